@@ -1,0 +1,57 @@
+"""MogaNet (arXiv 2211.03295): train, evaluate and predict with multi-order gated aggregation networks.
+
+Importing the package registers the variants with timm; the verbs are imported when first used.
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import moganet.network.variants  # noqa: F401 (registers the variants with timm)
+
+if TYPE_CHECKING:
+    from moganet.data import open_data
+    from moganet.engine.evaluate import evaluate
+    from moganet.engine.info import info
+    from moganet.engine.predict import predict
+    from moganet.engine.train import train
+    from moganet.inference import Prediction, Predictor, list_models, load
+    from moganet.network import MogaNet, build_network
+
+__version__ = version("moganet")
+__all__ = [
+    "MogaNet",
+    "Prediction",
+    "Predictor",
+    "build_network",
+    "evaluate",
+    "info",
+    "list_models",
+    "load",
+    "open_data",
+    "predict",
+    "train",
+]
+_HOMES = {
+    "MogaNet": "network",
+    "build_network": "network",
+    "Prediction": "inference",
+    "Predictor": "inference",
+    "list_models": "inference",
+    "load": "inference",
+    "open_data": "data",
+    "evaluate": "engine.evaluate",
+    "info": "engine.info",
+    "predict": "engine.predict",
+    "train": "engine.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'moganet' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"moganet.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

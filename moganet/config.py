@@ -1,0 +1,290 @@
+"""A run's configuration: recipe and overrides become one validated, frozen object.
+
+Also the two descriptions in which the rooms meet: `Architecture` (network) and `Preprocessing` (data).
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from moganet.errors import ConfigError
+
+Gate = Literal["single", "double"]
+ChannelAggregation = Literal["reference", "paddle"]
+ConvInit = Literal["fan_out", "fan_in"]
+Precision = Literal["f32", "bf16", "f16"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Channels = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """A section of a configuration: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+class Architecture(Settings):
+    """Which network, and which function it computes; None leaves the variant's own value."""
+
+    name: str = "moganet_xtiny"
+    num_classes: Annotated[int, Field(ge=0)] | None = None
+    in_chans: Channels | None = None
+    embed_dims: tuple[int, int, int, int] | None = None
+    depths: tuple[int, int, int, int] | None = None
+    mlp_ratios: tuple[float, float, float, float] | None = None
+    stem_stride: Literal[4, 2, 1] = 4
+    gate: Gate = "single"
+    channel_aggregation: ChannelAggregation = "reference"
+    dilations: tuple[int, int, int] | None = None
+    channel_split: tuple[int, int, int] | None = None
+    dilate_last_stage: bool = True
+    drop_rate: Fraction = 0.0
+    drop_path_rate: Fraction = 0.0
+    ls_init_value: float | None = None
+    conv_init: ConvInit = "fan_out"
+
+    def options(self) -> dict[str, Any]:
+        """Give the keyword arguments for the network beside its name."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _per_channel(value: Any) -> Any:
+    return (value,) if isinstance(value, float | int) else value
+
+
+class Preprocessing(Settings):
+    """How an image becomes the network's input; training, evaluation, prediction and exports share it.
+
+    crop_mode "center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both
+    sides to the size. mean and std are per channel, for pixels in 0..1.
+    """
+
+    size: Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_pair)] = (224, 224)
+    crop_mode: Literal["center", "squash"] = "center"
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
+    channels: Channels = 3
+    mean: Annotated[tuple[float, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Positive, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need one value for each of the {self.channels} channels")
+        return self
+
+
+class DataConfig(Settings):
+    """Which images, and how they are divided.
+
+    validation: a fraction or a number of training images held back (stratified, by the seed); "val" or "test" names
+    a split of the source; None takes the source's own "val", else holds back a fifth.
+    workers: processes that decode files; None is one a core. Sets in memory need none.
+    """
+
+    source: str
+    validation: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None = None
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    drop_last: bool = True
+    workers: Annotated[int, Field(ge=0)] | None = None
+
+
+class AugmentConfig(Settings):
+    """What training does to an image; each image has its own draw.
+
+    crop "pad" shifts by up to `pad` pixels over reflected borders, "resized" takes a random part (area in `scale`,
+    aspect in `ratio`) to the full size, "none" only preprocesses. `zoom` (two factors), `rotation` (degrees) and
+    `translate` (fraction of the side) form one affine map. color_jitter: brightness, contrast, saturation.
+    """
+
+    crop: Literal["none", "pad", "resized"] = "none"
+    pad: Annotated[int, Field(ge=0)] = 4
+    scale: tuple[Fraction, Fraction] = (0.08, 1.0)
+    ratio: tuple[Positive, Positive] = (0.75, 4 / 3)
+    hflip: Fraction = 0.0
+    rotation: NonNegative = 0.0
+    translate: Fraction = 0.0
+    zoom: tuple[Positive, Positive] = (1.0, 1.0)
+    color_jitter: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 0.0, 0.0)
+    erasing: Fraction = 0.0
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+
+
+class LossConfig(Settings):
+    """Cross-entropy with label smoothing; targets are soft under mixup and cutmix."""
+
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class OptimizerConfig(Settings):
+    """An optimizer by timm's name. `decay_all` decays every parameter, as plain L2 does; else norms, biases,
+    layer scales and sigmas are spared."""
+
+    name: str = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.05
+    decay_all: bool = False
+    momentum: Fraction = 0.9
+    betas: tuple[Fraction, Fraction] | None = None
+
+
+class ScheduleConfig(Settings):
+    """Learning rate per optimizer step over the whole run: warm-up (a fraction of it), then a cosine or a constant."""
+
+    name: Literal["cosine", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    min_lr: NonNegative = 0.0
+
+
+class TrainerConfig(Settings):
+    """How long and in which form the loop runs; nothing here is timed or chosen at run time."""
+
+    max_epochs: Annotated[int, Field(ge=1)] = 100
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    precision: Precision = "f32"
+    channels_last: bool = False
+    compile: bool = False
+    clip_norm: Positive | None = None
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    validate_every: Annotated[int, Field(ge=1)] = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+class Recipe(Settings):
+    """A whole run, from data to trained weights."""
+
+    name: str
+    seed: int = 0
+    network: Architecture = Architecture()
+    data: DataConfig
+    preprocessing: Preprocessing = Preprocessing()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    trainer: TrainerConfig = TrainerConfig()
+
+    def to_yaml(self) -> str:
+        """Give the resolved recipe as YAML that `load_recipe` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def list_recipes() -> list[str]:
+    """Name the recipes that ship with the package."""
+    folder = resources.files("moganet.recipes")
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or from a YAML file, and apply overrides.
+
+    overrides: dotted keys to values, or "key=value" texts whose values are YAML. A section that has a name takes
+    `section=NAME` for it. Raises ConfigError that names an unknown key and the nearest known one.
+    """
+    values = _read(recipe)
+    if not isinstance(overrides, Mapping):
+        overrides = dict(_parse_assignment(text) for text in overrides)
+    for key, value in overrides.items():
+        _assign(values, key, value)
+    return validate(Recipe, values, f"recipe {recipe}")
+
+
+def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
+    """Build a section from plain values, with a one-line ConfigError instead of pydantic's report."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{what}: {_explain(kind, error)}") from None
+
+
+def _read(recipe: str | Path) -> dict[str, Any]:
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}")
+        text = path.read_text(encoding="utf-8")
+    elif str(recipe) in list_recipes():
+        text = resources.files("moganet.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(str(recipe), list_recipes(), 1, 0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"there is no recipe {str(recipe)!r}; {hint}choose one of {', '.join(list_recipes())}, or a .yaml file")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {recipe} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"recipe {recipe} must be a mapping with the keys {', '.join(Recipe.model_fields)}")
+    return {"name": path.stem, **values}
+
+
+def _parse_assignment(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text!r} must be KEY=VALUE, for example --set trainer.max_epochs=10")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML; quote it") from None
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {parent!r} is a single value and has no keys of its own")
+        values = inner
+    section = Recipe.model_fields.get(key)
+    if section is not None and isinstance(value, str) and _is_section(section.annotation):
+        values.setdefault(last, {})["source" if last == "data" else "name"] = value
+    else:
+        values[last] = value
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
+
+
+def _explain(kind: type[Settings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        keys = _known_keys(kind, where)
+        return f"{'.'.join(keys) or 'its values'}: {first['msg']} (given: {first['input']!r})"
+    for part in where[:-1]:
+        annotation = kind.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        kind = annotation
+    near = difflib.get_close_matches(where[-1], kind.model_fields, 1, 0.4)
+    prefix = "".join(f"{part}." for part in where[:-1])
+    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}"
+    return f"there is no setting '{'.'.join(where)}'; {hint}"
+
+
+def _known_keys(kind: type[Settings], where: list[str]) -> list[str]:
+    """Keep of an error's location what a user wrote: pydantic appends the names of union members."""
+    keys: list[str] = []
+    current: Any = kind
+    for part in where:
+        if not _is_section(current) or part not in current.model_fields:
+            break
+        keys.append(part)
+        current = current.model_fields[part].annotation
+    return keys

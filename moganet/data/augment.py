@@ -1,0 +1,106 @@
+"""Training's augmentations, on whole batches and on the network's device; each image has its own draw (kornia).
+
+Order: crop, colour jitter, flip, affine map, normalisation, erasing; then mixup or cutmix across the batch.
+"""
+
+import kornia.augmentation as K
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from moganet.config import AugmentConfig, Preprocessing
+from moganet.data.preprocess import normalize, resize_and_crop
+
+
+class BatchAugment(nn.Module):
+    """Augment uint8 images (B, C, H, W) into the network's input, float (B, C, h, w)."""
+
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.preprocessing = preprocessing
+        self.crops_at_random = augment.crop == "resized"
+        self.geometry = nn.Sequential(*_crops(augment, preprocessing))
+        self.photometry = nn.Sequential(*_after_crop(augment, preprocessing.channels))
+        self.erasing = K.RandomErasing(p=augment.erasing) if augment.erasing else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.crops_at_random:
+            images = resize_and_crop(images, self.preprocessing)
+        pixels = images.float() / 255
+        if tuple(images.shape[-2:]) != self.preprocessing.size or not self.crops_at_random:
+            pixels = self.geometry(pixels)
+        pixels = self.photometry(pixels)
+        augmented: Tensor = self.erasing(normalize(pixels * 255, self.preprocessing))
+        return augmented
+
+
+class RandomCropToSize:
+    """Crop one uint8 image (C, H, W) to the input's size in a worker, so that images of any size form a batch."""
+
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self.crop: v2.RandomResizedCrop | None = None
+        if augment.crop == "resized":
+            mode = v2.InterpolationMode(preprocessing.interpolation)
+            self.crop = v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self.crop is None:
+            return resize_and_crop(image, self.preprocessing)
+        cropped: Tensor = self.crop(image)
+        return cropped
+
+
+class Mix:
+    """Blend images and labels across a batch: mixup or cutmix, one of the two a batch where both are set.
+
+    Gives soft targets (B, num_classes); without either, images and labels stay as they are.
+    """
+
+    def __init__(self, augment: AugmentConfig, num_classes: int) -> None:
+        mixes = []
+        if augment.mixup:
+            mixes.append(v2.MixUp(alpha=augment.mixup, num_classes=num_classes))
+        if augment.cutmix:
+            mixes.append(v2.CutMix(alpha=augment.cutmix, num_classes=num_classes))
+        self.mix = v2.RandomChoice(mixes) if mixes else None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.mix is None:
+            return images, labels
+        mixed: tuple[Tensor, Tensor] = self.mix(images, labels)
+        return mixed
+
+
+def match_channels(images: Tensor, channels: int) -> Tensor:
+    """Bring uint8 images (B, C, H, W) to the network's 1 or 3 channels."""
+    have = images.shape[1]
+    if have == channels:
+        return images
+    if have == 1:
+        return images.expand(-1, channels, -1, -1)
+    grey: Tensor = F.rgb_to_grayscale(images[:, :3], num_output_channels=channels)
+    return grey
+
+
+def _crops(augment: AugmentConfig, preprocessing: Preprocessing) -> list[nn.Module]:
+    if augment.crop == "pad":
+        return [K.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect")]
+    if augment.crop == "resized":
+        mode = preprocessing.interpolation
+        return [K.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, resample=mode, cropping_mode="resample")]
+    return []
+
+
+def _after_crop(augment: AugmentConfig, channels: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    brightness, contrast, saturation = augment.color_jitter
+    if any(augment.color_jitter):
+        layers.append(K.ColorJitter(brightness, contrast, saturation if channels == 3 else 0.0, p=1.0))
+    if augment.hflip:
+        layers.append(K.RandomHorizontalFlip(augment.hflip))
+    if augment.rotation or augment.translate or augment.zoom != (1.0, 1.0):
+        translate = (augment.translate, augment.translate) if augment.translate else None
+        layers.append(K.RandomAffine(augment.rotation, translate, augment.zoom, p=1.0))
+    return layers

@@ -1,0 +1,148 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), read by torchvision, which checks every batch's MD5 sum.
+
+They come from a download, an archive (.tar.gz, .tar.xz) or an unpacked folder.
+"""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from moganet.data.source import ArraySplit, Dataset
+from moganet.errors import DataError
+
+CLASSES: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+MAX_MEMBER_BYTES = 200 << 20  # the largest genuine member, CIFAR-100's train, has 155 MB
+
+
+def cache_folder() -> Path:
+    """Give the folder for downloads and unpacked archives: $MOGANET_CACHE, else ~/.cache/moganet."""
+    return Path(os.environ.get("MOGANET_CACHE") or Path.home() / ".cache" / "moganet")
+
+
+def open_cifar(name: str, path: str | None) -> Dataset:
+    """Open a set by its archive or folder; without a path, from $MOGANET_DATA or the cache, else download it."""
+    kind = CLASSES[name]
+    root = _locate(name, Path(path)) if path else _find_or_download(name)
+    reader = type(kind.__name__, (kind,), {"base_folder": root.name})
+    try:
+        parts = {split: reader(str(root.parent), train=split == "train") for split in ("train", "test")}
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"{root} is not a whole {name} ({error}); unpack or download it again from {kind.url}") from None
+    splits = {
+        split: ArraySplit(_to_tensor(part.data), torch.tensor(part.targets), f"{name}/{split}") for split, part in parts.items()
+    }
+    spec = f"{name}:{Path(path).absolute()}" if path else name
+    return Dataset(spec, tuple(parts["train"].classes), splits)
+
+
+def recognise_cifar(path: Path) -> str | None:
+    """Name the set that an archive or a folder holds, or None."""
+    for name, kind in CLASSES.items():
+        markers = {file for file, _ in (*kind.train_list, *kind.test_list)}
+        if path.is_dir() and any(markers <= {p.name for p in folder.iterdir()} for folder in (path, path / kind.base_folder) if folder.is_dir()):
+            return name
+        if path.is_file() and path.name.startswith(kind.base_folder.removesuffix("-batches-py").removesuffix("-python") + "-python"):
+            return name
+    return None
+
+
+OPENERS: dict[str, Callable[[str | None], Dataset]] = {name: partial(open_cifar, name) for name in CLASSES}
+
+
+def _to_tensor(images: np.ndarray) -> torch.Tensor:  # (N, 32, 32, 3) -> (N, 3, 32, 32)
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def _locate(name: str, path: Path) -> Path:
+    """Give the folder of batches for an archive, that folder itself, or a folder that holds either."""
+    base = CLASSES[name].base_folder
+    if path.is_file():
+        return _unpack(name, path)
+    if not path.is_dir():
+        raise DataError(f"there is no {path}; give the archive of {name} or its unpacked folder {base}")
+    if (path / base).is_dir():
+        return path / base
+    if (path / CLASSES[name].test_list[0][0]).is_file():
+        return path.absolute()
+    archives = sorted(path.glob(f"{_stem(name)}.tar.*"))
+    if archives:
+        return _unpack(name, archives[0])
+    raise DataError(f"{path} holds neither {base}/ nor {_stem(name)}.tar.gz; give the archive or the unpacked folder")
+
+
+def _stem(name: str) -> str:
+    return CLASSES[name].filename.removesuffix(".tar.gz")
+
+
+def _find_or_download(name: str) -> Path:
+    kind = CLASSES[name]
+    cache = cache_folder()
+    for folder in filter(None, (os.environ.get("MOGANET_DATA"), str(cache))):
+        try:
+            return _locate(name, Path(folder))
+        except DataError:
+            continue
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        kind(str(cache), download=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise DataError(
+            f"can't download {name} ({error}); fetch {kind.url} by hand and give it as --data {name}:PATH, "
+            "or name its folder in MOGANET_DATA"
+        ) from None
+    return cache / kind.base_folder
+
+
+def _unpack(name: str, archive: Path) -> Path:
+    """Unpack an archive's batches into the cache, once for each archive; a broken one leaves nothing behind."""
+    kind = CLASSES[name]
+    stat = archive.stat()
+    key = hashlib.sha256(f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    target = cache_folder() / f"{name}-{key}"
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as temporary:
+            _extract(name, archive, Path(temporary) / "whole")
+            try:
+                os.replace(Path(temporary) / "whole", target)
+            except OSError:  # another process was faster
+                if not target.is_dir():
+                    raise
+    return target / kind.base_folder
+
+
+def _extract(name: str, archive: Path, folder: Path) -> None:
+    kind = CLASSES[name]
+    wanted = {file for file, _ in (*kind.train_list, *kind.test_list)} | {kind.meta["filename"]}
+    (folder / kind.base_folder).mkdir(parents=True)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                file = Path(member.name).name
+                if not (member.isfile() and file in wanted):
+                    continue
+                if member.size > MAX_MEMBER_BYTES:
+                    raise DataError(f"{archive} is not {name}'s archive: its member {member.name} claims {member.size:,} bytes")
+                content = tar.extractfile(member)
+                assert content is not None
+                with open(folder / kind.base_folder / file, "wb") as out:
+                    shutil.copyfileobj(content, out)
+                wanted.discard(file)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"can't read the archive {archive}: {error}; download it again from {kind.url}") from None
+    except Exception as error:  # lzma and zlib have errors of their own for a damaged stream
+        if isinstance(error, DataError) or type(error).__module__ not in ("_lzma", "zlib", "lzma"):
+            raise
+        raise DataError(f"the archive {archive} is damaged: {error}; download it again from {kind.url}") from None
+    if wanted:
+        raise DataError(f"{archive} is not {name}'s archive: it lacks {', '.join(sorted(wanted))}")

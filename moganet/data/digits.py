@@ -1,0 +1,26 @@
+"""scikit-learn's embedded scans of handwritten digits: 1,797 images of 8x8 pixels, nothing to download."""
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from moganet.data.source import ArraySplit, Dataset
+from moganet.errors import DataError
+
+# A seed of its own: the test set is a property of the data, not of a run.
+TEST_SEED = 0
+
+
+def open_digits(path: str | None) -> Dataset:
+    """Open the digits; a stratified fifth (360 images) is the test set."""
+    if path:
+        raise DataError(f"the source 'digits' is part of scikit-learn and takes no path (given: {path})")
+    scans, labels = load_digits(return_X_y=True)
+    images = np.round(scans.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=TEST_SEED, stratify=labels)
+    splits = {
+        name: ArraySplit(torch.from_numpy(images[indices]), torch.from_numpy(labels[indices]), f"digits/{name}")
+        for name, indices in (("train", np.sort(train)), ("test", np.sort(test)))
+    }
+    return Dataset("digits", tuple("0123456789"), splits)

@@ -1,0 +1,115 @@
+"""From any image to the network's input, as `Preprocessing` describes it.
+
+Everything works on uint8 tensors, one image or a batch, so that training, evaluation, prediction and exports share
+one definition. It follows Pillow's resizing within two grey levels (mean difference 0.005).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from moganet.config import Preprocessing
+from moganet.errors import DataError
+
+ImageLike = Image.Image | np.ndarray | Tensor | str | Path
+_MODES = {1: "L", 3: "RGB"}
+
+
+def decode(image: ImageLike, channels: int = 3) -> Tensor:
+    """Give an image as uint8 (C, H, W).
+
+    image: a path, a PIL image, an array (H, W) or (H, W, C), uint8 or floats in 0..1, or a uint8 tensor (C, H, W).
+    Raises DataError for what can't be read.
+    """
+    if isinstance(image, str | Path):
+        return _read_file(Path(image), channels)
+    if isinstance(image, Image.Image):
+        return _from_pil(image, channels)
+    if isinstance(image, Tensor):
+        if image.dtype != torch.uint8 or image.ndim != 3:
+            raise DataError(f"a tensor image must be uint8 (C, H, W), not {image.dtype} {tuple(image.shape)}")
+        return _match_channels(image, channels)
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or array.size == 0 or (array.dtype != np.uint8 and array.dtype.kind != "f"):
+        raise DataError(f"an array image must be (H, W) or (H, W, C), uint8 or floats in 0..1, not {array.dtype} {array.shape}")
+    if array.dtype != np.uint8:
+        if not (0 <= array.min() and array.max() <= 1):
+            raise DataError(f"a float image must lie in 0..1; this one spans {array.min():g} to {array.max():g}")
+        array = np.round(array * 255).astype(np.uint8)
+    array = array[..., None] if array.ndim == 2 else array
+    return _match_channels(torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))), channels)
+
+
+def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Bring uint8 images (..., C, H, W) to the described size, (..., C, h, w)."""
+    height, width = preprocessing.size
+    mode = InterpolationMode(preprocessing.interpolation)
+    if preprocessing.crop_mode == "squash":
+        target = [height, width]
+    else:
+        full_height, full_width = (round(side / preprocessing.crop_fraction) for side in (height, width))
+        scale = max(full_height / images.shape[-2], full_width / images.shape[-1])
+        target = [max(height, round(images.shape[-2] * scale)), max(width, round(images.shape[-1] * scale))]
+    if list(images.shape[-2:]) != target:
+        images = F.resize(images, target, mode, antialias=True)
+    return F.center_crop(images, [height, width])
+
+
+def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Turn uint8 images (..., C, H, W) into floats with the described mean and standard deviation."""
+    shape = (-1, 1, 1)
+    mean = torch.tensor(preprocessing.mean, device=images.device).view(shape)
+    std = torch.tensor(preprocessing.std, device=images.device).view(shape)
+    return (images.float() / 255 - mean) / std
+
+
+def preprocess(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Turn uint8 images (..., C, H, W) into the network's input, float (..., C, h, w)."""
+    return normalize(resize_and_crop(images, preprocessing), preprocessing)
+
+
+def _read_file(path: Path, channels: int) -> Tensor:
+    try:
+        with Image.open(path) as image:
+            return _from_pil(image, channels)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise DataError(f"can't open {path}: {error.strerror}") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not an image that Pillow can read") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path} has more pixels than Pillow's limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,}; scale it down") from None
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} can't be decoded: {error}") from None
+
+
+def _from_pil(image: Image.Image, channels: int) -> Tensor:
+    mode = _MODES.get(channels)
+    if mode is None:
+        raise DataError(f"a network of {channels} channels reads arrays (H, W, {channels}), not image files")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        opaque = Image.new("RGBA", image.size, "white")  # what is transparent shows the page, not hidden colours
+        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+    array = np.array(image.convert(mode))
+    array = array[..., None] if array.ndim == 2 else array
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def _match_channels(image: Tensor, channels: int) -> Tensor:
+    have = image.shape[0]
+    if have == channels:
+        return image
+    if channels == 3 and have in (1, 4):  # grey, or a fourth channel of opacity
+        return image.expand(3, -1, -1) if have == 1 else image[:3]
+    if channels == 1 and have in (3, 4):
+        return F.rgb_to_grayscale(image[:3])
+    raise DataError(f"the image has {have} channels; the network reads {channels}")

@@ -1,0 +1,119 @@
+"""What a data source gives: named splits of labelled images, in memory or as files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from moganet.data.preprocess import decode
+from moganet.errors import DataError
+
+
+class Sample(NamedTuple):
+    """One labelled image: uint8 (C, H, W), the class's index, and a name that finds it again."""
+
+    image: Tensor
+    label: int
+    name: str
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Images that are held decoded: uint8 (N, C, H, W), with labels (N,)."""
+
+    images: Tensor
+    labels: Tensor
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.images[index], int(self.labels[index]), f"{self.name}/{index}")
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """Keep the images at `indices`, in that order."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return type(self)(self.images[chosen], self.labels[chosen], self.name)
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Images that stay files until they are asked for."""
+
+    files: Sequence[Path]
+    labels: Tensor
+    channels: int = 3
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        file = self.files[index]
+        return Sample(decode(file, self.channels), int(self.labels[index]), str(file))
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """Keep the files at `indices`, in that order."""
+        files = [self.files[i] for i in indices]
+        return type(self)(files, self.labels[torch.as_tensor(indices, dtype=torch.long)], self.channels)
+
+
+Split = ArraySplit | FileSplit
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source's splits ("train", "val", "test", those that it has) and the names of their classes.
+
+    spec: the text that opens it again. notes: what a user should hear about it (files that were left out).
+    """
+
+    spec: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Split]
+    notes: tuple[str, ...] = field(default=())
+
+    def split(self, name: str) -> Split:
+        """Give a split by name. Raises DataError that lists those that exist."""
+        if name not in self.splits:
+            raise DataError(f"{self.spec} has no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+    def with_validation(self, validation: int | float | str | None, seed: int) -> "Dataset":
+        """Give the data set with a "val" split, as DataConfig.validation says."""
+        if validation in self.splits and isinstance(validation, str):
+            return Dataset(self.spec, self.class_names, {**self.splits, "val": self.splits[validation]}, self.notes)
+        if isinstance(validation, str):
+            raise DataError(f"data.validation is {validation!r}, which {self.spec} does not have; give a fraction, say 0.2")
+        if validation is None and "val" in self.splits:
+            return self
+        kept, held = _hold_out(self.split("train"), 0.2 if validation is None else validation, seed)
+        return Dataset(self.spec, self.class_names, {**self.splits, "train": kept, "val": held}, self.notes)
+
+
+def concatenate(splits: Sequence[Split]) -> Split:
+    """Join splits of one kind in their order."""
+    labels = torch.cat([split.labels for split in splits])
+    arrays = [split for split in splits if isinstance(split, ArraySplit)]
+    if arrays:
+        return ArraySplit(torch.cat([split.images for split in arrays]), labels, "all")
+    files = [split for split in splits if isinstance(split, FileSplit)]
+    return FileSplit([file for split in files for file in split.files], labels, files[0].channels)
+
+
+def _hold_out(split: Split, amount: int | float, seed: int) -> tuple[Split, Split]:
+    """Divide a split by the seed, each class in proportion, so that the second part has `amount` of it."""
+    labels = split.labels.numpy()
+    counts = np.bincount(labels)
+    number = amount if isinstance(amount, int) else max(1, round(amount * len(labels)))
+    if number >= len(labels):
+        raise DataError(f"data.validation asks for {number} of {len(labels)} training images; hold back fewer")
+    classes = int((counts > 0).sum())
+    stratify = labels if counts[counts > 0].min() > 1 and classes <= min(number, len(labels) - number) else None
+    kept, held = train_test_split(np.arange(len(labels)), test_size=number, random_state=seed, stratify=stratify)
+    return split.subset(sorted(kept.tolist())), split.subset(sorted(held.tolist()))

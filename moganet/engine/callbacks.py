@@ -1,0 +1,159 @@
+"""What happens around a run's loop: progress for people, and the files that a run leaves."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import WeightAveraging
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from moganet.files import atomic_path
+from moganet.inference import ModelDescription, save_model_file
+from moganet.inference.model_file import make_fixtures
+from moganet.tasks.classify import Classification
+
+
+class RunProgress(pl.Callback):
+    """Show a bar with images/s and the time left on a terminal, a plain line an epoch elsewhere (on stderr)."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar: Progress | None = None
+        self.task: Any = None
+        self.images, self.seconds = 0, 0.0
+        self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Give the rate over all training so far, validation excluded."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.console.is_terminal and trainer.is_global_zero:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("train", total=trainer.estimated_stepping_batches * trainer.accumulate_grad_batches, rate="")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        now = time.perf_counter()
+        number = len(batch[0]) * trainer.world_size
+        elapsed = now - self.batch_start
+        self.images, self.seconds = self.images + number, self.seconds + elapsed
+        self.epoch_images, self.epoch_seconds = self.epoch_images + number, self.epoch_seconds + elapsed
+        self.batch_start = now
+        if self.bar is not None:
+            rate = f"{self.epoch_images / self.epoch_seconds:.0f} images/s"
+            self.bar.update(self.task, advance=1, rate=rate, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.batch_start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        rate = self.epoch_images / self.epoch_seconds if self.epoch_seconds else 0.0
+        pl_module.log("train/images_per_second", rate)
+        if trainer.is_global_zero:
+            text = describe_epoch(trainer, rate)
+            if self.bar is not None:
+                self.bar.console.print(text, highlight=False)
+            else:
+                print(text, file=sys.stderr, flush=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def describe_epoch(trainer: pl.Trainer, rate: float) -> str:
+    """Say in one line what an epoch gave."""
+    values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+    for split, label in (("train", "train"), ("val", "validation")):
+        if f"{split}/loss" in values:
+            parts.append(f"{label} loss {values[f'{split}/loss']:.4f} top1 {100 * values[f'{split}/top1']:.2f} %")
+    return "  ".join([*parts, f"{rate:.0f} images/s"])
+
+
+def average_weights(decay: float) -> WeightAveraging:
+    """Average the weights exponentially, with a decay that warms up so that a short run forgets its start.
+
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage.
+    """
+
+    def average(averaged: Tensor, current: Tensor, num_averaged: Tensor) -> Tensor:
+        weight = 1 - min(decay, float((1 + num_averaged) / (10 + num_averaged)))
+        return averaged + weight * (current - averaged)
+
+    return WeightAveraging(avg_fn=average)
+
+
+class ModelFiles(pl.Callback):
+    """Keep the weights of the best validation accuracy, the last ones, and the state that training can go on from.
+
+    Must come before the callback that averages weights: that one puts the averages in place for validation, and
+    takes them out again after this one has read them.
+    """
+
+    def __init__(self, out: Path, description: ModelDescription, fixtures: list[Tensor]) -> None:
+        self.out, self.description, self.fixtures = out, description, fixtures
+        self.best: dict[str, float] | None = None
+        self.last: dict[str, float] = {}
+        self.validated_step = -1
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Classification)
+        if not pl_module.val_top1.update_called:
+            return
+        measured = {
+            "epoch": trainer.current_epoch + 1,
+            "top1": float(pl_module.val_top1.compute()),
+            "loss": float(pl_module.val_loss.compute()),
+        }
+        self.last, self.validated_step = measured, trainer.global_step
+        self.save(trainer, pl_module, "last", measured)
+        if self.best is None or (measured["top1"], -measured["loss"]) > (self.best["top1"], -self.best["loss"]):
+            self.best = measured
+            self.save(trainer, pl_module, "best", measured)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with atomic_path(self.out / "last.ckpt") as temporary:
+            trainer.save_checkpoint(temporary, weights_only=False)  # ours to read: it holds optimizer and loops
+
+    def finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what validation has not written: the last weights, and "best" where nothing was measured."""
+        if self.validated_step != trainer.global_step:
+            self.last = {}
+            self.save(trainer, pl_module, "last", None)
+            if self.best is None:
+                self.save(trainer, pl_module, "best", None)
+
+    def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, which: str, measured: dict[str, float] | None) -> None:
+        """Write a model file with what was measured of it."""
+        assert isinstance(pl_module, Classification)
+        if not trainer.is_global_zero:
+            return
+        provenance = {**self.description.provenance, "steps": trainer.global_step, "validation": measured}
+        fixtures = make_fixtures(pl_module.network, self.description.preprocessing, self.fixtures)
+        description = self.description.model_copy(update={"provenance": provenance, "fixtures": fixtures})
+        save_model_file(self.out / f"{which}.safetensors", pl_module.network.state_dict(), description)

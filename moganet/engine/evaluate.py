@@ -1,0 +1,161 @@
+"""`evaluate`: how good a model is on a labelled set, and how fast over the whole of it."""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassCalibrationError
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from moganet.config import Precision
+from moganet.data import Dataset, Split, open_data
+from moganet.data.module import evaluation_loader
+from moganet.data.preprocess import normalize
+from moganet.data.source import concatenate
+from moganet.errors import DataError
+from moganet.files import write_text
+from moganet.inference import Predictor, load
+from moganet.inference.predictor import Runtime
+from moganet.report import draw_confusion
+
+CALIBRATION_BINS = 15  # as in Guo et al. 2017
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+def no_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+    """Pass the items through; the command line gives a function that draws a bar."""
+    return items
+
+
+def evaluate(
+    model: str | Path | Predictor,
+    data: str | None = None,
+    split: str = "test",
+    *,
+    out: str | Path | None = None,
+    batch_size: int = 128,
+    workers: int | None = None,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Measure a model on a split of a data set.
+
+    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
+    split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken, and `split` in the result says so.
+    out: a folder for evaluation.json and confusion.png; for a run's folder the default is RUN/evaluation-SPLIT.
+    Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
+    included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.
+    Raises DataError or WeightsError.
+    """
+    predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    dataset = _open(predictor, data)
+    split, images = _choose(dataset, split)
+    order = _match_classes(dataset.class_names, predictor.class_names)
+    start = time.perf_counter()
+    logits, labels, unreadable = _run(predictor, images, batch_size, workers, progress)
+    seconds = time.perf_counter() - start
+    if not len(labels):
+        raise DataError(f"none of the {len(images)} images of {dataset.spec} ({split}) can be read; the first: {unreadable[0]}")
+    result = {"data": dataset.spec, "split": split, "num_images": len(labels), **_measure(logits, order[labels], predictor.class_names)}
+    result |= {"images_per_second": len(labels) / seconds, "seconds": seconds, "unreadable": unreadable}
+    result |= {"runtime": predictor.runtime, "precision": predictor.precision, "untrained": not predictor.trained}
+    if out is None and not isinstance(model, Predictor) and Path(model).is_dir():
+        out = Path(model) / f"evaluation-{split}"
+    if out is not None:
+        _write(result, Path(out), predictor)
+    return result
+
+
+def _open(predictor: Predictor, data: str | None) -> Dataset:
+    """Open the set; where it is the one that the model was trained on, held-back images are "val" again."""
+    trained_on = predictor.config.provenance.get("recipe", {}).get("data", {})
+    if data is None and not trained_on:
+        raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
+    dataset = open_data(data or trained_on["source"])
+    if dataset.spec == trained_on.get("source"):
+        return dataset.with_validation(trained_on["validation"], predictor.config.provenance["recipe"]["seed"])
+    return dataset
+
+
+def _choose(dataset: Dataset, split: str) -> tuple[str, Split]:
+    """Give the asked split; for "test" the nearest thing that the set has: "val", or all of an undivided folder."""
+    if split == "all":
+        distinct = {id(part): part for part in dataset.splits.values()}  # "val" may be the test set itself
+        return "all", concatenate(list(distinct.values()))
+    if split == "test" and split not in dataset.splits:
+        split = "val" if "val" in dataset.splits else "train"
+    return split, dataset.split(split)
+
+
+def _match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
+    """Give the model's class index for each of the data set's, by name."""
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise DataError(
+            f"the data set has classes that the model does not know: {', '.join(missing[:5])}; the model knows {', '.join(known[:10])}"
+        )
+    return torch.tensor([known.index(name) for name in names])
+
+
+def _run(
+    predictor: Predictor, split: Split, batch_size: int, workers: int | None, progress: Progress
+) -> tuple[Tensor, Tensor, list[str]]:
+    preprocessing = predictor.config.preprocessing
+    loader = evaluation_loader(split, preprocessing, batch_size, workers)
+    logits, labels, unreadable = [], [], []
+    for batch in progress(loader, len(loader), "evaluate"):
+        unreadable += batch.unreadable
+        if len(batch.images):
+            logits.append(predictor.logits(normalize(batch.images, preprocessing)))
+            labels.append(batch.labels)
+    if not labels:
+        return torch.empty(0, len(predictor.class_names)), torch.empty(0, dtype=torch.long), unreadable
+    return torch.cat(logits), torch.cat(labels), unreadable
+
+
+def _measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict[str, Any]:
+    classes = len(class_names)
+    ranks = logits.topk(min(5, classes), dim=1).indices == labels[:, None]
+    top1 = ranks[:, 0].float().mean().item()
+    confusion = multiclass_confusion_matrix(logits, labels, classes) if classes > 1 else torch.tensor([[len(labels)]])
+    calibration = MulticlassCalibrationError(classes, n_bins=CALIBRATION_BINS) if classes > 1 else None
+    return {
+        "top1": top1,
+        "top5": ranks.any(1).float().mean().item(),
+        "loss": F.cross_entropy(logits, labels).item(),
+        "ece": calibration(logits.softmax(1), labels).item() if calibration else 0.0,
+        "interval": list(wilson_interval(top1, len(labels))),
+        "per_class": _per_class(confusion.double(), class_names),
+        "confusion": confusion.tolist(),
+    }
+
+
+def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
+    """Give the 95 % interval of a share among `number` trials (Wilson 1927)."""
+    center = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * (share * (1 - share) / number + z**2 / (4 * number**2)) ** 0.5
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def _per_class(confusion: Tensor, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Give precision, recall and F1 from counts (truth, predicted); what is divided by nothing is 0."""
+    right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    precision = right / predicted.clamp(min=1)
+    recall = right / true.clamp(min=1)
+    f1 = 2 * right / (true + predicted).clamp(min=1)
+    columns = zip(class_names, precision.tolist(), recall.tolist(), f1.tolist(), true.tolist(), strict=True)
+    return [{"name": n, "precision": p, "recall": r, "f1": f, "num_images": int(t)} for n, p, r, f, t in columns]
+
+
+def _write(result: dict[str, Any], folder: Path, predictor: Predictor) -> None:
+    write_text(folder / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
+    matrix = torch.tensor(result["confusion"]).numpy()
+    title = f"{100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right"
+    draw_confusion(matrix, predictor.class_names, folder / "confusion.png", title)
+    result["out"] = str(folder)

@@ -1,0 +1,152 @@
+"""`predict`: the likeliest classes of images, from files or from a data set."""
+
+import csv
+import glob
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moganet.config import Precision
+from moganet.data import FileSplit, Split, open_data
+from moganet.data.folder import list_images
+from moganet.data.preprocess import decode, preprocess
+from moganet.engine.evaluate import Progress, no_progress
+from moganet.errors import DataError
+from moganet.files import atomic_path
+from moganet.inference import Predictor, load
+from moganet.inference.predictor import Prediction, Runtime
+from moganet.report import GridItem, draw_grid
+
+
+def predict(
+    model: str | Path | Predictor,
+    files: Sequence[str | Path] = (),
+    data: str | None = None,
+    split: str = "test",
+    *,
+    top_k: int = 5,
+    limit: int | None = None,
+    grid: str | Path | None = None,
+    csv_file: str | Path | None = None,
+    batch_size: int = 64,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Predict images, and go on past those that can't be read.
+
+    files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input.
+    data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
+    grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
+        folder has a class's name. csv_file: a row an image.
+    Gives `predictions` ({"file", "classes": [{"name", "probability"}]}, with "truth" where known) and `unreadable`.
+    """
+    if top_k < 1:
+        raise DataError(f"top-k is {top_k}; it must be at least 1")
+    predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    items, unreadable = _collect(predictor, files, data, split, limit)
+    predictions: list[dict[str, Any]] = []
+    pictures: list[GridItem] = []
+    batches = [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
+    for batch in progress(batches, len(batches), "predict"):
+        images = list(_read(batch, predictor, unreadable))
+        if not images:
+            continue
+        for (name, truth, image), found in zip(images, _predict_batch(predictor, images, top_k), strict=True):
+            predictions.append(_as_json(name, truth, found, predictor.trained))
+            if grid and len(pictures) < MAX_GRID:
+                pictures.append(GridItem(image, found.names[0], found.probabilities[0], truth))
+    if grid and pictures:
+        draw_grid(pictures, Path(grid))
+    if csv_file:
+        _write_csv(predictions, Path(csv_file))
+    return {"predictions": predictions, "unreadable": unreadable}
+
+
+MAX_GRID = 48
+Item = tuple[str, str | None, Any]  # name, truth, and a path or an image
+
+
+def _collect(
+    predictor: Predictor, files: Sequence[str | Path], data: str | None, split: str, limit: int | None
+) -> tuple[list[Item], list[dict[str, str]]]:
+    if data is not None:
+        if files:
+            raise DataError("give either files or --data, not both")
+        dataset = open_data(data)
+        part = dataset.split(split if split in dataset.splits or split != "test" else list(dataset.splits)[-1])
+        return list(_items_of_split(part, dataset.class_names, limit)), []
+    if not files:
+        raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
+    paths, unreadable = list_files(files)
+    known = set(predictor.class_names)
+    return [(str(p), p.parent.name if p.parent.name in known else None, p) for p in paths[:limit]], unreadable
+
+
+def list_files(patterns: Iterable[str | Path]) -> tuple[list[Path], list[dict[str, str]]]:
+    """Give the image files that paths, folders, globs and "-" name, each once, and what names nothing."""
+    paths: dict[Path, None] = {}
+    missing: list[dict[str, str]] = []
+    for pattern in _expand_stdin(patterns):
+        path = Path(pattern)
+        found = list_images(path) if path.is_dir() else [path] if path.exists() else [Path(p) for p in sorted(glob.glob(pattern, recursive=True))]
+        paths.update(dict.fromkeys(file for file in found if not file.is_dir()))
+        if not found:
+            reason = "the folder has no images" if path.is_dir() else "there is no such file"
+            missing.append({"file": pattern, "reason": reason})
+    return list(paths), missing
+
+
+def _expand_stdin(patterns: Iterable[str | Path]) -> Iterator[str]:
+    for pattern in patterns:
+        if str(pattern) == "-":
+            yield from (line.strip() for line in sys.stdin if line.strip())
+        else:
+            yield str(pattern)
+
+
+def _items_of_split(split: Split, class_names: tuple[str, ...], limit: int | None) -> Iterator[Item]:
+    step = max(1, len(split) // limit) if limit else 1
+    for index in list(range(0, len(split), step))[:limit]:
+        truth = class_names[int(split.labels[index])]
+        if isinstance(split, FileSplit):
+            yield str(split.files[index]), truth, split.files[index]
+        else:
+            sample = split[index]
+            yield sample.name, truth, sample.image
+
+
+def _read(batch: list[Item], predictor: Predictor, unreadable: list[dict[str, str]]) -> Iterator[tuple[str, str | None, Tensor]]:
+    for name, truth, image in batch:
+        try:
+            yield name, truth, decode(image, predictor.config.preprocessing.channels)
+        except DataError as error:
+            unreadable.append({"file": name, "reason": str(error)})
+
+
+def _predict_batch(predictor: Predictor, images: list[tuple[str, str | None, Tensor]], top_k: int) -> list[Prediction]:
+    x = torch.stack([preprocess(image, predictor.config.preprocessing) for _, _, image in images])
+    return list(predictor.name(predictor.probabilities(predictor.logits(x)), top_k))
+
+
+def _as_json(name: str, truth: str | None, found: Prediction, trained: bool) -> dict[str, Any]:
+    classes = [{"name": n, "probability": p} for n, p in zip(found.names, found.probabilities, strict=True)]
+    result: dict[str, Any] = {"file": name, "classes": classes}
+    if truth is not None:
+        result["truth"] = truth
+    if not trained:
+        result["untrained"] = True
+    return result
+
+
+def _write_csv(predictions: list[dict[str, Any]], path: Path) -> None:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "truth", "rank", "name", "probability"])
+        for item in predictions:
+            for rank, found in enumerate(item["classes"], 1):
+                writer.writerow([item["file"], item.get("truth", ""), rank, found["name"], f"{found['probability']:.6f}"])

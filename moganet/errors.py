@@ -1,0 +1,28 @@
+"""What goes wrong for a user, as exceptions whose text is one line that names the remedy.
+
+MogaNetError (a ValueError)   the user can mend it; the command line prints the line and exits with 2
+├── ConfigError               a recipe or a setting is not valid
+├── DataError                 a data set or an image can't be read as asked
+├── WeightsError              a file is no checkpoint that we can read, or does not fit the network
+└── MissingExtraError         an optional dependency is not installed
+"""
+
+
+class MogaNetError(ValueError):
+    """A mistake that the user can mend; its text is one line that says how."""
+
+
+class ConfigError(MogaNetError):
+    """A recipe or a setting is not valid."""
+
+
+class DataError(MogaNetError):
+    """A data set or an image can't be read as asked."""
+
+
+class WeightsError(MogaNetError):
+    """A file is no checkpoint that we can read, or its tensors do not fit the network."""
+
+
+class MissingExtraError(MogaNetError):
+    """An optional dependency is not installed; the text names the extra."""

@@ -1,0 +1,112 @@
+"""Images in, named results out, whatever runs underneath."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from moganet.config import Precision
+from moganet.data.preprocess import ImageLike, decode, preprocess
+from moganet.errors import ConfigError
+from moganet.inference.model_file import ModelDescription
+
+Runtime = Literal["auto", "eager"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of an image, the best first: names, and probabilities that sum to 1 over all classes."""
+
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+class Predictor:
+    """A trained classifier that takes PIL images, arrays or paths.
+
+    model: the plain torch module. config: the model's description. class_names: a name for each logit.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: ModelDescription,
+        runtime: Runtime = "auto",
+        precision: Precision = "f32",
+        *,
+        trained: bool = True,
+    ) -> None:
+        if runtime not in get_args(Runtime):
+            raise ConfigError(f"there is no runtime {runtime!r}; choose one of {', '.join(get_args(Runtime))}")
+        if precision not in get_args(Precision):
+            raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        self.runtime, self.precision = "eager", precision  # `auto` means eager until there is another runtime
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if precision == "f16" and self.device.type == "cpu":
+            raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
+        self.model = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.config, self.trained = config, trained
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Give the name of each class, in the order of the logits."""
+        return self.config.class_names
+
+    def preprocess(self, images: Any) -> Tensor:
+        """Turn an image or several into the network's input, float (B, C, H, W).
+
+        Raises DataError for an image that can't be read.
+        """
+        size = self.config.preprocessing
+        return torch.stack([preprocess(decode(image, size.channels), size) for image in as_images(images)])
+
+    @torch.inference_mode()
+    def logits(self, x: Tensor) -> Tensor:
+        """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
+        x = x.to(self.device, memory_format=torch.channels_last)
+        half = {"bf16": torch.bfloat16, "f16": torch.float16}.get(self.precision)
+        with torch.autocast(self.device.type, half) if half else nullcontext():
+            logits: Tensor = self.model(x)
+        return logits.float().cpu()
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Turn logits (B, classes) into probabilities that sum to 1."""
+        return logits.softmax(1)
+
+    def __call__(self, images: Any, top_k: int = 5, batch_size: int = 64) -> list[Prediction]:
+        """Predict for an image or several; the list has one Prediction an image.
+
+        images: PIL images, paths, or arrays (H, W), (H, W, C), one or a sequence.
+        """
+        items = as_images(images)
+        predictions: list[Prediction] = []
+        for start in range(0, len(items), batch_size):
+            logits = self.logits(self.preprocess(items[start : start + batch_size]))
+            predictions += self.name(self.probabilities(logits), top_k)
+        return predictions
+
+    def name(self, probabilities: Tensor, top_k: int = 5) -> Iterator[Prediction]:
+        """Give the `top_k` likeliest classes for each row of probabilities (B, classes)."""
+        values, indices = probabilities.topk(min(top_k, len(self.class_names)), dim=1)
+        for row, columns in zip(values.tolist(), indices.tolist(), strict=True):
+            yield Prediction(tuple(self.class_names[i] for i in columns), tuple(row))
+
+
+def as_images(images: Any) -> Sequence[ImageLike]:
+    """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N."""
+    if isinstance(images, str | Path | os.PathLike) or hasattr(images, "getexif"):
+        return [images]
+    if hasattr(images, "ndim"):
+        return list(images) if images.ndim == 4 else [images]
+    return list(images)
+
+
+def warn_untrained(name: str) -> None:
+    """Say that a network's answers mean nothing yet."""
+    warnings.warn(f"{name} is untrained (weights from seed 0): its predictions mean nothing", stacklevel=3)

@@ -1,0 +1,178 @@
+"""The MogaNet block: multi-order gated aggregation, then channel aggregation (paper, section 4).
+
+Submodules carry the names of the reference implementation, so that a released state dict loads as it is.
+Every activation is a module of its own, since attribution methods hook them one by one.
+"""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from timm.layers import DropPath
+from timm.models import register_notrace_module
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from moganet.config import ChannelAggregation, Gate
+
+
+def check_choice(name: str, value: str, choices: object) -> None:
+    """Raise ValueError unless `value` is one of a Literal's values."""
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
+
+
+@register_notrace_module  # symbolic tracers must not look inside: the kernel depends on the input's size
+class DepthwiseConv2d(nn.Conv2d):
+    """A depth-wise convolution that keeps height and width, its kernel cropped to the map.
+
+    A tap whose offset is as large as the map never meets a pixel, only padding: 7x7 with dilation 3 on a 4x4 map is
+    3x3, on 2x2 it is 1x1. Leaving such taps out changes no result. The kernel is odd and square.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, dilation: int = 1, crop_kernels: bool = True) -> None:
+        padding = dilation * (kernel_size // 2)
+        super().__init__(channels, channels, kernel_size, padding=padding, dilation=dilation, groups=channels)
+        self.radius, self.step, self.crop_kernels = kernel_size // 2, dilation, crop_kernels
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        height, width = x.shape[2], x.shape[3]
+        up = side = self.radius
+        # Where height or width is symbolic (an export with dynamic sizes), the kernel must hold for every size.
+        if self.crop_kernels and isinstance(height, int) and isinstance(width, int):
+            up = min(self.radius, (height - 1) // self.step)
+            side = min(self.radius, (width - 1) // self.step)
+        weight = self.weight
+        if up < self.radius or side < self.radius:
+            middle = self.radius
+            weight = weight[:, :, middle - up : middle + up + 1, middle - side : middle + side + 1]
+        padding = [self.step * up, self.step * side]
+        return F.conv2d(x, weight, self.bias, 1, padding, self.step, self.groups)
+
+
+class ElementScale(nn.Module):
+    """A learned factor per channel."""
+
+    def __init__(self, channels: int, init: float = 1e-5) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((1, channels, 1, 1), init))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        return x * self.scale
+
+
+class MultiOrderDWConv(nn.Module):
+    """Depth-wise convolutions of three dilations over three groups of channels (paper, section 4.2, figure 4b)."""
+
+    def __init__(self, dim: int, dilations: Sequence[int], channel_split: Sequence[int], crop_kernels: bool = True) -> None:
+        super().__init__()
+        if len(dilations) != 3 or len(channel_split) != 3 or min(dilations) < 1 or min(channel_split) < 0:
+            raise ValueError(
+                f"dilations {tuple(dilations)} and channel_split {tuple(channel_split)} must be three positive numbers each"
+            )
+        middle, high = (dim * part // sum(channel_split) for part in channel_split[1:])
+        self.channels = [dim - middle - high, middle, high]
+        if min(self.channels) < 1:
+            raise ValueError(f"channel_split {tuple(channel_split)} leaves a group of {dim} channels empty; use more channels")
+        self.DW_conv0 = DepthwiseConv2d(dim, 5, dilations[0], crop_kernels)
+        self.DW_conv1 = DepthwiseConv2d(middle, 5, dilations[1], crop_kernels)
+        self.DW_conv2 = DepthwiseConv2d(high, 7, dilations[2], crop_kernels)
+        self.PW_conv = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        low, middle, high = self.DW_conv0(x).split(self.channels, dim=1)  # C/8, 3C/8, C/2 channels
+        orders: Tensor = self.PW_conv(torch.cat([low, self.DW_conv1(middle), self.DW_conv2(high)], dim=1))
+        return orders
+
+
+class MultiOrderGatedAggregation(nn.Module):
+    """The spatial mixer: feature decomposition, then a gate over the orders (paper, equations 3 to 6).
+
+    `gate="double"` sends gate and value through SiLU twice: the function that the reference computes under
+    `attn_force_fp32`, and that most OpenMixup checkpoints were trained with. The inner shortcut is missing in the
+    paper's first figure; its authors confirmed it.
+    """
+
+    def __init__(
+        self, dim: int, gate: Gate, dilations: Sequence[int], channel_split: Sequence[int], crop_kernels: bool = True
+    ) -> None:
+        super().__init__()
+        self.proj_1 = nn.Conv2d(dim, dim, 1)
+        self.sigma = ElementScale(dim)
+        self.act = nn.SiLU()
+        self.gate = nn.Conv2d(dim, dim, 1)
+        self.value = MultiOrderDWConv(dim, dilations, channel_split, crop_kernels)
+        self.gate_act = nn.Sequential(*(nn.SiLU() for _ in range(2 if gate == "double" else 1)))
+        self.value_act = nn.Sequential(*(nn.SiLU() for _ in range(2 if gate == "double" else 1)))
+        self.proj_2 = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        y = self.proj_1(x)
+        y = self.act(y + self.sigma(y - y.mean((2, 3), keepdim=True)))
+        y = self.gate_act(self.gate(y)) * self.value_act(self.value(y))
+        out: Tensor = self.proj_2(y) + x
+        return out
+
+
+class ChannelAggregation2d(nn.Module):
+    """The channel mixer: an inverted bottleneck whose hidden channels are re-weighted (paper, equations 7 and 8).
+
+    `aggregation="paddle"` computes y + sigma * (y - GELU(y)), as the PaddlePaddle port does. `decompose` then exists,
+    since the port's checkpoints hold it, but takes no part and asks for no gradient.
+    """
+
+    def __init__(
+        self, dim: int, hidden_dim: int, aggregation: ChannelAggregation, drop_rate: float = 0.0, crop_kernels: bool = True
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(dim, hidden_dim, 1)
+        self.dwconv = DepthwiseConv2d(hidden_dim, 3, crop_kernels=crop_kernels)
+        self.act = nn.GELU()
+        self.decompose = nn.Conv2d(hidden_dim, 1, 1)
+        self.decompose_act = nn.GELU()
+        self.sigma = ElementScale(hidden_dim)
+        self.fc2 = nn.Conv2d(hidden_dim, dim, 1)
+        self.drop1 = nn.Dropout(drop_rate)
+        self.drop2 = nn.Dropout(drop_rate)
+        self.uses_decompose = aggregation == "reference"
+        self.decompose.requires_grad_(self.uses_decompose)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W), hidden width h = C * ratio
+        y = self.drop1(self.act(self.dwconv(self.fc1(x))))  # (B, h, H, W)
+        common = self.decompose(y) if self.uses_decompose else y  # (B, 1, H, W) or, in the port, (B, h, H, W)
+        y = y + self.sigma(y - self.decompose_act(common))
+        out: Tensor = self.drop2(self.fc2(y))
+        return out
+
+
+class MogaBlock(nn.Module):
+    """One block: spatial mixer and channel mixer, each with norm, layer scale and stochastic depth (paper, figure 3)."""
+
+    def __init__(
+        self,
+        dim: int,
+        mlp_ratio: float,
+        *,
+        gate: Gate = "single",
+        channel_aggregation: ChannelAggregation = "reference",
+        dilations: Sequence[int] = (1, 2, 3),
+        channel_split: Sequence[int] = (1, 3, 4),
+        drop_rate: float = 0.0,
+        drop_path: float = 0.0,
+        ls_init_value: float = 1e-5,
+        crop_kernels: bool = True,
+    ) -> None:
+        super().__init__()
+        self.layer_scale_1 = nn.Parameter(torch.full((1, dim, 1, 1), ls_init_value))
+        self.layer_scale_2 = nn.Parameter(torch.full((1, dim, 1, 1), ls_init_value))
+        self.norm1 = nn.BatchNorm2d(dim)
+        self.attn = MultiOrderGatedAggregation(dim, gate, dilations, channel_split, crop_kernels)
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.mlp = ChannelAggregation2d(dim, int(dim * mlp_ratio), channel_aggregation, drop_rate, crop_kernels)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        x = x + self.drop_path(self.layer_scale_1 * self.attn(self.norm1(x)))
+        x = x + self.drop_path(self.layer_scale_2 * self.mlp(self.norm2(x)))
+        return x

@@ -1,0 +1,243 @@
+"""The MogaNet pyramid: stem, four stages of blocks, and a linear head (paper, section 4.1 and table 1)."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.layers import SelectAdaptivePool2d, calculate_drop_path_rates
+from timm.models._features import feature_take_indices
+from timm.models._manipulate import checkpoint_seq
+from torch import Tensor, nn
+
+from moganet.config import ChannelAggregation, ConvInit, Gate
+from moganet.network.blocks import MogaBlock, check_choice
+
+STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
+NUM_STAGES = 4
+
+
+class Stem(nn.Module):
+    """Two 3x3 convolutions; which of them stride is the only thing that `stem_stride` changes."""
+
+    def __init__(self, in_chans: int, dim: int, stride: int) -> None:
+        super().__init__()
+        first, second = STEM_STRIDES[stride]
+        self.projection = nn.Sequential(
+            nn.Conv2d(in_chans, dim // 2, 3, stride=first, padding=1),
+            nn.BatchNorm2d(dim // 2),
+            nn.GELU(),
+            nn.Conv2d(dim // 2, dim, 3, stride=second, padding=1),
+            nn.BatchNorm2d(dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, in, H, W) -> (B, C, H/stride, W/stride)
+        y: Tensor = self.projection(x)
+        return y
+
+
+class Downsample(nn.Module):
+    """The embedding of stages 2 to 4: a 3x3 convolution of stride 2 and its norm."""
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(in_dim, dim, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(dim)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H/2, W/2)
+        y: Tensor = self.norm(self.projection(x))
+        return y
+
+
+class Stage(nn.Sequential):
+    """A stage's blocks in turn, recomputed in the backward pass when `grad_checkpointing` is set."""
+
+    def __init__(self, *blocks: MogaBlock) -> None:
+        super().__init__(*blocks)
+        self.grad_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            y: Tensor = checkpoint_seq(self, x)
+            return y
+        for block in self:
+            x = block(x)
+        return x
+
+
+class MogaNet(nn.Module):
+    """Multi-order gated aggregation network.
+
+    Images (B, in_chans, H, W) to logits (B, num_classes); the four stage maps have strides 1, 2, 4, 8 times
+    `stem_stride`. Parameter names are those of the reference repository (Westlake-AI/MogaNet).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        embed_dims: Sequence[int] = (32, 64, 96, 192),
+        depths: Sequence[int] = (3, 3, 10, 2),
+        mlp_ratios: Sequence[float] = (8, 8, 4, 4),
+        *,
+        stem_stride: int = 4,
+        gate: Gate = "single",
+        channel_aggregation: ChannelAggregation = "reference",
+        dilations: Sequence[int] = (1, 2, 3),
+        channel_split: Sequence[int] = (1, 3, 4),
+        dilate_last_stage: bool = True,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        ls_init_value: float = 1e-5,
+        conv_init: ConvInit = "fan_out",
+        global_pool: str = "avg",
+        crop_kernels: bool = True,
+    ) -> None:
+        """Build the network.
+
+        num_classes: 0 leaves the head out, so that `forward` gives pooled features.
+        embed_dims, depths, mlp_ratios: width, number of blocks and channel mixer's ratio of each of the four stages.
+        stem_stride: 4, 2 or 1; smaller for small images. The tensors are the same for each.
+        gate, channel_aggregation: the functions by which released checkpoints differ (see blocks.py).
+        dilations, channel_split: of the multi-order convolution; `dilate_last_stage=False` sets the last stage's
+            third dilation to 1, as the reference's `attn_final_dilation=False` does.
+        drop_rate: dropout within the channel mixers, as in the reference (not timm's dropout before the head).
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0 over all blocks.
+        crop_kernels: leave out the taps of depth-wise kernels that meet only padding; no result changes.
+        conv_init: "fan_out" as in the reference, "fan_in" as in the PaddlePaddle port.
+        Raises ValueError for a shape or a choice that does not exist.
+        """
+        super().__init__()
+        _check_shape(embed_dims, depths, mlp_ratios, stem_stride)
+        check_choice("gate", gate, Gate)
+        check_choice("channel_aggregation", channel_aggregation, ChannelAggregation)
+        check_choice("conv_init", conv_init, ConvInit)
+        self.num_classes, self.in_chans = num_classes, in_chans
+        self.num_features = self.head_hidden_size = embed_dims[-1]
+        self.drop_rate = drop_rate
+        self.gate, self.channel_aggregation, self.stem_stride = gate, channel_aggregation, stem_stride
+        self.feature_info = [
+            {"num_chs": dim, "reduction": stem_stride * 2**i, "module": f"norm{i + 1}"} for i, dim in enumerate(embed_dims)
+        ]
+        rates: list[list[float]] = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        previous = in_chans
+        for i, (dim, ratio) in enumerate(zip(embed_dims, mlp_ratios, strict=True)):
+            undilated = i == NUM_STAGES - 1 and not dilate_last_stage
+            options: dict[str, Any] = {
+                "gate": gate,
+                "channel_aggregation": channel_aggregation,
+                "dilations": (*dilations[:2], 1) if undilated else dilations,
+                "channel_split": channel_split,
+                "drop_rate": drop_rate,
+                "ls_init_value": ls_init_value,
+                "crop_kernels": crop_kernels,
+            }
+            embed = Downsample(previous, dim) if i else Stem(in_chans, dim, stem_stride)
+            blocks = Stage(*(MogaBlock(dim, ratio, drop_path=rate, **options) for rate in rates[i]))
+            self.add_module(f"patch_embed{i + 1}", embed)
+            self.add_module(f"blocks{i + 1}", blocks)
+            self.add_module(f"norm{i + 1}", nn.BatchNorm2d(dim))
+            previous = dim
+        self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=True)
+        self.head = nn.Linear(previous, num_classes) if num_classes > 0 else nn.Identity()
+        self._init_weights(conv_init)
+
+    def _init_weights(self, conv_init: ConvInit) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                channels = module.out_channels if conv_init == "fan_out" else module.in_channels
+                fan = math.prod(module.kernel_size) * channels // module.groups
+                nn.init.normal_(module.weight, std=math.sqrt(2 / fan))
+            elif isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Give the last stage's map, (B, C4, H/32, W/32) at stem stride 4."""
+        x = self.norm1(self.blocks1(self.patch_embed1(x)))
+        x = self.norm2(self.blocks2(self.patch_embed2(x)))
+        x = self.norm3(self.blocks3(self.patch_embed3(x)))
+        x = self.norm4(self.blocks4(self.patch_embed4(x)))
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool a map and classify it: (B, C4, h, w) -> (B, num_classes), or (B, C4) with `pre_logits`."""
+        x = self.global_pool(x)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the logits, (B, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Give the stages' maps, and the last map unless `intermediates_only`.
+
+        indices: the last n stages if an int, all if None, else those named. The maps are taken after each stage's
+        norm, which the next stage reads: `norm` has nothing to add. `stop_early` runs no stage after the last taken.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt is {output_fmt!r}; MogaNet's maps are 'NCHW'")
+        take, last = feature_take_indices(NUM_STAGES, indices)
+        maps = []
+        for i in range(last + 1 if stop_early else NUM_STAGES):
+            for part in ("patch_embed", "blocks", "norm"):
+                x = self.get_submodule(f"{part}{i + 1}")(x)
+            if i in take:
+                maps.append(x)
+        return maps if intermediates_only else (x, maps)
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Give the head's linear layer."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Start a head of `num_classes` anew; 0 leaves it out."""
+        self.num_classes = num_classes
+        if global_pool is not None:
+            self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=True)
+        device = next(self.parameters()).device
+        self.head = nn.Linear(self.num_features, num_classes, device=device) if num_classes > 0 else nn.Identity()
+        if isinstance(self.head, nn.Linear):
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass instead of keeping its activations."""
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that weight decay must spare beside 1-D ones: layer scales and sigmas.
+
+        The reference's own rule (skip 1-D tensors) does decay them, since they have four dimensions; OpenMixup and
+        the dense-task configurations exempt them, and so do we.
+        """
+        return {name for name, _ in self.named_parameters() if "layer_scale" in name or name.endswith("sigma.scale")}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Group the parameters from the stem to the head, a stage or a block a group (for layer-wise rates)."""
+        block = r"^(?:patch_embed|blocks|norm)(\d)"
+        fine = [(r"^blocks(\d)\.(\d+)", None), (r"^patch_embed(\d)", (0,)), (r"^norm(\d)", (99999,))]
+        return {"stem": r"^patch_embed1", "blocks": block if coarse else fine}
+
+
+def _check_shape(embed_dims: Sequence[int], depths: Sequence[int], ratios: Sequence[float], stem_stride: int) -> None:
+    for name, values in (("embed_dims", embed_dims), ("depths", depths), ("mlp_ratios", ratios)):
+        if len(values) != NUM_STAGES or min(values) <= 0:
+            raise ValueError(f"{name} is {tuple(values)}; it must be four positive numbers, one a stage")
+    if stem_stride not in STEM_STRIDES:
+        raise ValueError(f"stem_stride is {stem_stride}; it must be 4, 2 or 1")

@@ -1,0 +1,147 @@
+"""The variants of the paper's table 1, and one of ours for small images, registered with timm.
+
+To add one: an entry in VARIANTS and a function below.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+
+from moganet.network.moganet import MogaNet
+
+__all__ = [
+    "moganet_base",
+    "moganet_large",
+    "moganet_nano",
+    "moganet_small",
+    "moganet_tiny",
+    "moganet_xlarge",
+    "moganet_xtiny",
+]
+
+
+def _shape(embed_dims: Sequence[int], depths: Sequence[int], mlp_ratios: Sequence[int] = (8, 8, 4, 4)) -> dict[str, Any]:
+    return {"embed_dims": tuple(embed_dims), "depths": tuple(depths), "mlp_ratios": tuple(mlp_ratios)}
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "moganet_nano": _shape((32, 64, 96, 192), (1, 1, 4, 1), (4, 4, 4, 4)),  # ours, not the paper's
+    "moganet_xtiny": _shape((32, 64, 96, 192), (3, 3, 10, 2)),
+    "moganet_tiny": _shape((32, 64, 128, 256), (3, 3, 12, 2)),
+    "moganet_small": _shape((64, 128, 320, 512), (2, 3, 12, 2)),
+    "moganet_base": _shape((64, 160, 320, 512), (4, 6, 22, 3)),
+    "moganet_large": _shape((64, 160, 320, 640), (4, 6, 44, 4)),
+    "moganet_xlarge": _shape((96, 192, 480, 960), (6, 6, 44, 4)),
+}
+ALIASES = {
+    "nano": "moganet_nano",
+    "xt": "moganet_xtiny",
+    "t": "moganet_tiny",
+    "s": "moganet_small",
+    "b": "moganet_base",
+    "l": "moganet_large",
+    "xl": "moganet_xlarge",
+}
+
+
+def full_name(name: str) -> str:
+    """Give a variant's full name for itself, for the article's short name (xt t s b l xl), or for "tiny"."""
+    lower = name.lower()
+    return ALIASES.get(lower, f"moganet_{lower}" if f"moganet_{lower}" in VARIANTS else name)
+
+
+def variant_of_shape(embed_dims: Sequence[int], depths: Sequence[int], mlp_ratios: Sequence[float]) -> str | None:
+    """Give the variant that has these widths, depths and ratios, or None."""
+    shape = {"embed_dims": tuple(embed_dims), "depths": tuple(depths), "mlp_ratios": tuple(mlp_ratios)}
+    return next((name for name, known in VARIANTS.items() if known == shape), None)
+
+
+def build_network(name: str, **options: Any) -> MogaNet:
+    """Build a variant by its name or short name; `options` are MogaNet's, as in `timm.create_model`.
+
+    Raises ValueError for an unknown name or option.
+    """
+    if full_name(name) not in VARIANTS:
+        raise ValueError(f"there is no variant {name!r}; choose one of {', '.join(VARIANTS)} ({' '.join(ALIASES)})")
+    network: MogaNet = timm.create_model(full_name(name), **options)
+    return network
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "fixed_input_size": False,
+        "pool_size": (7, 7),
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "patch_embed1.projection.0",
+        "classifier": "head",
+        "license": "apache-2.0",
+        "paper_ids": "arXiv:2211.03295",
+        "paper_name": "MogaNet: Multi-order Gated Aggregation Network",
+        "origin_url": "https://github.com/Westlake-AI/MogaNet",
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in VARIANTS})
+
+
+def _create(variant: str, pretrained: bool, **kwargs: Any) -> MogaNet:
+    network: MogaNet = build_model_with_cfg(
+        MogaNet,
+        variant,
+        pretrained,
+        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+        **{**VARIANTS[variant], **kwargs},
+    )
+    return network
+
+
+@register_model
+def moganet_nano(pretrained: bool = False, **kwargs: Any) -> MogaNet:
+    """Build moganet_nano: ours, for small images: 1.5 M parameters, 1.3 M with 10 classes."""
+    return _create("moganet_nano", pretrained, **kwargs)
+
+
+@register_model
+def moganet_xtiny(pretrained: bool = False, **kwargs: Any) -> MogaNet:
+    """Build MogaNet-XT: 3.0 M parameters."""
+    return _create("moganet_xtiny", pretrained, **kwargs)
+
+
+@register_model
+def moganet_tiny(pretrained: bool = False, **kwargs: Any) -> MogaNet:
+    """Build MogaNet-T: 5.2 M parameters."""
+    return _create("moganet_tiny", pretrained, **kwargs)
+
+
+@register_model
+def moganet_small(pretrained: bool = False, **kwargs: Any) -> MogaNet:
+    """Build MogaNet-S: 25.3 M parameters."""
+    return _create("moganet_small", pretrained, **kwargs)
+
+
+@register_model
+def moganet_base(pretrained: bool = False, **kwargs: Any) -> MogaNet:
+    """Build MogaNet-B: 43.7 M parameters."""
+    return _create("moganet_base", pretrained, **kwargs)
+
+
+@register_model
+def moganet_large(pretrained: bool = False, **kwargs: Any) -> MogaNet:
+    """Build MogaNet-L: 82.5 M parameters."""
+    return _create("moganet_large", pretrained, **kwargs)
+
+
+@register_model
+def moganet_xlarge(pretrained: bool = False, **kwargs: Any) -> MogaNet:
+    """Build MogaNet-XL: 181.0 M parameters."""
+    return _create("moganet_xlarge", pretrained, **kwargs)

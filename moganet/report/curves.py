@@ -1,0 +1,49 @@
+"""Loss and accuracy over the epochs of a run, training and validation (the article's figure)."""
+
+import csv
+import math
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from moganet.files import atomic_path
+
+COLORS = {"train": "#0072B2", "val": "#D55E00"}  # distinct under every common colour blindness (Okabe and Ito 2008)
+LABELS = {"train": "training", "val": "validation"}
+
+
+def read_metrics(path: Path) -> dict[str, dict[int, float]]:
+    """Read Lightning's metrics.csv into {metric: {epoch: value}}."""
+    metrics: dict[str, dict[int, float]] = defaultdict(dict)
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                if value and name not in ("epoch", "step") and row.get("epoch"):
+                    metrics[name][int(float(row["epoch"]))] = float(value)
+    return dict(metrics)
+
+
+def draw_curves(metrics: dict[str, dict[int, float]], path: Path, title: str) -> None:
+    """Draw loss and top-1 accuracy against the epoch; metrics as `read_metrics` gives them."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    for split, color in COLORS.items():
+        for axes, name, factor in ((loss, f"{split}/loss", 1.0), (accuracy, f"{split}/top1", 100.0)):
+            points = sorted(metrics.get(name, {}).items())
+            if points:
+                epochs, values = [epoch + 1 for epoch, _ in points], [factor * value for _, value in points]
+                axes.plot(epochs, values, color=color, marker="o" if len(points) < 30 else None, markersize=3, label=LABELS[split])
+    for axes, label in ((loss, "loss"), (accuracy, "top-1 accuracy (%)")):
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.lines:
+            axes.legend(frameon=False)
+    best = max(((value, epoch) for epoch, value in metrics.get("val/top1", {}).items()), default=(math.nan, 0))
+    if not math.isnan(best[0]):
+        accuracy.set_title(f"best validation {100 * best[0]:.1f} % after epoch {best[1] + 1}", fontsize=10)
+    figure.suptitle(title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)

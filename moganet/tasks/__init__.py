@@ -1,0 +1,1 @@
+"""Networks with loss and metrics, as LightningModules."""

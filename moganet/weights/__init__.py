@@ -1,0 +1,59 @@
+"""Released MogaNet checkpoints, by format, read without running anything that they hold."""
+
+import argparse
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moganet.errors import WeightsError
+from moganet.weights.checkpoint import Checkpoint, architecture_of
+from moganet.weights.official import is_official, read_official
+from moganet.weights.openmixup import is_openmixup, read_openmixup
+from moganet.weights.paddle import is_paddle, load_arrays, read_paddle
+
+FORMATS = {
+    "official": "the MogaNet repository's .pth.tar",
+    "openmixup": "OpenMixup's .pth",
+    "paddle": "the PaddlePaddle port's .pdparams",
+}
+
+__all__ = ["FORMATS", "Checkpoint", "architecture_of", "read_checkpoint"]
+
+
+def read_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
+    """Read a released checkpoint; its format is told by its contents.
+
+    weights: "plain" or "ema" for files that hold both; None takes those whose accuracy was published.
+    Raises WeightsError for a file that is missing, damaged, foreign, or would run code.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            arrays = load_arrays(file, path)
+        if is_paddle(arrays):
+            return read_paddle(arrays)
+        raise _foreign(path, arrays)
+    content = _load_torch(path)
+    if is_official(content):
+        return read_official(content, weights)
+    if is_openmixup(content):
+        return read_openmixup(content, path)
+    raise _foreign(path, content)
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # official files keep their arguments in one
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError, …
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path} can't be read as plain tensors ({first}); nothing was run") from None
+
+
+def _foreign(path: Path, content: Any) -> WeightsError:
+    keys = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
+    known = "; ".join(FORMATS.values())
+    return WeightsError(f"{path} is no MogaNet checkpoint that we know (found: {keys or 'nothing'}); known: {known}")

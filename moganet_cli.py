@@ -1,0 +1,231 @@
+"""The `moganet` command: one typer command a verb, which parses, calls and prints.
+
+It lies beside the package, since importing the package brings torch and timm in, and `--help` must not wait for them.
+"""
+
+import json
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+RECIPES = sorted(path.stem for path in (Path(__file__).parent / "moganet" / "recipes").glob("*.yaml"))
+EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="moganet",
+    help="MogaNet image networks: train, measure and use them. Results go to stdout, progress to stderr.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a released checkpoint, a run's folder, or a variant's name.")]
+Data = Annotated[str | None, typer.Option("--data", metavar="SOURCE[:PATH]", help="digits, cifar10, cifar100, folder:PATH, or a path.")]
+Split = Annotated[str, typer.Option(help="test, val, train or all; where a set has no test, val is taken.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Precision = Annotated[str, typer.Option(help="f32, bf16, or f16 (GPU).")]
+Runtime = Annotated[str, typer.Option(help="auto or eager.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("moganet"))
+        raise typer.Exit
+
+
+@app.command(help=f"Train a network by a recipe: {', '.join(RECIPES)}, or a YAML file.")
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The name of a recipe that ships, or a YAML file.")],
+    data: Data = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. trainer.max_epochs=10; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/RECIPE-N].")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a run already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.train import train as run
+
+    result = run(recipe, data, set_ or [], out, overwrite=overwrite)
+    if as_json:
+        return print_json(result)
+    print(f"trained {result['epochs']} epochs ({result['steps']} steps) in {result['seconds']:.0f} s")
+    if result["best"]:
+        print(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
+    print(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
+
+
+@app.command(help="Measure a model on a labelled set: accuracy, calibration, classes, and images per second.")
+def evaluate(
+    model: Model,
+    data: Data = None,
+    split: Split = "test",
+    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json and confusion.png [default for a run: in its folder].")] = None,
+    batch_size: BatchSize = 128,
+    precision: Precision = "f32",
+    runtime: Runtime = "auto",
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.evaluate import evaluate as run
+
+    result = run(
+        model, data, split, out=out, batch_size=batch_size, runtime=runtime, precision=precision, progress=show_progress  # type: ignore[arg-type]
+    )
+    for reason in result["unreadable"]:
+        print(f"left out: {reason}", file=sys.stderr)
+    if as_json:
+        return print_json(result)
+    low, high = (100 * bound for bound in result["interval"])
+    untrained = " (untrained)" if result["untrained"] else ""
+    print(f"{model}{untrained} on {result['data']}, {result['split']}, {result['num_images']} images")
+    print(f"top-1 {100 * result['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f}), top-5 {100 * result['top5']:.2f} %")
+    print(f"loss {result['loss']:.4f}, expected calibration error {100 * result['ece']:.2f} %, {result['images_per_second']:.0f} images/s")
+    table = Table("class", *(Column(name, justify="right") for name in ("precision", "recall", "F1", "images")), box=None)
+    for row in result["per_class"]:
+        table.add_row(row["name"], *(f"{100 * row[key]:.1f} %" for key in ("precision", "recall", "f1")), str(row["num_images"]))
+    Console().print(table)
+    if "out" in result:
+        print(f"written to {result['out']} (evaluation.json, confusion.png)")
+
+
+@app.command(help="Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin.")
+def predict(
+    model: Model,
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILES]...", help="Images, folders, patterns, or '-'.")] = None,
+    data: Data = None,
+    split: Split = "test",
+    top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
+    grid: Annotated[Path | None, typer.Option(help="Draw up to 48 images with prediction and truth.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row for each image and class.")] = None,
+    batch_size: BatchSize = 64,
+    precision: Precision = "f32",
+    runtime: Runtime = "auto",
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.predict import predict as run
+
+    result = run(
+        model,
+        files or [],
+        data,
+        split,
+        top_k=top_k,
+        limit=limit,
+        grid=grid,
+        csv_file=csv_file,
+        batch_size=batch_size,
+        runtime=runtime,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+        progress=show_progress,
+    )
+    for item in result["unreadable"]:
+        print(f"can't read {item['file']}: {item['reason']}", file=sys.stderr)
+    if as_json:
+        return print_json(result)
+    table = Table("file", "prediction", box=None)
+    for item in result["predictions"]:
+        named = ", ".join(f"{found['name']} {100 * found['probability']:.1f} %" for found in item["classes"])
+        table.add_row(item["file"], named + (" (untrained)" if item.get("untrained") else ""))
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    if grid:
+        print(f"grid: {grid}")
+
+
+@app.command(help="Show the table of variants, or the layers of one variant or model file.")
+def info(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or a model file.")] = None,
+    size: Annotated[int, typer.Option(min=1, help="Height and width of the input in pixels.")] = 224,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.info import info as run
+
+    result = run(name, size)
+    if as_json:
+        return print_json(result)
+    if name is None:
+        table = Table("variant", Column("parameters", justify="right"), Column("MACs", justify="right"), "stages (C, H, W)", box=None)
+        for row in result["variants"]:
+            stages = "  ".join("x".join(map(str, shape)) for shape in row["stages"])
+            table.add_row(row["name"] + (" (ours)" if row["ours"] else ""), f"{row['parameters']:,}", f"{row['macs'] / 1e9:.2f} G", stages)
+        Console().print(table)
+        return print(f"for images of {size}x{size} pixels and 1000 classes")
+    table = Table("layer", "type", "output (C, H, W)", Column("parameters", justify="right"), Column("MACs", justify="right"), box=None)
+    for row in result["layers"]:
+        table.add_row(row["name"], row["kind"], "x".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['macs']:,}")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    print(f"{result['name']}: {result['parameters']:,} parameters, {result['macs'] / 1e9:.3f} G multiply-adds at {size}x{size}")
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """Print one object on stdout; JSON has no infinities, so they become null."""
+    print(json.dumps(_finite(result), ensure_ascii=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")) else value
+
+
+def show_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+    """Draw a bar on stderr while the items pass, on a terminal only."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return items
+    from rich.progress import track
+
+    return track(items, what, total, console=console, transient=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; the user's mistakes end in one line and exit code 2, ours in a traceback and 1."""
+    warnings.showwarning = _show_warning
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    logging.getLogger("moganet").setLevel(logging.INFO)
+    try:
+        app(arguments)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        errors = sys.modules.get("moganet.errors")
+        if errors is not None and isinstance(error, errors.MogaNetError):
+            print(f"moganet: {_one_line(error)}", file=sys.stderr)
+            sys.exit(EXIT_USER)
+        traceback.print_exc()
+        print("moganet: this is a bug of moganet, not a mistake of yours; please report it with the lines above", file=sys.stderr)
+        sys.exit(EXIT_BUG)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):  # for developers
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    """Give an error's own line; one that crossed a worker process carries that process's traceback before it."""
+    last = str(error).strip().splitlines()[-1]
+    return last.partition("Error: ")[2] if last.startswith("moganet.errors.") else last
+
+
+if __name__ == "__main__":
+    main()
