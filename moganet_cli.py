@@ -5,12 +5,13 @@ It lies beside the package, since importing the package brings torch and timm in
 
 import json
 import logging
+import math
 import sys
 import traceback
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -28,12 +29,18 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a released checkpoint, a run's folder, or a variant's name.")]
-Data = Annotated[str | None, typer.Option("--data", metavar="SOURCE[:PATH]", help="digits, cifar10, cifar100, folder:PATH, or a path.")]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A model file, a released checkpoint, a run's folder, or a variant's name."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="SOURCE[:PATH]", help="digits, cifar10, cifar100, folder:PATH, or a path."),
+]
 Split = Annotated[str, typer.Option(help="test, val, train or all; where a set has no test, val is taken.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Precision = Annotated[str, typer.Option(help="f32, bf16, or f16 (GPU).")]
-Runtime = Annotated[str, typer.Option(help="auto or eager.")]
+Precision = Annotated[Literal["f32", "bf16", "f16"], typer.Option(help="f32, bf16, or f16 (GPU).")]
+Runtime = Annotated[Literal["auto", "eager"], typer.Option(help="auto or eager.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 
@@ -54,17 +61,27 @@ def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The name of a recipe that ships, or a YAML file.")],
     data: Data = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. trainer.max_epochs=10; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting, e.g. trainer.max_epochs=10; may be repeated."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/RECIPE-N].")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a run already.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a folder that holds a run already.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.train import train as run
 
-    result = run(recipe, data, set_ or [], out, overwrite=overwrite)
+    try:
+        result = run(recipe, data, set_ or [], out, overwrite=overwrite)
+    except KeyboardInterrupt as interrupt:  # typer would drop what it says
+        print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
-        return print_json(result)
+        print_json(result)
+        return
     print(f"trained {result['epochs']} epochs ({result['steps']} steps) in {result['seconds']:.0f} s")
     if result["best"]:
         print(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
@@ -76,7 +93,10 @@ def evaluate(
     model: Model,
     data: Data = None,
     split: Split = "test",
-    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json and confusion.png [default for a run: in its folder].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for evaluation.json and confusion.png [default for a run: in its folder]."),
+    ] = None,
     batch_size: BatchSize = 128,
     precision: Precision = "f32",
     runtime: Runtime = "auto",
@@ -85,20 +105,33 @@ def evaluate(
     from moganet.engine.evaluate import evaluate as run
 
     result = run(
-        model, data, split, out=out, batch_size=batch_size, runtime=runtime, precision=precision, progress=show_progress  # type: ignore[arg-type]
+        model,
+        data,
+        split,
+        out=out,
+        batch_size=batch_size,
+        runtime=runtime,
+        precision=precision,
+        progress=show_progress,
     )
     for reason in result["unreadable"]:
         print(f"left out: {reason}", file=sys.stderr)
     if as_json:
-        return print_json(result)
+        print_json(result)
+        return
     low, high = (100 * bound for bound in result["interval"])
     untrained = " (untrained)" if result["untrained"] else ""
     print(f"{model}{untrained} on {result['data']}, {result['split']}, {result['num_images']} images")
-    print(f"top-1 {100 * result['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f}), top-5 {100 * result['top5']:.2f} %")
-    print(f"loss {result['loss']:.4f}, expected calibration error {100 * result['ece']:.2f} %, {result['images_per_second']:.0f} images/s")
-    table = Table("class", *(Column(name, justify="right") for name in ("precision", "recall", "F1", "images")), box=None)
+    print(f"top-1 {100 * result['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f})")
+    print(f"top-5 {100 * result['top5']:.2f} %, loss {result['loss']:.4f}")
+    print(f"expected calibration error {100 * result['ece']:.2f} %, {result['images_per_second']:.0f} images/s")
+    table = Table(
+        "class", *(Column(name, justify="right") for name in ("precision", "recall", "F1", "images")), box=None
+    )
     for row in result["per_class"]:
-        table.add_row(row["name"], *(f"{100 * row[key]:.1f} %" for key in ("precision", "recall", "f1")), str(row["num_images"]))
+        table.add_row(
+            row["name"], *(f"{100 * row[key]:.1f} %" for key in ("precision", "recall", "f1")), str(row["num_images"])
+        )
     Console().print(table)
     if "out" in result:
         print(f"written to {result['out']} (evaluation.json, confusion.png)")
@@ -107,7 +140,9 @@ def evaluate(
 @app.command(help="Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin.")
 def predict(
     model: Model,
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILES]...", help="Images, folders, patterns, or '-'.")] = None,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILES]...", help="Images, folders, patterns, or '-'.")
+    ] = None,
     data: Data = None,
     split: Split = "test",
     top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
@@ -131,14 +166,15 @@ def predict(
         grid=grid,
         csv_file=csv_file,
         batch_size=batch_size,
-        runtime=runtime,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
+        runtime=runtime,
+        precision=precision,
         progress=show_progress,
     )
     for item in result["unreadable"]:
         print(f"can't read {item['file']}: {item['reason']}", file=sys.stderr)
     if as_json:
-        return print_json(result)
+        print_json(result)
+        return
     table = Table("file", "prediction", box=None)
     for item in result["predictions"]:
         named = ", ".join(f"{found['name']} {100 * found['probability']:.1f} %" for found in item["classes"])
@@ -150,7 +186,10 @@ def predict(
 
 @app.command(help="Show the table of variants, or the layers of one variant or model file.")
 def info(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or a model file.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or a model file."),
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="Height and width of the input in pixels.")] = 224,
     as_json: AsJson = False,
 ) -> None:
@@ -158,19 +197,42 @@ def info(
 
     result = run(name, size)
     if as_json:
-        return print_json(result)
+        print_json(result)
+        return
     if name is None:
-        table = Table("variant", Column("parameters", justify="right"), Column("MACs", justify="right"), "stages (C, H, W)", box=None)
+        table = Table(
+            "variant",
+            Column("parameters", justify="right"),
+            Column("MACs", justify="right"),
+            "stages (C, H, W)",
+            box=None,
+        )
         for row in result["variants"]:
             stages = "  ".join("x".join(map(str, shape)) for shape in row["stages"])
-            table.add_row(row["name"] + (" (ours)" if row["ours"] else ""), f"{row['parameters']:,}", f"{row['macs'] / 1e9:.2f} G", stages)
+            table.add_row(
+                row["name"] + (" (ours)" if row["ours"] else ""),
+                f"{row['parameters']:,}",
+                f"{row['macs'] / 1e9:.2f} G",
+                stages,
+            )
         Console().print(table)
-        return print(f"for images of {size}x{size} pixels and 1000 classes")
-    table = Table("layer", "type", "output (C, H, W)", Column("parameters", justify="right"), Column("MACs", justify="right"), box=None)
+        print(f"for images of {size}x{size} pixels and 1000 classes")
+        return
+    table = Table(
+        "layer",
+        "type",
+        "output (C, H, W)",
+        Column("parameters", justify="right"),
+        Column("MACs", justify="right"),
+        box=None,
+    )
     for row in result["layers"]:
-        table.add_row(row["name"], row["kind"], "x".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['macs']:,}")
+        table.add_row(
+            row["name"], row["kind"], "x".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['macs']:,}"
+        )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    print(f"{result['name']}: {result['parameters']:,} parameters, {result['macs'] / 1e9:.3f} G multiply-adds at {size}x{size}")
+    macs = f"{result['macs'] / 1e9:.3f} G multiply-adds at {size}x{size}"
+    print(f"{result['name']}: {result['parameters']:,} parameters, {macs}")
 
 
 def print_json(result: dict[str, Any]) -> None:
@@ -183,7 +245,7 @@ def _finite(value: Any) -> Any:
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
@@ -203,16 +265,16 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("moganet").setLevel(logging.INFO)
     try:
         app(arguments)
-    except KeyboardInterrupt as interrupt:
-        print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         errors = sys.modules.get("moganet.errors")
         if errors is not None and isinstance(error, errors.MogaNetError):
             print(f"moganet: {_one_line(error)}", file=sys.stderr)
             sys.exit(EXIT_USER)
         traceback.print_exc()
-        print("moganet: this is a bug of moganet, not a mistake of yours; please report it with the lines above", file=sys.stderr)
+        print(
+            "moganet: this is a bug of moganet, not a mistake of yours; please report it with the lines above",
+            file=sys.stderr,
+        )
         sys.exit(EXIT_BUG)
 
 

@@ -73,7 +73,10 @@ class Preprocessing(Settings):
     sides to the size. mean and std are per channel, for pixels in 0..1.
     """
 
-    size: Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_pair)] = (224, 224)
+    size: Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_pair)] = (
+        224,
+        224,
+    )
     crop_mode: Literal["center", "squash"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
@@ -133,7 +136,8 @@ class LossConfig(Settings):
 
 class OptimizerConfig(Settings):
     """An optimizer by timm's name. `decay_all` decays every parameter, as plain L2 does; else norms, biases,
-    layer scales and sigmas are spared."""
+    layer scales and sigmas are spared.
+    """
 
     name: str = "adamw"
     lr: Positive = 1e-3
@@ -224,7 +228,9 @@ def _read(recipe: str | Path) -> dict[str, Any]:
     else:
         near = difflib.get_close_matches(str(recipe), list_recipes(), 1, 0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"there is no recipe {str(recipe)!r}; {hint}choose one of {', '.join(list_recipes())}, or a .yaml file")
+        raise ConfigError(
+            f"there is no recipe {str(recipe)!r}; {hint}choose one of {', '.join(list_recipes())}, or a .yaml file"
+        )
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

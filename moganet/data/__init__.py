@@ -25,7 +25,9 @@ def open_data(spec: str) -> Dataset:
     if name in SOURCES:
         return SOURCES[name](path or None)
     if not Path(spec).exists():
-        raise DataError(f"{spec!r} is neither a path nor a data source; sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)")
+        raise DataError(
+            f"{spec!r} is neither a path nor a data source; sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
+        )
     if cifar_name := cifar.recognise_cifar(Path(spec)):
         return SOURCES[cifar_name](spec)
     if Path(spec).is_dir():

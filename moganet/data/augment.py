@@ -4,7 +4,6 @@ Order: crop, colour jitter, flip, affine map, normalisation, erasing; then mixup
 """
 
 import kornia.augmentation as K
-import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
@@ -14,23 +13,23 @@ from moganet.data.preprocess import normalize, resize_and_crop
 
 
 class BatchAugment(nn.Module):
-    """Augment uint8 images (B, C, H, W) into the network's input, float (B, C, h, w)."""
+    """Augment uint8 images (B, C, H, W) into the network's input, float (B, C, h, w).
 
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
+    cropped: the images have had their random crop already (RandomCropToSize, in a worker).
+    """
+
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing, *, cropped: bool = False) -> None:
         super().__init__()
         self.preprocessing = preprocessing
-        self.crops_at_random = augment.crop == "resized"
-        self.geometry = nn.Sequential(*_crops(augment, preprocessing))
+        self.resizes = augment.crop != "resized" and not cropped
+        self.geometry = nn.Sequential(*_crops(augment, preprocessing, cropped))
         self.photometry = nn.Sequential(*_after_crop(augment, preprocessing.channels))
         self.erasing = K.RandomErasing(p=augment.erasing) if augment.erasing else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        if not self.crops_at_random:
+        if self.resizes:
             images = resize_and_crop(images, self.preprocessing)
-        pixels = images.float() / 255
-        if tuple(images.shape[-2:]) != self.preprocessing.size or not self.crops_at_random:
-            pixels = self.geometry(pixels)
-        pixels = self.photometry(pixels)
+        pixels = self.photometry(self.geometry(images.float() / 255))
         augmented: Tensor = self.erasing(normalize(pixels * 255, self.preprocessing))
         return augmented
 
@@ -84,12 +83,16 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
     return grey
 
 
-def _crops(augment: AugmentConfig, preprocessing: Preprocessing) -> list[nn.Module]:
+def _crops(augment: AugmentConfig, preprocessing: Preprocessing, cropped: bool) -> list[nn.Module]:
     if augment.crop == "pad":
         return [K.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect")]
-    if augment.crop == "resized":
+    if augment.crop == "resized" and not cropped:
         mode = preprocessing.interpolation
-        return [K.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, resample=mode, cropping_mode="resample")]
+        return [
+            K.RandomResizedCrop(
+                preprocessing.size, augment.scale, augment.ratio, resample=mode, cropping_mode="resample"
+            )
+        ]
     return []
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -20,7 +21,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from moganet.data.source import ArraySplit, Dataset
 from moganet.errors import DataError
 
-CLASSES: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+CLASSES: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 MAX_MEMBER_BYTES = 200 << 20  # the largest genuine member, CIFAR-100's train, has 155 MB
 
 
@@ -37,9 +38,12 @@ def open_cifar(name: str, path: str | None) -> Dataset:
     try:
         parts = {split: reader(str(root.parent), train=split == "train") for split in ("train", "test")}
     except (RuntimeError, OSError, ValueError) as error:
-        raise DataError(f"{root} is not a whole {name} ({error}); unpack or download it again from {kind.url}") from None
+        raise DataError(
+            f"{root} is not a whole {name} ({error}); unpack or download it again from {kind.url}"
+        ) from None
     splits = {
-        split: ArraySplit(_to_tensor(part.data), torch.tensor(part.targets), f"{name}/{split}") for split, part in parts.items()
+        split: ArraySplit(_to_tensor(part.data), torch.tensor(part.targets), f"{name}/{split}")
+        for split, part in parts.items()
     }
     spec = f"{name}:{Path(path).absolute()}" if path else name
     return Dataset(spec, tuple(parts["train"].classes), splits)
@@ -48,12 +52,16 @@ def open_cifar(name: str, path: str | None) -> Dataset:
 def recognise_cifar(path: Path) -> str | None:
     """Name the set that an archive or a folder holds, or None."""
     for name, kind in CLASSES.items():
-        markers = {file for file, _ in (*kind.train_list, *kind.test_list)}
-        if path.is_dir() and any(markers <= {p.name for p in folder.iterdir()} for folder in (path, path / kind.base_folder) if folder.is_dir()):
+        if path.is_file() and path.name.startswith(f"{_stem(name)}."):
             return name
-        if path.is_file() and path.name.startswith(kind.base_folder.removesuffix("-batches-py").removesuffix("-python") + "-python"):
+        # Files, not folders: CIFAR-100's are called "train" and "test", as folders of photographs are.
+        if any(_holds_batches(kind, folder) for folder in (path, path / kind.base_folder)):
             return name
     return None
+
+
+def _holds_batches(kind: Any, folder: Path) -> bool:
+    return all((folder / file).is_file() for file, _ in (*kind.train_list, *kind.test_list))
 
 
 OPENERS: dict[str, Callable[[str | None], Dataset]] = {name: partial(open_cifar, name) for name in CLASSES}
@@ -65,7 +73,7 @@ def _to_tensor(images: np.ndarray) -> torch.Tensor:  # (N, 32, 32, 3) -> (N, 3, 
 
 def _locate(name: str, path: Path) -> Path:
     """Give the folder of batches for an archive, that folder itself, or a folder that holds either."""
-    base = CLASSES[name].base_folder
+    base: str = CLASSES[name].base_folder
     if path.is_file():
         return _unpack(name, path)
     if not path.is_dir():
@@ -81,7 +89,8 @@ def _locate(name: str, path: Path) -> Path:
 
 
 def _stem(name: str) -> str:
-    return CLASSES[name].filename.removesuffix(".tar.gz")
+    archive: str = CLASSES[name].filename
+    return archive.removesuffix(".tar.gz")
 
 
 def _find_or_download(name: str) -> Path:
@@ -100,7 +109,7 @@ def _find_or_download(name: str) -> Path:
             f"can't download {name} ({error}); fetch {kind.url} by hand and give it as --data {name}:PATH, "
             "or name its folder in MOGANET_DATA"
         ) from None
-    return cache / kind.base_folder
+    return cache / str(kind.base_folder)
 
 
 def _unpack(name: str, archive: Path) -> Path:
@@ -118,7 +127,7 @@ def _unpack(name: str, archive: Path) -> Path:
             except OSError:  # another process was faster
                 if not target.is_dir():
                     raise
-    return target / kind.base_folder
+    return target / str(kind.base_folder)
 
 
 def _extract(name: str, archive: Path, folder: Path) -> None:
@@ -132,7 +141,9 @@ def _extract(name: str, archive: Path, folder: Path) -> None:
                 if not (member.isfile() and file in wanted):
                     continue
                 if member.size > MAX_MEMBER_BYTES:
-                    raise DataError(f"{archive} is not {name}'s archive: its member {member.name} claims {member.size:,} bytes")
+                    raise DataError(
+                        f"{archive} is not {name}'s archive: its member {member.name} claims {member.size:,} bytes"
+                    )
                 content = tar.extractfile(member)
                 assert content is not None
                 with open(folder / kind.base_folder / file, "wb") as out:

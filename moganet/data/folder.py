@@ -14,7 +14,11 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "te
 def image_suffixes() -> frozenset[str]:
     """Give the file name endings that Pillow can read, in lower case."""
     Image.init()
-    return frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN) - {".pdf", ".mpg", ".mpeg"}
+    return frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN) - {
+        ".pdf",
+        ".mpg",
+        ".mpeg",
+    }
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -59,5 +63,10 @@ def _open_split(folder: Path, class_names: tuple[str, ...]) -> FileSplit:
     unknown = set(_class_names(folder)) - set(class_names)
     if unknown:
         raise DataError(f"{folder} has classes that train/ lacks: {', '.join(sorted(unknown))}; add or remove them")
-    found = [(file, label) for label, name in enumerate(class_names) if (folder / name).is_dir() for file in list_images(folder / name)]
+    found = [
+        (file, label)
+        for label, name in enumerate(class_names)
+        if (folder / name).is_dir()
+        for file in list_images(folder / name)
+    ]
     return FileSplit([file for file, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))

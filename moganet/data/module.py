@@ -75,7 +75,9 @@ class _FileBatches(Dataset[Batch]):
         return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable))
 
 
-def evaluation_loader(split: Split, preprocessing: Preprocessing, batch_size: int, workers: int | None) -> DataLoader[Batch]:
+def evaluation_loader(
+    split: Split, preprocessing: Preprocessing, batch_size: int, workers: int | None
+) -> DataLoader[Batch]:
     """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
 
     def resize(images: Tensor) -> Tensor:
@@ -111,7 +113,8 @@ class ImageDataModule(pl.LightningDataModule):
         super().__init__()
         self.dataset, self.data, self.preprocessing, self.seed = dataset, data, preprocessing, seed
         self.augment_config = augment
-        self.augment = BatchAugment(augment, preprocessing)
+        in_files = isinstance(dataset.split("train"), FileSplit)
+        self.augment = BatchAugment(augment, preprocessing, cropped=in_files)
         self.mix = Mix(augment, len(dataset.class_names))
         self.unreadable: dict[str, None] = {}  # in the order of their discovery
         self._check_sizes()
@@ -148,7 +151,7 @@ class ImageDataModule(pl.LightningDataModule):
         return Batch(images, labels)
 
 
-def _identity(batch: Batch) -> Batch:
+def _identity(batch: Any) -> Any:
     return batch
 
 
@@ -158,7 +161,13 @@ def _num_workers(workers: int | None) -> int:
 
 def _loader(batches: Dataset[Batch], batch_size: int, workers: int, **options: Any) -> DataLoader[Batch]:
     return DataLoader(
-        batches, batch_size, num_workers=workers, collate_fn=_identity, persistent_workers=workers > 0, pin_memory=torch.cuda.is_available(), **options
+        batches,
+        batch_size,
+        num_workers=workers,
+        collate_fn=_identity,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        **options,
     )
 
 

@@ -36,9 +36,11 @@ def decode(image: ImageLike, channels: int = 3) -> Tensor:
         return _match_channels(image, channels)
     array = np.asarray(image)
     if array.ndim not in (2, 3) or array.size == 0 or (array.dtype != np.uint8 and array.dtype.kind != "f"):
-        raise DataError(f"an array image must be (H, W) or (H, W, C), uint8 or floats in 0..1, not {array.dtype} {array.shape}")
+        raise DataError(
+            f"an array image must be (H, W) or (H, W, C), uint8 or floats in 0..1, not {array.dtype} {array.shape}"
+        )
     if array.dtype != np.uint8:
-        if not (0 <= array.min() and array.max() <= 1):
+        if not (array.min() >= 0 and array.max() <= 1):
             raise DataError(f"a float image must lie in 0..1; this one spans {array.min():g} to {array.max():g}")
         array = np.round(array * 255).astype(np.uint8)
     array = array[..., None] if array.ndim == 2 else array
@@ -52,12 +54,16 @@ def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     if preprocessing.crop_mode == "squash":
         target = [height, width]
     else:
-        full_height, full_width = (round(side / preprocessing.crop_fraction) for side in (height, width))
-        scale = max(full_height / images.shape[-2], full_width / images.shape[-1])
-        target = [max(height, round(images.shape[-2] * scale)), max(width, round(images.shape[-1] * scale))]
+        # Rounded down at each step, as torchvision and timm do: one pixel more would shift the crop.
+        full = [int(side / preprocessing.crop_fraction) for side in (height, width)]
+        have = images.shape[-2:]
+        covering = 0 if full[0] * have[1] >= full[1] * have[0] else 1  # the side that is resized to its full length
+        other = max(full[1 - covering], int(full[covering] * have[1 - covering] / have[covering]))
+        target = [full[0], other] if covering == 0 else [other, full[1]]
     if list(images.shape[-2:]) != target:
         images = F.resize(images, target, mode, antialias=True)
-    return F.center_crop(images, [height, width])
+    cropped: Tensor = F.center_crop(images, [height, width])
+    return cropped
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -82,7 +88,9 @@ def _read_file(path: Path, channels: int) -> Tensor:
     except UnidentifiedImageError:
         raise DataError(f"{path} is not an image that Pillow can read") from None
     except Image.DecompressionBombError:
-        raise DataError(f"{path} has more pixels than Pillow's limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,}; scale it down") from None
+        raise DataError(
+            f"{path} has more pixels than Pillow's limit of {2 * (Image.MAX_IMAGE_PIXELS or 0):,}; scale it down"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
@@ -111,5 +119,6 @@ def _match_channels(image: Tensor, channels: int) -> Tensor:
     if channels == 3 and have in (1, 4):  # grey, or a fourth channel of opacity
         return image.expand(3, -1, -1) if have == 1 else image[:3]
     if channels == 1 and have in (3, 4):
-        return F.rgb_to_grayscale(image[:3])
+        grey: Tensor = F.rgb_to_grayscale(image[:3])
+        return grey
     raise DataError(f"the image has {have} channels; the network reads {channels}")

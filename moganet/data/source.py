@@ -89,7 +89,9 @@ class Dataset:
         if validation in self.splits and isinstance(validation, str):
             return Dataset(self.spec, self.class_names, {**self.splits, "val": self.splits[validation]}, self.notes)
         if isinstance(validation, str):
-            raise DataError(f"data.validation is {validation!r}, which {self.spec} does not have; give a fraction, say 0.2")
+            raise DataError(
+                f"data.validation is {validation!r}, which {self.spec} does not have; give a fraction, say 0.2"
+            )
         if validation is None and "val" in self.splits:
             return self
         kept, held = _hold_out(self.split("train"), 0.2 if validation is None else validation, seed)

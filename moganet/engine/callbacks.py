@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -44,12 +45,16 @@ class RunProgress(pl.Callback):
                 transient=True,
             )
             self.bar.start()
-            self.task = self.bar.add_task("train", total=trainer.estimated_stepping_batches * trainer.accumulate_grad_batches, rate="")
+            self.task = self.bar.add_task(
+                "train", total=trainer.estimated_stepping_batches * trainer.accumulate_grad_batches, rate=""
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, time.perf_counter()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         now = time.perf_counter()
         number = len(batch[0]) * trainer.world_size
         elapsed = now - self.batch_start
@@ -58,7 +63,9 @@ class RunProgress(pl.Callback):
         self.batch_start = now
         if self.bar is not None:
             rate = f"{self.epoch_images / self.epoch_seconds:.0f} images/s"
-            self.bar.update(self.task, advance=1, rate=rate, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+            self.bar.update(
+                self.task, advance=1, rate=rate, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batch_start = time.perf_counter()
@@ -101,11 +108,15 @@ def average_weights(decay: float) -> WeightAveraging:
     After n updates the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage.
     """
 
-    def average(averaged: Tensor, current: Tensor, num_averaged: Tensor) -> Tensor:
-        weight = 1 - min(decay, float((1 + num_averaged) / (10 + num_averaged)))
-        return averaged + weight * (current - averaged)
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        if averaged[0].is_floating_point():
+            number = int(num_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + number) / (10 + number)))
+        else:  # counters
+            torch._foreach_copy_(averaged, current)
 
-    return WeightAveraging(avg_fn=average)
+    return WeightAveraging(multi_avg_fn=average)
 
 
 class ModelFiles(pl.Callback):
@@ -132,7 +143,7 @@ class ModelFiles(pl.Callback):
         }
         self.last, self.validated_step = measured, trainer.global_step
         self.save(trainer, pl_module, "last", measured)
-        if self.best is None or (measured["top1"], -measured["loss"]) > (self.best["top1"], -self.best["loss"]):
+        if self.best is None or measured["top1"] >= self.best["top1"]:  # of equals the later, better averaged
             self.best = measured
             self.save(trainer, pl_module, "best", measured)
 
@@ -148,7 +159,9 @@ class ModelFiles(pl.Callback):
             if self.best is None:
                 self.save(trainer, pl_module, "best", None)
 
-    def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, which: str, measured: dict[str, float] | None) -> None:
+    def save(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, which: str, measured: dict[str, float] | None
+    ) -> None:
         """Write a model file with what was measured of it."""
         assert isinstance(pl_module, Classification)
         if not trainer.is_global_zero:

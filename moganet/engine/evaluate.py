@@ -47,7 +47,7 @@ def evaluate(
     """Measure a model on a split of a data set.
 
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
-    split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken, and `split` in the result says so.
+    split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     out: a folder for evaluation.json and confusion.png; for a run's folder the default is RUN/evaluation-SPLIT.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
     included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.
@@ -61,8 +61,15 @@ def evaluate(
     logits, labels, unreadable = _run(predictor, images, batch_size, workers, progress)
     seconds = time.perf_counter() - start
     if not len(labels):
-        raise DataError(f"none of the {len(images)} images of {dataset.spec} ({split}) can be read; the first: {unreadable[0]}")
-    result = {"data": dataset.spec, "split": split, "num_images": len(labels), **_measure(logits, order[labels], predictor.class_names)}
+        raise DataError(
+            f"none of the {len(images)} images of {dataset.spec} ({split}) can be read; the first: {unreadable[0]}"
+        )
+    result = {
+        "data": dataset.spec,
+        "split": split,
+        "num_images": len(labels),
+        **_measure(logits, order[labels], predictor.class_names),
+    }
     result |= {"images_per_second": len(labels) / seconds, "seconds": seconds, "unreadable": unreadable}
     result |= {"runtime": predictor.runtime, "precision": predictor.precision, "untrained": not predictor.trained}
     if out is None and not isinstance(model, Predictor) and Path(model).is_dir():
@@ -98,7 +105,8 @@ def _match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
     missing = [name for name in names if name not in known]
     if missing:
         raise DataError(
-            f"the data set has classes that the model does not know: {', '.join(missing[:5])}; the model knows {', '.join(known[:10])}"
+            f"the data set has classes that the model does not know: {', '.join(missing[:5])}; "
+            f"the model knows {', '.join(known[:10])}"
         )
     return torch.tensor([known.index(name) for name in names])
 

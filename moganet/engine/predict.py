@@ -93,7 +93,13 @@ def list_files(patterns: Iterable[str | Path]) -> tuple[list[Path], list[dict[st
     missing: list[dict[str, str]] = []
     for pattern in _expand_stdin(patterns):
         path = Path(pattern)
-        found = list_images(path) if path.is_dir() else [path] if path.exists() else [Path(p) for p in sorted(glob.glob(pattern, recursive=True))]
+        found = (
+            list_images(path)
+            if path.is_dir()
+            else [path]
+            if path.exists()
+            else [Path(p) for p in sorted(glob.glob(pattern, recursive=True))]
+        )
         paths.update(dict.fromkeys(file for file in found if not file.is_dir()))
         if not found:
             reason = "the folder has no images" if path.is_dir() else "there is no such file"
@@ -120,7 +126,9 @@ def _items_of_split(split: Split, class_names: tuple[str, ...], limit: int | Non
             yield sample.name, truth, sample.image
 
 
-def _read(batch: list[Item], predictor: Predictor, unreadable: list[dict[str, str]]) -> Iterator[tuple[str, str | None, Tensor]]:
+def _read(
+    batch: list[Item], predictor: Predictor, unreadable: list[dict[str, str]]
+) -> Iterator[tuple[str, str | None, Tensor]]:
     for name, truth, image in batch:
         try:
             yield name, truth, decode(image, predictor.config.preprocessing.channels)
@@ -149,4 +157,6 @@ def _write_csv(predictions: list[dict[str, Any]], path: Path) -> None:
         writer.writerow(["file", "truth", "rank", "name", "probability"])
         for item in predictions:
             for rank, found in enumerate(item["classes"], 1):
-                writer.writerow([item["file"], item.get("truth", ""), rank, found["name"], f"{found['probability']:.6f}"])
+                writer.writerow(
+                    [item["file"], item.get("truth", ""), rank, found["name"], f"{found['probability']:.6f}"]
+                )

@@ -1,5 +1,6 @@
 """`train`: a recipe and a data set become a run's folder with trained weights."""
 
+import difflib
 import logging
 import platform
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import timm
 import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from timm.optim import list_optimizers
 
 from moganet.config import Precision, Recipe, load_recipe
 from moganet.data import Dataset, open_data
@@ -50,20 +53,31 @@ def train(
     settings = load_recipe(recipe, overrides)
     dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
     settings = resolve(settings, dataset)
-    folder = _make_folder(settings, out, overwrite)
     for note in dataset.notes:
         logger.warning("%s", note)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
+    task, module = _build(settings, dataset)
+    folder = _make_folder(settings, out, overwrite)
     write_text(folder / RECIPE_FILE, settings.to_yaml())
-    return _fit(settings, dataset, folder)
+    return _fit(settings, task, module, folder)
 
 
 def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     """Fill in what a recipe leaves to the data: classes, channels, the variant's full name, the set's path."""
     classes = len(dataset.class_names)
     if recipe.network.num_classes not in (None, classes):
-        raise ConfigError(f"network.num_classes is {recipe.network.num_classes}, but {dataset.spec} has {classes} classes; leave it out")
-    network = {"name": full_name(recipe.network.name), "num_classes": classes, "in_chans": recipe.preprocessing.channels}
+        raise ConfigError(
+            f"network.num_classes is {recipe.network.num_classes}, but {dataset.spec} has {classes}; leave it out"
+        )
+    if recipe.optimizer.name not in list_optimizers():
+        near = difflib.get_close_matches(recipe.optimizer.name, list_optimizers(), 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() lists them"
+        raise ConfigError(f"there is no optimizer {recipe.optimizer.name!r}; {hint}")
+    network = {
+        "name": full_name(recipe.network.name),
+        "num_classes": classes,
+        "in_chans": recipe.preprocessing.channels,
+    }
     return recipe.model_copy(
         update={
             "network": recipe.network.model_copy(update=network),
@@ -88,21 +102,32 @@ def _make_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Pat
     return folder
 
 
-def _fit(recipe: Recipe, dataset: Dataset, folder: Path) -> dict[str, Any]:
+def _build(recipe: Recipe, dataset: Dataset) -> tuple[Classification, ImageDataModule]:
+    """Build all that can fail on a wrong setting, before anything is written."""
     network = build_network_for(recipe.network)
     if recipe.trainer.channels_last:
         network = network.to(memory_format=torch.channels_last)
     task = Classification(network, len(dataset.class_names), recipe.loss, recipe.optimizer, recipe.schedule)
     if recipe.trainer.compile:
         network.compile()
-    module = ImageDataModule(dataset, recipe.data, recipe.preprocessing, recipe.augment, recipe.seed)
-    files = ModelFiles(folder, _describe(recipe, dataset), [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)])
+    return task, ImageDataModule(dataset, recipe.data, recipe.preprocessing, recipe.augment, recipe.seed)
+
+
+def _fit(recipe: Recipe, task: Classification, module: ImageDataModule, folder: Path) -> dict[str, Any]:
+    dataset = module.dataset
+    files = ModelFiles(
+        folder, _describe(recipe, dataset), [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
+    )
     progress = RunProgress()
     trainer = _trainer(recipe, folder, [files, progress])
     start = time.perf_counter()
     _run(trainer, task, module, folder)
     files.finish(trainer, task)
-    draw_curves(read_metrics(folder / "metrics.csv"), folder / "curves.png", f"{recipe.network.name} on {dataset.spec.partition(':')[0]}")
+    draw_curves(
+        read_metrics(folder / "metrics.csv"),
+        folder / "curves.png",
+        f"{recipe.network.name} on {dataset.spec.partition(':')[0]}",
+    )
     for message in module.unreadable:
         logger.warning("left out: %s", message)
     return {
@@ -132,7 +157,11 @@ def _run(trainer: pl.Trainer, task: Classification, module: ImageDataModule, fol
         try:
             trainer.fit(task, datamodule=module)
         except SystemExit:  # Lightning's answer to Ctrl-C
-            kept = "last.safetensors holds the weights of the last epoch" if (folder / "last.safetensors").exists() else "no epoch had ended"
+            kept = (
+                "last.safetensors holds the weights of the last epoch"
+                if (folder / "last.safetensors").exists()
+                else "no epoch had ended"
+            )
             raise KeyboardInterrupt(f"stopped; {kept} ({folder})") from None
 
 
@@ -161,7 +190,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.Trai
 
 
 def _describe(recipe: Recipe, dataset: Dataset) -> ModelDescription:
-    packages = {name: version(name) for name in ("moganet", "torch", "timm")}
+    packages = {"moganet": version("moganet"), "torch": torch.__version__, "timm": timm.__version__}
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "data": dataset.spec,

@@ -10,7 +10,7 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from moganet.config import Architecture, Precision, Preprocessing
-from moganet.errors import MogaNetError, WeightsError
+from moganet.errors import ConfigError, WeightsError
 from moganet.inference.model_file import ModelDescription, load_model_file
 from moganet.inference.predictor import Predictor, Runtime, warn_untrained
 from moganet.network import VARIANTS, build_network, full_name, variant_of_shape
@@ -76,7 +76,12 @@ def _from_checkpoint(path: Path) -> tuple[nn.Module, ModelDescription]:
     if variant:
         architecture = architecture.model_copy(update={"name": variant})
     network = _fill(build_network_for(architecture), dict(checkpoint.state), path)
-    provenance = {"file": path.name, "format": checkpoint.format, "weights": checkpoint.weights, "reason": checkpoint.reason}
+    provenance = {
+        "file": path.name,
+        "format": checkpoint.format,
+        "weights": checkpoint.weights,
+        "reason": checkpoint.reason,
+    }
     return network, _describe(architecture, provenance)
 
 
@@ -84,7 +89,9 @@ def _untrained(name: str) -> tuple[nn.Module, ModelDescription]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(name)
-    return network, _describe(Architecture(name=name, num_classes=1000, in_chans=3), {"untrained": "weights from seed 0"})
+    return network, _describe(
+        Architecture(name=name, num_classes=1000, in_chans=3), {"untrained": "weights from seed 0"}
+    )
 
 
 def _describe(architecture: Architecture, provenance: dict[str, Any]) -> ModelDescription:
@@ -107,13 +114,11 @@ def _describe(architecture: Architecture, provenance: dict[str, Any]) -> ModelDe
 
 
 def build_network_for(architecture: Architecture) -> nn.Module:
-    """Build a network as described. Raises WeightsError (a MogaNetError) for what does not exist."""
+    """Build a network as described. Raises ConfigError for what does not exist."""
     try:
         return build_network(architecture.name, **architecture.options())
-    except MogaNetError:
-        raise
     except (ValueError, TypeError) as error:
-        raise WeightsError(f"can't build {architecture.name}: {error}") from None
+        raise ConfigError(f"can't build {architecture.name}: {error}") from None
 
 
 def _fill(network: nn.Module, state: dict[str, torch.Tensor], path: Path) -> nn.Module:
@@ -122,7 +127,11 @@ def _fill(network: nn.Module, state: dict[str, torch.Tensor], path: Path) -> nn.
         if name.endswith("num_batches_tracked") and name not in state:
             state[name] = own[name]
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in own.keys() & state.keys() if state[n].shape != own[n].shape]
+    shapes = [
+        f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}"
+        for n in own.keys() & state.keys()
+        if state[n].shape != own[n].shape
+    ]
     if missing or unexpected or shapes:
         parts = [f"missing: {', '.join(missing[:3])}"] if missing else []
         parts += [f"unexpected: {', '.join(unexpected[:3])}"] if unexpected else []

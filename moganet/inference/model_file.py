@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class ModelDescription(Settings):
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     temperature: float | None = None
-    provenance: dict[str, Any] = {}
+    provenance: dict[str, Any] = Field(default_factory=dict)
     sha256: str = ""
     fixtures: tuple[Fixture, ...] = ()
 
@@ -94,7 +94,8 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
     """Write a model file whole or not at all; the hash is computed here."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     described = description.model_copy(update={"sha256": hash_tensors(tensors)})
-    metadata = {"format": "pt", METADATA_KEY: json.dumps(described.model_dump(mode="json", exclude_none=True))}
+    # One key only: safetensors writes several in a random order, and equal models shall make equal files.
+    metadata = {METADATA_KEY: json.dumps(described.model_dump(mode="json", exclude_none=True))}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata)
 
@@ -119,5 +120,7 @@ def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
     except (ValidationError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path} has a description that can't be read: {str(error).splitlines()[0]}") from None
     if hash_tensors(state) != description.sha256:
-        raise WeightsError(f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again")
+        raise WeightsError(
+            f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again"
+        )
     return state, description

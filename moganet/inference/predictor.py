@@ -50,7 +50,7 @@ class Predictor:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if precision == "f16" and self.device.type == "cpu":
             raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
-        self.model = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.model = network.eval().to(self.device).to(memory_format=torch.channels_last)
         self.config, self.trained = config, trained
 
     @property

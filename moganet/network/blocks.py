@@ -65,16 +65,20 @@ class ElementScale(nn.Module):
 class MultiOrderDWConv(nn.Module):
     """Depth-wise convolutions of three dilations over three groups of channels (paper, section 4.2, figure 4b)."""
 
-    def __init__(self, dim: int, dilations: Sequence[int], channel_split: Sequence[int], crop_kernels: bool = True) -> None:
+    def __init__(
+        self, dim: int, dilations: Sequence[int], channel_split: Sequence[int], crop_kernels: bool = True
+    ) -> None:
         super().__init__()
         if len(dilations) != 3 or len(channel_split) != 3 or min(dilations) < 1 or min(channel_split) < 0:
             raise ValueError(
-                f"dilations {tuple(dilations)} and channel_split {tuple(channel_split)} must be three positive numbers each"
+                f"dilations {tuple(dilations)} and channel_split {tuple(channel_split)} need three numbers above 0"
             )
         middle, high = (dim * part // sum(channel_split) for part in channel_split[1:])
         self.channels = [dim - middle - high, middle, high]
         if min(self.channels) < 1:
-            raise ValueError(f"channel_split {tuple(channel_split)} leaves a group of {dim} channels empty; use more channels")
+            raise ValueError(
+                f"channel_split {tuple(channel_split)} leaves a group of {dim} channels empty; use more channels"
+            )
         self.DW_conv0 = DepthwiseConv2d(dim, 5, dilations[0], crop_kernels)
         self.DW_conv1 = DepthwiseConv2d(middle, 5, dilations[1], crop_kernels)
         self.DW_conv2 = DepthwiseConv2d(high, 7, dilations[2], crop_kernels)
@@ -123,7 +127,12 @@ class ChannelAggregation2d(nn.Module):
     """
 
     def __init__(
-        self, dim: int, hidden_dim: int, aggregation: ChannelAggregation, drop_rate: float = 0.0, crop_kernels: bool = True
+        self,
+        dim: int,
+        hidden_dim: int,
+        aggregation: ChannelAggregation,
+        drop_rate: float = 0.0,
+        crop_kernels: bool = True,
     ) -> None:
         super().__init__()
         self.fc1 = nn.Conv2d(dim, hidden_dim, 1)
@@ -147,7 +156,7 @@ class ChannelAggregation2d(nn.Module):
 
 
 class MogaBlock(nn.Module):
-    """One block: spatial mixer and channel mixer, each with norm, layer scale and stochastic depth (paper, figure 3)."""
+    """Spatial mixer and channel mixer, each with norm, layer scale and stochastic depth (paper, figure 3)."""
 
     def __init__(
         self,

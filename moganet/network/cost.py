@@ -41,7 +41,9 @@ def layer_costs(network: nn.Module, in_chans: int, size: tuple[int, int]) -> lis
 def _recorder(name: str, layers: list[LayerCost]) -> Any:
     def record(module: nn.Module, inputs: Any, output: Tensor) -> None:
         parameters = sum(p.numel() for p in module.parameters(recurse=False))
-        layers.append(LayerCost(name, type(module).__name__, tuple(output.shape[1:]), parameters, _macs(module, output)))
+        layers.append(
+            LayerCost(name, type(module).__name__, tuple(output.shape[1:]), parameters, _macs(module, output))
+        )
 
     return record
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers import SelectAdaptivePool2d, calculate_drop_path_rates
@@ -57,7 +57,7 @@ class Stage(nn.Sequential):
         self.grad_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
+        if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore[attr-defined]
             y: Tensor = checkpoint_seq(self, x)
             return y
         for block in self:
@@ -71,6 +71,20 @@ class MogaNet(nn.Module):
     Images (B, in_chans, H, W) to logits (B, num_classes); the four stage maps have strides 1, 2, 4, 8 times
     `stem_stride`. Parameter names are those of the reference repository (Westlake-AI/MogaNet).
     """
+
+    if TYPE_CHECKING:  # made stage by stage in __init__
+        patch_embed1: Stem
+        patch_embed2: Downsample
+        patch_embed3: Downsample
+        patch_embed4: Downsample
+        blocks1: Stage
+        blocks2: Stage
+        blocks3: Stage
+        blocks4: Stage
+        norm1: nn.BatchNorm2d
+        norm2: nn.BatchNorm2d
+        norm3: nn.BatchNorm2d
+        norm4: nn.BatchNorm2d
 
     def __init__(
         self,
@@ -117,7 +131,8 @@ class MogaNet(nn.Module):
         self.drop_rate = drop_rate
         self.gate, self.channel_aggregation, self.stem_stride = gate, channel_aggregation, stem_stride
         self.feature_info = [
-            {"num_chs": dim, "reduction": stem_stride * 2**i, "module": f"norm{i + 1}"} for i, dim in enumerate(embed_dims)
+            {"num_chs": dim, "reduction": stem_stride * 2**i, "module": f"norm{i + 1}"}
+            for i, dim in enumerate(embed_dims)
         ]
         rates: list[list[float]] = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         previous = in_chans
@@ -138,7 +153,7 @@ class MogaNet(nn.Module):
             self.add_module(f"blocks{i + 1}", blocks)
             self.add_module(f"norm{i + 1}", nn.BatchNorm2d(dim))
             previous = dim
-        self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=True)
+        self.global_pool = _pool(global_pool)
         self.head = nn.Linear(previous, num_classes) if num_classes > 0 else nn.Identity()
         self._init_weights(conv_init)
 
@@ -204,7 +219,7 @@ class MogaNet(nn.Module):
         """Start a head of `num_classes` anew; 0 leaves it out."""
         self.num_classes = num_classes
         if global_pool is not None:
-            self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=True)
+            self.global_pool = _pool(global_pool)
         device = next(self.parameters()).device
         self.head = nn.Linear(self.num_features, num_classes, device=device) if num_classes > 0 else nn.Identity()
         if isinstance(self.head, nn.Linear):
@@ -233,6 +248,12 @@ class MogaNet(nn.Module):
         block = r"^(?:patch_embed|blocks|norm)(\d)"
         fine = [(r"^blocks(\d)\.(\d+)", None), (r"^patch_embed(\d)", (0,)), (r"^norm(\d)", (99999,))]
         return {"stem": r"^patch_embed1", "blocks": block if coarse else fine}
+
+
+def _pool(kind: str) -> nn.Module:
+    """Make timm's pooling; "" keeps the map as it is."""
+    pool: nn.Module = SelectAdaptivePool2d(pool_type=kind, flatten=bool(kind))
+    return pool
 
 
 def _check_shape(embed_dims: Sequence[int], depths: Sequence[int], ratios: Sequence[float], stem_stride: int) -> None:

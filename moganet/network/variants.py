@@ -23,7 +23,9 @@ __all__ = [
 ]
 
 
-def _shape(embed_dims: Sequence[int], depths: Sequence[int], mlp_ratios: Sequence[int] = (8, 8, 4, 4)) -> dict[str, Any]:
+def _shape(
+    embed_dims: Sequence[int], depths: Sequence[int], mlp_ratios: Sequence[int] = (8, 8, 4, 4)
+) -> dict[str, Any]:
     return {"embed_dims": tuple(embed_dims), "depths": tuple(depths), "mlp_ratios": tuple(mlp_ratios)}
 
 

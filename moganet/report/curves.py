@@ -33,7 +33,14 @@ def draw_curves(metrics: dict[str, dict[int, float]], path: Path, title: str) ->
             points = sorted(metrics.get(name, {}).items())
             if points:
                 epochs, values = [epoch + 1 for epoch, _ in points], [factor * value for _, value in points]
-                axes.plot(epochs, values, color=color, marker="o" if len(points) < 30 else None, markersize=3, label=LABELS[split])
+                axes.plot(
+                    epochs,
+                    values,
+                    color=color,
+                    marker="o" if len(points) < 30 else None,
+                    markersize=3,
+                    label=LABELS[split],
+                )
     for axes, label in ((loss, "loss"), (accuracy, "top-1 accuracy (%)")):
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)

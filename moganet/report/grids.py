@@ -31,7 +31,12 @@ def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
     figure = Figure(figsize=(1.55 * columns, 1.9 * rows + (0.4 if title else 0)), layout="constrained")
     for axes, item in zip(figure.subplots(rows, columns, squeeze=False).flat, items, strict=False):
         array = item.image.numpy()
-        axes.imshow(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(
+            array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)),
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+        )
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
         lines = [f"{_short(item.predicted)} {100 * item.probability:.0f} %"]
         if color == WRONG:

@@ -85,7 +85,7 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, config: ScheduleConfig, steps: int) -> Scheduler:
-    """Make a schedule of `steps` optimizer steps: linear warm-up from a hundredth, then a cosine to min_lr or a constant rate.
+    """Make a schedule of `steps` optimizer steps: linear warm-up from a hundredth, then a cosine or a constant rate.
 
     After n steps the cosine gives min_lr + (lr - min_lr) (1 + cos(pi n / steps)) / 2, as torch's CosineAnnealingLR.
     """

@@ -40,8 +40,13 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         ratios = [state[f"blocks{i}.0.mlp.fc1.weight"].shape[0] / embed_dims[i - 1] for i in (1, 2, 3, 4)]
         in_chans = state["patch_embed1.projection.0.weight"].shape[1]
     except (KeyError, IndexError) as error:
-        raise WeightsError(f"these are not a MogaNet's tensors: {error} is missing; found {', '.join(list(state)[:3])}, …") from None
-    depths = [1 + max(int(m[1]) for m in (re.match(rf"blocks{i}\.(\d+)\.", name) for name in state) if m) for i in (1, 2, 3, 4)]
+        raise WeightsError(
+            f"these are not a MogaNet's tensors: {error} is missing; found {', '.join(list(state)[:3])}, …"
+        ) from None
+    depths = [
+        1 + max(int(m[1]) for m in (re.match(rf"blocks{i}\.(\d+)\.", name) for name in state) if m)
+        for i in (1, 2, 3, 4)
+    ]
     return Architecture.model_validate(
         {
             "name": "moganet_xtiny",

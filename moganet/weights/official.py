@@ -19,7 +19,9 @@ def read_official(content: dict[str, Any], weights: str | None = None) -> Checkp
     has_ema = isinstance(content.get("state_dict_ema"), dict)
     if weights is None:
         weights = "ema" if has_ema and arch not in PLAIN_WEIGHTS else "plain"
-        reason = f"{weights} weights of {arch}" + (", as its published accuracy" if has_ema else ", the only ones in the file")
+        reason = f"{weights} weights of {arch}" + (
+            ", as its published accuracy" if has_ema else ", the only ones in the file"
+        )
     else:
         reason = f"{weights} weights of {arch}, as asked"
     state: dict[str, Tensor] = content["state_dict_ema" if weights == "ema" else "state_dict"]

@@ -24,4 +24,6 @@ def read_openmixup(content: dict[str, Any], path: Path) -> Checkpoint:
     }
     single = any(mark in path.name for mark in SINGLE_GATED)
     why = "single gate, as this release was trained" if single else "double gate, as OpenMixup trains (attn_force_fp32)"
-    return Checkpoint("openmixup", state, "single" if single else "double", "reference", "plain", f"plain weights; {why}")
+    return Checkpoint(
+        "openmixup", state, "single" if single else "double", "reference", "plain", f"plain weights; {why}"
+    )

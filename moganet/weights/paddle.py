@@ -1,4 +1,4 @@
-"""The PaddlePaddle port's `.pdparams`: a pickled dict of numpy arrays, read by an unpickler that admits nothing else."""
+"""The PaddlePaddle port's `.pdparams`: a pickled dict of numpy arrays, read so that nothing in it can run."""
 
 import pickle
 import re
@@ -50,7 +50,9 @@ def load_arrays(file: IO[bytes], path: Path) -> dict[str, np.ndarray]:
     try:
         content = _ArrayUnpickler(file).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise WeightsError(f"{path} is no dict of plain arrays, as .pdparams files are ({error}); nothing was run") from None
+        raise WeightsError(
+            f"{path} is no dict of plain arrays, as .pdparams files are ({error}); nothing was run"
+        ) from None
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of arrays")
     return {str(name): array for name, array in content.items() if isinstance(array, np.ndarray)}

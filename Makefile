@@ -1,0 +1,41 @@
+# Two commands: `make demo` and `make test`. Each does its own set-up, once.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+OUT    ?= demo
+
+.PHONY: setup demo test lint clean
+
+setup: $(VENV)/.dev  ## the package and what development needs
+
+$(VENV)/.base: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.base  ## train on embedded data, measure, predict: no download but the packages
+	$(BIN)/moganet train digits --out $(OUT) --overwrite
+	$(BIN)/moganet evaluate $(OUT)
+	$(BIN)/moganet predict $(OUT) --data digits --limit 40 --grid $(OUT)/predictions.png --csv $(OUT)/predictions.csv --top-k 1 >/dev/null
+	@echo
+	@echo "Results in $(OUT)/:"
+	@echo "  best.safetensors           the trained model, one file"
+	@echo "  curves.png                 loss and accuracy, training and validation"
+	@echo "  evaluation-test/           accuracy by class, calibration, confusion matrix"
+	@echo "  predictions.png, .csv      forty digits of the test set with their predictions"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## ruff, mypy --strict, import-linter, pytest
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) $(OUT) build *.egg-info

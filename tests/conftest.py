@@ -1,0 +1,110 @@
+"""What the tests share: golden files, real data where it is at hand, and one small trained run."""
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import moganet
+
+GOLDEN = Path(__file__).parent / "golden"
+MINI = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (8, 8, 4, 4), "num_classes": 10}
+
+
+def pytest_collection_modifyitems(items):
+    """Run the small trained run's tests last, so that quick failures come first."""
+    items.sort(key=lambda item: "trained_run" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def golden(name: str) -> dict[str, torch.Tensor]:
+    """Read one of the reference implementation's outputs."""
+    return load_file(GOLDEN / f"{name}.safetensors")
+
+
+def fill(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Draw every tensor from its own name, as was done for the golden files (numpy's frozen RandomState)."""
+    drawn = {}
+    for name, tensor in state.items():
+        shape = tuple(tensor.shape)
+        noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+        if name.endswith("num_batches_tracked"):
+            drawn[name] = torch.tensor(1)
+            continue
+        if name.endswith("running_var"):
+            value = 1 + 0.25 * np.tanh(noise)
+        elif name.endswith("running_mean"):
+            value = 0.1 * noise
+        elif "layer_scale" in name:
+            value = 0.1 + 0.03 * noise
+        elif name.endswith("sigma.scale"):
+            value = 0.3 + 0.1 * noise
+        elif name.endswith("bias"):
+            value = 0.05 * noise
+        elif len(shape) == 1:
+            value = 1 + 0.1 * noise
+        else:
+            value = noise * (0.5 / int(np.prod(shape[1:]))) ** 0.5
+        drawn[name] = torch.from_numpy(value.astype(np.float32))
+    return drawn
+
+
+def noise_image(number: int, size: int) -> torch.Tensor:
+    """Give the golden files' input (number, 3, size, size)."""
+    return torch.from_numpy(np.random.RandomState(0).standard_normal((number, 3, size, size)).astype(np.float32))
+
+
+def real_data(name: str) -> Path:
+    """Find a real data set in $MOGANET_DATA or ../shared/data, or skip the test."""
+    folders = [Path(os.environ["MOGANET_DATA"])] if "MOGANET_DATA" in os.environ else []
+    for folder in (*folders, Path(__file__).parents[2] / "shared" / "data"):
+        if (folder / name).exists():
+            return folder / name
+    pytest.skip(f"{name} is neither in $MOGANET_DATA nor in ../shared/data")
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory) -> Path:
+    """Train one small network on the digits for a few seconds and give the run's folder."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    overrides = {
+        "trainer.max_epochs": 3,
+        "network.embed_dims": [16, 16, 32, 32],
+        "network.depths": [1, 1, 1, 1],
+        "optimizer.lr": 4e-3,
+    }
+    moganet.train("digits", overrides=overrides, out=out)
+    return out
+
+
+@pytest.fixture
+def http_folder():
+    """Serve a folder on 127.0.0.1 and give its address."""
+    import functools
+    import http.server
+    import threading
+
+    servers = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    def serve(folder):
+        handler = functools.partial(Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,214 @@
+"""What every data source owes: splits, samples, names, and its own specification."""
+
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from conftest import real_data
+from PIL import Image
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from moganet import open_data
+from moganet.data import SOURCES, Sample
+from moganet.errors import DataError
+
+
+@pytest.fixture
+def make_source(tmp_path, monkeypatch):
+    def make(name):
+        if name == "digits":
+            return "digits"
+        if name == "folder":
+            return f"folder:{make_folder(tmp_path / 'photos')}"
+        return f"{name}:{make_cifar(name, tmp_path, monkeypatch)}"
+
+    return make
+
+
+def make_folder(root, splits=("train", "val"), number=3):
+    for split in splits:
+        for label, color in (("blue", (0, 0, 250)), ("red", (250, 0, 0))):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for i in range(number):
+                Image.new("RGB", (20 + i, 24), color).save(folder / f"{i}.png")
+    return root
+
+
+def make_cifar(name, root, monkeypatch, suffix="gz"):
+    """Make an archive of the set's layout with few images, and let torchvision expect its sums."""
+    import hashlib
+
+    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    folder = root / "made" / kind.base_folder
+    folder.mkdir(parents=True)
+    classes, key = (10, b"labels") if name == "cifar10" else (100, b"fine_labels")
+
+    def write(file, content):
+        data = pickle.dumps(content)
+        (folder / file).write_bytes(data)
+        return [file, hashlib.md5(data).hexdigest()]
+
+    def batch(seed):
+        images = np.random.RandomState(seed).randint(0, 256, (20, 3072), dtype=np.uint8)
+        return {key.decode(): [i % classes for i in range(20)], "data": images}
+
+    lists = {
+        part: [write(file, batch(i)) for i, (file, _) in enumerate(getattr(kind, part))]
+        for part in ("train_list", "test_list")
+    }
+    meta = write(kind.meta["filename"], {kind.meta["key"]: [f"class {i}" for i in range(classes)]})
+    for part, value in lists.items():
+        monkeypatch.setattr(kind, part, value)
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": meta[1]})
+    archive = root / f"{kind.filename.removesuffix('.gz')}.{suffix}"
+    with tarfile.open(archive, f"w:{suffix}") as tar:
+        tar.add(folder, kind.base_folder)
+    return archive
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_gives_labelled_uint8_images_and_opens_again_by_its_spec(name, make_source):
+    dataset = open_data(make_source(name))
+    assert set(dataset.splits) <= {"train", "val", "test"} and "train" in dataset.splits
+    for split in dataset.splits.values():
+        sample = split[len(split) - 1]
+        assert isinstance(sample, Sample)
+        assert sample.image.dtype == torch.uint8 and sample.image.ndim == 3
+        assert 0 <= sample.label < len(dataset.class_names)
+        assert sample.label == int(split.labels[len(split) - 1])
+        assert len(split.subset([0])) == 1 and torch.equal(split.subset([0])[0].image, split[0].image)
+    again = open_data(dataset.spec)
+    assert again.spec == dataset.spec and again.class_names == dataset.class_names
+    assert torch.equal(again.split("train").labels, dataset.split("train").labels)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_held_out_part_is_seeded_stratified_and_disjoint(name, make_source):
+    dataset = open_data(make_source(name))
+    number = len(dataset.split("train"))
+    held = dataset.with_validation(0.5, seed=1)
+    assert len(held.split("train")) + len(held.split("val")) == number
+    again = dataset.with_validation(0.5, seed=1)
+    other = dataset.with_validation(0.5, seed=2)
+    names = [{held.split(s)[i].name for i in range(len(held.split(s)))} for s in ("train", "val")]
+    if name == "folder":
+        assert not names[0] & names[1]
+    assert torch.equal(again.split("val").labels, held.split("val").labels)
+    images = [
+        torch.stack([d.split("val")[i].image.float().mean() for i in range(5 if number > 20 else 3)])
+        for d in (held, again, other)
+    ]
+    assert torch.equal(images[0], images[1])
+    if number > 20:
+        assert not torch.equal(images[0], images[2])
+    counts = torch.bincount(held.split("val").labels, minlength=len(dataset.class_names))
+    if number > 20 and name != "cifar100":
+        assert counts.max() - counts.min() <= 0.1 * number
+
+
+def test_digits_hold_out_a_stratified_fifth_as_test_set():
+    dataset = open_data("digits")
+    assert (len(dataset.split("train")), len(dataset.split("test"))) == (1437, 360)
+    counts = torch.bincount(dataset.split("test").labels)
+    assert counts.min() >= 34 and counts.max() <= 38
+    assert dataset.split("test")[0].image.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "xz"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_read_from_archive_folder_and_parent_and_recognised(name, suffix, tmp_path, monkeypatch):
+    archive = make_cifar(name, tmp_path, monkeypatch, suffix)
+    unpacked = next((tmp_path / "made").iterdir())
+    labels = open_data(f"{name}:{archive}").split("test").labels
+    renamed = unpacked.rename(tmp_path / "renamed")
+    for path in (renamed,):
+        assert torch.equal(open_data(f"{name}:{path}").split("test").labels, labels)
+        assert open_data(str(path)).spec.startswith(f"{name}:")
+    assert open_data(str(archive)).spec.startswith(f"{name}:")
+    monkeypatch.setenv("MOGANET_DATA", str(tmp_path))
+    assert torch.equal(open_data(name).split("test").labels, labels)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other", "flipped", "missing"])
+def test_a_damaged_archive_gives_one_line_and_leaves_nothing_behind(damage, tmp_path, monkeypatch):
+    archive = make_cifar("cifar10", tmp_path, monkeypatch)
+    if damage == "truncated":
+        archive.write_bytes(archive.read_bytes()[:5000])
+    elif damage == "other":
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(__file__, "test.py")
+    elif damage == "flipped":
+        monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", "0" * 32]])
+    else:
+        archive.unlink()
+    with pytest.raises(DataError) as caught:
+        open_data(f"cifar10:{archive}")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("**/.unpacking*"))
+
+
+def test_cifar_is_downloaded_from_its_address(tmp_path, monkeypatch, http_folder):
+    import hashlib
+
+    archive = make_cifar("cifar10", tmp_path, monkeypatch)
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(CIFAR10, "url", f"{http_folder(tmp_path)}/{archive.name}")
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    assert len(open_data("cifar10").split("train")) == 100
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/nothing.tar.gz")
+    assert len(open_data("cifar10").split("train")) == 100  # from the cache
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(DataError, match="by hand"):
+        open_data("cifar10")
+
+
+def test_the_real_cifar10_is_read_from_its_archive():
+    dataset = open_data(f"cifar10:{real_data('cifar-10-python.tar.xz')}")
+    assert (len(dataset.split("train")), len(dataset.split("test"))) == (50000, 10000)
+    assert dataset.class_names[3] == "cat" and dataset.split("test").labels[0] == 3
+    assert torch.bincount(dataset.split("train").labels).tolist() == [5000] * 10
+
+
+def test_a_folder_may_be_one_for_all_or_divided(tmp_path):
+    divided = open_data(str(make_folder(tmp_path / "a", ("train", "valid", "test"))))
+    assert list(divided.splits) == ["train", "val", "test"]
+    single = open_data(str(make_folder(tmp_path / "b", ("x",), 10) / "x"))
+    assert list(single.splits) == ["train"] and single.class_names == ("blue", "red")
+    held = single.with_validation(None, 0)
+    assert torch.bincount(held.split("val").labels).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("nowhere", "neither a path nor a data source"),
+        ("folder:/no/such/folder", "no folder"),
+        ("folder", "needs a path"),
+        ("digits:/tmp", "takes no path"),
+        ("cifar10:/no/such", "there is no"),
+    ],
+)
+def test_a_wrong_specification_says_what_is_right(spec, said):
+    with pytest.raises(DataError, match=said):
+        open_data(spec)
+
+
+def test_empty_and_flat_folders_are_said(tmp_path):
+    with pytest.raises(DataError, match="no sub-folders"):
+        open_data(f"folder:{tmp_path}")
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        open_data(f"folder:{tmp_path}")
+    make_folder(tmp_path / "b")
+    (tmp_path / "b" / "val" / "green").mkdir()
+    with pytest.raises(DataError, match="green"):
+        open_data(str(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("amount", [1437, 5000, "val"])
+def test_too_much_validation_is_said(amount):
+    with pytest.raises(DataError, match=r"data\.validation"):
+        open_data("digits").with_validation(amount, 0)

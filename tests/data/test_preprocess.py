@@ -1,0 +1,129 @@
+"""Any image becomes the network's input in one defined way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import real_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from moganet.config import Preprocessing
+from moganet.data.preprocess import decode, normalize, preprocess, resize_and_crop
+from moganet.errors import DataError
+
+
+def pattern(height=24, width=36):
+    return np.random.RandomState(0).randint(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_path_image_and_array_of_one_picture_decode_equally(tmp_path):
+    array = pattern()
+    Image.fromarray(array).save(tmp_path / "x.png")
+    expected = torch.from_numpy(array).permute(2, 0, 1)
+    for image in (tmp_path / "x.png", str(tmp_path / "x.png"), Image.fromarray(array), array, array / 255.0, expected):
+        assert torch.equal(decode(image), expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_has_a_result(mode, channels):
+    if mode == "I;16":
+        image = Image.fromarray(np.full((8, 9), 65535, np.uint16))
+    else:
+        image = Image.new("RGB", (9, 8), "white").convert(mode if mode not in ("LA", "I", "F") else "L")
+        image = Image.new("I", (9, 8), 65535) if mode == "I" else image.convert(mode)
+    decoded = decode(image, channels)
+    assert decoded.shape == (channels, 8, 9) and decoded.dtype == torch.uint8
+    assert decoded.min() == 255
+
+
+def test_transparent_pixels_show_white_and_not_their_hidden_colour():
+    image = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
+    assert decode(image).min() == 255
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([200, 0, 0] * 256)
+    palette.info["transparency"] = 0
+    assert decode(palette).min() == 255
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90 degrees
+    Image.fromarray(pattern(10, 20)).save(tmp_path / "x.jpg", exif=exif)
+    assert decode(tmp_path / "x.jpg").shape == (3, 20, 10)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: p.write_bytes(b""), "not an image"),
+        (lambda p: p.write_text("hello"), "not an image"),
+        (lambda p: None, "No such file"),
+        (lambda p: p.mkdir(), "directory"),
+        (
+            lambda p: (Image.fromarray(pattern(200, 200)).save(p), p.write_bytes(p.read_bytes()[:2000])),
+            "can't be decoded",
+        ),
+    ],
+    ids=["empty", "text", "missing", "a folder", "truncated"],
+)
+def test_what_can_not_be_read_is_said_with_its_name(make, said, tmp_path):
+    make(tmp_path / "x.png")
+    with pytest.raises(DataError, match=said) as caught:
+        decode(tmp_path / "x.png")
+    assert "x.png" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((2, 2, 2, 2)), np.zeros((4, 4, 5), np.uint8), np.full((4, 4), 3.0), np.zeros((4, 4), np.int64)]
+)
+def test_arrays_of_other_shapes_and_ranges_are_refused(array):
+    with pytest.raises(DataError):
+        decode(array)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from(["center", "squash"]),
+    st.floats(0.3, 1),
+    st.sampled_from(["nearest", "bilinear", "bicubic"]),
+)
+def test_every_size_comes_out_at_the_described_one(height, width, h, w, mode, fraction, interpolation):
+    settings = Preprocessing(size=(h, w), crop_mode=mode, crop_fraction=fraction, interpolation=interpolation)
+    image = torch.from_numpy(pattern(height, width)).permute(2, 0, 1)
+    out = resize_and_crop(image, settings)
+    assert out.shape == (3, h, w) and out.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_a_batch_and_its_images_alone_give_the_same_bits(mode):
+    settings = Preprocessing(size=20, interpolation=mode)
+    images = torch.from_numpy(np.stack([pattern(), pattern()[::-1]])).permute(0, 3, 1, 2)
+    assert torch.equal(preprocess(images, settings), torch.stack([preprocess(i, settings) for i in images]))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_photographs_are_resized_as_pillow_and_timm_do(interpolation):
+    timm_data = pytest.importorskip("timm.data")
+    settings = Preprocessing(size=224, crop_fraction=0.875, interpolation=interpolation)
+    reference = timm_data.create_transform(
+        (3, 224, 224), interpolation=interpolation, crop_pct=0.875, mean=settings.mean, std=settings.std
+    )
+    for file in sorted(Path(real_data("flowers-mini") / "val").rglob("*.jpg"))[:10]:
+        image = Image.open(file).convert("RGB")
+        ours, theirs = preprocess(decode(image), settings), reference(image)
+        levels = (ours - theirs).abs() * torch.tensor(settings.std).view(3, 1, 1) * 255
+        assert levels.mean() < 0.02 and levels.max() < 2.5, file
+
+
+def test_normalisation_is_mean_and_deviation_of_0_to_1():
+    settings = Preprocessing(size=2, mean=(0.5, 0.25, 0), std=(0.5, 0.25, 1))
+    white = torch.full((3, 2, 2), 255, dtype=torch.uint8)
+    assert torch.allclose(normalize(white, settings)[:, 0, 0], torch.tensor([1.0, 3.0, 1.0]))

@@ -1,0 +1,159 @@
+"""A run's folder, its files, and what may go wrong on the way to them."""
+
+import csv
+
+import pytest
+import torch
+import yaml
+from test_sources import make_folder
+
+import moganet
+from moganet.config import load_recipe
+from moganet.errors import ConfigError, DataError
+from moganet.inference import load_model_file
+from moganet.inference.model_file import replay_fixtures
+
+TINY = {
+    "network.embed_dims": [8, 8, 16, 16],
+    "network.depths": [1, 1, 1, 1],
+    "network.mlp_ratios": [2, 2, 2, 2],
+    "trainer.max_epochs": 1,
+    "data.batch_size": 16,
+}
+
+
+def test_a_run_leaves_every_file_and_learns(trained_run):
+    files = {path.name for path in trained_run.iterdir()}
+    assert {"recipe.yaml", "metrics.csv", "tensorboard", "last.ckpt", "best.safetensors", "last.safetensors"} <= files
+    assert (trained_run / "curves.png").stat().st_size > 5000
+    assert list((trained_run / "tensorboard").glob("events*"))
+    with open(trained_run / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert len(losses) == 3 and losses[-1] < losses[0]
+    assert {"val/loss", "val/top1", "train/top1", "train/images_per_second"} <= rows[0].keys()
+    assert not list(trained_run.rglob("*partial*"))
+
+
+def test_its_model_file_tells_where_it_comes_from(trained_run):
+    state, description = load_model_file(trained_run / "best.safetensors")
+    assert description.class_names == tuple("0123456789")
+    provenance = description.provenance
+    assert provenance["data"] == "digits" and provenance["seed"] == 0
+    assert 0 <= provenance["validation"]["top1"] <= 1 and provenance["versions"]["torch"] == torch.__version__
+    recipe = load_recipe(trained_run / "recipe.yaml")
+    assert provenance["recipe"] == recipe.model_dump(mode="json")
+    assert recipe.network.num_classes == 10 and recipe.network.name == "moganet_nano"
+    predictor = moganet.load(trained_run)
+    assert replay_fixtures(predictor.config, predictor.logits) < 1e-4
+    assert state.keys() == predictor.model.state_dict().keys()
+
+
+def test_a_resolved_recipe_repeats_the_run(trained_run, tmp_path):
+    again = moganet.train(trained_run / "recipe.yaml", out=tmp_path / "again")
+    assert again["out"] == str(tmp_path / "again")
+    for file in ("best.safetensors", "last.safetensors"):
+        assert (tmp_path / "again" / file).read_bytes() == (trained_run / file).read_bytes()
+
+
+def test_another_seed_gives_other_weights(tmp_path):
+    for seed in (0, 1):
+        moganet.train("digits", overrides={**TINY, "seed": seed, "trainer.max_steps": 2}, out=tmp_path / str(seed))
+    states = [load_model_file(tmp_path / str(seed) / "last.safetensors")[0] for seed in (0, 1)]
+    assert not torch.equal(states[0]["head.weight"], states[1]["head.weight"])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"augment.mixup": 1.0, "augment.cutmix": 1.0, "trainer.ema": 0.9},
+        {
+            "augment.crop": "resized",
+            "augment.erasing": 0.5,
+            "augment.hflip": 0.5,
+            "augment.color_jitter": [0.2, 0.2, 0.2],
+        },
+        {"augment.crop": "pad", "trainer.accumulate": 2, "optimizer.name": "sgd", "schedule.name": "constant"},
+        {"network.channel_aggregation": "paddle", "network.gate": "double", "optimizer.decay_all": True},
+        {
+            "trainer.channels_last": True,
+            "data.validation": "test",
+            "network.drop_rate": 0.1,
+            "network.drop_path_rate": 0.1,
+        },
+        {"data.drop_last": False, "data.batch_size": 1000, "trainer.validate_every": 2, "trainer.max_epochs": 2},
+        {"trainer.precision": "bf16", "trainer.max_steps": 2},
+    ],
+    ids=lambda o: " ".join(o),
+)
+def test_settings_take_part_in_a_run(overrides, tmp_path):
+    result = moganet.train("digits", overrides={**TINY, "trainer.max_steps": 12, **overrides}, out=tmp_path / "run")
+    assert (tmp_path / "run" / "best.safetensors").is_file()
+    assert result["steps"] > 0 and result["train_loss"] is not None
+    assert moganet.load(tmp_path / "run").logits(torch.zeros(1, 1, 32, 32)).isfinite().all()
+
+
+def test_photographs_in_a_folder_train_with_workers_and_odd_files_are_named(tmp_path):
+    root = make_folder(tmp_path / "photos", ("train", "val"), 10)
+    (root / "train" / "red" / "broken.jpg").write_text("no image")
+    (root / "val" / "red" / "broken.jpg").write_text("no image")
+    overrides = {
+        **TINY,
+        "preprocessing": {"size": 32},
+        "augment": {"crop": "resized", "hflip": 0.5},
+        "data.validation": None,
+        "data.batch_size": 7,
+        "data.workers": 2,
+        "trainer.max_epochs": 6,
+        "optimizer.lr": 0.01,
+    }
+    result = moganet.train("digits", data=str(root), overrides=overrides, out=tmp_path / "run")
+    assert result["best"]["top1"] > 0.9
+    assert all("broken.jpg" in line for line in result["unreadable"]) and len(result["unreadable"]) == 2
+    assert moganet.load(tmp_path / "run").class_names == ("blue", "red")
+    evaluated = moganet.evaluate(tmp_path / "run")
+    assert evaluated["split"] == "val" and evaluated["num_images"] == 20 and len(evaluated["unreadable"]) == 1
+    moved = moganet.evaluate(tmp_path / "run", data=str(make_folder(tmp_path / "other", ("test",), 4) / "test"))
+    assert moved["num_images"] == 8 and moved["split"] == "train"
+
+
+def test_a_folder_with_a_run_is_not_written_over(trained_run):
+    before = (trained_run / "best.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="already holds a run"):
+        moganet.train("digits", out=trained_run)
+    assert (trained_run / "best.safetensors").read_bytes() == before
+
+
+def test_runs_without_a_folder_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        result = moganet.train("digits", overrides={**TINY, "trainer.max_steps": 1})
+        assert result["out"] == f"runs/digits-{number}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "said"),
+    [
+        ({"data.batch_size": 5000}, DataError, "fewer than one batch"),
+        ({"network.num_classes": 3}, ConfigError, "leave it out"),
+        ({"network": "huge"}, ConfigError, "no variant"),
+        ({"optimizer.name": "adamq"}, ConfigError, "optimizer"),
+        ({"data.source": "nowhere"}, DataError, "neither"),
+        ({"network.embed_dims": [1, 1, 1, 1]}, ConfigError, "leaves a group"),
+    ],
+)
+def test_what_can_not_be_trained_is_said_before_anything_is_written(overrides, error, said, tmp_path):
+    with pytest.raises(error, match=said):
+        moganet.train("digits", overrides={**TINY, **overrides}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_impossible_folder_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="can't make the folder"):
+        moganet.train("digits", overrides=TINY, out=tmp_path / "file" / "run")
+
+
+def test_a_recipe_file_is_yaml_that_people_can_read(trained_run):
+    values = yaml.safe_load((trained_run / "recipe.yaml").read_text())
+    assert list(values)[:4] == ["name", "seed", "network", "data"]

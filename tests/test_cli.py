@@ -1,0 +1,162 @@
+"""The command line, as a user meets it: output, exit codes, and mistakes in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import moganet_cli
+
+COMMANDS = ["train", "evaluate", "predict", "info"]
+
+
+@dataclass
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def moganet(capsys, monkeypatch):
+    """Run the command in this process, since importing torch takes seconds, and give what a shell would see."""
+
+    def run(*arguments):
+        monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
+        capsys.readouterr()
+        code = 0
+        try:
+            moganet_cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return Result(code or 0, captured.out, captured.err)
+
+    return run
+
+
+def test_help_comes_without_torch():
+    script = """
+import sys, moganet_cli
+try:
+    moganet_cli.main(["--help"])
+except SystemExit:
+    pass
+assert not {"torch", "timm"} & sys.modules.keys()
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0 and all(command in result.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_has_json(moganet, command):
+    result = moganet(command, "--help")
+    assert result.returncode == 0 and "--json" in result.stdout
+
+
+def test_info_is_one_json_object_with_the_published_sizes(moganet):
+    result = moganet("info", "--json")
+    table = json.loads(result.stdout)
+    assert {v["name"]: v["parameters"] for v in table["variants"]}["moganet_xtiny"] == 2_956_066
+    assert [v["name"] for v in table["variants"] if v["ours"]] == ["moganet_nano"]
+    layers = json.loads(moganet("info", "xt", "--size", 64, "--json").stdout)
+    assert layers["parameters"] == 2_956_066 and layers["stages"][0] == [32, 16, 16]
+    assert "patch_embed1.projection.0" in moganet("info", "xt").stdout
+
+
+def test_a_model_file_is_described(moganet, trained_run):
+    described = json.loads(moganet("info", trained_run / "best.safetensors", "--size", 32, "--json").stdout)
+    assert described["stages"][0] == [16, 8, 8]
+
+
+def test_evaluate_and_predict_print_one_object_and_nothing_else(moganet, trained_run, tmp_path):
+    evaluated = moganet("evaluate", trained_run, "--json", "--out", tmp_path)
+    assert evaluated.returncode == 0 and 0 <= json.loads(evaluated.stdout)["top1"] <= 1
+    predicted = moganet("predict", trained_run, "--data", "digits", "--limit", 3, "--json")
+    assert len(json.loads(predicted.stdout)["predictions"]) == 3
+    for result in (
+        moganet("evaluate", trained_run, "--out", tmp_path),
+        moganet("predict", trained_run, "--data", "digits", "--limit", 3),
+    ):
+        assert result.returncode == 0 and "%" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "digitz"], "did you mean 'digits'?"),
+        (["train", "digits", "--set", "trainer.max_epoch=1"], "trainer.max_epochs"),
+        (["train", "digits", "--set", "nonsense"], "KEY=VALUE"),
+        (["train", "digits", "--data", "/no/such/path"], "data source"),
+        (["evaluate", "/no/such/model"], "there is no model"),
+        (["evaluate", "moganet_nano"], "--data"),
+        (["predict", "moganet_nano"], "nothing to predict"),
+        (["info", "resnet50"], "no variant or model file"),
+        (["predict", "moganet_nano", "x.png", "--precision", "f8"], "f8"),
+        (["info", "--nonsense"], "--nonsense"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(moganet, arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = moganet(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr and not result.stdout
+    if result.stderr.startswith("moganet: "):
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_train_prints_one_object_and_a_line_an_epoch_on_stderr(moganet, tmp_path):
+    small = [
+        "--set",
+        "network.embed_dims=[8,8,16,16]",
+        "--set",
+        "network.depths=[1,1,1,1]",
+        "--set",
+        "trainer.max_epochs=2",
+    ]
+    result = moganet("train", "digits", "--out", tmp_path / "run", "--json", *small)
+    assert result.returncode == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["epochs"] == 2 and printed["best"]["top1"] >= 0 and printed["out"] == str(tmp_path / "run")
+    lines = [line for line in result.stderr.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2 and "images/s" in lines[0]
+    assert all("warning" not in line.lower() for line in result.stderr.splitlines()), result.stderr
+
+
+def test_ctrl_c_ends_in_one_line_that_names_what_is_kept(moganet, tmp_path):
+    command = [sys.executable, "-m", "moganet_cli", "train", "digits", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "run" / "last.ckpt")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in stderr
+    assert "last.safetensors holds" in stderr.splitlines()[-1]
+    assert moganet("predict", tmp_path / "run", "--data", "digits", "--limit", 1).returncode == 0
+
+
+def wait_for(path: Path, seconds: int = 90):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.1)
+
+
+def test_the_module_is_the_command():
+    result = subprocess.run([sys.executable, "-m", "moganet", "--version"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0 and result.stdout.strip().count(".") >= 2
+
+
+def test_our_own_bug_is_a_traceback_and_exit_code_1(tmp_path):
+    script = "import moganet_cli, moganet.engine.info as m\nm.info = None\nmoganet_cli.main(['info'])"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env={**os.environ}
+    )
+    assert result.returncode == 1 and "Traceback" in result.stderr and "please report" in result.stderr
