@@ -21,6 +21,7 @@ from moganet.config import Precision, Recipe, load_recipe
 from moganet.data import Dataset, open_data
 from moganet.data.module import ImageDataModule, take
 from moganet.engine.callbacks import ModelFiles, RunProgress, average_weights
+from moganet.engine.memory import keep_freed_memory
 from moganet.errors import ConfigError
 from moganet.files import write_text
 from moganet.inference import ModelDescription
@@ -120,6 +121,8 @@ def _fit(recipe: Recipe, task: Classification, module: ImageDataModule, folder: 
     )
     progress = RunProgress()
     trainer = _trainer(recipe, folder, [files, progress])
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     start = time.perf_counter()
     _run(trainer, task, module, folder)
     files.finish(trainer, task)

@@ -1,0 +1,23 @@
+"""How this process asks the system for memory."""
+
+import ctypes
+import sys
+
+# Parameters of glibc's mallopt(3).
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep what is freed instead of returning it to the system, and say whether it will.
+
+    On a CPU each step frees and asks again for the same large tensors, and the kernel clears every page anew. Without
+    that, `cifar10-224` takes 4.9 images/s instead of 3.0 on two cores, for 9 % more memory at its peak. Does nothing
+    on other C libraries.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # musl
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
