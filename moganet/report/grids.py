@@ -38,7 +38,7 @@ def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
             vmax=255,
         )
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
-        lines = [f"{_short(item.predicted)} {100 * item.probability:.0f} %"]
+        lines = [f"{_short(item.predicted)} ({100 * item.probability:.0f} %)"]
         if color == WRONG:
             lines.append(f"is {_short(item.truth or '')}")
         axes.set_title("\n".join(lines), fontsize=8, color=color)
