@@ -5,13 +5,15 @@ Every activation is a module of its own, since attribution methods hook them one
 """
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from timm.layers import DropPath
 from timm.models import register_notrace_module
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from moganet.config import ChannelAggregation, Gate
 
@@ -62,6 +64,28 @@ class ElementScale(nn.Module):
         return x * self.scale
 
 
+@register_notrace_module  # symbolic tracers must not look inside: the arithmetic depends on the input's type
+class GatedProjection(nn.Conv2d):
+    """The gate's product and the 1x1 convolution over it.
+
+    In float16 both are computed in float32, as in the reference: the product of two activations leaves float16's
+    range (65,504) where each is above 256. The result is clamped to half of that range, which leaves room for the
+    shortcut that is added to it.
+    """
+
+    def forward(self, gate: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]
+        """Gate and value, (B, C, H, W) each, to (B, C, H, W)."""
+        if gate.dtype != torch.float16:
+            return F.conv2d(gate * value, self.weight, self.bias)
+        product = gate.float() * value.float()
+        if is_scripting():  # TorchScript has no autocast for a device that is known at run time only
+            return F.conv2d(product.clamp(-32752.0, 32752.0).half(), self.weight, self.bias)
+        with torch.autocast(gate.device.type, enabled=False):
+            bias = None if self.bias is None else self.bias.float()
+            out = F.conv2d(product, self.weight.float(), bias)
+        return out.clamp(-32752.0, 32752.0).half()
+
+
 class MultiOrderDWConv(nn.Module):
     """Depth-wise convolutions of three dilations over three groups of channels (paper, section 4.2, figure 4b)."""
 
@@ -109,13 +133,12 @@ class MultiOrderGatedAggregation(nn.Module):
         self.value = MultiOrderDWConv(dim, dilations, channel_split, crop_kernels)
         self.gate_act = nn.Sequential(*(nn.SiLU() for _ in range(2 if gate == "double" else 1)))
         self.value_act = nn.Sequential(*(nn.SiLU() for _ in range(2 if gate == "double" else 1)))
-        self.proj_2 = nn.Conv2d(dim, dim, 1)
+        self.proj_2 = GatedProjection(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         y = self.proj_1(x)
         y = self.act(y + self.sigma(y - y.mean((2, 3), keepdim=True)))
-        y = self.gate_act(self.gate(y)) * self.value_act(self.value(y))
-        out: Tensor = self.proj_2(y) + x
+        out: Tensor = self.proj_2(self.gate_act(self.gate(y)), self.value_act(self.value(y))) + x
         return out
 
 
@@ -185,3 +208,29 @@ class MogaBlock(nn.Module):
         x = x + self.drop_path(self.layer_scale_1 * self.attn(self.norm1(x)))
         x = x + self.drop_path(self.layer_scale_2 * self.mlp(self.norm2(x)))
         return x
+
+
+def record_orders(block: MogaBlock, name: str, maps: dict[str, Tensor]) -> list[RemovableHandle]:
+    """Hook a block so that its forward pass writes its inner maps into `maps` (see MogaNet.forward_orders)."""
+
+    def output(key: str, channels: int | None = None) -> Any:
+        def hook(module: nn.Module, inputs: Any, result: Tensor) -> None:
+            maps[f"{name}.{key}"] = result[:, :channels]
+
+        return hook
+
+    def first_input(key: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            maps[f"{name}.{key}"] = inputs[0]
+
+        return hook
+
+    value = block.attn.value
+    return [
+        block.attn.gate_act.register_forward_hook(output("gate")),
+        value.DW_conv0.register_forward_hook(output("order_1", value.channels[0])),
+        value.DW_conv1.register_forward_hook(output("order_2")),
+        value.DW_conv2.register_forward_hook(output("order_3")),
+        block.attn.sigma.register_forward_pre_hook(first_input("feature_decomposition")),
+        block.mlp.sigma.register_forward_pre_hook(first_input("channel_decomposition")),
+    ]

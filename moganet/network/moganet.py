@@ -9,9 +9,10 @@ from timm.layers import SelectAdaptivePool2d, calculate_drop_path_rates
 from timm.models._features import feature_take_indices
 from timm.models._manipulate import checkpoint_seq
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from moganet.config import ChannelAggregation, ConvInit, Gate
-from moganet.network.blocks import MogaBlock, check_choice
+from moganet.network.blocks import MogaBlock, check_choice, record_orders
 
 STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
 NUM_STAGES = 4
@@ -57,7 +58,7 @@ class Stage(nn.Sequential):
         self.grad_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore[attr-defined]
+        if self.grad_checkpointing and not is_scripting():
             y: Tensor = checkpoint_seq(self, x)
             return y
         for block in self:
@@ -209,6 +210,45 @@ class MogaNet(nn.Module):
             if i in take:
                 maps.append(x)
         return maps if intermediates_only else (x, maps)
+
+    @torch.jit.ignore
+    def forward_orders(self, x: Tensor) -> dict[str, Tensor]:
+        """Give what each block computes on the way, by name, for those who explain it.
+
+        Names are `blocks{stage}.{block}.{map}` with the maps `gate` (after its activation), `order_1`, `order_2`,
+        `order_3` (the branches of growing dilation, C/8, 3C/8 and C/2 channels), `feature_decomposition`
+        (y - GAP(y)) and `channel_decomposition` (y - GELU(decompose(y)), hidden width), each (B, channels, H, W).
+        Gradients flow through them where they are enabled.
+        """
+        maps: dict[str, Tensor] = {}
+        hooks = []
+        for stage in range(1, NUM_STAGES + 1):
+            for i, block in enumerate(self.get_submodule(f"blocks{stage}").children()):
+                assert isinstance(block, MogaBlock)
+                hooks += record_orders(block, f"blocks{stage}.{i}", maps)
+        try:
+            self.forward_features(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return maps
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Remove the stages after the last of `indices`, and the head; give the indices from 0.
+
+        Each stage's norm is part of its map, so `prune_norm` has nothing to remove.
+        """
+        take, last = feature_take_indices(NUM_STAGES, indices)
+        for i in range(last + 1, NUM_STAGES):
+            for part in ("patch_embed", "blocks", "norm"):
+                self.set_submodule(f"{part}{i + 1}", nn.Identity())
+        self.num_features = self.head_hidden_size = int(self.feature_info[last]["num_chs"])
+        if prune_head or last < NUM_STAGES - 1:
+            self.reset_classifier(0, "")
+        kept: list[int] = take
+        return kept
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
