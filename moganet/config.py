@@ -97,6 +97,7 @@ class DataConfig(Settings):
     validation: a fraction or a number of training images held back (stratified, by the seed); "val" or "test" names
     a split of the source; None takes the source's own "val", else holds back a fifth.
     workers: processes that decode files; None is one a core. Sets in memory need none.
+    balanced: draw the classes equally often in training, with replacement.
     """
 
     source: str
@@ -104,6 +105,7 @@ class DataConfig(Settings):
     batch_size: Annotated[int, Field(ge=1)] = 128
     drop_last: bool = True
     workers: Annotated[int, Field(ge=0)] | None = None
+    balanced: bool = False
 
 
 class AugmentConfig(Settings):

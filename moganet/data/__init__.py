@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from moganet.data import cifar, digits, folder
+from moganet.data import cifar, digits, folder, table
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 from moganet.errors import DataError
 
@@ -11,6 +11,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "digits": digits.open_digits,
     **cifar.OPENERS,
     "folder": folder.open_folder,
+    "table": table.open_table,
 }
 
 __all__ = ["SOURCES", "ArraySplit", "Dataset", "FileSplit", "Sample", "Split", "open_data"]
@@ -30,6 +31,8 @@ def open_data(spec: str) -> Dataset:
         )
     if cifar_name := cifar.recognise_cifar(Path(spec)):
         return SOURCES[cifar_name](spec)
+    if Path(spec).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
+        return table.open_table(spec)
     if Path(spec).is_dir():
         return folder.open_folder(spec)
     raise DataError(f"can't tell what {spec} holds; say it as SOURCE:PATH with one of {', '.join(SOURCES)}")

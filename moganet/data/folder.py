@@ -41,11 +41,14 @@ def open_folder(path: str | None) -> Dataset:
     folders = {split: found for split, names in SPLIT_FOLDERS.items() if (found := _first_folder(root, names))}
     if "train" not in folders:
         folders = {"train": root}
-    class_names = _class_names(folders["train"])
-    splits = {split: _open_split(folder, class_names) for split, folder in folders.items()}
-    if not len(splits["train"]):
+    named = _class_names(folders["train"])
+    class_names = tuple(name for name in named if list_images(folders["train"] / name))
+    if not class_names:
         raise DataError(f"{folders['train']} has no images; put them into a sub-folder for each class")
-    return Dataset(f"folder:{root.absolute()}", class_names, splits)
+    empty = [name for name in named if name not in class_names]
+    notes = (f"left out: classes without an image in {folders['train']}: {', '.join(empty)}",) if empty else ()
+    splits = {split: _open_split(folder, class_names) for split, folder in folders.items()}
+    return Dataset(f"folder:{root.absolute()}", class_names, splits, notes)
 
 
 def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
@@ -60,9 +63,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _open_split(folder: Path, class_names: tuple[str, ...]) -> FileSplit:
-    unknown = set(_class_names(folder)) - set(class_names)
+    unknown = [name for name in _class_names(folder) if name not in class_names and list_images(folder / name)]
     if unknown:
-        raise DataError(f"{folder} has classes that train/ lacks: {', '.join(sorted(unknown))}; add or remove them")
+        raise DataError(f"{folder} has classes that train/ lacks: {', '.join(unknown)}; add or remove them")
     found = [
         (file, label)
         for label, name in enumerate(class_names)

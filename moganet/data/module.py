@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, RandomCropToSize, match_channels
@@ -130,7 +130,12 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         split, data = self.dataset.split("train"), self.data
         generator = torch.Generator().manual_seed(self.seed)
-        options = {"shuffle": True, "drop_last": data.drop_last, "generator": generator}
+        options: dict[str, Any] = {"drop_last": data.drop_last, "generator": generator}
+        if data.balanced:
+            weights = class_weights(split.labels, len(self.dataset.class_names))[split.labels].tolist()
+            options["sampler"] = WeightedRandomSampler(weights, len(split), generator=generator)
+        else:
+            options["shuffle"] = True
         if isinstance(split, ArraySplit):
             return _loader(_ArrayBatches(split, self.preprocessing.channels, None), data.batch_size, 0, **options)
         files = FileSplit(split.files, split.labels, self.preprocessing.channels)
@@ -149,6 +154,12 @@ class ImageDataModule(pl.LightningDataModule):
         else:
             images = normalize(images, self.preprocessing)
         return Batch(images, labels)
+
+
+def class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Give each class a weight inverse to its number of images, so that the mean over images is 1."""
+    counts = torch.bincount(labels, minlength=num_classes).clamp(min=1)
+    return len(labels) / (num_classes * counts.float())
 
 
 def _identity(batch: Any) -> Any:

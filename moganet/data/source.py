@@ -1,5 +1,6 @@
 """What a data source gives: named splits of labelled images, in memory or as files."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch import Tensor
 
 from moganet.data.preprocess import decode
@@ -44,11 +45,15 @@ class ArraySplit:
 
 @dataclass(frozen=True)
 class FileSplit:
-    """Images that stay files until they are asked for."""
+    """Images that stay files until they are asked for.
+
+    groups: what an image belongs to, where images of one group must not be divided between training and validation.
+    """
 
     files: Sequence[Path]
     labels: Tensor
     channels: int = 3
+    groups: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,7 +65,8 @@ class FileSplit:
     def subset(self, indices: Sequence[int]) -> Self:
         """Keep the files at `indices`, in that order."""
         files = [self.files[i] for i in indices]
-        return type(self)(files, self.labels[torch.as_tensor(indices, dtype=torch.long)], self.channels)
+        groups = None if self.groups is None else [self.groups[i] for i in indices]
+        return type(self)(files, self.labels[torch.as_tensor(indices, dtype=torch.long)], self.channels, groups)
 
 
 Split = ArraySplit | FileSplit
@@ -109,13 +115,42 @@ def concatenate(splits: Sequence[Split]) -> Split:
 
 
 def _hold_out(split: Split, amount: int | float, seed: int) -> tuple[Split, Split]:
-    """Divide a split by the seed, each class in proportion, so that the second part has `amount` of it."""
-    labels = split.labels.numpy()
+    """Divide a split by the seed, each class in proportion, so that the second part has `amount` of it.
+
+    A class with a single image stays in the first part. Groups are not divided; the amount is then met as nearly as
+    whole groups allow.
+    """
+    total = len(split)
+    number = amount if isinstance(amount, int) else max(1, round(amount * total))
+    if number >= total:
+        raise DataError(f"data.validation asks for {number} of {total} training images; hold back fewer")
+    groups = split.groups if isinstance(split, FileSplit) else None
+    held = _held_groups(split, groups, number, seed) if groups else _held_images(split.labels.numpy(), number, seed)
+    kept = np.setdiff1d(np.arange(total), held)
+    return split.subset(kept.tolist()), split.subset(held.tolist())
+
+
+def _held_images(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     counts = np.bincount(labels)
-    number = amount if isinstance(amount, int) else max(1, round(amount * len(labels)))
-    if number >= len(labels):
-        raise DataError(f"data.validation asks for {number} of {len(labels)} training images; hold back fewer")
-    classes = int((counts > 0).sum())
-    stratify = labels if counts[counts > 0].min() > 1 and classes <= min(number, len(labels) - number) else None
-    kept, held = train_test_split(np.arange(len(labels)), test_size=number, random_state=seed, stratify=stratify)
-    return split.subset(sorted(kept.tolist())), split.subset(sorted(held.tolist()))
+    candidates = np.flatnonzero(counts[labels] > 1)  # a class's only image is needed for training
+    if number >= len(candidates):
+        raise DataError(
+            f"data.validation asks for {number} images, but only {len(candidates)} have another of their class"
+        )
+    classes = int((counts > 1).sum())
+    stratify = labels[candidates] if classes <= min(number, len(candidates) - number) else None
+    _, held = train_test_split(candidates, test_size=number, random_state=seed, stratify=stratify)
+    return np.sort(held)
+
+
+def _held_groups(split: Split, groups: Sequence[str], number: int, seed: int) -> np.ndarray:
+    folds = max(2, round(len(split) / number))
+    if len(set(groups)) < folds:
+        raise DataError(f"{len(set(groups))} groups can't be divided into {folds} parts; hold back more, say 0.5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it warns of classes with fewer images than folds
+        divided = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        _, held = next(iter(divided.split(np.zeros(len(split)), split.labels.numpy(), groups)))
+    if not len(held):
+        raise DataError("the groups are so large that none can be held back; make smaller ones or name a split")
+    return np.sort(held)

@@ -1,5 +1,6 @@
 """What every data source owes: splits, samples, names, and its own specification."""
 
+import csv
 import pickle
 import tarfile
 
@@ -22,6 +23,8 @@ def make_source(tmp_path, monkeypatch):
             return "digits"
         if name == "folder":
             return f"folder:{make_folder(tmp_path / 'photos')}"
+        if name == "table":
+            return f"table:{make_table(make_folder(tmp_path / 'photos'))}"
         return f"{name}:{make_cifar(name, tmp_path, monkeypatch)}"
 
     return make
@@ -35,6 +38,17 @@ def make_folder(root, splits=("train", "val"), number=3):
             for i in range(number):
                 Image.new("RGB", (20 + i, 24), color).save(folder / f"{i}.png")
     return root
+
+
+def make_table(root, name="labels.csv", extra=lambda path: {}):
+    rows = []
+    for path in sorted(root.rglob("*.png")):
+        rows.append({"file": str(path.relative_to(root)), "class": path.parent.name, **extra(path)})
+    with open(root / name, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return root / name
 
 
 def make_cifar(name, root, monkeypatch, suffix="gz"):
@@ -53,7 +67,7 @@ def make_cifar(name, root, monkeypatch, suffix="gz"):
 
     def batch(seed):
         images = np.random.RandomState(seed).randint(0, 256, (20, 3072), dtype=np.uint8)
-        return {key.decode(): [i % classes for i in range(20)], "data": images}
+        return {key.decode(): [i % 5 for i in range(20)], "data": images}
 
     lists = {
         part: [write(file, batch(i)) for i, (file, _) in enumerate(getattr(kind, part))]
@@ -94,7 +108,7 @@ def test_a_held_out_part_is_seeded_stratified_and_disjoint(name, make_source):
     again = dataset.with_validation(0.5, seed=1)
     other = dataset.with_validation(0.5, seed=2)
     names = [{held.split(s)[i].name for i in range(len(held.split(s)))} for s in ("train", "val")]
-    if name == "folder":
+    if name in ("folder", "table"):
         assert not names[0] & names[1]
     assert torch.equal(again.split("val").labels, held.split("val").labels)
     images = [
@@ -204,6 +218,8 @@ def test_empty_and_flat_folders_are_said(tmp_path):
         open_data(f"folder:{tmp_path}")
     make_folder(tmp_path / "b")
     (tmp_path / "b" / "val" / "green").mkdir()
+    assert open_data(str(tmp_path / "b")).class_names == ("blue", "red")
+    Image.new("RGB", (5, 5)).save(tmp_path / "b" / "val" / "green" / "x.png")
     with pytest.raises(DataError, match="green"):
         open_data(str(tmp_path / "b"))
 
@@ -212,3 +228,75 @@ def test_empty_and_flat_folders_are_said(tmp_path):
 def test_too_much_validation_is_said(amount):
     with pytest.raises(DataError, match=r"data\.validation"):
         open_data("digits").with_validation(amount, 0)
+
+
+def test_a_table_divides_by_its_split_column_and_reads_parquet(tmp_path):
+    root = make_folder(tmp_path / "photos", ("train", "val"), 3)
+    table = make_table(root, extra=lambda path: {"Split": path.parent.parent.name})
+    dataset = open_data(str(table))
+    assert list(dataset.splits) == ["train", "val"] and dataset.class_names == ("blue", "red")
+    assert len(dataset.split("train")) == 6 and dataset.split("val")[0].image.shape[0] == 3
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow.csv
+
+    parquet.write_table(pyarrow.csv.read_csv(table), root / "labels.parquet")
+    same = open_data(f"table:{root / 'labels.parquet'}")
+    assert torch.equal(same.split("train").labels, dataset.split("train").labels)
+
+
+def test_a_group_is_never_divided(tmp_path):
+    root = make_folder(tmp_path / "photos", ("train",), 20)
+    table = make_table(root, extra=lambda path: {"who": f"patient {int(path.stem) // 4}"})
+    dataset = open_data(f"table:{table}?group=who")
+    for seed in range(5):
+        held = dataset.with_validation(0.2, seed)
+        kept, val = (set(held.split(name).groups) for name in ("train", "val"))
+        assert kept and val and not kept & val
+        assert len(held.split("train")) + len(held.split("val")) == 40
+
+
+@pytest.mark.parametrize(
+    ("content", "query", "said"),
+    [
+        ("", "", "no rows"),
+        ("path,label\n", "", "no rows"),
+        ("a,b\n1,2\n", "", "which column"),
+        ("path,label\nx.png,\n", "", "without a label"),
+        ("path,label\nx.png,a\n", "?label=kind", "no column 'kind'"),
+        ("path,label\nx.png,a\n", "?colour=a", "known: path"),
+        ("path,label,split\nx.png,a,nowhere\n", "", "must be train, val or test"),
+        ("path,label,split\nx.png,a,val\n", "", "'train'"),
+        ("path,label,split\nx.png,a,train\ny.png,b,val\n", "", "train lacks: b"),
+        ("path,label\n\xff\xfe", "", "UTF-8"),
+    ],
+)
+def test_a_wrong_table_says_what_is_right(content, query, said, tmp_path):
+    (tmp_path / "t.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match=said) as caught:
+        open_data(f"table:{tmp_path / 't.csv'}{query}")
+    assert "\n" not in str(caught.value)
+
+
+def test_other_delimiters_and_a_byte_order_mark_are_read(tmp_path):
+    (tmp_path / "t.csv").write_bytes("\ufeffpath;label\nä.png;kätzchen\n".encode())
+    dataset = open_data(str(tmp_path / "t.csv"))
+    assert dataset.class_names == ("kätzchen",) and dataset.split("train").files == [tmp_path / "ä.png"]
+
+
+def test_odd_folders_have_defined_results(tmp_path):
+    root = make_folder(tmp_path / "photos", ("train", "val"))
+    (root / "train" / "空").mkdir()  # a class without images
+    (root / "train" / "один").mkdir()
+    Image.new("RGB", (5, 5)).save(root / "train" / "один" / "картинка.png")  # a class with a single image
+    (root / "train" / "linked").symlink_to(root / "train" / "red", target_is_directory=True)
+    (root / "train" / "red" / "dangling.png").symlink_to(root / "nowhere.png")
+    (root / "train" / "red" / "notes.txt").write_text("no image")
+    (root / "train" / "red" / ".hidden.png").write_text("no image")
+    dataset = open_data(str(root))
+    assert dataset.class_names == ("blue", "linked", "red", "один")
+    assert "空" in dataset.notes[0]
+    assert torch.bincount(dataset.split("train").labels).tolist() == [3, 4, 4, 1]
+    held = dataset.with_validation(0.4, 0)
+    assert torch.bincount(held.split("train").labels, minlength=4)[3] == 1
+    with pytest.raises(DataError, match="dangling"):
+        dataset.split("train")[[f.name for f in dataset.split("train").files].index("dangling.png")]
