@@ -3,9 +3,7 @@
 It lies beside the package, since importing the package brings torch and timm in, and `--help` must not wait for them.
 """
 
-import json
 import logging
-import math
 import sys
 import traceback
 import warnings
@@ -15,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent / "moganet" / "recipes").glob("*.yaml"))
@@ -35,7 +34,9 @@ Model = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="SOURCE[:PATH]", help="digits, cifar10, cifar100, folder:PATH, or a path."),
+    typer.Option(
+        "--data", metavar="SOURCE[:PATH]", help="digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
+    ),
 ]
 Split = Annotated[str, typer.Option(help="test, val, train or all; where a set has no test, val is taken.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
@@ -67,15 +68,30 @@ def train(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/RECIPE-N].")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write into a folder that holds a run already.")
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Start from this model's weights.")
+    ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Find the learning rate first, and train with it.")
     ] = False,
+    find_batch: Annotated[bool, typer.Option("--find-batch", help="Find the batch size first, likewise.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--preview", metavar="PNG", help="Draw what the network would see, and train nothing."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
+    from moganet.engine.train import preview
     from moganet.engine.train import train as run
 
+    if picture is not None:
+        drawn = preview(recipe, picture, data, set_ or [], start=start)
+        print_json(drawn) if as_json else print(f"{drawn['images']} images drawn in {picture}")
+        return
+    options = {"start": start, "overwrite": overwrite, "find_lr": find_lr, "find_batch": find_batch}
     try:
-        result = run(recipe, data, set_ or [], out, overwrite=overwrite)
+        result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
     except KeyboardInterrupt as interrupt:  # typer would drop what it says
         print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -114,8 +130,8 @@ def evaluate(
         precision=precision,
         progress=show_progress,
     )
-    for reason in result["unreadable"]:
-        print(f"left out: {reason}", file=sys.stderr)
+    for item in result["unreadable"]:
+        print(f"left out: {item['reason']}", file=sys.stderr)
     if as_json:
         print_json(result)
         return
@@ -172,16 +188,18 @@ def predict(
     )
     for item in result["unreadable"]:
         print(f"can't read {item['file']}: {item['reason']}", file=sys.stderr)
+    nothing = EXIT_USER if result["unreadable"] and not result["predictions"] else 0
     if as_json:
         print_json(result)
-        return
+        raise typer.Exit(nothing)
     table = Table("file", "prediction", box=None)
     for item in result["predictions"]:
         named = ", ".join(f"{found['name']} {100 * found['probability']:.1f} %" for found in item["classes"])
-        table.add_row(item["file"], named + (" (untrained)" if item.get("untrained") else ""))
+        table.add_row(escape(item["file"]), escape(named) + (" (untrained)" if item.get("untrained") else ""))
     Console(width=None if sys.stdout.isatty() else 10_000).print(table)
-    if grid:
-        print(f"grid: {grid}")
+    if "grid" in result:
+        print(f"grid: {result['grid']}")
+    raise typer.Exit(nothing)
 
 
 @app.command(help="Show the table of variants, or the layers of one variant or model file.")
@@ -190,7 +208,9 @@ def info(
         str | None,
         typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or a model file."),
     ] = None,
-    size: Annotated[int, typer.Option(min=1, help="Height and width of the input in pixels.")] = 224,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width of the input [default: the model's, or 224].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.info import info as run
@@ -216,7 +236,7 @@ def info(
                 stages,
             )
         Console().print(table)
-        print(f"for images of {size}x{size} pixels and 1000 classes")
+        print(f"for images of {result['size']}x{result['size']} pixels and 1000 classes")
         return
     table = Table(
         "layer",
@@ -231,21 +251,15 @@ def info(
             row["name"], row["kind"], "x".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['macs']:,}"
         )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    macs = f"{result['macs'] / 1e9:.3f} G multiply-adds at {size}x{size}"
+    macs = f"{result['macs'] / 1e9:.3f} G multiply-adds at {result['size']}x{result['size']}"
     print(f"{result['name']}: {result['parameters']:,} parameters, {macs}")
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """Print one object on stdout; JSON has no infinities, so they become null."""
-    print(json.dumps(_finite(result), ensure_ascii=False, default=str))
+    """Print one object on stdout."""
+    from moganet.files import to_json
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(to_json(result))
 
 
 def show_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:

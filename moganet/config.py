@@ -3,6 +3,7 @@
 Also the two descriptions in which the rooms meet: `Architecture` (network) and `Preprocessing` (data).
 """
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,6 +20,7 @@ ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
 Precision = Literal["f32", "bf16", "f16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Channels = Annotated[int, Field(ge=1)]
@@ -101,7 +103,9 @@ class DataConfig(Settings):
     """
 
     source: str
-    validation: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None = None
+    validation: (
+        Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None
+    ) = None
     batch_size: Annotated[int, Field(ge=1)] = 128
     drop_last: bool = True
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -114,6 +118,8 @@ class AugmentConfig(Settings):
     crop "pad" shifts by up to `pad` pixels over reflected borders, "resized" takes a random part (area in `scale`,
     aspect in `ratio`) to the full size, "none" only preprocesses. `zoom` (two factors), `rotation` (degrees) and
     `translate` (fraction of the side) form one affine map. color_jitter: brightness, contrast, saturation.
+    auto_augment: a policy by timm's text ("rand-m9-mstd0.5-inc1", "3a", "augmix-m5-w4"); images then go through
+    timm's transforms in workers, one by one, with crop, flip and jitter of this section.
     """
 
     crop: Literal["none", "pad", "resized"] = "none"
@@ -125,40 +131,68 @@ class AugmentConfig(Settings):
     translate: Fraction = 0.0
     zoom: tuple[Positive, Positive] = (1.0, 1.0)
     color_jitter: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 0.0, 0.0)
+    auto_augment: str | None = None
     erasing: Fraction = 0.0
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
 
 
 class LossConfig(Settings):
-    """Cross-entropy with label smoothing; targets are soft under mixup and cutmix."""
+    """Cross-entropy or, per class, binary cross-entropy; targets are soft under mixup and cutmix.
 
+    class_weights: "balanced" weighs classes inversely to their number of images. bce_threshold: soft targets above it
+    count as 1 (RSB). teacher: a timm model ("timm:NAME", pretrained) or any MODEL whose soft answers, at
+    `temperature`, make up the share `teacher_weight` of the loss.
+    """
+
+    name: Literal["cross_entropy", "bce"] = "cross_entropy"
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
+    bce_threshold: Fraction | None = None
+    teacher: str | None = None
+    teacher_weight: Fraction = 0.5
+    temperature: Positive = 1.0
 
 
 class OptimizerConfig(Settings):
-    """An optimizer by timm's name. `decay_all` decays every parameter, as plain L2 does; else norms, biases,
-    layer scales and sigmas are spared.
+    """An optimizer by timm's name.
+
+    lr_per: the number of images a step that `lr` is meant for; the rate grows and shrinks with the real number.
+    decay_all: decay every parameter, as plain L2 does; else norms, biases, layer scales and sigmas are spared.
+    layer_decay: the factor of the rate from each layer group to the one before it (for fine-tuning).
     """
 
     name: str = "adamw"
     lr: Positive = 1e-3
+    lr_per: Annotated[int, Field(ge=1)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     weight_decay: NonNegative = 0.05
     decay_all: bool = False
     momentum: Fraction = 0.9
-    betas: tuple[Fraction, Fraction] | None = None
+    betas: tuple[Beta, Beta] | None = None
 
 
 class ScheduleConfig(Settings):
-    """Learning rate per optimizer step over the whole run: warm-up (a fraction of it), then a cosine or a constant."""
+    """Learning rate per optimizer step over the whole run: warm-up (a fraction of it), then a curve by timm's name.
 
-    name: Literal["cosine", "constant"] = "cosine"
+    milestones: fractions of the run at which "multistep" multiplies the rate by decay_rate; "step" does so at every
+    `every`-th fraction.
+    """
+
+    name: Literal["cosine", "constant", "tanh", "poly", "step", "multistep"] = "cosine"
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    every: Annotated[float, Field(gt=0, le=1)] = 0.3
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     min_lr: NonNegative = 0.0
 
 
 class TrainerConfig(Settings):
-    """How long and in which form the loop runs; nothing here is timed or chosen at run time."""
+    """How long and in which form the loop runs; nothing here is timed or chosen at run time.
+
+    ema: decay of the averaged weights. early_stop: epochs without a better validation accuracy after which to stop.
+    grad_checkpointing: recompute activations in the backward pass, for less memory.
+    """
 
     max_epochs: Annotated[int, Field(ge=1)] = 100
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -169,15 +203,34 @@ class TrainerConfig(Settings):
     accumulate: Annotated[int, Field(ge=1)] = 1
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     validate_every: Annotated[int, Field(ge=1)] = 1
+    early_stop: Annotated[int, Field(ge=1)] | None = None
+    grad_checkpointing: bool = False
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
 
 
+class StartConfig(Settings):
+    """Where the weights start from: a MODEL (file, run's folder, name), or None for a fresh network.
+
+    Its shape and function replace those of `network`, its mean and standard deviation those of `preprocessing`; a
+    head for other classes starts anew. freeze: how many stages, from the stem on, keep weights and statistics.
+    """
+
+    model: str | None = None
+    freeze: Annotated[int, Field(ge=0, le=4)] = 0
+
+
+def _names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class Recipe(Settings):
-    """A whole run, from data to trained weights."""
+    """A whole run, from data to trained weights. logger: csv, tensorboard, wandb, mlflow, comet or neptune."""
 
     name: str
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     network: Architecture = Architecture()
+    start: StartConfig = StartConfig()
+    logger: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("csv", "tensorboard")
     data: DataConfig
     preprocessing: Preprocessing = Preprocessing()
     augment: AugmentConfig = AugmentConfig()
@@ -207,7 +260,7 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
     if not isinstance(overrides, Mapping):
         overrides = dict(_parse_assignment(text) for text in overrides)
     for key, value in overrides.items():
-        _assign(values, key, value)
+        _assign(values, key, copy.deepcopy(value))  # later keys may change it, and it is the caller's
     return validate(Recipe, values, f"recipe {recipe}")
 
 
@@ -222,9 +275,14 @@ def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
 def _read(recipe: str | Path) -> dict[str, Any]:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise ConfigError(f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(
+                f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"can't read the recipe {path}: {error}; it must be a text file in UTF-8") from None
     elif str(recipe) in list_recipes():
         text = resources.files("moganet.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
     else:
@@ -239,7 +297,18 @@ def _read(recipe: str | Path) -> dict[str, Any]:
         raise ConfigError(f"recipe {recipe} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"recipe {recipe} must be a mapping with the keys {', '.join(Recipe.model_fields)}")
-    return {"name": path.stem, **values}
+    base = values.pop("base", None)
+    merged = _merge(_read(base), values) if base else values
+    return {**merged, "name": values.get("name", path.stem)}
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay a recipe's values over those of the recipe that it names as its base."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:
@@ -261,7 +330,9 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
         values = inner
     section = Recipe.model_fields.get(key)
     if section is not None and isinstance(value, str) and _is_section(section.annotation):
-        values.setdefault(last, {})["source" if last == "data" else "name"] = value
+        main_key = {"data": "source", "start": "model"}.get(last, "name")
+        inner = values.get(last)
+        values[last] = {**(inner if isinstance(inner, dict) else {}), main_key: value}
     else:
         values[last] = value
 
@@ -276,14 +347,30 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
     if first["type"] != "extra_forbidden":
         keys = _known_keys(kind, where)
         return f"{'.'.join(keys) or 'its values'}: {first['msg']} (given: {first['input']!r})"
-    for part in where[:-1]:
-        annotation = kind.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        kind = annotation
-    near = difflib.get_close_matches(where[-1], kind.model_fields, 1, 0.4)
-    prefix = "".join(f"{part}." for part in where[:-1])
-    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(kind.model_fields)}"
-    return f"there is no setting '{'.'.join(where)}'; {hint}"
+    given = ".".join(where)
+    return f"there is no setting '{given}'; {_nearest_setting(kind, given)}"
+
+
+def _nearest_setting(kind: type[Settings], given: str) -> str:
+    """Suggest the setting that a mistyped or misplaced one was meant for: first in its own section, then in any."""
+    section, _, last = given.rpartition(".")
+    paths = _setting_paths(kind)
+    siblings = [path for path in paths if path.rpartition(".")[0] == section]
+    for candidates in (siblings, paths):
+        ends = {path.rpartition(".")[2]: path for path in candidates}
+        if near := difflib.get_close_matches(last, ends, 1, 0.6):
+            return f"did you mean '{ends[near[0]]}'?"
+    return f"known: {', '.join(path.rpartition('.')[2] for path in siblings)}"
+
+
+def _setting_paths(kind: type[Settings], prefix: str = "") -> list[str]:
+    paths = []
+    for name, field in kind.model_fields.items():
+        paths.append(prefix + name)
+        if _is_section(field.annotation):
+            assert isinstance(field.annotation, type)
+            paths += _setting_paths(field.annotation, f"{prefix}{name}.")
+    return paths
 
 
 def _known_keys(kind: type[Settings], where: list[str]) -> list[str]:

@@ -4,6 +4,8 @@ MogaNetError (a ValueError)   the user can mend it; the command line prints the 
 ├── ConfigError               a recipe or a setting is not valid
 ├── DataError                 a data set or an image can't be read as asked
 ├── WeightsError              a file is no checkpoint that we can read, or does not fit the network
+├── TrainingError             a run can't go on
+├── OutputError               a result can't be written where it was asked for
 └── MissingExtraError         an optional dependency is not installed
 """
 
@@ -22,6 +24,14 @@ class DataError(MogaNetError):
 
 class WeightsError(MogaNetError):
     """A file is no checkpoint that we can read, or its tensors do not fit the network."""
+
+
+class TrainingError(MogaNetError):
+    """A run can't go on: its loss is not finite."""
+
+
+class OutputError(MogaNetError):
+    """A result can't be written where it was asked for."""
 
 
 class MissingExtraError(MogaNetError):

@@ -1,25 +1,46 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON that every reader takes."""
 
+import errno
+import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from moganet.errors import OutputError
+
+# What the system says when it is the place that is wrong, and not we.
+PLACE_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO),
+)
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name, flushed to disk, when the block succeeds.
 
-    The temporary name keeps the suffix, by which many writers choose their format.
+    The temporary name keeps the suffix, by which many writers choose their format. A link is followed; what is no
+    regular file (/dev/stdout) is written directly. Raises OutputError where the place can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in PLACE_ERRORS:
+            raise OutputError(f"can't write {path}: {error.strerror}; choose another place or make room") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,3 +55,16 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Give a value as JSON; it knows no NaN and no infinities, so they become null."""
+    return json.dumps(_finite(value), ensure_ascii=False, default=str, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -134,11 +134,11 @@ def test_train_prints_one_object_and_a_line_an_epoch_on_stderr(moganet, tmp_path
 def test_ctrl_c_ends_in_one_line_that_names_what_is_kept(moganet, tmp_path):
     command = [sys.executable, "-m", "moganet_cli", "train", "digits", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_for(tmp_path / "run" / "last.ckpt")
+    wait_for(tmp_path / "run" / "last.safetensors")
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr
-    assert "last.safetensors holds" in stderr.splitlines()[-1]
+    assert "last.safetensors holds the weights of epoch" in stderr.splitlines()[-1]
     assert moganet("predict", tmp_path / "run", "--data", "digits", "--limit", 1).returncode == 0
 
 

@@ -49,6 +49,9 @@ def test_overrides_are_yaml_and_reach_every_depth():
         ("sed=3", "did you mean 'seed'?"),
         ("optimiser.lr=1", "did you mean 'optimizer'?"),
         ("trainer.qqqq=1", "known: max_epochs"),
+        ("max_epochs=3", "did you mean 'trainer.max_epochs'?"),
+        ("epochs=3", "did you mean 'trainer.max_epochs'?"),
+        ("lr=0.1", "did you mean 'optimizer.lr'?"),
         ("trainer.max_epochs=many", "trainer.max_epochs"),
         ("trainer.max_epochs=0", "trainer.max_epochs"),
         ("data.validation=perhaps", "data.validation"),
@@ -73,12 +76,13 @@ def test_a_mistake_is_one_line_that_names_key_and_remedy(override, said):
         ("nowhere.yaml", None, "no recipe file"),
         ("list.yaml", "- 1", "must be a mapping"),
         ("broken.yaml", "a: [", "not valid YAML"),
+        ("latin.yaml", b"name: \xe4", "UTF-8"),
         ("empty.yaml", "seed: 1", "data"),
     ],
 )
 def test_a_recipe_that_can_not_be_read_is_said(name, content, said, tmp_path):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
         load_recipe(str(tmp_path / name) if name.endswith(".yaml") else name)
 
@@ -109,3 +113,21 @@ def test_sizes_may_be_one_number_and_a_configuration_is_frozen():
     assert Preprocessing(size=32).size == (32, 32)
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("digits").seed = 1
+
+
+def test_a_recipe_may_name_a_base_and_change_parts_of_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: digits\nnetwork: {stem_stride: 2}\ntrainer: {max_epochs: 3}\n")
+    mine, base = load_recipe(tmp_path / "mine.yaml"), load_recipe("digits")
+    assert mine.network.stem_stride == 2 and mine.network.name == base.network.name and mine.name == "mine"
+    assert mine.trainer == base.trainer.model_copy(update={"max_epochs": 3})
+
+
+def test_a_section_given_as_a_text_can_be_overridden(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: digits\nnetwork: tiny\n")
+    assert load_recipe(tmp_path / "mine.yaml", ["network=small"]).network.name == "small"
+
+
+def test_overrides_are_left_as_they_were():
+    overrides = {"augment": {"hflip": 0.5}, "augment.rotation": 3}
+    assert load_recipe("digits", overrides).augment.rotation == 3
+    assert overrides == {"augment": {"hflip": 0.5}, "augment.rotation": 3}

@@ -4,12 +4,16 @@ Order: crop, colour jitter, flip, affine map, normalisation, erasing; then mixup
 """
 
 import kornia.augmentation as K
+import numpy as np
+import torch
+from timm.data import create_transform
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import AugmentConfig, Preprocessing
 from moganet.data.preprocess import normalize, resize_and_crop
+from moganet.errors import ConfigError
 
 
 class BatchAugment(nn.Module):
@@ -23,7 +27,8 @@ class BatchAugment(nn.Module):
         self.preprocessing = preprocessing
         self.resizes = augment.crop != "resized" and not cropped
         self.geometry = nn.Sequential(*_crops(augment, preprocessing, cropped))
-        self.photometry = nn.Sequential(*_after_crop(augment, preprocessing.channels))
+        layers = [] if augment.auto_augment else _after_crop(augment, preprocessing.channels)
+        self.photometry = nn.Sequential(*layers)
         self.erasing = K.RandomErasing(p=augment.erasing) if augment.erasing else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -51,6 +56,46 @@ class RandomCropToSize:
         return cropped
 
 
+class PolicyTransform:
+    """Augment one uint8 image (C, H, W) in a worker by timm's transforms: crop, flip, jitter and a named policy."""
+
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
+        if preprocessing.channels != 3:
+            raise ConfigError(
+                f"augment.auto_augment needs colour images; preprocessing.channels is {preprocessing.channels}"
+            )
+        resized = augment.crop == "resized"
+        try:
+            self.transform = create_transform(
+                preprocessing.size,
+                is_training=True,
+                use_prefetcher=True,  # uint8 comes out; normalisation is the device's work
+                scale=augment.scale if resized else (1.0, 1.0),
+                ratio=augment.ratio if resized else (1.0, 1.0),
+                train_crop_mode="rrc",
+                hflip=augment.hflip,
+                color_jitter=augment.color_jitter if any(augment.color_jitter) else None,
+                auto_augment=augment.auto_augment,
+                interpolation=preprocessing.interpolation,
+                mean=preprocessing.mean,
+            )
+        except (AssertionError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"augment.auto_augment {augment.auto_augment!r} is no policy of timm's ({error})"
+            ) from None
+        self.plain = None if resized else preprocessing
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self.plain is not None:
+            image = resize_and_crop(image, self.plain)
+        return torch.from_numpy(np.ascontiguousarray(self.transform(F.to_pil_image(image))))
+
+
+def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing) -> "PolicyTransform | RandomCropToSize":
+    """Make what a worker does to an image: a policy where there is one, else the crop alone."""
+    return (PolicyTransform if augment.auto_augment else RandomCropToSize)(augment, preprocessing)
+
+
 class Mix:
     """Blend images and labels across a batch: mixup or cutmix, one of the two a batch where both are set.
 
@@ -70,17 +115,6 @@ class Mix:
             return images, labels
         mixed: tuple[Tensor, Tensor] = self.mix(images, labels)
         return mixed
-
-
-def match_channels(images: Tensor, channels: int) -> Tensor:
-    """Bring uint8 images (B, C, H, W) to the network's 1 or 3 channels."""
-    have = images.shape[1]
-    if have == channels:
-        return images
-    if have == 1:
-        return images.expand(-1, channels, -1, -1)
-    grey: Tensor = F.rgb_to_grayscale(images[:, :3], num_output_channels=channels)
-    return grey
 
 
 def _crops(augment: AugmentConfig, preprocessing: Preprocessing, cropped: bool) -> list[nn.Module]:

@@ -3,6 +3,7 @@
 They come from a download, an archive (.tar.gz, .tar.xz) or an unpacked folder.
 """
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -17,6 +18,7 @@ from urllib.error import URLError
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import download_url
 
 from moganet.data.source import ArraySplit, Dataset
 from moganet.errors import DataError
@@ -74,18 +76,26 @@ def _to_tensor(images: np.ndarray) -> torch.Tensor:  # (N, 32, 32, 3) -> (N, 3, 
 def _locate(name: str, path: Path) -> Path:
     """Give the folder of batches for an archive, that folder itself, or a folder that holds either."""
     base: str = CLASSES[name].base_folder
+    if not path.exists():
+        raise DataError(f"there is no {path}; give the archive of {name} or its unpacked folder {base}")
+    found = _find(name, path)
+    if found is None:
+        raise DataError(
+            f"{path} holds neither {base}/ nor {_stem(name)}.tar.gz; give the archive or the unpacked folder"
+        )
+    return found
+
+
+def _find(name: str, path: Path) -> Path | None:
+    base: str = CLASSES[name].base_folder
     if path.is_file():
         return _unpack(name, path)
-    if not path.is_dir():
-        raise DataError(f"there is no {path}; give the archive of {name} or its unpacked folder {base}")
     if (path / base).is_dir():
         return path / base
     if (path / CLASSES[name].test_list[0][0]).is_file():
         return path.absolute()
     archives = sorted(path.glob(f"{_stem(name)}.tar.*"))
-    if archives:
-        return _unpack(name, archives[0])
-    raise DataError(f"{path} holds neither {base}/ nor {_stem(name)}.tar.gz; give the archive or the unpacked folder")
+    return _unpack(name, archives[0]) if archives else None
 
 
 def _stem(name: str) -> str:
@@ -97,19 +107,22 @@ def _find_or_download(name: str) -> Path:
     kind = CLASSES[name]
     cache = cache_folder()
     for folder in filter(None, (os.environ.get("MOGANET_DATA"), str(cache))):
-        try:
-            return _locate(name, Path(folder))
-        except DataError:
-            continue
+        found = _find(name, Path(folder)) if Path(folder).is_dir() else None
+        if found is not None:
+            return found
+    archive = cache / kind.filename
+    partial = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        kind(str(cache), download=True)
+        download_url(kind.url, str(cache), partial.name, kind.tgz_md5)
+        os.replace(partial, archive)
     except (URLError, OSError, RuntimeError) as error:
         raise DataError(
             f"can't download {name} ({error}); fetch {kind.url} by hand and give it as --data {name}:PATH, "
             "or name its folder in MOGANET_DATA"
         ) from None
-    return cache / str(kind.base_folder)
+    finally:
+        partial.unlink(missing_ok=True)
+    return _unpack(name, archive)
 
 
 def _unpack(name: str, archive: Path) -> Path:
@@ -119,14 +132,17 @@ def _unpack(name: str, archive: Path) -> Path:
     key = hashlib.sha256(f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     target = cache_folder() / f"{name}-{key}"
     if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as temporary:
-            _extract(name, archive, Path(temporary) / "whole")
-            try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as temporary:
+                _extract(name, archive, Path(temporary) / "whole")
                 os.replace(Path(temporary) / "whole", target)
-            except OSError:  # another process was faster
-                if not target.is_dir():
-                    raise
+        except OSError as error:
+            if not target.is_dir():  # else another process was faster
+                raise DataError(
+                    f"can't unpack {archive} into {target.parent}: {error.strerror}; "
+                    "name another folder in MOGANET_CACHE"
+                ) from None
     return target / str(kind.base_folder)
 
 
@@ -149,7 +165,7 @@ def _extract(name: str, archive: Path, folder: Path) -> None:
                 with open(folder / kind.base_folder / file, "wb") as out:
                     shutil.copyfileobj(content, out)
                 wanted.discard(file)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
         raise DataError(f"can't read the archive {archive}: {error}; download it again from {kind.url}") from None
     except Exception as error:  # lzma and zlib have errors of their own for a damaged stream
         if isinstance(error, DataError) or type(error).__module__ not in ("_lzma", "zlib", "lzma"):

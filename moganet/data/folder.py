@@ -35,7 +35,7 @@ def open_folder(path: str | None) -> Dataset:
     """Open a folder. Where it has no `val/`, the run holds back a stratified part of "train"."""
     if not path:
         raise DataError("the source 'folder' needs a path: --data folder:PATH")
-    root = Path(path)
+    root = Path(path).expanduser()
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give one with a sub-folder of images for each class")
     folders = {split: found for split, names in SPLIT_FOLDERS.items() if (found := _first_folder(root, names))}
@@ -46,13 +46,17 @@ def open_folder(path: str | None) -> Dataset:
     if not class_names:
         raise DataError(f"{folders['train']} has no images; put them into a sub-folder for each class")
     empty = [name for name in named if name not in class_names]
-    notes = (f"left out: classes without an image in {folders['train']}: {', '.join(empty)}",) if empty else ()
-    splits = {split: _open_split(folder, class_names) for split, folder in folders.items()}
-    return Dataset(f"folder:{root.absolute()}", class_names, splits, notes)
+    notes = [f"left out: classes without an image in {folders['train']}: {', '.join(empty)}"] if empty else []
+    parts = {split: _open_split(folder, class_names) for split, folder in folders.items()}
+    splits = {split: part for split, part in parts.items() if len(part)}
+    notes += [f"left out: {folders[split]} has no images" for split in parts if split not in splits]
+    return Dataset(f"folder:{root.absolute()}", class_names, splits, tuple(notes))
 
 
 def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    """Give the folder of a split: one of these names with classes in it (a class may be called "train")."""
+    candidates = (root / name for name in names if (root / name).is_dir())
+    return next((folder for folder in candidates if any(path.is_dir() for path in folder.iterdir())), None)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ training's augmentations or the plain preprocessing turn them into the network's
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -14,13 +15,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
-from moganet.data.augment import BatchAugment, Mix, RandomCropToSize, match_channels
-from moganet.data.preprocess import normalize, resize_and_crop
-from moganet.data.source import ArraySplit, FileSplit, Split
+from moganet.data.augment import BatchAugment, Mix, worker_transform
+from moganet.data.preprocess import match_channels, normalize, resize_and_crop
+from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
 
 MAX_UNREADABLE_IN_A_ROW = 100
+
+
+class Unreadable(NamedTuple):
+    """A file that was left out, and why."""
+
+    file: str
+    reason: str
 
 
 class Batch(NamedTuple):
@@ -28,7 +36,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class _ArrayBatches(Dataset[Batch]):
@@ -45,13 +53,13 @@ class _ArrayBatches(Dataset[Batch]):
         return Batch(self.transform(images) if self.transform else images, self.split.labels[indices])
 
 
-class _FileBatches(Dataset[Batch]):
-    """A split of files, each brought to one size. What can't be read is named in the batch.
+class _ImageBatches(Dataset[Batch]):
+    """A split read image by image, each brought to one size. What can't be read is named in the batch.
 
     `substitute` puts the next readable file in its place, as training needs; else the batch is shorter.
     """
 
-    def __init__(self, split: FileSplit, transform: Callable[[Tensor], Tensor], *, substitute: bool) -> None:
+    def __init__(self, split: Split, transform: Callable[[Tensor], Tensor], *, substitute: bool) -> None:
         self.split, self.transform, self.substitute = split, transform, substitute
 
     def __len__(self) -> int:
@@ -61,42 +69,33 @@ class _FileBatches(Dataset[Batch]):
         images, labels, unreadable = [], [], []
         for index in indices:
             for attempt in range(MAX_UNREADABLE_IN_A_ROW if self.substitute else 1):
+                position = (index + attempt) % len(self.split)
                 try:
-                    sample = self.split[(index + attempt) % len(self.split)]
+                    sample = self.split[position]
                 except DataError as error:
-                    unreadable.append(str(error))
+                    unreadable.append(Unreadable(self._name(position), str(error)))
                     continue
                 images.append(self.transform(sample.image))
                 labels.append(sample.label)
                 break
         if not images and self.substitute:
-            raise DataError(f"{len(unreadable)} files in a row can't be read; the first: {unreadable[0]}")
+            raise DataError(f"{len(unreadable)} files in a row can't be read; the first: {unreadable[0].reason}")
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
         return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable))
+
+    def _name(self, position: int) -> str:
+        return str(self.split.files[position]) if isinstance(self.split, FileSplit) else f"image {position}"
 
 
 def evaluation_loader(
     split: Split, preprocessing: Preprocessing, batch_size: int, workers: int | None
 ) -> DataLoader[Batch]:
     """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
-
-    def resize(images: Tensor) -> Tensor:
-        return resize_and_crop(images, preprocessing)
-
+    resize = partial(resize_and_crop, preprocessing=preprocessing)
     if isinstance(split, ArraySplit):
         return _loader(_ArrayBatches(split, preprocessing.channels, resize), batch_size, 0)
     files = FileSplit(split.files, split.labels, preprocessing.channels)
-    return _loader(_FileBatches(files, _Resize(preprocessing), substitute=False), batch_size, _num_workers(workers))
-
-
-class _Resize:
-    """Bring an image to the described size; a class, so that it can be sent to a worker."""
-
-    def __init__(self, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return resize_and_crop(image, self.preprocessing)
+    return _loader(_ImageBatches(files, resize, substitute=False), batch_size, _num_workers(workers))
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -112,19 +111,27 @@ class ImageDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.dataset, self.data, self.preprocessing, self.seed = dataset, data, preprocessing, seed
-        self.augment_config = augment
-        in_files = isinstance(dataset.split("train"), FileSplit)
-        self.augment = BatchAugment(augment, preprocessing, cropped=in_files)
+        self.batch_size = data.batch_size  # an attribute of its own, since Lightning's finder sets it
+        one_by_one = augment.auto_augment is not None or isinstance(dataset.split("train"), FileSplit)
+        self.worker_transform = worker_transform(augment, preprocessing) if one_by_one else None
+        self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one)
         self.mix = Mix(augment, len(dataset.class_names))
-        self.unreadable: dict[str, None] = {}  # in the order of their discovery
+        self.unreadable: dict[Unreadable, None] = {}  # in the order of their discovery
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        number = len(self.dataset.split("train"))
-        if self.data.drop_last and number < self.data.batch_size:
+        number, size = len(self.dataset.split("train")), self.data.batch_size
+        if size < 2:
+            raise DataError("data.batch_size is 1, and batch norm can't learn from one image; use at least 2")
+        if self.data.drop_last and number < size:
             raise DataError(
-                f"the training set has {number} images, fewer than one batch of {self.data.batch_size}; "
-                f"use --set data.batch_size={max(1, number // 2)} or --set data.drop_last=false"
+                f"the training set has {number} images, fewer than one batch of {size}; "
+                f"use --set data.batch_size={max(2, number // 2)}"
+            )
+        if not self.data.drop_last and number % size == 1:
+            raise DataError(
+                f"the last batch of {number} images would be a single one, which batch norm can't learn from; "
+                f"use --set data.drop_last=true or --set data.batch_size={size + 1}"
             )
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -136,24 +143,30 @@ class ImageDataModule(pl.LightningDataModule):
             options["sampler"] = WeightedRandomSampler(weights, len(split), generator=generator)
         else:
             options["shuffle"] = True
-        if isinstance(split, ArraySplit):
-            return _loader(_ArrayBatches(split, self.preprocessing.channels, None), data.batch_size, 0, **options)
-        files = FileSplit(split.files, split.labels, self.preprocessing.channels)
-        batches = _FileBatches(files, RandomCropToSize(self.augment_config, self.preprocessing), substitute=True)
-        return _loader(batches, data.batch_size, _num_workers(data.workers), **options)
+        channels = self.preprocessing.channels
+        if self.worker_transform is None:
+            assert isinstance(split, ArraySplit)
+            return _loader(_ArrayBatches(split, channels, None), self.batch_size, 0, **options)
+        if isinstance(split, FileSplit):
+            split = FileSplit(split.files, split.labels, channels)
+        else:
+            split = ArraySplit(match_channels(split.images, channels), split.labels, split.name)
+        batches = _ImageBatches(split, self.worker_transform, substitute=True)
+        return _loader(batches, self.batch_size, _num_workers(data.workers), **options)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return evaluation_loader(self.dataset.split("val"), self.preprocessing, self.data.batch_size, self.data.workers)
+        return evaluation_loader(self.dataset.split("val"), self.preprocessing, self.batch_size, self.data.workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn a batch on the device into the network's input."""
         self.unreadable.update(dict.fromkeys(batch.unreadable))
-        images, labels = batch.images, batch.labels
         if self.trainer is not None and self.trainer.training:
-            images, labels = self.mix(self.augment(images), labels)
-        else:
-            images = normalize(images, self.preprocessing)
-        return Batch(images, labels)
+            return self.augmented(batch)
+        return Batch(normalize(batch.images, self.preprocessing), batch.labels)
+
+    def augmented(self, batch: Batch) -> Batch:
+        """Augment and mix a batch of training images."""
+        return Batch(*self.mix(self.augment(batch.images), batch.labels))
 
 
 def class_weights(labels: Tensor, num_classes: int) -> Tensor:
@@ -182,15 +195,12 @@ def _loader(batches: Dataset[Batch], batch_size: int, workers: int, **options: A
     )
 
 
-def take(split: Split, number: int) -> Sequence[Any]:
-    """Give the first readable samples of a split, `number` at the most, evenly spread over it."""
+def take(split: Split, number: int) -> list[Sample]:
+    """Give readable samples of a split, `number` at the most, evenly spread over it."""
     samples = []
-    step = max(1, len(split) // number)
-    for index in range(0, len(split), step):
+    for index in spread(len(split), number):
         try:
             samples.append(split[index])
         except DataError:
             continue
-        if len(samples) == number:
-            break
     return samples

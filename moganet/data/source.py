@@ -1,5 +1,6 @@
 """What a data source gives: named splits of labelled images, in memory or as files."""
 
+import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,18 @@ class Dataset:
             raise DataError(f"{self.spec} has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
 
+    def fingerprint(self) -> str:
+        """Give a hash of the class names and of which images stand in which split, wherever the files lie."""
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        for name, split in sorted(self.splits.items()):
+            digest.update(f"\n{name}\n".encode())
+            if isinstance(split, FileSplit):
+                pairs = zip(split.labels.tolist(), split.files, strict=True)
+                digest.update("\n".join(sorted(f"{label} {file.name}" for label, file in pairs)).encode())
+            else:
+                digest.update(split.labels.numpy().tobytes() + split.images.float().mean((1, 2, 3)).numpy().tobytes())
+        return digest.hexdigest()
+
     def with_validation(self, validation: int | float | str | None, seed: int) -> "Dataset":
         """Give the data set with a "val" split, as DataConfig.validation says."""
         if validation in self.splits and isinstance(validation, str):
@@ -102,6 +115,11 @@ class Dataset:
             return self
         kept, held = _hold_out(self.split("train"), 0.2 if validation is None else validation, seed)
         return Dataset(self.spec, self.class_names, {**self.splits, "train": kept, "val": held}, self.notes)
+
+
+def spread(total: int, number: int) -> list[int]:
+    """Choose up to `number` of `total` indices, evenly spread over all."""
+    return sorted({int(i * total / min(number, total)) for i in range(min(number, total))})
 
 
 def concatenate(splits: Sequence[Split]) -> Split:

@@ -31,7 +31,7 @@ def open_table(path: str | None) -> Dataset:
     if not path:
         raise DataError("the source 'table' needs a path: --data table:labels.csv")
     name, _, query = path.partition("?")
-    file = Path(name)
+    file = Path(name).expanduser()
     rows = _read(file)
     columns = _columns(file, list(rows[0]), dict(parse_qsl(query)))
     labels = [row[columns["label"]] for row in rows]

@@ -16,6 +16,7 @@ from moganet.files import atomic_path
 from moganet.inference import ModelDescription, save_model_file
 from moganet.inference.model_file import make_fixtures
 from moganet.tasks.classify import Classification
+from moganet.weights import RUN_KEY
 
 
 class RunProgress(pl.Callback):
@@ -147,7 +148,20 @@ class ModelFiles(pl.Callback):
             self.best = measured
             self.save(trainer, pl_module, "best", measured)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let last.ckpt say what it is, so that `load` can use it as a model."""
+        checkpoint[RUN_KEY] = self.description.model_dump_json(exclude_none=True)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.save_checkpoint(trainer)  # there is always a state from before what may go wrong
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.save_checkpoint(trainer)
+
+    def save_checkpoint(self, trainer: pl.Trainer) -> None:
+        """Write last.ckpt, the state that training can go on from."""
         with atomic_path(self.out / "last.ckpt") as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)  # ours to read: it holds optimizer and loops
 

@@ -1,6 +1,5 @@
 """`evaluate`: how good a model is on a labelled set, and how fast over the whole of it."""
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,11 +13,11 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from moganet.config import Precision
 from moganet.data import Dataset, Split, open_data
-from moganet.data.module import evaluation_loader
+from moganet.data.module import Unreadable, evaluation_loader
 from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
 from moganet.errors import DataError
-from moganet.files import write_text
+from moganet.files import to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import Runtime
 from moganet.report import draw_confusion
@@ -48,56 +47,82 @@ def evaluate(
 
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
-    out: a folder for evaluation.json and confusion.png; for a run's folder the default is RUN/evaluation-SPLIT.
+    out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
     included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.
     Raises DataError or WeightsError.
     """
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
-    dataset = _open(predictor, data)
-    split, images = _choose(dataset, split)
+    dataset, is_home = open_for(predictor, data)
+    split, images = choose_split(dataset, split)
     order = _match_classes(dataset.class_names, predictor.class_names)
     start = time.perf_counter()
     logits, labels, unreadable = _run(predictor, images, batch_size, workers, progress)
     seconds = time.perf_counter() - start
     if not len(labels):
-        raise DataError(
-            f"none of the {len(images)} images of {dataset.spec} ({split}) can be read; the first: {unreadable[0]}"
-        )
+        first = unreadable[0].reason if unreadable else "it has none"
+        raise DataError(f"none of the {len(images)} images of {dataset.spec} ({split}) can be read: {first}")
     result = {
         "data": dataset.spec,
         "split": split,
         "num_images": len(labels),
         **_measure(logits, order[labels], predictor.class_names),
     }
-    result |= {"images_per_second": len(labels) / seconds, "seconds": seconds, "unreadable": unreadable}
-    result |= {"runtime": predictor.runtime, "precision": predictor.precision, "untrained": not predictor.trained}
+    result |= {
+        "images_per_second": len(labels) / seconds,
+        "seconds": seconds,
+        "unreadable": [bad._asdict() for bad in unreadable],
+    }
+    result |= {
+        "model": predictor.name_of_model,
+        "sha256": predictor.config.sha256,
+        "runtime": predictor.runtime,
+        "precision": predictor.precision,
+        "untrained": not predictor.trained,
+    }
     if out is None and not isinstance(model, Predictor) and Path(model).is_dir():
-        out = Path(model) / f"evaluation-{split}"
+        where = "" if is_home else dataset.spec.replace("/", "-").replace(":", "-").replace("--", "-") + "-"
+        out = Path(model) / f"evaluation-{where}{split}"
     if out is not None:
         _write(result, Path(out), predictor)
     return result
 
 
-def _open(predictor: Predictor, data: str | None) -> Dataset:
-    """Open the set; where it is the one that the model was trained on, held-back images are "val" again."""
-    trained_on = predictor.config.provenance.get("recipe", {}).get("data", {})
+def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
+    """Open a data set, and say whether it is the one that the model was trained on, whose held-back images are "val".
+
+    Raises DataError where it is that one but has changed since: what was held back can no longer be told.
+    """
+    provenance = predictor.config.provenance
+    recipe = provenance.get("recipe", {})
+    trained_on = recipe.get("data", {})
     if data is None and not trained_on:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
     dataset = open_data(data or trained_on["source"])
-    if dataset.spec == trained_on.get("source"):
-        return dataset.with_validation(trained_on["validation"], predictor.config.provenance["recipe"]["seed"])
-    return dataset
+    if not trained_on:
+        return dataset, False
+    try:
+        divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
+    except DataError:
+        divided = dataset
+    if divided.fingerprint() == provenance.get("fingerprint"):
+        return divided, True
+    if dataset.spec == trained_on["source"] and "val" not in dataset.splits and trained_on["validation"] != "test":
+        raise DataError(
+            f"{dataset.spec} has changed since the model was trained, so that the images held back can't be told from "
+            "those trained on; restore it, or evaluate on other images"
+        )
+    return dataset, False
 
 
-def _choose(dataset: Dataset, split: str) -> tuple[str, Split]:
-    """Give the asked split; for "test" the nearest thing that the set has: "val", or all of an undivided folder."""
-    if split == "all":
+def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
+    """Give the asked split; for "test" the nearest thing that the set has: "val", or all of an undivided set."""
+    if name == "test" and name not in dataset.splits:
+        name = "val" if "val" in dataset.splits else "all"
+    if name == "all":
         distinct = {id(part): part for part in dataset.splits.values()}  # "val" may be the test set itself
         return "all", concatenate(list(distinct.values()))
-    if split == "test" and split not in dataset.splits:
-        split = "val" if "val" in dataset.splits else "train"
-    return split, dataset.split(split)
+    return name, dataset.split(name)
 
 
 def _match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
@@ -113,7 +138,7 @@ def _match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
 
 def _run(
     predictor: Predictor, split: Split, batch_size: int, workers: int | None, progress: Progress
-) -> tuple[Tensor, Tensor, list[str]]:
+) -> tuple[Tensor, Tensor, list[Unreadable]]:
     preprocessing = predictor.config.preprocessing
     loader = evaluation_loader(split, preprocessing, batch_size, workers)
     logits, labels, unreadable = [], [], []
@@ -162,7 +187,7 @@ def _per_class(confusion: Tensor, class_names: tuple[str, ...]) -> list[dict[str
 
 
 def _write(result: dict[str, Any], folder: Path, predictor: Predictor) -> None:
-    write_text(folder / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False))
+    write_text(folder / "evaluation.json", to_json(result, indent=1))
     matrix = torch.tensor(result["confusion"]).numpy()
     title = f"{100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right"
     draw_confusion(matrix, predictor.class_names, folder / "confusion.png", title)

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from moganet.config import Precision
-from moganet.data import FileSplit, Split, open_data
+from moganet.data import FileSplit, Split
 from moganet.data.folder import list_images
 from moganet.data.preprocess import decode, preprocess
-from moganet.engine.evaluate import Progress, no_progress
+from moganet.data.source import spread
+from moganet.engine.evaluate import Progress, choose_split, no_progress, open_for
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import Prediction, Runtime
-from moganet.report import GridItem, draw_grid
+from moganet.report import GridItem, check_picture_name, draw_grid
 
 
 def predict(
@@ -45,6 +46,8 @@ def predict(
         folder has a class's name. csv_file: a row an image.
     Gives `predictions` ({"file", "classes": [{"name", "probability"}]}, with "truth" where known) and `unreadable`.
     """
+    if grid is not None:
+        check_picture_name(Path(grid))
     if top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
@@ -64,7 +67,8 @@ def predict(
         draw_grid(pictures, Path(grid))
     if csv_file:
         _write_csv(predictions, Path(csv_file))
-    return {"predictions": predictions, "unreadable": unreadable}
+    drawn = {"grid": str(grid)} if pictures else {}
+    return {"predictions": predictions, "unreadable": unreadable, **drawn}
 
 
 MAX_GRID = 48
@@ -77,8 +81,8 @@ def _collect(
     if data is not None:
         if files:
             raise DataError("give either files or --data, not both")
-        dataset = open_data(data)
-        part = dataset.split(split if split in dataset.splits or split != "test" else list(dataset.splits)[-1])
+        dataset, _ = open_for(predictor, data)
+        _, part = choose_split(dataset, split)
         return list(_items_of_split(part, dataset.class_names, limit)), []
     if not files:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
@@ -92,19 +96,22 @@ def list_files(patterns: Iterable[str | Path]) -> tuple[list[Path], list[dict[st
     paths: dict[Path, None] = {}
     missing: list[dict[str, str]] = []
     for pattern in _expand_stdin(patterns):
-        path = Path(pattern)
-        found = (
-            list_images(path)
-            if path.is_dir()
-            else [path]
-            if path.exists()
-            else [Path(p) for p in sorted(glob.glob(pattern, recursive=True))]
-        )
-        paths.update(dict.fromkeys(file for file in found if not file.is_dir()))
+        try:
+            found = _expand(pattern)
+        except OSError as error:  # a name that is too long, a folder that may not be searched
+            missing.append({"file": pattern, "reason": str(error.strerror)})
+            continue
+        paths.update(dict.fromkeys(found))
         if not found:
-            reason = "the folder has no images" if path.is_dir() else "there is no such file"
+            reason = "the folder has no images" if Path(pattern).is_dir() else "there is no such file"
             missing.append({"file": pattern, "reason": reason})
     return list(paths), missing
+
+
+def _expand(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    return [file for match in matches for file in (list_images(match) if match.is_dir() else [match])]
 
 
 def _expand_stdin(patterns: Iterable[str | Path]) -> Iterator[str]:
@@ -116,8 +123,7 @@ def _expand_stdin(patterns: Iterable[str | Path]) -> Iterator[str]:
 
 
 def _items_of_split(split: Split, class_names: tuple[str, ...], limit: int | None) -> Iterator[Item]:
-    step = max(1, len(split) // limit) if limit else 1
-    for index in list(range(0, len(split), step))[:limit]:
+    for index in spread(len(split), limit or len(split)):
         truth = class_names[int(split.labels[index])]
         if isinstance(split, FileSplit):
             yield str(split.files[index]), truth, split.files[index]

@@ -11,10 +11,10 @@ from torch import nn
 
 from moganet.config import Architecture, Precision, Preprocessing
 from moganet.errors import ConfigError, WeightsError
-from moganet.inference.model_file import ModelDescription, load_model_file
+from moganet.inference.model_file import ModelDescription, is_safetensors, load_model_file, parse_description
 from moganet.inference.predictor import Predictor, Runtime, warn_untrained
 from moganet.network import VARIANTS, build_network, full_name, variant_of_shape
-from moganet.weights import architecture_of, read_checkpoint
+from moganet.weights import architecture_of, read_checkpoint, read_run_checkpoint
 
 logger = logging.getLogger(__name__)
 RUN_FILES = ("best.safetensors", "last.safetensors")
@@ -30,7 +30,7 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
     Raises WeightsError for what can't be loaded, ConfigError for a runtime or precision that does not exist.
     """
     network, description, trained = _open(what)
-    return Predictor(network, description, runtime, precision, trained=trained)
+    return Predictor(network, description, runtime, precision, trained=trained, name_of_model=str(what))
 
 
 def list_models(pretrained: bool = False) -> list[str]:
@@ -43,7 +43,7 @@ def _open(what: str | Path) -> tuple[nn.Module, ModelDescription, bool]:
     if path.is_dir():
         path = _weights_of_run(path)
     if path.is_file():
-        return (*(_from_model_file(path) if path.suffix == ".safetensors" else _from_checkpoint(path)), True)
+        return (*_from_file(path), True)
     name = str(what)
     if full_name(name) in VARIANTS:
         warn_untrained(full_name(name))
@@ -60,6 +60,18 @@ def _weights_of_run(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise WeightsError(f"{folder} is no finished run: it has neither {' nor '.join(RUN_FILES)}")
+
+
+def _from_file(path: Path) -> tuple[nn.Module, ModelDescription]:
+    """Read a file by what it holds: safetensors, a run's last.ckpt, or a released checkpoint."""
+    if is_safetensors(path):
+        return _from_model_file(path)
+    content = read_run_checkpoint(path)
+    if content is not None:
+        state, text = content
+        description = parse_description(text, path)
+        return _fill(build_network_for(description.architecture), state, path), description
+    return _from_checkpoint(path)
 
 
 def _from_model_file(path: Path) -> tuple[nn.Module, ModelDescription]:

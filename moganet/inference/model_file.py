@@ -100,6 +100,20 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
         save_file(tensors, temporary, metadata)
 
 
+def is_safetensors(path: Path) -> bool:
+    """Tell whether a file starts as safetensors does: eight bytes of length, then a JSON object."""
+    with open(path, "rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def parse_description(text: str, path: Path) -> ModelDescription:
+    """Read a description's JSON. Raises WeightsError that names the file."""
+    try:
+        return ModelDescription.model_validate(json.loads(text))
+    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
+        raise WeightsError(f"{path} has a description that can't be read: {str(error).splitlines()[0]}") from None
+
+
 def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
     """Read a model file's tensors and description.
 
@@ -115,10 +129,7 @@ def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
         raise WeightsError(f"{path} is no whole safetensors file ({error}); train or download it again") from None
     if METADATA_KEY not in metadata:
         raise WeightsError(f"{path} holds tensors without a description, so it is no model file of ours")
-    try:
-        description = ModelDescription.model_validate(json.loads(metadata[METADATA_KEY]))
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{path} has a description that can't be read: {str(error).splitlines()[0]}") from None
+    description = parse_description(metadata[METADATA_KEY], path)
     if hash_tensors(state) != description.sha256:
         raise WeightsError(
             f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again"

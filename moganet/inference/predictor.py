@@ -31,6 +31,7 @@ class Predictor:
     """A trained classifier that takes PIL images, arrays or paths.
 
     model: the plain torch module. config: the model's description. class_names: a name for each logit.
+    name_of_model: what it was loaded from.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Predictor:
         precision: Precision = "f32",
         *,
         trained: bool = True,
+        name_of_model: str = "",
     ) -> None:
         if runtime not in get_args(Runtime):
             raise ConfigError(f"there is no runtime {runtime!r}; choose one of {', '.join(get_args(Runtime))}")
@@ -51,7 +53,7 @@ class Predictor:
         if precision == "f16" and self.device.type == "cpu":
             raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
         self.model = network.eval().to(self.device).to(memory_format=torch.channels_last)
-        self.config, self.trained = config, trained
+        self.config, self.trained, self.name_of_model = config, trained, name_of_model
 
     @property
     def class_names(self) -> tuple[str, ...]:

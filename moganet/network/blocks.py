@@ -93,7 +93,7 @@ class MultiOrderDWConv(nn.Module):
         self, dim: int, dilations: Sequence[int], channel_split: Sequence[int], crop_kernels: bool = True
     ) -> None:
         super().__init__()
-        if len(dilations) != 3 or len(channel_split) != 3 or min(dilations) < 1 or min(channel_split) < 0:
+        if len(dilations) != 3 or len(channel_split) != 3 or min(dilations) < 1 or min(channel_split) < 1:
             raise ValueError(
                 f"dilations {tuple(dilations)} and channel_split {tuple(channel_split)} need three numbers above 0"
             )

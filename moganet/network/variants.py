@@ -38,6 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "moganet_large": _shape((64, 160, 320, 640), (4, 6, 44, 4)),
     "moganet_xlarge": _shape((96, 192, 480, 960), (6, 6, 44, 4)),
 }
+OURS = ("moganet_nano",)  # variants that the paper does not have
 ALIASES = {
     "nano": "moganet_nano",
     "xt": "moganet_xtiny",

@@ -2,6 +2,6 @@
 
 from moganet.report.confusion import draw_confusion
 from moganet.report.curves import draw_curves
-from moganet.report.grids import GridItem, draw_grid
+from moganet.report.grids import GridItem, check_picture_name, draw_grid
 
-__all__ = ["GridItem", "draw_confusion", "draw_curves", "draw_grid"]
+__all__ = ["GridItem", "check_picture_name", "draw_confusion", "draw_curves", "draw_grid"]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from moganet.files import atomic_path
 
 COLORS = {"train": "#0072B2", "val": "#D55E00"}  # distinct under every common colour blindness (Okabe and Ito 2008)
-LABELS = {"train": "training", "val": "validation"}
+LABELS = {"train": "training (augmented, smoothed labels)", "val": "validation (plain)"}
 
 
 def read_metrics(path: Path) -> dict[str, dict[int, float]]:

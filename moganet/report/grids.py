@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from moganet.errors import OutputError
 from moganet.files import atomic_path
 
 RIGHT, WRONG, UNKNOWN = "#0072B2", "#D55E00", "black"
@@ -24,28 +25,42 @@ class GridItem:
     truth: str | None = None
 
 
+def check_picture_name(path: Path) -> None:
+    """Raise OutputError unless the file name's ending is a picture's."""
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in known:
+        raise OutputError(f"{path} does not end as a picture does; name it .png, or one of {', '.join(sorted(known))}")
+
+
 def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
     """Draw the items row by row; a wrong prediction is orange and names the truth."""
-    columns = min(len(items), max(1, math.ceil(math.sqrt(len(items) * 1.4))))
-    rows = math.ceil(len(items) / columns)
-    figure = Figure(figsize=(1.55 * columns, 1.9 * rows + (0.4 if title else 0)), layout="constrained")
-    for axes, item in zip(figure.subplots(rows, columns, squeeze=False).flat, items, strict=False):
-        array = item.image.numpy()
-        axes.imshow(
-            array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)),
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-        )
+    titles, colors = [], []
+    for item in items:
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
-        lines = [f"{_short(item.predicted)} ({100 * item.probability:.0f} %)"]
-        if color == WRONG:
-            lines.append(f"is {_short(item.truth or '')}")
-        axes.set_title("\n".join(lines), fontsize=8, color=color)
+        wrong = f"\nis {_short(item.truth or '')}" if color == WRONG else ""
+        titles.append(f"{_short(item.predicted)} ({100 * item.probability:.0f} %){wrong}")
+        colors.append(color)
+    draw_images([item.image for item in items], titles, path, title, colors)
+
+
+def draw_images(
+    images: Sequence[Tensor], titles: Sequence[str], path: Path, title: str = "", colors: Sequence[str] | None = None
+) -> None:
+    """Draw images uint8 (C, H, W) row by row, each under its title."""
+    columns = min(len(images), max(1, math.ceil(math.sqrt(len(images) * 1.4))))
+    rows = math.ceil(len(images) / columns)
+    figure = Figure(figsize=(1.55 * columns, 1.9 * rows + (0.4 if title else 0)), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, image, text, color in zip(panels, images, titles, colors or [UNKNOWN] * len(images), strict=False):
+        array = image.numpy()
+        pixels = array[0] if len(array) == 1 else np.ascontiguousarray(array[:3].transpose(1, 2, 0))
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(text, fontsize=8, color=color)
     for axes in figure.axes:
         axes.axis("off")
     if title:
         figure.suptitle(title, fontsize=10)
+    check_picture_name(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130)
 

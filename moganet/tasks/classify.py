@@ -1,21 +1,31 @@
-"""Image classification: cross-entropy, top-1 accuracy, and the optimizer and schedule of a recipe."""
+"""Image classification: losses, top-1 accuracy, and the optimizer and schedule of a recipe."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
+from timm.loss import BinaryCrossEntropy
 from timm.optim import create_optimizer_v2
-from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from moganet.config import LossConfig, OptimizerConfig, ScheduleConfig
+from moganet.errors import TrainingError
+
+WARMUP_START = 0.01  # the share of the rate at which warm-up begins
 
 
 class Classification(pl.LightningModule):
-    """Train and validate a classifier on batches (images, labels or soft targets, …)."""
+    """Train and validate a classifier on batches (images, labels or soft targets, …).
+
+    class_weights: a factor for each class (classes,). teacher: a network of the same classes to learn from.
+    frozen: modules whose weights and statistics stay as they are.
+    """
 
     def __init__(
         self,
@@ -24,15 +34,33 @@ class Classification(pl.LightningModule):
         loss: LossConfig,
         optimizer: OptimizerConfig,
         schedule: ScheduleConfig,
+        *,
+        class_weights: Tensor | None = None,
+        teacher: nn.Module | None = None,
+        frozen: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         self.network = network
-        self.optimizer_config, self.schedule_config = optimizer, schedule
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=loss.smoothing)
+        self.lr = optimizer.lr  # an attribute of its own, since Lightning's finder sets it
+        self.loss_config, self.optimizer_config, self.schedule_config = loss, optimizer, schedule
+        self.criterion = build_criterion(loss, num_classes, class_weights)
         self.plain_criterion = nn.CrossEntropyLoss()
+        # In a list, so that the teacher is neither trained nor saved nor averaged with the network.
+        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []
+        self._frozen = [module.requires_grad_(False) for module in frozen]
         self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
         self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, except for what is frozen."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        self.train()  # Lightning keeps the modes that it finds
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)
@@ -42,6 +70,10 @@ class Classification(pl.LightningModule):
         images, targets = batch[:2]
         logits = self(images)
         loss: Tensor = self.criterion(logits, targets)
+        if self._teacher:
+            loss = self._with_teacher(loss, logits, images)
+        if not bool(loss.detach().isfinite()):
+            raise self._not_finite(images)
         labels = targets.argmax(1) if targets.is_floating_point() else targets
         self.train_loss.update(loss.detach(), len(images))
         self.train_top1.update(logits.detach(), labels)
@@ -49,9 +81,35 @@ class Classification(pl.LightningModule):
         self.log("train/top1", self.train_top1, on_step=False, on_epoch=True)
         return loss
 
+    def _with_teacher(self, loss: Tensor, logits: Tensor, images: Tensor) -> Tensor:
+        """Mix in the divergence from the teacher's answers (Hinton et al. 2015, eq. 4 and section 2.1)."""
+        temperature, share = self.loss_config.temperature, self.loss_config.teacher_weight
+        with torch.no_grad():
+            answers = self._teacher[0].to(images.device)(images)
+        divergence = F.kl_div(
+            F.log_softmax(logits / temperature, 1),
+            F.log_softmax(answers / temperature, 1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        return (1 - share) * loss + share * temperature**2 * divergence
+
+    def _not_finite(self, images: Tensor) -> TrainingError:
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        culprit = first_not_finite(self.network, images)
+        where = (
+            f"the first module whose output is not finite is {culprit}"
+            if culprit
+            else "every module's output is finite"
+        )
+        return TrainingError(
+            f"the loss is not finite at step {self.global_step} (learning rate {rate:.3g}); {where}; "
+            "lower optimizer.lr, set trainer.clip_norm, or use --set trainer.precision=f32"
+        )
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, labels = batch[:2]
-        if not len(images):
+        if not len(labels):  # none of the batch's files could be read
             return
         logits = self(images).float()
         self.val_loss.update(self.plain_criterion(logits, labels), len(images))
@@ -60,13 +118,24 @@ class Classification(pl.LightningModule):
         self.log("val/top1", self.val_top1, on_step=False, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.network, self.optimizer_config)
+        optimizer = build_optimizer(self.network, self.optimizer_config.model_copy(update={"lr": self.lr}))
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build_schedule(optimizer, self.schedule_config, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        scheduler.step_update(self.global_step)
+        if isinstance(scheduler, Scheduler):
+            scheduler.step_update(self.global_step)
+        else:  # the learning-rate finder's own
+            scheduler.step()
+
+
+def build_criterion(config: LossConfig, num_classes: int, class_weights: Tensor | None = None) -> nn.Module:
+    """Make the loss of logits (B, classes) against labels (B,) or soft targets (B, classes)."""
+    if config.name == "cross_entropy":
+        return nn.CrossEntropyLoss(class_weights, label_smoothing=config.smoothing)
+    criterion: nn.Module = BinaryCrossEntropy(config.smoothing, config.bce_threshold, weight=class_weights)
+    return criterion
 
 
 def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -79,24 +148,55 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.
         weight_decay=config.weight_decay,
         momentum=config.momentum,
         filter_bias_and_bn=not config.decay_all,
+        layer_decay=config.layer_decay,
         **options,
     )
     return optimizer
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, config: ScheduleConfig, steps: int) -> Scheduler:
-    """Make a schedule of `steps` optimizer steps: linear warm-up from a hundredth, then a cosine or a constant rate.
+    """Make a schedule of `steps` optimizer steps: linear warm-up from a hundredth, then the curve.
 
     After n steps the cosine gives min_lr + (lr - min_lr) (1 + cos(pi n / steps)) / 2, as torch's CosineAnnealingLR.
     """
     warmup = round(config.warmup * steps)
+    rest = max(1, steps - warmup)
     constant = config.name == "constant"
-    return CosineLRScheduler(
+    rate = optimizer.defaults["lr"]
+    scheduler, _ = create_scheduler_v2(
         optimizer,
-        t_initial=max(1, steps - warmup),
-        lr_min=optimizer.defaults["lr"] if constant else config.min_lr,
-        warmup_t=warmup,
-        warmup_lr_init=0.01 * optimizer.defaults["lr"],
+        sched="cosine" if constant else config.name,
+        num_epochs=rest,  # in steps: one update an "epoch"
+        updates_per_epoch=1,
+        step_on_epochs=False,
+        warmup_epochs=warmup,
+        warmup_lr=WARMUP_START * rate,
         warmup_prefix=True,
-        t_in_epochs=False,
+        min_lr=rate if constant else config.min_lr,
+        decay_rate=1.0 if config.name == "poly" else config.decay_rate,
+        decay_epochs=max(1, round(config.every * rest)),
+        decay_milestones=[max(1, round(share * rest)) for share in config.milestones],
     )
+    return scheduler
+
+
+def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
+    """Name the first module, in the order of execution, whose output holds an infinity or a NaN."""
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
+                found.append(name)
+
+        return hook
+
+    leaves = [(name, module) for name, module in network.named_modules() if not any(module.children())]
+    hooks = [module.register_forward_hook(watch(name)) for name, module in leaves]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None

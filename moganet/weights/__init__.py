@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from moganet.errors import WeightsError
 from moganet.weights.checkpoint import Checkpoint, architecture_of
@@ -19,7 +20,10 @@ FORMATS = {
     "paddle": "the PaddlePaddle port's .pdparams",
 }
 
-__all__ = ["FORMATS", "Checkpoint", "architecture_of", "read_checkpoint"]
+# Where a run's last.ckpt keeps the model's description, and how its tensors' names begin.
+RUN_KEY, RUN_PREFIX = "moganet", "network."
+
+__all__ = ["FORMATS", "RUN_KEY", "Checkpoint", "architecture_of", "read_checkpoint", "read_run_checkpoint"]
 
 
 def read_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
@@ -42,6 +46,21 @@ def read_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     if is_openmixup(content):
         return read_openmixup(content, path)
     raise _foreign(path, content)
+
+
+def read_run_checkpoint(path: Path) -> tuple[dict[str, Tensor], str] | None:
+    """Read the network's tensors and description from a run's last.ckpt; None where the file is something else."""
+    if not zipfile.is_zipfile(path):
+        return None
+    content = _load_torch(path)
+    if not isinstance(content, dict) or RUN_KEY not in content:
+        return None
+    state = {
+        name.removeprefix(RUN_PREFIX): tensor
+        for name, tensor in content["state_dict"].items()
+        if name.startswith(RUN_PREFIX)
+    }
+    return state, str(content[RUN_KEY])
 
 
 def _load_torch(path: Path) -> Any:

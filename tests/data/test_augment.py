@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from moganet.config import AugmentConfig, Preprocessing
-from moganet.data.augment import BatchAugment, Mix, RandomCropToSize, match_channels
-from moganet.data.preprocess import preprocess
+from moganet.data.augment import BatchAugment, Mix, RandomCropToSize
+from moganet.data.preprocess import match_channels, preprocess
 
 PLAIN = Preprocessing(size=32, crop_mode="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
 EACH = {

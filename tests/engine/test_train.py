@@ -1,6 +1,7 @@
 """A run's folder, its files, and what may go wrong on the way to them."""
 
 import csv
+import importlib.util
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from test_sources import make_folder
 
 import moganet
 from moganet.config import load_recipe
-from moganet.errors import ConfigError, DataError
+from moganet.errors import ConfigError, DataError, MogaNetError, OutputError, TrainingError
 from moganet.inference import load_model_file
 from moganet.inference.model_file import replay_fixtures
 
@@ -109,12 +110,12 @@ def test_photographs_in_a_folder_train_with_workers_and_odd_files_are_named(tmp_
     }
     result = moganet.train("digits", data=str(root), overrides=overrides, out=tmp_path / "run")
     assert result["best"]["top1"] > 0.9
-    assert all("broken.jpg" in line for line in result["unreadable"]) and len(result["unreadable"]) == 2
+    assert all("broken.jpg" in bad["file"] for bad in result["unreadable"]) and len(result["unreadable"]) == 2
     assert moganet.load(tmp_path / "run").class_names == ("blue", "red")
     evaluated = moganet.evaluate(tmp_path / "run")
     assert evaluated["split"] == "val" and evaluated["num_images"] == 20 and len(evaluated["unreadable"]) == 1
     moved = moganet.evaluate(tmp_path / "run", data=str(make_folder(tmp_path / "other", ("test",), 4) / "test"))
-    assert moved["num_images"] == 8 and moved["split"] == "train"
+    assert moved["num_images"] == 8 and moved["split"] == "all"
 
 
 def test_a_folder_with_a_run_is_not_written_over(trained_run):
@@ -150,10 +151,170 @@ def test_what_can_not_be_trained_is_said_before_anything_is_written(overrides, e
 
 def test_an_impossible_folder_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="can't make the folder"):
+    with pytest.raises(OutputError, match="can't make the folder"):
         moganet.train("digits", overrides=TINY, out=tmp_path / "file" / "run")
 
 
 def test_a_recipe_file_is_yaml_that_people_can_read(trained_run):
     values = yaml.safe_load((trained_run / "recipe.yaml").read_text())
-    assert list(values)[:4] == ["name", "seed", "network", "data"]
+    assert list(values)[:3] == ["name", "seed", "network"]
+
+
+SMALL_PHOTOS = {
+    **TINY,
+    "preprocessing": {"size": 32},
+    "augment": {"crop": "resized", "hflip": 0.5},
+    "data.validation": None,
+    "data.batch_size": 7,
+    "data.workers": 0,
+}
+
+
+def test_a_folder_that_has_changed_since_training_is_not_divided_again(tmp_path):
+    root = make_folder(tmp_path / "photos", ("all",), 20) / "all"
+    moganet.train("digits", data=str(root), overrides=SMALL_PHOTOS, out=tmp_path / "run")
+    assert moganet.evaluate(tmp_path / "run", split="val")["num_images"] == 8
+    renamed = root.rename(tmp_path / "renamed")
+    assert moganet.evaluate(tmp_path / "run", data=str(renamed), split="val")["num_images"] == 8
+    renamed.rename(root)
+    (root / "red" / "3.png").rename(root / "red" / "new.png")
+    with pytest.raises(DataError, match="has changed since"):
+        moganet.evaluate(tmp_path / "run", split="val")
+
+
+def test_a_validation_batch_without_a_readable_file_stops_nothing(tmp_path):
+    root = make_folder(tmp_path / "photos", ("train", "val"), 7)
+    for i in range(3):
+        (root / "val" / "red" / f"z{i}.png").write_text("no image")  # the last batch of 7 + 7 + 3
+    result = moganet.train("digits", data=str(root), overrides=SMALL_PHOTOS, out=tmp_path / "run")
+    assert len(result["unreadable"]) == 3 and result["best"] is not None
+
+
+def test_an_overwritten_run_leaves_nothing_behind_and_a_refused_one_everything(tmp_path):
+    out = tmp_path / "run"
+    moganet.train("digits", overrides={**TINY, "trainer.max_steps": 3}, out=out)
+    moganet.evaluate(out)
+    with pytest.raises(ConfigError):
+        moganet.train("digits", overrides={**TINY, "optimizer.betas": [1, 1]}, out=out, overwrite=True)
+    assert (out / "best.safetensors").exists() and (out / "evaluation-test").exists()
+    moganet.train("digits", overrides={**TINY, "trainer.max_steps": 1}, out=out, overwrite=True)
+    assert not (out / "evaluation-test").exists() and len(list((out / "tensorboard").iterdir())) <= 2
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"seed": -1},
+        {"trainer.accelerator": "gpu"},
+        {"optimizer.betas": [1, 1]},
+        {"network.channel_split": [0, 0, 0]},
+        {"trainer.precision": "f16"},
+        {"network.in_chans": 3},
+        {"data.validation": 1.0},
+        {"data.batch_size": 1},
+        {"data.batch_size": 4, "data.drop_last": False},
+        {"logger": "wandbb"},
+        {"logger": "wandb"},
+        {"loss.class_weights": [1, 2]},
+        {"loss.teacher": "/no/such/model"},
+        {"start.model": "/no/such/model"},
+        {"augment.auto_augment": "rand-m9"},
+    ],
+    ids=lambda o: " ".join(o),
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU makes some of these settings possible")
+def test_every_wrong_setting_is_one_line_and_leaves_no_folder(overrides, tmp_path):
+    if overrides.get("logger") == "wandb" and importlib.util.find_spec("wandb"):
+        pytest.skip("wandb is installed here")
+    with pytest.raises(MogaNetError) as caught:
+        moganet.train("digits", overrides={**TINY, **overrides}, out=tmp_path / "run")
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"loss.name": "bce", "loss.bce_threshold": 0.2, "augment.mixup": 0.5},
+        {"loss.class_weights": "balanced", "data.balanced": True},
+        {"schedule.name": "multistep", "optimizer.name": "lamb"},
+        {"schedule.name": "poly", "optimizer.layer_decay": 0.8, "optimizer.lr_per": 64},
+        {"trainer.grad_checkpointing": True, "trainer.early_stop": 1, "trainer.max_epochs": 2},
+        {"logger": ["csv"]},
+    ],
+    ids=lambda o: " ".join(o),
+)
+def test_more_settings_take_part_in_a_run(overrides, tmp_path):
+    result = moganet.train("digits", overrides={**TINY, "trainer.max_steps": 6, **overrides}, out=tmp_path / "run")
+    assert result["train_loss"] is not None and result["steps"] > 0
+    assert (tmp_path / "run" / "tensorboard").exists() == ("logger" not in overrides)
+
+
+def test_policies_of_timm_reach_sets_in_memory_and_files(tmp_path):
+    root = make_folder(tmp_path / "photos", ("train", "val"), 10)
+    for i, policy in enumerate(("rand-m7-mstd0.5-inc1", "3a")):
+        overrides = {**SMALL_PHOTOS, "augment.auto_augment": policy, "augment.erasing": 0.25}
+        result = moganet.train("digits", data=str(root), overrides=overrides, out=tmp_path / str(i))
+        assert result["best"] is not None
+
+
+def test_finetuning_starts_from_weights_freezes_and_keeps_the_statistics(trained_run, tmp_path):
+    root = make_folder(tmp_path / "photos", ("train", "val"), 10)
+    source, old = load_model_file(trained_run / "best.safetensors")
+    result = moganet.train(
+        "digits",
+        data=str(root),
+        overrides={
+            **SMALL_PHOTOS,
+            "preprocessing": {"size": 24, "channels": 1, "mean": 0, "std": 1},
+            "start.freeze": 2,
+        },
+        start=trained_run,
+        out=tmp_path / "run",
+    )
+    tuned, new = load_model_file(tmp_path / "run" / "last.safetensors")
+    assert new.preprocessing.mean == old.preprocessing.mean and new.preprocessing.size == (24, 24)
+    assert new.architecture.embed_dims == old.architecture.embed_dims and new.class_names == ("blue", "red")
+    for name, tensor in source.items():
+        if name.startswith(("patch_embed1", "blocks1", "norm1", "patch_embed2", "blocks2", "norm2")):
+            assert torch.equal(tensor, tuned[name]), name
+    assert not torch.equal(source["blocks3.0.attn.proj_1.weight"], tuned["blocks3.0.attn.proj_1.weight"])
+    assert result["steps"] > 0
+
+
+def test_the_same_classes_keep_their_head_and_teach(trained_run, tmp_path):
+    overrides = {"trainer.max_steps": 1, "optimizer.lr": 1e-9, "trainer.ema": None, "loss.teacher": str(trained_run)}
+    moganet.train("digits", overrides=overrides, start=trained_run, out=tmp_path / "run")
+    before, after = (moganet.evaluate(run, out=tmp_path / "e")["top1"] for run in (trained_run, tmp_path / "run"))
+    assert after > before - 0.1
+
+
+def test_a_loss_that_is_not_finite_names_step_rate_and_module(tmp_path):
+    with pytest.raises(TrainingError) as caught:
+        moganet.train("digits", overrides={**TINY, "optimizer.name": "sgd", "optimizer.lr": 1e30}, out=tmp_path / "run")
+    text = str(caught.value)
+    assert "at step 1 (learning rate " in text and "e+29)" in text and "patch_embed1" in text and "last.ckpt" in text
+    assert moganet.load(tmp_path / "run" / "last.ckpt").logits(torch.zeros(1, 1, 32, 32)).isfinite().all()
+
+
+def test_finders_choose_rate_and_batch_and_write_them_down(tmp_path):
+    result = moganet.train(
+        "digits", overrides={**TINY, "trainer.max_steps": 1}, find_lr=True, find_batch=True, out=tmp_path / "run"
+    )
+    recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
+    assert recipe.optimizer.lr != load_recipe("digits").optimizer.lr
+    assert recipe.data.batch_size > 16 and recipe.data.batch_size & (recipe.data.batch_size - 1) == 0
+    assert result["steps"] == 1
+
+
+def test_a_preview_shows_augmented_images_and_trains_nothing(tmp_path):
+    from moganet.engine.train import preview
+
+    result = preview("digits", tmp_path / "p.png", overrides={"augment.mixup": 1.0})
+    assert result["images"] == 40 and result["size"] == [32, 32]
+    assert (tmp_path / "p.png").stat().st_size > 10_000 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_last_ckpt_is_a_model_too(trained_run):
+    a, b = moganet.load(trained_run / "last.ckpt"), moganet.load(trained_run / "last.safetensors")
+    x = torch.randn(2, 1, 32, 32)
+    assert torch.equal(a.logits(x), b.logits(x)) and a.class_names == b.class_names

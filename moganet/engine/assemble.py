@@ -1,0 +1,241 @@
+"""From a recipe and a data set to the objects of a run; all that can be wrong with a setting is said here."""
+
+import difflib
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import timm
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from timm.optim import list_optimizers
+from torch import Tensor, nn
+
+from moganet.config import Precision, Recipe
+from moganet.data import Dataset
+from moganet.data.module import ImageDataModule, class_weights
+from moganet.engine.callbacks import average_weights
+from moganet.errors import ConfigError, MissingExtraError
+from moganet.inference import Predictor, load
+from moganet.inference.load import build_network_for
+from moganet.network import full_name
+from moganet.network.moganet import MogaNet
+from moganet.tasks.classify import Classification, build_optimizer
+
+logger = logging.getLogger(__name__)
+LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
+# Lightning's loggers by name: the class, and what to install for it.
+LOGGERS = {
+    "csv": ("CSVLogger", ""),
+    "tensorboard": ("TensorBoardLogger", "tensorboard"),
+    "wandb": ("WandbLogger", "wandb"),
+    "mlflow": ("MLFlowLogger", "mlflow"),
+    "comet": ("CometLogger", "comet-ml"),
+    "neptune": ("NeptuneLogger", "neptune"),
+}
+
+
+def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """Fill in what a recipe leaves to the data and to the weights that it starts from.
+
+    Raises ConfigError where the recipe says otherwise than they do.
+    """
+    classes, channels = len(dataset.class_names), recipe.preprocessing.channels
+    if recipe.network.num_classes not in (None, classes):
+        raise ConfigError(
+            f"network.num_classes is {recipe.network.num_classes}, but {dataset.spec} has {classes}; leave it out"
+        )
+    if recipe.network.in_chans not in (None, channels):
+        raise ConfigError(
+            f"network.in_chans is {recipe.network.in_chans}, but preprocessing.channels is {channels}; "
+            "set only the latter"
+        )
+    _check_choices(recipe)
+    changes: dict[str, Any] = {"data": recipe.data.model_copy(update={"source": dataset.spec})}
+    architecture = recipe.network.model_copy(update={"name": full_name(recipe.network.name)})
+    if recipe.start.model is not None:
+        start = load(recipe.start.model).config
+        own = {"drop_rate": recipe.network.drop_rate, "drop_path_rate": recipe.network.drop_path_rate}
+        architecture = start.architecture.model_copy(update=own)
+        channels = start.preprocessing.channels
+        kept = {name: getattr(start.preprocessing, name) for name in ("channels", "mean", "std")}
+        changes["preprocessing"] = recipe.preprocessing.model_copy(update=kept)
+    changes["network"] = architecture.model_copy(update={"num_classes": classes, "in_chans": channels})
+    return recipe.model_copy(update=changes)
+
+
+def _check_choices(recipe: Recipe) -> None:
+    name = recipe.optimizer.name
+    if name not in list_optimizers():
+        near = difflib.get_close_matches(name, list_optimizers(), 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() lists them"
+        raise ConfigError(f"there is no optimizer {name!r}; {hint}")
+    for name in recipe.logger:
+        if name not in LOGGERS:
+            raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")
+    on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    if recipe.trainer.precision == "f16" and on_cpu:
+        raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
+
+
+def build_task(recipe: Recipe, dataset: Dataset) -> Classification:
+    """Build network, loss and optimizer of a resolved recipe. Raises ConfigError for what does not exist."""
+    network = build_network_for(recipe.network)
+    assert isinstance(network, MogaNet)
+    if recipe.start.model is not None:
+        _start_from(network, load(recipe.start.model), dataset.class_names)
+    network.set_grad_checkpointing(recipe.trainer.grad_checkpointing)
+    if recipe.trainer.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    optimizer = recipe.optimizer
+    if optimizer.lr_per is not None:
+        images = recipe.data.batch_size * recipe.trainer.accumulate
+        optimizer = optimizer.model_copy(update={"lr": optimizer.lr * images / optimizer.lr_per})
+    task = Classification(
+        network,
+        len(dataset.class_names),
+        recipe.loss,
+        optimizer,
+        recipe.schedule,
+        class_weights=_class_weights(recipe, dataset),
+        teacher=_teacher(recipe, len(dataset.class_names)),
+        frozen=_frozen(network, recipe.start.freeze),
+    )
+    try:
+        build_optimizer(network, optimizer)
+    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+        raise ConfigError(f"optimizer {optimizer.name} can't be made with these settings: {error}") from None
+    if recipe.trainer.compile:
+        network.compile()
+    return task
+
+
+def _start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ...]) -> None:
+    """Copy weights; a head for other classes stays as it was drawn."""
+    state = {name: tensor.detach().cpu() for name, tensor in source.model.state_dict().items()}
+    if source.class_names != class_names:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+        logger.info(
+            "started from %s; the head starts anew: %d classes instead of %d",
+            source.name_of_model,
+            len(class_names),
+            len(source.class_names),
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def _frozen(network: nn.Module, stages: int) -> list[nn.Module]:
+    parts = ("patch_embed", "blocks", "norm")
+    return [network.get_submodule(f"{part}{i}") for i in range(1, stages + 1) for part in parts]
+
+
+def _class_weights(recipe: Recipe, dataset: Dataset) -> Tensor | None:
+    given, classes = recipe.loss.class_weights, len(dataset.class_names)
+    if given is None:
+        return None
+    if given == "balanced":
+        return class_weights(dataset.split("train").labels, classes)
+    if len(given) != classes:
+        raise ConfigError(f"loss.class_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
+    return torch.tensor(given, dtype=torch.float32)
+
+
+def _teacher(recipe: Recipe, classes: int) -> nn.Module | None:
+    """Load the network to learn from: "timm:NAME" with its published weights, or any MODEL."""
+    name = recipe.loss.teacher
+    if name is None:
+        return None
+    if name.startswith("timm:"):
+        try:
+            teacher: nn.Module = timm.create_model(name.removeprefix("timm:"), pretrained=True)
+        except Exception as error:  # the hub's client raises errors of many kinds
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ConfigError(f"loss.teacher {name} can't be had from timm: {reason}") from None
+        outputs = int(getattr(teacher, "num_classes", 0))
+    else:
+        predictor = load(name)
+        teacher, outputs = predictor.model, len(predictor.class_names)
+    if outputs != classes:
+        raise ConfigError(f"loss.teacher {name} knows {outputs} classes, but the data set has {classes}")
+    return teacher
+
+
+def build_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
+    """Build Lightning's Trainer. Raises ConfigError for a device or a logger that is not there."""
+    settings = recipe.trainer
+    if settings.early_stop is not None:
+        callbacks = [*callbacks, EarlyStopping("val/top1", mode="max", patience=settings.early_stop, strict=False)]
+    if settings.ema is not None:
+        callbacks = [*callbacks, average_weights(settings.ema)]
+    options = {
+        "max_epochs": settings.max_epochs,
+        "max_steps": settings.max_steps or -1,
+        "check_val_every_n_epoch": settings.validate_every,
+        "logger": _loggers(recipe, folder),
+        "callbacks": [*callbacks, LearningRateMonitor(logging_interval="epoch")],
+    }
+    return make_trainer(recipe, folder, **options)
+
+
+def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
+    """Make a Trainer with the recipe's device, precision, clipping and accumulation."""
+    settings = recipe.trainer
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    uses_gpu = torch.cuda.is_available() and settings.accelerator != "cpu"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
+            return pl.Trainer(
+                default_root_dir=folder,
+                accelerator=settings.accelerator,
+                devices=1,
+                precision=LIGHTNING_PRECISION[settings.precision],
+                deterministic="warn" if uses_gpu else None,
+                gradient_clip_val=settings.clip_norm,
+                accumulate_grad_batches=settings.accumulate,
+                num_sanity_val_steps=0,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                enable_checkpointing=False,
+                **options,
+            )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"the trainer can't be made with these settings: {' '.join(str(error).split())}") from None
+
+
+def _loggers(recipe: Recipe, folder: Path) -> list[Logger]:
+    names = dict.fromkeys(("csv", *recipe.logger))  # the curves are drawn from the CSV file
+    return [_logger(name, recipe, folder) for name in names]
+
+
+def _logger(name: str, recipe: Recipe, folder: Path) -> Logger:
+    kind, package = LOGGERS[name]
+    options: dict[str, dict[str, Any]] = {
+        "csv": {"save_dir": folder, "name": "", "version": ""},
+        "tensorboard": {"save_dir": folder, "name": "", "version": "tensorboard"},
+        "wandb": {"save_dir": folder, "project": "moganet", "name": folder.name},
+        "mlflow": {
+            "experiment_name": "moganet",
+            "run_name": folder.name,
+            "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+        },
+        "comet": {"project": "moganet", "name": folder.name},
+        "neptune": {"name": folder.name},
+    }
+    make: Callable[..., Logger] = getattr(pl.loggers, kind)
+    try:
+        return make(**options[name])
+    except ImportError:
+        raise MissingExtraError(
+            f"the logger {name!r} needs a package that is not installed: pip install {package}"
+        ) from None
+
+
+def build_module(recipe: Recipe, dataset: Dataset) -> ImageDataModule:
+    """Build the batches of a resolved recipe."""
+    return ImageDataModule(dataset, recipe.data, recipe.preprocessing, recipe.augment, recipe.seed)

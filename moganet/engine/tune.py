@@ -1,0 +1,84 @@
+"""Lightning's finders of a learning rate and a batch size, as `moganet train --find-lr --find-batch`."""
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.tuner import Tuner  # type: ignore[attr-defined]
+
+from moganet.config import Recipe
+from moganet.data import Dataset
+from moganet.engine.assemble import build_module, build_task, make_trainer
+from moganet.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+LR_STEPS = 100
+MAX_BATCH_TRIALS = 10  # doublings, from 16
+
+
+def find_learning_rate(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """Choose optimizer.lr where the loss falls fastest as the rate grows (Smith 2017); give the changed recipe."""
+    with _bare_trainer(recipe) as trainer:
+        finder = Tuner(trainer).lr_find(
+            build_task(recipe, dataset),
+            datamodule=build_module(recipe, dataset),
+            num_training=LR_STEPS,
+            update_attr=False,
+        )
+    found = finder.suggestion() if finder is not None else None
+    if found is None:
+        raise ConfigError("no learning rate was found: the loss did not fall in 100 steps; set optimizer.lr by hand")
+    logger.info("found the learning rate %.3g (the recipe has %.3g)", found, recipe.optimizer.lr)
+    return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": found, "lr_per": None})})
+
+
+def find_batch_size(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """Choose the largest power of two for data.batch_size that fits memory and the set; give the changed recipe."""
+    largest = 1 << (len(dataset.split("train")).bit_length() - 1)
+    small = recipe.model_copy(update={"data": recipe.data.model_copy(update={"batch_size": min(16, largest)})})
+    with _bare_trainer(small) as trainer, _memory_limit(trainer):
+        found = Tuner(trainer).scale_batch_size(
+            build_task(small, dataset),
+            datamodule=build_module(small, dataset),
+            init_val=min(16, largest),
+            max_trials=MAX_BATCH_TRIALS,
+            steps_per_trial=1,
+        )
+    size = min(int(found or 16), largest)
+    logger.info("found the batch size %d (the recipe has %d)", size, recipe.data.batch_size)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"batch_size": size})})
+
+
+@contextmanager
+def _bare_trainer(recipe: Recipe) -> Iterator[pl.Trainer]:
+    """Give a Trainer that leaves no file behind."""
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*number of training batches.*")
+        # The finders restore the network from a checkpoint that they write, whence enable_checkpointing.
+        yield make_trainer(recipe, Path(folder), max_epochs=LR_STEPS, logger=False, limit_val_batches=0)
+
+
+@contextmanager
+def _memory_limit(trainer: pl.Trainer) -> Iterator[None]:
+    """On a CPU let a batch that is too large fail as an allocation, before the system kills the process."""
+    if trainer.strategy.root_device.type != "cpu" or os.name != "posix":
+        yield
+        return
+    import resource
+
+    page = os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/self/statm", encoding="ascii") as file:
+        used = int(file.read().split()[0]) * page
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(0.9 * os.sysconf("SC_AVPHYS_PAGES") * page), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
