@@ -38,6 +38,11 @@ Data = Annotated[
         "--data", metavar="SOURCE[:PATH]", help="digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
     ),
 ]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="The name of a recipe that ships, or a YAML file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. trainer.max_epochs=10; may be repeated."),
+]
 Split = Annotated[str, typer.Option(help="test, val, train or all; where a set has no test, val is taken.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Precision = Annotated[Literal["f32", "bf16", "f16"], typer.Option(help="f32, bf16, or f16 (GPU).")]
@@ -59,14 +64,9 @@ def options(
 
 @app.command(help=f"Train a network by a recipe: {', '.join(RECIPES)}, or a YAML file.")
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The name of a recipe that ships, or a YAML file.")],
+    recipe: Recipe,
     data: Data = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a setting, e.g. trainer.max_epochs=10; may be repeated."
-        ),
-    ] = None,
+    set_: Settings = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/RECIPE-N].")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
     start: Annotated[
@@ -253,6 +253,56 @@ def info(
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     macs = f"{result['macs'] / 1e9:.3f} G multiply-adds at {result['size']}x{result['size']}"
     print(f"{result['name']}: {result['parameters']:,} parameters, {macs}")
+
+
+@app.command(help="Find what is wrong with a data set, and show what this machine offers.")
+def doctor(data: Data = None, as_json: AsJson = False) -> None:
+    from moganet.engine.doctor import doctor as run
+
+    result = run(data, progress=show_progress)
+    if as_json:
+        print_json(result)
+        return
+    found = result["environment"]
+    for name in ("python", "processor", "cores", "threads", "memory_gb", "disk_free_gb"):
+        print(f"{name}: {found[name]}")
+    print(f"GPUs: {', '.join(found['gpus']) or 'none'}; fast bf16: {'yes' if found['fast_bf16'] else 'no'}")
+    print(", ".join(f"{name} {version}" for name, version in found["packages"].items()))
+    if "data" not in result:
+        return
+    table = Table("split", "class", Column("images", justify="right"), box=None)
+    for split, counts in result["data"]["splits"].items():
+        for name, number in counts.items():
+            table.add_row(split, escape(name), str(number))
+    Console().print(table)
+    for finding in result["findings"]:
+        print(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
+    counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
+    print(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}")
+
+
+benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
+app.add_typer(benchmark, name="benchmark")
+
+
+@benchmark.command("data", help="What a recipe's data pipeline feeds, against what its network trains.")
+def benchmark_data(
+    recipe: Recipe,
+    data: Data = None,
+    set_: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.benchmark import benchmark_data as run
+
+    result = run(recipe, data, set_ or [])
+    if as_json:
+        print_json(result)
+        return
+    print(
+        f"{result['recipe']} on {result['data']}, {result['size'][0]}x{result['size'][1]}, batch {result['batch_size']}"
+    )
+    print(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
+    print(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
 
 
 def print_json(result: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ import moganet.network.variants  # noqa: F401 (registers the variants with timm)
 
 if TYPE_CHECKING:
     from moganet.data import open_data
+    from moganet.engine.benchmark import benchmark_data
+    from moganet.engine.doctor import doctor
     from moganet.engine.evaluate import evaluate
     from moganet.engine.info import info
     from moganet.engine.predict import predict
@@ -23,7 +25,9 @@ __all__ = [
     "MogaNet",
     "Prediction",
     "Predictor",
+    "benchmark_data",
     "build_network",
+    "doctor",
     "evaluate",
     "info",
     "list_models",
@@ -40,6 +44,8 @@ _HOMES = {
     "list_models": "inference",
     "load": "inference",
     "open_data": "data",
+    "benchmark_data": "engine.benchmark",
+    "doctor": "engine.doctor",
     "evaluate": "engine.evaluate",
     "info": "engine.info",
     "predict": "engine.predict",

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from conftest import GOLDEN
+from PIL import Image
 
 import moganet_cli
 
-COMMANDS = ["train", "evaluate", "predict", "info"]
+COMMANDS = ["train", "evaluate", "predict", "info", "doctor"]
 
 
 @dataclass
@@ -111,6 +113,37 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(moganet, arguments, said, t
     assert said in result.stderr and "Traceback" not in result.stderr and not result.stdout
     if result.stderr.startswith("moganet: "):
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_names_are_printed_as_they_are(moganet, trained_run, tmp_path):
+    (tmp_path / "[3]").mkdir()
+    for name in ("0 [draft].png", "[/x].png"):
+        Image.new("L", (8, 8)).save(tmp_path / "[3]" / name.replace("/", "_"))
+    result = moganet("predict", trained_run, tmp_path)
+    assert result.returncode == 0 and "0 [draft].png" in result.stdout and "[_x].png" in result.stdout
+
+
+def test_nothing_readable_is_the_users_mistake(moganet, trained_run):
+    for flag in ([], ["--json"]):
+        result = moganet("predict", trained_run, "/no/such.jpg", *flag)
+        assert result.returncode == 2 and "no such file" in result.stderr
+    assert json.loads(result.stdout)["unreadable"][0]["file"] == "/no/such.jpg"
+
+
+def test_doctor_and_benchmark_and_preview(moganet, tmp_path):
+    assert json.loads(moganet("doctor", "--json").stdout)["environment"]["cores"] >= 1
+    assert "test" in moganet("doctor", "--data", "digits").stdout
+    small = ["--set", "network.embed_dims=[8,8,16,16]", "--set", "network.depths=[1,1,1,1]"]
+    assert json.loads(moganet("benchmark", "data", "digits", *small, "--json").stdout)["ratio"] > 0
+    assert json.loads(moganet("train", "digits", "--preview", tmp_path / "p.png", "--json").stdout)["images"] == 40
+    assert (tmp_path / "p.png").exists()
+
+
+def test_a_runs_folder_and_a_checkpoint_are_described(moganet, trained_run):
+    described = json.loads(moganet("info", trained_run, "--json").stdout)
+    assert described["size"] == 32 and described["stages"][0] == [16, 8, 8]
+    released = json.loads(moganet("info", GOLDEN / "mini_official.pth.tar", "--json").stdout)
+    assert released["stages"][-1] == [32, 7, 7]
 
 
 def test_train_prints_one_object_and_a_line_an_epoch_on_stderr(moganet, tmp_path):

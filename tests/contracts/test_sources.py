@@ -300,3 +300,32 @@ def test_odd_folders_have_defined_results(tmp_path):
     assert torch.bincount(held.split("train").labels, minlength=4)[3] == 1
     with pytest.raises(DataError, match="dangling"):
         dataset.split("train")[[f.name for f in dataset.split("train").files].index("dangling.png")]
+
+
+def test_a_class_may_be_called_train_and_an_empty_split_is_left_out(tmp_path):
+    for name in ("train", "bus"):
+        (tmp_path / "x" / name).mkdir(parents=True)
+        Image.new("RGB", (5, 5)).save(tmp_path / "x" / name / "1.png")
+    assert open_data(str(tmp_path / "x")).class_names == ("bus", "train")
+    root = make_folder(tmp_path / "y")
+    (root / "test" / "red").mkdir(parents=True)
+    dataset = open_data(str(root))
+    assert list(dataset.splits) == ["train", "val"] and "no images" in dataset.notes[0]
+
+
+def test_a_fingerprint_follows_the_images_and_not_their_place(tmp_path):
+    root = make_folder(tmp_path / "a")
+    before = open_data(str(root)).fingerprint()
+    moved = root.rename(tmp_path / "b")
+    assert open_data(str(moved)).fingerprint() == before
+    (moved / "train" / "red" / "0.png").rename(moved / "train" / "red" / "9.png")
+    assert open_data(str(moved)).fingerprint() != before
+    assert open_data("digits").fingerprint() == open_data("digits").fingerprint()
+
+
+def test_an_unwritable_cache_is_said(tmp_path, monkeypatch):
+    archive = make_cifar("cifar10", tmp_path, monkeypatch)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match="MOGANET_CACHE"):
+        open_data(f"cifar10:{archive}")

@@ -127,3 +127,39 @@ def test_normalisation_is_mean_and_deviation_of_0_to_1():
     settings = Preprocessing(size=2, mean=(0.5, 0.25, 0), std=(0.5, 0.25, 1))
     white = torch.full((3, 2, 2), 255, dtype=torch.uint8)
     assert torch.allclose(normalize(white, settings)[:, 0, 0], torch.tensor([1.0, 3.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("values", "white"),
+    [
+        (np.array([[0.0, 1.0]], np.float32), 1),
+        (np.array([[0, 255]], np.int32), 255),
+        (np.array([[0, 65535]], np.int32), 65535),
+        (np.array([[0, 65535]], np.uint16), 65535),
+        (np.array([[0.0, 200.0]], np.float32), 255),
+    ],
+    ids=["float 0..1", "int 0..255", "int 0..65535", "16 bit", "float 0..255"],
+)
+def test_deep_grey_images_keep_their_brightness(values, white, tmp_path):
+    Image.fromarray(values).save(tmp_path / "x.tiff")
+    assert decode(tmp_path / "x.tiff")[0, 0].tolist() == [0, round(values[0, 1] * 255 / white)]
+
+
+def test_deep_grey_images_beyond_any_white_are_refused(tmp_path):
+    Image.fromarray(np.array([[-5.0, 1e6]], np.float32)).save(tmp_path / "x.tiff")
+    with pytest.raises(DataError, match=r"x\.tiff"):
+        decode(tmp_path / "x.tiff")
+
+
+def test_sides_of_20000_pixels_have_a_result_or_one_line(tmp_path):
+    Image.new("L", (20000, 30)).save(tmp_path / "long.png")
+    assert preprocess(decode(tmp_path / "long.png"), Preprocessing(size=8)).shape == (3, 8, 8)
+    Image.new("1", (20000, 20000)).save(tmp_path / "huge.png")
+    with pytest.raises(DataError, match="more pixels"):
+        decode(tmp_path / "huge.png")
+
+
+def test_an_animated_gif_gives_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (6, 5), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    assert decode(tmp_path / "x.gif")[:, 0, 0].tolist() == [255, 0, 0]

@@ -12,7 +12,7 @@ from test_sources import make_folder
 
 import moganet
 from moganet.engine.evaluate import wilson_interval
-from moganet.errors import DataError
+from moganet.errors import DataError, OutputError
 
 
 def test_evaluation_agrees_with_scikit_learn(trained_run):
@@ -134,6 +134,49 @@ def test_untrained_predictions_say_so(photos):
     with pytest.warns(UserWarning, match="untrained"):
         result = moganet.predict("moganet_nano", [photos])
     assert all(item["untrained"] for item in result["predictions"])
+
+
+def test_a_set_is_divided_for_prediction_as_in_training(trained_run):
+    numbers = {
+        split: len(moganet.predict(trained_run, data="digits", split=split)["predictions"])
+        for split in ("val", "train", "all")
+    }
+    assert numbers == {"val": 144, "train": 1293, "all": 1797}
+
+
+def test_an_odd_name_or_a_pattern_of_folders_stops_nothing(trained_run, photos):
+    result = moganet.predict(trained_run, ["x" * 5000, f"{photos}/*"])
+    assert len(result["predictions"]) == 3 and result["unreadable"][0]["file"] == "x" * 5000
+
+
+def test_a_picture_without_a_pictures_name_is_refused_at_once(trained_run, photos, tmp_path):
+    for name in ("grid", "grid.xyz"):
+        with pytest.raises(OutputError, match=r"name it \.png"):
+            moganet.predict(trained_run, [photos], grid=tmp_path / name)
+
+
+def test_results_that_can_not_be_written_are_said(trained_run, photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can't write"):
+        moganet.predict(trained_run, [photos], csv_file=tmp_path / "file" / "p.csv")
+
+
+def test_another_sets_evaluation_does_not_replace_the_home_sets(trained_run, tmp_path):
+    home = moganet.evaluate(trained_run)
+    for digit in "37":
+        (tmp_path / "other" / digit).mkdir(parents=True)
+        Image.new("L", (8, 8), 90).save(tmp_path / "other" / digit / "x.png")
+    other = moganet.evaluate(trained_run, data=str(tmp_path / "other"))
+    assert other["num_images"] == 2 and other["out"] != home["out"]
+    assert json.loads((trained_run / "evaluation-test" / "evaluation.json").read_text())["num_images"] == 360
+    assert home["model"] == str(trained_run) and len(home["sha256"]) == 64
+
+
+def test_a_set_without_a_readable_image_is_said(trained_run, tmp_path):
+    (tmp_path / "x" / "3").mkdir(parents=True)
+    (tmp_path / "x" / "3" / "a.png").write_text("no image")
+    with pytest.raises(DataError, match="can be read"):
+        moganet.evaluate(trained_run, data=str(tmp_path / "x"))
 
 
 @pytest.mark.parametrize(("files", "data", "said"), [([], None, "nothing to predict"), (["x"], "digits", "not both")])

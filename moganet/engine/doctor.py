@@ -1,0 +1,159 @@
+"""`doctor`: what is wrong with a data set before it is trained on, and what this machine offers."""
+
+import importlib.util
+import os
+import platform
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from moganet.data import Dataset, FileSplit, Split, open_data
+from moganet.data.preprocess import decode
+from moganet.engine.evaluate import Progress, no_progress
+from moganet.errors import DataError
+
+TINY_SIDE = 32  # pixels
+IMBALANCE = 10  # the largest class against the smallest
+HASH_SIDE = 8
+EXTRAS = {"table": "pyarrow"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: its kind, where, and what it is."""
+
+    kind: str
+    file: str
+    detail: str
+
+
+def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict[str, Any]:
+    """Examine the environment, and a data set where one is given.
+
+    Gives `environment` and, with data, `data` (`splits` with images by class), `findings` ({"kind", "file",
+    "detail"}: unreadable, wrong-extension, tiny, duplicate, imbalance, note) and `counts` by kind.
+    """
+    result: dict[str, Any] = {"environment": environment()}
+    if data is not None:
+        dataset = open_data(data)
+        findings = [*(Finding("note", dataset.spec, note) for note in dataset.notes), *examine(dataset, progress)]
+        result["data"] = {"spec": dataset.spec, "splits": _splits(dataset)}
+        result["findings"] = [vars(finding) for finding in findings]
+        result["counts"] = dict(Counter(finding.kind for finding in findings))
+    return result
+
+
+def environment() -> dict[str, Any]:
+    """Describe the machine and the versions that matter."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    packages = ("moganet", "torch", "torchvision", "timm", "pytorch-lightning", "kornia")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
+        "gpus": gpus,
+        "fast_bf16": bool(torch.cuda.is_bf16_supported()) if gpus else _cpu_has_bf16(),
+        "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_has_bf16() -> bool:
+    """Tell whether the processor computes in bf16; without that it is emulated, and far slower than f32."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _splits(dataset: Dataset) -> dict[str, dict[str, int]]:
+    return {
+        name: dict(
+            zip(
+                dataset.class_names,
+                torch.bincount(split.labels, minlength=len(dataset.class_names)).tolist(),
+                strict=True,
+            )
+        )
+        for name, split in dataset.splits.items()
+    }
+
+
+def examine(dataset: Dataset, progress: Progress = no_progress) -> list[Finding]:
+    """List what is wrong with a data set's images and classes."""
+    findings: list[Finding] = []
+    seen: dict[bytes, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name, split in dataset.splits.items():
+        with ThreadPoolExecutor() as pool:
+            results = pool.map(lambda i, split=split: _examine_image(split, i), range(len(split)))
+            for file, found, fingerprint in progress(results, len(split), f"examine {name}"):
+                findings += found
+                if fingerprint is not None:
+                    seen[fingerprint][name].append(file)
+    findings += _duplicates(seen)
+    for name, counts in _splits(dataset).items():
+        low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        if counts[high] > IMBALANCE * max(1, counts[low]):
+            detail = f"{high} has {counts[high]} images, {low} {counts[low]}; see data.balanced and loss.class_weights"
+            findings.append(Finding("imbalance", name, detail))
+    return findings
+
+
+def _examine_image(split: Split, index: int) -> tuple[str, list[Finding], bytes | None]:
+    """Read one image; give its name, what is wrong with it, and its perceptual hash."""
+    if not isinstance(split, FileSplit):
+        sample = split[index]
+        return sample.name, [], perceptual_hash(sample.image.numpy())
+    path = Path(split.files[index])
+    try:
+        image = decode(path).numpy()
+    except DataError as error:
+        return str(path), [Finding("unreadable", str(path), str(error))], None
+    findings = []
+    with Image.open(path) as opened:
+        kind = opened.format
+    if Image.registered_extensions().get(path.suffix.lower()) != kind:
+        findings.append(Finding("wrong-extension", str(path), f"is {kind}, but ends in {path.suffix}"))
+    if min(image.shape[1:]) < TINY_SIDE:
+        findings.append(Finding("tiny", str(path), f"{image.shape[2]}x{image.shape[1]} pixels"))
+    return str(path), findings, perceptual_hash(image)
+
+
+def perceptual_hash(image: np.ndarray) -> bytes | None:
+    """Hash a uint8 image (C, H, W) so that re-encoded and resized copies agree; None where it shows no structure.
+
+    The signs of the differences between neighbours, along rows and along columns, of the image at 9x9 grey pixels.
+    """
+    grey = Image.fromarray(image.mean(0).astype(np.uint8)).resize((HASH_SIDE + 1,) * 2, Image.Resampling.BOX)
+    values = np.asarray(grey, dtype=int)
+    bits = np.concatenate([np.diff(values, axis=1)[:-1].ravel() > 0, np.diff(values, axis=0)[:, :-1].ravel() > 0])
+    return np.packbits(bits).tobytes() if bits.any() else None
+
+
+def _duplicates(seen: dict[bytes, dict[str, list[str]]]) -> list[Finding]:
+    """Name the images that stand in more than one split."""
+    findings = []
+    for places in seen.values():
+        names: Sequence[str] = list(places)
+        for other in names[1:]:
+            findings += [
+                Finding("duplicate", file, f"in {other}, as {places[names[0]][0]} in {names[0]}")
+                for file in places[other]
+            ]
+    return findings

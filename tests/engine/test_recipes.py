@@ -1,0 +1,61 @@
+"""Every recipe that ships starts and takes a step, on a few images of its own size and kind."""
+
+import pytest
+from PIL import Image
+from test_sources import make_cifar
+
+import moganet
+from moganet.config import list_recipes, load_recipe
+
+# The paper's table: weight decay, stochastic depth, RandAugment's magnitude, mixup, averaging, least rate.
+IMAGENET = {
+    "xtiny": (0.03, 0.05, "m7", 0.1, None, 1e-6),
+    "tiny": (0.04, 0.1, "m7", 0.1, None, 1e-6),
+    "small": (0.05, 0.1, "m9", 0.8, 0.9999, 1e-5),
+    "base": (0.05, 0.2, "m9", 0.8, 0.9999, 1e-5),
+    "large": (0.05, 0.3, "m9", 0.8, 0.9999, 1e-5),
+    "xlarge": (0.05, 0.4, "m9", 0.8, 0.9999, 1e-5),
+}
+
+
+@pytest.mark.parametrize("variant", IMAGENET)
+def test_imagenet_recipes_have_the_papers_settings(variant):
+    recipe = load_recipe(f"imagenet-{variant}")
+    decay, depth, magnitude, mixup, ema, min_lr = IMAGENET[variant]
+    assert recipe.network.name == f"moganet_{variant}" and recipe.network.drop_path_rate == depth
+    assert recipe.optimizer.weight_decay == decay and recipe.trainer.ema == ema
+    assert recipe.augment.auto_augment == f"rand-{magnitude}-mstd0.5-inc1" and recipe.augment.mixup == mixup
+    assert recipe.schedule.min_lr == min_lr and recipe.schedule.warmup == pytest.approx(5 / 300, abs=1e-4)
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.lr_per) == ("adamw", 1e-3, 1024)
+    assert (recipe.augment.cutmix, recipe.augment.erasing, recipe.loss.smoothing) == (1.0, 0.25, 0.1)
+    assert recipe.trainer.max_epochs == 300 and recipe.preprocessing.crop_fraction == 0.9
+
+
+@pytest.mark.parametrize("variant", ["xtiny", "tiny", "small", "base", "large"])
+def test_a3_recipes_have_their_settings(variant):
+    recipe = load_recipe(f"imagenet-{variant}-a3")
+    assert recipe.network.name == f"moganet_{variant}" and recipe.preprocessing.size == (160, 160)
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.lr_per) == ("lamb", 6e-3, 2048)
+    assert recipe.optimizer.weight_decay == 0.02 and recipe.loss.name == "bce" and recipe.trainer.max_epochs == 100
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
+    recipe = load_recipe(name)
+    overrides = {"trainer.max_steps": 1, "data.batch_size": 2, "trainer.accumulate": 1, "data.workers": 0}
+    overrides["trainer.precision"] = "f32"  # bf16 is emulated, and slow, on many processors
+    if recipe.preprocessing.size[0] > 64:
+        overrides["preprocessing.size"] = 64
+    if recipe.data.source == "folder":
+        for i in range(8):
+            folder = tmp_path / "photos" / ("train" if i < 4 else "val") / f"class {i % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (80, 70), (30 * i, 0, 0)).save(folder / f"{i}.jpg")
+        data = str(tmp_path / "photos")
+    elif recipe.data.source.startswith("cifar"):
+        data = f"{recipe.data.source}:{make_cifar(recipe.data.source, tmp_path, monkeypatch)}"
+        overrides["data.validation"] = 0.2
+    else:
+        data = None
+    result = moganet.train(name, data=data, overrides=overrides, out=tmp_path / "run")
+    assert result["steps"] == 1 and (tmp_path / "run" / "best.safetensors").is_file()
