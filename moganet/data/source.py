@@ -100,7 +100,9 @@ class Dataset:
                 pairs = zip(split.labels.tolist(), split.files, strict=True)
                 digest.update("\n".join(sorted(f"{label} {file.name}" for label, file in pairs)).encode())
             else:
-                digest.update(split.labels.numpy().tobytes() + split.images.float().mean((1, 2, 3)).numpy().tobytes())
+                digest.update(
+                    split.labels.numpy().tobytes() + split.images.sum((1, 2, 3), dtype=torch.int64).numpy().tobytes()
+                )
         return digest.hexdigest()
 
     def with_validation(self, validation: int | float | str | None, seed: int) -> "Dataset":

@@ -1,16 +1,16 @@
 """`doctor`: what is wrong with a data set before it is trained on, and what this machine offers."""
 
 import importlib.util
+import itertools
 import os
 import platform
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from moganet.errors import DataError
 TINY_SIDE = 32  # pixels
 IMBALANCE = 10  # the largest class against the smallest
 HASH_SIDE = 8
+TOLERANCE = 6  # of 128 bits
 EXTRAS = {"table": "pyarrow"}
 
 
@@ -34,6 +35,14 @@ class Finding:
     kind: str
     file: str
     detail: str
+
+
+class Hashed(NamedTuple):
+    """An image's perceptual hash, two uint64, and in how many bits a copy of it may differ."""
+
+    file: str
+    bits: np.ndarray
+    tolerance: int
 
 
 def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict[str, Any]:
@@ -98,15 +107,15 @@ def _splits(dataset: Dataset) -> dict[str, dict[str, int]]:
 def examine(dataset: Dataset, progress: Progress = no_progress) -> list[Finding]:
     """List what is wrong with a data set's images and classes."""
     findings: list[Finding] = []
-    seen: dict[bytes, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    hashes: dict[str, list[Hashed]] = {name: [] for name in dataset.splits}
     for name, split in dataset.splits.items():
         with ThreadPoolExecutor() as pool:
             results = pool.map(lambda i, split=split: _examine_image(split, i), range(len(split)))
-            for file, found, fingerprint in progress(results, len(split), f"examine {name}"):
+            for found, hashed in progress(results, len(split), f"examine {name}"):
                 findings += found
-                if fingerprint is not None:
-                    seen[fingerprint][name].append(file)
-    findings += _duplicates(seen)
+                if hashed is not None:
+                    hashes[name].append(hashed)
+    findings += _duplicates(hashes)
     for name, counts in _splits(dataset).items():
         low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         if counts[high] > IMBALANCE * max(1, counts[low]):
@@ -115,16 +124,16 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> list[Finding]
     return findings
 
 
-def _examine_image(split: Split, index: int) -> tuple[str, list[Finding], bytes | None]:
-    """Read one image; give its name, what is wrong with it, and its perceptual hash."""
+def _examine_image(split: Split, index: int) -> tuple[list[Finding], Hashed | None]:
+    """Read one image; give what is wrong with it, and its perceptual hash where it has one."""
     if not isinstance(split, FileSplit):
         sample = split[index]
-        return sample.name, [], perceptual_hash(sample.image.numpy())
+        return [], _hash(sample.name, sample.image.numpy())
     path = Path(split.files[index])
     try:
         image = decode(path).numpy()
     except DataError as error:
-        return str(path), [Finding("unreadable", str(path), str(error))], None
+        return [Finding("unreadable", str(path), str(error))], None
     findings = []
     with Image.open(path) as opened:
         kind = opened.format
@@ -132,28 +141,40 @@ def _examine_image(split: Split, index: int) -> tuple[str, list[Finding], bytes 
         findings.append(Finding("wrong-extension", str(path), f"is {kind}, but ends in {path.suffix}"))
     if min(image.shape[1:]) < TINY_SIDE:
         findings.append(Finding("tiny", str(path), f"{image.shape[2]}x{image.shape[1]} pixels"))
-    return str(path), findings, perceptual_hash(image)
+    return findings, _hash(str(path), image)
 
 
-def perceptual_hash(image: np.ndarray) -> bytes | None:
-    """Hash a uint8 image (C, H, W) so that re-encoded and resized copies agree; None where it shows no structure.
+def _hash(file: str, image: np.ndarray) -> Hashed | None:
+    bits = perceptual_hash(image)
+    tolerance = TOLERANCE if min(image.shape[1:]) >= TINY_SIDE else 0  # small images resemble each other anyway
+    return None if bits is None else Hashed(file, bits, tolerance)
+
+
+def perceptual_hash(image: np.ndarray) -> np.ndarray | None:
+    """Hash a uint8 image (C, H, W) to 128 bits, two uint64, of which re-encoded and resized copies differ in few.
 
     The signs of the differences between neighbours, along rows and along columns, of the image at 9x9 grey pixels.
+    Gives None for an image without structure, such as a plain colour.
     """
     grey = Image.fromarray(image.mean(0).astype(np.uint8)).resize((HASH_SIDE + 1,) * 2, Image.Resampling.BOX)
     values = np.asarray(grey, dtype=int)
     bits = np.concatenate([np.diff(values, axis=1)[:-1].ravel() > 0, np.diff(values, axis=0)[:, :-1].ravel() > 0])
-    return np.packbits(bits).tobytes() if bits.any() else None
+    return np.packbits(bits).view(np.uint64) if bits.any() else None
 
 
-def _duplicates(seen: dict[bytes, dict[str, list[str]]]) -> list[Finding]:
-    """Name the images that stand in more than one split."""
+def _duplicates(hashes: dict[str, list[Hashed]]) -> list[Finding]:
+    """Name the images that stand, nearly equal, in more than one split."""
     findings = []
-    for places in seen.values():
-        names: Sequence[str] = list(places)
-        for other in names[1:]:
-            findings += [
-                Finding("duplicate", file, f"in {other}, as {places[names[0]][0]} in {names[0]}")
-                for file in places[other]
-            ]
+    for first, second in itertools.combinations(hashes, 2):
+        known = hashes[first]
+        if not known or not hashes[second]:
+            continue
+        table = np.stack([hashed.bits for hashed in known])  # (N, 2)
+        tolerances = np.array([hashed.tolerance for hashed in known])
+        for hashed in hashes[second]:
+            distances = np.bitwise_count(table ^ hashed.bits).sum(1)
+            near = np.flatnonzero(distances <= np.minimum(tolerances, hashed.tolerance))
+            if len(near):
+                other = known[near[distances[near].argmin()]].file
+                findings.append(Finding("duplicate", hashed.file, f"in {second}, as {other} in {first}"))
     return findings

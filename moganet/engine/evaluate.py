@@ -81,8 +81,9 @@ def evaluate(
         "untrained": not predictor.trained,
     }
     if out is None and not isinstance(model, Predictor) and Path(model).is_dir():
-        where = "" if is_home else dataset.spec.replace("/", "-").replace(":", "-").replace("--", "-") + "-"
-        out = Path(model) / f"evaluation-{where}{split}"
+        source, _, place = dataset.spec.partition(":")
+        other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
+        out = Path(model) / f"evaluation-{other}{split}"
     if out is not None:
         _write(result, Path(out), predictor)
     return result
@@ -99,13 +100,13 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     if data is None and not trained_on:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
     dataset = open_data(data or trained_on["source"])
-    if not trained_on:
+    if "fingerprint" not in provenance:
         return dataset, False
     try:
         divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
     except DataError:
         divided = dataset
-    if divided.fingerprint() == provenance.get("fingerprint"):
+    if divided.fingerprint() == provenance["fingerprint"]:
         return divided, True
     if dataset.spec == trained_on["source"] and "val" not in dataset.splits and trained_on["validation"] != "test":
         raise DataError(

@@ -98,11 +98,12 @@ default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in VA
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> MogaNet:
+    features = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter", **kwargs.pop("feature_cfg", {})}
     network: MogaNet = build_model_with_cfg(
         MogaNet,
         variant,
         pretrained,
-        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+        feature_cfg=features,
         **{**VARIANTS[variant], **kwargs},
     )
     return network

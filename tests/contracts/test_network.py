@@ -273,3 +273,16 @@ def test_layer_decay_grows_from_stem_to_head(name):
     assert values == sorted(values) and len(set(values)) == len(values) and values[-1] == 1.0
     assert scales["patch_embed3.projection.weight"] <= scales["blocks3.0.norm1.weight"]
     assert scales["norm4.weight"] >= scales["blocks4.0.norm1.weight"]
+
+
+def test_features_by_symbolic_tracing_can_be_scripted():
+    network = timm.create_model("moganet_nano", features_only=True, feature_cfg={"feature_cls": "fx"}).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert [m.shape[1] for m in torch.jit.script(network)(x)] == [32, 64, 96, 192]
+
+
+def test_pooling_and_head_can_be_left_out_at_once():
+    network = timm.create_model("moganet_nano", num_classes=0, global_pool="").eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 192, 2, 2)

@@ -142,7 +142,7 @@ def test_normalisation_is_mean_and_deviation_of_0_to_1():
 )
 def test_deep_grey_images_keep_their_brightness(values, white, tmp_path):
     Image.fromarray(values).save(tmp_path / "x.tiff")
-    assert decode(tmp_path / "x.tiff")[0, 0].tolist() == [0, round(values[0, 1] * 255 / white)]
+    assert decode(tmp_path / "x.tiff")[0, 0].tolist() == [0, round(float(values[0, 1]) * 255 / white)]
 
 
 def test_deep_grey_images_beyond_any_white_are_refused(tmp_path):

@@ -297,13 +297,13 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_module(tmp_path):
 
 
 def test_finders_choose_rate_and_batch_and_write_them_down(tmp_path):
-    result = moganet.train(
-        "digits", overrides={**TINY, "trainer.max_steps": 1}, find_lr=True, find_batch=True, out=tmp_path / "run"
-    )
-    recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
+    overrides = {**TINY, "trainer.max_steps": 1}
+    assert moganet.train("digits", overrides=overrides, find_lr=True, out=tmp_path / "rate")["steps"] == 1
+    recipe = load_recipe(tmp_path / "rate" / "recipe.yaml")
     assert recipe.optimizer.lr != load_recipe("digits").optimizer.lr
-    assert recipe.data.batch_size > 16 and recipe.data.batch_size & (recipe.data.batch_size - 1) == 0
-    assert result["steps"] == 1
+    assert moganet.train("digits", overrides=overrides, find_batch=True, out=tmp_path / "batch")["steps"] == 1
+    size = load_recipe(tmp_path / "batch" / "recipe.yaml").data.batch_size
+    assert size > 16 and size & (size - 1) == 0
 
 
 def test_a_preview_shows_augmented_images_and_trains_nothing(tmp_path):
