@@ -275,12 +275,16 @@ class MogaNet(nn.Module):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters that weight decay must spare beside 1-D ones: layer scales and sigmas.
+        """Name the parameters that weight decay must spare: norms, biases, layer scales and sigmas.
 
-        The reference's own rule (skip 1-D tensors) does decay them, since they have four dimensions; OpenMixup and
-        the dense-task configurations exempt them, and so do we.
+        The reference's own rule (skip 1-D tensors) does decay the last two, since they have four dimensions; OpenMixup
+        and the dense-task configurations exempt them, and so do we.
         """
-        return {name for name, _ in self.named_parameters() if "layer_scale" in name or name.endswith("sigma.scale")}
+        return {
+            name
+            for name, parameter in self.named_parameters()
+            if parameter.ndim <= 1 or "layer_scale" in name or name.endswith("sigma.scale")
+        }
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

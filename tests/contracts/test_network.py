@@ -249,10 +249,11 @@ def test_heads_can_be_reset_left_out_and_read():
 def test_weight_decay_spares_norms_biases_layer_scales_and_sigmas(name):
     with torch.device("meta"):
         network = build_network(name)
-    spared = network.no_weight_decay()
-    decayed = {n for n, p in network.named_parameters() if n not in spared and p.ndim > 1}
-    assert all(n.endswith(".weight") for n in decayed)
+    shapes = {n: p.ndim for n, p in network.named_parameters()}
+    decayed = shapes.keys() - network.no_weight_decay()
+    assert all(n.endswith(".weight") and shapes[n] > 1 for n in decayed)
     assert not any(mark in n for n in decayed for mark in ("norm", "layer_scale", "sigma"))
+    assert {n for n, ndim in shapes.items() if n.endswith(".weight") and ndim > 1} == decayed
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -286,3 +287,14 @@ def test_pooling_and_head_can_be_left_out_at_once():
     network = timm.create_model("moganet_nano", num_classes=0, global_pool="").eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 192, 2, 2)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: " ".join(f.values()))
+def test_every_function_trains_under_ddp_without_a_search_for_unused_parameters(function, tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        network = torch.nn.parallel.DistributedDataParallel(build_network("nano", **SHALLOW, **function))
+        for _ in range(2):  # DDP complains in the second step of what had no gradient in the first
+            network(torch.randn(2, 3, 32, 32)).sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
