@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from safetensors.torch import load_file
 
 import moganet
+
+# The same examples each time in CI, new ones on a developer's machine.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("developer", deadline=None)
+settings.load_profile("ci" if "CI" in os.environ else "developer")
 
 GOLDEN = Path(__file__).parent / "golden"
 MINI = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (8, 8, 4, 4), "num_classes": 10}

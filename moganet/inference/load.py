@@ -70,13 +70,21 @@ def _from_file(path: Path) -> tuple[nn.Module, ModelDescription]:
     if content is not None:
         state, text = content
         description = parse_description(text, path)
-        return _fill(build_network_for(description.architecture), state, path), description
+        return _fill(_build_for_file(description.architecture, path), state, path), description
     return _from_checkpoint(path)
 
 
 def _from_model_file(path: Path) -> tuple[nn.Module, ModelDescription]:
     state, description = load_model_file(path)
-    return _fill(build_network_for(description.architecture), state, path), description
+    return _fill(_build_for_file(description.architecture, path), state, path), description
+
+
+def _build_for_file(architecture: Architecture, path: Path) -> nn.Module:
+    """Build the network that a file describes; where that can't be, it is the file's fault."""
+    try:
+        return build_network_for(architecture)
+    except ConfigError as error:
+        raise WeightsError(f"{path} describes a network that can't be: {error}") from None
 
 
 def _from_checkpoint(path: Path) -> tuple[nn.Module, ModelDescription]:
@@ -87,7 +95,7 @@ def _from_checkpoint(path: Path) -> tuple[nn.Module, ModelDescription]:
     logger.info("%s: %s checkpoint, %s", path.name, checkpoint.format, checkpoint.reason)
     if variant:
         architecture = architecture.model_copy(update={"name": variant})
-    network = _fill(build_network_for(architecture), dict(checkpoint.state), path)
+    network = _fill(_build_for_file(architecture, path), dict(checkpoint.state), path)
     provenance = {
         "file": path.name,
         "format": checkpoint.format,

@@ -92,6 +92,15 @@ def test_a_description_that_lies_about_shapes_is_said(model):
     assert "blocks3.2" in str(caught.value) and "head.weight is (10, 32), not (7, 32)" in str(caught.value)
 
 
+def test_a_description_of_an_impossible_network_is_said(model):
+    path, network, description = model
+    lying = description.architecture.model_copy(update={"name": "moganet_nanx"})
+    save_model_file(path, network.state_dict(), description.model_copy(update={"architecture": lying}))
+    with pytest.raises(WeightsError, match="can't be") as caught:
+        moganet.load(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_damage_ends_in_anything_but_a_model_or_one_line(model, tmp_path, data):
