@@ -14,7 +14,7 @@ from moganet.errors import ConfigError, WeightsError
 from moganet.inference.model_file import ModelDescription, is_safetensors, load_model_file, parse_description
 from moganet.inference.predictor import Predictor, Runtime, warn_untrained
 from moganet.network import VARIANTS, build_network, full_name, variant_of_shape
-from moganet.weights import architecture_of, read_checkpoint, read_run_checkpoint
+from moganet.weights import Checkpoint, architecture_of, as_checkpoint, as_run_checkpoint, read_content
 
 logger = logging.getLogger(__name__)
 RUN_FILES = ("best.safetensors", "last.safetensors")
@@ -66,12 +66,13 @@ def _from_file(path: Path) -> tuple[nn.Module, ModelDescription]:
     """Read a file by what it holds: safetensors, a run's last.ckpt, or a released checkpoint."""
     if is_safetensors(path):
         return _from_model_file(path)
-    content = read_run_checkpoint(path)
-    if content is not None:
-        state, text = content
+    content = read_content(path)
+    run = as_run_checkpoint(content)
+    if run is not None:
+        state, text = run
         description = parse_description(text, path)
         return _fill(_build_for_file(description.architecture, path), state, path), description
-    return _from_checkpoint(path)
+    return _from_checkpoint(as_checkpoint(content, path), path)
 
 
 def _from_model_file(path: Path) -> tuple[nn.Module, ModelDescription]:
@@ -87,8 +88,7 @@ def _build_for_file(architecture: Architecture, path: Path) -> nn.Module:
         raise WeightsError(f"{path} describes a network that can't be: {error}") from None
 
 
-def _from_checkpoint(path: Path) -> tuple[nn.Module, ModelDescription]:
-    checkpoint = read_checkpoint(path)
+def _from_checkpoint(checkpoint: Checkpoint, path: Path) -> tuple[nn.Module, ModelDescription]:
     architecture = architecture_of(checkpoint)
     shape = (architecture.embed_dims or (), architecture.depths or (), architecture.mlp_ratios or ())
     variant = variant_of_shape(*shape)

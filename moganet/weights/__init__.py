@@ -23,7 +23,16 @@ FORMATS = {
 # Where a run's last.ckpt keeps the model's description, and how its tensors' names begin.
 RUN_KEY, RUN_PREFIX = "moganet", "network."
 
-__all__ = ["FORMATS", "RUN_KEY", "Checkpoint", "architecture_of", "read_checkpoint", "read_run_checkpoint"]
+__all__ = [
+    "FORMATS",
+    "RUN_KEY",
+    "Checkpoint",
+    "architecture_of",
+    "as_checkpoint",
+    "as_run_checkpoint",
+    "read_checkpoint",
+    "read_content",
+]
 
 
 def read_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
@@ -32,27 +41,32 @@ def read_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     weights: "plain" or "ema" for files that hold both; None takes those whose accuracy was published.
     Raises WeightsError for a file that is missing, damaged, foreign, or would run code.
     """
+    return as_checkpoint(read_content(path), path, weights)
+
+
+def read_content(path: Path) -> Any:
+    """Read what a file holds as plain tensors or arrays. Raises WeightsError as `read_checkpoint` does."""
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            arrays = load_arrays(file, path)
-        if is_paddle(arrays):
-            return read_paddle(arrays)
-        raise _foreign(path, arrays)
-    content = _load_torch(path)
+    if zipfile.is_zipfile(path):
+        return _load_torch(path)
+    with open(path, "rb") as file:
+        return load_arrays(file, path)
+
+
+def as_checkpoint(content: Any, path: Path, weights: str | None = None) -> Checkpoint:
+    """Recognise what `read_content` gave as a released checkpoint. Raises WeightsError where it is none."""
     if is_official(content):
         return read_official(content, weights)
     if is_openmixup(content):
         return read_openmixup(content, path)
+    if is_paddle(content):
+        return read_paddle(content)
     raise _foreign(path, content)
 
 
-def read_run_checkpoint(path: Path) -> tuple[dict[str, Tensor], str] | None:
-    """Read the network's tensors and description from a run's last.ckpt; None where the file is something else."""
-    if not zipfile.is_zipfile(path):
-        return None
-    content = _load_torch(path)
+def as_run_checkpoint(content: Any) -> tuple[dict[str, Tensor], str] | None:
+    """Give the network's tensors and description where `read_content` gave a run's last.ckpt, else None."""
     if not isinstance(content, dict) or RUN_KEY not in content:
         return None
     state = {

@@ -58,9 +58,9 @@ def load_arrays(file: IO[bytes], path: Path) -> dict[str, np.ndarray]:
     return {str(name): array for name, array in content.items() if isinstance(array, np.ndarray)}
 
 
-def is_paddle(arrays: dict[str, np.ndarray]) -> bool:
-    """Tell whether a dict of arrays has this format's keys."""
-    return "patch_embed1.proj.0.weight" in arrays
+def is_paddle(content: Any) -> bool:
+    """Tell whether a loaded dict has this format's keys."""
+    return isinstance(content, dict) and isinstance(content.get("patch_embed1.proj.0.weight"), np.ndarray)
 
 
 def read_paddle(arrays: dict[str, np.ndarray]) -> Checkpoint:
