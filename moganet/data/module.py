@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
-from moganet.data.preprocess import match_channels, normalize, resize_and_crop
+from moganet.data.preprocess import normalize, resize_and_crop
 from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
@@ -42,14 +42,14 @@ class Batch(NamedTuple):
 class _ArrayBatches(Dataset[Batch]):
     """A split in memory, read a batch at a time by DataLoader's `__getitems__` protocol."""
 
-    def __init__(self, split: ArraySplit, channels: int, transform: Callable[[Tensor], Tensor] | None) -> None:
-        self.split, self.channels, self.transform = split, channels, transform
+    def __init__(self, split: ArraySplit, transform: Callable[[Tensor], Tensor] | None) -> None:
+        self.split, self.transform = split, transform
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        images = match_channels(self.split.images[indices], self.channels)
+        images = self.split.images[indices]
         return Batch(self.transform(images) if self.transform else images, self.split.labels[indices])
 
 
@@ -92,10 +92,10 @@ def evaluation_loader(
 ) -> DataLoader[Batch]:
     """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
     resize = partial(resize_and_crop, preprocessing=preprocessing)
+    split = split.with_channels(preprocessing.channels)
     if isinstance(split, ArraySplit):
-        return _loader(_ArrayBatches(split, preprocessing.channels, resize), batch_size, 0)
-    files = FileSplit(split.files, split.labels, preprocessing.channels)
-    return _loader(_ImageBatches(files, resize, substitute=False), batch_size, _num_workers(workers))
+        return _loader(_ArrayBatches(split, resize), batch_size, 0)
+    return _loader(_ImageBatches(split, resize, substitute=False), batch_size, _num_workers(workers))
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -135,7 +135,7 @@ class ImageDataModule(pl.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        split, data = self.dataset.split("train"), self.data
+        split, data = self.dataset.split("train").with_channels(self.preprocessing.channels), self.data
         generator = torch.Generator().manual_seed(self.seed)
         options: dict[str, Any] = {"drop_last": data.drop_last, "generator": generator}
         if data.balanced:
@@ -143,14 +143,9 @@ class ImageDataModule(pl.LightningDataModule):
             options["sampler"] = WeightedRandomSampler(weights, len(split), generator=generator)
         else:
             options["shuffle"] = True
-        channels = self.preprocessing.channels
         if self.worker_transform is None:
             assert isinstance(split, ArraySplit)
-            return _loader(_ArrayBatches(split, channels, None), self.batch_size, 0, **options)
-        if isinstance(split, FileSplit):
-            split = FileSplit(split.files, split.labels, channels)
-        else:
-            split = ArraySplit(match_channels(split.images, channels), split.labels, split.name)
+            return _loader(_ArrayBatches(split, None), self.batch_size, 0, **options)
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
         return _loader(batches, self.batch_size, _num_workers(data.workers), **options)
 

@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -12,7 +12,7 @@ import torch
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch import Tensor
 
-from moganet.data.preprocess import decode
+from moganet.data.preprocess import decode, match_channels
 from moganet.errors import DataError
 
 
@@ -43,6 +43,10 @@ class ArraySplit:
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return type(self)(self.images[chosen], self.labels[chosen], self.name)
 
+    def with_channels(self, channels: int) -> Self:
+        """Give the split with images of that many channels."""
+        return replace(self, images=match_channels(self.images, channels))
+
 
 @dataclass(frozen=True)
 class FileSplit:
@@ -68,6 +72,10 @@ class FileSplit:
         files = [self.files[i] for i in indices]
         groups = None if self.groups is None else [self.groups[i] for i in indices]
         return type(self)(files, self.labels[torch.as_tensor(indices, dtype=torch.long)], self.channels, groups)
+
+    def with_channels(self, channels: int) -> Self:
+        """Give the split with images of that many channels."""
+        return replace(self, channels=channels)
 
 
 Split = ArraySplit | FileSplit
