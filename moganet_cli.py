@@ -69,6 +69,9 @@ def train(
     set_: Settings = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/RECIPE-N].")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out where it was stopped; begin where none is.")
+    ] = False,
     start: Annotated[
         str | None, typer.Option("--from", metavar="MODEL", help="Start from this model's weights.")
     ] = None,
@@ -89,12 +92,14 @@ def train(
         drawn = preview(recipe, picture, data, set_ or [], start=start)
         print_json(drawn) if as_json else print(f"{drawn['images']} images drawn in {picture}")
         return
-    options = {"start": start, "overwrite": overwrite, "find_lr": find_lr, "find_batch": find_batch}
+    options = {"start": start, "overwrite": overwrite, "resume": resume, "find_lr": find_lr, "find_batch": find_batch}
     try:
         result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
     except KeyboardInterrupt as interrupt:  # typer would drop what it says
         print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(getattr(interrupt, "exit_code", EXIT_INTERRUPTED)) from None
+    if not result:  # a process beside the first one, which alone reports
+        return
     if as_json:
         print_json(result)
         return

@@ -191,7 +191,11 @@ class TrainerConfig(Settings):
     """How long and in which form the loop runs; nothing here is timed or chosen at run time.
 
     ema: decay of the averaged weights. early_stop: epochs without a better validation accuracy after which to stop.
+    accumulate: parts of data.batch_size images whose gradients make one step of the optimizer.
     grad_checkpointing: recompute activations in the backward pass, for less memory.
+    save_every: minutes between two saves within an epoch; each epoch's start is saved anyway.
+    devices, num_nodes: processes on each machine and machines; None takes what torchrun or SLURM started, else one.
+    strategy: "auto" is DDP for several processes; "fsdp" shards weights and optimizer as well (GPUs only).
     """
 
     max_epochs: Annotated[int, Field(ge=1)] = 100
@@ -205,7 +209,11 @@ class TrainerConfig(Settings):
     validate_every: Annotated[int, Field(ge=1)] = 1
     early_stop: Annotated[int, Field(ge=1)] | None = None
     grad_checkpointing: bool = False
+    save_every: Positive = 5.0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Annotated[int, Field(ge=1)] | None = None
+    num_nodes: Annotated[int, Field(ge=1)] | None = None
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
 
 
 class StartConfig(Settings):
@@ -238,6 +246,16 @@ class Recipe(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: TrainerConfig = TrainerConfig()
+
+    @property
+    def num_processes(self) -> int:
+        """Give the number of training processes on all machines."""
+        return (self.trainer.devices or 1) * (self.trainer.num_nodes or 1)
+
+    @property
+    def images_a_step(self) -> int:
+        """Give the number of images whose gradients make one step of the optimizer, over all processes."""
+        return self.data.batch_size * self.trainer.accumulate * self.num_processes
 
     def to_yaml(self) -> str:
         """Give the resolved recipe as YAML that `load_recipe` reads back to an equal one."""

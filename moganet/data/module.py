@@ -5,17 +5,21 @@ training's augmentations or the plain preprocessing turn them into the network's
 """
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
+from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
 from moganet.data.preprocess import normalize, resize_and_crop
 from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
@@ -32,11 +36,15 @@ class Unreadable(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), labels (B,) or soft targets (B, classes), and the files that could not be read."""
+    """Images (B, C, H, W), labels (B,) or soft targets (B, classes), and the files that could not be read.
+
+    seed: of everything random that the device does with a training batch, from its augmentation to stochastic depth.
+    """
 
     images: Tensor
     labels: Tensor
     unreadable: tuple[Unreadable, ...] = ()
+    seed: int | None = None
 
 
 class _ArrayBatches(Dataset[Batch]):
@@ -48,9 +56,11 @@ class _ArrayBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    def __getitems__(self, places: Sequence[int | Draw]) -> Batch:
+        indices = [place.index if isinstance(place, Draw) else place for place in places]
         images = self.split.images[indices]
-        return Batch(self.transform(images) if self.transform else images, self.split.labels[indices])
+        images = self.transform(images) if self.transform and indices else images
+        return Batch(images, self.split.labels[indices], seed=_seed(places))
 
 
 class _ImageBatches(Dataset[Batch]):
@@ -65,9 +75,13 @@ class _ImageBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitems__(self, indices: list[int]) -> Batch:
+    @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
+    def __getitems__(self, places: Sequence[int | Draw]) -> Batch:
         images, labels, unreadable = [], [], []
-        for index in indices:
+        for place in places:
+            index = place.index if isinstance(place, Draw) else place
+            if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
+                seed_all(place.seed)
             for attempt in range(MAX_UNREADABLE_IN_A_ROW if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
@@ -81,25 +95,45 @@ class _ImageBatches(Dataset[Batch]):
         if not images and self.substitute:
             raise DataError(f"{len(unreadable)} files in a row can't be read; the first: {unreadable[0].reason}")
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
-        return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable))
+        return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable), _seed(places))
 
     def _name(self, position: int) -> str:
         return str(self.split.files[position]) if isinstance(self.split, FileSplit) else f"image {position}"
 
 
+def _seed(places: Sequence[int | Draw]) -> int | None:
+    return places[0].seed if places and isinstance(places[0], Draw) else None
+
+
+def seed_all(seed: int) -> None:
+    """Seed every generator that an augmentation may use: torch's, numpy's and Python's."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
 def evaluation_loader(
-    split: Split, preprocessing: Preprocessing, batch_size: int, workers: int | None
+    split: Split,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    workers: int | None,
+    division: Division = ALONE,
 ) -> DataLoader[Batch]:
     """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
     resize = partial(resize_and_crop, preprocessing=preprocessing)
     split = split.with_channels(preprocessing.channels)
+    batches = EvenBatches(len(split), batch_size, division)
     if isinstance(split, ArraySplit):
-        return _loader(_ArrayBatches(split, resize), batch_size, 0)
-    return _loader(_ImageBatches(split, resize, substitute=False), batch_size, _num_workers(workers))
+        return _loader(_ArrayBatches(split, resize), batches, 0)
+    return _loader(_ImageBatches(split, resize, substitute=False), batches, _num_workers(workers))
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """A run's batches: shuffled and augmented for training, in order and plain for validation."""
+    """A run's batches: shuffled and augmented for training, in order and plain for validation.
+
+    accumulate, processes: in how many parts a step of the optimizer goes through the network, and on how many
+    processes; data.batch_size images are one part. `position`: the epoch, and how many of its steps are done.
+    """
 
     def __init__(
         self,
@@ -108,8 +142,12 @@ class ImageDataModule(pl.LightningDataModule):
         preprocessing: Preprocessing,
         augment: AugmentConfig,
         seed: int,
+        *,
+        accumulate: int = 1,
+        processes: int = 1,
     ) -> None:
         super().__init__()
+        self.accumulate, self.processes, self.position = accumulate, processes, (0, 0)
         self.dataset, self.data, self.preprocessing, self.seed = dataset, data, preprocessing, seed
         self.batch_size = data.batch_size  # an attribute of its own, since Lightning's finder sets it
         one_by_one = augment.auto_augment is not None or isinstance(dataset.split("train"), FileSplit)
@@ -120,37 +158,50 @@ class ImageDataModule(pl.LightningDataModule):
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        number, size = len(self.dataset.split("train")), self.data.batch_size
+        number, size, parts = len(self.dataset.split("train")), self.data.batch_size, self.accumulate * self.processes
+        step = size * parts
         if size < 2:
             raise DataError("data.batch_size is 1, and batch norm can't learn from one image; use at least 2")
-        if self.data.drop_last and number < size:
+        if self.data.drop_last and number < step:
+            of = f"one batch of {size}" if parts == 1 else f"one step of {parts} batches of {size}"
             raise DataError(
-                f"the training set has {number} images, fewer than one batch of {size}; "
-                f"use --set data.batch_size={max(2, number // 2)}"
+                f"the training set has {number} images, fewer than {of}; "
+                f"use --set data.batch_size={max(2, number // (2 * parts))}"
             )
-        if not self.data.drop_last and number % size == 1:
+        rest = number % step
+        if not self.data.drop_last and 0 < rest < 2 * parts:
             raise DataError(
-                f"the last batch of {number} images would be a single one, which batch norm can't learn from; "
-                f"use --set data.drop_last=true or --set data.batch_size={size + 1}"
+                f"the last step would have {rest} of {number} images, and batch norm can't learn from a single one "
+                f"in each of {parts} parts; use --set data.drop_last=true or --set data.batch_size={size + 1}"
             )
+
+    @property
+    def division(self) -> Division:
+        """Give this process's share of each step."""
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        return Division(self.accumulate, self.processes, rank)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         split, data = self.dataset.split("train").with_channels(self.preprocessing.channels), self.data
-        generator = torch.Generator().manual_seed(self.seed)
-        options: dict[str, Any] = {"drop_last": data.drop_last, "generator": generator}
-        if data.balanced:
-            weights = class_weights(split.labels, len(self.dataset.class_names))[split.labels].tolist()
-            options["sampler"] = WeightedRandomSampler(weights, len(split), generator=generator)
-        else:
-            options["shuffle"] = True
+        weights = class_weights(split.labels, len(self.dataset.class_names))[split.labels] if data.balanced else None
+        order = EpochOrder(len(split), self.seed, weights)
+        step_size = self.batch_size * self.division.parts
+        parts = StepParts(order, step_size, self.division, drop_last=data.drop_last, start=self.position)
         if self.worker_transform is None:
             assert isinstance(split, ArraySplit)
-            return _loader(_ArrayBatches(split, None), self.batch_size, 0, **options)
+            return _loader(_ArrayBatches(split, None), parts, 0)
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
-        return _loader(batches, self.batch_size, _num_workers(data.workers), **options)
+        return _loader(batches, parts, _num_workers(data.workers))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return evaluation_loader(self.dataset.split("val"), self.preprocessing, self.batch_size, self.data.workers)
+        split = self.dataset.split("val")
+        return evaluation_loader(split, self.preprocessing, self.batch_size, self.data.workers, self.division)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.position[0], "step": self.position[1], "accumulate": self.accumulate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.position = state_dict["epoch"], state_dict["step"]
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn a batch on the device into the network's input."""
@@ -161,6 +212,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def augmented(self, batch: Batch) -> Batch:
         """Augment and mix a batch of training images."""
+        if batch.seed is not None:
+            torch.manual_seed(batch.seed)
         return Batch(*self.mix(self.augment(batch.images), batch.labels))
 
 
@@ -178,15 +231,14 @@ def _num_workers(workers: int | None) -> int:
     return min(os.cpu_count() or 1, 16) if workers is None else workers
 
 
-def _loader(batches: Dataset[Batch], batch_size: int, workers: int, **options: Any) -> DataLoader[Batch]:
+def _loader(batches: Dataset[Batch], order: Sampler[Any], workers: int) -> DataLoader[Batch]:
     return DataLoader(
         batches,
-        batch_size,
+        batch_sampler=order,
         num_workers=workers,
         collate_fn=_identity,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        **options,
     )
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import timm
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from timm.optim import list_optimizers
 from torch import Tensor, nn
@@ -40,9 +42,10 @@ LOGGERS = {
 }
 
 
-def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """Fill in what a recipe leaves to the data and to the weights that it starts from.
+def resolve(recipe: Recipe, dataset: Dataset, resumed: Recipe | None = None) -> Recipe:
+    """Fill in what a recipe leaves to the data, to the weights that it starts from, and to the launcher.
 
+    resumed: the resolved recipe of a run that goes on; it knows already what its starting weights said.
     Raises ConfigError where the recipe says otherwise than they do.
     """
     classes, channels = len(dataset.class_names), recipe.preprocessing.channels
@@ -59,14 +62,32 @@ def resolve(recipe: Recipe, dataset: Dataset) -> Recipe:
     changes: dict[str, Any] = {"data": recipe.data.model_copy(update={"source": dataset.spec})}
     architecture = recipe.network.model_copy(update={"name": full_name(recipe.network.name)})
     if recipe.start.model is not None:
-        start = load(recipe.start.model).config
+        if resumed is not None and resumed.start.model == recipe.start.model:
+            started, preprocessed = resumed.network, resumed.preprocessing
+        else:
+            config = load(recipe.start.model).config
+            started, preprocessed = config.architecture, config.preprocessing
         own = {"drop_rate": recipe.network.drop_rate, "drop_path_rate": recipe.network.drop_path_rate}
-        architecture = start.architecture.model_copy(update=own)
-        channels = start.preprocessing.channels
-        kept = {name: getattr(start.preprocessing, name) for name in ("channels", "mean", "std")}
+        architecture = started.model_copy(update=own)
+        channels = preprocessed.channels
+        kept = {name: getattr(preprocessed, name) for name in ("channels", "mean", "std")}
         changes["preprocessing"] = recipe.preprocessing.model_copy(update=kept)
+    devices, num_nodes = _launched() or (recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1)
+    changes["trainer"] = recipe.trainer.model_copy(update={"devices": devices, "num_nodes": num_nodes})
     changes["network"] = architecture.model_copy(update={"num_classes": classes, "in_chans": channels})
     return recipe.model_copy(update=changes)
+
+
+def _launched() -> tuple[int, int] | None:
+    """Give what torchrun or SLURM started: processes on each machine, and machines."""
+    if TorchElasticEnvironment.detect():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    if SLURMEnvironment.detect():
+        nodes = int(os.environ.get("SLURM_NNODES", 1))
+        tasks = os.environ.get("SLURM_NTASKS_PER_NODE") or int(os.environ["SLURM_NTASKS"]) // nodes
+        return int(tasks), nodes
+    return None
 
 
 def _check_choices(recipe: Recipe) -> None:
@@ -81,21 +102,31 @@ def _check_choices(recipe: Recipe) -> None:
     on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
     if recipe.trainer.precision == "f16" and on_cpu:
         raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
+    if recipe.trainer.strategy == "fsdp":
+        if on_cpu:
+            raise ConfigError("trainer.strategy fsdp needs GPUs; use ddp here")
+        if recipe.trainer.ema is not None or recipe.trainer.clip_norm is not None:
+            raise ConfigError(
+                "trainer.strategy fsdp shards the weights, which neither trainer.ema nor trainer.clip_norm can handle; "
+                "set both to null, or use ddp"
+            )
 
 
-def build_task(recipe: Recipe, dataset: Dataset) -> Classification:
-    """Build network, loss and optimizer of a resolved recipe. Raises ConfigError for what does not exist."""
+def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Classification:
+    """Build network, loss and optimizer of a resolved recipe. Raises ConfigError for what does not exist.
+
+    resumed: a checkpoint will fill the network; the weights that the run started from are not needed.
+    """
     network = build_network_for(recipe.network)
     assert isinstance(network, MogaNet)
-    if recipe.start.model is not None:
+    if recipe.start.model is not None and not resumed:
         _start_from(network, load(recipe.start.model), dataset.class_names)
     network.set_grad_checkpointing(recipe.trainer.grad_checkpointing)
     if recipe.trainer.channels_last:
         network = network.to(memory_format=torch.channels_last)
     optimizer = recipe.optimizer
     if optimizer.lr_per is not None:
-        images = recipe.data.batch_size * recipe.trainer.accumulate
-        optimizer = optimizer.model_copy(update={"lr": optimizer.lr * images / optimizer.lr_per})
+        optimizer = optimizer.model_copy(update={"lr": optimizer.lr * recipe.images_a_step / optimizer.lr_per})
     task = Classification(
         network,
         len(dataset.class_names),
@@ -165,8 +196,13 @@ def _teacher(recipe: Recipe, classes: int) -> nn.Module | None:
     return teacher
 
 
-def build_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
-    """Build Lightning's Trainer. Raises ConfigError for a device or a logger that is not there."""
+def build_trainer(
+    recipe: Recipe, folder: Path, callbacks: list[Callback], *, purge_step: int | None = None
+) -> pl.Trainer:
+    """Build Lightning's Trainer. Raises ConfigError for a device or a logger that is not there.
+
+    purge_step: the step from which on TensorBoard drops what a run wrote before it was stopped.
+    """
     settings = recipe.trainer
     if settings.early_stop is not None:
         callbacks = [*callbacks, EarlyStopping("val/top1", mode="max", patience=settings.early_stop, strict=False)]
@@ -176,7 +212,11 @@ def build_trainer(recipe: Recipe, folder: Path, callbacks: list[Callback]) -> pl
         "max_epochs": settings.max_epochs,
         "max_steps": settings.max_steps or -1,
         "check_val_every_n_epoch": settings.validate_every,
-        "logger": _loggers(recipe, folder),
+        "logger": _loggers(recipe, folder, purge_step),
+        "devices": recipe.trainer.devices or 1,
+        "num_nodes": recipe.trainer.num_nodes or 1,
+        "strategy": recipe.trainer.strategy,
+        "enable_checkpointing": True,  # by engine.checkpoints
         "callbacks": [*callbacks, LearningRateMonitor(logging_interval="epoch")],
     }
     return make_trainer(recipe, folder, **options)
@@ -187,13 +227,14 @@ def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
     settings = recipe.trainer
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     uses_gpu = torch.cuda.is_available() and settings.accelerator != "cpu"
+    if SLURMEnvironment.detect():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
+        options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
             return pl.Trainer(
                 default_root_dir=folder,
                 accelerator=settings.accelerator,
-                devices=1,
                 precision=LIGHTNING_PRECISION[settings.precision],
                 deterministic="warn" if uses_gpu else None,
                 gradient_clip_val=settings.clip_norm,
@@ -201,23 +242,24 @@ def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
                 num_sanity_val_steps=0,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                enable_checkpointing=False,
-                **options,
+                use_distributed_sampler=False,  # moganet.data.order divides the images
+                sync_batchnorm=uses_gpu and recipe.num_processes > 1,
+                **{"devices": 1, "enable_checkpointing": False, **options},
             )
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"the trainer can't be made with these settings: {' '.join(str(error).split())}") from None
 
 
-def _loggers(recipe: Recipe, folder: Path) -> list[Logger]:
+def _loggers(recipe: Recipe, folder: Path, purge_step: int | None) -> list[Logger]:
     names = dict.fromkeys(("csv", *recipe.logger))  # the curves are drawn from the CSV file
-    return [_logger(name, recipe, folder) for name in names]
+    return [_logger(name, folder, purge_step) for name in names]
 
 
-def _logger(name: str, recipe: Recipe, folder: Path) -> Logger:
+def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
     kind, package = LOGGERS[name]
     options: dict[str, dict[str, Any]] = {
         "csv": {"save_dir": folder, "name": "", "version": ""},
-        "tensorboard": {"save_dir": folder, "name": "", "version": "tensorboard"},
+        "tensorboard": {"save_dir": folder, "name": "", "version": "tensorboard", "purge_step": purge_step},
         "wandb": {"save_dir": folder, "project": "moganet", "name": folder.name},
         "mlflow": {
             "experiment_name": "moganet",
@@ -238,4 +280,12 @@ def _logger(name: str, recipe: Recipe, folder: Path) -> Logger:
 
 def build_module(recipe: Recipe, dataset: Dataset) -> ImageDataModule:
     """Build the batches of a resolved recipe."""
-    return ImageDataModule(dataset, recipe.data, recipe.preprocessing, recipe.augment, recipe.seed)
+    return ImageDataModule(
+        dataset,
+        recipe.data,
+        recipe.preprocessing,
+        recipe.augment,
+        recipe.seed,
+        accumulate=recipe.trainer.accumulate,
+        processes=recipe.num_processes,
+    )

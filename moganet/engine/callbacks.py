@@ -12,11 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from moganet.files import atomic_path
 from moganet.inference import ModelDescription, save_model_file
 from moganet.inference.model_file import make_fixtures
 from moganet.tasks.classify import Classification
-from moganet.weights import RUN_KEY
 
 
 class RunProgress(pl.Callback):
@@ -27,6 +25,7 @@ class RunProgress(pl.Callback):
         self.bar: Progress | None = None
         self.task: Any = None
         self.images, self.seconds = 0, 0.0
+        self.start, self.earlier = time.perf_counter(), 0.0
         self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, 0.0
 
     @property
@@ -34,7 +33,19 @@ class RunProgress(pl.Callback):
         """Give the rate over all training so far, validation excluded."""
         return self.images / self.seconds if self.seconds else 0.0
 
+    @property
+    def elapsed(self) -> float:
+        """Give the seconds since the run began, without those in which it was stopped."""
+        return self.earlier + time.perf_counter() - self.start
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "seconds": self.seconds, "elapsed": self.elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.images, self.seconds, self.earlier = (state_dict[name] for name in ("images", "seconds", "elapsed"))
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.batch_start = time.perf_counter()
         if self.console.is_terminal and trainer.is_global_zero:
             self.bar = Progress(
                 TextColumn("{task.description}"),
@@ -47,7 +58,10 @@ class RunProgress(pl.Callback):
             )
             self.bar.start()
             self.task = self.bar.add_task(
-                "train", total=trainer.estimated_stepping_batches * trainer.accumulate_grad_batches, rate=""
+                "train",
+                total=trainer.estimated_stepping_batches * trainer.accumulate_grad_batches,
+                completed=trainer.global_step * trainer.accumulate_grad_batches,
+                rate="",
             )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -121,7 +135,7 @@ def average_weights(decay: float) -> WeightAveraging:
 
 
 class ModelFiles(pl.Callback):
-    """Keep the weights of the best validation accuracy, the last ones, and the state that training can go on from.
+    """Keep the weights of the best validation accuracy and the last ones.
 
     Must come before the callback that averages weights: that one puts the averages in place for validation, and
     takes them out again after this one has read them.
@@ -135,7 +149,7 @@ class ModelFiles(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classification)
-        if not pl_module.val_top1.update_called:
+        if trainer.world_size == 1 and not pl_module.val_top1.update_called:
             return
         measured = {
             "epoch": trainer.current_epoch + 1,
@@ -148,22 +162,12 @@ class ModelFiles(pl.Callback):
             self.best = measured
             self.save(trainer, pl_module, "best", measured)
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Let last.ckpt say what it is, so that `load` can use it as a model."""
-        checkpoint[RUN_KEY] = self.description.model_dump_json(exclude_none=True)
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "last": self.last, "validated_step": self.validated_step}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.save_checkpoint(trainer)  # there is always a state from before what may go wrong
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.save_checkpoint(trainer)
-
-    def save_checkpoint(self, trainer: pl.Trainer) -> None:
-        """Write last.ckpt, the state that training can go on from."""
-        with atomic_path(self.out / "last.ckpt") as temporary:
-            trainer.save_checkpoint(temporary, weights_only=False)  # ours to read: it holds optimizer and loops
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.last = state_dict["best"], state_dict["last"]
+        self.validated_step = state_dict["validated_step"]
 
     def finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what validation has not written: the last weights, and "best" where nothing was measured."""

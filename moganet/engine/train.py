@@ -1,10 +1,11 @@
 """`train`: a recipe and a data set become a run's folder with trained weights."""
 
+import gc
+import json
 import logging
 import platform
 import shutil
 import signal
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -14,16 +15,25 @@ from typing import Any
 import pytorch_lightning as pl
 import timm
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
-from moganet.data.module import ImageDataModule, take
+from moganet.data.module import ImageDataModule, Unreadable, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
 from moganet.engine.callbacks import ModelFiles, RunProgress
+from moganet.engine.checkpoints import (
+    CHECKPOINT_FILE,
+    Checkpoints,
+    RunStopped,
+    difference,
+    read_fingerprint,
+    read_step,
+)
 from moganet.engine.memory import keep_freed_memory
 from moganet.engine.tune import find_batch_size, find_learning_rate
 from moganet.errors import ConfigError, OutputError, TrainingError
-from moganet.files import write_text
+from moganet.files import PLACE_ERRORS, to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.inference.model_file import NUM_FIXTURES
 from moganet.report.curves import draw_curves, read_metrics
@@ -31,13 +41,15 @@ from moganet.report.grids import draw_images
 from moganet.tasks.classify import Classification
 
 logger = logging.getLogger(__name__)
-RECIPE_FILE = "recipe.yaml"
+RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
 # What a run leaves, and --overwrite removes.
 RUN_OUTPUTS = (
     *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png"),
-    *("last.ckpt", "best.safetensors", "last.safetensors", "evaluation-*"),
+    *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", RESULT_FILE),
 )
 PREVIEW_IMAGES = 40
+# What gloo and NCCL say when the other end of a connection is gone.
+LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Gloo", "gloo")
 
 
 def train(
@@ -48,6 +60,7 @@ def train(
     *,
     start: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     find_lr: bool = False,
     find_batch: bool = False,
 ) -> dict[str, Any]:
@@ -57,54 +70,138 @@ def train(
     overrides: dotted keys to values, or "key=value" texts. out: the run's folder itself (default: runs/RECIPE-N).
     start: a MODEL whose weights to start from. find_lr, find_batch: let Lightning's finders choose optimizer.lr and
         data.batch_size first; the choice is written into the run's recipe.
-    The folder holds recipe.yaml, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors, curves.png.
-    Raises ConfigError, DataError, WeightsError or OutputError before anything is written; TrainingError for a loss
-    that is not finite; KeyboardInterrupt after it has saved what there is.
+    resume: go on from the last save of the run in `out`, to the same weights as if it had never stopped; without one
+        begin; a finished run is left as it is.
+    The folder holds recipe.yaml, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors, curves.png
+    and, at the end, result.json, which is what is given back (nothing on processes other than the first).
+    Raises ConfigError, DataError, WeightsError or OutputError before anything is written; TrainingError for a run that
+    can't go on; KeyboardInterrupt after it has saved what there is.
     """
-    settings, dataset = prepare(recipe, data, overrides, start)
-    folder = _choose_folder(settings, out, overwrite)
+    if resume and out is None:
+        raise ConfigError("--resume needs the run's folder; say which with --out")
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run, --overwrite removes it; give one of them")
+    old = _read_run(Path(out)) if resume and out is not None else None
+    settings, dataset = prepare(recipe, data, overrides, start, resumed=old)
+    if old is None:
+        folder = _choose_folder(settings, out, overwrite or resume)
+    else:
+        folder = Path(str(out))
+        settings = _same_run(folder, old, settings, dataset, found=(find_lr, find_batch))
+        if (folder / RESULT_FILE).is_file():
+            return dict(json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
+        find_lr = find_batch = False
     if find_batch:
         settings = find_batch_size(settings, dataset)
     if find_lr:
         settings = find_learning_rate(settings, dataset)
+    resumed = old is not None
+    while True:
+        try:
+            return _run(settings, dataset, folder, resumed=resumed)
+        except _OutOfMemoryError as error:
+            settings, resumed = _in_smaller_parts(settings, error), (folder / CHECKPOINT_FILE).is_file()
+        write_text(folder / RECIPE_FILE, settings.to_yaml())
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> dict[str, Any]:
+    """Train to the end, from the beginning or from last.ckpt, and write what is left to write."""
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    task, module = build_task(settings, dataset), build_module(settings, dataset)
+    task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
-    files, progress = ModelFiles(folder, _describe(settings, dataset), fixtures), RunProgress()
-    trainer = build_trainer(settings, folder, [files, progress])
-    _make_folder(folder)
-    write_text(folder / RECIPE_FILE, settings.to_yaml())
-    start_time = time.perf_counter()
-    _fit(trainer, task, module, files)
+    description = _describe(settings, dataset)
+    files, progress = ModelFiles(folder, description, fixtures), RunProgress()
+    checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
+    purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
+    trainer = build_trainer(settings, folder, [files, progress, checkpoints], purge_step=purge_step)
+    if is_first_process():
+        _make_folder(folder, keep=resumed)
+        if not resumed:
+            write_text(folder / RECIPE_FILE, settings.to_yaml())
+    _fit(trainer, task, module, checkpoints, folder / CHECKPOINT_FILE if resumed else None)
     files.finish(trainer, task)
+    unreadable = _gather(trainer, module)
+    if not trainer.is_global_zero:
+        return {}
     title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
     draw_curves(read_metrics(folder / "metrics.csv"), folder / "curves.png", title)
-    for unreadable in module.unreadable:
-        logger.warning("left out: %s", unreadable.reason)
-    return {
+    for one in unreadable:
+        logger.warning("left out: %s", one.reason)
+    result = {
         "out": str(folder),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "seconds": time.perf_counter() - start_time,
+        "seconds": progress.elapsed,
         "images_per_second": progress.images_per_second,
         "train_loss": _metric(trainer, "train/loss"),
         "best": files.best,
         "last": files.last or None,
-        "unreadable": [unreadable._asdict() for unreadable in module.unreadable],
+        "unreadable": [one._asdict() for one in unreadable],
     }
+    write_text(folder / RESULT_FILE, to_json(result))
+    return result
+
+
+def _gather(trainer: pl.Trainer, module: ImageDataModule) -> list[Unreadable]:
+    """Collect from all processes which files could not be read."""
+    if trainer.world_size == 1:
+        return list(module.unreadable)
+    lists: list[list[Unreadable]] = [[]] * trainer.world_size
+    torch.distributed.all_gather_object(lists, list(module.unreadable))
+    return list(dict.fromkeys(one for some in lists for one in some))
+
+
+def _read_run(folder: Path) -> Recipe | None:
+    """Read the recipe of a run that can go on, None where there is none. Raises ConfigError where that is unclear."""
+    if not (folder / RECIPE_FILE).is_file() or not (folder / CHECKPOINT_FILE).is_file():
+        models = sorted(path.name for path in folder.glob("*.safetensors"))
+        if models:
+            raise ConfigError(
+                f"{folder} holds {models[0]} but no {CHECKPOINT_FILE} to go on from; "
+                "choose another --out, or --overwrite it"
+            )
+        return None
+    return load_recipe(folder / RECIPE_FILE)
+
+
+def _same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, found: tuple[bool, bool]) -> Recipe:
+    """Give the recipe to go on with, where it is the one that the run began with. Raises ConfigError where not."""
+    if found[0]:  # by --find-lr, when the run began
+        optimizer = new.optimizer.model_copy(update={"lr": old.optimizer.lr, "lr_per": old.optimizer.lr_per})
+        new = new.model_copy(update={"optimizer": optimizer})
+    if found[1]:
+        new = new.model_copy(update={"data": new.data.model_copy(update={"batch_size": old.data.batch_size})})
+    what = difference(old, new)
+    if what is None:
+        began_with = read_fingerprint(folder / CHECKPOINT_FILE)
+        if began_with != dataset.fingerprint():
+            what = f"the images or the classes of {dataset.spec} are not those that it began with"
+    if what is not None:
+        raise ConfigError(f"{folder} holds another run: {what}; go on with what it began with, or choose another --out")
+    if old.num_processes == new.num_processes:  # a step's parts may have been made smaller, for want of memory
+        data = new.data.model_copy(update={"batch_size": old.data.batch_size})
+        trainer = new.trainer.model_copy(update={"accumulate": old.trainer.accumulate})
+        new = new.model_copy(update={"data": data, "trainer": trainer})
+    return new
 
 
 def prepare(
-    recipe: str | Path, data: str | None, overrides: Mapping[str, Any] | Sequence[str], start: str | Path | None = None
+    recipe: str | Path,
+    data: str | None,
+    overrides: Mapping[str, Any] | Sequence[str],
+    start: str | Path | None = None,
+    resumed: Recipe | None = None,
 ) -> tuple[Recipe, Dataset]:
-    """Read a recipe and open its data, and resolve the one by the other."""
+    """Read a recipe and open its data, and resolve the one by the other (and by the run that goes on)."""
     settings = load_recipe(recipe, overrides)
     if start is not None:
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
     dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
     for note in dataset.notes:
         logger.warning("%s", note)
-    return resolve(settings, dataset), dataset
+    return resolve(settings, dataset, resumed), dataset
 
 
 def preview(
@@ -138,16 +235,25 @@ def _choose_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> P
             number += 1
         out = Path("runs") / f"{recipe.name}-{number}"
     folder = Path(out)
-    if (folder / RECIPE_FILE).exists() and not overwrite:
-        raise ConfigError(f"{folder} already holds a run; choose another --out, or --overwrite it")
+    if (folder / RECIPE_FILE).exists() and not overwrite and is_first_process():
+        raise ConfigError(f"{folder} already holds a run; --resume it, choose another --out, or --overwrite it")
     return folder
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the run's folder, without what an older run left: nothing of it may be taken for the new one's."""
+def is_first_process() -> bool:
+    """Tell whether this is the process that writes; torchrun, SLURM and Lightning say so in the environment."""
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+def _make_folder(folder: Path, *, keep: bool) -> None:
+    """Make the run's folder, without what an older run left: nothing of it may be taken for the new one's.
+
+    keep: the run in it goes on; only what a killed process was about to write is removed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in [path for pattern in RUN_OUTPUTS for path in folder.glob(pattern)]:
+        patterns = (".*.partial.*",) if keep else (".*.partial.*", *RUN_OUTPUTS)
+        for path in [path for pattern in patterns for path in folder.glob(pattern)]:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -161,25 +267,75 @@ def _metric(trainer: pl.Trainer, name: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _fit(trainer: pl.Trainer, task: Classification, module: ImageDataModule, files: ModelFiles) -> None:
+class _OutOfMemoryError(Exception):
+    """A step did not fit the device's memory."""
+
+
+def _in_smaller_parts(settings: Recipe, error: _OutOfMemoryError) -> Recipe:
+    """Halve the images that go through the network at once, and accumulate twice as many parts for a step."""
+    size, parts = settings.data.batch_size, settings.trainer.accumulate
+    if size % 2 or size < 4 or settings.num_processes > 1:
+        raise TrainingError(f"out of memory with batches of {size} ({error}); {_LESS_MEMORY}")
+    logger.warning(
+        "out of memory with batches of %d: going on with %d, %d of which make a step of the same %d images",
+        size,
+        size // 2,
+        2 * parts,
+        settings.images_a_step,
+    )
+    data = settings.data.model_copy(update={"batch_size": size // 2})
+    trainer = settings.trainer.model_copy(update={"accumulate": 2 * parts})
+    return settings.model_copy(update={"data": data, "trainer": trainer})
+
+
+_LESS_MEMORY = (
+    "halve data.batch_size and double trainer.accumulate, or use --set trainer.grad_checkpointing=true or "
+    "--set trainer.precision=bf16"
+)
+
+
+def _fit(
+    trainer: pl.Trainer, task: Classification, module: ImageDataModule, checkpoints: Checkpoints, goes_on: Path | None
+) -> None:
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     handler = signal.getsignal(signal.SIGINT)  # Lightning leaves it ignored after a Ctrl-C
+    how = f"go on with the same command and --out {checkpoints.out} --resume"
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # sets in memory need none
             warnings.filterwarnings("ignore", message=".*number of training batches.*")  # about the logging interval
             warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # the folder is the run's own
-            trainer.fit(task, datamodule=module)
-    except TrainingError as error:
-        raise TrainingError(f"{error}; {files.out / 'last.ckpt'} holds the state from before") from None
+            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
+            trainer.fit(task, datamodule=module, ckpt_path=goes_on, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        epoch = files.last.get("epoch")
-        kept = f"last.safetensors holds the weights of epoch {epoch:.0f}" if epoch else "no epoch had ended"
-        raise KeyboardInterrupt(f"stopped; {kept} ({files.out})") from None
+        number = checkpoints.signal or signal.SIGINT
+        kept = checkpoints.kept or "stopped at once, without a save"
+        raise RunStopped(f"{kept}; {how}", 128 + number) from None
+    except (OutputError, TrainingError) as error:
+        raise type(error)(f"{error}; then {how}") from None
+    except (OSError, RuntimeError) as error:
+        raise _explained(error, checkpoints, how) from error
     finally:
+        checkpoints.restore_signals()
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
+
+
+def _explained(error: OSError | RuntimeError, checkpoints: Checkpoints, how: str) -> Exception:
+    """Say in one line what the world did to a run; our own faults stay what they are."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in PLACE_ERRORS:
+        return OutputError(f"can't write in {checkpoints.out}: {error.strerror}; make room, then {how}")
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return _OutOfMemoryError(text.partition(".")[0])
+    if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
+        return TrainingError(
+            "a process that reads images died (killed, or out of memory: --set data.workers=1 needs less); " + how
+        )
+    if any(sign in text for sign in LOST_CONNECTION):
+        return TrainingError(f"another process of this job is gone; {how}")
+    return error
 
 
 def _describe(recipe: Recipe, dataset: Dataset) -> ModelDescription:

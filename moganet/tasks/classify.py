@@ -109,13 +109,28 @@ class Classification(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, labels = batch[:2]
-        if not len(labels):  # none of the batch's files could be read
+        if len(labels):
+            logits = self(images).float()
+            self.val_loss.update(self.plain_criterion(logits, labels), len(images))
+            self.val_top1.update(logits, labels)
+        elif self.trainer.world_size == 1:  # none of the batch's files could be read
             return
-        logits = self(images).float()
-        self.val_loss.update(self.plain_criterion(logits, labels), len(images))
-        self.val_top1.update(logits, labels)
+        # Several processes log together, the one without images as well.
         self.log("val/loss", self.val_loss, on_step=False, on_epoch=True)
         self.log("val/top1", self.val_top1, on_step=False, on_epoch=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the metrics of an epoch that has begun."""
+        checkpoint["metrics"] = {
+            name: (metric._update_count, metric.metric_state)
+            for name, metric in (("loss", self.train_loss), ("top1", self.train_top1))
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, metric in (("loss", self.train_loss), ("top1", self.train_top1)):
+            metric._update_count, state = checkpoint["metrics"][name]
+            for key, value in state.items():
+                setattr(metric, key, value.clone().to(metric.device))
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.network, self.optimizer_config.model_copy(update={"lr": self.lr}))

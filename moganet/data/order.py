@@ -1,0 +1,109 @@
+"""Which image is drawn when: a function of the seed, the epoch and the place in it, whatever else happened before.
+
+An epoch is cut into steps of the optimizer, a step into equal parts: one for each process and each micro-batch that
+is accumulated. So a run that goes on in the middle of an epoch, or one on another number of processes, sees the same
+images in the same steps, with the same random draws.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+class Draw(NamedTuple):
+    """One image of an epoch, and the seed of everything random that is done to it."""
+
+    index: int
+    seed: int
+
+
+class Division(NamedTuple):
+    """How a step's images are shared: among `processes`, of which this is number `rank`, in `accumulate` parts each."""
+
+    accumulate: int = 1
+    processes: int = 1
+    rank: int = 0
+
+    @property
+    def parts(self) -> int:
+        """Give the number of parts of a step over all processes."""
+        return self.accumulate * self.processes
+
+
+ALONE = Division()
+
+
+class EpochOrder:
+    """Order one epoch: every image once, or with `weights` (num_images,) drawn by them with replacement."""
+
+    def __init__(self, num_images: int, seed: int, weights: Tensor | None = None) -> None:
+        self.num_images, self.seed, self.weights, self.epoch = num_images, seed, weights, 0
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration orders (Lightning calls this before each)."""
+        self.epoch = epoch
+
+    def draws(self) -> tuple[Tensor, Tensor]:
+        """Give the epoch's indices and seeds, each (num_images,)."""
+        generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
+        if self.weights is None:
+            indices = torch.randperm(self.num_images, generator=generator)
+        else:
+            indices = torch.multinomial(self.weights, self.num_images, replacement=True, generator=generator)
+        return indices, torch.randint(2**31, (self.num_images,), generator=generator)
+
+
+class StepParts(Sampler[list[Draw]]):
+    """Give this process its parts of each step of an epoch, in order.
+
+    step_size: images a step over all processes. drop_last: leave out a last step with fewer images.
+    start: how many steps of epoch `start_epoch` are done already.
+    """
+
+    def __init__(
+        self, order: EpochOrder, step_size: int, division: Division, *, drop_last: bool, start: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.sampler = order  # the name by which Lightning finds it, to tell it the epoch
+        self.step_size, self.division, self.drop_last = step_size, division, drop_last
+        self.start_epoch, self.start = start
+        order.set_epoch(self.start_epoch)
+
+    @property
+    def num_steps(self) -> int:
+        """Give the number of the optimizer's steps in an epoch."""
+        whole, rest = divmod(len(self.sampler), self.step_size)
+        return whole + bool(rest and not self.drop_last)
+
+    def __len__(self) -> int:
+        return self.num_steps * self.division.accumulate
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        indices, seeds = self.sampler.draws()
+        for step in range(self.start if self.sampler.epoch == self.start_epoch else 0, self.num_steps):
+            of_step = slice(step * self.step_size, (step + 1) * self.step_size)
+            parts = [values[of_step].tensor_split(self.division.parts) for values in (indices, seeds)]
+            for part in range(self.division.rank, self.division.parts, self.division.processes):
+                yield [Draw(*pair) for pair in zip(*(values[part].tolist() for values in parts), strict=True)]
+
+
+class EvenBatches(Sampler[list[int]]):
+    """Share a set's batches among processes: each image once, as many batches for each (an empty one at the end)."""
+
+    def __init__(self, num_images: int, batch_size: int, division: Division) -> None:
+        batches = [
+            list(range(first, min(first + batch_size, num_images))) for first in range(0, num_images, batch_size)
+        ]
+        batches += [[]] * (-len(batches) % division.processes)
+        self.batches = batches[division.rank :: division.processes]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)

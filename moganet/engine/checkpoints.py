@@ -1,0 +1,250 @@
+"""last.ckpt, the state from which a run goes on as if it had never stopped: written whole or not at all.
+
+What is random is a function of the seed and the place in the run (moganet.data.order), so no generator's state is
+kept. Lightning keeps weights, averages, optimizer, schedule and loops; added here are the position in the data, the
+metrics of a begun epoch, and the rows of metrics.csv.
+"""
+
+import csv
+import io
+import os
+import signal
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import CSVLogger
+
+from moganet.config import Recipe
+from moganet.data.module import ImageDataModule
+from moganet.errors import OutputError, WeightsError
+from moganet.files import atomic_path
+from moganet.inference import ModelDescription
+from moganet.weights import RUN_KEY
+
+CHECKPOINT_FILE = "last.ckpt"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Settings that may change while a run is stopped: they do not change what it computes.
+FREE_SETTINGS = (
+    *("logger", "data.source", "data.workers", "data.batch_size", "trainer.accumulate", "trainer.save_every"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+)
+
+
+class RunStopped(KeyboardInterrupt):
+    """A run was asked to stop (Ctrl-C, SIGTERM); its text is one line that says what was kept."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: the averages are up to date by then
+    """Save at each epoch's start, every few minutes, and when asked to stop; stop then, with all processes at once.
+
+    A save within an epoch lies between two steps of the optimizer. minutes: the time between two of them.
+    """
+
+    def __init__(self, out: Path, description: ModelDescription, minutes: float, accumulate: int) -> None:
+        self.out, self.description = out, description
+        self.seconds, self.accumulate = 60 * minutes, accumulate
+        self.saved = time.monotonic()
+        self.signal: signal.Signals | None = None
+        self.kept = ""
+        self._at_epoch_start = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            # After Lightning's own, which would stop without a save.
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        if trainer.global_step == 0 and _module(trainer).position == (0, 0):
+            self.save(trainer, 0, 0)  # there is always a state from before what may go wrong
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the epoch before, now that all of its metrics are written."""
+        if trainer.current_epoch:
+            self._at_epoch_start = True
+            self.save(trainer, trainer.current_epoch, 0)
+            self._at_epoch_start = False
+        if self._agree(trainer)[0]:
+            self._stop(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        done = batch_idx + 1
+        if done % self.accumulate or done >= trainer.num_training_batches:  # the end of an epoch is its own case
+            return
+        stop, due = self._agree(trainer)
+        if stop or due:
+            self.save(trainer, trainer.current_epoch, done // self.accumulate)
+        if stop:
+            self._stop(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.save(trainer, trainer.current_epoch, 0)
+        self.restore_signals()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.restore_signals()
+
+    def restore_signals(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(
+                "\nmoganet: saving after this step (after validation, if that runs); Ctrl-C again stops at once",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _agree(self, trainer: pl.Trainer) -> tuple[bool, bool]:
+        """Tell whether to stop and whether a save is due, the same on all processes."""
+        stop, due = self.signal is not None, time.monotonic() - self.saved > self.seconds
+        if trainer.world_size > 1:
+            flags = torch.tensor([stop, due], dtype=torch.int32, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+            stop, due = (bool(flag) for flag in flags.tolist())
+        return stop, due
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        self.kept = f"the run is saved after {trainer.global_step} steps"
+        raise KeyboardInterrupt
+
+    def save(self, trainer: pl.Trainer, epoch: int, step: int) -> None:
+        """Write last.ckpt for a run that has done `step` steps of an epoch; the old one stays until this is whole."""
+        _module(trainer).position = epoch, step
+        path = self.out / CHECKPOINT_FILE
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(path, weights_only=False)  # takes part; only the first process writes
+            return
+        with atomic_path(path) as temporary:
+            trainer.save_checkpoint(temporary, weights_only=False)  # ours to read: it holds optimizer and loops
+            _verify(temporary)
+        self.saved = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[RUN_KEY] = self.description.model_dump_json(exclude_none=True)  # so that `load` takes it as a model
+        checkpoint["should_stop"] = trainer.should_stop
+        checkpoint["metrics.csv"] = _rows(trainer, self._at_epoch_start)
+        if self._at_epoch_start:  # in the form of an epoch's end, which Lightning goes on from
+            for progress in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+                progress["ready"] -= 1
+                progress["completed"] -= 1
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        trainer.should_stop = checkpoint["should_stop"]
+        _restore_rows(trainer, checkpoint["metrics.csv"])
+        was = checkpoint[type(_module(trainer)).__qualname__]["accumulate"]
+        for progress in checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"].values():
+            if isinstance(progress, dict):  # counts of batches, of which a step may now have another number
+                added = progress["ready"] // was * self.accumulate - progress["ready"]
+                progress.update({name: number + added for name, number in progress.items()})
+
+
+def _module(trainer: pl.Trainer) -> ImageDataModule:
+    module = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(module, ImageDataModule)
+    return module
+
+
+def _verify(path: Path) -> None:
+    """Read back what was written: each of the archive's members carries a checksum."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise OutputError(f"{path} did not read back as it was written ({damaged}); check the disk")
+
+
+def _csv_logger(trainer: pl.Trainer) -> CSVLogger | None:
+    return next((logger for logger in trainer.loggers if isinstance(logger, CSVLogger)), None)
+
+
+def _rows(trainer: pl.Trainer, at_epoch_start: bool) -> str:
+    """Give metrics.csv as it stands; an epoch that only starts writes its first row again when the run goes on."""
+    logger = _csv_logger(trainer)
+    if logger is None:
+        return ""
+    logger.save()
+    path = Path(logger.log_dir) / "metrics.csv"
+    if not path.is_file():
+        return ""
+    with open(path, encoding="utf-8", newline="") as file:
+        text = file.read()
+    if not at_epoch_start:
+        return text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    kept = io.StringIO()
+    writer = csv.DictWriter(kept, rows[0].keys() if rows else ())
+    writer.writeheader()
+    writer.writerows(row for row in rows if int(row["step"]) < trainer.fit_loop.epoch_loop._batches_that_stepped)
+    return kept.getvalue()
+
+
+def _restore_rows(trainer: pl.Trainer, text: str) -> None:
+    logger = _csv_logger(trainer)
+    if logger is None or not text or not trainer.is_global_zero:
+        return
+    with atomic_path(Path(logger.log_dir) / "metrics.csv") as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+    logger.experiment.metrics_keys = next(csv.reader(io.StringIO(text)))
+
+
+def read_step(path: Path) -> int:
+    """Tell how many steps of the optimizer a run had done when it was saved."""
+    return int(_read(path)["global_step"])
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """Tell the fingerprint of the data that a run began with."""
+    description = ModelDescription.model_validate_json(_read(path)[RUN_KEY])
+    return description.provenance.get("fingerprint")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, with its tensors left on disk. Raises WeightsError for one that can't be read."""
+    try:
+        return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError, …
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(f"{path} can't be read ({reason}); remove it to begin the run anew") from None
+
+
+def difference(old: Recipe, new: Recipe) -> str | None:
+    """Name the first setting in which two resolved recipes would compute something else, with both values."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    for name in before:
+        if name not in FREE_SETTINGS and before[name] != after.get(name):
+            return f"{name} is {before[name]!r} there and {after.get(name)!r} here"
+    if old.images_a_step != new.images_a_step:
+        return (
+            f"a step takes {old.images_a_step} images there and {new.images_a_step} here "
+            "(data.batch_size, trainer.accumulate, trainer.devices)"
+        )
+    return None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
