@@ -96,8 +96,10 @@ def train(
     try:
         result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
     except KeyboardInterrupt as interrupt:  # typer would drop what it says
-        print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
-        raise typer.Exit(getattr(interrupt, "exit_code", EXIT_INTERRUPTED)) from None
+        exit_code = getattr(interrupt, "exit_code", None)
+        if str(interrupt) or exit_code is None:  # of several processes the first one speaks
+            print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
+        raise typer.Exit(exit_code or EXIT_INTERRUPTED) from None
     if not result:  # a process beside the first one, which alone reports
         return
     if as_json:

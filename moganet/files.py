@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,13 +38,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in PLACE_ERRORS:
-            raise OutputError(f"can't write {path}: {error.strerror}; choose another place or make room") from None
+        _flush_folder(path.parent)
+    except Exception as error:
+        reason = _place_error(error)
+        if reason is not None:
+            raise OutputError(f"can't write {path}: {reason}; choose another place or make room") from None
         raise
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _place_error(error: Exception) -> str | None:
+    """Give the system's words where an error is the place's fault; safetensors has only the number in its text."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(found[1])
+    return os.strerror(number) if number in PLACE_ERRORS and number is not None else None
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new name last through a power cut as well, where the system can (not on Windows)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _umask() -> int:

@@ -171,7 +171,7 @@ def test_ctrl_c_ends_in_one_line_that_names_what_is_kept(moganet, tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr
-    assert "last.safetensors holds the weights of epoch" in stderr.splitlines()[-1]
+    assert "the run is saved after" in stderr.splitlines()[-1] and "--resume" in stderr.splitlines()[-1]
     assert moganet("predict", tmp_path / "run", "--data", "digits", "--limit", 1).returncode == 0
 
 

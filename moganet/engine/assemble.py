@@ -225,7 +225,8 @@ def build_trainer(
 def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
     """Make a Trainer with the recipe's device, precision, clipping and accumulation."""
     settings = recipe.trainer
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     uses_gpu = torch.cuda.is_available() and settings.accelerator != "cpu"
     if SLURMEnvironment.detect():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}

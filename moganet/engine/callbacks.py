@@ -87,7 +87,7 @@ class RunProgress(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rate = self.epoch_images / self.epoch_seconds if self.epoch_seconds else 0.0
-        pl_module.log("train/images_per_second", rate)
+        pl_module.log("train/images_per_second", rate, sync_dist=trainer.world_size > 1)
         if trainer.is_global_zero:
             text = describe_epoch(trainer, rate)
             if self.bar is not None:

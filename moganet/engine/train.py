@@ -311,9 +311,12 @@ def _fit(
     except SystemExit:  # Lightning's answer to Ctrl-C
         number = checkpoints.signal or signal.SIGINT
         kept = checkpoints.kept or "stopped at once, without a save"
-        raise RunStopped(f"{kept}; {how}", 128 + number) from None
-    except (OutputError, TrainingError) as error:
-        raise type(error)(f"{error}; then {how}") from None
+        raise RunStopped(f"{kept}; {how}" if is_first_process() else "", 128 + number) from None
+    except OutputError as error:
+        raise OutputError(f"{error}; then {how}") from None
+    except TrainingError as error:  # the same steps would end the same way
+        before = checkpoints.out / CHECKPOINT_FILE
+        raise TrainingError(f"{error}, in a new run; --from {before} starts it from the state before") from None
     except (OSError, RuntimeError) as error:
         raise _explained(error, checkpoints, how) from error
     finally:
