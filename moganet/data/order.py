@@ -8,6 +8,7 @@ images in the same steps, with the same random draws.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -51,7 +52,9 @@ class EpochOrder:
 
     def draws(self) -> tuple[Tensor, Tensor]:
         """Give the epoch's indices and seeds, each (num_images,)."""
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
+        # Of a seed torch's generator takes 32 bits only, so that the two numbers are mixed rather than joined.
+        mixed = int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(mixed)
         if self.weights is None:
             indices = torch.randperm(self.num_images, generator=generator)
         else:
