@@ -4,6 +4,7 @@ Sets in memory are sliced a batch at a time; files are decoded by workers. Both 
 training's augmentations or the plain preprocessing turn them into the network's input.
 """
 
+import logging
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
 
+logger = logging.getLogger(__name__)
 MAX_UNREADABLE_IN_A_ROW = 100
 
 
@@ -57,7 +59,7 @@ class _ArrayBatches(Dataset[Batch]):
         return len(self.split)
 
     def __getitems__(self, places: Sequence[int | Draw]) -> Batch:
-        indices = [place.index if isinstance(place, Draw) else place for place in places]
+        indices = [place.image if isinstance(place, Draw) else place for place in places]
         images = self.split.images[indices]
         images = self.transform(images) if self.transform and indices else images
         return Batch(images, self.split.labels[indices], seed=_seed(places))
@@ -79,7 +81,7 @@ class _ImageBatches(Dataset[Batch]):
     def __getitems__(self, places: Sequence[int | Draw]) -> Batch:
         images, labels, unreadable = [], [], []
         for place in places:
-            index = place.index if isinstance(place, Draw) else place
+            index = place.image if isinstance(place, Draw) else place
             if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
                 seed_all(place.seed)
             for attempt in range(MAX_UNREADABLE_IN_A_ROW if self.substitute else 1):
@@ -205,7 +207,10 @@ class ImageDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn a batch on the device into the network's input."""
-        self.unreadable.update(dict.fromkeys(batch.unreadable))
+        for one in batch.unreadable:
+            if one not in self.unreadable:
+                logger.warning("left out: %s", one.reason)
+            self.unreadable[one] = None
         if self.trainer is not None and self.trainer.training:
             return self.augmented(batch)
         return Batch(normalize(batch.images, self.preprocessing), batch.labels)

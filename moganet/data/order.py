@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 class Draw(NamedTuple):
     """One image of an epoch, and the seed of everything random that is done to it."""
 
-    index: int
+    image: int
     seed: int
 
 

@@ -221,9 +221,9 @@ def read_fingerprint(path: Path) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, with its tensors left on disk. Raises WeightsError for one that can't be read."""
+    """Read a checkpoint. Raises WeightsError for one that can't be read."""
     try:
-        return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError, …
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise WeightsError(f"{path} can't be read ({reason}); remove it to begin the run anew") from None

@@ -1,7 +1,11 @@
 """How this process asks the system for memory."""
 
+import contextlib
 import ctypes
+import gc
 import sys
+
+import torch
 
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -21,3 +25,11 @@ def keep_freed_memory() -> bool:
     except AttributeError:  # musl
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def release_memory() -> None:
+    """Give back what a step that ran out of memory left behind, on the CPU and the GPU."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,5 @@
 """`train`: a recipe and a data set become a run's folder with trained weights."""
 
-import gc
 import json
 import logging
 import platform
@@ -15,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import timm
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
@@ -30,7 +29,7 @@ from moganet.engine.checkpoints import (
     read_fingerprint,
     read_step,
 )
-from moganet.engine.memory import keep_freed_memory
+from moganet.engine.memory import keep_freed_memory, release_memory
 from moganet.engine.tune import find_batch_size, find_learning_rate
 from moganet.errors import ConfigError, OutputError, TrainingError
 from moganet.files import PLACE_ERRORS, to_json, write_text
@@ -48,6 +47,13 @@ RUN_OUTPUTS = (
     *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", RESULT_FILE),
 )
 PREVIEW_IMAGES = 40
+# What torch's and oneDNN's allocators say on a CPU, and the system when it can't start a process.
+NO_MEMORY = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "Cannot allocate memory",
+)
 # What gloo and NCCL say when the other end of a connection is gone.
 LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Gloo", "gloo")
 
@@ -102,8 +108,7 @@ def train(
         except _OutOfMemoryError as error:
             settings, resumed = _in_smaller_parts(settings, error), (folder / CHECKPOINT_FILE).is_file()
         write_text(folder / RECIPE_FILE, settings.to_yaml())
-        gc.collect()
-        torch.cuda.empty_cache()
+        release_memory()
 
 
 def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> dict[str, Any]:
@@ -127,8 +132,6 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
         return {}
     title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
     draw_curves(read_metrics(folder / "metrics.csv"), folder / "curves.png", title)
-    for one in unreadable:
-        logger.warning("left out: %s", one.reason)
     result = {
         "out": str(folder),
         "epochs": trainer.current_epoch,
@@ -177,7 +180,10 @@ def _same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, found: t
     if what is None:
         began_with = read_fingerprint(folder / CHECKPOINT_FILE)
         if began_with != dataset.fingerprint():
-            what = f"the images or the classes of {dataset.spec} are not those that it began with"
+            what = (
+                f"the names of the images or classes of {dataset.spec} are not those that it began with "
+                "(put back what is missing; one that can't be read will do)"
+            )
     if what is not None:
         raise ConfigError(f"{folder} holds another run: {what}; go on with what it began with, or choose another --out")
     if old.num_processes == new.num_processes:  # a step's parts may have been made smaller, for want of memory
@@ -317,7 +323,7 @@ def _fit(
     except TrainingError as error:  # the same steps would end the same way
         before = checkpoints.out / CHECKPOINT_FILE
         raise TrainingError(f"{error}, in a new run; --from {before} starts it from the state before") from None
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         raise _explained(error, checkpoints, how) from error
     finally:
         checkpoints.restore_signals()
@@ -325,13 +331,13 @@ def _fit(
             signal.signal(signal.SIGINT, handler)
 
 
-def _explained(error: OSError | RuntimeError, checkpoints: Checkpoints, how: str) -> Exception:
+def _explained(error: OSError | RuntimeError | MemoryError, checkpoints: Checkpoints, how: str) -> Exception:
     """Say in one line what the world did to a run; our own faults stay what they are."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in PLACE_ERRORS:
         return OutputError(f"can't write in {checkpoints.out}: {error.strerror}; make room, then {how}")
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
-        return _OutOfMemoryError(text.partition(".")[0])
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in NO_MEMORY):
+        return _OutOfMemoryError(text.partition(".")[0] or "no memory")
     if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
         return TrainingError(
             "a process that reads images died (killed, or out of memory: --set data.workers=1 needs less); " + how

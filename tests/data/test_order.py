@@ -29,7 +29,7 @@ def test_every_image_is_seen_once_an_epoch_whoever_shares_it(drawn, epoch):
         order.set_epoch(epoch)
         shares.append(list(parts))
         assert len(shares[-1]) == len(parts) == len(shares[0])
-    seen = sorted(draw.index for share in shares for part in share for draw in part)
+    seen = sorted(draw.image for share in shares for part in share for draw in part)
     step = batch * accumulate * processes
     assert len(seen) == len(set(seen)) == (number // step * step if drop_last else number)
 
