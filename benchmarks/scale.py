@@ -1,9 +1,9 @@
 """What training on ImageNet for 300 epochs needs on 1 to 512 devices, from what is measured on this one.
 
-python benchmarks/scale.py
+python benchmarks/scale.py [--calculate]
 Measured, written to scale.json: each variant's rate of whole optimizer steps at 224 px, the rate of a 2048 x 2048
 product in the same run, and the bytes that a step keeps for its backward pass. Calculated from these: everything else
-(see docs/scale.md).
+(see docs/scale.md). --calculate keeps the measurements of the file.
 """
 
 import json
@@ -26,6 +26,7 @@ VARIANTS = ("xtiny", "tiny", "small", "base", "large", "xlarge")
 ROUNDS, SIZE = 5, 224
 IMAGES, EPOCHS, JPEG_BYTES = 1_281_167, 300, 110_000
 # A GPU of the A100's kind: bfloat16 operations a second, bytes a second to its neighbours and to other machines.
+LEAST_IMAGES = 16  # on a device in a step, for its norms' sake and its own speed
 PEAK, NEAR, FAR, GPUS_A_MACHINE = 312e12, 300e9, 25e9, 8
 
 
@@ -86,7 +87,7 @@ def measure(name: str) -> dict[str, Any]:
 def calculate(measured: dict[str, Any], devices: int) -> dict[str, float]:
     """Scale one device's figures to several; all-reduce by rings, not hidden behind the backward pass."""
     rate = measured["share_of_a_product"] * PEAK / (6 * measured["macs"])
-    per_device = max(1, 1024 // devices)
+    per_device = max(LEAST_IMAGES, 1024 // devices)
     compute = per_device / rate
     exchanged = 2 * (devices - 1) / devices * 4 * measured["parameters"]
     exchange = exchanged / (NEAR if devices <= GPUS_A_MACHINE else FAR)
@@ -105,14 +106,16 @@ def calculate(measured: dict[str, Any], devices: int) -> dict[str, float]:
 
 
 def main() -> None:
-    keep_freed_memory()
-    results = []
-    for name in VARIANTS:
-        measured = measure(name)
-        print(measured, file=sys.stderr)
-        results.append({"measured": measured, "calculated": [calculate(measured, n) for n in (1, 8, 64, 512)]})
-    text = json.dumps({"variants": results, "environment": environment()}, indent=1)
-    Path(__file__).with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    path = Path(__file__).with_suffix(".json")
+    if "--calculate" in sys.argv:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        measured, machine = [one["measured"] for one in stored["variants"]], stored["environment"]
+    else:
+        keep_freed_memory()
+        measured, machine = [measure(name) for name in VARIANTS], environment()
+    variants = [{"measured": one, "calculated": [calculate(one, n) for n in (1, 8, 64, 512)]} for one in measured]
+    text = json.dumps({"variants": variants, "environment": machine}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
