@@ -8,12 +8,12 @@ import torch
 from moganet.config import Architecture
 from moganet.errors import ConfigError
 from moganet.inference import ModelContents, read_model
-from moganet.inference.load import build_network_for, check_fit
+from moganet.inference.load import build_network_for
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.cost import count_parameters, layer_costs
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import RELEASES
-from moganet.weights import Choices
+from moganet.weights import Choices, check_fit
 
 DEFAULT_SIZE = 224
 

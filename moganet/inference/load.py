@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from moganet.config import Architecture, Precision
 from moganet.errors import ConfigError, WeightsError
@@ -15,7 +15,7 @@ from moganet.inference.read import HEAD, ModelContents, adapt_stem, describe, re
 from moganet.network import VARIANTS, build_network, full_name
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import RELEASES
-from moganet.weights import Choices, read_checkpoint
+from moganet.weights import Choices, check_fit, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -71,21 +71,6 @@ def build_from(contents: ModelContents, share: bool = False) -> nn.Module:
         network = network.to_empty(device="cpu")
     network.load_state_dict(state, assign=share)
     return network
-
-
-def check_fit(state: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:
-    """Raise WeightsError that names the first tensors that are missing, unexpected, or of another shape."""
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [
-        f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}"
-        for n in own.keys() & state.keys()
-        if state[n].shape != own[n].shape
-    ]
-    if missing or unexpected or shapes:
-        parts = [f"missing: {', '.join(missing[:3])}"] if missing else []
-        parts += [f"unexpected: {', '.join(name[:80] for name in unexpected[:3])}"] if unexpected else []
-        parts += sorted(shapes)[:3]
-        raise WeightsError(f"the tensors of {path} do not fit the network; {'; '.join(parts)}")
 
 
 def load_into(network: nn.Module, path: Path, weights: str | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from moganet.errors import WeightsError
-from moganet.weights.checkpoint import Checkpoint, Choices, architecture_of, checked_state
+from moganet.weights.checkpoint import Checkpoint, Choices, architecture_of, check_fit, checked_state
 from moganet.weights.contents import Content, read_content
 from moganet.weights.hub import is_hub_folder, read_hub
 from moganet.weights.official import is_official, read_official
@@ -44,6 +44,7 @@ __all__ = [
     "architecture_of",
     "as_checkpoint",
     "as_run_checkpoint",
+    "check_fit",
     "checked_state",
     "is_hub_folder",
     "read_checkpoint",

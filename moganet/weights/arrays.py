@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from moganet.errors import WeightsError
+from moganet.weights.unpickle import SafeUnpickler
 
 DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
 
@@ -66,33 +67,21 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-STANDS_FOR: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _reconstruct,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
+STANDS_FOR: dict[str, Callable[..., Any]] = {
+    "numpy.ndarray": _reconstruct,
+    "numpy.dtype": _Dtype,
+    "_codecs.encode": _encode,
 }
 for _core in ("numpy.core", "numpy._core"):
-    STANDS_FOR[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
-    STANDS_FOR[f"{_core}.multiarray", "scalar"] = _scalar
-    STANDS_FOR[f"{_core}.numeric", "_frombuffer"] = _from_buffer
-
-
-class _ArrayUnpickler(pickle._Unpickler):
-    """Admits numpy's array reconstruction and nothing else, so that a file can't run code.
-
-    It is the unpickler in Python: the one in C takes memory for any index that a file writes into its memo.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in STANDS_FOR:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return STANDS_FOR[module, name]
+    STANDS_FOR[f"{_core}.multiarray._reconstruct"] = _reconstruct
+    STANDS_FOR[f"{_core}.multiarray.scalar"] = _scalar
+    STANDS_FOR[f"{_core}.numeric._frombuffer"] = _from_buffer
 
 
 def load_arrays(file: IO[bytes], path: Path) -> dict[str, Any]:
     """Unpickle a dict of arrays; texts stay. Raises WeightsError for anything else, nothing of it having run."""
     try:
-        content = _ArrayUnpickler(file, encoding="latin1").load()
+        content = SafeUnpickler(file, path.stat().st_size, STANDS_FOR.get).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
         lines = str(error).strip().splitlines()
         reason = lines[0][:200] if lines else type(error).__name__

@@ -123,6 +123,21 @@ def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     return checked
 
 
+def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    """Raise WeightsError that names the first tensors that are missing, unexpected, or of another shape."""
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [
+        f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}"
+        for n in own.keys() & state.keys()
+        if state[n].shape != own[n].shape
+    ]
+    if missing or unexpected or shapes:
+        parts = [f"missing: {', '.join(missing[:3])}"] if missing else []
+        parts += [f"unexpected: {', '.join(name[:80] for name in unexpected[:3])}"] if unexpected else []
+        parts += sorted(shapes)[:3]
+        raise WeightsError(f"the tensors of {path} do not fit the network; {'; '.join(parts)}")
+
+
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """Read variant, classes and input channels off the tensors' shapes; the stem's stride leaves no trace in them.
 

@@ -1,10 +1,12 @@
 """A released file on this machine: downloaded once, resumed where it broke off, and checked before it gets its name."""
 
+import http
 import http.client
 import logging
 import os
 import re
 import sys
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -13,17 +15,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 
 from moganet.errors import OutputError, WeightsError
 from moganet.files import PLACE_ERRORS, cache_folder
-from moganet.network import VARIANTS
+from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES, Release
-from moganet.weights import architecture_of, read_checkpoint
+from moganet.weights import architecture_of, check_fit, read_checkpoint
 
 logger = logging.getLogger(__name__)
 MIRROR = "MOGANET_WEIGHTS_URL"
 ATTEMPTS = 5  # in a row without a byte more
+PAUSE = 0.5  # seconds, times the failures so far
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20
 
@@ -86,6 +90,7 @@ def _download(name: str, release: Release, target: Path) -> None:
             raise WeightsError(f"can't download {name} from {url} ({error}); {by_hand}") from None
         except _BrokenError as error:
             failures = 0 if _size(partial) > had else failures + 1
+            time.sleep(PAUSE * failures)
             if failures == ATTEMPTS:
                 kept = f"; {_size(partial):,} bytes are kept, and the next try goes on from there" if had else ""
                 raise WeightsError(f"can't download {name} from {url} ({error}){kept}; {by_hand}") from None
@@ -98,7 +103,7 @@ def _download(name: str, release: Release, target: Path) -> None:
 
 
 def check_release(name: str, path: Path) -> None:
-    """Check a file's structure: archive's sums, variant, number of tensors. Raises WeightsError for another file."""
+    """Check a file's structure: its sums, its variant, all names and shapes. Raises WeightsError for another file."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             try:
@@ -112,14 +117,9 @@ def check_release(name: str, path: Path) -> None:
     found = {key: getattr(architecture, key) for key in variant}
     if found != variant:
         raise WeightsError(f"{path} holds a network of {found}, not {variant}")
-    expected = num_tensors(architecture.depths or ())
-    if len(checkpoint.state) != expected:
-        raise WeightsError(f"{path} holds {len(checkpoint.state)} tensors, not {expected}")
-
-
-def num_tensors(depths: tuple[int, ...]) -> int:
-    """Count the tensors of a network with a head: stem, three embeddings, four norms, head, 39 to a block."""
-    return 14 + 3 * 7 + 4 * 5 + 2 + 39 * sum(depths)
+    with torch.device("meta"):
+        network = build_network(name.partition(".")[0], num_classes=architecture.num_classes)
+    check_fit(checkpoint.state, network.state_dict(), path)
 
 
 def _size(path: Path) -> int:
@@ -142,8 +142,10 @@ def _transfer(url: str, partial: Path) -> None:
                 _copy(response, file, start, total)
     except urllib.error.HTTPError as error:
         _http_error(error, partial, have)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        raise _BrokenError(str(getattr(error, "reason", error)) or type(error).__name__) from None
+    except (urllib.error.URLError, ValueError) as error:  # no such address, no connection
+        raise _RefusedError(str(getattr(error, "reason", error))) from None
+    except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise _BrokenError(str(error) or type(error).__name__) from None
 
 
 def _http_error(error: urllib.error.HTTPError, partial: Path, have: int) -> None:
