@@ -82,7 +82,9 @@ def _read_zip(path: Path) -> Any:
                 raise WeightsError(f"{path} is a zip archive, but not as torch.save writes it: it has no data.pkl")
             if pickles[0].file_size > MAX_PICKLE_BYTES:
                 raise WeightsError(f"{path} is a zip archive whose data.pkl has {pickles[0].file_size:,} bytes")
-            rehearse(io.BytesIO(archive.read(pickles[0])), pickles[0].file_size)
+            folder = pickles[0].filename.removesuffix("data.pkl") + "data/"
+            records = {m.filename.removeprefix(folder): m.file_size for m in members if m.filename.startswith(folder)}
+            rehearse(io.BytesIO(archive.read(pickles[0])), pickles[0].file_size, records)
     except WeightsError:
         raise
     except Exception as error:  # a damaged archive can raise nearly anything

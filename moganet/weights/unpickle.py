@@ -2,10 +2,11 @@
 
 import pickle
 import re
-from collections.abc import Callable
-from typing import IO, Any
+from collections.abc import Callable, Mapping
+from typing import IO, Any, ClassVar
 
 MAX_LINE = 1 << 12  # bytes of a name; a longer one is no name
+MAX_TUPLE = 1_000_000  # parts, counted as often as they are held
 TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 
 
@@ -17,22 +18,25 @@ class _Bounded:
 
     def read(self, length: int) -> bytes:
         if length > self.size - self.file.tell():
-            raise EOFError(f"it claims {length:,} bytes more than are there")
+            raise EOFError(f"it claims {length:,} bytes, more than are there")
         return self.file.read(length)
 
     def readline(self) -> bytes:
         return self.file.readline(MAX_LINE)
 
 
-def _shallow(load: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Refuse tuples in tuples in tuples: hashing one whose parts are shared takes time without end."""
+def _counted(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Refuse tuples that share their parts until hashing one takes time without end."""
 
-    def check(unpickler: Any) -> None:
+    def count(unpickler: Any) -> None:
         load(unpickler)
-        if any(isinstance(inner, tuple) and any(isinstance(i, tuple) for i in inner) for inner in unpickler.stack[-1]):
-            raise pickle.UnpicklingError("its tuples are nested too deeply")
+        made, sizes = unpickler.stack[-1], unpickler.sizes
+        size = sum(sizes[id(part)][1] if id(part) in sizes else 1 for part in made)
+        if size > MAX_TUPLE:
+            raise pickle.UnpicklingError("its tuples hold one another too often")
+        sizes[id(made)] = (made, size)  # the tuple too, so that its id stays its own
 
-    return check
+    return count
 
 
 class SafeUnpickler(pickle._Unpickler):
@@ -41,23 +45,21 @@ class SafeUnpickler(pickle._Unpickler):
     It is the unpickler in Python: the one in C takes memory for any index that a file writes into its memo.
     """
 
-    dispatch = {
+    dispatch: ClassVar = {
         **pickle._Unpickler.dispatch,
-        **{code[0]: _shallow(pickle._Unpickler.dispatch[code[0]]) for code in TUPLES},
+        **{code[0]: _counted(pickle._Unpickler.dispatch[code[0]]) for code in TUPLES},
     }
 
     def __init__(self, file: IO[bytes], size: int, admit: Callable[[str], Any]) -> None:
         super().__init__(_Bounded(file, size), encoding="latin1")
         self.admit = admit
+        self.sizes: dict[int, tuple[Any, int]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         given = self.admit(f"{module}.{name}")
         if given is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}"[:120])
         return given
-
-    def persistent_load(self, pid: Any) -> Any:
-        return Inert()
 
 
 class Inert:
@@ -88,9 +90,47 @@ TENSOR_PARTS = re.compile(
 )
 
 
-def rehearse(file: IO[bytes], size: int) -> None:
+STORAGE_BYTES = {
+    "Double": 8,
+    "Float": 4,
+    "Half": 2,
+    "BFloat16": 2,
+    "Long": 8,
+    "Int": 4,
+    "Short": 2,
+    "Char": 1,
+    "Byte": 1,
+}
+STORAGE_BYTES |= {"Bool": 1, "Untyped": 1}
+
+
+class _Rehearsal(SafeUnpickler):
+    """Checks that each storage has as many bytes as its record in the archive."""
+
+    def __init__(self, file: IO[bytes], size: int, records: Mapping[str, int] | None) -> None:
+        super().__init__(file, size, _stand_in)
+        self.records = records
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self.records is not None:
+            _, kind, key, _, number = pid
+            claimed = number * getattr(kind, "itemsize", 0)
+            if claimed < 0 or claimed != self.records.get(key):
+                raise pickle.UnpicklingError(f"storage {key} claims {claimed:,} bytes and has {self.records.get(key)}")
+        return Inert()
+
+
+def _stand_in(name: str) -> Any:
+    storage = re.fullmatch(r"torch\.(?:storage\.)?(\w+)Storage", name)
+    if storage is not None and storage[1] in STORAGE_BYTES:
+        return type(name, (Inert,), {"itemsize": STORAGE_BYTES[storage[1]]})
+    return Inert if TENSOR_PARTS.fullmatch(name) else None
+
+
+def rehearse(file: IO[bytes], size: int, records: Mapping[str, int] | None = None) -> None:
     """Go through one pickle of torch's without making anything of it.
 
+    records: the bytes of each storage by its key, where they are known.
     Raises UnpicklingError, or whatever a damaged pickle raises, where it is not only tensors' parts and plain values.
     """
-    SafeUnpickler(file, size, lambda name: Inert if TENSOR_PARTS.fullmatch(name) else None).load()
+    _Rehearsal(file, size, records).load()
