@@ -30,7 +30,10 @@ app = typer.Typer(
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A model file, a released checkpoint, a run's folder, or a variant's name."),
+    typer.Argument(
+        metavar="MODEL",
+        help="A model file, a released checkpoint, a run's or hub folder, or a name (moganet_small.in1k).",
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -48,6 +51,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Precision = Annotated[Literal["f32", "bf16", "f16"], typer.Option(help="f32, bf16, or f16 (GPU).")]
 Runtime = Annotated[Literal["auto", "eager"], typer.Option(help="auto or eager.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Weights = Annotated[
+    Literal["plain", "ema"] | None,
+    typer.Option(help="Which of a file's weights [default: those of the published accuracy]."),
+]
+Gate = Annotated[Literal["single", "double"] | None, typer.Option(help="The gate's function [default: the file's].")]
+Aggregation = Annotated[
+    Literal["reference", "paddle"] | None,
+    typer.Option("--channel-aggregation", help="The channel mixer's function [default: the file's]."),
+]
+Stride = Annotated[
+    int | None, typer.Option("--stem-stride", help="4, 2 or 1; tensors do not show it [default: the file's, or 4].")
+]
+Classes = Annotated[
+    int | None, typer.Option("--num-classes", min=0, help="Another number of classes: the head starts anew.")
+]
+Channels = Annotated[
+    int | None, typer.Option("--in-chans", min=1, help="Another number of input channels: the stem is adapted.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -209,20 +230,35 @@ def predict(
     raise typer.Exit(nothing)
 
 
-@app.command(help="Show the table of variants, or the layers of one variant or model file.")
+@app.command(help="Show the table of variants, the layers of one, or what a file of weights is.")
 def info(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or a model file."),
+        typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or any MODEL."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Height and width of the input [default: the model's, or 224].")
     ] = None,
+    weights: Weights = None,
+    gate: Gate = None,
+    channel_aggregation: Aggregation = None,
+    stem_stride: Stride = None,
+    num_classes: Classes = None,
+    in_chans: Channels = None,
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.info import info as run
 
-    result = run(name, size)
+    result = run(
+        name,
+        size,
+        weights=weights,
+        gate=gate,
+        channel_aggregation=channel_aggregation,
+        stem_stride=stem_stride,
+        num_classes=num_classes,
+        in_chans=in_chans,
+    )
     if as_json:
         print_json(result)
         return
@@ -260,6 +296,100 @@ def info(
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     macs = f"{result['macs'] / 1e9:.3f} G multiply-adds at {result['size']}x{result['size']}"
     print(f"{result['name']}: {result['parameters']:,} parameters, {macs}")
+    if "file" in result:
+        print_file(result["file"])
+
+
+@app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams.")
+def convert(
+    model: Model,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="x.safetensors, x.pth.tar, x.pdparams, or a folder.")],
+    to: Annotated[
+        Literal["model", "hub", "official", "paddle"] | None, typer.Option(help="The format [default: by OUT's name].")
+    ] = None,
+    weights: Weights = None,
+    gate: Gate = None,
+    channel_aggregation: Aggregation = None,
+    stem_stride: Stride = None,
+    num_classes: Classes = None,
+    in_chans: Channels = None,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.convert import convert as run
+
+    result = run(
+        model,
+        out,
+        to,
+        weights=weights,
+        gate=gate,
+        channel_aggregation=channel_aggregation,
+        stem_stride=stem_stride,
+        num_classes=num_classes,
+        in_chans=in_chans,
+    )
+    if as_json:
+        print_json(result)
+        return
+    print(f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}")
+
+
+@app.command(help="Check a model file: the hash of its tensors, and the answers that it recorded.")
+def verify(
+    model: Model,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest deviation, relative to the largest recorded logit.")
+    ] = 1e-4,
+    precision: Precision = "f32",
+    runtime: Runtime = "auto",
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.verify import verify as run
+
+    result = run(model, runtime, precision, tolerance)
+    if as_json:
+        print_json(result)
+    else:
+        deviation = result["max_deviation"]
+        print(f"tensors: sha256 {result['sha256']}, as recorded")
+        if deviation is None:
+            print("fixtures: none recorded")
+        else:
+            print(f"fixtures: {result['fixtures']}, largest deviation {deviation:.2g} (allowed {result['limit']:.2g})")
+    if not result["ok"]:
+        print(f"moganet: {model} does not give the logits that it recorded", file=sys.stderr)
+        raise typer.Exit(EXIT_USER)
+
+
+@app.command(help="Make a MODEL's folder for the Hugging Face hub, and upload it where a token is at hand.")
+def push(
+    model: Model,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="user/name on the hub.")],
+    out: Annotated[Path | None, typer.Option(help="The folder [default: REPO's name, here].")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a private repository.")] = False,
+    weights: Weights = None,
+    gate: Gate = None,
+    channel_aggregation: Aggregation = None,
+    stem_stride: Stride = None,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.push import push as run
+
+    result = run(
+        model,
+        repo,
+        out,
+        private=private,
+        weights=weights,
+        gate=gate,
+        channel_aggregation=channel_aggregation,
+        stem_stride=stem_stride,
+    )
+    if as_json:
+        print_json(result)
+        return
+    print(f"{result['out']}: config.json, model.safetensors, README.md")
+    print(f"uploaded: {result['url']}" if result["uploaded"] else "not uploaded: no token; run `hf auth login` first")
 
 
 @app.command(help="Find what is wrong with a data set, and show what this machine offers.")
@@ -310,6 +440,19 @@ def benchmark_data(
     )
     print(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
     print(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
+
+
+def print_file(described: dict[str, Any]) -> None:
+    """Print what a file of weights is, and which of its weights and functions were chosen why."""
+    preprocessing = described["preprocessing"]
+    size = "x".join(map(str, preprocessing["size"]))
+    print(f"{described['path']}: {described['format']}, {described['tensors']} tensors")
+    print(f"chosen: {described['reason']}")
+    print(f"function: gate {described['gate']}, channel aggregation {described['channel_aggregation']}", end=", ")
+    print(f"stem stride {described['stem_stride']}")
+    print(f"classes: {described['num_classes']}; input: {described['in_chans']} channels, {size} pixels")
+    if described["sha256"]:
+        print(f"sha256: {described['sha256']}; fixtures: {described['fixtures']}")
 
 
 def print_json(result: dict[str, Any]) -> None:

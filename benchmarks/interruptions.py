@@ -186,7 +186,7 @@ def out_of_memory(folder: Path, photographs: Path) -> dict[str, Any]:
     script = (
         "import sys, resource, moganet_cli, moganet.engine.train\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "limit = used + 250 * 2**20\n"
+        "limit = used + 450 * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
         "moganet_cli.main(sys.argv[1:])"
     )

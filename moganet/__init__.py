@@ -5,18 +5,25 @@ Importing the package registers the variants with timm; the verbs are imported w
 
 import importlib
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.nn import Module
+
 import moganet.network.variants  # noqa: F401 (registers the variants with timm)
+from moganet.network.releases import Loaders, connected
 
 if TYPE_CHECKING:
     from moganet.data import open_data
     from moganet.engine.benchmark import benchmark_data
+    from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
     from moganet.engine.evaluate import evaluate
     from moganet.engine.info import info
     from moganet.engine.predict import predict
+    from moganet.engine.push import push
     from moganet.engine.train import train
+    from moganet.engine.verify import verify
     from moganet.inference import Prediction, Predictor, list_models, load
     from moganet.network import MogaNet, build_network
 
@@ -27,6 +34,7 @@ __all__ = [
     "Predictor",
     "benchmark_data",
     "build_network",
+    "convert",
     "doctor",
     "evaluate",
     "info",
@@ -34,7 +42,9 @@ __all__ = [
     "load",
     "open_data",
     "predict",
+    "push",
     "train",
+    "verify",
 ]
 _HOMES = {
     "MogaNet": "network",
@@ -45,12 +55,31 @@ _HOMES = {
     "load": "inference",
     "open_data": "data",
     "benchmark_data": "engine.benchmark",
+    "convert": "engine.convert",
     "doctor": "engine.doctor",
     "evaluate": "engine.evaluate",
     "info": "engine.info",
     "predict": "engine.predict",
+    "push": "engine.push",
     "train": "engine.train",
+    "verify": "engine.verify",
 }
+
+
+def _fetch(name: str, folder: Path | None) -> Path:
+    from moganet.weights.download import fetch
+
+    return fetch(name, folder)
+
+
+def _read(network: Module, path: Path, weights: str | None) -> None:
+    from moganet.inference.load import load_into
+
+    load_into(network, path, weights)
+
+
+# The network's room lies below those that read and download; timm's hooks reach them through here.
+connected.append(Loaders(_fetch, _read))
 
 
 def __getattr__(name: str) -> Any:

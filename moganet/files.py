@@ -73,6 +73,11 @@ def _umask() -> int:
     return mask
 
 
+def cache_folder() -> Path:
+    """Give the folder for downloads and unpacked archives: $MOGANET_CACHE, else ~/.cache/moganet."""
+    return Path(os.environ.get("MOGANET_CACHE") or Path.home() / ".cache" / "moganet")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
     with atomic_path(path) as temporary:

@@ -16,7 +16,7 @@ from PIL import Image
 
 import moganet_cli
 
-COMMANDS = ["train", "evaluate", "predict", "info", "doctor"]
+COMMANDS = ["train", "evaluate", "predict", "info", "doctor", "convert", "verify", "push"]
 
 
 @dataclass
@@ -144,6 +144,45 @@ def test_a_runs_folder_and_a_checkpoint_are_described(moganet, trained_run):
     assert described["size"] == 32 and described["stages"][0] == [16, 8, 8]
     released = json.loads(moganet("info", GOLDEN / "mini_official.pth.tar", "--json").stdout)
     assert released["stages"][-1] == [32, 7, 7]
+
+
+def test_a_files_weights_and_function_are_shown_and_can_be_chosen(moganet, caplog):
+    caplog.set_level("INFO", "moganet")  # on stderr, which pytest has taken
+    result = moganet("info", GOLDEN / "mini_official.pth.tar", "--weights", "ema", "--stem-stride", 2, "--json")
+    described = json.loads(result.stdout)["file"]
+    assert (described["weights"], described["gate"], described["stem_stride"]) == ("ema", "single", 2)
+    assert described["num_classes"] == 10 and described["in_chans"] == 3 and described["tensors"] == 237
+    assert len(caplog.records) == 1 and "ema weights (as asked)" in caplog.text
+    shown = moganet("info", GOLDEN / "mini_openmixup.pth")
+    assert "double gate (OpenMixup trains so" in shown.stdout and "classes: 10" in shown.stdout
+    assert moganet("info", GOLDEN / "mini_openmixup.pth", "--weights", "ema").returncode == 2
+
+
+def test_convert_verify_and_push(moganet, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    made = moganet("convert", GOLDEN / "mini_paddle.pdparams", tmp_path / "x.safetensors", "--json")
+    result = json.loads(made.stdout)
+    assert result["target"] == "model" and result["channel_aggregation"] == "paddle" and result["fixtures"] == 4
+    assert "leaves `decompose` unused" in caplog.text
+    checked = json.loads(moganet("verify", tmp_path / "x.safetensors", "--json").stdout)
+    assert checked["ok"] and checked["max_deviation"] < 1e-4
+    assert "largest deviation" in moganet("verify", tmp_path / "x.safetensors").stdout
+    pushed = moganet("push", tmp_path / "x.safetensors", "somebody/x", "--out", tmp_path / "hub")
+    assert pushed.returncode == 0 and "not uploaded" in pushed.stdout
+    content = bytearray((tmp_path / "x.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "x.safetensors").write_bytes(content)
+    broken = moganet("verify", tmp_path / "x.safetensors")
+    assert broken.returncode == 2 and len(broken.stderr.strip().splitlines()) == 1 and "hash" in broken.stderr
+
+
+def test_a_backbone_without_a_head_is_described_and_says_that_it_names_nothing(moganet, tmp_path):
+    headless = tmp_path / "backbone.safetensors"
+    assert moganet("convert", GOLDEN / "mini_official.pth.tar", headless, "--num-classes", 0).returncode == 0
+    assert moganet("verify", headless).returncode == 0
+    Image.new("RGB", (40, 40)).save(tmp_path / "x.png")
+    result = moganet("predict", headless, tmp_path / "x.png")
+    assert result.returncode == 2 and "no head" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_train_prints_one_object_and_a_line_an_epoch_on_stderr(moganet, tmp_path):

@@ -1,4 +1,4 @@
-"""`info`: the table of variants, or the layers of one network."""
+"""`info`: the table of variants, or the layers of one network, and what a file says of itself."""
 
 from pathlib import Path
 from typing import Any
@@ -7,20 +7,23 @@ import torch
 
 from moganet.config import Architecture
 from moganet.errors import ConfigError
-from moganet.inference import load
+from moganet.inference import ModelContents, read_model
 from moganet.inference.load import build_network_for
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.cost import count_parameters, layer_costs
 from moganet.network.moganet import MogaNet
+from moganet.network.releases import RELEASES
+from moganet.weights import Choices, check_fit
 
 DEFAULT_SIZE = 224
 
 
-def info(what: str | Path | None = None, size: int | None = None) -> dict[str, Any]:
-    """Describe all variants, or one variant or MODEL layer by layer.
+def info(what: str | Path | None = None, size: int | None = None, **choices: Any) -> dict[str, Any]:
+    """Describe all variants, or one variant or MODEL layer by layer; no network is filled with weights for it.
 
-    size: height and width of the input in pixels; None is the model's own, or 224. The result has `variants`, or
-    `name`, `parameters`, `macs`, `stages` and `layers`; shapes are (C, H, W).
+    size: height and width of the input in pixels; None is the model's own, or 224. choices: as in `load`.
+    The result has `variants`, or `name`, `parameters`, `macs`, `stages` and `layers`; shapes are (C, H, W). For a file
+    it has `file` besides: format, which weights and function and why, classes, preprocessing, provenance.
     """
     if size is not None and size < 1:
         raise ConfigError(f"the size is {size}; it must be at least 1 pixel")
@@ -29,16 +32,38 @@ def info(what: str | Path | None = None, size: int | None = None) -> dict[str, A
         return {"size": size or DEFAULT_SIZE, "variants": [{k: v for k, v in r.items() if k != "layers"} for r in rows]}
     if full_name(str(what)) in VARIANTS:
         return _describe(Architecture(name=full_name(str(what))), size or DEFAULT_SIZE)
-    if not Path(what).exists():
+    if not Path(what).exists() and str(what) not in RELEASES:
         raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
-    config = load(what).config
-    return _describe(config.architecture, size or max(config.preprocessing.size))
+    contents = read_model(what, Choices(**choices))
+    description = contents.description
+    described = _describe(description.architecture, size or max(description.preprocessing.size), contents)
+    return {**described, "file": _describe_file(contents)}
 
 
-def _describe(architecture: Architecture, size: int) -> dict[str, Any]:
+def _describe_file(contents: ModelContents) -> dict[str, Any]:
+    description = contents.description
+    return {
+        "path": str(contents.path),
+        **contents.chosen,
+        "tensors": len(contents.state),
+        "num_classes": description.architecture.num_classes,
+        "in_chans": description.architecture.in_chans,
+        "architecture": description.architecture.model_dump(mode="json", exclude_none=True),
+        "preprocessing": description.preprocessing.model_dump(mode="json"),
+        "class_names": list(description.class_names),
+        "provenance": description.provenance,
+        "sha256": description.sha256,
+        "fixtures": len(description.fixtures),
+    }
+
+
+def _describe(architecture: Architecture, size: int, contents: ModelContents | None = None) -> dict[str, Any]:
     with torch.device("meta"):
         network = build_network_for(architecture)
     assert isinstance(network, MogaNet)
+    if contents is not None:
+        counters = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
+        check_fit({**counters, **contents.state}, network.state_dict(), contents.path)
     layers = layer_costs(network, network.in_chans, (size, size))
     outputs = {layer.name: layer.output for layer in layers}
     return {

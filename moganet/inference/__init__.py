@@ -3,13 +3,16 @@
 from moganet.inference.load import list_models, load
 from moganet.inference.model_file import ModelDescription, load_model_file, save_model_file
 from moganet.inference.predictor import Prediction, Predictor
+from moganet.inference.read import ModelContents, read_model
 
 __all__ = [
+    "ModelContents",
     "ModelDescription",
     "Prediction",
     "Predictor",
     "list_models",
     "load",
     "load_model_file",
+    "read_model",
     "save_model_file",
 ]

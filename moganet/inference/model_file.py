@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -20,8 +20,9 @@ from moganet.config import Architecture, Preprocessing, Settings
 from moganet.data.preprocess import decode, preprocess
 from moganet.errors import WeightsError
 from moganet.files import atomic_path
+from moganet.weights import checked_state, read_content
 
-METADATA_KEY = "moganet"
+METADATA_KEY, SEAL = "moganet", "seal"
 NUM_FIXTURES = 4
 FIXTURE_SIDE = 160  # pixels; a fixture must be small, not pretty
 
@@ -55,7 +56,7 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -83,11 +84,24 @@ def replay_fixtures(description: ModelDescription, logits_of: Any) -> float:
     """Give the largest deviation of `logits_of` (B, C, H, W) -> (B, classes) from the recorded logits."""
     worst = 0.0
     for fixture in description.fixtures:
-        image = Image.open(io.BytesIO(base64.b64decode(fixture.png)))
-        x = preprocess(decode(image, description.preprocessing.channels), description.preprocessing)
-        given = logits_of(x[None])[0].float().cpu()
-        worst = max(worst, (given - torch.tensor(fixture.logits)).abs().max().item())
+        x = preprocess(decode(_picture(fixture), description.preprocessing.channels), description.preprocessing)
+        given, expected = logits_of(x[None])[0].float().cpu(), torch.tensor(fixture.logits)
+        if given.shape != expected.shape:
+            raise WeightsError(f"a fixture has {len(expected)} logits, but the model gives {len(given)}")
+        deviation = (given - expected).abs().max().item()
+        worst = max(worst, deviation if math.isfinite(deviation) else math.inf)
     return worst
+
+
+def _picture(fixture: Fixture) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(fixture.png, validate=True)), formats=["PNG"])
+        if max(image.size) > FIXTURE_SIDE:
+            raise ValueError(f"it has {image.size[0]}x{image.size[1]} pixels")
+        image.load()
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise WeightsError(f"a fixture is no small PNG picture ({str(error)[:100]})") from None
+    return image
 
 
 def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> None:
@@ -95,43 +109,53 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     described = description.model_copy(update={"sha256": hash_tensors(tensors)})
     # One key only: safetensors writes several in a random order, and equal models shall make equal files.
-    metadata = {METADATA_KEY: json.dumps(described.model_dump(mode="json", exclude_none=True))}
+    metadata = {METADATA_KEY: describe_as_json(described)}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata)
 
 
-def is_safetensors(path: Path) -> bool:
-    """Tell whether a file starts as safetensors does: eight bytes of length, then a JSON object."""
-    with open(path, "rb") as file:
-        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+def describe_as_json(description: ModelDescription) -> str:
+    """Give a description as JSON, sealed by its own hash so that a flipped bit in it is noticed too."""
+    plain = json.loads(json.dumps(description.model_dump(mode="json", exclude_none=True)))
+    return json.dumps({**plain, SEAL: _seal(plain)})
+
+
+def _seal(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def parse_description(text: str, path: Path) -> ModelDescription:
     """Read a description's JSON. Raises WeightsError that names the file."""
     try:
-        return ModelDescription.model_validate(json.loads(text))
-    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
-        raise WeightsError(f"{path} has a description that can't be read: {str(error).splitlines()[0]}") from None
+        plain = json.loads(text)
+        seal = plain.pop(SEAL, None)
+        if seal is not None and seal != _seal(plain):
+            raise WeightsError(f"{path} is damaged: its description was changed; train or download it again")
+        return ModelDescription.model_validate(plain)
+    except (ValidationError, json.JSONDecodeError, RecursionError, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        reason = str(error).splitlines()[0][:200]
+        raise WeightsError(f"{path} has a description that can't be read: {reason}") from None
+
+
+def check_hash(state: Mapping[str, Tensor], description: ModelDescription, path: Path) -> None:
+    """Raise WeightsError where tensors do not have the hash that was recorded."""
+    if hash_tensors(state) != description.sha256:
+        raise WeightsError(
+            f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again"
+        )
 
 
 def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
     """Read a model file's tensors and description.
 
-    Raises WeightsError where it is damaged, changed (the hash), or a safetensors file of another kind.
+    Raises WeightsError where it is damaged, changed (the hash), or a file of another kind.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except FileNotFoundError:
-        raise WeightsError(f"there is no file {path}") from None
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no whole safetensors file ({error}); train or download it again") from None
-    if METADATA_KEY not in metadata:
+    content = read_content(path)
+    if METADATA_KEY not in content.metadata:
         raise WeightsError(f"{path} holds tensors without a description, so it is no model file of ours")
-    description = parse_description(metadata[METADATA_KEY], path)
-    if hash_tensors(state) != description.sha256:
-        raise WeightsError(
-            f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again"
-        )
+    description = parse_description(content.metadata[METADATA_KEY], path)
+    state = checked_state(content.values, path)
+    check_hash(state, description, path)
     return state, description

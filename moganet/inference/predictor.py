@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from moganet.config import Precision
 from moganet.data.preprocess import ImageLike, decode, preprocess
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, WeightsError
 from moganet.inference.model_file import ModelDescription
 
 Runtime = Literal["auto", "eager"]
@@ -94,7 +94,12 @@ class Predictor:
         return predictions
 
     def name(self, probabilities: Tensor, top_k: int = 5) -> Iterator[Prediction]:
-        """Give the `top_k` likeliest classes for each row of probabilities (B, classes)."""
+        """Give the `top_k` likeliest classes for each row of probabilities (B, classes).
+
+        Raises WeightsError for a backbone without a head.
+        """
+        if not self.class_names:
+            raise WeightsError(f"{self.name_of_model} has no head, so it names no classes; load it with num_classes")
         values, indices = probabilities.topk(min(top_k, len(self.class_names)), dim=1)
         for row, columns in zip(values.tolist(), indices.tolist(), strict=True):
             yield Prediction(tuple(self.class_names[i] for i in columns), tuple(row))

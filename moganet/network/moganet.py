@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from moganet.config import ChannelAggregation, ConvInit, Gate
 from moganet.network.blocks import MogaBlock, check_choice, record_orders
+from moganet.network.releases import loaders
 
 STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
 NUM_STAGES = 4
@@ -249,6 +251,15 @@ class MogaNet(nn.Module):
             self.reset_classifier(0, "")
         kept: list[int] = take
         return kept
+
+    @torch.jit.ignore
+    def load_pretrained(self, path: str, weights: str | None = None) -> None:
+        """Read a released file into this network; timm calls it for weights of its `custom_load` configurations.
+
+        weights: "plain" or "ema"; None takes those whose accuracy was published. A head for other classes stays as
+        it is, and a stem for other channels is adapted, which the log says. Raises WeightsError.
+        """
+        loaders().read(self, Path(path), weights)
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:

@@ -4,13 +4,15 @@ To add one: an entry in VARIANTS and a function below.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
 from moganet.network.moganet import MogaNet
+from moganet.network.releases import OFFICIAL, RELEASES, Release, loaders
 
 __all__ = [
     "moganet_base",
@@ -89,15 +91,43 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
         "license": "apache-2.0",
         "paper_ids": "arXiv:2211.03295",
         "paper_name": "MogaNet: Multi-order Gated Aggregation Network",
-        "origin_url": "https://github.com/Westlake-AI/MogaNet",
+        "origin_url": OFFICIAL.partition("/releases/")[0],
         **kwargs,
     }
 
 
-default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in VARIANTS})
+def _release_cfg(release: Release) -> dict[str, Any]:
+    return _cfg(
+        url=release.url,
+        custom_load=True,  # by MogaNet.load_pretrained, which knows the formats
+        input_size=(3, release.size, release.size),
+        pool_size=(release.size // 32, release.size // 32),
+        origin_url=release.folder.partition("/releases/")[0],
+        description=f"top-1 {release.top1} % on ImageNet-1k, {release.weights} weights, {release.gate} gate",
+    )
+
+
+default_cfgs = generate_default_cfgs(
+    {name: _release_cfg(release) for name, release in RELEASES.items()} | {f"{name}.untrained": _cfg() for name in OURS}
+)
+
+
+def _with_release(variant: str, pretrained: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """Let a released file bring its gate, and its place on this machine where its weights are asked for."""
+    overlay = options.get("pretrained_cfg_overlay") or {}
+    cfg = resolve_pretrained_cfg(variant, options.get("pretrained_cfg"), overlay)
+    release = RELEASES.get(f"{variant}.{cfg.tag}")
+    if release is None or cfg.url != release.url:
+        return options
+    if pretrained and not (cfg.file or cfg.state_dict):
+        folder = options.get("cache_dir")
+        path = loaders().fetch(f"{variant}.{cfg.tag}", Path(folder) if folder else None)
+        options["pretrained_cfg_overlay"] = {**overlay, "file": str(path), "custom_load": True}
+    return {"gate": release.gate, **options}
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> MogaNet:
+    kwargs = _with_release(variant, pretrained, kwargs)
     features = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter", **kwargs.pop("feature_cfg", {})}
     network: MogaNet = build_model_with_cfg(
         MogaNet,

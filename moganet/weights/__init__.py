@@ -1,23 +1,35 @@
-"""Released MogaNet checkpoints, by format, read without running anything that they hold."""
+"""Released checkpoints of every format, read without running anything that they hold, and written back."""
 
-import argparse
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from moganet.errors import WeightsError
-from moganet.weights.checkpoint import Checkpoint, architecture_of
+from moganet.weights.checkpoint import Checkpoint, Choices, architecture_of, check_fit, checked_state
+from moganet.weights.contents import Content, read_content
+from moganet.weights.hub import is_hub_folder, read_hub
 from moganet.weights.official import is_official, read_official
-from moganet.weights.openmixup import is_openmixup, read_openmixup
-from moganet.weights.paddle import is_paddle, load_arrays, read_paddle
+from moganet.weights.openmixup import is_dense, is_openmixup, read_dense, read_openmixup
+from moganet.weights.paddle import is_paddle, read_paddle
+from moganet.weights.timm import is_timm, read_timm
+
+
+class Format(NamedTuple):
+    """A file's format: what it is, and how its content is recognised and read."""
+
+    title: str
+    recognise: Callable[[Content], bool]
+    read: Callable[[Content, Choices], Checkpoint]
+
 
 FORMATS = {
-    "official": "the MogaNet repository's .pth.tar",
-    "openmixup": "OpenMixup's .pth",
-    "paddle": "the PaddlePaddle port's .pdparams",
+    "official": Format("the MogaNet repository's .pth.tar", is_official, read_official),
+    "openmixup": Format("OpenMixup's .pth", is_openmixup, read_openmixup),
+    "dense": Format("a detector's or segmenter's .pth", is_dense, read_dense),
+    "paddle": Format("the PaddlePaddle port's .pdparams", is_paddle, read_paddle),
+    "timm": Format("a state dict of the reference's names", is_timm, read_timm),
 }
 
 # Where a run's last.ckpt keeps the model's description, and how its tensors' names begin.
@@ -27,66 +39,70 @@ __all__ = [
     "FORMATS",
     "RUN_KEY",
     "Checkpoint",
+    "Choices",
+    "Content",
     "architecture_of",
     "as_checkpoint",
     "as_run_checkpoint",
+    "check_fit",
+    "checked_state",
+    "is_hub_folder",
     "read_checkpoint",
     "read_content",
 ]
 
 
-def read_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
-    """Read a released checkpoint; its format is told by its contents.
+def read_checkpoint(path: Path, choices: Choices = Choices()) -> Checkpoint:  # noqa: B008 (frozen)
+    """Read a released checkpoint or a hub folder; its format is told by its contents.
 
-    weights: "plain" or "ema" for files that hold both; None takes those whose accuracy was published.
+    Without a choice of weights, a file that holds both kinds gives those whose accuracy was published.
     Raises WeightsError for a file that is missing, damaged, foreign, or would run code.
     """
-    return as_checkpoint(read_content(path), path, weights)
+    if path.is_dir():
+        return read_hub(path, choices).choose(choices)
+    return as_checkpoint(read_content(path), choices)
 
 
-def read_content(path: Path) -> Any:
-    """Read what a file holds as plain tensors or arrays. Raises WeightsError as `read_checkpoint` does."""
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
-    if zipfile.is_zipfile(path):
-        return _load_torch(path)
-    with open(path, "rb") as file:
-        return load_arrays(file, path)
-
-
-def as_checkpoint(content: Any, path: Path, weights: str | None = None) -> Checkpoint:
+def as_checkpoint(content: Content, choices: Choices = Choices()) -> Checkpoint:  # noqa: B008 (frozen)
     """Recognise what `read_content` gave as a released checkpoint. Raises WeightsError where it is none."""
-    if is_official(content):
-        return read_official(content, weights)
-    if is_openmixup(content):
-        return read_openmixup(content, path)
-    if is_paddle(content):
-        return read_paddle(content)
-    raise _foreign(path, content)
+    for known in FORMATS.values():
+        if known.recognise(content):
+            try:
+                return known.read(content, choices).choose(choices)
+            except WeightsError as error:
+                text = str(error)
+                raise WeightsError(text if str(content.path) in text else f"{content.path}: {text}") from None
+    raise _foreign(content)
 
 
-def as_run_checkpoint(content: Any) -> tuple[dict[str, Tensor], str] | None:
+def as_run_checkpoint(content: Content) -> tuple[dict[str, Tensor], str] | None:
     """Give the network's tensors and description where `read_content` gave a run's last.ckpt, else None."""
-    if not isinstance(content, dict) or RUN_KEY not in content:
+    values = content.values
+    if content.kind != "torch" or not isinstance(values, dict) or not isinstance(values.get(RUN_KEY), str):
         return None
-    state = {
-        name.removeprefix(RUN_PREFIX): tensor
-        for name, tensor in content["state_dict"].items()
-        if name.startswith(RUN_PREFIX)
-    }
-    return state, str(content[RUN_KEY])
+    state = values.get("state_dict")
+    if not isinstance(state, dict) or not any(str(name).startswith(RUN_PREFIX) for name in state):
+        return None
+    own = {n.removeprefix(RUN_PREFIX): t for n, t in state.items() if str(n).startswith(RUN_PREFIX)}
+    return checked_state(own, content.path), values[RUN_KEY]
 
 
-def _load_torch(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # official files keep their arguments in one
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError, …
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path} can't be read as plain tensors ({first}); nothing was run") from None
+def _foreign(content: Content) -> WeightsError:
+    values = content.values
+    if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
+        values = values["state_dict"]
+    if isinstance(values, dict):
+        found = ", ".join(_shown(key, value) for key, value in list(values.items())[:3])
+    else:
+        found = f"a {type(values).__name__}"
+    known = "; ".join(known.title for known in FORMATS.values())
+    return WeightsError(
+        f"{content.path} is no MogaNet checkpoint that we know; missing: patch_embed1.projection.0.weight; "
+        f"unexpected: {found or 'nothing'}; known: {known}"
+    )
 
 
-def _foreign(path: Path, content: Any) -> WeightsError:
-    keys = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
-    known = "; ".join(FORMATS.values())
-    return WeightsError(f"{path} is no MogaNet checkpoint that we know (found: {keys or 'nothing'}); known: {known}")
+def _shown(key: object, value: object) -> str:
+    name = key[:60] if isinstance(key, str) else f"a {type(key).__name__}"
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    return f"{name} {tuple(value.shape)}" if isinstance(value, Tensor) else name

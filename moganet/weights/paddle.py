@@ -1,27 +1,21 @@
-"""The PaddlePaddle port's `.pdparams`: a pickled dict of numpy arrays, read so that nothing in it can run."""
+"""The PaddlePaddle port's `.pdparams`: a pickled dict of numpy arrays, and a function of its own."""
 
 import pickle
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from moganet.errors import WeightsError
-from moganet.weights.checkpoint import Checkpoint
+from moganet.files import atomic_path
+from moganet.weights.checkpoint import Checkpoint, Choices, checked_state, only_plain
+from moganet.weights.contents import Content
+from moganet.weights.official import DESCRIPTION_KEY
 
-BOOKKEEPING = "StructuredToParameterName@@"
-ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("_codecs", "encode"),
-}
 # The port's names against the reference's, applied in this order.
 RENAMES = (
     (r"^patch_embed1\.norm\.", "patch_embed1.projection.4."),
@@ -34,42 +28,75 @@ RENAMES = (
     (r"\._mean$", ".running_mean"),
     (r"\._variance$", ".running_var"),
 )
+# And back.
+PORT_NAMES = (
+    (r"^patch_embed1\.projection\.4\.", "patch_embed1.norm."),
+    (r"^(patch_embed\d)\.projection\.", r"\1.proj."),
+    (r"\.attn\.proj_([12])\.", r".attn.proj\1."),
+    (r"\.value\.DW_conv(\d)\.", r".value.dwconv\1."),
+    (r"\.value\.PW_conv\.", ".value.pwconv."),
+    (r"\.mlp\.", ".ffn."),
+    (r"\.layer_scale_([12])$", r".layer_scales\1"),
+    (r"\.running_mean$", "._mean"),
+    (r"\.running_var$", "._variance"),
+)
+REASONS = {
+    "gate": "as in the port",
+    "channel_aggregation": "the port's function, which leaves `decompose` unused",
+}
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy's array reconstruction and nothing else, so that a file can't run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+def is_paddle(content: Content) -> bool:
+    """Tell whether a file has this format's keys."""
+    return content.kind == "arrays" and "patch_embed1.proj.0.weight" in content.values
 
 
-def load_arrays(file: IO[bytes], path: Path) -> dict[str, np.ndarray]:
-    """Unpickle a dict of arrays. Raises WeightsError for anything else, nothing of it having run."""
-    try:
-        content = _ArrayUnpickler(file).load()
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise WeightsError(
-            f"{path} is no dict of plain arrays, as .pdparams files are ({error}); nothing was run"
-        ) from None
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of arrays")
-    return {str(name): array for name, array in content.items() if isinstance(array, np.ndarray)}
-
-
-def is_paddle(content: Any) -> bool:
-    """Tell whether a loaded dict has this format's keys."""
-    return isinstance(content, dict) and isinstance(content.get("patch_embed1.proj.0.weight"), np.ndarray)
-
-
-def read_paddle(arrays: dict[str, np.ndarray]) -> Checkpoint:
-    """Read a dict of arrays. The port computes the channel aggregation without `decompose`, and so does the result."""
+def read_paddle(content: Content, choices: Choices) -> Checkpoint:
+    """Read a file's content. The port computes the channel aggregation without `decompose`, and so does the result."""
     state: dict[str, Tensor] = {}
+    arrays: dict[str, Any] = content.values
     for name, array in arrays.items():
-        for pattern, replacement in RENAMES:
-            name = re.sub(pattern, replacement, name)
-        tensor = torch.from_numpy(np.array(array))
-        state[name] = tensor.T.contiguous() if name == "head.weight" else tensor  # Paddle's Linear is (in, out)
-    reason = "plain weights; the port's function, whose channel aggregation leaves `decompose` unused"
-    return Checkpoint("paddle", state, "single", "paddle", "plain", reason)
+        if isinstance(array, np.ndarray):
+            tensor = _as_tensor(array)
+            # Paddle's Linear is (in, out).
+            state[_rename(name, RENAMES)] = tensor.T.contiguous() if name == "head.weight" else tensor
+    reasons = {"weights": only_plain(choices.weights, content.path), **REASONS}
+    description = arrays.get(DESCRIPTION_KEY)
+    return Checkpoint(
+        "paddle",
+        checked_state(state, content.path),
+        "single",
+        "paddle",
+        "plain",
+        reasons,
+        description=description if isinstance(description, str) else None,
+    )
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*")  # the file's bytes; nobody writes into them
+        return torch.from_numpy(native)
+
+
+def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def write_paddle(path: Path, state: Mapping[str, Tensor], description: str | None) -> None:
+    """Write a plain pickle of arrays under the port's names, which `paddle.load` reads.
+
+    description: kept beside the arrays where the network's function is not the port's. Paddle counts no batches.
+    """
+    content: dict[str, Any] = {}
+    for name, tensor in state.items():
+        if not name.endswith("num_batches_tracked"):
+            array = tensor.detach().cpu().numpy()
+            content[_rename(name, PORT_NAMES)] = np.ascontiguousarray(array.T) if name == "head.weight" else array
+    if description is not None:
+        content[DESCRIPTION_KEY] = description
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        pickle.dump(content, file, protocol=4)

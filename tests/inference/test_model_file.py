@@ -79,7 +79,7 @@ def test_one_flipped_bit_is_noticed(model):
 
 def test_a_file_of_another_kind_is_said(tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(WeightsError, match="no model file of ours"):
+    with pytest.raises(WeightsError, match="no MogaNet checkpoint"):
         moganet.load(tmp_path / "x.safetensors")
 
 

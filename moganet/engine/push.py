@@ -1,0 +1,119 @@
+"""`push`: a model as a folder for the Hugging Face hub, with its card, and there where a token is at hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils._validators import validate_repo_id
+
+from moganet.engine.convert import complete, write_hub
+from moganet.errors import ConfigError, OutputError
+from moganet.files import write_text
+from moganet.inference import ModelDescription, load_model_file, read_model
+from moganet.network.releases import RELEASES
+from moganet.weights import Choices
+from moganet.weights.hub import TENSORS
+
+CARD = "README.md"
+
+
+def push(
+    model: str | Path, repo: str, out: str | Path | None = None, *, private: bool = False, **choices: Any
+) -> dict[str, Any]:
+    """Make the hub folder of a MODEL, and upload it where the hub's own client finds a token.
+
+    repo: "user/name". out: the folder [default: the name, here]. choices: as in `load`.
+    Gives `out`, `uploaded`, and the `url` where it was. Raises OutputError where the hub refuses.
+    """
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ConfigError(f"{repo!r} is no name on the hub: {' '.join(str(error).split())[:200]}") from None
+    contents = read_model(model, Choices(**choices))
+    folder = Path(out) if out is not None else Path(repo.rpartition("/")[2])
+    write_hub(folder, *complete(contents))
+    _, description = load_model_file(folder / TENSORS)
+    write_text(folder / CARD, _card(repo, description, _evaluations(model, description)))
+    result: dict[str, Any] = {"model": str(model), "out": str(folder), "repo": repo, "uploaded": False}
+    token = huggingface_hub.get_token()
+    if token is None:
+        return result
+    try:
+        api = huggingface_hub.HfApi(token=token)
+        url = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=[CARD, TENSORS, "config.json"])
+    except Exception as error:  # the hub's client raises errors of many kinds
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise OutputError(f"{folder} is made, but {repo} can't be uploaded: {reason}") from None
+    return {**result, "uploaded": True, "url": str(url)}
+
+
+def _evaluations(model: str | Path, description: ModelDescription) -> list[dict[str, Any]]:
+    """Give what `moganet evaluate` measured in a run's folder of just these tensors."""
+    if not Path(model).is_dir():
+        return []
+    found = []
+    for path in sorted(Path(model).glob("evaluation-*/evaluation.json")):
+        try:
+            measured = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(measured, dict) and measured.get("sha256") == description.sha256:
+            found.append(measured)
+    return found
+
+
+def _card(repo: str, description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
+    architecture, preprocessing = description.architecture, description.preprocessing
+    height, width = preprocessing.size
+    names = ", ".join(description.class_names[:20]) + (", …" if len(description.class_names) > 20 else "")
+    return f"""---
+library_name: timm
+pipeline_tag: image-classification
+tags:
+- image-classification
+- timm
+- moganet
+---
+# {repo.rpartition("/")[2]}
+
+A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295)) for images of {width}x{height} pixels.
+
+- Network: `{architecture.name}`, {architecture.gate} gate, {architecture.channel_aggregation} channel aggregation,
+  stem stride {architecture.stem_stride}
+- Classes: {len(description.class_names)} ({names})
+- SHA-256 of the tensors: `{description.sha256}`
+
+## Accuracy
+
+{_figures(description, evaluations)}
+
+## Use
+
+```python
+import moganet, timm  # import moganet registers the network with timm
+
+network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
+predictor = moganet.load("{repo.rpartition("/")[2]}")  # the downloaded folder: names and preprocessing included
+```
+"""
+
+
+def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
+    lines = [
+        f"- top-1 {100 * e['top1']:.2f} % (95 % interval {100 * e['interval'][0]:.2f} to {100 * e['interval'][1]:.2f}) "
+        f"on {e['num_images']} images of {e['data']}, split {e['split']}; measured by `moganet evaluate`"
+        for e in evaluations
+    ]
+    validation = description.provenance.get("validation")
+    if isinstance(validation, dict) and "top1" in validation:
+        lines.append(f"- top-1 {100 * validation['top1']:.2f} % on the validation images, measured in training")
+    file = description.provenance.get("file")
+    lines += [
+        f"- top-1 {release.top1} % on ImageNet-1k's validation set, as published for {file} ({release.weights} weights)"
+        for release in RELEASES.values()
+        if release.file == file and "changed" not in description.provenance
+    ]
+    return "\n".join(lines) or "Not measured."

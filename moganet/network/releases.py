@@ -1,0 +1,64 @@
+"""The released weights that have names: where each file lies, and what it holds.
+
+Top-1 accuracies are the published ones, on ImageNet-1k's validation set at the given size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from moganet.config import Gate
+
+OFFICIAL = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights"
+OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-in1k-weights"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A released file. size: pixels, of height and width. top1: in per cent. weights: those that the top-1 is of."""
+
+    file: str
+    size: int
+    top1: float
+    weights: Literal["plain", "ema"]
+    gate: Gate = "single"
+    folder: str = OFFICIAL
+
+    @property
+    def url(self) -> str:
+        """Give the file's address."""
+        return f"{self.folder}/{self.file}"
+
+
+RELEASES: dict[str, Release] = {
+    "moganet_xtiny.in1k": Release("moganet_xtiny_sz224_8xbs128_ep300.pth.tar", 224, 76.5, "plain"),
+    "moganet_xtiny.in1k_256": Release("moganet_xtiny_sz256_8xbs128_ep300.pth.tar", 256, 77.2, "plain"),
+    "moganet_tiny.in1k": Release("moganet_tiny_sz224_8xbs128_ep300.pth.tar", 224, 79.0, "plain"),
+    "moganet_tiny.in1k_256": Release("moganet_tiny_sz256_8xbs128_ep300.pth.tar", 256, 79.6, "plain"),
+    "moganet_tiny.openmixup_in1k_256": Release(
+        "moga_tiny_deit3_sz256_lr2e_3_8xb128_fp16_ep300.pth", 256, 80.0, "plain", "double", OPENMIXUP
+    ),
+    "moganet_small.in1k": Release("moganet_small_sz224_8xbs128_ep300.pth.tar", 224, 83.4, "ema"),
+    "moganet_base.in1k": Release("moganet_base_sz224_8xbs128_ep300.pth.tar", 224, 84.3, "ema"),
+    "moganet_large.in1k": Release("moganet_large_sz224_8xbs64_ep300.pth.tar", 224, 84.7, "ema"),
+    "moganet_xlarge.in1k": Release("moganet_xlarge_sz224_8xbs64_ep300.pth.tar", 224, 85.1, "ema"),
+}
+
+
+class Loaders(NamedTuple):
+    """What the variants need of the room above them: to have a release's file, and to read one into a network."""
+
+    fetch: Callable[[str, Path | None], Path]
+    read: Callable[[nn.Module, Path, str | None], None]
+
+
+connected: list[Loaders] = []  # `import moganet` puts its own here
+
+
+def loaders() -> Loaders:
+    """Give what `import moganet` connected."""
+    assert connected, "import moganet, not a part of it"
+    return connected[-1]

@@ -1,0 +1,126 @@
+"""A hub folder as timm makes and reads it: `config.json` beside `model.safetensors`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from moganet.config import Architecture, Preprocessing
+from moganet.errors import WeightsError
+from moganet.files import write_text
+from moganet.network import VARIANTS
+from moganet.weights.checkpoint import Checkpoint, Choices, checked_state, only_plain
+from moganet.weights.contents import read_content
+
+CONFIG, TENSORS = "config.json", "model.safetensors"
+MAX_CONFIG_BYTES = 10 << 20
+# What our Architecture holds and timm's create_model must be told, where it is not the variant's own.
+MODEL_ARGS = set(Architecture.model_fields) - {"name", "num_classes"}
+PLAIN_ARGS = {"global_pool": "avg", "crop_kernels": True}  # arguments of the network that no description has
+
+
+def is_hub_folder(path: Path) -> bool:
+    """Tell whether a folder is one of this format."""
+    return (path / CONFIG).is_file() and (path / TENSORS).is_file()
+
+
+def read_hub(folder: Path, choices: Choices) -> Checkpoint:
+    """Read a folder. Raises WeightsError where its configuration is of no MogaNet, or damaged."""
+    config = _read_config(folder / CONFIG)
+    name, args, pretrained = (config.get(key) for key in ("architecture", "model_args", "pretrained_cfg"))
+    args, pretrained = args if isinstance(args, dict) else {}, pretrained if isinstance(pretrained, dict) else {}
+    if name not in VARIANTS:
+        raise WeightsError(f"{folder / CONFIG} is of {str(name)[:60]!r}, which is no variant of MogaNet")
+    for key, plain in PLAIN_ARGS.items():
+        if args.get(key, plain) != plain:
+            raise WeightsError(f"{folder / CONFIG} sets {key} to {str(args[key])[:60]!r}; only {plain!r} can be read")
+    try:
+        architecture = Architecture(name=name, **{key: args[key] for key in MODEL_ARGS & args.keys()})
+        preprocessing = _preprocessing(pretrained)
+    except (ValidationError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{folder / CONFIG} describes a network that can't be: {reason}") from None
+    names = config.get("label_names") or pretrained.get("label_names")
+    reasons = {
+        "weights": only_plain(choices.weights, folder),
+        "gate": f"as {CONFIG} says",
+        "channel_aggregation": f"as {CONFIG} says",
+    }
+    path = folder / TENSORS
+    return Checkpoint(
+        "hub",
+        checked_state(read_content(path).values, path),
+        architecture.gate,
+        architecture.channel_aggregation,
+        "plain",
+        reasons,
+        architecture,
+        preprocessing,
+        tuple(map(str, names)) if isinstance(names, list) else None,
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise WeightsError(f"{path} has {path.stat().st_size:,} bytes; a configuration has fewer")
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{path} can't be read as JSON ({str(error)[:100]})") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} holds no JSON object")
+    return config
+
+
+def _preprocessing(cfg: Mapping[str, Any]) -> Preprocessing | None:
+    if "input_size" not in cfg:
+        return None
+    channels, height, width = cfg["input_size"]
+    return Preprocessing(
+        size=(height, width),
+        crop_mode=cfg.get("crop_mode", "center"),
+        crop_fraction=cfg.get("crop_pct", 0.875),
+        interpolation=cfg.get("interpolation", "bicubic"),
+        channels=channels,
+        mean=cfg.get("mean", (0.485, 0.456, 0.406)),
+        std=cfg.get("std", (0.229, 0.224, 0.225)),
+    )
+
+
+def write_config(
+    folder: Path, architecture: Architecture, preprocessing: Preprocessing, class_names: tuple[str, ...]
+) -> None:
+    """Write `config.json` so that `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the same function."""
+    classes = len(class_names)
+    dims = architecture.embed_dims or VARIANTS[architecture.name]["embed_dims"]
+    stride = architecture.stem_stride * 8
+    blank = Architecture().model_dump()
+    args = architecture.model_dump(mode="json", exclude_none=True)
+    height, width = preprocessing.size
+    config = {
+        "architecture": architecture.name,
+        "num_classes": classes,
+        "num_features": dims[-1],
+        "global_pool": "avg",
+        "model_args": {key: args[key] for key in sorted(MODEL_ARGS & args.keys()) if args[key] != blank[key]},
+        "label_names": list(class_names),
+        "pretrained_cfg": {
+            "custom_load": False,
+            "num_classes": classes,
+            "input_size": [preprocessing.channels, height, width],
+            "fixed_input_size": False,
+            "pool_size": [-(-height // stride), -(-width // stride)],
+            "crop_pct": preprocessing.crop_fraction,
+            "crop_mode": preprocessing.crop_mode,
+            "interpolation": preprocessing.interpolation,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "first_conv": "patch_embed1.projection.0",
+            "classifier": "head",
+        },
+    }
+    write_text(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
