@@ -30,7 +30,9 @@ def verify(
             f"{contents.path} ({contents.chosen['format']}) records neither a hash nor fixtures; "
             "write it as a model file with `moganet convert`"
         )
-    predictor = Predictor(build_from(contents), description, runtime, precision)
+    network = build_from(contents)
+    del contents  # what was read is copied by now
+    predictor = Predictor(network, description, runtime, precision)
     deviation = replay_fixtures(description, predictor.logits) if description.fixtures else None
     limit = tolerance * max([1.0, *(abs(logit) for fixture in description.fixtures for logit in fixture.logits)])
     return {

@@ -42,7 +42,9 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
         network, description = _untrained(name, asked)
         return Predictor(network, description, runtime, precision, trained=False, name_of_model=str(what))
     contents = read_model(what, asked)
-    return Predictor(build_from(contents), contents.description, runtime, precision, name_of_model=str(what))
+    network, description = build_from(contents), contents.description
+    del contents  # what was read is copied by now, and laying out the network needs room
+    return Predictor(network, description, runtime, precision, name_of_model=str(what))
 
 
 def list_models(pretrained: bool = False) -> list[str]:
