@@ -30,7 +30,9 @@ app = typer.Typer(
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A model file, a released checkpoint, a run's folder, or a variant's name."),
+    typer.Argument(
+        metavar="MODEL", help="A model file, a checkpoint, an exported file, a run's folder, or a variant's name."
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -46,7 +48,10 @@ Settings = Annotated[
 Split = Annotated[str, typer.Option(help="test, val, train or all; where a set has no test, val is taken.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Precision = Annotated[Literal["f32", "bf16", "f16"], typer.Option(help="f32, bf16, or f16 (GPU).")]
-Runtime = Annotated[Literal["auto", "eager"], typer.Option(help="auto or eager.")]
+Runtime = Annotated[
+    Literal["auto", "eager", "compile", "onnx", "openvino"],
+    typer.Option(help="auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 
 
@@ -279,6 +284,70 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
         print(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
     counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
     print(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}")
+
+
+@app.command(help="Write a model for another runtime; the file is kept only where it gives what the model gives.")
+def export(
+    model: Model,
+    to: Annotated[
+        Literal["onnx", "openvino", "program"] | None, typer.Option(help="onnx, openvino, or program (torch's .pt2).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file [default: beside the model]; with --all a folder.")] = None,
+    precision: Annotated[
+        Literal["f32", "bf16", "f16", "int8"], typer.Option(help="f32, bf16, f16, or int8 (calibrated with --data).")
+    ] = "f32",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Take uint8 images (B, H, W, C) of any size, and give probabilities.")
+    ] = False,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width of the input [default: the model's].")
+    ] = None,
+    any_size: Annotated[bool, typer.Option("--any-size", help="Leave height and width open.")] = False,
+    data: Data = None,
+    limit: Annotated[int, typer.Option(min=1, help="Images to compare decisions on.")] = 1000,
+    every: Annotated[bool, typer.Option("--all", help="Every format: size, deviation, accuracy, images/s.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.export import export as run
+    from moganet.engine.export import export_all
+    from moganet.errors import ConfigError
+
+    if every == (to is not None):
+        raise ConfigError("say either --to onnx, openvino or program, or --all")
+    if every:
+        if raw or any_size or size is not None or precision != "f32":
+            raise ConfigError("--all writes its own choice of forms: leave --precision, --raw, --size, --any-size out")
+        result = export_all(model, out, data=data, limit=limit, progress=show_progress)
+        print_json(result) if as_json else _print_exports(result)
+        return
+    assert to is not None
+    options: dict[str, Any] = {"precision": precision, "raw": raw, "size": size, "any_size": any_size}
+    result = run(model, to, out, **options, data=data, limit=limit, progress=show_progress)
+    if as_json:
+        print_json(result)
+        return
+    print(f"written to {result['out']} ({result['bytes'] / 1e6:.1f} MB)")
+    print(f"largest deviation {result['deviation']:.2g} of the logits' spread (tolerance {result['tolerance']:g})")
+    if "agreement" in result:
+        print(f"decides as the model on {100 * result['agreement']:.2f} % of {result['num_images']} images")
+    if "top1" in result:
+        print(f"top-1 {100 * result['top1']:.2f} %, the model {100 * result['top1_before']:.2f} %")
+
+
+def _print_exports(result: dict[str, Any]) -> None:
+    numbers = ("MB", "deviation", "agreement", "top-1", "images/s")
+    table = Table("format", *(Column(name, justify="right") for name in numbers), "file", box=None)
+    for row in result["exports"]:
+        if "failed" in row:
+            table.add_row(row["name"], *[""] * len(numbers), escape(row["failed"]))
+            continue
+        shares = [f"{100 * row[key]:.2f} %" if key in row else "" for key in ("agreement", "top1")]
+        rate = f"{row['images_per_second']:.1f}"
+        size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
+        table.add_row(row["name"], size, f"{row['deviation']:.2g}", *shares, rate, escape(row.get("out", "")))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    height, width = result["size"]
+    print(f"images/s for {result['batch_size']} images of {height}x{width} at a time; deviation in standard deviations")
 
 
 benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from moganet.engine.benchmark import benchmark_data
     from moganet.engine.doctor import doctor
     from moganet.engine.evaluate import evaluate
+    from moganet.engine.export import export
     from moganet.engine.info import info
     from moganet.engine.predict import predict
     from moganet.engine.train import train
@@ -29,6 +30,7 @@ __all__ = [
     "build_network",
     "doctor",
     "evaluate",
+    "export",
     "info",
     "list_models",
     "load",
@@ -47,6 +49,7 @@ _HOMES = {
     "benchmark_data": "engine.benchmark",
     "doctor": "engine.doctor",
     "evaluate": "engine.evaluate",
+    "export": "engine.export",
     "info": "engine.info",
     "predict": "engine.predict",
     "train": "engine.train",

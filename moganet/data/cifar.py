@@ -22,14 +22,10 @@ from torchvision.datasets.utils import download_url
 
 from moganet.data.source import ArraySplit, Dataset
 from moganet.errors import DataError
+from moganet.files import cache_folder
 
 CLASSES: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 MAX_MEMBER_BYTES = 200 << 20  # the largest genuine member, CIFAR-100's train, has 155 MB
-
-
-def cache_folder() -> Path:
-    """Give the folder for downloads and unpacked archives: $MOGANET_CACHE, else ~/.cache/moganet."""
-    return Path(os.environ.get("MOGANET_CACHE") or Path.home() / ".cache" / "moganet")
 
 
 def open_cifar(name: str, path: str | None) -> Dataset:

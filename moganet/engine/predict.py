@@ -19,7 +19,8 @@ from moganet.engine.evaluate import Progress, choose_split, no_progress, open_fo
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference import Predictor, load
-from moganet.inference.predictor import Prediction, Runtime
+from moganet.inference.predictor import Prediction
+from moganet.inference.runtimes import Runtime
 from moganet.report import GridItem, check_picture_name, draw_grid
 
 

@@ -11,8 +11,10 @@ from torch import nn
 
 from moganet.config import Architecture, Precision, Preprocessing
 from moganet.errors import ConfigError, WeightsError
+from moganet.inference.exported import is_exported, load_exported
 from moganet.inference.model_file import ModelDescription, is_safetensors, load_model_file, parse_description
-from moganet.inference.predictor import Predictor, Runtime, warn_untrained
+from moganet.inference.predictor import Predictor, warn_untrained
+from moganet.inference.runtimes import Runtime
 from moganet.network import VARIANTS, build_network, full_name, variant_of_shape
 from moganet.weights import Checkpoint, architecture_of, as_checkpoint, as_run_checkpoint, read_content
 
@@ -23,12 +25,15 @@ RUN_FILES = ("best.safetensors", "last.safetensors")
 def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f32") -> Predictor:
     """Load a model to predict with.
 
-    what: a model file, a released checkpoint, a run's folder (its best weights), or a name. A bare variant's name is
-        an untrained network with weights from seed 0, and a warning says so.
-    runtime: "eager" always works; "auto" is "eager".
+    what: a model file, a released checkpoint, an exported file, a run's folder (its best weights), or a name. A
+        bare variant's name is an untrained network with weights from seed 0, and a warning says so.
+    runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
+        else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
     Raises WeightsError for what can't be loaded, ConfigError for a runtime or precision that does not exist.
     """
+    if is_exported(Path(what)):
+        return load_exported(Path(what), runtime, precision)
     network, description, trained = _open(what)
     return Predictor(network, description, runtime, precision, trained=trained, name_of_model=str(what))
 

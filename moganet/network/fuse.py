@@ -24,7 +24,7 @@ from moganet.network.blocks import (
     MultiOrderDWConv,
     MultiOrderGatedAggregation,
 )
-from moganet.network.depthwise import DepthwiseConv2d
+from moganet.network.depthwise import WIDEST_PADDING, DepthwiseConv2d
 from moganet.network.moganet import NUM_STAGES, Downsample, MogaNet, Stem
 
 
@@ -194,9 +194,8 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 
 def _conv(like: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     """Make a convolution as `like`, with these weights in its type."""
-    made = nn.Conv2d(
-        like.in_channels, like.out_channels, like.kernel_size, like.stride, like.padding, bias=bias is not None
-    )  # type: ignore[arg-type]
+    options: Any = {"stride": like.stride, "padding": like.padding, "bias": bias is not None}
+    made = nn.Conv2d(like.in_channels, like.out_channels, like.kernel_size, **options)  # type: ignore[arg-type]
     return _fill(made.to(like.weight.device, like.weight.dtype), weight, bias)
 
 
@@ -217,10 +216,13 @@ def _buffer(like: Tensor, values: Tensor) -> nn.Parameter:
 
 
 @torch.inference_mode()
-def crop_to_size(fused: FusedMogaNet, in_chans: int, size: tuple[int, int]) -> FusedMogaNet:
+def crop_to_size(
+    fused: FusedMogaNet, in_chans: int, size: tuple[int, int], *, pad_by_hand: bool = False
+) -> FusedMogaNet:
     """Give a copy for images of one size (height, width), its depth-wise kernels cropped to their maps for good.
 
-    For exports, whose graphs can't choose the kernel at each call.
+    For exports, whose graphs can't choose the kernel at each call. pad_by_hand: pad wide maps before the convolution,
+    as DepthwiseConv2d does, for graphs that run on oneDNN.
     """
     fused = copy.deepcopy(fused)
     found: dict[str, tuple[int, int]] = {}
@@ -238,5 +240,11 @@ def crop_to_size(fused: FusedMogaNet, in_chans: int, size: tuple[int, int]) -> F
     for hook in hooks:
         hook.remove()
     for name, module in layers.items():
-        fused.set_submodule(name, module.cropped(*found[name]))
+        conv = module.cropped(*found[name])
+        side = conv.padding[1]
+        if pad_by_hand and isinstance(side, int) and side > WIDEST_PADDING:
+            conv.padding = (int(conv.padding[0]), 0)
+            fused.set_submodule(name, nn.Sequential(nn.ZeroPad2d((side, side, 0, 0)), conv))
+        else:
+            fused.set_submodule(name, conv)
     return fused
