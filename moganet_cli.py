@@ -85,6 +85,9 @@ def train(
         Path | None,
         typer.Option("--preview", metavar="PNG", help="Draw what the network would see, and train nothing."),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where a step's time goes, and train nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.train import preview
@@ -93,6 +96,9 @@ def train(
     if picture is not None:
         drawn = preview(recipe, picture, data, set_ or [], start=start)
         print_json(drawn) if as_json else print(f"{drawn['images']} images drawn in {picture}")
+        return
+    if profile:
+        _profile(recipe, data, set_ or [], start, as_json)
         return
     options = {"start": start, "overwrite": overwrite, "find_lr": find_lr, "find_batch": find_batch}
     try:
@@ -107,6 +113,22 @@ def train(
     if result["best"]:
         print(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
     print(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
+
+
+def _profile(recipe: str, data: str | None, settings: list[str], start: str | None, as_json: bool) -> None:
+    from moganet.engine.profile import profile
+
+    result = profile(recipe, data, settings, start=start)
+    if as_json:
+        print_json(result)
+        return
+    table = Table("part", Column("ms a step", justify="right"), Column("share", justify="right"), box=None)
+    for part, spent in result["milliseconds"].items():
+        table.add_row(part, f"{spent:.1f}", f"{100 * result['shares'][part]:.1f} %")
+    Console().print(table)
+    size = "x".join(map(str, result["size"]))
+    print(f"{result['images_per_second']:.1f} images/s in steps of {result['batch_size']} images of {size}")
+    print("forward, by kind of module: " + ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in result["slowest"].items()))
 
 
 @app.command(help="Measure a model on a labelled set: accuracy, calibration, classes, and images per second.")
@@ -372,6 +394,81 @@ def benchmark_data(
     )
     print(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
     print(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
+
+
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[MODELS]...", help="MODELs, variants, or timm:NAME [default: moganet_xtiny and timm's]."),
+]
+Alternatives = Annotated[
+    bool | None,
+    typer.Option("--alternatives/--no-alternatives", help="Add timm's models of like accuracy [where none is named]."),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Picture = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the rates as bars.")]
+
+
+@benchmark.command("infer", help="Latency, images/s and memory of models, in turns in one run.")
+def benchmark_infer(
+    models: Models = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: each model's own].")] = None,
+    batch: Batch = 32,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    alternatives: Alternatives = None,
+    picture: Picture = None,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.benchmark import benchmark_infer as run
+
+    result = run(
+        models or [], size, batch, runtime=runtime, precision=precision, alternatives=alternatives, picture=picture
+    )
+    if as_json:
+        print_json(result)
+        return
+    columns = ("images/s", "p50 (ms)", "p95 (ms)", "memory (MB)", "parameters")
+    table = Table("model", *(Column(name, justify="right") for name in columns), "runtime", "size", box=None)
+    for row in result.get("models", [result]):
+        memory = f"{row['peak_memory_mb']:.0f}" if row["peak_memory_mb"] else ""
+        numbers = (f"{row['images_per_second']:.1f}", f"{row['latency_p50']:.1f}", f"{row['latency_p95']:.1f}", memory)
+        size_ = "x".join(map(str, row["size"]))
+        table.add_row(escape(row["name"]), *numbers, f"{row['parameters']:,}", row["runtime"], size_)
+    _print_benchmark(table, result)
+
+
+@benchmark.command("train", help="Images/s of whole optimizer steps of models, in turns in one run.")
+def benchmark_train(
+    models: Models = None,
+    size: Annotated[int, typer.Option(min=1, help="Pixels a side.")] = 224,
+    batch: Batch = 32,
+    precision: Annotated[
+        Literal["f32", "bf16"] | None, typer.Option(help="[default: bf16 on a GPU that has it, else f32]")
+    ] = None,
+    alternatives: Alternatives = None,
+    picture: Picture = None,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.benchmark import benchmark_train as run
+
+    result = run(models or [], size, batch, precision=precision, alternatives=alternatives, picture=picture)
+    if as_json:
+        print_json(result)
+        return
+    table = Table("model", Column("images/s", justify="right"), Column("parameters", justify="right"), box=None)
+    for row in result.get("models", [result]):
+        table.add_row(escape(row["name"]), f"{row['images_per_second']:.2f}", f"{row['parameters']:,}")
+    _print_benchmark(table, result)
+    print(f"settings: {result['settings']}")
+
+
+def _print_benchmark(table: Table, result: dict[str, Any]) -> None:
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    found = result["environment"]
+    where = ", ".join(found["gpus"]) or f"{found['processor']}, {found['threads']} threads"
+    print(f"{result['batch_size']} images at a time in {result['precision']}; medians of {result['rounds']}; {where}")
+    if "picture" in result:
+        print(f"drawn in {result['picture']}")
 
 
 def print_json(result: dict[str, Any]) -> None:

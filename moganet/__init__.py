@@ -11,7 +11,7 @@ import moganet.network.variants  # noqa: F401 (registers the variants with timm)
 
 if TYPE_CHECKING:
     from moganet.data import open_data
-    from moganet.engine.benchmark import benchmark_data
+    from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
     from moganet.engine.doctor import doctor
     from moganet.engine.evaluate import evaluate
     from moganet.engine.export import export
@@ -27,6 +27,8 @@ __all__ = [
     "Prediction",
     "Predictor",
     "benchmark_data",
+    "benchmark_infer",
+    "benchmark_train",
     "build_network",
     "doctor",
     "evaluate",
@@ -47,6 +49,8 @@ _HOMES = {
     "load": "inference",
     "open_data": "data",
     "benchmark_data": "engine.benchmark",
+    "benchmark_infer": "engine.benchmark",
+    "benchmark_train": "engine.benchmark",
     "doctor": "engine.doctor",
     "evaluate": "engine.evaluate",
     "export": "engine.export",
