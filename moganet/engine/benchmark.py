@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,11 +64,9 @@ def benchmark_infer(
     keep_freed_memory()
     contenders = [contender(name, runtime, precision, size) for name in with_alternatives(models, alternatives)]
     inputs = [torch.randn(batch, made.channels, *_side(made, size)) for made in contenders]
-    runs = [(lambda run=made.run, x=x: run(x)) for made, x in zip(contenders, inputs, strict=True)]
+    runs = [partial(made.run, x) for made, x in zip(contenders, inputs, strict=True)]
     times = in_turns(runs, ROUNDS, SECONDS_A_ROUND)
-    single = in_turns(
-        [lambda run=made.run, x=x[:1]: run(x) for made, x in zip(contenders, inputs, strict=True)], LATENCIES
-    )
+    single = in_turns([partial(made.run, x[:1]) for made, x in zip(contenders, inputs, strict=True)], LATENCIES)
     rows = []
     for made, x, taken, waits in zip(contenders, inputs, times, single, strict=True):
         p50, p95 = (1e3 * float(np.percentile(waits, share)) for share in (50, 95))

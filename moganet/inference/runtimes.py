@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from moganet.config import Precision
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.files import cache_folder
-from moganet.inference.export import EXPORTERS, Exporter, Graph, compiled, openvino
-from moganet.inference.export.graph import Run
+from moganet.inference.export import EXPORTERS, Graph, compiled, openvino
+from moganet.inference.export.graph import Run, Runner
 from moganet.inference.model_file import ModelDescription, hash_tensors
 from moganet.network.fuse import FusedMogaNet, fuse
 from moganet.network.moganet import MogaNet
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 Runtime = Literal["auto", "eager", "compile", "onnx", "openvino"]
 AUTO = "MOGANET_RUNTIME"  # the environment variable that says what "auto" means
 MAX_SIZES = 4  # that a runtime compiles for; images of further sizes go through the fused network
-COMPILED: Exporter = compiled
-RUNNERS: dict[str, Exporter] = {**EXPORTERS, "compile": COMPILED}
+RUNNERS: dict[str, Runner] = {**EXPORTERS, "compile": compiled}
 HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -119,7 +118,7 @@ class CachedRun:
         run = self._load_or_make(exporter, graph, self._path(size, exporter.SUFFIX))
         self.runs[size] = run
 
-    def _load_or_make(self, exporter: Exporter, graph: Graph, path: Path) -> Run:
+    def _load_or_make(self, exporter: Runner, graph: Graph, path: Path) -> Run:
         if path.is_file():
             with suppress(WeightsError):  # damaged: it is made again
                 return _with_cache(exporter.load(path, graph.precision), path.parent)

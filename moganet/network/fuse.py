@@ -215,7 +215,7 @@ def _buffer(like: Tensor, values: Tensor) -> nn.Parameter:
     return nn.Parameter(values.detach().to(like.dtype).view(1, -1, 1, 1), requires_grad=False)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def crop_to_size(
     fused: FusedMogaNet, in_chans: int, size: tuple[int, int], *, pad_by_hand: bool = False
 ) -> FusedMogaNet:

