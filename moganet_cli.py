@@ -32,7 +32,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A model file, a released checkpoint, a run's or hub folder, or a name (moganet_small.in1k).",
+        help="A model file, a checkpoint, an exported file, a run's or hub folder, or a name (moganet_small.in1k).",
     ),
 ]
 Data = Annotated[
@@ -49,7 +49,10 @@ Settings = Annotated[
 Split = Annotated[str, typer.Option(help="test, val, train or all; where a set has no test, val is taken.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Precision = Annotated[Literal["f32", "bf16", "f16"], typer.Option(help="f32, bf16, or f16 (GPU).")]
-Runtime = Annotated[Literal["auto", "eager"], typer.Option(help="auto or eager.")]
+Runtime = Annotated[
+    Literal["auto", "eager", "compile", "onnx", "openvino"],
+    typer.Option(help="auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Weights = Annotated[
     Literal["plain", "ema"] | None,
@@ -104,6 +107,9 @@ def train(
         Path | None,
         typer.Option("--preview", metavar="PNG", help="Draw what the network would see, and train nothing."),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where a step's time goes, and train nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.train import preview
@@ -112,6 +118,9 @@ def train(
     if picture is not None:
         drawn = preview(recipe, picture, data, set_ or [], start=start)
         print_json(drawn) if as_json else print(f"{drawn['images']} images drawn in {picture}")
+        return
+    if profile:
+        _profile(recipe, data, set_ or [], start, as_json)
         return
     options = {"start": start, "overwrite": overwrite, "resume": resume, "find_lr": find_lr, "find_batch": find_batch}
     try:
@@ -130,6 +139,22 @@ def train(
     if result["best"]:
         print(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
     print(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
+
+
+def _profile(recipe: str, data: str | None, settings: list[str], start: str | None, as_json: bool) -> None:
+    from moganet.engine.profile import profile
+
+    result = profile(recipe, data, settings, start=start)
+    if as_json:
+        print_json(result)
+        return
+    table = Table("part", Column("ms a step", justify="right"), Column("share", justify="right"), box=None)
+    for part, spent in result["milliseconds"].items():
+        table.add_row(part, f"{spent:.1f}", f"{100 * result['shares'][part]:.1f} %")
+    Console().print(table)
+    size = "x".join(map(str, result["size"]))
+    print(f"{result['images_per_second']:.1f} images/s in steps of {result['batch_size']} images of {size}")
+    print("forward, by kind of module: " + ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in result["slowest"].items()))
 
 
 @app.command(help="Measure a model on a labelled set: accuracy, calibration, classes, and images per second.")
@@ -338,8 +363,9 @@ def convert(
 def verify(
     model: Model,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Largest deviation, relative to the largest recorded logit.")
-    ] = 1e-4,
+        float | None,
+        typer.Option(min=0, help="Largest deviation, relative to the largest recorded logit [default: 1e-4]."),
+    ] = None,
     precision: Precision = "f32",
     runtime: Runtime = "auto",
     as_json: AsJson = False,
@@ -351,7 +377,8 @@ def verify(
         print_json(result)
     else:
         deviation = result["max_deviation"]
-        print(f"tensors: sha256 {result['sha256']}, as recorded")
+        if result["sha256"]:
+            print(f"tensors: sha256 {result['sha256']}, as recorded")
         if deviation is None:
             print("fixtures: none recorded")
         else:
@@ -418,6 +445,70 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
     print(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}")
 
 
+@app.command(help="Write a model for another runtime; the file is kept only where it gives what the model gives.")
+def export(
+    model: Model,
+    to: Annotated[
+        Literal["onnx", "openvino", "program"] | None, typer.Option(help="onnx, openvino, or program (torch's .pt2).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file [default: beside the model]; with --all a folder.")] = None,
+    precision: Annotated[
+        Literal["f32", "bf16", "f16", "int8"], typer.Option(help="f32, bf16, f16, or int8 (calibrated with --data).")
+    ] = "f32",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Take uint8 images (B, H, W, C) of any size, and give probabilities.")
+    ] = False,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width of the input [default: the model's].")
+    ] = None,
+    any_size: Annotated[bool, typer.Option("--any-size", help="Leave height and width open.")] = False,
+    data: Data = None,
+    limit: Annotated[int, typer.Option(min=1, help="Images to compare decisions on.")] = 1000,
+    every: Annotated[bool, typer.Option("--all", help="Every format: size, deviation, accuracy, images/s.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.export import export as run
+    from moganet.engine.export import export_all
+    from moganet.errors import ConfigError
+
+    if every == (to is not None):
+        raise ConfigError("say either --to onnx, openvino or program, or --all")
+    if every:
+        if raw or any_size or size is not None or precision != "f32":
+            raise ConfigError("--all writes its own choice of forms: leave --precision, --raw, --size, --any-size out")
+        result = export_all(model, out, data=data, limit=limit, progress=show_progress)
+        print_json(result) if as_json else _print_exports(result)
+        return
+    assert to is not None
+    options: dict[str, Any] = {"precision": precision, "raw": raw, "size": size, "any_size": any_size}
+    result = run(model, to, out, **options, data=data, limit=limit, progress=show_progress)
+    if as_json:
+        print_json(result)
+        return
+    print(f"written to {result['out']} ({result['bytes'] / 1e6:.1f} MB)")
+    print(f"largest deviation {result['deviation']:.2g} of the logits' spread (tolerance {result['tolerance']:g})")
+    if "agreement" in result:
+        print(f"decides as the model on {100 * result['agreement']:.2f} % of {result['num_images']} images")
+    if "top1" in result:
+        print(f"top-1 {100 * result['top1']:.2f} %, the model {100 * result['top1_before']:.2f} %")
+
+
+def _print_exports(result: dict[str, Any]) -> None:
+    numbers = ("MB", "deviation", "agreement", "top-1", "images/s")
+    table = Table("format", *(Column(name, justify="right") for name in numbers), "file", box=None)
+    for row in result["exports"]:
+        if "failed" in row:
+            table.add_row(row["name"], *[""] * len(numbers), escape(row["failed"]))
+            continue
+        shares = [f"{100 * row[key]:.2f} %" if key in row else "" for key in ("agreement", "top1")]
+        rate = f"{row['images_per_second']:.1f}"
+        size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
+        table.add_row(row["name"], size, f"{row['deviation']:.2g}", *shares, rate, escape(row.get("out", "")))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    height, width = result["size"]
+    print(f"images/s for {result['batch_size']} images of {height}x{width} at a time; deviation in standard deviations")
+
+
 benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark")
 
@@ -446,13 +537,89 @@ def print_file(described: dict[str, Any]) -> None:
     """Print what a file of weights is, and which of its weights and functions were chosen why."""
     preprocessing = described["preprocessing"]
     size = "x".join(map(str, preprocessing["size"]))
-    print(f"{described['path']}: {described['format']}, {described['tensors']} tensors")
+    tensors = f", {described['tensors']} tensors" if described["tensors"] else ""
+    print(f"{described['path']}: {described['format']}{tensors}")
     print(f"chosen: {described['reason']}")
     print(f"function: gate {described['gate']}, channel aggregation {described['channel_aggregation']}", end=", ")
     print(f"stem stride {described['stem_stride']}")
     print(f"classes: {described['num_classes']}; input: {described['in_chans']} channels, {size} pixels")
     if described["sha256"]:
         print(f"sha256: {described['sha256']}; fixtures: {described['fixtures']}")
+
+
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[MODELS]...", help="MODELs, variants, or timm:NAME [default: moganet_xtiny and timm's]."),
+]
+Alternatives = Annotated[
+    bool | None,
+    typer.Option("--alternatives/--no-alternatives", help="Add timm's models of like accuracy [where none is named]."),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Picture = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the rates as bars.")]
+
+
+@benchmark.command("infer", help="Latency, images/s and memory of models, in turns in one run.")
+def benchmark_infer(
+    models: Models = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: each model's own].")] = None,
+    batch: Batch = 32,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    alternatives: Alternatives = None,
+    picture: Picture = None,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.benchmark import benchmark_infer as run
+
+    result = run(
+        models or [], size, batch, runtime=runtime, precision=precision, alternatives=alternatives, picture=picture
+    )
+    if as_json:
+        print_json(result)
+        return
+    columns = ("images/s", "p50 (ms)", "p95 (ms)", "memory (MB)", "parameters")
+    table = Table("model", *(Column(name, justify="right") for name in columns), "runtime", "size", box=None)
+    for row in result.get("models", [result]):
+        memory = f"{row['peak_memory_mb']:.0f}" if row["peak_memory_mb"] else ""
+        numbers = (f"{row['images_per_second']:.1f}", f"{row['latency_p50']:.1f}", f"{row['latency_p95']:.1f}", memory)
+        size_ = "x".join(map(str, row["size"]))
+        table.add_row(escape(row["name"]), *numbers, f"{row['parameters']:,}", row["runtime"], size_)
+    _print_benchmark(table, result)
+
+
+@benchmark.command("train", help="Images/s of whole optimizer steps of models, in turns in one run.")
+def benchmark_train(
+    models: Models = None,
+    size: Annotated[int, typer.Option(min=1, help="Pixels a side.")] = 224,
+    batch: Batch = 32,
+    precision: Annotated[
+        Literal["f32", "bf16"] | None, typer.Option(help="[default: bf16 on a GPU that has it, else f32]")
+    ] = None,
+    alternatives: Alternatives = None,
+    picture: Picture = None,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.benchmark import benchmark_train as run
+
+    result = run(models or [], size, batch, precision=precision, alternatives=alternatives, picture=picture)
+    if as_json:
+        print_json(result)
+        return
+    table = Table("model", Column("images/s", justify="right"), Column("parameters", justify="right"), box=None)
+    for row in result.get("models", [result]):
+        table.add_row(escape(row["name"]), f"{row['images_per_second']:.2f}", f"{row['parameters']:,}")
+    _print_benchmark(table, result)
+    print(f"settings: {result['settings']}")
+
+
+def _print_benchmark(table: Table, result: dict[str, Any]) -> None:
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    found = result["environment"]
+    where = ", ".join(found["gpus"]) or f"{found['processor']}, {found['threads']} threads"
+    print(f"{result['batch_size']} images at a time in {result['precision']}; medians of {result['rounds']}; {where}")
+    if "picture" in result:
+        print(f"drawn in {result['picture']}")
 
 
 def print_json(result: dict[str, Any]) -> None:

@@ -15,10 +15,11 @@ from moganet.network.releases import Loaders, connected
 
 if TYPE_CHECKING:
     from moganet.data import open_data
-    from moganet.engine.benchmark import benchmark_data
+    from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
     from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
     from moganet.engine.evaluate import evaluate
+    from moganet.engine.export import export
     from moganet.engine.info import info
     from moganet.engine.predict import predict
     from moganet.engine.push import push
@@ -33,10 +34,13 @@ __all__ = [
     "Prediction",
     "Predictor",
     "benchmark_data",
+    "benchmark_infer",
+    "benchmark_train",
     "build_network",
     "convert",
     "doctor",
     "evaluate",
+    "export",
     "info",
     "list_models",
     "load",
@@ -55,9 +59,12 @@ _HOMES = {
     "load": "inference",
     "open_data": "data",
     "benchmark_data": "engine.benchmark",
+    "benchmark_infer": "engine.benchmark",
+    "benchmark_train": "engine.benchmark",
     "convert": "engine.convert",
     "doctor": "engine.doctor",
     "evaluate": "engine.evaluate",
+    "export": "engine.export",
     "info": "engine.info",
     "predict": "engine.predict",
     "push": "engine.push",

@@ -201,7 +201,7 @@ class TrainerConfig(Settings):
     max_epochs: Annotated[int, Field(ge=1)] = 100
     max_steps: Annotated[int, Field(ge=1)] | None = None
     precision: Precision = "f32"
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
     clip_norm: Positive | None = None
     accumulate: Annotated[int, Field(ge=1)] = 1

@@ -19,6 +19,11 @@ PLACE_ERRORS = (
 )
 
 
+def cache_folder() -> Path:
+    """Give the folder for what can be made or fetched again: $MOGANET_CACHE, else ~/.cache/moganet."""
+    return Path(os.environ.get("MOGANET_CACHE") or Path.home() / ".cache" / "moganet")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name, flushed to disk, when the block succeeds.
@@ -71,11 +76,6 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-def cache_folder() -> Path:
-    """Give the folder for downloads and unpacked archives: $MOGANET_CACHE, else ~/.cache/moganet."""
-    return Path(os.environ.get("MOGANET_CACHE") or Path.home() / ".cache" / "moganet")
 
 
 def write_text(path: Path, text: str) -> None:

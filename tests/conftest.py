@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("MOGANET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("MOGANET_RUNTIME", "eager")  # which takes no time to start; the runtimes have tests of their own
 
 
 def golden(name: str) -> dict[str, torch.Tensor]:

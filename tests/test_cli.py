@@ -16,7 +16,7 @@ from PIL import Image
 
 import moganet_cli
 
-COMMANDS = ["train", "evaluate", "predict", "info", "doctor", "convert", "verify", "push"]
+COMMANDS = ["train", "evaluate", "predict", "info", "doctor", "convert", "verify", "push", "export"]
 
 
 @dataclass
@@ -103,6 +103,10 @@ def test_evaluate_and_predict_print_one_object_and_nothing_else(moganet, trained
         (["info", "resnet50"], "no variant or model file"),
         (["predict", "moganet_nano", "x.png", "--precision", "f8"], "f8"),
         (["info", "--nonsense"], "--nonsense"),
+        (["export", "moganet_nano"], "--all"),
+        (["export", "moganet_nano", "--all", "--raw"], "leave"),
+        (["export", "moganet_nano", "--to", "onnx", "--precision", "bf16"], "openvino"),
+        (["benchmark", "infer", "timm:no_such_model"], "no_such_model"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -137,6 +141,27 @@ def test_doctor_and_benchmark_and_preview(moganet, tmp_path):
     assert json.loads(moganet("benchmark", "data", "digits", *small, "--json").stdout)["ratio"] > 0
     assert json.loads(moganet("train", "digits", "--preview", tmp_path / "p.png", "--json").stdout)["images"] == 40
     assert (tmp_path / "p.png").exists()
+
+
+def test_a_run_is_exported_used_and_compared(moganet, trained_run, tmp_path):
+    out = tmp_path / "digits.pt2"
+    written = json.loads(
+        moganet("export", trained_run, "--to", "program", "--out", out, "--data", "digits", "--json").stdout
+    )
+    assert written["out"] == str(out) and written["agreement"] == 1 and written["top1"] == written["top1_before"]
+    evaluated = json.loads(moganet("evaluate", out, "--data", "digits", "--out", tmp_path / "e", "--json").stdout)
+    assert evaluated["runtime"] == "program" and evaluated["top1"] == pytest.approx(written["top1"])
+    table = moganet("export", trained_run, "--all", "--out", tmp_path / "all")
+    assert table.returncode == 0 and "program f32" in table.stdout and "images/s" in table.stdout
+    assert "int8 needs --data" in table.stdout and (tmp_path / "all" / "best.pt2").exists()
+
+
+def test_profile_and_benchmarks_print_a_table_or_one_object(moganet, tmp_path):
+    small = ["--set", "network.embed_dims=[8,8,16,16]", "--set", "network.depths=[1,1,1,1]"]
+    assert "backward" in moganet("train", "digits", "--profile", *small).stdout
+    assert json.loads(moganet("train", "digits", "--profile", "--json", *small).stdout)["images_per_second"] > 0
+    trained = json.loads(moganet("benchmark", "train", "nano", "--size", 32, "--batch", 4, "--json").stdout)
+    assert trained["images_per_second"] > 0
 
 
 def test_a_runs_folder_and_a_checkpoint_are_described(moganet, trained_run):

@@ -1,23 +1,194 @@
 """`benchmark`: how fast a run's parts are on this machine."""
 
+import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from moganet.config import OptimizerConfig, Precision
 from moganet.data.module import Batch, ImageDataModule
 from moganet.engine.assemble import build_module, build_task
+from moganet.engine.contenders import (
+    TIMM,
+    Contender,
+    build_for_training,
+    contender,
+    count,
+    peak_memory,
+    with_alternatives,
+)
 from moganet.engine.doctor import environment
 from moganet.engine.memory import keep_freed_memory
 from moganet.engine.train import prepare
+from moganet.errors import ConfigError
+from moganet.inference.runtimes import HALF, Runtime
+from moganet.report import check_picture_name
+from moganet.report.rates import draw_rates
 from moganet.tasks.classify import build_optimizer
 
 ROUNDS = 5
+LATENCIES = 30  # single images a model
+SECONDS_A_ROUND = 1.0  # that a model is given for images/s, at the least one batch
+
+
+def benchmark_infer(
+    models: Sequence[str] = (),
+    size: int | None = None,
+    batch: int = 32,
+    *,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    alternatives: bool | None = None,
+    picture: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measure models in turns in one run: latency of one image, images/s of a batch, and peak memory.
+
+    models: MODELs, variants, or "timm:NAME"; none is moganet_xtiny with timm's of like accuracy, which
+    `alternatives` asks for or leaves out. size: pixels a side [each model's own]. picture: a file for the bars.
+    Gives for one model a flat object with `images_per_second` (median of five rounds), `latency_p50` and
+    `latency_p95` in milliseconds, and `peak_memory_mb`; for several `{"models": [one such object each]}`.
+    """
+    _check_numbers(size, batch)
+    if picture is not None:
+        check_picture_name(Path(picture))
+    keep_freed_memory()
+    contenders = [contender(name, runtime, precision, size) for name in with_alternatives(models, alternatives)]
+    inputs = [torch.randn(batch, made.channels, *_side(made, size)) for made in contenders]
+    runs = [partial(made.run, x) for made, x in zip(contenders, inputs, strict=True)]
+    times = in_turns(runs, ROUNDS, SECONDS_A_ROUND)
+    single = in_turns([partial(made.run, x[:1]) for made, x in zip(contenders, inputs, strict=True)], LATENCIES)
+    rows = []
+    for made, x, taken, waits in zip(contenders, inputs, times, single, strict=True):
+        p50, p95 = (1e3 * float(np.percentile(waits, share)) for share in (50, 95))
+        rows.append(
+            {
+                "name": made.name,
+                "images_per_second": batch / median(taken),
+                "latency_p50": p50,
+                "latency_p95": p95,
+                "peak_memory_mb": peak_memory(made.name, runtime, precision, size, batch),
+                "parameters": made.parameters,
+                "runtime": made.runtime,
+                "size": list(x.shape[2:]),
+            }
+        )
+    return _result(rows, {"batch_size": batch, "precision": precision, "rounds": ROUNDS}, picture, "inference")
+
+
+def benchmark_train(
+    models: Sequence[str] = (),
+    size: int = 224,
+    batch: int = 32,
+    *,
+    precision: Precision | None = None,
+    alternatives: bool | None = None,
+    picture: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measure whole optimizer steps of models in turns in one run, each in the fastest settings of this machine.
+
+    models, alternatives, picture: as for `benchmark_infer`. precision: None takes bf16 on a GPU that has it, else f32.
+    Gives, as `benchmark_infer`, `images_per_second`, the `settings` and the peak memory of a GPU.
+    """
+    _check_numbers(size, batch)
+    if picture is not None:
+        check_picture_name(Path(picture))
+    keep_freed_memory()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision is None:
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "f32"
+    names = with_alternatives(models, alternatives)
+    rows, times = [], []
+    networks = [build_for_training(name, size).to(device).to(memory_format=torch.channels_last) for name in names]
+    steps = [_training_step(network, size, batch, precision, device) for network in networks]
+    times = in_turns(steps, ROUNDS)
+    for name, network, taken in zip(names, networks, times, strict=True):
+        rows.append(
+            {
+                "name": name,
+                "images_per_second": batch / median(taken),
+                "parameters": count(network),
+                "size": [size, size],
+            }
+        )
+    settings = f"{precision}, channels_last, AdamW (fused), random images and labels"
+    settings += ", freed memory kept" if device.type == "cpu" else ""
+    common: dict[str, Any] = {"batch_size": batch, "precision": precision, "settings": settings, "rounds": ROUNDS}
+    if device.type == "cuda":
+        common["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return _result(rows, common, picture, "training")
+
+
+def in_turns(runs: Sequence[Callable[[], object]], rounds: int, seconds: float = 0.0) -> list[list[float]]:
+    """Time callables in turns; give each one's seconds a call, one value a round. A first round is not counted.
+
+    seconds: how long a callable is called again in a round, of which the mean counts.
+    """
+    times: list[list[float]] = [[] for _ in runs]
+    gc.collect()
+    for turn in range(rounds + 1):
+        for run, taken in zip(runs, times, strict=True):
+            start, calls = time.perf_counter(), 0
+            while not calls or time.perf_counter() - start < (seconds if turn else 0.0):
+                run()
+                calls += 1
+            if turn:
+                taken.append((time.perf_counter() - start) / calls)
+    return times
+
+
+def _training_step(
+    network: nn.Module, size: int, batch: int, precision: Precision, device: torch.device
+) -> Callable[[], None]:
+    optimizer = build_optimizer(network.train(), OptimizerConfig())
+    channels = getattr(network, "in_chans", 3)
+    images = torch.randn(batch, channels, size, size, device=device).to(memory_format=torch.channels_last)
+    classes = int(getattr(network, "num_classes", 1000))
+    labels = torch.randint(0, classes, (batch,), device=device)
+    half = HALF.get(precision)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, half, enabled=half is not None):
+            loss = F.cross_entropy(network(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def _check_numbers(size: int | None, batch: int) -> None:
+    if batch < 1 or (size is not None and size < 1):
+        raise ConfigError(f"size is {size} and batch is {batch}; both must be at least 1")
+
+
+def _side(made: Contender, size: int | None) -> tuple[int, int]:
+    side = size or made.size
+    return (side, side)
+
+
+def _result(
+    rows: list[dict[str, Any]], common: dict[str, Any], picture: str | Path | None, what: str
+) -> dict[str, Any]:
+    if picture is not None:
+        names, ours = [row["name"] for row in rows], [not row["name"].startswith(TIMM) for row in rows]
+        side = rows[0]["size"][0]
+        title = f"{what} at {side} px, {common['batch_size']} at a time, {common['precision']}"
+        draw_rates(names, [row["images_per_second"] for row in rows], ours, Path(picture), title)
+        common["picture"] = str(picture)
+    common["environment"] = environment()
+    return {**rows[0], **common} if len(rows) == 1 else {"models": rows, **common}
 
 
 def benchmark_data(

@@ -19,7 +19,7 @@ from moganet.data.source import concatenate
 from moganet.errors import DataError
 from moganet.files import to_json, write_text
 from moganet.inference import Predictor, load
-from moganet.inference.predictor import Runtime
+from moganet.inference.runtimes import Runtime
 from moganet.report import draw_confusion
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017

@@ -8,6 +8,7 @@ import torch
 from moganet.config import Architecture
 from moganet.errors import ConfigError
 from moganet.inference import ModelContents, read_model
+from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import build_network_for
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.cost import count_parameters, layer_costs
@@ -34,10 +35,39 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
         return _describe(Architecture(name=full_name(str(what))), size or DEFAULT_SIZE)
     if not Path(what).exists() and str(what) not in RELEASES:
         raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
+    if is_exported(Path(what)):
+        return _describe_export(Path(what), size)
     contents = read_model(what, Choices(**choices))
     description = contents.description
     described = _describe(description.architecture, size or max(description.preprocessing.size), contents)
     return {**described, "file": _describe_file(contents)}
+
+
+def _describe_export(path: Path, size: int | None) -> dict[str, Any]:
+    metadata = read_metadata(path)
+    description, architecture = metadata.description, metadata.description.architecture
+    return {
+        **_describe(architecture, size or max(metadata.size or description.preprocessing.size)),
+        "file": {
+            "path": str(path),
+            "format": metadata.format,
+            "reason": f"exported in {metadata.precision}" + (", with its preprocessing" if metadata.raw else ""),
+            "precision": metadata.precision,
+            "raw": metadata.raw,
+            "gate": architecture.gate,
+            "channel_aggregation": architecture.channel_aggregation,
+            "stem_stride": architecture.stem_stride,
+            "tensors": None,
+            "num_classes": architecture.num_classes,
+            "in_chans": architecture.in_chans,
+            "architecture": architecture.model_dump(mode="json", exclude_none=True),
+            "preprocessing": description.preprocessing.model_dump(mode="json"),
+            "class_names": list(description.class_names),
+            "provenance": description.provenance,
+            "sha256": None,
+            "fixtures": len(description.fixtures),
+        },
+    }
 
 
 def _describe_file(contents: ModelContents) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from torch import Tensor
 from moganet.config import Precision
 from moganet.data import FileSplit, Split
 from moganet.data.folder import list_images
-from moganet.data.preprocess import decode, preprocess
+from moganet.data.module import evaluation_loader
+from moganet.data.preprocess import decode, normalize, preprocess
 from moganet.data.source import spread
 from moganet.engine.evaluate import Progress, choose_split, no_progress, open_for
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference import Predictor, load
-from moganet.inference.predictor import Prediction, Runtime
+from moganet.inference.predictor import Prediction
+from moganet.inference.runtimes import Runtime
 from moganet.report import GridItem, check_picture_name, draw_grid
 
 
@@ -54,15 +56,14 @@ def predict(
     items, unreadable = _collect(predictor, files, data, split, limit)
     predictions: list[dict[str, Any]] = []
     pictures: list[GridItem] = []
-    batches = [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
-    for batch in progress(batches, len(batches), "predict"):
-        images = list(_read(batch, predictor, unreadable))
-        if not images:
-            continue
-        for (name, truth, image), found in zip(images, _predict_batch(predictor, images, top_k), strict=True):
+    total = -(-len(items) // batch_size)
+    for kept, x in progress(_batches(items, predictor, batch_size, unreadable), total, "predict"):
+        found_all = predictor.name(predictor.probabilities(predictor.logits(x)), top_k)
+        for (name, truth, image), found in zip(kept, found_all, strict=True):
             predictions.append(_as_json(name, truth, found, predictor.trained))
             if grid and len(pictures) < MAX_GRID:
-                pictures.append(GridItem(image, found.names[0], found.probabilities[0], truth))
+                picture = decode(image, predictor.config.preprocessing.channels)
+                pictures.append(GridItem(picture, found.names[0], found.probabilities[0], truth))
     if grid and pictures:
         draw_grid(pictures, Path(grid))
     if csv_file:
@@ -132,19 +133,27 @@ def _items_of_split(split: Split, class_names: tuple[str, ...], limit: int | Non
             yield sample.name, truth, sample.image
 
 
-def _read(
-    batch: list[Item], predictor: Predictor, unreadable: list[dict[str, str]]
-) -> Iterator[tuple[str, str | None, Tensor]]:
-    for name, truth, image in batch:
-        try:
-            yield name, truth, decode(image, predictor.config.preprocessing.channels)
-        except DataError as error:
-            unreadable.append({"file": name, "reason": str(error)})
-
-
-def _predict_batch(predictor: Predictor, images: list[tuple[str, str | None, Tensor]], top_k: int) -> list[Prediction]:
-    x = torch.stack([preprocess(image, predictor.config.preprocessing) for _, _, image in images])
-    return list(predictor.name(predictor.probabilities(predictor.logits(x)), top_k))
+def _batches(
+    items: list[Item], predictor: Predictor, batch_size: int, unreadable: list[dict[str, str]]
+) -> Iterator[tuple[list[Item], Tensor]]:
+    """Give the readable items of each batch, and the network's input for them (B, C, H, W)."""
+    preprocessing = predictor.config.preprocessing
+    if not all(isinstance(item[2], Path) for item in items):  # a set in memory
+        for start in range(0, len(items), batch_size):
+            chosen = items[start : start + batch_size]
+            images = [decode(image, preprocessing.channels) for _, _, image in chosen]
+            yield chosen, torch.stack([preprocess(image, preprocessing) for image in images])
+        return
+    # Several batches are decoded and resized by workers, while the network works; one is quicker done than they start.
+    workers = None if len(items) > batch_size else 0
+    files = FileSplit([item[2] for item in items], torch.zeros(len(items), dtype=torch.long))
+    loader = evaluation_loader(files, preprocessing, batch_size, workers)
+    for number, batch in enumerate(loader):
+        left_out = {bad.file for bad in batch.unreadable}
+        unreadable += [bad._asdict() for bad in batch.unreadable]
+        kept = [item for item in items[number * batch_size : (number + 1) * batch_size] if str(item[2]) not in left_out]
+        if kept:
+            yield kept, normalize(batch.images, preprocessing)
 
 
 def _as_json(name: str, truth: str | None, found: Prediction, trained: bool) -> dict[str, Any]:

@@ -3,26 +3,36 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from moganet.config import Precision
 from moganet.errors import WeightsError
-from moganet.inference import Predictor, read_model
+from moganet.inference import ModelDescription, Predictor, load, read_model
+from moganet.inference.export.verify import tolerance_of
+from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import build_from
 from moganet.inference.model_file import replay_fixtures
-from moganet.inference.predictor import Runtime
+from moganet.inference.runtimes import Runtime
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6
 RECORDED = ("model file", "hub folder")  # the formats that record a hash
 
 
 def verify(
-    model: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", tolerance: float = TOLERANCE
+    model: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", tolerance: float | None = None
 ) -> dict[str, Any]:
-    """Check the hash of a model's tensors and replay its fixtures.
+    """Check the hash of a model's tensors and replay its fixtures; of an exported file the fixtures alone.
 
-    tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1).
+    tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
+        1e-4, and what the export's precision may lose for an exported file.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """
+    if is_exported(Path(model)):
+        predictor = load(model, runtime, precision)
+        if not predictor.config.fixtures:
+            raise WeightsError(f"{model} holds no fixtures to replay; export it again without --raw, with its own size")
+        return _replayed(model, predictor, predictor.config, None, tolerance or _of_export(Path(model), predictor))
     contents = read_model(model)
     description = contents.description
     if contents.chosen["format"] not in RECORDED:
@@ -33,12 +43,25 @@ def verify(
     network = build_from(contents)
     del contents  # what was read is copied by now
     predictor = Predictor(network, description, runtime, precision)
+    return _replayed(model, predictor, description, description.sha256, TOLERANCE if tolerance is None else tolerance)
+
+
+def _of_export(path: Path, predictor: Predictor) -> float:
+    """Give the tolerance by which the export was kept, relative to the largest recorded logit."""
+    logits = torch.tensor([fixture.logits for fixture in predictor.config.fixtures])
+    allowed = tolerance_of(read_metadata(path).precision, raw=False).deviation * logits.std().item()
+    return allowed / max(1.0, logits.abs().max().item())
+
+
+def _replayed(
+    model: str | Path, predictor: Predictor, description: ModelDescription, sha256: str | None, tolerance: float
+) -> dict[str, Any]:
     deviation = replay_fixtures(description, predictor.logits) if description.fixtures else None
     limit = tolerance * max([1.0, *(abs(logit) for fixture in description.fixtures for logit in fixture.logits)])
     return {
         "model": str(model),
         "ok": deviation is None or deviation <= limit,
-        "sha256": description.sha256,
+        "sha256": sha256,
         "fixtures": len(description.fixtures),
         "max_deviation": deviation,
         "limit": limit,

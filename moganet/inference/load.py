@@ -9,9 +9,11 @@ from torch import nn
 
 from moganet.config import Architecture, Precision
 from moganet.errors import ConfigError, WeightsError
+from moganet.inference.exported import is_exported, load_exported
 from moganet.inference.model_file import ModelDescription
-from moganet.inference.predictor import Predictor, Runtime, warn_untrained
+from moganet.inference.predictor import Predictor, warn_untrained
 from moganet.inference.read import HEAD, ModelContents, adapt_stem, describe, read_model
+from moganet.inference.runtimes import Runtime
 from moganet.network import VARIANTS, build_network, full_name
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import RELEASES
@@ -23,10 +25,11 @@ logger = logging.getLogger(__name__)
 def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
     """Load a model to predict with.
 
-    what: a model file, a released checkpoint of any format, a run's folder (its best weights), a hub folder, or a
-        name. "moganet_small.in1k" is downloaded; a bare variant's name is an untrained network with weights from
-        seed 0, and a warning says so.
-    runtime: "eager" always works; "auto" is "eager".
+    what: a model file, a released checkpoint of any format, an exported file, a run's folder (its best weights), a
+        hub folder, or a name. "moganet_small.in1k" is downloaded; a bare variant's name is an untrained network with
+        weights from seed 0, and a warning says so.
+    runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
+        else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
     choices: what replaces the file's own: weights ("plain", "ema"), gate ("single", "double"), channel_aggregation
         ("reference", "paddle"), stem_stride (4, 2, 1), num_classes (the head starts anew), in_chans (the stem adapts).
@@ -36,6 +39,10 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
         asked = Choices(**choices)
     except TypeError:
         raise ConfigError(f"load knows {', '.join(vars(Choices()))}, not {', '.join(choices)}") from None
+    if is_exported(Path(what)):
+        if choices:
+            raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(choices)}")
+        return load_exported(Path(what), runtime, precision)
     name = full_name(str(what))
     if name in VARIANTS and not Path(what).exists():
         warn_untrained(name)

@@ -3,10 +3,9 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 from moganet.config import Precision
 from moganet.data.preprocess import ImageLike, decode, preprocess
 from moganet.errors import ConfigError, WeightsError
+from moganet.inference.export.graph import Run
 from moganet.inference.model_file import ModelDescription
-
-Runtime = Literal["auto", "eager"]
+from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Prediction:
 class Predictor:
     """A trained classifier that takes PIL images, arrays or paths.
 
-    model: the plain torch module. config: the model's description. class_names: a name for each logit.
-    name_of_model: what it was loaded from.
+    model: the plain torch module; predictions run fused. config: the model's description. class_names: a name for
+    each logit. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
     """
 
     def __init__(
@@ -44,16 +43,40 @@ class Predictor:
         trained: bool = True,
         name_of_model: str = "",
     ) -> None:
-        if runtime not in get_args(Runtime):
-            raise ConfigError(f"there is no runtime {runtime!r}; choose one of {', '.join(get_args(Runtime))}")
         if precision not in get_args(Precision):
             raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
-        self.runtime, self.precision = "eager", precision  # `auto` means eager until there is another runtime
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if precision == "f16" and self.device.type == "cpu":
             raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
-        self.model = network.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._model: nn.Module | None = network.eval().to(self.device).to(memory_format=torch.channels_last)
+        self.runtime: str = choose_runtime(runtime, self.device, network)
+        self.precision: str = precision
         self.config, self.trained, self.name_of_model = config, trained, name_of_model
+        self._run: Run | None = None
+        # What was asked for by name is made ready now, and not within the first prediction.
+        if runtime != "auto":
+            self._run = open_runtime(self.runtime, network, config, precision, self.device)
+            if isinstance(self._run, CachedRun):
+                self._run.prepare(config.preprocessing.size)
+
+    @classmethod
+    def of_export(cls, run: Run, config: ModelDescription, runtime: str, precision: str, name: str) -> Self:
+        """Predict with an exported file's callable; there is no torch module then."""
+        predictor = cls.__new__(cls)
+        predictor.device, predictor._model, predictor._run = torch.device("cpu"), None, run
+        predictor.runtime, predictor.precision = runtime, precision
+        predictor.config, predictor.trained, predictor.name_of_model = config, True, name
+        return predictor
+
+    @property
+    def model(self) -> nn.Module:
+        """Give the plain torch module. Raises ConfigError for an exported file, which has none."""
+        if self._model is None:
+            raise ConfigError(
+                f"{self.name_of_model} is an exported file, which holds no torch module; give the model that it "
+                "was exported from"
+            )
+        return self._model
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -68,14 +91,19 @@ class Predictor:
         size = self.config.preprocessing
         return torch.stack([preprocess(decode(image, size.channels), size) for image in as_images(images)])
 
-    @torch.inference_mode()
     def logits(self, x: Tensor) -> Tensor:
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
-        x = x.to(self.device, memory_format=torch.channels_last)
-        half = {"bf16": torch.bfloat16, "f16": torch.float16}.get(self.precision)
-        with torch.autocast(self.device.type, half) if half else nullcontext():
-            logits: Tensor = self.model(x)
-        return logits.float().cpu()
+        if self._run is None:
+            self._run = self._open()
+        return self._run(x.float()).float().cpu()
+
+    def _open(self) -> Run:
+        precision = cast(Precision, self.precision)
+        if self.runtime == "openvino":
+            run = open_automatic(self.model, self.config, precision)
+            self.runtime = "openvino" if isinstance(run, CachedRun) else "eager"
+            return run
+        return open_runtime(self.runtime, self.model, self.config, precision, self.device)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits (B, classes) into probabilities that sum to 1."""

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from moganet.config import ChannelAggregation, Gate
+from moganet.network.depthwise import DepthwiseConv2d
 
 
 def check_choice(name: str, value: str, choices: object) -> None:
@@ -23,34 +24,6 @@ def check_choice(name: str, value: str, choices: object) -> None:
     allowed = get_args(choices)
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
-
-
-@register_notrace_module  # symbolic tracers must not look inside: the kernel depends on the input's size
-class DepthwiseConv2d(nn.Conv2d):
-    """A depth-wise convolution that keeps height and width, its kernel cropped to the map.
-
-    A tap whose offset is as large as the map never meets a pixel, only padding: 7x7 with dilation 3 on a 4x4 map is
-    3x3, on 2x2 it is 1x1. Leaving such taps out changes no result. The kernel is odd and square.
-    """
-
-    def __init__(self, channels: int, kernel_size: int, dilation: int = 1, crop_kernels: bool = True) -> None:
-        padding = dilation * (kernel_size // 2)
-        super().__init__(channels, channels, kernel_size, padding=padding, dilation=dilation, groups=channels)
-        self.radius, self.step, self.crop_kernels = kernel_size // 2, dilation, crop_kernels
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        height, width = x.shape[2], x.shape[3]
-        up = side = self.radius
-        # Where height or width is symbolic (an export with dynamic sizes), the kernel must hold for every size.
-        if self.crop_kernels and isinstance(height, int) and isinstance(width, int):
-            up = min(self.radius, (height - 1) // self.step)
-            side = min(self.radius, (width - 1) // self.step)
-        weight = self.weight
-        if up < self.radius or side < self.radius:
-            middle = self.radius
-            weight = weight[:, :, middle - up : middle + up + 1, middle - side : middle + side + 1]
-        padding = [self.step * up, self.step * side]
-        return F.conv2d(x, weight, self.bias, 1, padding, self.step, self.groups)
 
 
 class ElementScale(nn.Module):
@@ -172,9 +145,23 @@ class ChannelAggregation2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W), hidden width h = C * ratio
         y = self.drop1(self.act(self.dwconv(self.fc1(x))))  # (B, h, H, W)
+        if self.training and self.uses_decompose and not is_scripting():
+            return self._train(y)
         common = self.decompose(y) if self.uses_decompose else y  # (B, 1, H, W) or, in the port, (B, h, H, W)
         y = y + self.sigma(y - self.decompose_act(common))
         out: Tensor = self.drop2(self.fc2(y))
+        return out
+
+    @torch.jit.unused
+    def _train(self, y: Tensor) -> Tensor:
+        """Compute the same with sigma in fc2's weight, so that no more than two passes read the widest tensor.
+
+        fc2(y + sigma * (y - g)) = fc2((1 + sigma) * y) - fc2(sigma) * g without fc2's bias in the last term.
+        """
+        sigma, weight = self.sigma.scale, self.fc2.weight
+        common = self.decompose_act(self.decompose(y))  # (B, 1, H, W)
+        own = F.conv2d(y, weight * (1 + sigma), self.fc2.bias)
+        out: Tensor = self.drop2(torch.addcmul(own, F.conv2d(sigma, weight), common, value=-1))
         return out
 
 

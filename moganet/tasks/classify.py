@@ -17,6 +17,8 @@ from torchmetrics.classification import MulticlassAccuracy
 from moganet.config import LossConfig, OptimizerConfig, ScheduleConfig
 from moganet.errors import TrainingError
 
+FUSED = ("adam", "adamw", "sgd", "momentum")  # timm's names of torch's optimizers with a fused form
+CHECK_EVERY = 50  # steps on a GPU, where each look at a value waits for all work before it
 WARMUP_START = 0.01  # the share of the rate at which warm-up begins
 
 
@@ -48,8 +50,11 @@ class Classification(pl.LightningModule):
         # In a list, so that the teacher is neither trained nor saved nor averaged with the network.
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []
         self._frozen = [module.requires_grad_(False) for module in frozen]
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
-        self.train_top1 = MulticlassAccuracy(num_classes, average="micro")
+        self._finite: Tensor | None = None
+        self._unwatched = 0
+        # Neither looks at its values, which would wait for the device at each step.
+        self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric()
+        self.train_top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
 
     def train(self, mode: bool = True) -> Self:
@@ -72,8 +77,7 @@ class Classification(pl.LightningModule):
         loss: Tensor = self.criterion(logits, targets)
         if self._teacher:
             loss = self._with_teacher(loss, logits, images)
-        if not bool(loss.detach().isfinite()):
-            raise self._not_finite(images)
+        self._watch(loss.detach(), images)
         labels = targets.argmax(1) if targets.is_floating_point() else targets
         self.train_loss.update(loss.detach(), len(images))
         self.train_top1.update(logits.detach(), labels)
@@ -93,6 +97,15 @@ class Classification(pl.LightningModule):
             reduction="batchmean",
         )
         return (1 - share) * loss + share * temperature**2 * divergence
+
+    def _watch(self, loss: Tensor, images: Tensor) -> None:
+        """Stop at a loss that is not finite; on a GPU look every so many steps, since a look waits for the device."""
+        self._finite = loss.isfinite() if self._finite is None else self._finite & loss.isfinite()
+        self._unwatched += 1
+        if self._unwatched >= (CHECK_EVERY if loss.is_cuda else 1):
+            finite, self._finite, self._unwatched = self._finite, None, 0
+            if not bool(finite):
+                raise self._not_finite(images)
 
     def _not_finite(self, images: Tensor) -> TrainingError:
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
@@ -133,7 +146,10 @@ class Classification(pl.LightningModule):
                 setattr(metric, key, value.clone().to(metric.device))
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.network, self.optimizer_config.model_copy(update={"lr": self.lr}))
+        # A fused optimizer scales float16's gradients back by itself, and Lightning can't clip them then.
+        fused = not (str(self.trainer.precision).startswith("16") and self.trainer.gradient_clip_val)
+        config = self.optimizer_config.model_copy(update={"lr": self.lr})
+        optimizer = build_optimizer(self.network, config, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build_schedule(optimizer, self.schedule_config, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
@@ -153,9 +169,14 @@ def build_criterion(config: LossConfig, num_classes: int, class_weights: Tensor 
     return criterion
 
 
-def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Make a network's optimizer by timm's name; what weight decay spares is OptimizerConfig's choice."""
+def build_optimizer(network: nn.Module, config: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
+    """Make a network's optimizer by timm's name; what weight decay spares is OptimizerConfig's choice.
+
+    fused: one kernel for all parameters, where torch has one.
+    """
     options: dict[str, Any] = {} if config.betas is None else {"betas": config.betas}
+    if fused and config.name in FUSED:
+        options["fused"] = True
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         network,
         config.name,

@@ -1,11 +1,87 @@
-"""The data benchmark measures both sides; what they are is not tested."""
+"""The benchmarks measure what they say; what the numbers are is not tested."""
+
+import pytest
+import torch
+from PIL import Image
 
 import moganet
+from moganet.engine.contenders import ALTERNATIVES, timm_network, with_alternatives
+from moganet.engine.profile import profile
+from moganet.errors import ConfigError, OutputError
+from moganet.network import VARIANTS
+
+SMALL = {"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "data.batch_size": 32}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Leave out what takes seconds: long rounds, and a process a model for its memory."""
+    monkeypatch.setattr("moganet.engine.benchmark.SECONDS_A_ROUND", 0.0)
+    monkeypatch.setattr("moganet.engine.benchmark.LATENCIES", 3)
+    monkeypatch.setattr("moganet.engine.benchmark.peak_memory", lambda *_: 1.0)
 
 
 def test_the_pipeline_and_the_network_are_both_timed():
-    overrides = {"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "data.batch_size": 32}
-    result = moganet.benchmark_data("digits", overrides=overrides)
+    result = moganet.benchmark_data("digits", overrides=SMALL)
     assert result["images_per_second"] > 0 and result["training_images_per_second"] > 0
     assert result["ratio"] == result["images_per_second"] / result["training_images_per_second"]
     assert result["size"] == [32, 32] and result["environment"]["cores"] >= 1
+
+
+def test_one_model_is_a_flat_object_with_its_memory(monkeypatch, trained_run):
+    monkeypatch.setattr("moganet.engine.benchmark.SECONDS_A_ROUND", 0.0)
+    result = moganet.benchmark_infer([str(trained_run)], batch=4)
+    assert result["images_per_second"] > 0 and result["latency_p50"] <= result["latency_p95"]
+    assert result["size"] == [32, 32] and result["runtime"] == "eager" and result["batch_size"] == 4
+    assert result["peak_memory_mb"] > 50  # a process with torch in it
+    assert not any(isinstance(value, dict) for key, value in result.items() if key != "environment")
+
+
+def test_several_models_are_a_list_and_a_picture(quick, tmp_path):
+    models = ["moganet_nano", "timm:test_resnet"]
+    result = moganet.benchmark_infer(models, size=64, batch=3, picture=tmp_path / "rates.png")
+    assert [row["name"] for row in result["models"]] == models
+    assert all(row["images_per_second"] > 0 and row["parameters"] > 0 for row in result["models"])
+    assert Image.open(tmp_path / "rates.png").width > 500
+
+
+def test_training_steps_say_their_settings(quick, tmp_path):
+    result = moganet.benchmark_train(["moganet_nano"], size=32, batch=4)
+    assert result["images_per_second"] > 0 and "channels_last" in result["settings"] and "fused" in result["settings"]
+    several = moganet.benchmark_train(["nano", "timm:test_resnet"], 64, 4, picture=tmp_path / "t.png")
+    assert len(several["models"]) == 2 and several["settings"] == result["settings"] and (tmp_path / "t.png").exists()
+
+
+def test_alternatives_are_timms_of_like_accuracy():
+    assert with_alternatives([], None) == ["moganet_xtiny", *(f"timm:{n}" for n in ALTERNATIVES["moganet_xtiny"])]
+    assert with_alternatives(["xt"], None) == ["xt"]
+    assert with_alternatives(["t"], True)[1] == f"timm:{ALTERNATIVES['moganet_tiny'][0]}"
+    assert with_alternatives([], False) == ["moganet_xtiny"]
+    assert ALTERNATIVES.keys() == VARIANTS.keys()
+    with torch.device("meta"):
+        for name in {name for names in ALTERNATIVES.values() for name in names}:
+            assert timm_network(f"timm:{name}", 224).num_classes == 1000
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "error", "said"),
+    [
+        (["timm:no_such"], {}, ConfigError, "no_such"),
+        (["moganet_nano"], {"batch": 0}, ConfigError, "at least 1"),
+        (["moganet_nano"], {"picture": "rates.xyz"}, OutputError, "png"),
+    ],
+)
+def test_what_can_not_be_measured_is_said(models, options, error, said):
+    for run in (moganet.benchmark_infer, moganet.benchmark_train):
+        with pytest.raises(error, match=said):
+            run(models, **{"size": 32, **options})
+
+
+def test_a_profile_names_the_time_of_each_part_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = profile("digits", overrides=SMALL)
+    assert list(result["milliseconds"]) == ["data", "augment", "forward", "backward", "optimizer"]
+    assert all(spent > 0 for spent in result["milliseconds"].values()) and sum(
+        result["shares"].values()
+    ) == pytest.approx(1)
+    assert "Conv2d" in result["slowest"] and not list(tmp_path.iterdir())

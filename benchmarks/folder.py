@@ -1,0 +1,57 @@
+"""Time `evaluate` and `predict` over a folder of JPEGs against the network's bare rate, alternating in one run.
+
+Draws 160 photograph-like JPEGs of 500x375 pixels. Writes folder.json. Usage: python benchmarks/folder.py
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from inference import predictor
+from PIL import Image
+from sides import Side, compare, write
+
+import moganet
+from moganet.inference import Predictor
+
+CLASSES, IMAGES = 4, 160
+
+
+def draw_images(folder: Path) -> None:
+    """Write the JPEGs, in a sub-folder for each class: smooth shapes and some noise, as photographs have."""
+    generator = np.random.default_rng(0)
+    for i in range(IMAGES):
+        shapes = Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375))
+        noise = generator.normal(0, 8, (375, 500, 3))
+        pixels = np.clip(np.asarray(shapes) + noise, 0, 255).astype(np.uint8)
+        place = folder / f"class_{i % CLASSES}"
+        place.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{i}.jpg", quality=90)
+
+
+def main() -> None:
+    """Compare the three."""
+    model: Predictor = predictor("xtiny", "auto")
+    names = tuple(f"class_{i}" for i in range(1000))
+    model.config = model.config.model_copy(update={"class_names": names})
+    x = torch.randn(64, 3, 224, 224)
+    with tempfile.TemporaryDirectory() as place:
+        draw_images(Path(place))
+        sides = {
+            "the network alone": Side(
+                lambda: [model.logits(x) for _ in range(2)] + [model.logits(x[: IMAGES - 128])], True
+            ),
+            "evaluate": Side(lambda: moganet.evaluate(model, place, "all"), True),
+            "predict": Side(lambda: moganet.predict(model, [place]), True),
+        }
+        rates = {name: IMAGES / seconds for name, seconds in compare(sides).items()}
+    shares = {name: rates[name] / rates["the network alone"] for name in ("evaluate", "predict")}
+    write(
+        __file__,
+        {"model": "moganet_xtiny, 224 px", "runtime": model.runtime, "images_per_second": rates, "share": shares},
+    )
+
+
+if __name__ == "__main__":
+    main()

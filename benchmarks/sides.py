@@ -1,0 +1,78 @@
+"""What the scripts here share: both sides timed in turns in one process, each with its own way to ask for memory."""
+
+import ctypes
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from moganet import build_network
+from moganet.engine.doctor import environment
+from moganet.engine.memory import keep_freed_memory
+
+ROUNDS = 5
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: what it does in a round, and whether freed memory is kept while it does."""
+
+    run: Callable[[], object]
+    keeps_memory: bool = False
+
+
+def set_memory(keep: bool) -> None:
+    """Let glibc keep freed memory, or go back to its defaults."""
+    if keep:
+        keep_freed_memory()
+    elif sys.platform.startswith("linux"):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 65536)
+        mallopt(M_TRIM_THRESHOLD, 128 * 1024)
+
+
+def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:
+    """Time the sides in turns; give the median seconds of each. The first round is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, side in sides.items():
+            set_memory(side.keeps_memory)
+            start = time.perf_counter()
+            side.run()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: median(taken) for name, taken in times.items()}
+
+
+def reference_form(variant: str, **options: Any) -> nn.Module:
+    """Build our network in the reference's form: kernels not cropped, oneDNN called as the reference calls it."""
+    return build_network(variant, crop_kernels=False, **options)
+
+
+def bound_gflops() -> float:
+    """Give what this machine reaches in a product of two 2048x2048 matrices, in GFLOP/s."""
+    a = torch.randn(2048, 2048)
+    return 2 * 2048**3 / compare({"product": Side(lambda: a @ a)})["product"] / 1e9
+
+
+def write(script: str, result: dict[str, Any]) -> None:
+    """Write a script's result beside it, with the machine's description."""
+    path = Path(script).with_suffix(".json")
+    path.write_text(json.dumps({**result, "environment": environment()}, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+def update(script: str, key: str, result: dict[str, Any]) -> None:
+    """Write one part of a script's result, and leave the others as they are."""
+    path = Path(script).with_suffix(".json")
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before.pop("environment", None)
+    write(script, {**before, key: result})

@@ -1,0 +1,12 @@
+"""Exporters by name: each writes a network as a file that another runtime runs, and loads it again.
+
+To add one: a file here with SUFFIX, PRECISIONS, `save(graph, path)`, `read(path)` (the metadata's text) and
+`load(path, precision)` (a callable), and a line below.
+"""
+
+from moganet.inference.export import onnx, openvino, program
+from moganet.inference.export.graph import Exporter, ExportMetadata, ExportPrecision, Graph
+
+EXPORTERS: dict[str, Exporter] = {"onnx": onnx, "openvino": openvino, "program": program}
+
+__all__ = ["EXPORTERS", "ExportMetadata", "ExportPrecision", "Exporter", "Graph"]

@@ -1,0 +1,50 @@
+"""torch.compile ahead of time (AOTInductor): a library for this machine alone, so it is a runtime and no export."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moganet.errors import ConfigError
+from moganet.files import atomic_path
+from moganet.inference.export import program
+from moganet.inference.export.graph import ExportPrecision, Graph, Run
+
+SUFFIX = ".pt2"
+PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16")
+
+
+def save(graph: Graph, path: Path) -> None:
+    """Compile a graph. Raises ConfigError where there is no compiler."""
+    from torch._inductor import aoti_compile_and_package
+
+    traced = program.trace(graph)
+    with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        try:
+            aoti_compile_and_package(traced, package_path=str(temporary))
+        except Exception as error:  # inductor wraps the compiler's errors in its own
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConfigError(f"the runtime 'compile' can't be made ready here ({reason}); use 'eager'") from None
+        finally:
+            if before is None:
+                os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
+            else:
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+
+
+def load(path: Path, precision: str) -> Run:
+    """Load what was compiled."""
+    from torch._inductor import aoti_load_package
+
+    module: Any = aoti_load_package(str(path))
+
+    @torch.inference_mode()
+    def run(x: Tensor) -> Tensor:
+        return module(x)  # type: ignore[no-any-return]
+
+    return run

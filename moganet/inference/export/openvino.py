@@ -1,0 +1,243 @@
+"""OpenVINO: the graph is built operation by operation from the fused network, in a fraction of tracing's time.
+
+That is what lets a first prediction use it. Preprocessing, where it is asked for, is traced and set before it.
+"""
+
+import logging
+import warnings
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers import SelectAdaptivePool2d
+from torch import Tensor, nn
+
+from moganet.errors import ConfigError, WeightsError
+from moganet.files import atomic_path
+from moganet.inference.export.graph import METADATA_KEY, ExportPrecision, Graph, Run, calibrated, need
+from moganet.inference.export.raw import RawPreprocess
+from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedMultiOrderDWConv, FusedSpatialMixer
+
+SUFFIX = ".xml"  # its weights lie beside it, as .bin
+PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
+# Pixels at a time: what two images of 224x224 have stays in the caches (52 images/s for 32 at once, 60 for two).
+PIXELS = 2 * 224 * 224
+
+
+def save(graph: Graph, path: Path) -> None:
+    """Write .xml and .bin. In f16 the weights are stored so; bf16 is computed in where the processor has it."""
+    openvino = need("openvino", "export to OpenVINO")
+    model = build(graph)
+    if graph.precision == "int8":
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        model = calibrated(model, graph, lambda x: x.numpy())
+    if graph.raw:
+        model = _with_preprocessing(model, graph)
+    model.set_rt_info(graph.metadata(), [METADATA_KEY])
+    with atomic_path(path) as xml, atomic_path(path.with_suffix(".bin")):  # OpenVINO writes both by the first name
+        openvino.save_model(model, xml, compress_to_fp16=graph.precision == "f16")
+
+
+def build(graph: Graph) -> Any:
+    """Build OpenVINO's model of the network: float images (B, C, H, W) to logits."""
+    openvino = need("openvino", "export to OpenVINO")
+    ops = need("openvino.opset13", "export to OpenVINO")
+    height, width = graph.size or (-1, -1)
+    channels = graph.description.preprocessing.channels
+    images = ops.parameter([-1, channels, height, width], openvino.Type.f32, name=graph.input_name)
+    images.output(0).set_names({graph.input_name})
+    with torch.no_grad():
+        logits = emit(graph.cropped(), images.output(0), ops)
+    logits.set_names({"logits"})
+    return openvino.Model([ops.result(logits)], [images], "moganet")
+
+
+@singledispatch
+def emit(module: nn.Module, x: Any, ops: Any) -> Any:
+    """Add a module to the graph behind `x`; give its output."""
+    raise ConfigError(f"export to OpenVINO does not know {type(module).__name__}; use --to onnx or program")
+
+
+@emit.register
+def _(module: nn.Sequential, x: Any, ops: Any) -> Any:
+    for child in module:
+        x = emit(child, x, ops)
+    return x
+
+
+@emit.register
+def _(module: nn.Identity, x: Any, ops: Any) -> Any:
+    return x
+
+
+@emit.register
+def _(module: nn.SiLU, x: Any, ops: Any) -> Any:
+    return ops.swish(x).output(0)
+
+
+@emit.register
+def _(module: nn.GELU, x: Any, ops: Any) -> Any:
+    return ops.gelu(x, "erf").output(0)
+
+
+@emit.register
+def _(module: nn.Conv2d, x: Any, ops: Any) -> Any:
+    assert isinstance(module.padding, tuple)
+    pads = list(module.padding)
+    weight = module.weight
+    if module.groups > 1:
+        weight = weight.view(module.groups, -1, *weight.shape[1:])  # (groups, out / groups, in / groups, kh, kw)
+    convolve = ops.group_convolution if module.groups > 1 else ops.convolution
+    y = convolve(x, _constant(weight, ops), list(module.stride), pads, pads, list(module.dilation))
+    return y.output(0) if module.bias is None else ops.add(y, _constant(module.bias.view(1, -1, 1, 1), ops)).output(0)
+
+
+@emit.register
+def _(module: nn.Linear, x: Any, ops: Any) -> Any:
+    y = ops.matmul(x, _constant(module.weight, ops), False, True)
+    return ops.add(y, _constant(module.bias, ops)).output(0)
+
+
+@emit.register
+def _(module: SelectAdaptivePool2d, x: Any, ops: Any) -> Any:
+    if module.pool_type != "avg":
+        raise ConfigError(f"export to OpenVINO does not know the pooling {module.pool_type!r}; use --to onnx")
+    return ops.reduce_mean(x, [2, 3], False).output(0)
+
+
+@emit.register
+def _(module: FusedMogaNet, x: Any, ops: Any) -> Any:
+    for stage in module.stages:
+        x = emit(stage, x, ops)
+    return emit(module.head, emit(module.global_pool, x, ops), ops)
+
+
+@emit.register
+def _(module: FusedMultiOrderDWConv, x: Any, ops: Any) -> Any:
+    low, middle, high = ops.variadic_split(emit(module.DW_conv0, x, ops), 1, module.channels).outputs()
+    orders = [low, emit(module.DW_conv1, middle, ops), emit(module.DW_conv2, high, ops)]
+    return emit(module.PW_conv, ops.concat(orders, 1).output(0), ops)
+
+
+@emit.register
+def _(module: FusedSpatialMixer, x: Any, ops: Any) -> Any:
+    mean = ops.reduce_mean(x, [2, 3], True).output(0)
+    y = ops.add(emit(module.proj_1, x, ops), emit(module.decomposition, mean, ops)).output(0)
+    y = emit(module.act, y, ops)
+    gate = emit(module.gate_act, emit(module.gate, y, ops), ops)
+    value = emit(module.value_act, emit(module.value, y, ops), ops)
+    mixed = emit(module.proj_2, ops.multiply(gate, value).output(0), ops)
+    return ops.add(mixed, ops.multiply(x, _constant(module.factor, ops))).output(0)
+
+
+@emit.register
+def _(module: FusedChannelMixer, x: Any, ops: Any) -> Any:
+    y = emit(module.act, emit(module.dwconv, emit(module.fc1, x, ops), ops), ops)
+    if module.uses_decompose:
+        common = emit(module.decompose_act, emit(module.decompose, y, ops), ops)
+        out = ops.add(emit(module.fc2, y, ops), ops.multiply(common, _constant(module.common, ops)))
+    else:
+        bent = emit(module.decompose_act, y, ops)
+        line = ops.multiply(ops.subtract(y, bent), _constant(module.line, ops))
+        out = emit(module.fc2, ops.add(bent, line).output(0), ops)
+    shortcut = x if module.factor is None else ops.multiply(x, _constant(module.factor, ops))
+    return ops.add(out, shortcut).output(0)
+
+
+def _constant(values: Tensor, ops: Any) -> Any:
+    return ops.constant(values.detach().float().contiguous().numpy())
+
+
+def _with_preprocessing(model: Any, graph: Graph) -> Any:
+    """Set the traced preprocessing before a network's model, and softmax behind it."""
+    openvino, ops = need("openvino", "export to OpenVINO"), need("openvino.opset13", "export to OpenVINO")
+    preprocess = RawPreprocess(graph.description.preprocessing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tracing, which OpenVINO's converter still asks for
+        traced = torch.jit.trace(preprocess, graph.example(), check_trace=False)  # type: ignore[no-untyped-call]
+        shape = [-1, -1, -1, graph.description.preprocessing.channels]
+        before = openvino.convert_model(traced, input=[(shape, openvino.Type.u8)])
+    before.inputs[0].set_names({graph.input_name})
+    for reader in model.inputs[0].get_target_inputs():
+        reader.replace_source_output(before.results[0].input_value(0))
+    logits = model.results[0].input_value(0)
+    if graph.description.temperature:
+        logits = ops.divide(logits, ops.constant([graph.description.temperature], dtype=openvino.Type.f32)).output(0)
+    probabilities = ops.softmax(logits, 1).output(0)
+    probabilities.set_names({"probabilities"})
+    return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")
+
+
+def read(path: Path) -> str:
+    """Give the metadata's text."""
+    openvino = need("openvino", f"reading {path.name}")
+    try:
+        model = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} is no whole OpenVINO model: {_last_line(error)}") from None
+    return str(model.get_rt_info([METADATA_KEY]).value) if model.has_rt_info([METADATA_KEY]) else ""
+
+
+def load(path: Path, precision: str) -> Run:
+    """Run the file with OpenVINO on the CPU."""
+    openvino = need("openvino", f"running {path.name}")
+    try:
+        return OpenVinoRun(openvino.Core().read_model(path), precision)
+    except RuntimeError as error:
+        raise WeightsError(f"OpenVINO can't load {path}: {_last_line(error)}") from None
+
+
+class OpenVinoRun:
+    """Run a model on the CPU: few images with all threads each, many in parallel streams.
+
+    Both forms are compiled when they are first needed.
+    """
+
+    def __init__(self, model: Any, precision: str, cache: Path | None = None) -> None:
+        self.openvino = need("openvino", "the runtime openvino")
+        self.core, self.model = self.openvino.Core(), model
+        self.options: dict[str, Any] = {
+            # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        if cache is not None:
+            self.options["CACHE_DIR"] = str(cache)
+        self.few: Any = None
+        self.many: Any = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give the output for a batch of any number."""
+        array = x.contiguous().numpy()
+        height, width = x.shape[1:3] if x.dtype == torch.uint8 else x.shape[2:4]
+        at_once = max(1, PIXELS // (height * width))
+        if len(array) > at_once and torch.get_num_threads() > 1:
+            return self._in_streams(array, at_once)
+        if self.few is None:
+            self.few = self._compile("LATENCY")
+        outputs = [torch.from_numpy(self.few(array[i : i + at_once])[0].copy()) for i in range(0, len(array), at_once)]
+        return torch.cat(outputs)
+
+    def _in_streams(self, array: Any, at_once: int) -> Tensor:
+        if self.many is None:
+            self.many = self.openvino.AsyncInferQueue(self._compile("THROUGHPUT"))
+        at_once = min(at_once, -(-len(array) // len(self.many)))
+        outputs: dict[int, Tensor] = {}
+
+        def keep(request: Any, start: int) -> None:
+            outputs[start] = torch.from_numpy(request.get_output_tensor(0).data.copy())
+
+        self.many.set_callback(keep)
+        for start in range(0, len(array), at_once):
+            self.many.start_async({0: array[start : start + at_once]}, start)
+        self.many.wait_all()
+        return torch.cat([outputs[start] for start in sorted(outputs)])
+
+    def _compile(self, hint: str) -> Any:
+        return self.core.compile_model(self.model, "CPU", {**self.options, "PERFORMANCE_HINT": hint})
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,92 @@
+"""Preprocessing as part of a graph: uint8 images in, probabilities out, by operations that all runtimes have.
+
+Resizing is two products with matrices that are computed from the image's size. Like Pillow's, the filter widens where
+an image shrinks, and values are rounded after each direction.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from moganet.config import Preprocessing
+from moganet.inference.model_file import ModelDescription
+
+CUBIC = -0.5  # the cubic's parameter in Pillow, and in torch's antialiased resizing
+
+
+class RawGraph(nn.Module):
+    """A network with its preprocessing: uint8 (B, H, W, C) to probabilities (B, classes)."""
+
+    def __init__(self, network: nn.Module, description: ModelDescription) -> None:
+        super().__init__()
+        self.preprocess, self.network = RawPreprocess(description.preprocessing), network
+        self.temperature = description.temperature or 1.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the probabilities."""
+        logits: Tensor = self.network(self.preprocess(images))
+        return (logits / self.temperature).softmax(1)
+
+
+class RawPreprocess(nn.Module):
+    """Images uint8 (B, H, W, C) to the network's input, float (B, C, h, w)."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.size, self.mode = preprocessing.size, preprocessing.interpolation
+        self.squash = preprocessing.crop_mode == "squash"
+        self.full = [int(side / preprocessing.crop_fraction) for side in preprocessing.size]
+        std = torch.tensor(preprocessing.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(-1, 1, 1))
+        self.register_buffer("shift", (torch.tensor(preprocessing.mean) / std).view(-1, 1, 1))
+        self.scale: Tensor
+        self.shift: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Resize, crop and normalise."""
+        pixels = images.permute(0, 3, 1, 2).float()  # (B, C, H, W)
+        height, width = _length(pixels[0, 0, :, 0]), _length(pixels[0, 0, 0])
+        to_height, to_width = self._target(height, width)
+        columns = resize_matrix(_positions(pixels[0, 0, 0]), width, to_width, self.size[1], self.mode)  # (w, W)
+        rows = resize_matrix(_positions(pixels[0, 0, :, 0]), height, to_height, self.size[0], self.mode)  # (h, H)
+        pixels = (pixels @ columns.T).round().clamp(0, 255)
+        pixels = (rows @ pixels).round().clamp(0, 255)
+        return pixels * self.scale - self.shift
+
+    def _target(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the size to resize to, as moganet.data.preprocess does: the shorter side covers the crop."""
+        if self.squash:
+            return torch.full_like(height, self.size[0]), torch.full_like(width, self.size[1])
+        full_height, full_width = (torch.full_like(height, float(side)) for side in self.full)
+        by_height = full_height * width >= full_width * height
+        other_width = torch.maximum(full_width, (full_height * width / height).floor())
+        other_height = torch.maximum(full_height, (full_width * height / width).floor())
+        return torch.where(by_height, full_height, other_height), torch.where(by_height, other_width, full_width)
+
+
+def _length(line: Tensor) -> Tensor:
+    """Give a line's length as a number that a tracer does not take for a constant."""
+    return torch.ones_like(line).sum()
+
+
+def _positions(line: Tensor) -> Tensor:
+    """Give 0, 1, … for a line's pixels."""
+    return torch.ones_like(line).cumsum(0) - 1
+
+
+def resize_matrix(positions: Tensor, length: Tensor, target: Tensor, crop: int, mode: str) -> Tensor:
+    """Give the (crop, length) matrix that resizes a line to `target` pixels and takes the middle `crop` of them."""
+    scale = length / target
+    line = torch.arange(crop, dtype=torch.float32) + ((target - crop) / 2).round()
+    if mode == "nearest":
+        return ((line * scale).floor()[:, None] == positions).float()
+    stretch = scale.clamp(min=1.0)
+    distance = ((positions + 0.5 - ((line + 0.5) * scale)[:, None]) / stretch).abs()
+    weights = _cubic(distance) if mode == "bicubic" else (1 - distance).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _cubic(x: Tensor) -> Tensor:
+    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * CUBIC
+    zero = torch.zeros_like(x)
+    return torch.where(x < 1, near, torch.where(x < 2, far, zero))

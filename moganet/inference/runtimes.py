@@ -1,0 +1,177 @@
+"""What runs a network for prediction, by name: torch itself, or an exported file in a cache and its loader.
+
+The cache is $MOGANET_CACHE/runtimes (~/.cache/moganet/runtimes); a file's name is the hash of what it was made from.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import tempfile
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from moganet.config import Precision
+from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
+from moganet.files import cache_folder
+from moganet.inference.export import EXPORTERS, Graph, compiled, openvino
+from moganet.inference.export.graph import Run, Runner
+from moganet.inference.model_file import ModelDescription, hash_tensors
+from moganet.network.fuse import FusedMogaNet, fuse
+from moganet.network.moganet import MogaNet
+
+logger = logging.getLogger(__name__)
+Runtime = Literal["auto", "eager", "compile", "onnx", "openvino"]
+AUTO = "MOGANET_RUNTIME"  # the environment variable that says what "auto" means
+MAX_SIZES = 4  # that a runtime compiles for; images of further sizes go through the fused network
+RUNNERS: dict[str, Runner] = {**EXPORTERS, "compile": compiled}
+HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
+
+
+def choose_runtime(asked: str, device: torch.device, network: nn.Module) -> str:
+    """Say what a name stands for here. "auto" is OpenVINO where it is installed and there is no GPU, else "eager".
+
+    Raises ConfigError for a name that does not exist, or a runtime that can't run this.
+    """
+    known = get_args(Runtime)
+    if asked not in known:
+        raise ConfigError(f"there is no runtime {asked!r}; choose one of {', '.join(known)}")
+    if asked == "auto":
+        wanted = os.environ.get(AUTO, "auto")
+        if wanted != "auto":
+            return choose_runtime(wanted, device, network)
+        can = device.type == "cpu" and isinstance(network, MogaNet) and _is_installed("openvino")
+        return "openvino" if can else "eager"
+    if asked in ("onnx", "openvino"):
+        if device.type != "cpu":
+            raise ConfigError(f"the runtime {asked!r} is for the CPU; use 'eager' or 'compile' on a GPU")
+        if not _is_installed("onnxruntime" if asked == "onnx" else asked):
+            raise ConfigError(f"the runtime {asked!r} is not installed: pip install 'moganet[export]'")
+    if asked != "eager" and not isinstance(network, MogaNet):
+        raise ConfigError(f"the runtime {asked!r} runs MogaNets only; use 'eager'")
+    return asked
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Tell whether bf16 is computed by units of its own; elsewhere it is emulated, many times slower than f32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class EagerRun:
+    """Run a network with torch: the fused one where it is a MogaNet."""
+
+    def __init__(self, network: nn.Module, precision: str, device: torch.device) -> None:
+        fused = fuse(network) if isinstance(network, MogaNet) else network
+        self.network = fused.to(device).to(memory_format=torch.channels_last)
+        self.half, self.device = HALF.get(precision), device
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give the logits for a batch of any size."""
+        half: AbstractContextManager[object] = nullcontext()
+        if self.half is not None:
+            half = torch.autocast(self.device.type, self.half)
+        with torch.inference_mode(), half:
+            logits: Tensor = self.network(x.to(self.device, memory_format=torch.channels_last))
+        return logits
+
+
+class CachedRun:
+    """Run exported files of the fused network, one for each size of image, kept on disk; eager for what is rare.
+
+    name: "onnx", "openvino" or "compile".
+    """
+
+    def __init__(self, name: str, network: MogaNet, description: ModelDescription, precision: Precision) -> None:
+        self.name, self.description, self.precision = name, description, precision
+        self.eager = EagerRun(network, precision, next(network.parameters()).device)
+        self.identity = f"{hash_tensors(network.state_dict())} {description.architecture.model_dump_json()}"
+        self.runs: dict[tuple[int, int], Run] = {}
+        self.folder: tempfile.TemporaryDirectory[str] | None = None  # where the cache can't be written
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Give the logits for a batch of any size."""
+        size = (x.shape[2], x.shape[3])
+        if size not in self.runs:
+            if len(self.runs) >= MAX_SIZES:
+                return self.eager(x)
+            self.prepare(size)
+        return self.runs[size](x)
+
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Make the runtime ready for images of a size (height, width), from the cache where it is there."""
+        fused = self.eager.network
+        assert isinstance(fused, FusedMogaNet)
+        exporter = RUNNERS[self.name]
+        graph = Graph(fused, self.description, self.name, self.precision, size=size)
+        run = self._load_or_make(exporter, graph, self._path(size, exporter.SUFFIX))
+        self.runs[size] = run
+
+    def _load_or_make(self, exporter: Runner, graph: Graph, path: Path) -> Run:
+        if path.is_file():
+            with suppress(WeightsError):  # damaged: it is made again
+                return _with_cache(exporter.load(path, graph.precision), path.parent)
+        if self.name != "openvino":  # which takes less than a second
+            logger.info("preparing the runtime %s for %dx%d, once on this machine", self.name, *(graph.size or ()))
+        try:
+            exporter.save(graph, path)
+        except OutputError as error:
+            logger.warning("%s: the runtime is made again each time", error)
+            self.folder = tempfile.TemporaryDirectory()
+            path = Path(self.folder.name) / path.name
+            exporter.save(graph, path)
+        return _with_cache(exporter.load(path, graph.precision), path.parent)
+
+    def _path(self, size: tuple[int, int], suffix: str) -> Path:
+        from importlib.metadata import version
+
+        runner = {"onnx": "onnxruntime", "openvino": "openvino", "compile": "torch"}[self.name]
+        parts = [self.identity, self.precision, size, version("moganet"), version(runner), torch.get_num_threads()]
+        parts.append(torch.backends.cpu.get_cpu_capability())
+        key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+        return cache_folder() / "runtimes" / key / f"{self.name}{suffix}"
+
+
+def _with_cache(run: Run, folder: Path) -> Run:
+    """Let OpenVINO keep what it compiles beside the file."""
+    if isinstance(run, openvino.OpenVinoRun):
+        run.options["CACHE_DIR"] = str(folder)
+    return run
+
+
+def open_runtime(
+    name: str, network: nn.Module, description: ModelDescription, precision: Precision, device: torch.device
+) -> Run:
+    """Make a chosen runtime ready for a network. Raises ConfigError for a precision that it does not have."""
+    if precision == "bf16" and not has_fast_bf16(device):
+        logger.warning("this processor has no bf16 units: bf16 is emulated here and slower than f32")
+    if name == "eager" or not isinstance(network, MogaNet):
+        return EagerRun(network, precision, device)
+    if name == "onnx" and precision != "f32":
+        raise ConfigError(f"the runtime 'onnx' computes in f32; use runtime 'openvino' or 'eager' for {precision}")
+    return CachedRun(name, network, description, precision)
+
+
+def open_automatic(network: nn.Module, description: ModelDescription, precision: Precision) -> Run:
+    """Make OpenVINO ready; where it can't be, say so and run eagerly, since nobody asked for it by name."""
+    device = next(network.parameters()).device
+    run = open_runtime("openvino", network, description, precision, device)
+    if not isinstance(run, CachedRun):
+        return run
+    try:
+        run.prepare(description.preprocessing.size)
+    except (RuntimeError, MogaNetError, ImportError) as error:
+        logger.warning("OpenVINO can't run this network here (%s); using eager", str(error).strip().splitlines()[-1])
+        return run.eager
+    return run

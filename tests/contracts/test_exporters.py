@@ -1,0 +1,293 @@
+"""What every exporter must do: the same answers, any batch, its description inside, and one line for what is wrong."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MINI, fill
+from PIL import Image
+
+import moganet
+from moganet.config import Architecture, Preprocessing
+from moganet.engine.export import export
+from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
+from moganet.inference import ModelDescription
+from moganet.inference.export import EXPORTERS
+from moganet.inference.export.verify import check
+from moganet.inference.exported import read_metadata
+from moganet.inference.load import build_network_for
+from moganet.inference.model_file import make_fixtures, save_model_file
+
+NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}
+FORMS = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
+FUNCTIONS = [(gate, aggregation) for gate in ("single", "double") for aggregation in ("reference", "paddle")]
+
+
+def need(to, precision="f32"):
+    for package in (*NEEDS[to], *(("nncf",) if precision == "int8" else ())):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed (extra 'export')")
+
+
+def make_model(path, gate="single", aggregation="reference", channels=3, classes=10):
+    architecture = Architecture(
+        **{**MINI, "num_classes": classes, "depths": (1, 1, 1, 1)},
+        name="moganet_xtiny",
+        in_chans=channels,
+        gate=gate,
+        channel_aggregation=aggregation,
+    )
+    network = build_network_for(architecture).eval()
+    network.load_state_dict(fill(network.state_dict()))
+    preprocessing = Preprocessing(
+        size=(64, 96), channels=channels, mean=(0.4,) * channels, std=(0.3,) * channels, crop_fraction=0.9
+    )
+    images = [
+        torch.randint(0, 256, (channels, 90, 120), dtype=torch.uint8, generator=torch.Generator().manual_seed(i))
+        for i in range(2)
+    ]
+    names = tuple(f"class {i}" for i in range(classes))
+    description = ModelDescription(
+        architecture=architecture,
+        preprocessing=preprocessing,
+        class_names=names,
+        fixtures=make_fixtures(network, preprocessing, images),
+    )
+    save_model_file(path, network.state_dict(), description)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("model") / "mini.safetensors")
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    """Give the file of a form, each written once."""
+    files = {}
+
+    def give(to, **options):
+        need(to)
+        key = (to, *sorted(options.items()))
+        if key not in files:
+            out = tmp_path_factory.mktemp(to) / f"mini{EXPORTERS[to].SUFFIX}"
+            files[key] = export(model, to, out, **options)
+        return files[key]
+
+    return give
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of pictures in three of the model's classes."""
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.RandomState(0)
+    for name in ("class 0", "class 1", "class 2"):
+        (folder / name).mkdir()
+        for i in range(6):
+            coarse = Image.fromarray(generator.randint(0, 256, (6, 8, 3), dtype=np.uint8))
+            coarse.resize((110 + i, 130)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_an_export_gives_the_networks_answers_for_any_batch(to, model, exported):
+    result = exported(to)
+    plain, other = moganet.load(model, "eager"), moganet.load(result["out"])
+    assert result["deviation"] < 1e-4 and result["size"] == [64, 96] and result["bytes"] > 10_000
+    for batch in (1, 2, 5):
+        x = torch.randn(batch, 3, 64, 96)
+        assert (other.logits(x) - plain.logits(x)).abs().max() < 1e-4
+    assert other.class_names == plain.class_names and other.config == plain.config
+    assert check(other.logits, plain.logits, other.config, (64, 96)) < 1e-4
+    with pytest.raises(ConfigError, match="--any-size"):
+        other.logits(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ConfigError, match="exported from"):
+        _ = other.model
+
+
+@pytest.mark.parametrize(("gate", "aggregation"), FUNCTIONS[1:])
+@pytest.mark.parametrize("to", ["openvino"])  # the others are traced from the network that test_fuse tests
+def test_every_function_is_exported(to, gate, aggregation, tmp_path):
+    need(to)
+    path = make_model(tmp_path / "m.safetensors", gate, aggregation)
+    assert export(path, to)["deviation"] < 1e-4
+    assert (tmp_path / f"m{EXPORTERS[to].SUFFIX}").is_file()
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_an_export_of_any_size_takes_any_size(to, model, exported):
+    plain, other = moganet.load(model, "eager"), moganet.load(exported(to, any_size=True)["out"])
+    for height, width in ((64, 96), (96, 64), (75, 133), (224, 224)):
+        x = torch.randn(2, 3, height, width)
+        assert (other.logits(x) - plain.logits(x)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_raw_takes_images_of_any_size_and_gives_probabilities(to, model, exported, tmp_path):
+    path = exported(to, raw=True)["out"]
+    plain, run = moganet.load(model, "eager"), EXPORTERS[to].load(Path(path), "f32")
+    for height, width in ((50, 70), (64, 96), (300, 200)):
+        image = np.asarray(
+            Image.fromarray(np.random.RandomState(0).randint(0, 256, (9, 9, 3), dtype=np.uint8)).resize((width, height))
+        )
+        given = run(torch.from_numpy(image.copy())[None].expand(3, -1, -1, -1))
+        expected = plain.probabilities(plain.logits(plain.preprocess(image)))
+        assert given.shape == (3, 10) and torch.allclose(given.sum(1), torch.ones(3), atol=1e-5)
+        assert (given - expected).abs().max() < 5e-3
+        found, wanted = moganet.load(path)(image)[0], plain(image)[0]
+        assert found.names == wanted.names
+        assert np.allclose(found.probabilities, wanted.probabilities, atol=5e-3)
+
+
+@pytest.mark.parametrize(("to", "precision"), [form for form in FORMS if form[1] != "f32"])
+def test_other_precisions_stay_within_their_tolerance(to, precision, model, exported, photos, tmp_path):
+    need(to, precision)
+    data = {"data": str(photos)} if precision == "int8" else {}
+    result = export(model, to, tmp_path / f"m{EXPORTERS[to].SUFFIX}", precision=precision, **data)
+    assert 0 < result["deviation"] <= result["tolerance"] or precision == "bf16"  # without units it is computed in f32
+    assert moganet.load(result["out"]).precision == precision
+    if precision == "int8":
+        assert result["agreement"] >= 0.95 and 0 <= result["top1"] <= 1
+    if precision == "f16" and to != "program":  # whose graph outweighs so small a network
+        full = exported(to)
+        assert result["bytes"] < full["bytes"]
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_an_exported_file_is_a_model_for_other_commands(to, model, exported, photos):
+    for options in ({}, {"raw": True}):
+        path = exported(to, **options)["out"]
+        given, expected = (
+            moganet.evaluate(path, data=str(photos), split="all"),
+            moganet.evaluate(model, data=str(photos), split="all"),
+        )
+        assert given["top1"] == expected["top1"] and given["runtime"] == to
+        assert given["loss"] == pytest.approx(expected["loss"], abs=1e-2 if options else 1e-4)
+    predicted = moganet.predict(path, [photos], top_k=1)["predictions"]
+    assert len(predicted) == 18 and predicted[0]["classes"][0]["name"].startswith("class ")
+    assert moganet.info(exported(to)["out"])["stages"][0] == [8, 24, 24]
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_the_metadata_travel_in_the_file(to, model, exported):
+    metadata = read_metadata(Path(exported(to)["out"]))
+    assert metadata.format == to and metadata.size == (64, 96) and not metadata.raw
+    assert metadata.description == moganet.load(model, "eager").config and len(metadata.description.fixtures) == 2
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_a_size_by_option_replaces_the_models(to, model, exported):
+    path = exported(to, size=32)["out"]
+    other = moganet.load(path)
+    assert other.config.preprocessing.size == (32, 32) and other.config.fixtures == ()
+    x = torch.randn(3, 3, 32, 32)
+    assert (other.logits(x) - moganet.load(model, "eager").logits(x)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_an_export_that_deviates_is_deleted(to, model, tmp_path, monkeypatch):
+    need(to)
+    out = tmp_path / f"m{EXPORTERS[to].SUFFIX}"
+    out.write_text("an older file")
+    monkeypatch.setattr("moganet.inference.export.verify.deviation", lambda given, expected: 0.5)
+    with pytest.raises(WeightsError, match="deleted"):
+        export(model, to, out)
+    assert [path.name for path in tmp_path.iterdir()] == [out.name] and out.read_text() == "an older file"
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "empty"])
+def test_a_damaged_file_is_said_in_one_line(to, damage, exported, tmp_path):
+    source = Path(exported(to)["out"])
+    content = source.read_bytes()
+    path = tmp_path / source.name
+    changed = {"cut": content[: len(content) // 2], "text": b"no model", "empty": b""}
+    place = len(content) // 2 if to == "program" else 60
+    flipped = content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
+    path.write_bytes(changed.get(damage, flipped))
+    if to == "openvino":
+        path.with_suffix(".bin").write_bytes(
+            source.with_suffix(".bin").read_bytes()[: 100 if damage == "flipped" else None]
+        )
+    with pytest.raises(MogaNetError) as caught:
+        moganet.load(path).logits(torch.zeros(1, 3, 64, 96))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_program_that_would_run_more_than_a_network_is_not_loaded(exported, tmp_path):
+    import pickle
+    import shutil
+    import zipfile
+
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "written"), "w"))
+
+    source = exported("program")["out"]
+    for place, content in (
+        ("data/constants/opaque_obj_0", pickle.dumps(Hostile())),
+        ("data/sample_inputs/model.pt", pickle.dumps(Hostile())),
+        (
+            "data/constants/model_constants_config.json",
+            b'{"config": {"x": {"path_name": "opaque_obj_0", "use_pickle": true}}}',
+        ),
+        ("models/other.json", b'{"expr_str": "__import__(\'os\').getcwd()"}'),
+    ):
+        path = tmp_path / "hostile.pt2"
+        shutil.copy(source, path)
+        with zipfile.ZipFile(path, "a") as archive:
+            root = archive.namelist()[0].partition("/")[0]
+            archive.writestr(f"{root}/{place}", content)
+        with pytest.raises(WeightsError, match="was not loaded"):
+            moganet.load(path)
+        assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"to": "tensorrt"}, ConfigError, "onnx, openvino, program"),
+        ({"to": "onnx", "precision": "bf16"}, ConfigError, "openvino or program"),
+        ({"to": "program", "precision": "int8"}, ConfigError, "f32, bf16, f16"),
+        ({"to": "openvino", "precision": "f8"}, ConfigError, "int8"),
+        ({"to": "program", "size": 0}, ConfigError, "at least 1"),
+        ({"to": "program", "raw": True, "any_size": True}, ConfigError, "leave"),
+        ({"to": "program", "out": "m.onnx"}, OutputError, r"\.pt2"),
+    ],
+)
+def test_what_can_not_be_exported_says_what_can(options, error, said, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=said) as caught:
+        export(model, **options)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_an_exported_file_runs_by_its_own_runtime_alone(exported):
+    path = exported("program")["out"]
+    assert moganet.load(path, "eager").runtime == "program"
+    with pytest.raises(ConfigError, match="leave the runtime out"):
+        moganet.load(path, "onnx")
+    with pytest.raises(ConfigError, match="--precision bf16"):
+        moganet.load(path, precision="bf16")
+    with pytest.raises(ConfigError, match="exported file"):
+        export(path, "onnx")
+
+
+def test_grey_images_and_one_class(tmp_path):
+    path = make_model(tmp_path / "m.safetensors", channels=1, classes=1)
+    result = export(path, "program", raw=True)
+    assert moganet.load(result["out"])(np.zeros((30, 40), np.uint8))[0].probabilities == pytest.approx((1.0,))
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_an_export_is_verified_and_described_as_any_model(to, exported):
+    result = exported(to)
+    found = moganet.verify(result["out"])
+    assert found["ok"] and found["fixtures"] == 2 and found["sha256"] is None and found["max_deviation"] < 1e-3
+    assert not moganet.verify(result["out"], tolerance=1e-12)["ok"]
+    described = moganet.info(result["out"])
+    assert described["file"]["format"] == to and described["file"]["precision"] == "f32" and described["layers"]

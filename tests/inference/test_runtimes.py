@@ -1,0 +1,123 @@
+"""Runtimes by name: what "auto" means, the same answers from each, the cache, and what can't be."""
+
+import importlib.util
+import logging
+
+import pytest
+import torch
+from conftest import GOLDEN, golden
+
+import moganet
+from moganet.errors import ConfigError
+from moganet.inference.runtimes import MAX_SIZES
+
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def load(runtime, file="mini_official.pth.tar", **options):
+    if runtime in PACKAGES and importlib.util.find_spec(PACKAGES[runtime]) is None:
+        pytest.skip(f"{PACKAGES[runtime]} is not installed (extra 'export')")
+    return moganet.load(GOLDEN / file, runtime, **options)
+
+
+@pytest.mark.parametrize("runtime", ["eager", "onnx", "openvino"])
+def test_every_runtime_gives_the_golden_logits_for_every_size_and_batch(runtime, cache):
+    predictor, expected = load(runtime), golden("mini_single_gate_expected")
+    assert predictor.runtime == runtime and isinstance(predictor.model, moganet.MogaNet)
+    assert (predictor.logits(expected["input"]) - expected["logits"]).abs().max() < 1e-5
+    plain = predictor.model.to(memory_format=torch.contiguous_format)
+    sizes = ((1, 64, 64), (7, 64, 64), (3, 33, 65), (2, 224, 224), (1, 40, 32), (5, 41, 32))
+    for batch, height, width in sizes[:2] if runtime == "onnx" else sizes:  # a second a size is enough
+        x = torch.randn(batch, 3, height, width)
+        with torch.inference_mode():
+            assert (predictor.logits(x) - plain(x)).abs().max() < 1e-4, (batch, height, width)
+    if runtime == "openvino":
+        assert len(predictor._run.runs) == MAX_SIZES  # further sizes went through the fused network
+
+
+@pytest.mark.parametrize("file", ["mini_openmixup.pth", "mini_paddle.pdparams"])
+def test_openvino_computes_each_function(file, cache):
+    expected = golden({"mini_openmixup.pth": "mini_double_gate_expected"}.get(file, "mini_paddle_expected"))
+    assert (load("openvino", file).logits(expected["input"]) - expected["logits"]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_what_was_made_ready_is_found_again_and_damage_is_mended(runtime, cache, monkeypatch):
+    first = load(runtime)
+    made = [path for path in (cache / "runtimes").rglob(f"{runtime}.*") if path.suffix in (".onnx", ".xml")]
+    assert len(made) == 1
+    module = importlib.import_module(f"moganet.inference.export.{runtime}")
+    save, calls = module.save, []
+    monkeypatch.setattr(module, "save", lambda graph, path: (calls.append(path), save(graph, path)))
+    x = torch.randn(2, 3, 224, 224)
+    assert torch.allclose(load(runtime).logits(x), first.logits(x), atol=1e-6) and not calls
+    made[0].write_bytes(b"damaged")
+    assert torch.allclose(load(runtime).logits(x), first.logits(x), atol=1e-6) and len(calls) == 1
+
+
+def test_other_weights_have_a_place_of_their_own_in_the_cache(cache):
+    predictor = load("openvino")
+    with torch.no_grad():
+        predictor.model.head.bias += 1
+    other = moganet.Predictor(predictor.model, predictor.config, "openvino")
+    x = torch.randn(1, 3, 224, 224)
+    assert torch.allclose(other.logits(x), predictor.logits(x) + 1, atol=1e-5)
+
+
+def test_a_cache_that_can_not_be_written_stops_nothing(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "file"))
+    assert load("openvino").logits(torch.zeros(1, 3, 224, 224)).isfinite().all()
+    assert "each time" in caplog.text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto means eager on a GPU")
+def test_auto_is_openvino_where_it_is_installed_and_starts_at_the_first_prediction(cache, monkeypatch):
+    monkeypatch.delenv("MOGANET_RUNTIME")
+    predictor = load("auto")
+    installed = importlib.util.find_spec("openvino") is not None
+    assert predictor.runtime == ("openvino" if installed else "eager") and not cache.exists()
+    expected = golden("mini_single_gate_expected")
+    assert (predictor.logits(expected["input"]) - expected["logits"]).abs().max() < 1e-5
+    monkeypatch.setenv("MOGANET_RUNTIME", "eager")
+    assert load("auto").runtime == "eager"
+    monkeypatch.setenv("MOGANET_RUNTIME", "tpu")
+    with pytest.raises(ConfigError, match="auto, eager, compile, onnx, openvino"):
+        load("auto")
+
+
+def test_auto_falls_back_where_openvino_can_not_run(cache, monkeypatch, caplog):
+    monkeypatch.delenv("MOGANET_RUNTIME")
+    predictor = load("auto")
+    if predictor.runtime != "openvino":
+        pytest.skip("openvino is not installed (extra 'export')")
+
+    def fail(graph, path):
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr("moganet.inference.export.openvino.save", fail)
+    expected = golden("mini_single_gate_expected")
+    assert (predictor.logits(expected["input"]) - expected["logits"]).abs().max() < 1e-5
+    assert predictor.runtime == "eager" and "no such instruction" in caplog.text
+
+
+def test_what_is_not_installed_or_not_offered_is_said(cache, monkeypatch):
+    with pytest.raises(ConfigError, match="openvino"):
+        load("onnx", precision="bf16")
+    monkeypatch.setattr("moganet.inference.runtimes._is_installed", lambda package: False)
+    for runtime in PACKAGES:
+        with pytest.raises(ConfigError, match=r"pip install 'moganet\[export\]'"):
+            moganet.load(GOLDEN / "mini_official.pth.tar", runtime)
+
+
+def test_bf16_without_units_is_said(cache, monkeypatch, caplog):
+    monkeypatch.setattr("moganet.inference.runtimes.has_fast_bf16", lambda device: False)
+    with caplog.at_level(logging.WARNING):
+        load("eager", precision="bf16")
+    assert "no bf16 units" in caplog.text
