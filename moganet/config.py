@@ -195,7 +195,7 @@ class TrainerConfig(Settings):
     grad_checkpointing: recompute activations in the backward pass, for less memory.
     save_every: minutes between two saves within an epoch; each epoch's start is saved anyway.
     devices, num_nodes: processes on each machine and machines; None takes what torchrun or SLURM started, else one.
-    strategy: "auto" is DDP for several processes; "fsdp" shards weights and optimizer as well (GPUs only).
+        Several processes train by DDP.
     """
 
     max_epochs: Annotated[int, Field(ge=1)] = 100
@@ -213,7 +213,6 @@ class TrainerConfig(Settings):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Field(ge=1)] | None = None
     num_nodes: Annotated[int, Field(ge=1)] | None = None
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
 
 
 class StartConfig(Settings):

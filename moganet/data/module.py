@@ -7,6 +7,7 @@ training's augmentations or the plain preprocessing turn them into the network's
 import logging
 import os
 import random
+import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -200,10 +201,16 @@ class ImageDataModule(pl.LightningDataModule):
         return evaluation_loader(split, self.preprocessing, self.batch_size, self.data.workers, self.division)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.position[0], "step": self.position[1], "accumulate": self.accumulate}
+        return {
+            "epoch": self.position[0],
+            "step": self.position[1],
+            "accumulate": self.accumulate,
+            "unreadable": [tuple(one) for one in self.unreadable],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.position = state_dict["epoch"], state_dict["step"]
+        self.unreadable = {Unreadable(*one): None for one in state_dict["unreadable"]}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn a batch on the device into the network's input."""
@@ -232,6 +239,12 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
+def _leave_signals(worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM, which reach a whole group of processes, to the main one: it ends its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _num_workers(workers: int | None) -> int:
     return min(os.cpu_count() or 1, 16) if workers is None else workers
 
@@ -244,6 +257,7 @@ def _loader(batches: Dataset[Batch], order: Sampler[Any], workers: int) -> DataL
         collate_fn=_identity,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_signals,
     )
 
 

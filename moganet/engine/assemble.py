@@ -105,14 +105,6 @@ def _check_choices(recipe: Recipe) -> None:
     on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
     if recipe.trainer.precision == "f16" and on_cpu:
         raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
-    if recipe.trainer.strategy == "fsdp":
-        if on_cpu:
-            raise ConfigError("trainer.strategy fsdp needs GPUs; use ddp here")
-        if recipe.trainer.ema is not None or recipe.trainer.clip_norm is not None:
-            raise ConfigError(
-                "trainer.strategy fsdp shards the weights, which neither trainer.ema nor trainer.clip_norm can handle; "
-                "set both to null, or use ddp"
-            )
 
 
 def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Classification:
@@ -218,11 +210,13 @@ def build_trainer(
         "logger": _loggers(recipe, folder, purge_step),
         "devices": recipe.trainer.devices or 1,
         "num_nodes": recipe.trainer.num_nodes or 1,
-        "strategy": recipe.trainer.strategy,
         "enable_checkpointing": True,  # by engine.checkpoints
         "callbacks": [*callbacks, LearningRateMonitor(logging_interval="epoch")],
     }
-    return make_trainer(recipe, folder, **options)
+    trainer = make_trainer(recipe, folder, **options)
+    # Lightning restarts a run of max_steps in another way, which loses the place in the epoch.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    return trainer
 
 
 def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
@@ -231,7 +225,9 @@ def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uses_gpu = torch.cuda.is_available() and settings.accelerator != "cpu"
-    if SLURMEnvironment.detect():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
+    if (
+        SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    ):  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
     try:
         with warnings.catch_warnings():

@@ -9,7 +9,6 @@ import csv
 import io
 import os
 import signal
-import sys
 import threading
 import time
 import zipfile
@@ -21,6 +20,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from moganet.config import Recipe
 from moganet.data.module import ImageDataModule
@@ -34,7 +34,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Settings that may change while a run is stopped: they do not change what it computes.
 FREE_SETTINGS = (
     *("logger", "data.source", "data.workers", "data.batch_size", "trainer.accumulate", "trainer.save_every"),
-    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
 )
 
 
@@ -62,7 +62,7 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if in_main_thread():
             # After Lightning's own, which would stop without a save.
             self._handlers = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         if trainer.global_step == 0 and _module(trainer).position == (0, 0):
@@ -81,7 +81,9 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         done = batch_idx + 1
-        if done % self.accumulate or done >= trainer.num_training_batches:  # the end of an epoch is its own case
+        # The end of an epoch is its own case, and so is that of the run.
+        last = done >= trainer.num_training_batches or trainer.global_step >= trainer.max_steps > 0
+        if done % self.accumulate or last:
             return
         stop, due = self._agree(trainer)
         if stop or due:
@@ -106,11 +108,9 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(
-                "\nmoganet: saving after this step (after validation, if that runs); Ctrl-C again stops at once",
-                file=sys.stderr,
-                flush=True,
+        if is_first_process():  # not by print, which a signal may have interrupted
+            os.write(
+                2, b"\nmoganet: saving after this step (after validation, if that runs); Ctrl-C again stops at once\n"
             )
 
     def _agree(self, trainer: pl.Trainer) -> tuple[bool, bool]:
@@ -129,14 +129,13 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
     def save(self, trainer: pl.Trainer, epoch: int, step: int) -> None:
         """Write last.ckpt for a run that has done `step` steps of an epoch; the old one stays until this is whole."""
         _module(trainer).position = epoch, step
-        path = self.out / CHECKPOINT_FILE
+        path, self.saved = self.out / CHECKPOINT_FILE, time.monotonic()
         if not trainer.is_global_zero:
             trainer.save_checkpoint(path, weights_only=False)  # takes part; only the first process writes
             return
         with atomic_path(path) as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)  # ours to read: it holds optimizer and loops
             _verify(temporary)
-        self.saved = time.monotonic()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -161,6 +160,16 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
                 progress.update({name: number + added for name, number in progress.items()})
 
 
+def in_main_thread() -> bool:
+    """Tell whether signals can be handled here."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the process that writes; torchrun, SLURM and Lightning say so in the environment."""
+    return not getattr(rank_zero_only, "rank", 0)
+
+
 def _module(trainer: pl.Trainer) -> ImageDataModule:
     module = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(module, ImageDataModule)
@@ -182,7 +191,7 @@ def _csv_logger(trainer: pl.Trainer) -> CSVLogger | None:
 def _rows(trainer: pl.Trainer, at_epoch_start: bool) -> str:
     """Give metrics.csv as it stands; an epoch that only starts writes its first row again when the run goes on."""
     logger = _csv_logger(trainer)
-    if logger is None:
+    if logger is None or not trainer.is_global_zero:
         return ""
     logger.save()
     path = Path(logger.log_dir) / "metrics.csv"

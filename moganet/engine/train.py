@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 import timm
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
@@ -26,13 +25,15 @@ from moganet.engine.checkpoints import (
     Checkpoints,
     RunStopped,
     difference,
+    in_main_thread,
+    is_first_process,
     read_fingerprint,
     read_step,
 )
 from moganet.engine.memory import keep_freed_memory, release_memory
 from moganet.engine.tune import find_batch_size, find_learning_rate
-from moganet.errors import ConfigError, OutputError, TrainingError
-from moganet.files import PLACE_ERRORS, to_json, write_text
+from moganet.errors import ConfigError, DataError, OutputError, TrainingError
+from moganet.files import FULL_ERRORS, PLACE_ERRORS, to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.inference.model_file import NUM_FIXTURES
 from moganet.report.curves import draw_curves, read_metrics
@@ -55,7 +56,10 @@ NO_MEMORY = (
     "Cannot allocate memory",
 )
 # What gloo and NCCL say when the other end of a connection is gone.
-LOST_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Gloo", "gloo")
+LOST_CONNECTION = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "pair closure"),
+    *("remote process exited", "Socket Timeout", "Connection refused"),
+)
 
 
 def train(
@@ -95,7 +99,7 @@ def train(
         folder = Path(str(out))
         settings = _same_run(folder, old, settings, dataset, found=(find_lr, find_batch))
         if (folder / RESULT_FILE).is_file():
-            return dict(json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
+            return json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")) if is_first_process() else {}
         find_lr = find_batch = False
     if find_batch:
         settings = find_batch_size(settings, dataset)
@@ -106,7 +110,7 @@ def train(
         try:
             return _run(settings, dataset, folder, resumed=resumed)
         except _OutOfMemoryError as error:
-            settings, resumed = _in_smaller_parts(settings, error), (folder / CHECKPOINT_FILE).is_file()
+            settings, resumed = _in_smaller_parts(settings, dataset, error), (folder / CHECKPOINT_FILE).is_file()
         write_text(folder / RECIPE_FILE, settings.to_yaml())
         release_memory()
 
@@ -131,14 +135,15 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     if not trainer.is_global_zero:
         return {}
     title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
-    draw_curves(read_metrics(folder / "metrics.csv"), folder / "curves.png", title)
+    metrics = read_metrics(folder / "metrics.csv")
+    draw_curves(metrics, folder / "curves.png", title)
     result = {
         "out": str(folder),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": progress.elapsed,
         "images_per_second": progress.images_per_second,
-        "train_loss": _metric(trainer, "train/loss"),
+        "train_loss": next(reversed(metrics.get("train/loss", {}).values()), None),
         "best": files.best,
         "last": files.last or None,
         "unreadable": [one._asdict() for one in unreadable],
@@ -157,16 +162,21 @@ def _gather(trainer: pl.Trainer, module: ImageDataModule) -> list[Unreadable]:
 
 
 def _read_run(folder: Path) -> Recipe | None:
-    """Read the recipe of a run that can go on, None where there is none. Raises ConfigError where that is unclear."""
-    if not (folder / RECIPE_FILE).is_file() or not (folder / CHECKPOINT_FILE).is_file():
-        models = sorted(path.name for path in folder.glob("*.safetensors"))
-        if models:
-            raise ConfigError(
-                f"{folder} holds {models[0]} but no {CHECKPOINT_FILE} to go on from; "
-                "choose another --out, or --overwrite it"
-            )
-        return None
-    return load_recipe(folder / RECIPE_FILE)
+    """Read the recipe of a run that can go on or is finished, None where a run is to begin.
+
+    Raises ConfigError where beginning would remove something: only a run that had not saved yet may begin anew.
+    """
+    has_recipe = (folder / RECIPE_FILE).is_file()
+    if has_recipe and any((folder / name).is_file() for name in (CHECKPOINT_FILE, RESULT_FILE)):
+        return load_recipe(folder / RECIPE_FILE)
+    patterns = ("*.safetensors", "evaluation-*") if has_recipe else RUN_OUTPUTS
+    found = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+    if found and is_first_process():
+        missing = CHECKPOINT_FILE if has_recipe else RECIPE_FILE
+        raise ConfigError(
+            f"{folder} holds {found[0]} but no {missing} to go on from; choose another --out, or --overwrite it"
+        )
+    return None
 
 
 def _same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, found: tuple[bool, bool]) -> Recipe:
@@ -177,7 +187,7 @@ def _same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, found: t
     if found[1]:
         new = new.model_copy(update={"data": new.data.model_copy(update={"batch_size": old.data.batch_size})})
     what = difference(old, new)
-    if what is None:
+    if what is None and (folder / CHECKPOINT_FILE).is_file():
         began_with = read_fingerprint(folder / CHECKPOINT_FILE)
         if began_with != dataset.fingerprint():
             what = (
@@ -186,7 +196,8 @@ def _same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, found: t
             )
     if what is not None:
         raise ConfigError(f"{folder} holds another run: {what}; go on with what it began with, or choose another --out")
-    if old.num_processes == new.num_processes:  # a step's parts may have been made smaller, for want of memory
+    # A step's parts may have been made smaller, for want of memory.
+    if old.num_processes == new.num_processes and old.data.batch_size < new.data.batch_size:
         data = new.data.model_copy(update={"batch_size": old.data.batch_size})
         trainer = new.trainer.model_copy(update={"accumulate": old.trainer.accumulate})
         new = new.model_copy(update={"data": data, "trainer": trainer})
@@ -241,14 +252,14 @@ def _choose_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> P
             number += 1
         out = Path("runs") / f"{recipe.name}-{number}"
     folder = Path(out)
-    if (folder / RECIPE_FILE).exists() and not overwrite and is_first_process():
+    if overwrite or not is_first_process():
+        return folder
+    if (folder / RECIPE_FILE).exists():
         raise ConfigError(f"{folder} already holds a run; --resume it, choose another --out, or --overwrite it")
+    found = sorted(path.name for pattern in RUN_OUTPUTS for path in folder.glob(pattern))
+    if found:
+        raise ConfigError(f"{folder} holds {found[0]}, which a run would replace; choose another --out, or --overwrite")
     return folder
-
-
-def is_first_process() -> bool:
-    """Tell whether this is the process that writes; torchrun, SLURM and Lightning say so in the environment."""
-    return not getattr(rank_zero_only, "rank", 0)
 
 
 def _make_folder(folder: Path, *, keep: bool) -> None:
@@ -268,20 +279,22 @@ def _make_folder(folder: Path, *, keep: bool) -> None:
         raise OutputError(f"can't make the folder {folder}: {error.strerror}; choose another --out") from None
 
 
-def _metric(trainer: pl.Trainer, name: str) -> float | None:
-    value = trainer.callback_metrics.get(name)
-    return None if value is None else float(value)
-
-
 class _OutOfMemoryError(Exception):
     """A step did not fit the device's memory."""
 
 
-def _in_smaller_parts(settings: Recipe, error: _OutOfMemoryError) -> Recipe:
+def _in_smaller_parts(settings: Recipe, dataset: Dataset, error: _OutOfMemoryError) -> Recipe:
     """Halve the images that go through the network at once, and accumulate twice as many parts for a step."""
     size, parts = settings.data.batch_size, settings.trainer.accumulate
-    if size % 2 or size < 4 or settings.num_processes > 1:
-        raise TrainingError(f"out of memory with batches of {size} ({error}); {_LESS_MEMORY}")
+    data = settings.data.model_copy(update={"batch_size": size // 2})
+    trainer = settings.trainer.model_copy(update={"accumulate": 2 * parts})
+    smaller = settings.model_copy(update={"data": data, "trainer": trainer})
+    try:
+        if size % 2 or settings.num_processes > 1:
+            raise DataError
+        build_module(smaller, dataset)  # checks that each part of each step has enough images
+    except DataError:
+        raise TrainingError(f"out of memory with batches of {size} ({error}); {_LESS_MEMORY}") from None
     logger.warning(
         "out of memory with batches of %d: going on with %d, %d of which make a step of the same %d images",
         size,
@@ -289,9 +302,7 @@ def _in_smaller_parts(settings: Recipe, error: _OutOfMemoryError) -> Recipe:
         2 * parts,
         settings.images_a_step,
     )
-    data = settings.data.model_copy(update={"batch_size": size // 2})
-    trainer = settings.trainer.model_copy(update={"accumulate": 2 * parts})
-    return settings.model_copy(update={"data": data, "trainer": trainer})
+    return smaller
 
 
 _LESS_MEMORY = (
@@ -305,7 +316,8 @@ def _fit(
 ) -> None:
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
-    handler = signal.getsignal(signal.SIGINT)  # Lightning leaves it ignored after a Ctrl-C
+    # Lightning leaves it ignored after a Ctrl-C.
+    handler = signal.getsignal(signal.SIGINT) if in_main_thread() else None
     how = f"go on with the same command and --out {checkpoints.out} --resume"
     try:
         with warnings.catch_warnings():
@@ -315,34 +327,44 @@ def _fit(
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
             trainer.fit(task, datamodule=module, ckpt_path=goes_on, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        number = checkpoints.signal or signal.SIGINT
-        kept = checkpoints.kept or "stopped at once, without a save"
-        raise RunStopped(f"{kept}; {how}" if is_first_process() else "", 128 + number) from None
+        raise _stopped(checkpoints, how) from None
     except OutputError as error:
         raise OutputError(f"{error}; then {how}") from None
     except TrainingError as error:  # the same steps would end the same way
         before = checkpoints.out / CHECKPOINT_FILE
         raise TrainingError(f"{error}, in a new run; --from {before} starts it from the state before") from None
     except (OSError, RuntimeError, MemoryError) as error:
-        raise _explained(error, checkpoints, how) from error
+        if checkpoints.signal is not None:  # whatever else went wrong while it stopped
+            raise _stopped(checkpoints, how) from error
+        raise _explained(error, trainer, checkpoints, how) from error
     finally:
         checkpoints.restore_signals()
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
 
 
-def _explained(error: OSError | RuntimeError | MemoryError, checkpoints: Checkpoints, how: str) -> Exception:
+def _stopped(checkpoints: Checkpoints, how: str) -> RunStopped:
+    kept = checkpoints.kept or "stopped at once, without a save"
+    return RunStopped(f"{kept}; {how}" if is_first_process() else "", 128 + (checkpoints.signal or signal.SIGINT))
+
+
+def _explained(
+    error: OSError | RuntimeError | MemoryError, trainer: pl.Trainer, checkpoints: Checkpoints, how: str
+) -> Exception:
     """Say in one line what the world did to a run; our own faults stay what they are."""
     text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in PLACE_ERRORS:
-        return OutputError(f"can't write in {checkpoints.out}: {error.strerror}; make room, then {how}")
+    if isinstance(error, OSError) and (
+        error.errno in FULL_ERRORS
+        or (error.errno in PLACE_ERRORS and str(error.filename or "").startswith(str(checkpoints.out)))
+    ):
+        return OutputError(f"can't write in {checkpoints.out}: {error.strerror}; mend that, then {how}")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in NO_MEMORY):
         return _OutOfMemoryError(text.partition(".")[0] or "no memory")
     if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
         return TrainingError(
             "a process that reads images died (killed, or out of memory: --set data.workers=1 needs less); " + how
         )
-    if any(sign in text for sign in LOST_CONNECTION):
+    if trainer.world_size > 1 and any(sign in text for sign in LOST_CONNECTION):
         return TrainingError(f"another process of this job is gone; {how}")
     return error
 

@@ -133,17 +133,21 @@ class Classification(pl.LightningModule):
         self.log("val/top1", self.val_top1, on_step=False, on_epoch=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the metrics of an epoch that has begun."""
-        checkpoint["metrics"] = {
-            name: (metric._update_count, metric.metric_state)
-            for name, metric in (("loss", self.train_loss), ("top1", self.train_top1))
-        }
+        """Keep the metrics of an epoch that has begun, over all processes; their states are sums."""
+        checkpoint["metrics"] = {}
+        for name, metric in (("loss", self.train_loss), ("top1", self.train_top1)):
+            state = {key: value.clone() for key, value in metric.metric_state.items() if isinstance(value, Tensor)}
+            if self.trainer.world_size > 1:
+                for value in state.values():
+                    torch.distributed.all_reduce(value)
+            checkpoint["metrics"][name] = metric._update_count, state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, metric in (("loss", self.train_loss), ("top1", self.train_top1)):
             metric._update_count, state = checkpoint["metrics"][name]
-            for key, value in state.items():
-                setattr(metric, key, value.clone().to(metric.device))
+            for key, value in state.items():  # one process goes on with the sums of all
+                own = value if self.trainer.is_global_zero else torch.zeros_like(value)
+                setattr(metric, key, own.clone().to(metric.device))
 
     def configure_optimizers(self) -> Any:
         # A fused optimizer scales float16's gradients back by itself, and Lightning can't clip them then.

@@ -97,7 +97,8 @@ def test_a_killed_process_ends_the_job_and_another_number_goes_on(script, tmp_pa
     os.kill(ranked["RANK=1"], signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0 and not (out / "result.json").exists()
-    assert "another process of this job is gone" in said or "is saved after" in said or "Signal 15" in said
+    assert "another process of this job is gone" in said or "without a save; go on with" in said or "saved" in said
+    assert f"--out {out} --resume" in said
     one = {**overrides, "data.batch_size": 32}
     assert moganet.train("digits", overrides=one, out=out, resume=True)["epochs"] == 3
 
@@ -106,7 +107,7 @@ def test_a_killed_process_ends_the_job_and_another_number_goes_on(script, tmp_pa
     ("variables", "expected"),
     [
         ({}, None),
-        ({"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, (4, 2)),
+        ({"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "SLURM_NTASKS": "2"}, (4, 2)),
         ({"SLURM_NTASKS": "16", "SLURM_NTASKS_PER_NODE": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (8, 2)),
         ({"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (8, 2)),
     ],
@@ -123,5 +124,3 @@ def test_launchers_tell_how_many_processes_there_are(variables, expected, monkey
 def test_what_several_processes_can_not_do_is_said(tmp_path):
     with pytest.raises(moganet.errors.DataError, match="fewer than one step of 2 batches"):
         moganet.train("digits", overrides={**SMALL, "data.batch_size": 1000, "trainer.devices": 2}, out=tmp_path / "r")
-    with pytest.raises(moganet.errors.ConfigError, match="fsdp needs GPUs"):
-        moganet.train("digits", overrides={**SMALL, "trainer.strategy": "fsdp"}, out=tmp_path / "r")

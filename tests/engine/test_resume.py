@@ -5,10 +5,12 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,7 +58,8 @@ OTHERS = {
     "trainer.max_epochs": 3,
     "loss.name": "bce",
 }
-RUNS = {"everything": EVERYTHING, "photos": PHOTOS, "policy": POLICY, "others": OTHERS}
+STEPS = {**EVERYTHING, "trainer.max_steps": 17, "trainer.max_epochs": 9}  # ends within the third epoch
+RUNS = {"everything": EVERYTHING, "photos": PHOTOS, "policy": POLICY, "others": OTHERS, "steps": STEPS}
 
 
 class Crash(BaseException):
@@ -113,6 +116,27 @@ def test_a_run_that_dies_again_and_again_ends_as_if_it_had_not(name, photos, tmp
     assert not list((tmp_path / "broken").glob(".*"))
 
 
+def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path, monkeypatch):
+    overrides = {**EVERYTHING, "trainer.max_steps": 5}
+    moganet.train("digits", overrides=overrides, out=tmp_path / "whole")
+    original = Classification.training_step
+
+    def step(self, batch, batch_idx):
+        if batch_idx == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classification, "training_step", step)
+    moganet.train("digits", overrides=overrides, out=tmp_path / "run")
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_a_run_outside_the_main_thread(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        result = pool.submit(moganet.train, "digits", overrides={**TINY, "trainer.max_steps": 1}, out=tmp_path / "run")
+    assert result.result()["steps"] == 1
+
+
 @pytest.mark.parametrize(("method", "number"), [("training_step", 1), ("validation_step", 1), ("validation_step", 4)])
 def test_so_does_one_that_dies_at_its_beginning_or_while_it_validates(method, number, trained, tmp_path, monkeypatch):
     options = {"overrides": EVERYTHING, "out": tmp_path / "run"}
@@ -160,7 +184,11 @@ def test_a_checkpoint_that_does_not_read_back_is_not_taken(trained, tmp_path, mo
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
-def test_a_finished_run_stays_as_it_is(trained):
+def test_a_finished_run_stays_as_it_is(trained, tmp_path):
+    alone = Path(shutil.copytree(trained, tmp_path / "without"))
+    (alone / "last.ckpt").unlink()
+    assert moganet.train("digits", overrides=EVERYTHING, out=alone, resume=True)["steps"] == 14
+
     def state():
         return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in trained.rglob("*") if path.is_file()}
 
@@ -171,7 +199,9 @@ def test_a_finished_run_stays_as_it_is(trained):
 
 
 def test_without_a_run_it_begins(tmp_path):
-    for out in (tmp_path / "none", tmp_path):
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "recipe.yaml").write_text("of a run that was killed before its first save")
+    for out in (tmp_path / "none", tmp_path / "begun"):
         assert moganet.train("digits", overrides={**TINY, "trainer.max_steps": 1}, out=out, resume=True)["steps"] == 1
 
 
@@ -196,6 +226,28 @@ def test_what_computes_the_same_may_change(trained):
     assert moganet.train("digits", overrides=overrides, out=trained, resume=True)["steps"] == 14
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_nothing_that_is_not_ours_is_removed(resume, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"another program's")
+    with pytest.raises(ConfigError, match=r"holds last\.ckpt"):
+        moganet.train("digits", overrides=TINY, out=tmp_path, resume=resume)
+    assert (tmp_path / "last.ckpt").read_bytes() == b"another program's"
+
+
+def test_a_step_may_be_divided_in_another_way(tmp_path, monkeypatch):
+    overrides = {**TINY, "data.batch_size": 50, "trainer.accumulate": 2}
+    assert crashes(monkeypatch, "training_step", 9, overrides=TINY, out=tmp_path / "run")
+    original, sizes = Classification.training_step, []
+
+    def step(self, batch, batch_idx):
+        sizes.append(len(batch.images))
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classification, "training_step", step)
+    assert moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)["steps"] == 24
+    assert set(sizes) == {50} and len(sizes) == 2 * (24 - 8)
+
+
 def test_what_can_not_go_on_is_one_line(trained, photos, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="needs the run's folder"):
         moganet.train("digits", resume=True)
@@ -203,7 +255,7 @@ def test_what_can_not_go_on_is_one_line(trained, photos, tmp_path, monkeypatch):
         moganet.train("digits", resume=True, overwrite=True, out=tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "best.safetensors").write_bytes(b"precious")
-    with pytest.raises(ConfigError, match=r"no last\.ckpt to go on from"):
+    with pytest.raises(ConfigError, match="to go on from"):
         moganet.train("digits", overrides=TINY, resume=True, out=tmp_path / "models")
     assert crashes(monkeypatch, "training_step", 3, overrides=PHOTOS, data=str(photos), out=tmp_path / "run")
     hidden = photos / "train" / "red" / "3.png"
@@ -318,10 +370,9 @@ def test_an_image_that_vanishes_is_named_and_stops_nothing(photos, tmp_path, mon
     assert [Path(one["file"]).name for one in result["unreadable"]] == ["3.png"]
 
 
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "moganet", "train", *map(str, arguments)], stderr=subprocess.PIPE, text=True
-    )
+def start(*arguments: object, **options: bool) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "moganet", "train", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
 
 def wait_for(path: Path, seconds: int = 90) -> None:
@@ -353,6 +404,18 @@ def test_a_process_that_is_killed_stopped_and_killed_again(tmp_path):
     assert not (out / "result.json").exists()
     moganet.train("digits", overrides=overrides, out=out, resume=True)
     assert outcome(out) == outcome(tmp_path / "whole")
+
+
+def test_a_signal_for_the_whole_group_leaves_the_workers_alone(photos, tmp_path):
+    overrides = {**PHOTOS, "trainer.max_epochs": 200, "trainer.save_every": 5}
+    process = start(
+        *("digits", "--data", photos, *settings(overrides), "--out", tmp_path / "run"), start_new_session=True
+    )
+    wait_for(tmp_path / "run" / "metrics.csv")
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "is saved after" in said.splitlines()[-1], said
+    assert said.count("saving after this step") == 1
 
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path):
