@@ -53,7 +53,7 @@ Runtime = Annotated[
     Literal["auto", "eager", "compile", "onnx", "openvino"],
     typer.Option(help="auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at a time [default: 128 on a GPU, else 32].")]
 Weights = Annotated[
     Literal["plain", "ema"] | None,
     typer.Option(help="Which of a file's weights [default: those of the published accuracy]."),
@@ -166,7 +166,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for evaluation.json and confusion.png [default for a run: in its folder]."),
     ] = None,
-    batch_size: BatchSize = 128,
+    batch_size: BatchSize = None,
     precision: Precision = "f32",
     runtime: Runtime = "auto",
     as_json: AsJson = False,
@@ -218,7 +218,7 @@ def predict(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
     grid: Annotated[Path | None, typer.Option(help="Draw up to 48 images with prediction and truth.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row for each image and class.")] = None,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     precision: Precision = "f32",
     runtime: Runtime = "auto",
     as_json: AsJson = False,

@@ -16,6 +16,7 @@ from moganet.data import Dataset, Split, open_data
 from moganet.data.module import Unreadable, evaluation_loader
 from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
+from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError
 from moganet.files import to_json, write_text
 from moganet.inference import Predictor, load
@@ -37,7 +38,7 @@ def evaluate(
     split: str = "test",
     *,
     out: str | Path | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     workers: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
@@ -47,17 +48,20 @@ def evaluate(
 
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
+    batch_size: images at a time; None is what suits the device.
     out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
     included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.
     Raises DataError or WeightsError.
     """
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    if predictor.device.type == "cpu":
+        keep_freed_memory()
     dataset, is_home = open_for(predictor, data)
     split, images = choose_split(dataset, split)
     order = _match_classes(dataset.class_names, predictor.class_names)
     start = time.perf_counter()
-    logits, labels, unreadable = _run(predictor, images, batch_size, workers, progress)
+    logits, labels, unreadable = _run(predictor, images, batch_size or default_batch(predictor), workers, progress)
     seconds = time.perf_counter() - start
     if not len(labels):
         first = unreadable[0].reason if unreadable else "it has none"
@@ -87,6 +91,11 @@ def evaluate(
     if out is not None:
         _write(result, Path(out), predictor)
     return result
+
+
+def default_batch(predictor: Predictor) -> int:
+    """Give the images at a time that suit the device: on a CPU small batches, so that decoding and network overlap."""
+    return 128 if predictor.device.type == "cuda" else 32
 
 
 def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:

@@ -188,7 +188,9 @@ def verify_export(
         found = check_raw(run, _plain(source), preprocessing, graph.description.temperature)
     else:
         # The model's own description, whose fixtures hold where the size is the model's own.
-        found = check(exported.logits, _plain(source), source.config, size)
+        probes = graph.calibration[:BATCH] if graph.precision == "int8" else ()
+        real = torch.cat(list(probes)) if probes else None
+        found = check(exported.logits, _plain(source), source.config, size, real)
     result: dict[str, Any] = {"deviation": found, "tolerance": tolerance.deviation}
     if not found <= tolerance.deviation:
         raise WeightsError(_failure(graph, f"its logits deviate by {found:.2g}, more than {tolerance.deviation:g}"))

@@ -16,7 +16,8 @@ from moganet.data.folder import list_images
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import decode, normalize, preprocess
 from moganet.data.source import spread
-from moganet.engine.evaluate import Progress, choose_split, no_progress, open_for
+from moganet.engine.evaluate import Progress, choose_split, default_batch, no_progress, open_for
+from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference import Predictor, load
@@ -35,7 +36,7 @@ def predict(
     limit: int | None = None,
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
@@ -53,9 +54,12 @@ def predict(
     if top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    if predictor.device.type == "cpu":
+        keep_freed_memory()
     items, unreadable = _collect(predictor, files, data, split, limit)
     predictions: list[dict[str, Any]] = []
     pictures: list[GridItem] = []
+    batch_size = batch_size or default_batch(predictor)
     total = -(-len(items) // batch_size)
     for kept, x in progress(_batches(items, predictor, batch_size, unreadable), total, "predict"):
         found_all = predictor.name(predictor.probabilities(predictor.logits(x)), top_k)

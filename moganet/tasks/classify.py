@@ -150,8 +150,8 @@ class Classification(pl.LightningModule):
                 setattr(metric, key, own.clone().to(metric.device))
 
     def configure_optimizers(self) -> Any:
-        # A fused optimizer scales float16's gradients back by itself, and Lightning can't clip them then.
-        fused = not (str(self.trainer.precision).startswith("16") and self.trainer.gradient_clip_val)
+        # Lightning clips no gradients of a fused optimizer in mixed precision.
+        fused = not ("mixed" in str(self.trainer.precision) and self.trainer.gradient_clip_val)
         config = self.optimizer_config.model_copy(update={"lr": self.lr})
         optimizer = build_optimizer(self.network, config, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)

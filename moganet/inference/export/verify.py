@@ -53,13 +53,18 @@ def deviation(given: Tensor, expected: Tensor) -> float:
     return ((given - expected).abs().max() / (spread or 1.0)).item()
 
 
-def check(run: Run, network: Run, description: ModelDescription, size: tuple[int, int]) -> float:
-    """Give the deviation of `run` from the plain network, over random images and the model's fixtures.
+def check(
+    run: Run, network: Run, description: ModelDescription, size: tuple[int, int], probes: Tensor | None = None
+) -> float:
+    """Give the deviation of `run` from the plain network, over `probes` and the model's fixtures.
 
-    Both take preprocessed images (B, C, H, W). The fixtures' recorded logits hold where the size is the model's own.
+    Both take preprocessed images (B, C, H, W). probes: None takes random images; int8, whose ranges are those of real
+    images, is checked with such. The fixtures' recorded logits hold where the size is the model's own.
     """
     channels = description.preprocessing.channels
-    probes = torch.randn(NUM_PROBES, channels, *size, generator=torch.Generator().manual_seed(0))
+    if probes is None:
+        generator = torch.Generator().manual_seed(0)
+        probes = torch.randn(NUM_PROBES, channels, *size, generator=generator)
     expected = network(probes)
     worst = max(deviation(run(probes), expected), deviation(run(probes[:1]), expected[:1]))
     seen: list[Tensor] = []
