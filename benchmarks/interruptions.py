@@ -179,6 +179,19 @@ def second_ctrl_c(folder: Path, photographs: Path) -> dict[str, Any]:
     return {**said(process), "resumed": resumes(line, out)}
 
 
+def one_of_two_processes_killed(folder: Path, photographs: Path) -> dict[str, Any]:
+    line, out = command("digits", *EPOCHS), folder / "ranks"
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *line[1:]]
+    process = started(two, out)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    for child in map(int, children.stdout.split()):
+        if "RANK=1" in Path(f"/proc/{child}/environ").read_text(encoding="utf-8").split("\0"):
+            os.kill(child, signal.SIGKILL)
+    told = said(process)
+    # torchrun's own traceback names the process that died; ours has none.
+    return {**told, "resumed": resumes([*line, "--set", "data.batch_size=64"], out)}
+
+
 def out_of_memory(folder: Path, photographs: Path) -> dict[str, Any]:
     out = folder / "memory"
     options = ["--set", "data.batch_size=1024", "--set", "trainer.max_epochs=2", "--out", str(out)]
