@@ -207,7 +207,10 @@ def out_of_memory(folder: Path, photographs: Path) -> dict[str, Any]:
     return {**said(process), "finished": (out / "result.json").exists()}
 
 
-FAULTS = (*(file_too_large, full_disk, read_only, dead_worker, deleted_image, second_ctrl_c, out_of_memory),)
+FAULTS = (
+    *(file_too_large, full_disk, read_only, dead_worker, deleted_image, second_ctrl_c),
+    *(one_of_two_processes_killed, out_of_memory),
+)
 
 
 def photo_command(photographs: Path) -> list[str]:
