@@ -18,7 +18,7 @@ from moganet.config import LossConfig, OptimizerConfig, ScheduleConfig
 from moganet.errors import TrainingError
 
 FUSED = ("adam", "adamw", "sgd", "momentum")  # timm's names of torch's optimizers with a fused form
-CHECK_EVERY = 50  # steps on a GPU, where each look at a value waits for all work before it
+CHECK_EVERY = {"cpu": 1, "cuda": 50}  # batches; on a GPU each look at a value waits for all work before it
 WARMUP_START = 0.01  # the share of the rate at which warm-up begins
 
 
@@ -51,7 +51,8 @@ class Classification(pl.LightningModule):
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []
         self._frozen = [module.requires_grad_(False) for module in frozen]
         self._finite: Tensor | None = None
-        self._unwatched = 0
+        self._last_images: Tensor | None = None
+        self._unseen = 0
         # Neither looks at its values, which would wait for the device at each step.
         self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric()
         self.train_top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
@@ -101,11 +102,14 @@ class Classification(pl.LightningModule):
     def _watch(self, loss: Tensor, images: Tensor) -> None:
         """Stop at a loss that is not finite; on a GPU look every so many steps, since a look waits for the device."""
         self._finite = loss.isfinite() if self._finite is None else self._finite & loss.isfinite()
-        self._unwatched += 1
-        if self._unwatched >= (CHECK_EVERY if loss.is_cuda else 1):
-            finite, self._finite, self._unwatched = self._finite, None, 0
-            if not bool(finite):
-                raise self._not_finite(images)
+        self._unseen, self._last_images = self._unseen + 1, images
+        if self._unseen >= CHECK_EVERY.get(loss.device.type, 1):
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        finite, self._finite, self._unseen = self._finite, None, 0
+        if finite is not None and self._last_images is not None and not bool(finite):
+            raise self._not_finite(self._last_images)
 
     def _not_finite(self, images: Tensor) -> TrainingError:
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
@@ -133,7 +137,11 @@ class Classification(pl.LightningModule):
         self.log("val/top1", self.val_top1, on_step=False, on_epoch=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the metrics of an epoch that has begun, over all processes; their states are sums."""
+        """Keep the metrics of an epoch that has begun, over all processes; their states are sums.
+
+        Raises TrainingError for a loss that was not finite, so that no such state takes the place of a good one.
+        """
+        self._check_finite()
         checkpoint["metrics"] = {}
         for name, metric in (("loss", self.train_loss), ("top1", self.train_top1)):
             state = {key: value.clone() for key, value in metric.metric_state.items() if isinstance(value, Tensor)}

@@ -20,7 +20,7 @@ from test_sources import make_folder
 import moganet
 from moganet.config import load_recipe
 from moganet.errors import ConfigError, MogaNetError, OutputError, TrainingError, WeightsError
-from moganet.tasks.classify import Classification
+from moganet.tasks.classify import CHECK_EVERY, Classification
 
 TINY = {
     "network.embed_dims": [8, 8, 16, 16],
@@ -433,3 +433,19 @@ def test_a_loss_that_is_not_finite_is_no_run_to_go_on_with(tmp_path):
     with pytest.raises(MogaNetError) as caught:
         moganet.train("digits", overrides={**TINY, "optimizer.name": "sgd", "optimizer.lr": 1e30}, out=tmp_path / "run")
     assert "--resume" not in str(caught.value) and "--from" in str(caught.value)
+
+
+def test_no_state_that_is_not_finite_takes_the_place_of_a_good_one(tmp_path, monkeypatch):
+    monkeypatch.setitem(CHECK_EVERY, "cpu", 1000)  # as on a GPU, where not each step is looked at
+    original = Classification.training_step
+
+    def step(self, batch, batch_idx):
+        if self.global_step == 3:
+            self.network.head.weight.data.fill_(float("nan"))
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classification, "training_step", step)
+    with pytest.raises(TrainingError, match="the loss is not finite"):
+        moganet.train("digits", overrides=TINY, out=tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 3 and all(value.isfinite().all() for value in kept["state_dict"].values())
