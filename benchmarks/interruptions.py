@@ -192,24 +192,9 @@ def one_of_two_processes_killed(folder: Path, photographs: Path) -> dict[str, An
     return {**told, "resumed": resumes([*line, "--set", "data.batch_size=64"], out)}
 
 
-def out_of_memory(folder: Path, photographs: Path) -> dict[str, Any]:
-    out = folder / "memory"
-    options = ["--set", "data.batch_size=1024", "--set", "trainer.max_epochs=2", "--out", str(out)]
-    arguments = command("digits", *options)[3:]
-    script = (
-        "import sys, resource, moganet_cli, moganet.engine.train\n"
-        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "limit = used + 450 * 2**20\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        "moganet_cli.main(sys.argv[1:])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True)
-    return {**said(process), "finished": (out / "result.json").exists()}
-
-
 FAULTS = (
     *(file_too_large, full_disk, read_only, dead_worker, deleted_image, second_ctrl_c),
-    *(one_of_two_processes_killed, out_of_memory),
+    one_of_two_processes_killed,
 )
 
 

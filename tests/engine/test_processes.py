@@ -51,6 +51,7 @@ def torchrun(script: Path, overrides: dict[str, object], out: Path, log: Path) -
         [*command, str(script), json.dumps(overrides), str(out), str(log)],
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 

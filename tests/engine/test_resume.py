@@ -2,7 +2,6 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -299,12 +298,13 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(error, tmp_path, monk
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(Classification, "training_step", step)
-    result = moganet.train("digits", overrides=TINY, out=tmp_path / "run")
+    overrides = {**TINY, "trainer.max_epochs": 1}
+    result = moganet.train("digits", overrides=overrides, out=tmp_path / "run")
     recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
-    assert (recipe.data.batch_size, recipe.trainer.accumulate) == (25, 4) and result["steps"] == 2 * 12
+    assert (recipe.data.batch_size, recipe.trainer.accumulate) == (25, 4) and result["steps"] == 12
     assert sizes[:3] == [100, 50, 25] and set(sizes[3:]) == {25}
     assert "going on with 50, 2 of which make a step of the same 100 images" in caplog.text
-    again = moganet.train("digits", overrides=TINY, out=tmp_path / "run", resume=True)
+    again = moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)
     assert again == result
 
 
@@ -344,20 +344,16 @@ def test_a_full_disk_is_one_line_and_loses_nothing(trained, tmp_path):
     assert outcome(out) == outcome(trained)
 
 
-def test_a_dead_worker_is_one_line_and_the_run_goes_on(photos, tmp_path, monkeypatch):
-    options = {"overrides": {**PHOTOS, "trainer.max_epochs": 20}, "data": str(photos), "out": tmp_path / "run"}
-    original = Classification.training_step
-
-    def step(self, batch, batch_idx):
-        if self.global_step == 2:
-            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-        return original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Classification, "training_step", step)
-        with pytest.raises(TrainingError, match="a process that reads images died") as caught:
-            moganet.train("digits", **options)
-    assert "\n" not in str(caught.value) and (tmp_path / "run" / "last.ckpt").exists()
+def test_a_dead_worker_is_one_line_and_the_run_goes_on(photos, tmp_path):
+    # In a process of its own: torch's handler raises for a dead worker wherever the process happens to be.
+    out = tmp_path / "run"
+    process = start("digits", "--data", photos, *settings({**PHOTOS, "trainer.max_epochs": 200}), "--out", out)
+    wait_for(out / "metrics.csv")
+    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in said and (out / "last.ckpt").exists()
+    assert "a process that reads images died" in said.splitlines()[-1] and "--resume" in said.splitlines()[-1]
 
 
 def test_an_image_that_vanishes_is_named_and_stops_nothing(photos, tmp_path, monkeypatch):
@@ -387,10 +383,10 @@ def settings(overrides: dict[str, object]) -> list[str]:
 
 
 def test_a_process_that_is_killed_stopped_and_killed_again(tmp_path):
-    overrides, out = {**EVERYTHING, "trainer.max_epochs": 8}, tmp_path / "run"
+    overrides, out = {**EVERYTHING, "trainer.max_epochs": 5}, tmp_path / "run"
     moganet.train("digits", overrides=overrides, out=tmp_path / "whole")
     line = ["digits", *settings(overrides), "--out", out, "--resume"]
-    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)):
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
         process = start(*line)
         started = time.time()
         while not (out / "last.ckpt").exists() or (out / "last.ckpt").stat().st_mtime < started:
