@@ -1,0 +1,84 @@
+"""`moganet train`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from moganet_cli.app import EXIT_INTERRUPTED, AsJson, Data, Recipe, Settings, app, print_json
+
+RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
+
+
+@app.command(help=f"Train a network by a recipe: {', '.join(RECIPES)}, or a YAML file.")
+def train(
+    recipe: Recipe,
+    data: Data = None,
+    set_: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/RECIPE-N].")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out where it was stopped; begin where none is.")
+    ] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Start from this model's weights.")
+    ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Find the learning rate first, and train with it.")
+    ] = False,
+    find_batch: Annotated[bool, typer.Option("--find-batch", help="Find the batch size first, likewise.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--preview", metavar="PNG", help="Draw what the network would see, and train nothing."),
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where a step's time goes, and train nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.train import preview
+    from moganet.engine.train import train as run
+
+    if picture is not None:
+        drawn = preview(recipe, picture, data, set_ or [], start=start)
+        print_json(drawn) if as_json else print(f"{drawn['images']} images drawn in {picture}")
+        return
+    if profile:
+        _profile(recipe, data, set_ or [], start, as_json)
+        return
+    options = {"start": start, "overwrite": overwrite, "resume": resume, "find_lr": find_lr, "find_batch": find_batch}
+    try:
+        result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
+    except KeyboardInterrupt as interrupt:  # typer would drop what it says
+        exit_code = getattr(interrupt, "exit_code", None)
+        if str(interrupt) or exit_code is None:  # of several processes the first one speaks
+            print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
+        raise typer.Exit(exit_code or EXIT_INTERRUPTED) from None
+    if not result:  # a process beside the first one, which alone reports
+        return
+    if as_json:
+        print_json(result)
+        return
+    print(f"trained {result['epochs']} epochs ({result['steps']} steps) in {result['seconds']:.0f} s")
+    if result["best"]:
+        print(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
+    print(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
+
+
+def _profile(recipe: str, data: str | None, settings: list[str], start: str | None, as_json: bool) -> None:
+    from moganet.engine.profile import profile
+
+    result = profile(recipe, data, settings, start=start)
+    if as_json:
+        print_json(result)
+        return
+    table = Table("part", Column("ms a step", justify="right"), Column("share", justify="right"), box=None)
+    for part, spent in result["milliseconds"].items():
+        table.add_row(part, f"{spent:.1f}", f"{100 * result['shares'][part]:.1f} %")
+    Console().print(table)
+    size = "x".join(map(str, result["size"]))
+    print(f"{result['images_per_second']:.1f} images/s in steps of {result['batch_size']} images of {size}")
+    print("forward, by kind of module: " + ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in result["slowest"].items()))
