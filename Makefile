@@ -35,11 +35,8 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # One process a core with one thread each: small networks gain more from that than from threads.
-# Tests that kill and fork have processes of their own, which no other test's libraries have been loaded into.
-KILLING := tests/engine/test_resume.py tests/engine/test_processes.py
 test: lint  ## ruff, mypy --strict, import-linter, pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(KILLING:%=--ignore=%)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(KILLING)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info

@@ -6,7 +6,8 @@ import platform
 import shutil
 import signal
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import timm
 import torch
+from filelock import FileLock, Timeout
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
@@ -42,6 +44,7 @@ from moganet.tasks.classify import Classification
 
 logger = logging.getLogger(__name__)
 RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
+LOCK_FILE = ".lock"
 # What a run leaves, and --overwrite removes.
 RUN_OUTPUTS = (
     *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png"),
@@ -125,12 +128,11 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
     trainer = build_trainer(settings, folder, [files, progress, checkpoints], purge_step=purge_step)
-    if is_first_process():
-        _make_folder(folder, keep=resumed)
-        if not resumed:
+    with _own_folder(folder, keep=resumed):
+        if not resumed and is_first_process():
             write_text(folder / RECIPE_FILE, settings.to_yaml())
-    _fit(trainer, task, module, checkpoints, folder / CHECKPOINT_FILE if resumed else None)
-    files.finish(trainer, task)
+        _fit(trainer, task, module, checkpoints, folder / CHECKPOINT_FILE if resumed else None)
+        files.finish(trainer, task)
     unreadable = _gather(trainer, module)
     if not trainer.is_global_zero:
         return {}
@@ -262,13 +264,44 @@ def _choose_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> P
     return folder
 
 
-def _make_folder(folder: Path, *, keep: bool) -> None:
-    """Make the run's folder, without what an older run left: nothing of it may be taken for the new one's.
+@contextmanager
+def _own_folder(folder: Path, *, keep: bool) -> Iterator[None]:
+    """Make the run's folder and keep other runs out of it. Raises ConfigError where one is at work in it.
+
+    The lock ends with the process, however that ends. Of several processes the first one takes it.
+    """
+    if not is_first_process():
+        yield
+        return
+    _make_folder(folder)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"another process is training in {folder}; wait for it, or choose another --out") from None
+    except (OSError, NotImplementedError):  # a file system without locks
+        pass
+    try:
+        _clear_folder(folder, keep=keep)
+        yield
+    finally:
+        (folder / LOCK_FILE).unlink(missing_ok=True)
+        lock.release()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't make the folder {folder}: {error.strerror}; choose another --out") from None
+
+
+def _clear_folder(folder: Path, *, keep: bool) -> None:
+    """Remove what an older run left: nothing of it may be taken for the new one's.
 
     keep: the run in it goes on; only what a killed process was about to write is removed.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         patterns = (".*.partial.*",) if keep else (".*.partial.*", *RUN_OUTPUTS)
         for path in [path for pattern in patterns for path in folder.glob(pattern)]:
             if path.is_dir():
@@ -276,7 +309,7 @@ def _make_folder(folder: Path, *, keep: bool) -> None:
             else:
                 path.unlink()
     except OSError as error:
-        raise OutputError(f"can't make the folder {folder}: {error.strerror}; choose another --out") from None
+        raise OutputError(f"can't clear the folder {folder}: {error.strerror}; choose another --out") from None
 
 
 class _OutOfMemoryError(Exception):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from test_sources import make_folder
 
 import moganet
@@ -195,6 +196,16 @@ def test_a_finished_run_stays_as_it_is(trained, tmp_path):
     result = moganet.train("digits", overrides=EVERYTHING, out=trained, resume=True)
     unchanged = state() == before  # (a comparison in the assertion would be printed whole)
     assert unchanged and result == json.loads((trained / "result.json").read_text())
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_processes_do_not_train_in_one_folder(resume, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / ".lock"), pytest.raises(ConfigError, match=r"another process is training in .*run; wait"):
+        moganet.train("digits", overrides=TINY, out=out, resume=resume)
+    moganet.train("digits", overrides=TINY, out=out, resume=resume)
+    assert (out / "result.json").is_file() and not (out / ".lock").exists()
 
 
 def test_without_a_run_it_begins(tmp_path):

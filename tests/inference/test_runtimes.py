@@ -2,6 +2,8 @@
 
 import importlib.util
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -121,3 +123,24 @@ def test_bf16_without_units_is_said(cache, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         load("eager", precision="bf16")
     assert "no bf16 units" in caplog.text
+
+
+def test_signals_are_answered_after_openvino_models_came_and_went():
+    """Its plugin gives the thread a stack for signals, and two plugins would leave one that is gone."""
+    pytest.importorskip("openvino")
+    script = f"""
+import faulthandler, gc, signal, torch, moganet
+faulthandler.enable()
+first, second = (moganet.load({str(GOLDEN / "mini_official.pth.tar")!r}, "openvino") for _ in range(2))
+for predictor in (first, second):
+    predictor.logits(torch.zeros(1, 3, 32, 32))
+del predictor
+del first
+gc.collect()
+del second
+gc.collect()
+signal.signal(signal.SIGUSR1, lambda number, frame: print("answered"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "answered\n" and done.returncode == 0, done.stderr

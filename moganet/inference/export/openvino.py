@@ -5,7 +5,7 @@ That is what lets a first prediction use it. Preprocessing, where it is asked fo
 
 import logging
 import warnings
-from functools import singledispatch
+from functools import cache, singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +169,21 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
     return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")
 
 
+@cache
+def _core() -> Any:
+    """Give the process its one core, which lives as long as it does.
+
+    Its CPU plugin gives the thread a stack for signals; of two plugins, the first to go would take the stack with it
+    that the second restores later, and the next signal (Ctrl-C, a worker's end) would be a segmentation fault.
+    """
+    return need("openvino", "the runtime openvino").Core()
+
+
 def read(path: Path) -> str:
     """Give the metadata's text."""
-    openvino = need("openvino", f"reading {path.name}")
+    need("openvino", f"reading {path.name}")
     try:
-        model = openvino.Core().read_model(path)
+        model = _core().read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"{path} is no whole OpenVINO model: {_last_line(error)}") from None
     return str(model.get_rt_info([METADATA_KEY]).value) if model.has_rt_info([METADATA_KEY]) else ""
@@ -181,9 +191,9 @@ def read(path: Path) -> str:
 
 def load(path: Path, precision: str) -> Run:
     """Run the file with OpenVINO on the CPU."""
-    openvino = need("openvino", f"running {path.name}")
+    need("openvino", f"running {path.name}")
     try:
-        return OpenVinoRun(openvino.Core().read_model(path), precision)
+        return OpenVinoRun(_core().read_model(path), precision)
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO can't load {path}: {_last_line(error)}") from None
 
@@ -196,7 +206,7 @@ class OpenVinoRun:
 
     def __init__(self, model: Any, precision: str, cache: Path | None = None) -> None:
         self.openvino = need("openvino", "the runtime openvino")
-        self.core, self.model = self.openvino.Core(), model
+        self.core, self.model = _core(), model
         self.options: dict[str, Any] = {
             # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
