@@ -7,13 +7,12 @@ import torch
 
 from moganet.config import Architecture
 from moganet.errors import ConfigError
-from moganet.inference import ModelContents, read_model
+from moganet.inference import ModelContents, list_models, read_model
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import build_network_for
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.cost import count_parameters, layer_costs
 from moganet.network.moganet import MogaNet
-from moganet.network.releases import RELEASES
 from moganet.weights import Choices, check_fit
 
 DEFAULT_SIZE = 224
@@ -33,7 +32,8 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
         return {"size": size or DEFAULT_SIZE, "variants": [{k: v for k, v in r.items() if k != "layers"} for r in rows]}
     if full_name(str(what)) in VARIANTS:
         return _describe(Architecture(name=full_name(str(what))), size or DEFAULT_SIZE)
-    if not Path(what).exists() and str(what) not in RELEASES:
+    base, _, tag = str(what).partition(".")
+    if not Path(what).exists() and f"{full_name(base)}.{tag}" not in list_models(pretrained=True):
         raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
     if is_exported(Path(what)):
         return _describe_export(Path(what), size)

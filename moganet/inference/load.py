@@ -18,6 +18,7 @@ from moganet.network import VARIANTS, build_network, full_name
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import RELEASES
 from moganet.weights import Choices, check_fit, read_checkpoint
+from moganet.weights.shipped import shipped_models
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
     """Load a model to predict with.
 
     what: a model file, a released checkpoint of any format, an exported file, a run's folder (its best weights), a
-        hub folder, or a name. "moganet_small.in1k" is downloaded; a bare variant's name is an untrained network with
-        weights from seed 0, and a warning says so.
+        hub folder, or a name. "moganet_nano.digits" ships with the package, "moganet_small.in1k" is downloaded; a bare
+        variant's name is an untrained network with weights from seed 0, and a warning says so.
     runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
         else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
@@ -55,8 +56,8 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
 
 
 def list_models(pretrained: bool = False) -> list[str]:
-    """List the variants' names, or with `pretrained` those of the released weights that `load` downloads."""
-    return list(RELEASES) if pretrained else list(VARIANTS)
+    """List the variants' names, or with `pretrained` those of trained models: ones that ship, and ones to download."""
+    return [*shipped_models(), *RELEASES] if pretrained else list(VARIANTS)
 
 
 def build_from(contents: ModelContents, share: bool = False) -> nn.Module:

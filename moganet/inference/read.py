@@ -30,6 +30,7 @@ from moganet.weights import (
     read_content,
 )
 from moganet.weights.download import fetch
+from moganet.weights.shipped import shipped_models
 
 logger = logging.getLogger(__name__)
 RUN_FILES = ("best.safetensors", "last.safetensors")
@@ -71,7 +72,7 @@ def read_model(what: str | Path, choices: Choices = Choices()) -> ModelContents:
 
 
 def find_model(what: str | Path) -> tuple[Path, dict[str, Any], dict[str, Any] | None]:
-    """Give the file or hub folder of a MODEL, and for a released name its function and timm's configuration.
+    """Give the file or hub folder of a MODEL, and for a downloaded one its function and timm's configuration.
 
     Raises WeightsError for what does not exist.
     """
@@ -82,12 +83,15 @@ def find_model(what: str | Path) -> tuple[Path, dict[str, Any], dict[str, Any] |
         beside = path.parent
         return (beside if path.name == "model.safetensors" and is_hub_folder(beside) else path), {}, None
     base, _, tag = str(what).partition(".")
-    name = f"{full_name(base)}.{tag}"
+    name, shipped = f"{full_name(base)}.{tag}", shipped_models()
+    if name in shipped:
+        return shipped[name], {}, None
     if name in RELEASES:
         preset = {"gate": RELEASES[name].gate, "weights": RELEASES[name].weights}
         return fetch(name), preset, timm.get_pretrained_cfg(name).to_dict()
     if tag and full_name(base) in VARIANTS:
-        raise WeightsError(f"there is no trained model {str(what)!r}; trained models: {', '.join(RELEASES)}")
+        known = ", ".join([*shipped, *RELEASES])
+        raise WeightsError(f"there is no trained model {str(what)!r}; trained models: {known}")
     raise WeightsError(
         f"there is no model {str(what)!r}: give a file, a run's or hub folder, or one of {', '.join(VARIANTS)}"
     )

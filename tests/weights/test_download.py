@@ -264,4 +264,4 @@ def test_every_release_is_a_configuration_of_timms(name):
 def test_the_names_without_a_tag_mean_the_official_weights():
     for name in VARIANTS:
         assert timm.get_pretrained_cfg(name).tag == ("untrained" if name == "moganet_nano" else "in1k")
-    assert moganet.list_models(pretrained=True) == list(RELEASES)
+    assert set(RELEASES) < set(moganet.list_models(pretrained=True))

@@ -1,0 +1,132 @@
+"""Make a model that ships out of a run: weights in half precision, measured on the whole test set, and its card.
+
+    python benchmarks/ship.py RUN NAME [--weights last] [--data SOURCE[:PATH]]
+
+Half precision is taken only where the accuracy stays within 0.05 points; the card says what was measured.
+"""
+
+import argparse
+import csv
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import moganet
+from moganet.data import open_data
+from moganet.data.module import take
+from moganet.engine.doctor import environment
+from moganet.inference import load_model_file, save_model_file
+from moganet.inference.load import build_network_for
+from moganet.inference.model_file import NUM_FIXTURES, make_fixtures
+
+SHIPPED = Path(moganet.__file__).parent / "weights" / "shipped"
+TOLERANCE, MAX_BYTES = 0.0005, 3_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name", help="e.g. moganet_nano.digits")
+    parser.add_argument("--weights", choices=["best", "last"], default="last")
+    parser.add_argument("--data", help="where the run's data lie, if not where they were")
+    parser.add_argument("--limits", default="", help="a sentence for the card on what the model is not for")
+    asked = parser.parse_args()
+    source = asked.run / f"{asked.weights}.safetensors"
+    with tempfile.TemporaryDirectory() as folder:
+        halved = Path(folder) / f"{asked.name}.safetensors"
+        full = moganet.evaluate(source, asked.data)
+        halve(source, halved, asked.data)
+        half = moganet.evaluate(halved, asked.data)
+        small_enough = halved.stat().st_size < MAX_BYTES
+        if abs(half["top1"] - full["top1"]) > TOLERANCE or not small_enough:
+            raise SystemExit(
+                f"not shipped: {full['top1']} became {half['top1']} in half precision, {halved.stat().st_size} bytes"
+            )
+        state, description = load_model_file(halved)
+        measured = {key: half[key] for key in ("data", "split", "num_images", "top1", "interval", "ece", "loss")}
+        provenance = {**description.provenance, "measured": {**measured, "data": measured["data"].partition(":")[0]}}
+        description = description.model_copy(update={"provenance": provenance})
+        save_model_file(SHIPPED / halved.name, state, description)
+    card = write_card(asked, full, half)
+    print(card)
+
+
+def halve(source: Path, target: Path, data: str | None) -> None:
+    """Write a model file's floating point tensors in half precision, with fixtures of what they then give."""
+    state, description = load_model_file(source)
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    network = build_network_for(description.architecture)
+    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in halved.items()})
+    dataset = open_data(data or description.provenance["data"])
+    images = [sample.image for sample in take(dataset.split("test"), NUM_FIXTURES)]
+    fixtures = make_fixtures(network, description.preprocessing, images)
+    plain = {**description.provenance, "data": description.provenance["data"].partition(":")[0]}
+    save_model_file(target, halved, description.model_copy(update={"fixtures": fixtures, "provenance": plain}))
+
+
+def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, Any]) -> str:
+    """Write what the model is, how it was made, and how good it is."""
+    run = json.loads((asked.run / "result.json").read_text())
+    recipe = yaml.safe_load((asked.run / "recipe.yaml").read_text())
+    file = SHIPPED / f"{asked.name}.safetensors"
+    low, high = (100 * bound for bound in half["interval"])
+    found = environment()
+    layers = moganet.info(file)
+    reject = load_model_file(file)[1].reject
+    rejecting = (
+        f"{reject.score} above {reject.threshold:.4f}, which keeps {100 * reject.kept:.0f} % of the validation images"
+        if reject
+        else "none: there were no validation images to choose a threshold on"
+    )
+    lines = [
+        f"# {asked.name}",
+        "",
+        f"- Data: {recipe['data']['source'].partition(':')[0]}, trained on what `validation: "
+        f"{recipe['data']['validation']}` leaves.",
+        f"- Command: `moganet train {recipe['name']}`, seed {recipe['seed']}; the {asked.weights} weights, averaged "
+        f"with a decay of {recipe['trainer']['ema']}.",
+        f"- Network: {layers['parameters']:,} parameters, {layers['macs'] / 1e6:.1f} M multiply-adds; "
+        f"{file.stat().st_size / 1e6:.2f} MB in half precision.",
+        f"- Time: {run['epochs']} epochs in {run['seconds']:.0f} s on {found['processor']}, {found['cores']} cores.",
+        f"- Test set: top-1 {100 * half['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {half['num_images']} "
+        f"images; in single precision {100 * full['top1']:.2f} %), loss {half['loss']:.4f}, "
+        f"expected calibration error {100 * half['ece']:.2f} %.",
+        f"- Reject score: {rejecting}.",
+        f"- Limits: {asked.limits}".rstrip(),
+        "",
+        "| epoch | training loss | validation loss | validation top-1 |",
+        "|---|---|---|---|",
+        *curve(asked.run / "metrics.csv"),
+        "",
+    ]
+    text = "\n".join(lines)
+    file.with_suffix(".md").write_text(text, encoding="utf-8")
+    return text
+
+
+def curve(metrics: Path) -> list[str]:
+    """Give about ten rows of the run's curve."""
+    epochs: dict[int, dict[str, float]] = {}
+    with open(metrics, encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row.get("epoch"):
+                here = epochs.setdefault(int(row["epoch"]), {})
+                here.update({key: float(value) for key, value in row.items() if value})
+    numbers = sorted(epochs)
+    shown = [n for n in numbers if n in (0, numbers[-1]) or (n + 1) % max(1, len(numbers) // 10) == 0]
+    names = ("train/loss", "val/loss", "val/top1")
+    rows = []
+    for n in shown:
+        values = [epochs[n].get(name) for name in names]
+        texts = ["" if v is None else f"{100 * v:.2f} %" if "top1" in k else f"{v:.4f}" for k, v in zip(names, values)]
+        rows.append(f"| {n + 1} | {' | '.join(texts)} |")
+    return rows
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()
