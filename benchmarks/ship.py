@@ -122,7 +122,10 @@ def curve(metrics: Path) -> list[str]:
     rows = []
     for n in shown:
         values = [epochs[n].get(name) for name in names]
-        texts = ["" if v is None else f"{100 * v:.2f} %" if "top1" in k else f"{v:.4f}" for k, v in zip(names, values)]
+        texts = [
+            "" if v is None else f"{100 * v:.2f} %" if "top1" in k else f"{v:.4f}"
+            for k, v in zip(names, values, strict=True)
+        ]
         rows.append(f"| {n + 1} | {' | '.join(texts)} |")
     return rows
 
