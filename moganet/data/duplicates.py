@@ -43,7 +43,7 @@ def hash_images(images: Tensor) -> Hashes:
     """
     small = min(images.shape[-2:]) < TINY_SIDE  # small images resemble each other anyway
     parts = []
-    for chunk in images.split(CHUNK):
+    for chunk in torch.split(images, CHUNK):
         grey = chunk.to(torch.float32).mean(1, keepdim=True)
         values = F.adaptive_avg_pool2d(grey, HASH_SIDE + 1)[:, 0].to(torch.int16).numpy()  # (n, 9, 9)
         across = np.diff(values, axis=2)[:, :-1] > 0

@@ -18,7 +18,7 @@ HASHED_SIDE = 64  # pixels to which a JPEG file may be decoded at once, for spee
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found of n readable images. places: (n,), where they stand in the split. sizes: (n, 2), width, height."""
+    """What n readable images are like. places: (n,), where they stand in the split. sizes: (n, 2), width and height."""
 
     places: np.ndarray
     sizes: np.ndarray

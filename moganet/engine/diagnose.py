@@ -174,32 +174,34 @@ def find_doubtful(parts: Sequence[Answers]) -> list[tuple[int, int]]:
 
 def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album) -> Images:
     """Count, measure and compare the images of a data set's splits."""
-    names = dataset.class_names
-    splits = {id(split): (name, split) for name, split in reversed(list(dataset.splits.items()))}
-    distinct = dict(reversed(list(splits.values())))  # "val" may be the test set itself
-    surveys = {name: survey(split, MAX_SURVEYED) for name, split in distinct.items()}
-    counts = {n: torch.bincount(s.labels, minlength=len(dataset.class_names)).numpy() for n, s in distinct.items()}
+    splits = _distinct(dataset)
+    surveys = {name: survey(split, MAX_SURVEYED) for name, split in splits.items()}
+    counts = {n: torch.bincount(s.labels, minlength=len(dataset.class_names)).numpy() for n, s in splits.items()}
     copies: dict[tuple[str, str], int] = {}
     pairs: list[tuple[Shown, Shown]] = []
-    for first, second in itertools.combinations(surveys, 2):
+    for first, second in itertools.combinations(splits, 2):
         found = near_copies(surveys[first].hashes, surveys[second].hashes)
         copies[first, second] = len(found)
         for i, j in found[: MAX_PAIRS - len(pairs)]:
-            both = ((second, int(surveys[second].places[i])), (first, int(surveys[first].places[j])))
-            one, other = (
-                Shown(
-                    album.add(name, distinct[name], place),
-                    f"{names[int(distinct[name].labels[place])]} ({_name(name, distinct[name], place)})",
-                )
-                for name, place in both
-            )
-            pairs.append((one, other))
+            image, copy = int(surveys[second].places[i]), int(surveys[first].places[j])
+            pairs.append((_show_image(dataset, second, image, album), _show_image(dataset, first, copy, album)))
     sizes = np.concatenate([found.sizes for found in surveys.values()])
-    cut = any(isinstance(s, FileSplit) and len(s) > MAX_SURVEYED for s in distinct.values())
+    cut = any(isinstance(s, FileSplit) and len(s) > MAX_SURVEYED for s in splits.values())
     note = f"Sizes and copies are those of {MAX_SURVEYED:,} files of a split, evenly spread." if cut else ""
     return Images(counts, sizes, network_size, copies, pairs, note, dataset.class_names)
 
 
-def _name(name: str, split: Split, place: int) -> str:
-    """Name an image by its split and file, or its place in a set in memory."""
-    return f"{name}/{split.files[place].name if isinstance(split, FileSplit) else place}"
+def _distinct(dataset: Dataset) -> dict[str, Split]:
+    """Give the splits in the order of their use, each once: "val" may be the test set itself."""
+    order = ("train", "val", "test")
+    names = sorted(dataset.splits, key=lambda name: order.index(name) if name in order else len(order))
+    once = {id(dataset.splits[name]): name for name in names}
+    return {name: dataset.splits[name] for name in once.values()}
+
+
+def _show_image(dataset: Dataset, name: str, place: int, album: Album) -> Shown:
+    """Put an image in the album, with its class, its split, and its file or place."""
+    split = dataset.splits[name]
+    found = split.files[place].name if isinstance(split, FileSplit) else place
+    caption = f"{dataset.class_names[int(split.labels[place])]} ({name}/{found})"
+    return Shown(album.add(name, split, place), caption)

@@ -23,7 +23,7 @@ from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 
 IMBALANCE = 10  # the largest class against the smallest
-EXTRAS = {"table": "pyarrow"}
+EXTRAS = {"table": "pyarrow", "report": "cleanlab"}
 
 
 @dataclass(frozen=True)

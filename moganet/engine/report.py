@@ -1,18 +1,12 @@
 """`report`: one self-contained page that shows a person how good a model is, and where it fails."""
 
-import datetime
-import json
-import logging
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import yaml
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -32,7 +26,6 @@ from moganet.engine.diagnose import (
     find_doubtful,
     show,
 )
-from moganet.engine.doctor import environment
 from moganet.engine.evaluate import (
     CALIBRATION_BINS,
     Progress,
@@ -44,21 +37,17 @@ from moganet.engine.evaluate import (
     no_progress,
     open_for,
 )
+from moganet.engine.facts import Origin, costs, figures, provenance, read_origin, versions
 from moganet.engine.memory import keep_freed_memory
 from moganet.engine.saliency import input_gradients
 from moganet.errors import DataError, MogaNetError, OutputError, WeightsError
 from moganet.inference import Predictor, load
 from moganet.inference.calibration import fit_temperature, keep_temperature
-from moganet.inference.load import build_network_for
 from moganet.inference.read import find_model
 from moganet.inference.runtimes import Runtime
-from moganet.network.cost import count_macs, count_parameters
-from moganet.report.curves import read_learning_rate, read_metrics
-from moganet.report.findings import percent, short
 from moganet.report.page import Calibration, Report, Shown, write_page
 from moganet.report.sheet import make_sheet
 
-logger = logging.getLogger(__name__)
 REPORT_FILE = "report.html"
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
@@ -77,15 +66,6 @@ class _Measured:
     labels: Tensor
     rate: float
     unreadable: list[Unreadable]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What is known of how a model came to be. metrics: as `read_metrics`; result: as result.json."""
-
-    recipe: str = ""
-    metrics: dict[str, dict[Any, float]] = field(default_factory=dict)
-    result: dict[str, Any] = field(default_factory=dict)
 
 
 def write_report(
@@ -128,11 +108,10 @@ def write_report(
     if held is not None and held is not images:
         validated = _see(predictor, "val", held, order, (batch, workers, progress))
     calibration = _calibrate(predictor, tested, validated, model if is_home else None)
-    fresh = [part for part in (tested, validated) if part is not None and (not is_home or part.answers.name in FRESH)]
-    report = _compose(
-        predictor, dataset, tested, calibration, fresh=list({id(p): p.answers for p in fresh}.values()), explain=explain,
-        run=_read_run(model, predictor, result),
-    )  # fmt: skip
+    origin = read_origin(model, predictor, result)
+    seen = [tested] if validated is None or validated is tested else [tested, validated]
+    fresh = [part.answers for part in seen if not is_home or part.answers.name in FRESH]
+    report = _compose(predictor, dataset, tested, calibration, fresh=fresh, explain=explain, origin=origin)
     write_page(report, page)
     return {
         "report": str(page),
@@ -218,26 +197,6 @@ def _keep(model: str | Path, temperature: float) -> str:
     return " It is kept in the model file, for `moganet predict --calibrated`."
 
 
-def _read_run(model: str | Path, predictor: Predictor, result: dict[str, Any] | None) -> _Run:
-    """Read what a run's folder holds, or what the model file says of its recipe."""
-    folder = Path(model) if Path(model).is_dir() else Path(model).parent
-    recipe = predictor.config.provenance.get("recipe")
-    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else ""
-    if not text or not (folder / "recipe.yaml").is_file():
-        return _Run(text)
-    try:
-        if yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")) != recipe:
-            return _Run(text)  # another run's
-        metrics: dict[str, dict[Any, float]] = dict(read_metrics(folder / "metrics.csv"))
-        metrics["lr"] = {epoch - 1: rate for epoch, rate in read_learning_rate(folder / "metrics.csv").items()}
-        if result is None and (folder / "result.json").is_file():
-            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        logger.warning("%s: the curves are left out: %s", folder, error)
-        return _Run(text)
-    return _Run(text, metrics, result or {})
-
-
 def _compose(
     predictor: Predictor,
     dataset: Dataset,
@@ -246,12 +205,12 @@ def _compose(
     *,
     fresh: list[Answers],
     explain: Explain | None,
-    run: _Run,
+    origin: Origin,
 ) -> Report:
     """Gather what the page shows. fresh: answers for images that were not trained on."""
     answers, names, album = tested.answers, predictor.class_names, Album()
     measured = measure(tested.logits, tested.labels, names)
-    missing = {} if run.metrics else {"curves": "The curves are left out: this model's run is not beside it."}
+    missing = {} if origin.metrics else {"curves": "The curves are left out: this model's run is not beside it."}
     errors, hits = choose_errors(answers), choose_hits(answers)
     heats = _explain(predictor, answers, np.concatenate([errors, hits]), explain, missing)
     numbers = range(len(heats))
@@ -266,14 +225,14 @@ def _compose(
         split=answers.name,
         class_names=names,
         top1=measured["top1"],
-        facts=_facts(predictor, tested, measured, calibration, run),
+        facts=[*figures(measured, calibration, predictor, tested.rate), *costs(predictor, origin.result)],
         per_class=measured["per_class"],
         confusion=np.array(measured["confusion"]),
         correct=answers.predicted == answers.labels,
         calibration=calibration,
         sheet=make_sheet(album.pictures(), SHEET_BYTES),
         heats=make_sheet(heats, HEAT_BYTES),
-        metrics=run.metrics,
+        metrics=origin.metrics,
         cells=cells,
         errors=shown_errors,
         hits=shown_hits,
@@ -282,10 +241,10 @@ def _compose(
         num_examined=sum(len(part.labels) for part in fresh),
         images=images,
         explained_by=EXPLAINED_BY if heats else "",
-        recipe=run.recipe,
-        versions=_versions(predictor),
-        provenance=_provenance(predictor, dataset),
-        missing=missing | ({} if run.recipe else {"recipe": "The model file says nothing of its recipe."}),
+        recipe=origin.recipe,
+        versions=versions(predictor),
+        provenance=provenance(predictor, dataset),
+        missing=missing | ({} if origin.recipe else {"recipe": "The model file says nothing of its recipe."}),
         note=_note(predictor, tested),
     )
 
@@ -320,69 +279,8 @@ def _doubt(
     return shown, len(found)
 
 
-def _facts(
-    predictor: Predictor, tested: _Measured, measured: dict[str, Any], calibration: Calibration, run: _Run
-) -> list[tuple[str, str, str]]:
-    """Give the figures at the page's top: label, value, note."""
-    config = predictor.config
-    with torch.device("meta"):
-        network = build_network_for(config.architecture)
-    channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
-    low, high = measured["interval"]
-    facts = [
-        ("Accuracy", percent(measured["top1"]), f"95 % interval {100 * low:.1f} to {100 * high:.1f}"),
-        ("Among the best five", percent(measured["top5"]), "top-5 accuracy"),
-        ("Cross-entropy", f"{measured['loss']:.3f}", "the loss, without smoothing"),
-        ("Calibration error", percent(calibration.error_before), ""),
-        ("Images per second", f"{tested.rate:,.0f}", f"reading included; {predictor.runtime}, {predictor.precision}"),
-        ("Parameters", short(count_parameters(network)), config.architecture.name),
-        ("Multiply-adds", short(count_macs(network, channels, (height, width))), f"an image of {width}×{height}"),
-    ]
-    if calibration.error_after is not None:
-        note = f"{percent(calibration.error_after)} at temperature {calibration.temperature:.2f}"
-        facts[3] = (*facts[3][:2], note)
-    if len(predictor.class_names) <= 5:
-        del facts[1]
-    if "seconds" in run.result:
-        seconds = float(run.result["seconds"])
-        spent = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min" if seconds < 36000 else f"{seconds / 3600:.0f} h"  # fmt: skip
-        facts.append(
-            ("Training", spent, f"{run.result['epochs']} epochs, {run.result['images_per_second']:,.0f} images/s")
-        )
-    return facts
-
-
-def _versions(predictor: Predictor) -> dict[str, str]:
-    """Give the versions that the model was trained with, and those here where they differ."""
-    here = environment()
-    now = {"python": here["python"], **{name: found for name, found in here["packages"].items() if found}}
-    trained = predictor.config.provenance.get("versions", {})
-    return {
-        name: found if trained.get(name, found) == found else f"{found} (trained with {trained[name]})"
-        for name, found in now.items()
-    }
-
-
-def _provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
-    config = predictor.config
-    on = torch.cuda.get_device_name() if predictor.device.type == "cuda" else f"{os.cpu_count()} cores"
-    known = {
-        "data": dataset.spec,
-        "trained on": config.provenance.get("data"),
-        "seed": config.provenance.get("seed"),
-        "model": predictor.name_of_model,
-        "sha256 of the tensors": config.sha256,
-        "measured on": f"{on}, {torch.get_num_threads()} threads, {datetime.date.today().isoformat()}",
-    }
-    return {name: str(value) for name, value in known.items() if value not in (None, "")}
-
-
 def _note(predictor: Predictor, tested: _Measured) -> str:
-    notes = []
-    if not predictor.trained:
-        notes.append("This network is untrained: its answers mean nothing yet.")
+    notes = [] if predictor.trained else ["This network is untrained: its answers mean nothing yet."]
     if tested.unreadable:
-        notes.append(
-            f"{len(tested.unreadable)} files could not be read and count nowhere: {tested.unreadable[0].reason}."
-        )
+        notes.append(f"{len(tested.unreadable)} files can't be read and count nowhere: {tested.unreadable[0].reason}.")
     return " ".join(notes)

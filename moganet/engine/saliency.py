@@ -15,7 +15,7 @@ def input_gradients(network: nn.Module, images: Tensor, targets: Tensor) -> Tens
     """
     generator = torch.Generator().manual_seed(0)
     maps = []
-    for x, target in zip(images.split(BATCH), targets.split(BATCH), strict=True):
+    for x, target in zip(torch.split(images, BATCH), torch.split(targets, BATCH), strict=True):
         spread = NOISE * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
         total = torch.zeros_like(x[:, 0])
         for _ in range(SAMPLES):

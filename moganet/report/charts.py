@@ -35,7 +35,7 @@ class _Axes:
         right, up = (x - self.x0) / ((self.x1 - self.x0) or 1), (y - self.y0) / ((self.y1 - self.y0) or 1)
         return LEFT + right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    def draw(self, xlabel: str, percent: bool) -> str:
+    def draw(self, xlabel: str, *, percent: bool, xpercent: bool = False) -> str:
         """Draw grid, ticks and the name of the axis."""
         parts = []
         for value in self.yticks:
@@ -45,7 +45,7 @@ class _Axes:
         for value in self.xticks:
             if self.x0 <= value <= self.x1:
                 x, _ = self.place(value, self.y0)
-                label = _number(value, percent and not float(value).is_integer())
+                label = _number(value, xpercent)
                 parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{label}</text>')
         parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(xlabel)}</text>')
         return "".join(parts)
@@ -65,9 +65,7 @@ def _number(value: float, percent: bool = False) -> str:
 
 
 def _svg(body: str, alt: str) -> Markup:
-    return Markup(
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{body}</svg>'
-    )
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{body}</svg>')
 
 
 def line_chart(series: Sequence[Series], alt: str, *, percent: bool = False, xlabel: str = "epoch") -> Markup:
@@ -76,7 +74,7 @@ def line_chart(series: Sequence[Series], alt: str, *, percent: bool = False, xla
     ys = [y for one in series for _, y in one.points]
     low = 0.0 if not percent or min(ys) < 0.5 else min(ys)
     axes = _Axes((min(xs), max(max(xs), min(xs) + 1)), (low, max(ys)), integers=True)
-    body = axes.draw(xlabel, percent)
+    body = axes.draw(xlabel, percent=percent)
     for one in series:
         points = [axes.place(x, y) for x, y in one.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -92,7 +90,7 @@ def reliability_chart(confidence: np.ndarray, correct: np.ndarray, bins: int, al
     confidence, correct: (N,), in 0..1. A bar is as strong as its share of the images.
     """
     axes = _Axes((0, 1), (0, 1))
-    body = axes.draw("confidence", True)
+    body = axes.draw("confidence", percent=True, xpercent=True)
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     for place in np.unique(places):
         inside = places == place

@@ -22,4 +22,5 @@ def overlay(image: np.ndarray, heat: np.ndarray, side: int) -> np.ndarray:
     colour = colormaps["inferno"](strength)[..., :3]
     opacity = 0.75 * np.sqrt(strength)[..., None]
     mixed = (1 - opacity) * 0.7 * grey + opacity * colour
-    return (255 * mixed).round().astype(np.uint8)
+    pixels: np.ndarray = (255 * mixed).round().astype(np.uint8)
+    return pixels
