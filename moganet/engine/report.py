@@ -110,7 +110,9 @@ def write_report(
     calibration = _calibrate(predictor, tested, validated, model if is_home else None)
     origin = read_origin(model, predictor, result)
     seen = [tested] if validated is None or validated is tested else [tested, validated]
-    fresh = [part.answers for part in seen if not is_home or part.answers.name in FRESH]
+    fresh = [
+        part.answers for part in seen if part.answers.name in FRESH or not (is_home or part.answers.name == "train")
+    ]
     report = _compose(predictor, dataset, tested, calibration, fresh=fresh, explain=explain, origin=origin)
     write_page(report, page)
     return {
