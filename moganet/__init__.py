@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from moganet.engine.info import info
     from moganet.engine.predict import predict
     from moganet.engine.push import push
+    from moganet.engine.report import write_report
     from moganet.engine.train import train
     from moganet.engine.verify import verify
     from moganet.inference import Prediction, Predictor, list_models, load
@@ -49,6 +50,7 @@ __all__ = [
     "push",
     "train",
     "verify",
+    "write_report",
 ]
 _HOMES = {
     "MogaNet": "network",
@@ -70,6 +72,7 @@ _HOMES = {
     "push": "engine.push",
     "train": "engine.train",
     "verify": "engine.verify",
+    "write_report": "engine.report",
 }
 
 

@@ -231,7 +231,10 @@ def _names(value: Any) -> Any:
 
 
 class Recipe(Settings):
-    """A whole run, from data to trained weights. logger: csv, tensorboard, wandb, mlflow, comet or neptune."""
+    """A whole run, from data to trained weights.
+
+    logger: csv, tensorboard, wandb, mlflow, comet or neptune. report: write report.html at the end.
+    """
 
     name: str
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -245,6 +248,7 @@ class Recipe(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: TrainerConfig = TrainerConfig()
+    report: bool = True
 
     @property
     def num_processes(self) -> int:

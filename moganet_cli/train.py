@@ -66,6 +66,8 @@ def train(
     if result["best"]:
         print(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
     print(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
+    if result.get("report"):
+        print(f"how good it is, and where it fails: {result['report']}")
 
 
 def _profile(recipe: str, data: str | None, settings: list[str], start: str | None, as_json: bool) -> None:

@@ -83,6 +83,9 @@ def predict(
     split: Split = "test",
     top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Scale the probabilities by the temperature that the model file keeps.")
+    ] = False,
     grid: Annotated[Path | None, typer.Option(help="Draw up to 48 images with prediction and truth.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a row for each image and class.")] = None,
     batch_size: BatchSize = None,
@@ -99,6 +102,7 @@ def predict(
         split,
         top_k=top_k,
         limit=limit,
+        calibrated=calibrated,
         grid=grid,
         csv_file=csv_file,
         batch_size=batch_size,

@@ -18,6 +18,7 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("developer", deadline=None)
 settings.load_profile("ci" if "CI" in os.environ else "developer")
 
+os.environ.setdefault("MOGANET_REPORT", "off")  # small trainings write no page; its tests ask for it
 GOLDEN = Path(__file__).parent / "golden"
 MINI = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (8, 8, 4, 4), "num_classes": 10}
 

@@ -17,15 +17,13 @@ import torch
 from PIL import Image
 
 from moganet.data import Dataset, FileSplit, Split, open_data
+from moganet.data.duplicates import TINY_SIDE, Hashes, hash_images, near_copies
 from moganet.data.preprocess import decode
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 
-TINY_SIDE = 32  # pixels
 IMBALANCE = 10  # the largest class against the smallest
-HASH_SIDE = 8
-TOLERANCE = 6  # of 128 bits
-EXTRAS = {"table": "pyarrow"}
+EXTRAS = {"table": "pyarrow", "report": "cleanlab"}
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,10 @@ class Finding:
 
 
 class Hashed(NamedTuple):
-    """An image's perceptual hash, two uint64, and in how many bits a copy of it may differ."""
+    """An image's name, and its perceptual hash."""
 
     file: str
-    bits: np.ndarray
-    tolerance: int
+    hashes: Hashes
 
 
 def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict[str, Any]:
@@ -144,37 +141,15 @@ def _examine_image(split: Split, index: int) -> tuple[list[Finding], Hashed | No
     return findings, _hash(str(path), image)
 
 
-def _hash(file: str, image: np.ndarray) -> Hashed | None:
-    bits = perceptual_hash(image)
-    tolerance = TOLERANCE if min(image.shape[1:]) >= TINY_SIDE else 0  # small images resemble each other anyway
-    return None if bits is None else Hashed(file, bits, tolerance)
-
-
-def perceptual_hash(image: np.ndarray) -> np.ndarray | None:
-    """Hash a uint8 image (C, H, W) to 128 bits, two uint64, of which re-encoded and resized copies differ in few.
-
-    The signs of the differences between neighbours, along rows and along columns, of the image at 9x9 grey pixels.
-    Gives None for an image without structure, such as a plain colour.
-    """
-    grey = Image.fromarray(image.mean(0).astype(np.uint8)).resize((HASH_SIDE + 1,) * 2, Image.Resampling.BOX)
-    values = np.asarray(grey, dtype=int)
-    bits = np.concatenate([np.diff(values, axis=1)[:-1].ravel() > 0, np.diff(values, axis=0)[:, :-1].ravel() > 0])
-    return np.packbits(bits).view(np.uint64) if bits.any() else None
+def _hash(file: str, image: np.ndarray) -> Hashed:
+    return Hashed(file, hash_images(torch.from_numpy(image)[None]))
 
 
 def _duplicates(hashes: dict[str, list[Hashed]]) -> list[Finding]:
     """Name the images that stand, nearly equal, in more than one split."""
-    findings = []
-    for first, second in itertools.combinations(hashes, 2):
-        known = hashes[first]
-        if not known or not hashes[second]:
-            continue
-        table = np.stack([hashed.bits for hashed in known])  # (N, 2)
-        tolerances = np.array([hashed.tolerance for hashed in known])
-        for hashed in hashes[second]:
-            distances = np.bitwise_count(table ^ hashed.bits).sum(1)
-            near = np.flatnonzero(distances <= np.minimum(tolerances, hashed.tolerance))
-            if len(near):
-                other = known[near[distances[near].argmin()]].file
-                findings.append(Finding("duplicate", hashed.file, f"in {second}, as {other} in {first}"))
-    return findings
+    joined = {name: Hashes.join([one.hashes for one in some]) for name, some in hashes.items()}
+    return [
+        Finding("duplicate", hashes[second][i].file, f"in {second}, as {hashes[first][j].file} in {first}")
+        for first, second in itertools.combinations(hashes, 2)
+        for i, j in near_copies(joined[first], joined[second])
+    ]

@@ -59,9 +59,11 @@ def evaluate(
         keep_freed_memory()
     dataset, is_home = open_for(predictor, data)
     split, images = choose_split(dataset, split)
-    order = _match_classes(dataset.class_names, predictor.class_names)
+    order = match_classes(dataset.class_names, predictor.class_names)
     start = time.perf_counter()
-    logits, labels, unreadable = _run(predictor, images, batch_size or default_batch(predictor), workers, progress)
+    logits, labels, unreadable = collect_logits(
+        predictor, images, batch_size or default_batch(predictor), workers, progress
+    )
     seconds = time.perf_counter() - start
     if not len(labels):
         first = unreadable[0].reason if unreadable else "it has none"
@@ -70,7 +72,7 @@ def evaluate(
         "data": dataset.spec,
         "split": split,
         "num_images": len(labels),
-        **_measure(logits, order[labels], predictor.class_names),
+        **measure(logits, order[labels], predictor.class_names),
     }
     result |= {
         "images_per_second": len(labels) / seconds,
@@ -135,7 +137,7 @@ def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
     return name, dataset.split(name)
 
 
-def _match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
+def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
     """Give the model's class index for each of the data set's, by name."""
     missing = [name for name in names if name not in known]
     if missing:
@@ -146,9 +148,10 @@ def _match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
     return torch.tensor([known.index(name) for name in names])
 
 
-def _run(
+def collect_logits(
     predictor: Predictor, split: Split, batch_size: int, workers: int | None, progress: Progress
 ) -> tuple[Tensor, Tensor, list[Unreadable]]:
+    """Give the logits (N, classes) and the data set's labels (N,) of the readable images, in order, and the others."""
     preprocessing = predictor.config.preprocessing
     loader = evaluation_loader(split, preprocessing, batch_size, workers)
     logits, labels, unreadable = [], [], []
@@ -162,7 +165,8 @@ def _run(
     return torch.cat(logits), torch.cat(labels), unreadable
 
 
-def _measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict[str, Any]:
+def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """Give what `evaluate` says of logits (N, classes) and labels (N,), the model's indices."""
     classes = len(class_names)
     ranks = logits.topk(min(5, classes), dim=1).indices == labels[:, None]
     top1 = ranks[:, 0].float().mean().item()

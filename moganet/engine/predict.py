@@ -34,6 +34,7 @@ def predict(
     *,
     top_k: int = 5,
     limit: int | None = None,
+    calibrated: bool = False,
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
     batch_size: int | None = None,
@@ -45,6 +46,7 @@ def predict(
 
     files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input.
     data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
+    calibrated: give probabilities scaled by the model file's temperature, which `report` fits and keeps.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row an image.
     Gives `predictions` ({"file", "classes": [{"name", "probability"}]}, with "truth" where known) and `unreadable`.
@@ -62,7 +64,7 @@ def predict(
     batch_size = batch_size or default_batch(predictor)
     total = -(-len(items) // batch_size)
     for kept, x in progress(_batches(items, predictor, batch_size, unreadable), total, "predict"):
-        found_all = predictor.name(predictor.probabilities(predictor.logits(x)), top_k)
+        found_all = predictor.name(predictor.probabilities(predictor.logits(x), calibrated), top_k)
         for (name, truth, image), found in zip(kept, found_all, strict=True):
             predictions.append(_as_json(name, truth, found, predictor.trained))
             if grid and len(pictures) < MAX_GRID:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 import shutil
 import signal
@@ -33,6 +34,7 @@ from moganet.engine.checkpoints import (
     read_step,
 )
 from moganet.engine.memory import keep_freed_memory, release_memory
+from moganet.engine.report import REPORT_FILE, write_report
 from moganet.engine.tune import find_batch_size, find_learning_rate
 from moganet.errors import ConfigError, DataError, OutputError, TrainingError
 from moganet.files import FULL_ERRORS, PLACE_ERRORS, to_json, write_text
@@ -43,12 +45,13 @@ from moganet.report.grids import draw_images
 from moganet.tasks.classify import Classification
 
 logger = logging.getLogger(__name__)
+REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to `moganet report`
 RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
 LOCK_FILE = ".lock"
 # What a run leaves, and --overwrite removes.
 RUN_OUTPUTS = (
     *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png"),
-    *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", RESULT_FILE),
+    *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", REPORT_FILE, RESULT_FILE),
 )
 PREVIEW_IMAGES = 40
 # What torch's and oneDNN's allocators say on a CPU, and the system when it can't start a process.
@@ -86,7 +89,8 @@ def train(
     resume: go on from the last save of the run in `out`, to the same weights as if it had never stopped; without one
         begin; a finished run is left as it is.
     The folder holds recipe.yaml, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors, curves.png
-    and, at the end, result.json, which is what is given back (nothing on processes other than the first).
+    and, at the end, report.html (unless the recipe's `report` is false) and result.json,
+    which is what is given back (nothing on processes other than the first).
     Raises ConfigError, DataError, WeightsError or OutputError before anything is written; TrainingError for a run that
     can't go on; KeyboardInterrupt after it has saved what there is.
     """
@@ -150,8 +154,20 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
         "last": files.last or None,
         "unreadable": [one._asdict() for one in unreadable],
     }
+    if settings.report and os.environ.get(REPORT_SWITCH) != "off":
+        result["report"] = _report(folder, dataset, result)
     write_text(folder / RESULT_FILE, to_json(result))
     return result
+
+
+def _report(folder: Path, dataset: Dataset, result: dict[str, Any]) -> str | None:
+    """Write the run's page, and give its path; None where that can't be done."""
+    try:
+        release_memory()
+        return str(write_report(folder, dataset.spec, result=result)["report"])
+    except Exception as error:  # whatever it is: a run of days must not be lost to its page
+        logger.warning("no report was written (%s); `moganet report %s` tries again", error, folder)
+        return None
 
 
 def _gather(trainer: pl.Trainer, module: ImageDataModule) -> list[Unreadable]:

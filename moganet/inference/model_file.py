@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moganet.config import Architecture, Preprocessing, Settings
+from moganet.config import Architecture, Positive, Preprocessing, Settings
 from moganet.data.preprocess import decode, preprocess
 from moganet.errors import WeightsError
 from moganet.files import atomic_path
@@ -37,6 +37,7 @@ class Fixture(Settings):
 class ModelDescription(Settings):
     """What a model file says of its tensors.
 
+    temperature: what the logits are divided by for calibrated probabilities, fitted on validation images.
     provenance: recipe, data, seed, versions, measured accuracy. sha256: over the tensors' names, types, shapes, bytes.
     """
 
@@ -44,7 +45,7 @@ class ModelDescription(Settings):
     architecture: Architecture
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
-    temperature: float | None = None
+    temperature: Positive | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     sha256: str = ""
     fixtures: tuple[Fixture, ...] = ()

@@ -105,20 +105,32 @@ class Predictor:
             return run
         return open_runtime(self.runtime, self.model, self.config, precision, self.device)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Turn logits (B, classes) into probabilities that sum to 1."""
-        return logits.softmax(1)
+    def probabilities(self, logits: Tensor, calibrated: bool = False) -> Tensor:
+        """Turn logits (B, classes) into probabilities that sum to 1.
 
-    def __call__(self, images: Any, top_k: int = 5, batch_size: int = 64) -> list[Prediction]:
+        calibrated: scale them by the temperature that the model file keeps. Raises ConfigError where it keeps none.
+        """
+        if not calibrated:
+            return logits.softmax(1)
+        if self.config.temperature is None:
+            raise ConfigError(
+                f"{self.name_of_model} keeps no temperature to calibrate with; "
+                f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
+            )
+        return (logits / self.config.temperature).softmax(1)
+
+    def __call__(
+        self, images: Any, top_k: int = 5, batch_size: int = 64, *, calibrated: bool = False
+    ) -> list[Prediction]:
         """Predict for an image or several; the list has one Prediction an image.
 
-        images: PIL images, paths, or arrays (H, W), (H, W, C), one or a sequence.
+        images: PIL images, paths, or arrays (H, W), (H, W, C), one or a sequence. calibrated: as in `probabilities`.
         """
         items = as_images(images)
         predictions: list[Prediction] = []
         for start in range(0, len(items), batch_size):
             logits = self.logits(self.preprocess(items[start : start + batch_size]))
-            predictions += self.name(self.probabilities(logits), top_k)
+            predictions += self.name(self.probabilities(logits, calibrated), top_k)
         return predictions
 
     def name(self, probabilities: Tensor, top_k: int = 5) -> Iterator[Prediction]:

@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from moganet.files import atomic_path
@@ -22,6 +23,23 @@ def read_metrics(path: Path) -> dict[str, dict[int, float]]:
                 if value and name not in ("epoch", "step") and row.get("epoch"):
                     metrics[name][int(float(row["epoch"]))] = float(value)
     return dict(metrics)
+
+
+def read_learning_rate(path: Path) -> dict[float, float]:
+    """Read the learning rate from Lightning's metrics.csv, which notes it by step, into {epochs done: rate}."""
+    rates, ends = {}, {0: 0.0}
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if not row.get("step"):
+                continue
+            step = int(float(row["step"]))
+            if row.get("epoch"):
+                ends[step + 1] = float(row["epoch"]) + 1
+            rate = next((value for name, value in row.items() if name.startswith("lr") and value), None)
+            if rate:
+                rates[step] = float(rate)
+    steps = sorted(ends)
+    return {float(np.interp(step, steps, [ends[s] for s in steps])): rate for step, rate in sorted(rates.items())}
 
 
 def draw_curves(metrics: dict[str, dict[int, float]], path: Path, title: str) -> None:

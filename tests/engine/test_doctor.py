@@ -3,12 +3,10 @@
 import json
 
 import numpy as np
-import pytest
 from PIL import Image
 from test_sources import make_folder
 
 import moganet
-from moganet.engine.doctor import perceptual_hash
 
 
 def photo(seed, size=64):
@@ -64,16 +62,6 @@ def test_sets_in_memory_are_examined_too():
     result = moganet.doctor("digits")
     assert sum(result["data"]["splits"]["test"].values()) == 360
     assert {f["kind"] for f in result["findings"]} <= {"duplicate", "imbalance"}
-
-
-@pytest.mark.parametrize("size", [30, 64, 200])
-def test_copies_agree_and_others_do_not(size):
-    first, copy, other = (
-        perceptual_hash(np.asarray(image).transpose(2, 0, 1))
-        for image in (photo(1), photo(1).resize((size, size)), photo(2))
-    )
-    assert np.bitwise_count(first ^ copy).sum() <= 6 < 30 < np.bitwise_count(first ^ other).sum()
-    assert perceptual_hash(np.full((3, 9, 9), 200, np.uint8)) is None
 
 
 def test_the_environment_is_described_without_data():

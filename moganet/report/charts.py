@@ -1,0 +1,108 @@
+"""Charts as inline SVG, coloured by the page's style sheet so that they follow its light and dark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.ticker import MaxNLocator
+
+WIDTH, HEIGHT = 360, 220
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 38
+MARKED = 40  # points up to which each is marked
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line: its name, its style ("a", "b") and its points (x, y)."""
+
+    name: str
+    style: str
+    points: Sequence[tuple[float, float]]
+
+
+class _Axes:
+    """Two linear scales, with their ticks, in a drawing of WIDTH x HEIGHT."""
+
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], *, integers: bool = False) -> None:
+        self.xticks = _ticks(*x, integers=integers)
+        self.yticks = _ticks(*y)
+        self.x0, self.x1 = x
+        self.y0, self.y1 = self.yticks[0], self.yticks[-1]
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Give the drawing's coordinates for a point."""
+        right, up = (x - self.x0) / ((self.x1 - self.x0) or 1), (y - self.y0) / ((self.y1 - self.y0) or 1)
+        return LEFT + right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+
+    def draw(self, xlabel: str, *, percent: bool, xpercent: bool = False) -> str:
+        """Draw grid, ticks and the name of the axis."""
+        parts = []
+        for value in self.yticks:
+            _, y = self.place(self.x0, value)
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(value, percent)}</text>')
+        for value in self.xticks:
+            if self.x0 <= value <= self.x1:
+                x, _ = self.place(value, self.y0)
+                label = _number(value, xpercent)
+                parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{label}</text>')
+        parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(xlabel)}</text>')
+        return "".join(parts)
+
+
+def _ticks(low: float, high: float, *, integers: bool = False) -> list[float]:
+    ticks = MaxNLocator(5, integer=integers).tick_values(low, high if high > low else low + (1 if integers else 1e-9))
+    return [float(value) for value in ticks]
+
+
+def _number(value: float, percent: bool = False) -> str:
+    if percent:
+        return f"{100 * value:g} %"
+    if value and abs(value) < 0.001:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:,.6g}"
+
+
+def _svg(body: str, alt: str) -> Markup:
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{body}</svg>')
+
+
+def line_chart(series: Sequence[Series], alt: str, *, percent: bool = False, xlabel: str = "epoch") -> Markup:
+    """Draw lines over the epochs; those whose values are shares as percent."""
+    xs = [x for one in series for x, _ in one.points]
+    ys = [y for one in series for _, y in one.points]
+    low = 0.0 if not percent or min(ys) < 0.5 else min(ys)
+    axes = _Axes((min(xs), max(max(xs), min(xs) + 1)), (low, max(ys)), integers=True)
+    body = axes.draw(xlabel, percent=percent)
+    for one in series:
+        points = [axes.place(x, y) for x, y in one.points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        body += f'<polyline class="line {one.style}" points="{path}"/>'
+        if len(points) <= MARKED:
+            body += "".join(f'<circle class="dot {one.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+    return _svg(body, alt)
+
+
+def reliability_chart(confidence: np.ndarray, correct: np.ndarray, bins: int, alt: str) -> Markup:
+    """Draw how often answers of each confidence are right, over the diagonal where they would be as often as they say.
+
+    confidence, correct: (N,), in 0..1. A bar is as strong as its share of the images.
+    """
+    axes = _Axes((0, 1), (0, 1))
+    body = axes.draw("confidence", percent=True, xpercent=True)
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    for place in np.unique(places):
+        inside = places == place
+        share = inside.mean()
+        left, top = axes.place(place / bins, correct[inside].mean())
+        right, bottom = axes.place((place + 1) / bins, 0)
+        said = f"{100 * place / bins:.0f} to {100 * (place + 1) / bins:.0f} % sure: "
+        said += f"{100 * correct[inside].mean():.0f} % right, {inside.sum():,} images"
+        body += (
+            f'<rect class="bar" x="{left + 1:.1f}" y="{top:.1f}" width="{right - left - 2:.1f}" '
+            f'height="{max(bottom - top, 1):.1f}" opacity="{0.35 + 0.65 * share**0.5:.2f}"><title>{said}</title></rect>'
+        )
+    (x0, y0), (x1, y1) = axes.place(0, 0), axes.place(1, 1)
+    body += f'<line class="ideal" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>'
+    return _svg(body, alt)
