@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("name", help="e.g. moganet_nano.digits")
-    parser.add_argument("--weights", choices=["best", "last"], default="last")
+    parser.add_argument("--weights", choices=["best", "last"], default="best")
     parser.add_argument("--data", help="where the run's data lie, if not where they were")
     parser.add_argument("--limits", default="", help="a sentence for the card on what the model is not for")
     asked = parser.parse_args()
@@ -78,7 +78,8 @@ def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, 
     layers = moganet.info(file)
     reject = load_model_file(file)[1].reject
     rejecting = (
-        f"{reject.score} above {reject.threshold:.4f}, which keeps {100 * reject.kept:.0f} % of the validation images"
+        f"energy above {reject.threshold:.4f}, which keeps {100 * reject.kept:.1f} % of {reject.num_images} validation "
+        "images; `predict` says so of an image"
         if reject
         else "none: there were no validation images to choose a threshold on"
     )

@@ -23,6 +23,8 @@ from moganet_cli.app import (
     show_progress,
 )
 
+NOTES = {"untrained": "(untrained)", "rejected": "(unlike what it was trained on)"}
+
 
 @app.command(help="Measure a model on a labelled set: accuracy, calibration, classes, and images per second.")
 def evaluate(
@@ -119,7 +121,8 @@ def predict(
     table = Table("file", "prediction", box=None)
     for item in result["predictions"]:
         named = ", ".join(f"{found['name']} {100 * found['probability']:.1f} %" for found in item["classes"])
-        table.add_row(escape(item["file"]), escape(named) + (" (untrained)" if item.get("untrained") else ""))
+        notes = [note for key, note in NOTES.items() if item.get(key)]
+        table.add_row(escape(item["file"]), " ".join([escape(named), *notes]))
     Console(width=None if sys.stdout.isatty() else 10_000).print(table)
     if "grid" in result:
         print(f"grid: {result['grid']}")

@@ -132,7 +132,7 @@ def _port_says_it(description: ModelDescription) -> bool:
     rest, blank = architecture.model_dump(exclude=shape), Architecture().model_dump(exclude=shape)
     bare = describe(architecture, {})
     same = (bare.preprocessing, bare.class_names) == (description.preprocessing, description.class_names)
-    return rest == {**blank, **PORT} and same and description.temperature is None
+    return rest == {**blank, **PORT} and same and description.temperature is None and description.reject is None
 
 
 def _differences(architecture: Architecture, theirs: dict[str, str], who: str) -> list[str]:

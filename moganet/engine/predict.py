@@ -49,7 +49,8 @@ def predict(
     calibrated: give probabilities scaled by the model file's temperature, which `report` fits and keeps.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row an image.
-    Gives `predictions` ({"file", "classes": [{"name", "probability"}]}, with "truth" where known) and `unreadable`.
+    Gives `predictions` ({"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
+    "rejected" where the model file keeps a threshold: the image is unlike those trained on) and `unreadable`.
     """
     if grid is not None:
         check_picture_name(Path(grid))
@@ -64,9 +65,12 @@ def predict(
     batch_size = batch_size or default_batch(predictor)
     total = -(-len(items) // batch_size)
     for kept, x in progress(_batches(items, predictor, batch_size, unreadable), total, "predict"):
-        found_all = predictor.name(predictor.probabilities(predictor.logits(x), calibrated), top_k)
-        for (name, truth, image), found in zip(kept, found_all, strict=True):
-            predictions.append(_as_json(name, truth, found, predictor.trained))
+        logits = predictor.logits(x)
+        rejected = predictor.rejected(logits)
+        unlike = [None] * len(logits) if rejected is None else rejected.tolist()
+        named = predictor.name(predictor.probabilities(logits, calibrated), top_k)
+        for (name, truth, image), found, reject in zip(kept, named, unlike, strict=True):
+            predictions.append(_as_json(name, truth, found, predictor.trained, reject))
             if grid and len(pictures) < MAX_GRID:
                 picture = decode(image, predictor.config.preprocessing.channels)
                 pictures.append(GridItem(picture, found.names[0], found.probabilities[0], truth))
@@ -162,11 +166,13 @@ def _batches(
             yield kept, normalize(batch.images, preprocessing)
 
 
-def _as_json(name: str, truth: str | None, found: Prediction, trained: bool) -> dict[str, Any]:
+def _as_json(name: str, truth: str | None, found: Prediction, trained: bool, rejected: bool | None) -> dict[str, Any]:
     classes = [{"name": n, "probability": p} for n, p in zip(found.names, found.probabilities, strict=True)]
     result: dict[str, Any] = {"file": name, "classes": classes}
     if truth is not None:
         result["truth"] = truth
+    if rejected is not None:
+        result["rejected"] = rejected
     if not trained:
         result["untrained"] = True
     return result

@@ -42,7 +42,8 @@ from moganet.engine.memory import keep_freed_memory
 from moganet.engine.saliency import input_gradients
 from moganet.errors import DataError, MogaNetError, OutputError, WeightsError
 from moganet.inference import Predictor, load
-from moganet.inference.calibration import fit_temperature, keep_temperature
+from moganet.inference.calibration import fit_reject, fit_temperature, keep_calibration
+from moganet.inference.model_file import Reject
 from moganet.inference.read import find_model
 from moganet.inference.runtimes import Runtime
 from moganet.report.page import Calibration, Report, Shown, write_page
@@ -174,7 +175,7 @@ def _calibrate(
         same = " – the same images, so that the error after is flattering" if validated is tested else ""
         source = f"The temperature was fitted on {len(validated.labels):,} validation images{same}."
         if keep_in is not None:
-            source += _keep(keep_in, temperature)
+            source += _keep(keep_in, temperature, fit_reject(validated.logits))
     before, after = tested.answers.confidence, None
     error, error_after = _calibration_error(tested.logits, tested.labels), None
     if temperature is not None:
@@ -190,10 +191,10 @@ def _calibration_error(logits: Tensor, labels: Tensor) -> float:
     return float(multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=CALIBRATION_BINS))
 
 
-def _keep(model: str | Path, temperature: float) -> str:
-    """Keep a temperature in a model's file, and say whether that could be done."""
+def _keep(model: str | Path, temperature: float, reject: Reject) -> str:
+    """Keep a temperature and a reject threshold in a model's file, and say whether that could be done."""
     try:
-        keep_temperature(find_model(model)[0], temperature)
+        keep_calibration(find_model(model)[0], temperature, reject)
     except (WeightsError, OutputError, OSError):
         return " It could not be kept in the model's file."
     return " It is kept in the model file, for `moganet predict --calibrated`."

@@ -1,4 +1,6 @@
-"""Temperature scaling: one number that makes a model's probabilities mean what they say (Guo et al. 2017)."""
+"""What validation images say of a model's answers: the temperature that makes probabilities mean what they say
+(Guo et al. 2017), and the energy above which an image is none of its kind (Liu et al. 2020).
+"""
 
 import math
 from pathlib import Path
@@ -7,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moganet.inference.model_file import load_model_file, save_model_file
+from moganet.inference.model_file import Reject, load_model_file, save_model_file
 
+KEPT = 0.95
 COLDEST, HOTTEST = 0.05, 20.0  # where every validation image is right, no temperature is low enough
 
 
@@ -31,7 +34,19 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return min(max(log_temperature.detach().exp().item(), COLDEST), HOTTEST)
 
 
-def keep_temperature(path: Path, temperature: float) -> None:
-    """Write a temperature into a model file; its tensors stay bit for bit what they are."""
+def energy(logits: Tensor) -> Tensor:
+    """Give the energy (N,) of logits (N, classes): the higher, the less an image is like what was trained on."""
+    return -logits.double().logsumexp(1)
+
+
+def fit_reject(logits: Tensor) -> Reject:
+    """Find the energy below which nineteen of twenty validation images lie, by their logits (N, classes)."""
+    energies = energy(logits)
+    threshold = energies.quantile(KEPT).item()
+    return Reject(threshold=threshold, kept=(energies <= threshold).double().mean().item(), num_images=len(energies))
+
+
+def keep_calibration(path: Path, temperature: float, reject: Reject) -> None:
+    """Write what was found on validation images into a model file; its tensors stay bit for bit what they are."""
     state, description = load_model_file(path)
-    save_model_file(path, state, description.model_copy(update={"temperature": temperature}))
+    save_model_file(path, state, description.model_copy(update={"temperature": temperature, "reject": reject}))

@@ -70,7 +70,7 @@ def raw_description(description: ModelDescription) -> ModelDescription:
         mean=(0.0,) * own.channels,
         std=(1.0,) * own.channels,
     )
-    return description.model_copy(update={"preprocessing": given, "fixtures": (), "temperature": None})
+    return description.model_copy(update={"preprocessing": given, "fixtures": (), "temperature": None, "reject": None})
 
 
 def _of_raw(run: Run) -> Run:

@@ -34,10 +34,23 @@ class Fixture(Settings):
     logits: tuple[float, ...]
 
 
+class Reject(Settings):
+    """From which energy on an image counts as unlike those that the model was trained on (Liu et al. 2020).
+
+    threshold: of the energy, -logsumexp(logits); images above it are rejected. kept: the share of the validation
+    images below it. num_images: how many those were.
+    """
+
+    threshold: float
+    kept: float
+    num_images: int
+
+
 class ModelDescription(Settings):
     """What a model file says of its tensors.
 
     temperature: what the logits are divided by for calibrated probabilities, fitted on validation images.
+    reject: above which energy an image is unlike the training images, found on validation images.
     provenance: recipe, data, seed, versions, measured accuracy. sha256: over the tensors' names, types, shapes, bytes.
     """
 
@@ -46,6 +59,7 @@ class ModelDescription(Settings):
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     temperature: Positive | None = None
+    reject: Reject | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     sha256: str = ""
     fixtures: tuple[Fixture, ...] = ()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from moganet.config import Precision
 from moganet.data.preprocess import ImageLike, decode, preprocess
 from moganet.errors import ConfigError, WeightsError
+from moganet.inference.calibration import energy
 from moganet.inference.export.graph import Run
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
@@ -118,6 +119,14 @@ class Predictor:
                 f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
             )
         return (logits / self.config.temperature).softmax(1)
+
+    def rejected(self, logits: Tensor) -> Tensor | None:
+        """Tell for logits (B, classes) whether each image is unlike those trained on, (B,) bool; None: not known.
+
+        By the energy threshold that the model file keeps (Liu et al. 2020).
+        """
+        reject = self.config.reject
+        return None if reject is None else energy(logits) > reject.threshold
 
     def __call__(
         self, images: Any, top_k: int = 5, batch_size: int = 64, *, calibrated: bool = False

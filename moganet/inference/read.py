@@ -232,7 +232,8 @@ def _adapt(contents: ModelContents, choices: Choices) -> ModelContents:
     chosen = {**contents.chosen, **{name: changed[name] for name in FUNCTION if name in changed}}
     chosen["reason"] = "; ".join([contents.chosen["reason"], *notes])
     changes["architecture"] = architecture.model_copy(update=changed)
-    changes["fixtures"] = ()  # they were recorded from another function
+    # These were found with another function.
+    changes |= {"fixtures": (), "temperature": None, "reject": None}
     changes["provenance"] = {**description.provenance, "changed": changed, "reason": chosen["reason"]}
     return ModelContents(contents.path, state, description.model_copy(update=changes), chosen)
 

@@ -230,3 +230,15 @@ def test_odd_names_stay_text(browser, trained_run, tmp_path):
     page = open_page(browser, tmp_path / "page.html", 800, "light", seen)
     assert len(seen) == 1 and page.locator("b", has_text="&{{x}}").count() > 0
     assert page.locator("i", has_text="0.png").count() == 0
+
+
+def test_an_image_of_another_kind_is_rejected(reported, tmp_path):
+    run, _, _ = reported
+    predictor = moganet.load(run)
+    assert 0.9 < predictor.config.reject.kept < 1 and predictor.config.reject.num_images > 100
+    held = moganet.predict(run, data="digits", split="val")["predictions"]
+    assert 0.02 < np.mean([one["rejected"] for one in held]) < 0.12
+    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32), np.uint8)
+    found = predictor.rejected(predictor.logits(predictor.preprocess([*noise])))
+    assert found.float().mean() > 0.5
+    assert moganet.load(run, num_classes=3).rejected(torch.zeros(1, 3)) is None  # found with another head
