@@ -166,7 +166,7 @@ def test_training_writes_it_and_is_not_lost_to_it(tmp_path, monkeypatch, caplog)
     monkeypatch.setenv("MOGANET_REPORT", "on")
     result = moganet.train("digits", overrides=tiny, out=tmp_path / "run")
     assert result["report"] == str(tmp_path / "run" / "report.html") and (tmp_path / "run" / "report.html").is_file()
-    assert "1 epochs" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "1 epoch, " in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
     def broken(*_, **__):
         raise RuntimeError("a bug")
