@@ -179,7 +179,8 @@ def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album
     counts = {n: torch.bincount(s.labels, minlength=len(dataset.class_names)).numpy() for n, s in splits.items()}
     copies: dict[tuple[str, str], int] = {}
     pairs: list[tuple[Shown, Shown]] = []
-    for first, second in itertools.combinations(splits, 2):
+    latest_first = sorted(itertools.combinations(splits, 2), key=lambda two: -list(splits).index(two[1]))
+    for first, second in latest_first:
         found = near_copies(surveys[first].hashes, surveys[second].hashes)
         copies[first, second] = len(found)
         for i, j in found[: MAX_PAIRS - len(pairs)]:

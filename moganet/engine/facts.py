@@ -1,5 +1,6 @@
 """The figures and the origin of a model, as a report shows them: what it measured, costs, and where it comes from."""
 
+import csv
 import datetime
 import json
 import logging
@@ -47,7 +48,7 @@ def read_origin(model: str | Path, predictor: Predictor, result: dict[str, Any] 
         metrics["lr"] = {epoch - 1: rate for epoch, rate in read_learning_rate(folder / "metrics.csv").items()}
         if result is None and (folder / "result.json").is_file():
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, csv.Error, yaml.YAMLError) as error:
         logger.warning("the curves of %s are left out: %s", folder, error)
         return Origin(text)
     return Origin(text, metrics, result or {})
@@ -82,8 +83,14 @@ def costs(predictor: Predictor, result: dict[str, Any]) -> list[Fact]:
     ]
     if "seconds" in result:
         spent = _duration(float(result["seconds"]))
-        facts.append(("Training", spent, f"{result['epochs']} epochs, {result['images_per_second']:,.0f} images/s"))
+        facts.append(
+            ("Training", spent, f"{_count(result['epochs'], 'epoch')}, {result['images_per_second']:,.0f} images/s")
+        )
     return facts
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:
@@ -108,13 +115,13 @@ def versions(predictor: Predictor) -> dict[str, str]:
 def provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
     """Say which model it is, on which data it was trained, and where and when it was measured."""
     config = predictor.config
-    on = torch.cuda.get_device_name() if predictor.device.type == "cuda" else f"{os.cpu_count()} cores"
+    on = torch.cuda.get_device_name() if predictor.device.type == "cuda" else _count(os.cpu_count() or 1, "core")
     known = {
         "data": dataset.spec,
         "trained on": config.provenance.get("data"),
         "seed": config.provenance.get("seed"),
         "model": predictor.name_of_model,
         "sha256 of the tensors": config.sha256,
-        "measured on": f"{on}, {torch.get_num_threads()} threads, {datetime.date.today().isoformat()}",
+        "measured on": f"{on}, {_count(torch.get_num_threads(), 'thread')}, {datetime.date.today().isoformat()}",
     }
     return {name: str(value) for name, value in known.items() if value not in (None, "")}

@@ -197,7 +197,7 @@ def _keep(model: str | Path, temperature: float, reject: Reject) -> str:
         keep_calibration(find_model(model)[0], temperature, reject)
     except (WeightsError, OutputError, OSError):
         return " It could not be kept in the model's file."
-    return " It is kept in the model file, for `moganet predict --calibrated`."
+    return " It is kept in the model file, for moganet predict --calibrated."
 
 
 def _compose(
@@ -213,7 +213,9 @@ def _compose(
     """Gather what the page shows. fresh: answers for images that were not trained on."""
     answers, names, album = tested.answers, predictor.class_names, Album()
     measured = measure(tested.logits, tested.labels, names)
-    missing = {} if origin.metrics else {"curves": "The curves are left out: this model's run is not beside it."}
+    missing = (
+        {} if origin.metrics else {"curves": "The curves are left out: the run's metrics are not beside the model."}
+    )
     errors, hits = choose_errors(answers), choose_hits(answers)
     heats = _explain(predictor, answers, np.concatenate([errors, hits]), explain, missing)
     numbers = range(len(heats))

@@ -163,7 +163,6 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
 def _report(folder: Path, dataset: Dataset, result: dict[str, Any]) -> str | None:
     """Write the run's page, and give its path; None where that can't be done."""
     try:
-        release_memory()
         return str(write_report(folder, dataset.spec, result=result)["report"])
     except Exception as error:  # whatever it is: a run of days must not be lost to its page
         logger.warning("no report was written (%s); `moganet report %s` tries again", error, folder)

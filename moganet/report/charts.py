@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 38
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 38
 MARKED = 40  # points up to which each is marked
 
 
@@ -59,8 +59,9 @@ def _ticks(low: float, high: float, *, integers: bool = False) -> list[float]:
 def _number(value: float, percent: bool = False) -> str:
     if percent:
         return f"{100 * value:g} %"
-    if value and abs(value) < 0.001:
-        return f"{value:.0e}".replace("e-0", "e-")
+    if value and abs(value) < 0.01:
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
     return f"{value:,.6g}"
 
 

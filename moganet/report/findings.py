@@ -34,7 +34,7 @@ def say_curves(metrics: Mapping[str, Mapping[int, float]]) -> str:
     third = points[-max(1, len(points) // 3) - 1][1]
     if last < best - 5 * FLAT:
         return text + f" and fell to {percent(last)}"
-    return text + (" and was still rising" if best - third > FLAT and last >= best - FLAT else " and rose no more")
+    return text + (" and was still rising" if best - third > FLAT and last >= best - FLAT else " and levelled off")
 
 
 def say_classes(names: Sequence[str], recall: np.ndarray, number: np.ndarray) -> str:
@@ -86,17 +86,16 @@ def say_errors(confidence: np.ndarray, correct: np.ndarray) -> str:
 
 
 def say_labels(issues: int, examined: int) -> str:
-    """Say how many labels are doubtful."""
-    if not issues:
-        return f"No label of {examined:,} looks wrong"
-    noun = "label looks" if issues == 1 else "labels look"
-    return f"{issues:,} {noun} wrong, of {examined:,}"
+    """Say how many labels the network doubts; a weak one doubts many that are right."""
+    return f"The network doubts {f'{issues:,}' if issues else 'none'} of {examined:,} labels"
 
 
 def say_balance(counts: Mapping[str, np.ndarray]) -> str:
     """Say how evenly the classes are filled, in the largest split."""
     name = max(counts, key=lambda split: int(counts[split].sum()))
     low, high = int(counts[name].min()), int(counts[name].max())
+    if high == low:
+        return f"The classes are balanced: {low:,} images each ({name})"
     if high <= EVEN * low:
         return f"The classes are balanced: {low:,} to {high:,} images each ({name})"
     if not low:

@@ -172,7 +172,7 @@ def _reliability(report: Report) -> list[tuple[str, Any]]:
     found, correct = report.calibration, report.correct.astype(float)
     charts = [("As trained", found.before, found.error_before)]
     if found.after is not None and found.error_after is not None:
-        charts.append((f"Divided by the temperature {found.temperature:.2f}", found.after, found.error_after))
+        charts.append((f"At temperature {found.temperature:.2f}", found.after, found.error_after))
     drawn = []
     for name, confidence, error in charts:
         alt = (

@@ -161,21 +161,21 @@ def test_what_can_not_be_reported_is_said(reported, options, error, said):
         write_report(**({"model": reported[0], "explain": None, "runtime": "eager"} | options))
 
 
-def test_training_writes_it_and_is_not_lost_to_it(tmp_path, monkeypatch):
+def test_training_writes_it_and_is_not_lost_to_it(tmp_path, monkeypatch, caplog):
     tiny = {"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "trainer.max_steps": 4}
     monkeypatch.setenv("MOGANET_REPORT", "on")
     result = moganet.train("digits", overrides=tiny, out=tmp_path / "run")
     assert result["report"] == str(tmp_path / "run" / "report.html") and (tmp_path / "run" / "report.html").is_file()
-    assert "1 epochs" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "1 epoch, " in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
     def broken(*_, **__):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(training, "write_report", broken)
-    result = moganet.train("digits", overrides=tiny, out=tmp_path / "run", overwrite=True)
-    assert result["report"] is None and (tmp_path / "run" / "result.json").is_file()
-    assert not (tmp_path / "run" / "report.html").exists()
-    assert "report" not in moganet.train("digits", overrides=tiny | {"report": False}, out=tmp_path / "no")
+    assert training._report(tmp_path / "run", moganet.open_data("digits"), result) is None
+    assert f"moganet report {tmp_path / 'run'}" in caplog.text
+    result = moganet.train("digits", overrides=tiny | {"report": False}, out=tmp_path / "run", overwrite=True)
+    assert "report" not in result and not (tmp_path / "run" / "report.html").exists()
 
 
 def open_page(browser, path, width, scheme, seen):

@@ -51,7 +51,7 @@ def test_titles_say_the_finding():
     assert findings.say_curves(falling).endswith("80.0 % after epoch 3 and fell to 60.0 %")
     assert "overconfident by 5.0 points" in findings.say_reliability(0.05, 0.06, 0.01)
     assert "from 6.0 % to 1.0 %" in findings.say_reliability(0.05, 0.06, 0.01)
-    assert "rose no more" in findings.say_curves({"val/top1": dict.fromkeys(range(6), 0.9)})
+    assert "levelled off" in findings.say_curves({"val/top1": dict.fromkeys(range(6), 0.9)})
     sure = findings.say_errors(np.array([0.95, 0.5, 0.99]), np.array([False, False, True]))
     assert sure == "It makes 2 errors, 1 of them more than 90 % sure"
     assert "balanced: 8 to 9 images" in findings.say_balance({"train": np.array([8, 9])})
