@@ -76,7 +76,8 @@ def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, 
     low, high = (100 * bound for bound in half["interval"])
     found = environment()
     layers = moganet.info(file)
-    reject = load_model_file(file)[1].reject
+    description = load_model_file(file)[1]
+    reject, temperature = description.reject, description.temperature or 1.0
     rejecting = (
         f"energy above {reject.threshold:.4f}, which keeps {100 * reject.kept:.1f} % of {reject.num_images} validation "
         "images; `predict` says so of an image"
@@ -92,10 +93,12 @@ def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, 
         f"with a decay of {recipe['trainer']['ema']}.",
         f"- Network: {layers['parameters']:,} parameters, {layers['macs'] / 1e6:.1f} M multiply-adds; "
         f"{file.stat().st_size / 1e6:.2f} MB in half precision.",
-        f"- Time: {run['epochs']} epochs in {run['seconds']:.0f} s on {found['processor']}, {found['cores']} cores.",
+        f"- Time: {run['epochs']} epochs in {run['seconds']:.0f} s on {found['threads']} thread(s) of a CPU with "
+        f"{found['processor']}.",
         f"- Test set: top-1 {100 * half['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {half['num_images']} "
         f"images; in single precision {100 * full['top1']:.2f} %), loss {half['loss']:.4f}, "
-        f"expected calibration error {100 * half['ece']:.2f} %.",
+        f"expected calibration error {100 * half['ece']:.2f} % (the file keeps the temperature {temperature:.3f} for "
+        "`--calibrated`).",
         f"- Reject score: {rejecting}.",
         f"- Limits: {asked.limits}".rstrip(),
         "",
