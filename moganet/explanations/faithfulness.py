@@ -18,7 +18,7 @@ BLUR = 10 / 224  # of the shorter side: Petsiuk et al. blur images of 224 pixels
 
 @dataclass(frozen=True)
 class Curves:
-    """The target's score as pixels come or go in a map's order, STEPS + 1 values each; `insertion_area`: the mean."""
+    """The target's score as pixels come or go in a map's order: steps + 1 values each, evenly spaced."""
 
     insertion: tuple[float, ...]
     deletion: tuple[float, ...]
@@ -94,7 +94,7 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
 def _run(model: Scores, image: Tensor, base: Tensor, masks: Tensor, how: tuple[int, int]) -> list[float]:
     target, batch_size = how
     scores: list[float] = []
-    for part in masks.split(batch_size):
+    for part in torch.split(masks, batch_size):
         scores += score_of(model, torch.where(part[:, None], image, base), target).tolist()
     return scores
 

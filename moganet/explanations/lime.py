@@ -30,7 +30,7 @@ KERNEL_WIDTH, RIDGE = 0.25, 1.0  # the authors' own
 MAX_SAMPLES = 10_000  # the article's; "auto" goes no further
 # "auto": after each round of pairs the model is fitted to resampled pairs; the ranking is stable where this share of
 # the fits finds the same best superpixels.
-FIRST_ROUND, GROWTH, RESAMPLED, NUM_BEST, STABLE = 200, 1.3, 100, 3, 0.95
+FIRST_ROUND, GROWTH, RESAMPLED, NUM_BEST, STABLE = 200, 1.3, 100, 3, 0.9
 Samples = int | Literal["auto"]
 
 
@@ -85,9 +85,7 @@ def lime(
     return found
 
 
-def _explain(
-    model: Scores, asked: _Image, samples: Samples, how: tuple[int, int], progress: Progress
-) -> Explanation:
+def _explain(model: Scores, asked: _Image, samples: Samples, how: tuple[int, int], progress: Progress) -> Explanation:
     batch_size, seed = how
     start = time.perf_counter()
     sampler = _Sampler(model, asked, samples, batch_size, torch.Generator().manual_seed(seed))
@@ -147,7 +145,7 @@ class _Sampler:
 
     def _run(self, masks: Tensor) -> Iterator[int]:
         asked = self.asked
-        for batch in masks.split(self.batch_size):
+        for batch in torch.split(masks, self.batch_size):
             with torch.no_grad():
                 shown = batch[:, asked.segments][:, None]  # (b, 1, H, W)
                 scores = score_of(self.model, torch.where(shown, asked.image, asked.hidden), asked.target)

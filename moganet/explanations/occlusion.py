@@ -37,7 +37,5 @@ def occlusion(
                 baselines=0,
                 perturbations_per_eval=batch_size,
             )
-        found.append(
-            Explanation(given[0].mean(0).float().cpu(), {"window": side, "stride": stride, "samples": number})
-        )
+        found.append(Explanation(given[0].mean(0).float().cpu(), {"window": side, "stride": stride, "samples": number}))
     return found

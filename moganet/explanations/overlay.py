@@ -5,33 +5,42 @@ import torch
 from matplotlib import colormaps
 from torch import Tensor
 
-SIGNED, UNSIGNED = "PuOr_r", "magma"  # which tell their ends apart for the colour-blind too
+SIGNED, UNSIGNED = "PuOr_r", "magma"  # whose ends the colour-blind tell apart too
 OPACITY = 0.75
 CLIP = 0.99  # of the absolute values lie below the strongest colour
+BORDERS_FROM = 96  # pixels: in a smaller image, lines between superpixels would hide it
+LUMA = (0.299, 0.587, 0.114)
 
 
-def overlay(image: Tensor, attribution: Tensor, *, signed: bool | None = None) -> np.ndarray:
-    """Draw a map (H, W) over an image uint8 (C, H, W), as uint8 (H, W, 3): the stronger, the more opaque.
+def overlay(
+    image: Tensor, attribution: Tensor, *, signed: bool | None = None, segments: Tensor | None = None
+) -> np.ndarray:
+    """Draw a map (H, W) over an image uint8 (C, H, W), as uint8 (H, W, 3).
 
-    signed: orange speaks for and violet against the target; else dark to bright. None asks whether the map has
-    negative values.
+    signed: orange speaks for the target and violet against it, the more opaque the stronger; else dark to bright.
+    None asks whether the map has negative values. segments: superpixels (H, W), whose borders are drawn.
     """
-    grey = image.float().mean(0) if image.shape[0] != 3 else image.float().mul(_LUMA).sum(0)
-    under = 0.35 * 255 + 0.65 * grey.numpy()[..., None] if signed_or(attribution, signed) else grey.numpy()[..., None]
-    strength = _scaled(attribution)
-    if signed_or(attribution, signed):
+    if signed is None:
+        signed = bool((attribution < 0).any())
+    strength, grey = _scaled(attribution), _grey(image)[..., None]
+    if signed:
+        opacity = OPACITY * np.abs(strength)[..., None]
         colours = colormaps[SIGNED](0.5 + 0.5 * strength)[..., :3]
     else:
-        strength = np.clip(strength, 0, 1)
-        colours = colormaps[UNSIGNED](strength)[..., :3]
-    opacity = OPACITY * np.abs(strength)[..., None] if signed_or(attribution, signed) else OPACITY
-    drawn: np.ndarray = ((1 - opacity) * under + opacity * 255 * colours).clip(0, 255).astype(np.uint8)
-    return drawn
+        opacity = np.full_like(grey, OPACITY)
+        colours = colormaps[UNSIGNED](np.clip(strength, 0, 1))[..., :3]
+    drawn = (1 - opacity) * grey + opacity * 255 * colours
+    if segments is not None and min(segments.shape) >= BORDERS_FROM:
+        drawn[_borders(segments)] = 255
+    pixels: np.ndarray = drawn.clip(0, 255).astype(np.uint8)
+    return pixels
 
 
-def signed_or(attribution: Tensor, signed: bool | None) -> bool:
-    """Resolve None: whether the map has negative values."""
-    return bool((attribution < 0).any()) if signed is None else signed
+def _grey(image: Tensor) -> np.ndarray:
+    """Give the image without colours, which would be taken for the map's: (H, W), 0..255."""
+    weights = LUMA if len(image) == 3 else (1 / len(image),) * len(image)
+    grey: np.ndarray = torch.einsum("chw,c->hw", image.float(), torch.tensor(weights)).numpy()
+    return grey
 
 
 def _scaled(attribution: Tensor) -> np.ndarray:
@@ -43,4 +52,9 @@ def _scaled(attribution: Tensor) -> np.ndarray:
     return scaled
 
 
-_LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+def _borders(segments: Tensor) -> np.ndarray:
+    labels = segments.numpy()
+    border = np.zeros(labels.shape, dtype=bool)
+    border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    border[1:] |= labels[1:] != labels[:-1]
+    return border

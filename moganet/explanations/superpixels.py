@@ -80,7 +80,8 @@ def _grid(picture: np.ndarray) -> np.ndarray:
 
 
 def _number(picture: np.ndarray) -> int:
-    return max(1, min(NUM_SEGMENTS, picture.shape[0] * picture.shape[1] // PIXELS_A_SEGMENT))
+    pixels: int = picture.shape[0] * picture.shape[1]
+    return max(1, min(NUM_SEGMENTS, pixels // PIXELS_A_SEGMENT))
 
 
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"quickshift": _quickshift, "slic": _slic, "grid": _grid}
