@@ -17,7 +17,7 @@ METHODS = {
     "lime": "200 to 10,000 predictions, or --samples",
     "occlusion": "about 225 predictions",
     "integrated-gradients": "50 gradients",
-    "saliency": "25 gradients, or --samples",
+    "saliency": "25 gradients",
     "gradcam": "1 gradient",
     "orders": "1 forward pass",
 }

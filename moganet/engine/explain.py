@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from moganet.report.explained import Panel, draw_explained
 
 logger = logging.getLogger(__name__)
 CHECK_SAMPLES = 1000  # of LIME with drawn weights: enough to see whether the map stays
-Samples = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ def explain(
     target: a class's name or number; None is the likeliest. compare: one picture an image with the methods side by
     side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
     far the map stays when the weights are drawn anew. out: a folder for pictures, maps (.npz) and explanations.json.
-    options: the methods' own: samples (lime: a number or "auto"; saliency: a number), superpixels, stage, steps,
-    noise, window, batch_size.
+    options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
+    integrated-gradients, copies and noise of saliency, window of occlusion, batch_size.
     Gives `images` ({"file", "method", "target", "probability", "map": (H, W) array, and what the method found}) and
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
@@ -167,8 +166,6 @@ def _explain(predictor: Predictor, asked: _Asked, name: str, options: dict[str, 
 def _run(name: str, model: Any, asked: _Asked, options: dict[str, Any]) -> Explanation:
     method = METHODS[name]
     own = {key: value for key, value in options.items() if key in method.options and value is not None}
-    if name == "saliency" and own.get("samples") == "auto":  # which is LIME's
-        own.pop("samples")
     return method.explain(model, asked.x[None], torch.tensor([asked.target]), **own)[0]
 
 

@@ -15,7 +15,7 @@ METHODS: dict[str, Method] = {
     "lime": Method(lime, needs_module=False, signed=True, cost="200 to 10,000 predictions, or --samples"),
     "occlusion": Method(occlusion, needs_module=False, signed=True, cost="about 225 predictions"),
     "integrated-gradients": Method(integrated_gradients, needs_module=True, signed=True, cost="50 gradients"),
-    "saliency": Method(saliency, needs_module=True, signed=False, cost="25 gradients, or --samples"),
+    "saliency": Method(saliency, needs_module=True, signed=False, cost="25 gradients"),
     "gradcam": Method(gradcam, needs_module=True, signed=False, cost="1 gradient"),
     "orders": Method(orders, needs_module=True, signed=False, cost="1 forward pass"),
 }

@@ -39,14 +39,14 @@ def saliency(
     images: Tensor,
     targets: Tensor,
     *,
-    samples: int = 25,
+    copies: int = 25,
     noise: float = 0.15,
     batch_size: int = 8,
     seed: int = 0,
 ) -> list[Explanation]:
     """Give the gradient's size, averaged over noisy copies of the image (SmoothGrad, Smilkov et al. 2017).
 
-    noise: its standard deviation as a fraction of the image's range. samples=0 is the plain gradient (Simonyan et al.
+    noise: its standard deviation as a fraction of the image's range. copies=0 is the plain gradient (Simonyan et al.
     2014). A map is the largest absolute value among the channels.
     """
     check_inputs(images, targets)
@@ -56,19 +56,19 @@ def saliency(
         for image, target in zip(images.to(device), targets.tolist(), strict=True):
             x = image[None].clone().requires_grad_()
             torch.manual_seed(seed)  # an image's map does not depend on those before it
-            if samples:
+            if copies:
                 given = captum.NoiseTunnel(plain).attribute(
                     x,
                     nt_type="smoothgrad",
-                    nt_samples=samples,
-                    nt_samples_batch_size=min(samples, batch_size),
+                    nt_samples=copies,
+                    nt_samples_batch_size=min(copies, batch_size),
                     stdevs=max(1e-12, noise * (image.max() - image.min()).item()),
                     target=target,
                     abs=False,
                 )
             else:
                 given = plain.attribute(x, target=target, abs=False)
-            details: dict[str, Any] = {"samples": samples, "noise": noise if samples else 0.0}
+            details: dict[str, Any] = {"copies": copies, "noise": noise if copies else 0.0}
             found.append(Explanation(given[0].detach().abs().amax(0).float().cpu(), details))
     return found
 

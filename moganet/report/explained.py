@@ -27,10 +27,10 @@ class Panel:
 def draw_explained(panels: Sequence[Panel], path: Path, title: str = "", note: str = "") -> None:
     """Draw the panels row by row, each with its curves beneath where it has them; `note` stands below all."""
     check_picture_name(path)
-    columns = min(len(panels), COLUMNS)
+    rows = -(-len(panels) // COLUMNS)
+    columns = -(-len(panels) // rows)
     scored = any(panel.insertion for panel in panels)
     heights = [1.0, 0.6] if scored else [1.0]
-    rows = -(-len(panels) // columns)
     size = (2.5 * columns, (4.2 if scored else 2.75) * rows + 0.6)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(heights) * rows, columns, squeeze=False, height_ratios=heights * rows)
