@@ -132,12 +132,8 @@ def test_a_linear_network_has_a_closed_form():
 
 def test_completeness_holds_for_a_network_of_ours(network):
     images, targets = picture((32, 32)), torch.tensor([1, 3])
-    for one, image, target in zip(
-        METHODS["integrated-gradients"].explain(network.eval(), images, targets, steps=100),
-        images,
-        targets,
-        strict=True,
-    ):
+    maps = METHODS["integrated-gradients"](network.eval(), images, targets, steps=100)
+    for found, image, target in zip(maps, images, targets, strict=True):
         gained = (network(image[None]) - network(torch.zeros_like(image)[None]))[0, target]
         assert abs(found.sum() - gained) < 1e-3 * max(1, abs(gained))
 
