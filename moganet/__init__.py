@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
     from moganet.engine.evaluate import evaluate
+    from moganet.engine.explain import explain
     from moganet.engine.export import export
     from moganet.engine.info import info
     from moganet.engine.predict import predict
@@ -41,6 +42,7 @@ __all__ = [
     "convert",
     "doctor",
     "evaluate",
+    "explain",
     "export",
     "info",
     "list_models",
@@ -66,6 +68,7 @@ _HOMES = {
     "convert": "engine.convert",
     "doctor": "engine.doctor",
     "evaluate": "engine.evaluate",
+    "explain": "engine.explain",
     "export": "engine.export",
     "info": "engine.info",
     "predict": "engine.predict",

@@ -9,8 +9,9 @@ import traceback
 import warnings
 from typing import Any
 
-# isort: off (this is the order of the commands in --help)
-from moganet_cli import files, measure, report, train, use  # noqa: F401
+# This is the order of the commands in --help.
+# isort: off
+from moganet_cli import train, use, explain, report, files, measure  # noqa: F401
 from moganet_cli.app import EXIT_BUG, EXIT_USER, app
 
 # isort: on

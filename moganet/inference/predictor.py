@@ -80,6 +80,11 @@ class Predictor:
         return self._model
 
     @property
+    def has_module(self) -> bool:
+        """Tell whether there is a torch module, and not only an exported file's callable."""
+        return self._model is not None
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Give the name of each class, in the order of the logits."""
         return self.config.class_names

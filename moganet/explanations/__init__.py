@@ -1,0 +1,24 @@
+"""METHODS that say why a network decides as it does, as maps (H, W) at the image's resolution.
+
+They take callables or torch modules and tensors, never a Predictor or a run. To add one: a function and a line here;
+tests/contracts/test_methods.py tests it.
+"""
+
+from moganet.explanations.gradients import gradcam, integrated_gradients, saliency
+from moganet.explanations.lime import lime
+from moganet.explanations.method import Explanation, Method
+from moganet.explanations.occlusion import occlusion
+from moganet.explanations.orders import orders
+from moganet.explanations.overlay import overlay
+
+METHODS: dict[str, Method] = {
+    "lime": Method(lime, needs_module=False, signed=True, cost="200 to 10,000 predictions, or --samples"),
+    "occlusion": Method(occlusion, needs_module=False, signed=True, cost="about 225 predictions"),
+    "integrated-gradients": Method(integrated_gradients, needs_module=True, signed=True, cost="50 gradients"),
+    "saliency": Method(saliency, needs_module=True, signed=False, cost="25 gradients"),
+    "gradcam": Method(gradcam, needs_module=True, signed=False, cost="1 gradient"),
+    "orders": Method(orders, needs_module=True, signed=False, cost="1 forward pass"),
+}
+CHEAPEST = "gradcam"  # that says something of the target: for pages with many images
+
+__all__ = ["CHEAPEST", "METHODS", "Explanation", "Method", "overlay"]

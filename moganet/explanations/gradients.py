@@ -1,0 +1,106 @@
+"""Methods that read gradients (captum): integrated gradients, saliency with SmoothGrad, Grad-CAM."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moganet.errors import ConfigError
+from moganet.explanations.method import Explanation, as_found, check_inputs, need
+
+
+def integrated_gradients(
+    model: nn.Module, images: Tensor, targets: Tensor, *, steps: int = 50, batch_size: int = 8
+) -> list[Explanation]:
+    """Add up the gradients on the way from the mean colour to the image, times the way (Sundararajan et al. 2017).
+
+    A map sums to the target's score less that of a plane in the data set's mean colour, but for `completeness_gap`,
+    which shrinks with more `steps`.
+    """
+    check_inputs(images, targets)
+    captum, found = need("captum.attr"), []
+    with as_found(model) as device:
+        for image, target in zip(images.to(device), targets.tolist(), strict=True):
+            given, gap = captum.IntegratedGradients(model).attribute(
+                image[None],
+                baselines=torch.zeros_like(image[None]),
+                target=target,
+                n_steps=steps,
+                internal_batch_size=batch_size,
+                return_convergence_delta=True,
+            )
+            details = {"steps": steps, "completeness_gap": abs(gap.item())}
+            found.append(Explanation(given[0].detach().sum(0).float().cpu(), details))
+    return found
+
+
+def saliency(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    copies: int = 25,
+    noise: float = 0.15,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> list[Explanation]:
+    """Give the gradient's size, averaged over noisy copies of the image (SmoothGrad, Smilkov et al. 2017).
+
+    noise: its standard deviation as a fraction of the image's range. copies=0 is the plain gradient (Simonyan et al.
+    2014). A map is the largest absolute value among the channels.
+    """
+    check_inputs(images, targets)
+    captum, found = need("captum.attr"), []
+    with as_found(model, seed) as device:
+        plain = captum.Saliency(model)
+        for image, target in zip(images.to(device), targets.tolist(), strict=True):
+            x = image[None].clone().requires_grad_()
+            torch.manual_seed(seed)  # an image's map does not depend on those before it
+            if copies:
+                given = captum.NoiseTunnel(plain).attribute(
+                    x,
+                    nt_type="smoothgrad",
+                    nt_samples=copies,
+                    nt_samples_batch_size=min(copies, batch_size),
+                    stdevs=max(1e-12, noise * (image.max() - image.min()).item()),
+                    target=target,
+                    abs=False,
+                )
+            else:
+                given = plain.attribute(x, target=target, abs=False)
+            details: dict[str, Any] = {"copies": copies, "noise": noise if copies else 0.0}
+            found.append(Explanation(given[0].detach().abs().amax(0).float().cpu(), details))
+    return found
+
+
+def gradcam(
+    model: nn.Module, images: Tensor, targets: Tensor, *, stage: int | None = None, batch_size: int = 8
+) -> list[Explanation]:
+    """Weigh a stage's map by its mean gradients and keep what speaks for the target (Selvaraju et al. 2017).
+
+    stage: counted from 1; None is the last. Its map is brought to the image's resolution (bilinear).
+    Raises ConfigError for a network that does not name its stages (timm's `feature_info`), or has no such stage.
+    """
+    check_inputs(images, targets)
+    captum, found = need("captum.attr"), []
+    stage, layer = _layer(model, stage)
+    with as_found(model) as device:
+        method = captum.LayerGradCam(model, layer)
+        for start in range(0, len(images), batch_size):
+            x = images[start : start + batch_size].to(device).clone().requires_grad_()
+            target = targets[start : start + batch_size].to(device)
+            given = method.attribute(x, target=target, relu_attributions=True)  # (B, 1, h, w)
+            size = [int(side) for side in given.shape[2:]]
+            maps = captum.LayerAttribution.interpolate(given.detach().float(), x.shape[2:], "bilinear")[:, 0].cpu()
+            found += [Explanation(one, {"stage": stage, "stage_size": size}) for one in maps]
+    return found
+
+
+def _layer(model: nn.Module, stage: int | None) -> tuple[int, nn.Module]:
+    stages: Any = getattr(model, "feature_info", None)
+    if not stages:
+        raise ConfigError(f"{type(model).__name__} does not name its stages; gradcam needs a MogaNet or a timm network")
+    stage = len(stages) if stage is None else stage
+    if not 1 <= stage <= len(stages):
+        raise ConfigError(f"there is no stage {stage}; choose 1 to {len(stages)}")
+    return stage, model.get_submodule(stages[stage - 1]["module"])

@@ -1,0 +1,149 @@
+"""`moganet explain`: why a model decides as it does."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from moganet_cli.app import EXIT_USER, AsJson, Model, Precision, Runtime, app, print_json
+
+# Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
+METHODS = {
+    "lime": "200 to 10,000 predictions, or --samples",
+    "occlusion": "about 225 predictions",
+    "integrated-gradients": "50 gradients",
+    "saliency": "25 gradients",
+    "gradcam": "1 gradient",
+    "orders": "1 forward pass",
+}
+COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
+
+
+@app.command(help="Show why a model decides: maps over images. IMAGES: files, folders, patterns, or '-' for a list.")
+def explain(
+    model: Model,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Images, folders, patterns, or '-'.")],
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"May be repeated [default: lime]. {COSTS}.")
+    ] = None,
+    samples: Annotated[
+        str, typer.Option(metavar="N|auto", help="auto: until LIME's ranking of superpixels is stable.")
+    ] = "auto",
+    target: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Name or number [default: the likeliest].")
+    ] = None,
+    superpixels: Annotated[
+        Literal["quickshift", "slic", "grid"] | None, typer.Option(help="LIME's patches [default: quickshift].")
+    ] = None,
+    stage: Annotated[int | None, typer.Option(min=1, help="gradcam's stage, 1 to 4 [default: the last].")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Methods side by side: all, or those named by --method.")
+    ] = False,
+    score: Annotated[
+        bool, typer.Option("--score", help="Insertion and deletion areas, and the check with drawn weights.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for pictures, maps (.npz) and explanations.json.")] = Path(
+        "explanations"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time [default: 32 predictions, 8 gradients].")
+    ] = None,
+    precision: Precision = "f32",
+    runtime: Runtime = "auto",
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.explain import explain as run
+
+    result = run(
+        model,
+        images,
+        method or "lime",
+        samples=_samples(samples),
+        target=target,
+        superpixels=superpixels,
+        stage=stage,
+        compare=compare,
+        score=score,
+        out=out,
+        seed=seed,
+        batch_size=batch_size,
+        precision=precision,
+        runtime=runtime,
+        progress=show_samples,
+    )
+    for item in result["unreadable"]:
+        print(f"can't read {item['file']}: {item['reason']}", file=sys.stderr)
+    for entry in result["images"]:
+        del entry["map"]
+    if as_json:
+        print_json(result)
+    elif result["images"]:
+        _print(result)
+    raise typer.Exit(EXIT_USER if result["unreadable"] and not result["images"] else 0)
+
+
+def _samples(text: str) -> int | str | None:
+    """Read --samples; "auto" is the methods' own default."""
+    from moganet.errors import ConfigError
+
+    if text == "auto":
+        return None
+    if not text.isdigit():
+        raise ConfigError(f"--samples is {text!r}; give a number, or auto")
+    return int(text)
+
+
+def _print(result: dict[str, Any]) -> None:
+    table = Table("file", "method", "target", "found", box=None)
+    for entry in result["images"]:
+        found = []
+        if "r2" in entry:
+            rate = entry["samples_per_second"]
+            found.append(f"{entry['samples']} samples, {rate:.0f} samples/s, R² {entry['r2']:.2f}")
+        if "blocks" in entry:
+            found.append(_orders(entry["blocks"]))
+        if "insertion" in entry:
+            found.append(f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})")
+            found.append(f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})")
+            kept = entry["randomized_correlation"]
+            found.append(f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw")
+        target = f"{entry['target']} {100 * entry['probability']:.1f} %"
+        untrained = " (untrained)" if entry.get("untrained") else ""
+        table.add_row(escape(entry["file"]), entry["method"], escape(target) + untrained, ", ".join(found))
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    print(f"pictures: {result['out']}")
+
+
+def _orders(blocks: list[dict[str, Any]]) -> str:
+    means = [sum(block["shares"][k] for block in blocks) / len(blocks) for k in range(3)]
+    return "dilation 1, 2, 3: " + ", ".join(f"{100 * mean:.0f} %" for mean in means)
+
+
+def show_samples(numbers: Iterable[int], total: int, what: str) -> Iterable[int]:
+    """Draw a bar with samples per second on stderr while their numbers pass, on a terminal only."""
+    console = Console(stderr=True)
+    return _with_bar(numbers, total, what, console) if console.is_terminal else numbers
+
+
+def _with_bar(numbers: Iterable[int], total: int, what: str, console: Console) -> Iterator[int]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    unit = "samples" if what == "lime" else "images"
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed or 0:.3g} {unit}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        for number in numbers:
+            yield number
+            bar.advance(task, number)

@@ -1,0 +1,129 @@
+"""`explain`, as a user meets it: what it gives and writes, for models and exports, and mistakes in one line."""
+
+import importlib.util
+import json
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_exporters import make_model
+
+import moganet
+import moganet_cli
+from moganet.engine.export import export
+from moganet.errors import ConfigError, DataError
+from moganet.explanations import METHODS
+
+pytestmark = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("captum", "skimage")), reason="needs the extra 'explain'"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("model") / "mini.safetensors")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "one [1].png"
+    coarse = np.random.RandomState(0).randint(0, 256, (5, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((80, 70)).save(path)
+    return path
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    def run(*arguments):
+        monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit) as end:
+            moganet_cli.main(["explain", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return end.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_lime_by_the_command(model, photo, tmp_path, command):
+    code, out, _ = command(model, photo, "--samples", 50, "--out", tmp_path, "--score", "--json")
+    result = json.loads(out)
+    (found,) = result["images"]
+    assert code == 0 and found["file"] == str(photo) and found["method"] == "lime"
+    assert found["target"] == moganet.predict(model, [photo])["predictions"][0]["classes"][0]["name"]
+    assert found["samples"] == 50 and found["samples_per_second"] > 0 and len(found["weights"]) > 3
+    assert found["r2"] <= 1 and {"intercept", "insertion", "deletion", "randomized_correlation"} <= set(found)
+    written = np.load(found["map_file"])
+    assert written["map"].shape == (64, 96) and written["segments"].max() + 1 == len(found["weights"])
+    assert np.allclose(np.array(found["weights"])[written["segments"]], written["map"], atol=1e-6)
+    with Image.open(found["picture"]) as picture:
+        assert picture.width > 400
+    listed = json.loads((tmp_path / "explanations.json").read_text())
+    assert listed["images"] == result["images"]
+
+
+def test_methods_side_by_side(model, photo, tmp_path, command):
+    options = ["--samples", 20, "--batch-size", 16, "--target", "class 3", "--out", tmp_path]
+    code, out, _ = command(model, photo, "--compare", *options)
+    assert code == 0 and all(name in out for name in METHODS) and "class 3" in out and "dilation" in out
+    assert [path.name for path in tmp_path.glob("*.png")] == ["001-one [1]-compare.png"]
+    assert len(list(tmp_path.glob("*.npz"))) == len(METHODS)
+
+
+def test_orders_are_drawn_stage_by_stage(model, photo, tmp_path):
+    found = moganet.explain(model, photo, "orders", out=tmp_path)["images"][0]
+    assert len(found["blocks"]) == 4 and {"stage1.gate", "stage4.share_3"} <= set(np.load(found["map_file"]))
+
+
+def test_python_takes_pictures_in_memory(model, photo):
+    with Image.open(photo) as picture:
+        found = moganet.explain(model, [picture, picture], ["gradcam", "saliency"], target=2, stage=1)["images"]
+    assert [(one["file"], one["method"]) for one in found][1:3] == [("image 1", "saliency"), ("image 2", "gradcam")]
+    assert all(one["target"] == "class 2" and one["map"].shape == (64, 96) for one in found)
+    assert np.array_equal(found[0]["map"], found[2]["map"])
+
+
+def test_an_exported_file_is_explained_by_methods_without_gradients(model, photo, tmp_path):
+    path = export(model, "program", tmp_path / "m.pt2")["out"]
+    compared = moganet.explain(path, photo, compare=True, score=True, samples=20, window=32)["images"]
+    assert [one["method"] for one in compared] == ["lime", "occlusion"]
+    assert compared[0]["randomized_correlation"] is None and compared[0]["insertion"] > 0
+    plain = moganet.explain(model, photo, samples=20)["images"][0]
+    assert np.allclose(plain["map"], compared[0]["map"], atol=1e-4)
+    with pytest.raises(ConfigError, match=r"saliency needs the torch module.*use lime or occlusion"):
+        moganet.explain(path, photo, "saliency")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "lyme"], "lyme"),
+        (["--target", "unicorn"], "unicorn"),
+        (["--target", "10"], "below 10"),
+        (["--samples", "many"], "many"),
+        (["--samples", "1"], "at least 2"),
+        (["--method", "gradcam", "--stage", "5"], "1 to 4"),
+        (["--method", "orders", "--superpixels", "grid"], "superpixels"),
+    ],
+)
+def test_a_mistake_is_one_line(model, photo, tmp_path, command, arguments, said):
+    code, out, error = command(model, photo, "--out", tmp_path / "out", "--json", *arguments)
+    assert code == 2 and not out and said in error and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_can_not_be_read_is_left_out(model, photo, tmp_path, command):
+    broken, empty = tmp_path / "broken.png", tmp_path / "empty"
+    broken.write_bytes(photo.read_bytes()[:200])
+    empty.mkdir()
+    tiny = tmp_path / "tiny.png"
+    Image.new("L", (1, 1)).save(tiny)
+    options = ["--method", "gradcam", "--out", tmp_path / "out", "--json"]
+    code, out, error = command(model, broken, empty, "/no/such.png", tiny, photo, *options)
+    result = json.loads(out)
+    assert code == 0 and len(result["unreadable"]) == 3 and len(result["images"]) == 2
+    assert error.count("can't read") == 3
+    code, out, _ = command(model, broken, *options)
+    assert code == 2 and not json.loads(out)["images"]
+    with pytest.raises(DataError, match="nothing to explain"):
+        moganet.explain(model, [])
