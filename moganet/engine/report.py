@@ -39,8 +39,8 @@ from moganet.engine.evaluate import (
 )
 from moganet.engine.facts import Origin, costs, figures, provenance, read_origin, versions
 from moganet.engine.memory import keep_freed_memory
-from moganet.engine.saliency import input_gradients
 from moganet.errors import DataError, MogaNetError, OutputError, WeightsError
+from moganet.explanations.input_gradients import input_gradients
 from moganet.inference import Predictor, load
 from moganet.inference.calibration import fit_reject, fit_temperature, keep_calibration
 from moganet.inference.model_file import Reject
