@@ -166,14 +166,14 @@ def _calibrate(
 ) -> Calibration:
     """Take the model's temperature, or fit one on the validation images and keep it in the model's file."""
     temperature, classes = predictor.config.temperature, len(predictor.class_names)
+    same = " It was fitted on these same images, so that the error after is flattering." if validated is tested else ""
     if temperature is not None:
-        source = "The temperature is the one that the model file keeps."
+        source = f"The temperature is the one that the model file keeps.{same}"
     elif validated is None or classes < 2:
         source = "There are no validation images of the model to fit a temperature on."
     else:
         temperature = fit_temperature(validated.logits, validated.labels)
-        same = " – the same images, so that the error after is flattering" if validated is tested else ""
-        source = f"The temperature was fitted on {len(validated.labels):,} validation images{same}."
+        source = f"The temperature was fitted on {len(validated.labels):,} validation images.{same}"
         if keep_in is not None:
             source += _keep(keep_in, temperature, fit_reject(validated.logits))
     before, after = tested.answers.confidence, None
