@@ -90,7 +90,7 @@ def test_an_exported_file_is_explained_by_methods_without_gradients(model, photo
     assert compared[0]["randomized_correlation"] is None and compared[0]["insertion"] > 0
     plain = moganet.explain(model, photo, samples=20)["images"][0]
     assert np.allclose(plain["map"], compared[0]["map"], atol=1e-4)
-    with pytest.raises(ConfigError, match="saliency needs the torch module.*use lime or occlusion"):
+    with pytest.raises(ConfigError, match=r"saliency needs the torch module.*use lime or occlusion"):
         moganet.explain(path, photo, "saliency")
 
 
