@@ -14,7 +14,7 @@ from moganet_cli.app import EXIT_USER, AsJson, Model, Precision, Runtime, app, p
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
 METHODS = {
-    "lime": "200 to 10,000 predictions, or --samples",
+    "lime": "200 to 4,000 predictions, or --samples",
     "occlusion": "about 225 predictions",
     "integrated-gradients": "50 gradients",
     "saliency": "25 gradients",

@@ -12,7 +12,7 @@ from moganet.explanations.orders import orders
 from moganet.explanations.overlay import overlay
 
 METHODS: dict[str, Method] = {
-    "lime": Method(lime, needs_module=False, signed=True, cost="200 to 10,000 predictions, or --samples"),
+    "lime": Method(lime, needs_module=False, signed=True, cost="200 to 4,000 predictions, or --samples"),
     "occlusion": Method(occlusion, needs_module=False, signed=True, cost="about 225 predictions"),
     "integrated-gradients": Method(integrated_gradients, needs_module=True, signed=True, cost="50 gradients"),
     "saliency": Method(saliency, needs_module=True, signed=False, cost="25 gradients"),

@@ -27,10 +27,11 @@ from moganet.explanations.method import (
 from moganet.explanations.superpixels import find_superpixels, mean_colours
 
 KERNEL_WIDTH, RIDGE = 0.25, 1.0  # the authors' own
-MAX_SAMPLES = 10_000  # the article's; "auto" goes no further
 # "auto": after each round of pairs the model is fitted to resampled pairs; the ranking is stable where this share of
-# the fits finds the same best superpixels.
+# the fits finds the same best superpixels in the same order. Where two are as good as
+# equal that may never come, so that sampling ends at MOST.
 FIRST_ROUND, GROWTH, RESAMPLED, NUM_BEST, STABLE = 200, 1.3, 100, 3, 0.9
+MOST = 4000
 Samples = int | Literal["auto"]
 
 
@@ -62,10 +63,10 @@ def lime(
     """Give each superpixel's weight in the linear model, on its pixels.
 
     samples: predictions an image, or "auto": pairs of a mask and its opposite, until the ranking of the best
-    superpixels is stable (bootstrap over the pairs), 10,000 at most.
+    three superpixels is stable (bootstrap over the pairs), 4,000 at most.
     superpixels: "quickshift", "slic", "grid", or labels (B, H, W), counted from 0.
     details: `weights` by label, `intercept` and `r2` of the weighted fit, `samples`, `samples_per_second` and, for
-    "auto", `stable`: the share of resampled fits that found the same best superpixels. Raises ConfigError.
+    "auto", `stable`: the share of resampled fits that found the same ranking. Raises ConfigError.
     """
     check_inputs(images, targets)
     if samples != "auto" and samples < 2:
@@ -120,7 +121,7 @@ class _Sampler:
     ) -> None:
         self.model, self.asked, self.samples = model, asked, samples
         self.batch_size, self.generator = batch_size, generator
-        self.most = MAX_SAMPLES if samples == "auto" else samples
+        self.most = MOST if samples == "auto" else samples
         self.masks: list[np.ndarray] = []
         self.scores: list[np.ndarray] = []
         self.stable: float | None = None
@@ -162,7 +163,7 @@ def kernel(masks: np.ndarray) -> np.ndarray:
 
 
 def stability(masks: np.ndarray, scores: np.ndarray) -> float:
-    """Give the share of fits to resampled pairs that find the same best superpixels as the fit to all.
+    """Give the share of fits to resampled pairs that rank the best superpixels as the fit to all does.
 
     masks (n, F) and scores (n,): a mask and its opposite follow each other.
     """
@@ -177,5 +178,5 @@ def stability(masks: np.ndarray, scores: np.ndarray) -> float:
     for counts in [np.ones(pairs), *random.multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLED)]:
         weighted = x * (weights * counts.repeat(2))[:, None]
         solution = np.linalg.lstsq(weighted.T @ x + penalty, weighted.T @ scores, rcond=None)[0][:-1]
-        chosen.append(frozenset(np.argsort(-solution, kind="stable")[:best].tolist()))
+        chosen.append(np.argsort(-solution, kind="stable")[:best].tolist())
     return sum(found == chosen[0] for found in chosen[1:]) / RESAMPLED

@@ -184,7 +184,7 @@ def test_lime_goes_on_until_the_ranking_is_stable():
         METHODS["lime"].explain(noisy(worth), images, torch.tensor([1]), superpixels=segments)[0].details["samples"]
         for worth in (clear, close)
     ]
-    assert used[0] == 200 and 200 < used[1] < 10_000
+    assert used[0] < used[1] <= 4000 and used[0] < 1000
 
 
 def test_lime_agrees_with_captums():
