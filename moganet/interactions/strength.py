@@ -14,6 +14,7 @@ from moganet.interactions.measure import Interactions
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+FEW = 6  # units below which a band is a t interval
 MIDDLE = (0.25, 0.75)  # of n - 2: the orders whose mean J is "the middle"
 _HALF_NORMAL = (2 / np.pi) ** 0.5  # E|x| of a standard normal x
 
@@ -68,7 +69,8 @@ def strength(images: Sequence[Interactions], *, level: float = 0.95, num_draws: 
     """Give the curve J^(m) of the interactions of one or more images, as a ratio of means over images.
 
     The band is an expanded percentile interval (Hesterberg 2015) of a bootstrap in which each image is drawn with its
-    pairs: a drawn image brings its own pairs' scatter along, so drawing those again would count it twice. A single
+    pairs: a drawn image brings its own pairs' scatter along, so drawing those again would count it twice. Of fewer
+    than six images it is a t interval from the bootstrap's standard error. A single
     image has no others to draw, so its pairs are drawn, and the band is about that image alone.
     Raises InteractionError where images differ in players, orders, or the number of contexts K: curves of unequal K
     have unequal floors.
@@ -173,7 +175,10 @@ def _band(drawn: Floats, number: int, level: float) -> tuple[Any, Any]:
     """Give low and high over draws (draws, …), widened for few units: sqrt(n / (n - 1)) t instead of z."""
     if number < 2:
         return np.full(drawn.shape[1:], np.nan), np.full(drawn.shape[1:], np.nan)
-    tail = stdtrit(number - 1, (1 - level) / 2) * (number / (number - 1)) ** 0.5
-    outside = NormalDist().cdf(float(tail))
+    tail = float(-stdtrit(number - 1, (1 - level) / 2)) * (number / (number - 1)) ** 0.5
+    if number < FEW:  # draws of so few do not reach as far
+        center, half = drawn.mean(axis=0), tail * drawn.std(axis=0)
+        return center - half, center + half
+    outside = NormalDist().cdf(-tail)
     low, high = np.quantile(drawn, [outside, 1 - outside], axis=0)
     return low, high
