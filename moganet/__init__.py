@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from moganet.engine.evaluate import evaluate
     from moganet.engine.export import export
     from moganet.engine.info import info
+    from moganet.engine.interactions import interaction_curves
     from moganet.engine.predict import predict
     from moganet.engine.push import push
     from moganet.engine.train import train
@@ -42,6 +43,7 @@ __all__ = [
     "evaluate",
     "export",
     "info",
+    "interaction_curves",
     "list_models",
     "load",
     "open_data",
@@ -66,6 +68,7 @@ _HOMES = {
     "evaluate": "engine.evaluate",
     "export": "engine.export",
     "info": "engine.info",
+    "interaction_curves": "engine.interactions",
     "predict": "engine.predict",
     "push": "engine.push",
     "train": "engine.train",

@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 # isort: off (this is the order of the commands in --help)
-from moganet_cli import files, measure, train, use  # noqa: F401
+from moganet_cli import files, interactions, measure, train, use  # noqa: F401
 from moganet_cli.app import EXIT_BUG, EXIT_USER, app
 
 # isort: on

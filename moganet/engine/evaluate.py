@@ -59,7 +59,7 @@ def evaluate(
         keep_freed_memory()
     dataset, is_home = open_for(predictor, data)
     split, images = choose_split(dataset, split)
-    order = _match_classes(dataset.class_names, predictor.class_names)
+    order = match_classes(dataset.class_names, predictor.class_names)
     start = time.perf_counter()
     logits, labels, unreadable = _run(predictor, images, batch_size or default_batch(predictor), workers, progress)
     seconds = time.perf_counter() - start
@@ -135,7 +135,7 @@ def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
     return name, dataset.split(name)
 
 
-def _match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
+def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
     """Give the model's class index for each of the data set's, by name."""
     missing = [name for name in names if name not in known]
     if missing:

@@ -38,32 +38,36 @@ def count_evaluations(pairs: int, contexts: int, inner_orders: int, n: int) -> i
     return 4 * pairs * contexts * inner_orders + 2 * (1 + min(n, 2 * pairs) + pairs)
 
 
-def plan_budget(pilot: Sequence[Interactions], evaluations: int, *, max_images: int, max_pairs: int) -> Plan:
+def plan_budget(
+    pilot: Sequence[Interactions], evaluations: int, *, max_images: int, max_pairs: int, contexts: int | None = None
+) -> Plan:
     """Choose images, pairs and contexts that `evaluations` masks allow, for the least expected error of J.
 
-    pilot: some images' interactions, from few pairs and contexts. At each order I is taken as normal with variance
-    tau^2, and its estimate as normal with tau^2 + sigma^2 / K, which gives the bias of J; images' scatter is that of
-    the linearised ratio. Raises InteractionError where not even the smallest choice fits.
+    pilot: some images' interactions, from few pairs and contexts. contexts: their number, where it is given. At each
+    order I is taken as normal with variance tau^2, and its estimate as normal with tau^2 + sigma^2 / K, which gives
+    the bias of J; images' scatter is that of the linearised ratio. Raises InteractionError where not even the smallest
+    choice fits.
     """
     n, orders = pilot[0].num_players, pilot[0].orders
     inner = len(np.unique(orders[(orders != 0) & (orders != n - 2)]))
     best: Plan | None = None
     noise, spread = _variances(pilot)
-    for contexts in CONTEXTS:
+    for tried in CONTEXTS if contexts is None else (contexts,):
         for pairs in sorted({min(pairs, max_pairs) for pairs in PAIRS}):
-            an_image = count_evaluations(pairs, contexts, inner, n)
+            an_image = count_evaluations(pairs, tried, inner, n)
             images = min(max_images, evaluations // an_image)
             if images < min(MIN_IMAGES, max_images) or an_image > MAX_MASKS:
                 continue
-            bias, scatter = _errors(pilot, noise, spread, (images, pairs, contexts))
+            bias, scatter = _errors(pilot, noise, spread, (images, pairs, tried))
             error = float(np.hypot(bias, scatter))
             if best is None or error < best.error:
-                best = Plan(images, pairs, contexts, images * an_image, error, bias, scatter)
+                best = Plan(images, pairs, tried, images * an_image, error, bias, scatter)
     if best is None:
-        least = MIN_IMAGES * count_evaluations(PAIRS[0], CONTEXTS[0], inner, n)
+        fewest = contexts or CONTEXTS[0]
+        least = MIN_IMAGES * count_evaluations(PAIRS[0], fewest, inner, n)
         raise InteractionError(
             f"the budget allows {evaluations} evaluations, but {MIN_IMAGES} images of {PAIRS[0]} pairs and "
-            f"{CONTEXTS[0]} contexts need {least}; give more time"
+            f"{fewest} contexts need {least}; give more time"
         )
     return best
 
