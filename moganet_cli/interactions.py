@@ -167,8 +167,9 @@ def _print(result: dict[str, Any]) -> None:
             f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})"
         )
     print(
-        f"{result['images']} images of {result['data']} ({result['split']}, {result['filter']}), {result['pairs']} pairs, "
-        f"{result['contexts']} contexts, grid {result['grid']}x{result['grid']}; bands of {100 * result['level']:.0f} %"
+        f"{result['images']} images of {result['data']} ({result['split']}, {result['filter']}), "
+        f"{result['pairs']} pairs, {result['contexts']} contexts, grid {result['grid']}x{result['grid']}; "
+        f"bands of {100 * result['level']:.0f} %"
     )
     if "out" in result:
         print(f"written to {result['out']} (interactions.json, interactions.csv, interactions.png)")

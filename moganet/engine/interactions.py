@@ -229,8 +229,10 @@ class _Run:
         found: dict[str, list[Interactions]] = {one.name: [] for one in self.subjects}
         seconds, late = dict.fromkeys(found, 0.0), False
         identities: list[str] = []
+        stored_seconds = 0.0  # of earlier calls
         for chosen in self.images.first(self.amount.images):
-            if self.budget is not None and len(identities) >= 2 and sum(seconds.values()) > self.budget:
+            spent = time.perf_counter() - self.start + stored_seconds
+            if self.budget is not None and len(identities) >= 2 and spent > self.budget:
                 late = True
                 break
             drawn: tuple[Any, Any] | None = None
@@ -246,6 +248,7 @@ class _Run:
                         save(path, *stored)
                 else:
                     self.total -= self.amount.evaluations // self.amount.images
+                    stored_seconds += stored[1]
                 found[one.name].append(stored[0])
                 seconds[one.name] += stored[1]
             identities.append(chosen.identity)
