@@ -120,7 +120,12 @@ def interaction_curves(
     subjects = [one.resized(size) for one in open_subjects(named, predictors, dataset, runtime, precision)]
     if subjects[0].device.type == "cpu":
         keep_freed_memory()
-    asked = {"grid": grid or _grid_for(subjects), "pairs": pairs, "contexts": contexts, "images": images}
+    asked = {
+        "grid": _grid_for(subjects) if grid is None else grid,
+        "pairs": pairs,
+        "contexts": contexts,
+        "images": images,
+    }
     fixed = {"data": dataset.spec, "split": split, "filter": filter, "reward": reward, "baseline": baseline}
     settings = {**fixed, "seed": seed, "size": size}
     run = _Run(subjects, part, settings, InteractionFiles(None if out is None else Path(out)), watch)

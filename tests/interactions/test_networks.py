@@ -115,6 +115,7 @@ def test_a_budget_chooses_and_is_kept(trained_run):
     [
         ({"pairs": 10_000}, InteractionError, "ask for 1 to"),
         ({"pairs": 0}, ConfigError, "at least 1"),
+        ({"grid": 0}, ConfigError, "at least 1"),
         ({"grid": 1}, InteractionError, "at least 2 players"),
         ({"grid": 64}, ConfigError, "finer than"),
         ({"reward": "p"}, ConfigError, "log-odds"),
