@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from moganet.engine.explain import explain
     from moganet.engine.export import export
     from moganet.engine.info import info
+    from moganet.engine.interactions import interaction_curves
     from moganet.engine.predict import predict
     from moganet.engine.push import push
     from moganet.engine.report import write_report
@@ -45,6 +46,7 @@ __all__ = [
     "explain",
     "export",
     "info",
+    "interaction_curves",
     "list_models",
     "load",
     "open_data",
@@ -71,6 +73,7 @@ _HOMES = {
     "explain": "engine.explain",
     "export": "engine.export",
     "info": "engine.info",
+    "interaction_curves": "engine.interactions",
     "predict": "engine.predict",
     "push": "engine.push",
     "train": "engine.train",

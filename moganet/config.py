@@ -193,6 +193,7 @@ class TrainerConfig(Settings):
     ema: decay of the averaged weights. early_stop: epochs without a better validation accuracy after which to stop.
     accumulate: parts of data.batch_size images whose gradients make one step of the optimizer.
     grad_checkpointing: recompute activations in the backward pass, for less memory.
+    interactions_every: epochs between two records of the interactions' strength (interactions.csv); None records none.
     save_every: minutes between two saves within an epoch; each epoch's start is saved anyway.
     devices, num_nodes: processes on each machine and machines; None takes what torchrun or SLURM started, else one.
         Several processes train by DDP.
@@ -209,6 +210,7 @@ class TrainerConfig(Settings):
     validate_every: Annotated[int, Field(ge=1)] = 1
     early_stop: Annotated[int, Field(ge=1)] | None = None
     grad_checkpointing: bool = False
+    interactions_every: Annotated[int, Field(ge=1)] | None = None
     save_every: Positive = 5.0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Field(ge=1)] | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 # This is the order of the commands in --help.
 # isort: off
-from moganet_cli import train, use, explain, report, files, measure  # noqa: F401
+from moganet_cli import train, use, explain, report, interactions, files, measure  # noqa: F401
 from moganet_cli.app import EXIT_BUG, EXIT_USER, app
 
 # isort: on

@@ -26,6 +26,9 @@ def train(
     start: Annotated[
         str | None, typer.Option("--from", metavar="MODEL", help="Start from this model's weights.")
     ] = None,
+    interactions_every: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Record the interactions' strength every N epochs.")
+    ] = None,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Find the learning rate first, and train with it.")
     ] = False,
@@ -42,6 +45,8 @@ def train(
     from moganet.engine.train import preview
     from moganet.engine.train import train as run
 
+    if interactions_every is not None:
+        set_ = [*(set_ or []), f"trainer.interactions_every={interactions_every}"]
     if picture is not None:
         drawn = preview(recipe, picture, data, set_ or [], start=start)
         print_json(drawn) if as_json else print(f"{drawn['images']} images drawn in {picture}")

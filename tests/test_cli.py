@@ -16,7 +16,8 @@ from PIL import Image
 
 import moganet_cli
 
-COMMANDS = ["train", "evaluate", "predict", "report", "info", "doctor", "convert", "verify", "push", "export"]
+COMMANDS = ["train", "evaluate", "predict", "verify", "explain", "report", "interactions", "info", "convert", "push"]
+COMMANDS += ["export", "doctor"]
 
 
 @dataclass

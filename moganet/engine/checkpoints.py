@@ -34,7 +34,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Settings that may change while a run is stopped: they do not change what it computes.
 FREE_SETTINGS = (
     *("logger", "report", "data.source", "data.workers", "data.batch_size", "trainer.accumulate", "trainer.save_every"),
-    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.interactions_every"),
 )
 
 

@@ -73,7 +73,7 @@ def contender(name: str, runtime: Runtime, precision: Precision, size: int | Non
     """Make a model ready: a MODEL or variant of ours, or "timm:NAME". Raises what `load` raises."""
     if name.startswith(TIMM):
         network = timm_network(name, size)
-        run, chosen = _run_timm(network.eval(), runtime, precision, size or 224)
+        run, chosen = run_timm(network.eval(), runtime, precision, size or 224)
         return Contender(name, run, chosen, count(network), 3, size or 224)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is untrained.*")  # speed does not depend on the weights
@@ -91,7 +91,7 @@ def count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _run_timm(network: nn.Module, runtime: Runtime, precision: Precision, size: int) -> tuple[Run, str]:
+def run_timm(network: nn.Module, runtime: Runtime, precision: Precision, size: int) -> tuple[Run, str]:
     """Run a timm model by the runtime that a model of ours would have; eagerly where that can't take it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.device("meta"):

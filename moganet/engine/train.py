@@ -33,6 +33,7 @@ from moganet.engine.checkpoints import (
     read_fingerprint,
     read_step,
 )
+from moganet.engine.interaction_record import CURVES_FILE, InteractionRecord
 from moganet.engine.memory import keep_freed_memory, release_memory
 from moganet.engine.report import REPORT_FILE, write_report
 from moganet.engine.tune import find_batch_size, find_learning_rate
@@ -50,7 +51,7 @@ RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the las
 LOCK_FILE = ".lock"
 # What a run leaves, and --overwrite removes.
 RUN_OUTPUTS = (
-    *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png"),
+    *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png", CURVES_FILE),
     *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", REPORT_FILE, RESULT_FILE),
 )
 PREVIEW_IMAGES = 40
@@ -131,7 +132,13 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     files, progress = ModelFiles(folder, description, fixtures), RunProgress()
     checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
-    trainer = build_trainer(settings, folder, [files, progress, checkpoints], purge_step=purge_step)
+    callbacks: list[pl.Callback] = [files, progress, checkpoints]
+    if settings.trainer.interactions_every is not None:  # before the averages are taken out again, like the files
+        record = InteractionRecord(
+            folder, dataset.split("val"), settings.preprocessing, settings.trainer.interactions_every
+        )
+        callbacks.insert(0, record)
+    trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
     with _own_folder(folder, keep=resumed):
         if not resumed and is_first_process():
             write_text(folder / RECIPE_FILE, settings.to_yaml())

@@ -1,0 +1,98 @@
+"""On which images interactions are measured: the same for every network, and known by their pixels."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moganet.config import Preprocessing
+from moganet.data import Split
+from moganet.data.preprocess import match_channels, preprocess
+from moganet.data.source import Sample, spread
+from moganet.engine.subjects import Subject
+from moganet.errors import DataError
+
+logger = logging.getLogger(__name__)
+SEARCHED = 20  # images looked at for each that is wanted, until enough are classified correctly
+MEAN_IMAGES = 500  # from which the data set's mean colour is taken
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image to measure on: the sample, and a hash of its pixels, which seeds what is drawn for it."""
+
+    sample: Sample
+    identity: str
+
+
+class ImageChoice:
+    """A split's images in an order drawn by the seed, the classes in turn.
+
+    only_correct: leave out those that a subject classifies wrongly. looked_at: images seen in the last iteration.
+    """
+
+    def __init__(self, split: Split, subjects: Sequence[Subject], seed: int, *, only_correct: bool) -> None:
+        self.split, self.subjects, self.only_correct = split, subjects, only_correct
+        self.order = classes_in_turn(split.labels.numpy(), seed)
+        self.looked_at = 0
+
+    def first(self, number: int) -> Iterator[Chosen]:
+        """Give up to `number` images that qualify."""
+        self.looked_at, given = 0, 0
+        for index in self.order[: SEARCHED * number]:
+            self.looked_at += 1
+            try:
+                sample = self.split[index]
+            except DataError as error:
+                logger.warning("left out: %s", error)
+                continue
+            if not self.only_correct or all(_is_right(one, sample) for one in self.subjects):
+                yield Chosen(sample, identify(sample.image))
+                given += 1
+                if given == number:
+                    return
+
+
+def identify(image: Tensor) -> str:
+    """Give an image's identity: the SHA-256 of its shape and its pixels, uint8 (C, H, W), before any preprocessing."""
+    pixels = image.contiguous().numpy()
+    return hashlib.sha256(f"{pixels.shape} ".encode() + pixels.tobytes()).hexdigest()
+
+
+def classes_in_turn(labels: np.ndarray, seed: int) -> list[int]:
+    """Shuffle all images by the seed, and take the classes in turn."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    turn, place = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64)
+    place[shuffled] = np.arange(len(labels))
+    for label in np.unique(labels):
+        of_class = shuffled[labels[shuffled] == label]
+        turn[of_class] = np.arange(len(of_class))
+    order: list[int] = np.lexsort((place, turn)).tolist()
+    return order
+
+
+def input_of(preprocessing: Preprocessing, image: Tensor) -> Tensor:
+    """Give a network's input (C, H, W) for an image as it is stored, uint8."""
+    return preprocess(match_channels(image, preprocessing.channels), preprocessing)
+
+
+def mean_colour(split: Split, preprocessing: Preprocessing) -> Tensor:
+    """Give a split's mean colour as a network sees it (C,), from up to 500 images that can be read."""
+    colours = []
+    for index in spread(len(split), MEAN_IMAGES):
+        try:
+            colours.append(input_of(preprocessing, split[index].image).mean((1, 2)))
+        except DataError:
+            continue
+    if not colours:
+        raise DataError("none of the images can be read, so that they have no mean colour; try --baseline zero")
+    return torch.stack(colours).mean(0)
+
+
+def _is_right(one: Subject, sample: Sample) -> bool:
+    logits = one.run(input_of(one.preprocessing, sample.image)[None].to(one.device))
+    return int(logits[0].argmax()) == one.classes[sample.label]

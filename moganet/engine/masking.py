@@ -1,0 +1,101 @@
+"""An image with absent patches: masks become images on the device, and a network's answers become values."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from moganet.errors import ConfigError
+from moganet.inference.export.graph import Run
+from moganet.interactions import reward_of
+
+Baseline = Literal["zero", "mean", "blur"]
+Masks = NDArray[np.bool_]
+BATCHES = (8, 16, 32, 64, 128, 256, 512)
+SLOWEST = 4.0  # seconds that a batch may take while the best size is looked for
+WORTH = 1.03  # how many times faster a larger batch must be
+BLUR = 8  # the blur's standard deviation is a BLUR-th of the side
+
+
+def render(image: Tensor, baseline: Tensor, masks: Tensor, grid: int) -> Tensor:
+    """Give the image (C, H, W) with each mask's absent patches replaced by the baseline's: (B, C, H, W).
+
+    masks: booleans (B, grid * grid), enlarged by the nearest neighbour, so that any size and grid will do.
+    """
+    channels, height, width = image.shape
+    number = len(masks)
+    if height % grid == 0 and width % grid == 0:  # broadcast, without a mask of the image's size
+        patches = (1, channels, grid, height // grid, grid, width // grid)
+        present = masks.view(number, 1, grid, 1, grid, 1)
+        return torch.where(present, image.view(patches), baseline.view(patches)).reshape(
+            number, channels, height, width
+        )
+    rows, columns = (torch.arange(side, device=image.device) * grid // side for side in (height, width))
+    present = masks.view(number, grid, grid)[:, rows][:, :, columns]
+    return torch.where(present[:, None], image, baseline)
+
+
+def baseline_of(kind: Baseline, image: Tensor, mean: Tensor) -> Tensor:
+    """Give what absent patches show, of the shape of the image (C, H, W), both after normalisation.
+
+    "zero" is the preprocessing's mean colour, "mean" that of the data set (C,), "blur" the image itself, blurred with
+    a standard deviation of an eighth of its shorter side.
+    """
+    if kind == "zero":
+        return torch.zeros_like(image)
+    if kind == "mean":
+        return mean.to(image).view(-1, 1, 1).expand_as(image).contiguous()
+    if kind == "blur":
+        shorter = min(image.shape[-2:])
+        sigma = shorter / BLUR
+        radius = min(round(3 * sigma), shorter - 1)
+        return F.gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma]) if radius else image.clone()
+    raise ConfigError(f"there is no baseline {kind!r}; choose zero, mean or blur")
+
+
+class MaskedImage:
+    """A value function: masks (B, grid * grid) of an image's patches to rewards (B,) of its true class."""
+
+    def __init__(self, run: Run, image: Tensor, baseline: Tensor, label: int, reward: str, grid: int) -> None:
+        self.run, self.image, self.baseline = run, image.contiguous(), baseline.contiguous()
+        self.label, self.reward, self.grid = label, reward, grid
+        self.evaluated = 0
+        self.watch: Callable[[int], None] | None = None
+
+    def __call__(self, masks: Masks) -> NDArray[np.float64]:
+        """Give the rewards, in float64."""
+        present = torch.from_numpy(masks).to(self.image.device)
+        logits = self.run(render(self.image, self.baseline, present, self.grid))
+        self.evaluated += len(masks)
+        if self.watch is not None:
+            self.watch(len(masks))
+        return reward_of(logits.float().cpu().numpy(), self.label, self.reward)
+
+
+def best_batch(run: Run, shape: tuple[int, int, int], device: torch.device) -> tuple[int, float]:
+    """Find the batch at which a network is fastest, and its images/s there; a few seconds at the most."""
+    best, best_rate = 1, 0.0
+    for size, rate in _rates(run, shape, device):
+        if rate > WORTH * best_rate:
+            best, best_rate = size, rate
+    return best, best_rate
+
+
+def _rates(run: Run, shape: tuple[int, int, int], device: torch.device) -> Iterator[tuple[int, float]]:
+    began = time.perf_counter()
+    run(torch.zeros(BATCHES[0], *shape, device=device))  # what is prepared at first use is not timed
+    for size in BATCHES:
+        x = torch.randn(size, *shape, device=device)
+        times: list[float] = []
+        while len(times) < 3 and (not times or sum(times) < 0.5):
+            start = time.perf_counter()
+            run(x)
+            times.append(time.perf_counter() - start)
+        yield size, size / min(times)
+        if min(times) > SLOWEST / 2 or time.perf_counter() - began > 2 * SLOWEST:
+            break

@@ -1,0 +1,46 @@
+"""What a network's answer is worth: one number from the logits, in float64."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moganet.errors import InteractionError
+
+Floats = NDArray[np.float64]
+
+
+def reward_of(logits: NDArray[np.floating], label: int, reward: str = "log-odds") -> Floats:
+    """Give the rewards (B,) of logits (B, classes) for the true class.
+
+    reward: "log-odds" is log p/(1-p) = z_y - logsumexp(z_k, k != y); "log-p" the log of its probability; "logit" z_y.
+    Raises InteractionError for a reward or a class that does not exist.
+    """
+    if reward not in REWARDS:
+        raise InteractionError(f"there is no reward {reward!r}; choose one of {', '.join(REWARDS)}")
+    z = np.asarray(logits, np.float64)
+    if z.ndim != 2 or not 0 <= label < z.shape[1]:
+        raise InteractionError(f"logits of shape {z.shape} hold no class {label}; they must be (B, classes)")
+    if reward == "log-odds" and z.shape[1] < 2:
+        raise InteractionError("log-odds need at least 2 classes; use the reward 'logit'")
+    return REWARDS[reward](z, label)
+
+
+def _log_odds(z: Floats, label: int) -> Floats:
+    return np.asarray(z[:, label] - _log_sum_exp(np.delete(z, label, axis=1)))
+
+
+def _log_p(z: Floats, label: int) -> Floats:
+    return np.asarray(z[:, label] - _log_sum_exp(z))
+
+
+def _logit(z: Floats, label: int) -> Floats:
+    return z[:, label].copy()
+
+
+def _log_sum_exp(z: Floats) -> Floats:
+    largest = z.max(axis=1)
+    return np.asarray(largest + np.log(np.exp(z - largest[:, None]).sum(axis=1)))
+
+
+REWARDS: dict[str, Callable[[Floats, int], Floats]] = {"log-odds": _log_odds, "log-p": _log_p, "logit": _logit}

@@ -1,0 +1,36 @@
+"""The strength of interactions at each order, as curves with bands (MogaNet paper, figure 3)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from moganet.files import atomic_path
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
+
+
+def draw_interactions(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
+    """Draw J^(m) against m/n for each model; rows hold order, fraction, J, low, high and floor."""
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for k, (name, rows) in enumerate(curves.items()):
+        color = COLORS[k % len(COLORS)]
+        fraction, strength, low, high, floor = (
+            np.array([np.nan if row[column] is None else row[column] for row in rows], float)
+            for column in ("fraction", "J", "low", "high", "floor")
+        )
+        axes.plot(fraction, strength, color=color, marker="o", markersize=4, label=name)
+        axes.fill_between(fraction, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(fraction, floor, color=color, linestyle=":", linewidth=1)
+    axes.plot([], [], color="grey", linestyle=":", linewidth=1, label="floor of finitely many contexts")
+    axes.set(xlabel="order m / number of patches n", ylabel="interaction strength J", xlim=(-0.02, 1.02))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    axes.set_title(title, fontsize=10)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -1,0 +1,175 @@
+"""`moganet interactions`: how strong patches interact in networks, at each order."""
+
+import re
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Literal, Self
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from moganet_cli.app import EXIT_INTERRUPTED, AsJson, Data, Precision, Runtime, Split, app, print_json
+
+SECONDS_A_LINE = 30  # between two lines of progress where there is no terminal
+UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
+
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL...", help="MODELs, exported files, timm:NAME, or timm:NAME@CHECKPOINT."),
+]
+
+
+def seconds_of(text: str) -> float:
+    """Read a time such as 90s, 10m or 1.5h."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no time; write it as 90s, 10m or 1.5h")
+    return float(found[1]) * UNITS[found[2]]
+
+
+Budget = Annotated[
+    float | None,
+    typer.Option(parser=seconds_of, metavar="TIME", help="90s, 10m, 1h: choose images, pairs, contexts for it."),
+]
+
+
+@app.command(help="Measure how strong patches interact in networks at each order, on the same images for all.")
+def interactions(
+    models: Models,
+    data: Data = None,
+    split: Split = "test",
+    grid: Annotated[
+        int | None, typer.Option(help="Patches a side [default: 14 where it divides the side, else 16].")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Images [default: 50].")] = None,
+    pairs: Annotated[int | None, typer.Option(help="Pairs of patches an image [default: 200].")] = None,
+    contexts: Annotated[int | None, typer.Option(help="Contexts a pair and order [default: 100].")] = None,
+    budget: Budget = None,
+    filter_: Annotated[
+        Literal["correct", "all"], typer.Option("--filter", help="Images that every model has right, or all.")
+    ] = "correct",
+    reward: Annotated[
+        Literal["log-odds", "log-p", "logit"], typer.Option(help="What an answer is worth, for the true class.")
+    ] = "log-odds",
+    baseline: Annotated[
+        Literal["zero", "mean", "blur"], typer.Option(help="What absent patches show, after normalisation.")
+    ] = "zero",
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: each model's own].")] = None,
+    seed: Annotated[int, typer.Option(help="Of the images; pairs and contexts depend on each image's pixels.")] = 0,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Masks at a time [default: the fastest].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results as they come; the same command goes on with them.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the measurement in --out first.")] = False,
+    precision: Precision = "f32",
+    runtime: Runtime = "auto",
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.interactions import interaction_curves
+
+    try:
+        with _Watch() as watch:
+            result = interaction_curves(
+                models,
+                data,
+                split,
+                grid=grid,
+                images=images,
+                pairs=pairs,
+                contexts=contexts,
+                budget=budget,
+                filter=filter_,
+                reward=reward,
+                baseline=baseline,
+                size=size,
+                seed=seed,
+                batch_size=batch_size,
+                runtime=runtime,
+                precision=precision,
+                out=out,
+                overwrite=overwrite,
+                watch=watch,
+            )
+    except KeyboardInterrupt:
+        kept = f"what was measured is in {out}; the same command goes on" if out else "nothing is kept without --out"
+        print(f"\nmoganet: stopped; {kept}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+class _Watch:
+    """Show evaluations a second and the time left: a bar on a terminal, a line now and then elsewhere (stderr)."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.done, self.start, self.said = 0, 0.0, 0.0
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"))
+            self.bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True)
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if not self.done:  # the first batch has no start
+            self.start = self.said = now
+        self.done += done
+        rate = self.done / (now - self.start) if now > self.start else 0.0
+        if self.bar is not None:
+            if self.task is None:
+                self.task = self.bar.add_task("interactions", total=total, rate="")
+            self.bar.update(self.task, completed=self.done, total=total, rate=f"{rate:,.0f} evaluations/s")
+        elif now - self.said > SECONDS_A_LINE:
+            self.said = now
+            left = max(0.0, (total - self.done) / rate) if rate else 0.0
+            print(
+                f"{self.done:,} of about {total:,} evaluations, {rate:,.0f} a second, {left / 60:.1f} minutes left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _print(result: dict[str, Any]) -> None:
+    models = result["models"]
+    heads = (Column(escape(Path(one["name"]).name), justify="right") for one in models)
+    table = Table(Column("m", justify="right"), Column("m/n", justify="right"), *heads, box=None)
+    for rows in zip(*(one["curve"] for one in models), strict=True):
+        cells = (f"{row['J']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in rows)
+        table.add_row(str(rows[0]["order"]), f"{rows[0]['fraction']:.2f}", *cells)
+    Console(width=None if sys.stdout.isatty() else 60 + 30 * len(models)).print(table)
+    for one in models:
+        rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
+        low, high = one["middle_band"]
+        untrained = " (untrained)" if one["untrained"] else ""
+        print(
+            f"{one['name']}{untrained}: middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f}), "
+            f"{one['evaluations']:,} evaluations, {rate}"
+        )
+    for pair in result["comparisons"]:
+        low, high = pair["middle_band"]
+        print(
+            f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})"
+        )
+    print(
+        f"{result['images']} images of {result['data']} ({result['split']}, {result['filter']}), "
+        f"{result['pairs']} pairs, {result['contexts']} contexts, grid {result['grid']}x{result['grid']}; "
+        f"bands of {100 * result['level']:.0f} %"
+    )
+    if "out" in result:
+        print(f"written to {result['out']} (interactions.json, interactions.csv, interactions.png)")
