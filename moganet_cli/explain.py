@@ -40,7 +40,9 @@ def explain(
     superpixels: Annotated[
         Literal["quickshift", "slic", "grid"] | None, typer.Option(help="LIME's patches [default: quickshift].")
     ] = None,
-    stage: Annotated[int | None, typer.Option(min=1, help="gradcam's stage, 1 to 4 [default: the last].")] = None,
+    stage: Annotated[
+        int | None, typer.Option(min=1, help="gradcam's, 1 to 4 [default: the last of 4x4 or more].")
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Methods side by side: all, or those named by --method.")
     ] = False,

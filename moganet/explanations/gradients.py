@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from moganet.errors import ConfigError
 from moganet.explanations.method import Explanation, as_found, check_inputs, need
 
+FEWEST = 4  # places on a side that a stage's map must have to be chosen by itself
+
 
 def integrated_gradients(
     model: nn.Module, images: Tensor, targets: Tensor, *, steps: int = 50, batch_size: int = 8
@@ -78,12 +80,13 @@ def gradcam(
 ) -> list[Explanation]:
     """Weigh a stage's map by its mean gradients and keep what speaks for the target (Selvaraju et al. 2017).
 
-    stage: counted from 1; None is the last. Its map is brought to the image's resolution (bilinear).
+    stage: counted from 1; None is the last whose map has 4 by 4 places or more, since fewer show nothing. The map is
+    brought to the image's resolution (bilinear).
     Raises ConfigError for a network that does not name its stages (timm's `feature_info`), or has no such stage.
     """
     check_inputs(images, targets)
     captum, found = need("captum.attr"), []
-    stage, layer = _layer(model, stage)
+    stage, layer = _layer(model, stage, min(images.shape[2:]))
     with as_found(model) as device:
         method = captum.LayerGradCam(model, layer)
         for start in range(0, len(images), batch_size):
@@ -96,11 +99,13 @@ def gradcam(
     return found
 
 
-def _layer(model: nn.Module, stage: int | None) -> tuple[int, nn.Module]:
+def _layer(model: nn.Module, stage: int | None, side: int) -> tuple[int, nn.Module]:
     stages: Any = getattr(model, "feature_info", None)
     if not stages:
         raise ConfigError(f"{type(model).__name__} does not name its stages; gradcam needs a MogaNet or a timm network")
-    stage = len(stages) if stage is None else stage
+    if stage is None:
+        fine = [n for n in range(1, len(stages) + 1) if side >= FEWEST * stages[n - 1]["reduction"]]
+        stage = max(fine, default=1)
     if not 1 <= stage <= len(stages):
         raise ConfigError(f"there is no stage {stage}; choose 1 to {len(stages)}")
     return stage, model.get_submodule(stages[stage - 1]["module"])

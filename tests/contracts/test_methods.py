@@ -276,6 +276,8 @@ def test_gradcam_reads_any_stage_and_says_what_it_can_not(network):
     image, target = picture((64, 32), number=1), torch.tensor([1])
     sizes = [METHODS["gradcam"].explain(network, image, target, stage=s)[0].details["stage_size"] for s in (1, 2, 3, 4)]
     assert sizes == [[16, 8], [8, 4], [4, 2], [2, 1]]
+    chosen = METHODS["gradcam"].explain(network, image, target)[0]  # by itself: no map of a place or two
+    assert chosen.details["stage"] == 2 and chosen.map.std() > 0
     with pytest.raises(ConfigError, match="choose 1 to 4"):
         METHODS["gradcam"](network, image, target, stage=5)
     for name in ("gradcam", "orders"):
