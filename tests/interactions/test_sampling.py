@@ -158,7 +158,7 @@ def part(image, pairs):
 
 @pytest.fixture(scope="module")
 def many_images():
-    return population(200)
+    return population(150)
 
 
 def coverage(many_images, num_images, num_pairs, experiments=200):
