@@ -16,7 +16,7 @@ from PIL import Image
 
 import moganet_cli
 
-COMMANDS = ["train", "evaluate", "predict", "info", "doctor", "convert", "verify", "push", "export"]
+COMMANDS = ["train", "evaluate", "predict", "info", "doctor", "convert", "verify", "push", "export", "explain"]
 
 
 @dataclass

@@ -179,4 +179,4 @@ def stability(masks: np.ndarray, scores: np.ndarray) -> float:
         weighted = x * (weights * counts.repeat(2))[:, None]
         solution = np.linalg.lstsq(weighted.T @ x + penalty, weighted.T @ scores, rcond=None)[0][:-1]
         chosen.append(np.argsort(-solution, kind="stable")[:best].tolist())
-    return sum(found == chosen[0] for found in chosen[1:]) / RESAMPLED
+    return sum(1 for found in chosen[1:] if found == chosen[0]) / RESAMPLED
