@@ -141,7 +141,8 @@ def _with_bar(numbers: Iterable[int], total: int, what: str, console: Console) -
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:
-            return Text(f"{task.speed or 0:.3g} {unit}/s")
+            speed = task.speed or 0.0
+            return Text(f"{speed:.{0 if speed >= 10 else 1}f} {unit}/s")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
