@@ -394,7 +394,7 @@ def settings(overrides: dict[str, object]) -> list[str]:
 
 
 def test_a_process_that_is_killed_stopped_and_killed_again(tmp_path):
-    overrides, out = {**EVERYTHING, "trainer.max_epochs": 5}, tmp_path / "run"
+    overrides, out = {**EVERYTHING, "trainer.max_epochs": 3}, tmp_path / "run"
     moganet.train("digits", overrides=overrides, out=tmp_path / "whole")
     line = ["digits", *settings(overrides), "--out", out, "--resume"]
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
