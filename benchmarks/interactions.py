@@ -25,7 +25,7 @@ from moganet.interactions import pair_interactions, published_orders, sample_con
 
 BATCH = 288
 SETTINGS: dict[str, dict[str, Any]] = {  # pairs and contexts: as many as two minutes allow
-    "nano32": {"variant": "moganet_nano", "options": {"stem_stride": 2}, "size": 32, "grid": 16, "amount": (2, 6)},
+    "nano32": {"variant": "moganet_nano", "options": {"stem_stride": 2}, "size": 32, "grid": 16, "amount": (3, 15)},
     "xtiny224": {"variant": "moganet_xtiny", "options": {}, "size": 224, "grid": 14, "amount": (1, 1)},
 }
 
