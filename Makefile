@@ -24,6 +24,7 @@ demo: $(VENV)/.base  ## train on embedded data, measure, predict: no download bu
 	@echo
 	@echo "Results in $(OUT)/:"
 	@echo "  best.safetensors           the trained model, one file"
+	@echo "  report.html                how good it is, and where it fails: open it in a browser"
 	@echo "  curves.png                 loss and accuracy, training and validation"
 	@echo "  evaluation-test/           accuracy by class, calibration, confusion matrix"
 	@echo "  predictions.png, .csv      forty digits of the test set with their predictions"
