@@ -92,7 +92,7 @@ def test_symbolic_tracing_and_torchscript_change_nothing(network):
         logits = network(x)
         traced = trace(network)
         assert torch.allclose(traced(x), logits, atol=1e-5)
-        if count_parameters(network) > 6e7:  # the same class again, and TorchScript is slow
+        if count_parameters(network) > 2e7:  # the same class again, and TorchScript is slow
             return
         assert torch.allclose(torch.jit.script(network)(x), logits, atol=1e-5)
         assert torch.allclose(torch.jit.script(traced)(x), logits, atol=1e-5)
