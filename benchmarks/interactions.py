@@ -7,14 +7,13 @@ file. Usage: python benchmarks/interactions.py nano32 | xtiny224
 """
 
 import sys
-import time
 import warnings
 from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
-from sides import ROUNDS, Side, reference_form, set_memory, update
+from sides import Side, reference_form, time_in_turns, update
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -64,19 +63,6 @@ def ours(run: Run, image: Tensor, grid: int, amount: tuple[int, int], batch: int
 def draw(grid: int, amount: tuple[int, int]) -> tuple[Any, Any]:
     pairs = sample_pairs(grid, amount[0], "image")
     return pairs, sample_contexts(grid**2, pairs, published_orders(grid**2), amount[1], "image")
-
-
-def time_in_turns(sides: dict[str, Side]) -> dict[str, list[float]]:
-    """Give each side's seconds of each round; the first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(ROUNDS + 1):
-        for name, side in sides.items():
-            set_memory(side.keeps_memory)
-            start = time.perf_counter()
-            side.run()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return times
 
 
 def ratio(rounds: dict[str, list[float]], over: str, under: str) -> float:

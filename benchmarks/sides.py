@@ -39,8 +39,8 @@ def set_memory(keep: bool) -> None:
         mallopt(M_TRIM_THRESHOLD, 128 * 1024)
 
 
-def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:
-    """Time the sides in turns; give the median seconds of each. The first round is not counted."""
+def time_in_turns(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Give each side's seconds of each round. The first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, side in sides.items():
@@ -49,7 +49,12 @@ def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:
             side.run()
             if turn:
                 times[name].append(time.perf_counter() - start)
-    return {name: median(taken) for name, taken in times.items()}
+    return times
+
+
+def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:
+    """Time the sides in turns; give the median seconds of each."""
+    return {name: median(taken) for name, taken in time_in_turns(sides, rounds).items()}
 
 
 def reference_form(variant: str, **options: Any) -> nn.Module:
