@@ -1,85 +1,109 @@
-"""Train a plain convolutional network of timm's on CIFAR-10, for `moganet interactions` to compare with.
+"""Train a plain convolutional network on CIFAR-10 by a recipe of ours, for `moganet interactions` to compare with.
 
-Usage: python benchmarks/plain_network.py OUT.safetensors --data cifar10[:PATH] [--name resnet10t] [--epochs 2]
-Held back are the recipe cifar10's 5,000 images. The file says how images are prepared, so that
-`moganet interactions MODEL timm:resnet10t@OUT.safetensors` asks for nothing else.
+Usage: python benchmarks/plain_network.py OUT [--recipe cifar10-1h] [--data cifar10[:PATH]] [--seed 0]
+
+The network is timm's ResNet of basic blocks with the recipe's widths and MogaNet's stem: of like size and cost as the
+recipe's own. Everything else is the recipe's: images, augmentation, optimizer, schedule, averages. A run that was
+stopped goes on. OUT/plain.safetensors says how images are prepared; benchmarks/interaction_curves.py knows it as
+timm:plain_resnet@OUT/plain.safetensors. OUT/result.json and OUT/metrics.csv say how good it became.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytorch_lightning as pl
 import timm
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from timm.models import register_model
+from torch import nn
 
-import moganet
-from moganet.config import load_recipe
-from moganet.data.source import ArraySplit
+from moganet.config import Recipe
+from moganet.data import Dataset
+from moganet.data.module import evaluation_loader
+from moganet.data.preprocess import normalize
+from moganet.engine.assemble import build_module, build_trainer
+from moganet.engine.callbacks import RunProgress
+from moganet.engine.doctor import environment
+from moganet.engine.memory import keep_freed_memory
+from moganet.engine.train import prepare
+from moganet.files import write_text
+from moganet.network.moganet import Stem
+from moganet.tasks.classify import Classification
 
-BATCH, RATE, DECAY, PAD, SIZE = 128, 2e-3, 0.05, 4, 32
+LAYERS, CHANNELS, STEM_STRIDE = (1, 2, 2, 1), (48, 96, 128, 160), 2
+
+
+@register_model
+def plain_resnet(pretrained: bool = False, **options: Any) -> nn.Module:
+    """Build timm's ResNet of basic blocks in the shape of the recipe's MogaNet, with its stem."""
+    options.pop("pretrained_cfg", None)
+    options.pop("pretrained_cfg_overlay", None)
+    network: Any = timm.create_model("resnet18", pretrained=False, layers=LAYERS, channels=CHANNELS, **options)
+    network.conv1 = Stem(3, CHANNELS[0], STEM_STRIDE)
+    network.bn1, network.maxpool = nn.Identity(), nn.Identity()  # the stem has its own norm; act1 follows it
+    return network  # type: ignore[no-any-return]
 
 
 def main() -> None:
     """Train, measure on the test set, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--name", default="resnet10t")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--recipe", default="cifar10-1h")
+    parser.add_argument("--data")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="stop after so many, to try the script")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in moganet train")
     asked = parser.parse_args()
-    torch.manual_seed(asked.seed)
-    recipe = load_recipe("cifar10")
-    dataset = moganet.open_data(asked.data).with_validation(recipe.data.validation, recipe.seed)
-    mean, std = (torch.tensor(getattr(recipe.preprocessing, name)).view(-1, 1, 1) for name in ("mean", "std"))
-    network = timm.create_model(asked.name, num_classes=10).to(memory_format=torch.channels_last)
-    train, test = dataset.split("train"), dataset.split("test")
-    assert isinstance(train, ArraySplit) and isinstance(test, ArraySplit)
-    fit(network, train, (mean, std), asked.epochs, asked.steps)
-    print(f"top-1 on the test set: {100 * accuracy(network, test, (mean, std)):.2f} %")
-    metadata = {"preprocessing": recipe.preprocessing.model_dump_json(), "class_names": json.dumps(dataset.class_names)}
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, asked.out, metadata)
+    recipe, dataset = prepare(asked.recipe, asked.data, [*asked.set, f"seed={asked.seed}"])
+    keep_freed_memory()
+    network, progress = fit(recipe, dataset, asked.out)
+    result = {
+        "network": f"timm's resnet18 with layers={LAYERS}, channels={CHANNELS}, and MogaNet's stem",
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "recipe": asked.recipe,
+        "seed": asked.seed,
+        "seconds": progress.elapsed,
+        "images_per_second": progress.images_per_second,
+        "test_top1": accuracy(network, dataset, recipe),
+        "environment": environment(),
+    }
+    metadata = {
+        "preprocessing": recipe.preprocessing.model_dump_json(),
+        "class_names": json.dumps(dataset.class_names),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, asked.out / "plain.safetensors", metadata)
+    write_text(asked.out / "recipe.yaml", recipe.to_yaml())
+    write_text(asked.out / "result.json", json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
 
 
-def fit(network: nn.Module, split: ArraySplit, scale: tuple[Tensor, Tensor], epochs: int, stop: int | None) -> None:
-    """Train with AdamW and one cycle, on crops and flips, one crop a batch."""
-    steps = epochs * (len(split) // BATCH)
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.2)
-    done = 0
-    for _ in range(epochs):
-        for places in torch.randperm(len(split))[: len(split) // BATCH * BATCH].view(-1, BATCH):
-            x = F.pad((split.images[places].float() / 255 - scale[0]) / scale[1], (PAD,) * 4, mode="reflect")
-            top, left = torch.randint(0, 2 * PAD + 1, (2,)).tolist()
-            x = x[..., top : top + SIZE, left : left + SIZE]
-            flipped = torch.rand(BATCH) < 0.5
-            x[flipped] = x[flipped].flip(-1)
-            logits = network(x.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits, split.labels[places], label_smoothing=0.1)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            done += 1
-            if done % 50 == 0:
-                print(f"step {done} of {steps}: loss {loss.item():.4f}", flush=True)
-            if done == stop:
-                return
+def fit(recipe: Recipe, dataset: Dataset, out: Path) -> tuple[nn.Module, RunProgress]:
+    """Train as `moganet train` does, from the last epoch that a stopped run saved; give the averaged network."""
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    network = timm.create_model("plain_resnet", num_classes=len(dataset.class_names))
+    network = network.to(memory_format=torch.channels_last)
+    task = Classification(network, len(dataset.class_names), recipe.loss, recipe.optimizer, recipe.schedule)
+    progress = RunProgress()
+    callbacks: Sequence[pl.Callback] = [progress, ModelCheckpoint(out, save_last=True, save_top_k=0)]
+    trainer = build_trainer(recipe, out, list(callbacks))
+    last = out / "last.ckpt"
+    trainer.fit(task, datamodule=build_module(recipe, dataset), ckpt_path=last if last.is_file() else None)
+    return network, progress
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, split: ArraySplit, scale: tuple[Tensor, Tensor]) -> float:
-    """Give the share of a split's images that the network has right."""
+def accuracy(network: nn.Module, dataset: Dataset, recipe: Recipe) -> float:
+    """Give the share of the test images that the network has right."""
     network.eval()
     right = 0
-    for start in range(0, len(split), 250):
-        x = (split.images[start : start + 250].float() / 255 - scale[0]) / scale[1]
-        right += int((network(x).argmax(1) == split.labels[start : start + 250]).sum())
-    return right / len(split)
+    for batch in evaluation_loader(dataset.split("test"), recipe.preprocessing, 250, None):
+        right += int((network(normalize(batch.images, recipe.preprocessing)).argmax(1) == batch.labels).sum())
+    return right / len(dataset.split("test"))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Make a model that ships out of a run: weights in half precision, measured on the whole test set, and its card.
 
-    python benchmarks/ship.py RUN NAME [--weights last] [--data SOURCE[:PATH]]
+    python benchmarks/ship.py RUN NAME [--weights last] [--data SOURCE[:PATH]] [--calibrated-by MODEL]
 
-Half precision is taken only where the accuracy stays within 0.05 points; the card says what was measured.
+Half precision is taken only where the accuracy stays within 0.05 points; the card says what was measured. A run on all
+images has none left to calibrate on: it takes temperature and threshold from MODEL, the same recipe's run that had.
 """
 
 import argparse
@@ -16,9 +17,11 @@ import torch
 import yaml
 
 import moganet
+from moganet.config import load_recipe
 from moganet.data import open_data
 from moganet.data.module import take
 from moganet.engine.doctor import environment
+from moganet.engine.evaluate import collect_logits, match_classes, measure, no_progress, open_for
 from moganet.inference import load_model_file, save_model_file
 from moganet.inference.load import build_network_for
 from moganet.inference.model_file import NUM_FIXTURES, make_fixtures
@@ -33,13 +36,14 @@ def main() -> None:
     parser.add_argument("name", help="e.g. moganet_nano.digits")
     parser.add_argument("--weights", choices=["best", "last"], default="best")
     parser.add_argument("--data", help="where the run's data lie, if not where they were")
+    parser.add_argument("--calibrated-by", type=Path, help="a model file whose temperature and threshold to take")
     parser.add_argument("--limits", default="", help="a sentence for the card on what the model is not for")
     asked = parser.parse_args()
     source = asked.run / f"{asked.weights}.safetensors"
     with tempfile.TemporaryDirectory() as folder:
         halved = Path(folder) / f"{asked.name}.safetensors"
         full = moganet.evaluate(source, asked.data)
-        halve(source, halved, asked.data)
+        halve(source, halved, asked.data, asked.calibrated_by)
         half = moganet.evaluate(halved, asked.data)
         small_enough = halved.stat().st_size < MAX_BYTES
         if abs(half["top1"] - full["top1"]) > TOLERANCE or not small_enough:
@@ -55,7 +59,7 @@ def main() -> None:
     print(card)
 
 
-def halve(source: Path, target: Path, data: str | None) -> None:
+def halve(source: Path, target: Path, data: str | None, calibrated_by: Path | None) -> None:
     """Write a model file's floating point tensors in half precision, with fixtures of what they then give."""
     state, description = load_model_file(source)
     halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
@@ -64,8 +68,40 @@ def halve(source: Path, target: Path, data: str | None) -> None:
     dataset = open_data(data or description.provenance["data"])
     images = [sample.image for sample in take(dataset.split("test"), NUM_FIXTURES)]
     fixtures = make_fixtures(network, description.preprocessing, images)
-    plain = {**description.provenance, "data": description.provenance["data"].partition(":")[0]}
-    save_model_file(target, halved, description.model_copy(update={"fixtures": fixtures, "provenance": plain}))
+    changes = {"fixtures": fixtures, "provenance": without_path(description.provenance)}
+    if calibrated_by is not None:
+        other = load_model_file(calibrated_by)[1]
+        changes |= {"temperature": other.temperature, "reject": other.reject}
+    save_model_file(target, halved, description.model_copy(update=changes))
+
+
+def without_path(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where the data lay on the machine that trained."""
+    recipe = provenance["recipe"]
+    data = {**recipe["data"], "source": recipe["data"]["source"].partition(":")[0]}
+    return {**provenance, "data": provenance["data"].partition(":")[0], "recipe": {**recipe, "data": data}}
+
+
+def command(recipe: dict[str, Any]) -> str:
+    """Give the line that repeats a run: its recipe by name, and what was set beside it."""
+    known = load_recipe(recipe["name"]).model_dump(mode="json")
+    sets = [
+        f" --set {section}.{key}={value}"
+        for section in ("data", "augment", "loss", "optimizer", "schedule", "trainer")
+        for key, value in recipe[section].items()
+        if key != "source" and value != known[section][key]
+    ]
+    return f"moganet train {recipe['name']} --set seed={recipe['seed']}{''.join(sets)}"
+
+
+def calibration_error(model: Path, data: str | None) -> float:
+    """Give the expected calibration error on the test set at the model's own temperature."""
+    predictor = moganet.load(model)
+    dataset, _ = open_for(predictor, data)
+    logits, labels, _ = collect_logits(predictor, dataset.split("test"), 250, None, no_progress)
+    order = match_classes(dataset.class_names, predictor.class_names)
+    error: float = measure(logits / (predictor.config.temperature or 1), order[labels], predictor.class_names)["ece"]
+    return error
 
 
 def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, Any]) -> str:
@@ -84,21 +120,27 @@ def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, 
         if reject
         else "none: there were no validation images to choose a threshold on"
     )
+    calibrated_by = ""
+    if asked.calibrated_by is not None:
+        other = load_model_file(asked.calibrated_by)[1].provenance["recipe"]
+        calibrated_by = (
+            f"; temperature and threshold are those of `{command(other)}`, which held {other['data']['validation']} "
+            "images back"
+        )
     lines = [
         f"# {asked.name}",
         "",
-        f"- Data: {recipe['data']['source'].partition(':')[0]}, trained on what `validation: "
-        f"{recipe['data']['validation']}` leaves.",
-        f"- Command: `moganet train {recipe['name']}`, seed {recipe['seed']}; the {asked.weights} weights, averaged "
-        f"with a decay of {recipe['trainer']['ema']}.",
+        f"- Data: {recipe['data']['source'].partition(':')[0]}, trained on {trained_on(recipe)}.",
+        f"- Command: `{command(recipe)}`; the {asked.weights} weights, averaged with a decay of "
+        f"{recipe['trainer']['ema']}.",
         f"- Network: {layers['parameters']:,} parameters, {layers['macs'] / 1e6:.1f} M multiply-adds; "
         f"{file.stat().st_size / 1e6:.2f} MB in half precision.",
         f"- Time: {run['epochs']} epochs in {run['seconds']:.0f} s on {found['threads']} thread(s) of a CPU with "
         f"{found['processor']}.",
         f"- Test set: top-1 {100 * half['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {half['num_images']} "
         f"images; in single precision {100 * full['top1']:.2f} %), loss {half['loss']:.4f}, "
-        f"expected calibration error {100 * half['ece']:.2f} % (the file keeps the temperature {temperature:.3f} for "
-        "`--calibrated`).",
+        f"expected calibration error {100 * half['ece']:.2f} %, by `--calibrated` (temperature {temperature:.3f}) "
+        f"{100 * calibration_error(file, asked.data):.2f} %{calibrated_by}.",
         f"- Reject score: {rejecting}.",
         f"- Limits: {asked.limits}".rstrip(),
         "",
@@ -110,6 +152,12 @@ def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, 
     text = "\n".join(lines)
     file.with_suffix(".md").write_text(text, encoding="utf-8")
     return text
+
+
+def trained_on(recipe: dict[str, Any]) -> str:
+    """Say which images a run has learned from."""
+    held = recipe["data"]["validation"]
+    return "all training images" if held == "test" else f"what `validation: {held}` leaves"
 
 
 def curve(metrics: Path) -> list[str]:

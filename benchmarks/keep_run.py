@@ -1,0 +1,62 @@
+"""Measure a finished run on the whole test set and keep its numbers: benchmarks/results/NAME.json, .csv and .yaml.
+
+Usage: python benchmarks/keep_run.py RUN NAME [--data SOURCE[:PATH]]
+
+NAME.csv is the run's metrics.csv, NAME.yaml its resolved recipe with the data's path taken out, NAME.json what
+`moganet evaluate` says of its last and its best weights, the run's seconds, and this machine.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import moganet
+from moganet.config import load_recipe
+from moganet.engine.doctor import environment
+from moganet.files import write_text
+
+RESULTS = Path(__file__).parent / "results"
+KEPT = ("top1", "interval", "loss", "ece", "num_images")
+
+
+def main() -> None:
+    """Measure, and write the three files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--data", help="where the run's data lie, if not where they were")
+    asked = parser.parse_args()
+    recipe = load_recipe(asked.run / "recipe.yaml")
+    run = json.loads((asked.run / "result.json").read_text(encoding="utf-8"))
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": plain(recipe.data.source)})})
+    result = {
+        **{name: run[name] for name in ("epochs", "steps", "seconds", "images_per_second", "train_loss")},
+        "seed": recipe.seed,
+        "validation": run["last"],
+        "test": {weights: measure(asked.run / f"{weights}.safetensors", asked.data) for weights in ("last", "best")},
+        "sha256": hashlib.sha256((asked.run / "last.safetensors").read_bytes()).hexdigest(),
+        "environment": environment(),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_text(RESULTS / f"{asked.name}.json", json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / f"{asked.name}.yaml", recipe.to_yaml())
+    shutil.copyfile(asked.run / "metrics.csv", RESULTS / f"{asked.name}.csv")
+    print(json.dumps(result, indent=1))
+
+
+def measure(model: Path, data: str | None) -> dict[str, Any]:
+    """Evaluate a model file on the test set."""
+    found = moganet.evaluate(model, data)
+    return {name: found[name] for name in KEPT}
+
+
+def plain(source: str) -> str:
+    """Leave a machine's path out of a data source."""
+    return source.partition(":")[0]
+
+
+if __name__ == "__main__":
+    main()
