@@ -16,7 +16,7 @@ SHIPPED = shipped_models()
 def test_they_are_listed_before_those_to_download():
     assert SHIPPED and moganet.list_models(pretrained=True)[: len(SHIPPED)] == list(SHIPPED)
     with pytest.raises(
-        WeightsError, match=r"no trained model 'moganet_nano.none'; trained models: moganet_nano.digits"
+        WeightsError, match=r"no trained model 'moganet_nano.none'; trained models: moganet_nano.cifar10, moganet"
     ):
         moganet.load("moganet_nano.none")
 
@@ -48,6 +48,13 @@ def test_photographs_are_no_digits():
     held = open_data("digits").split("test")
     logits = predictor.logits(predictor.preprocess([held[i].image for i in range(len(held))]))
     assert predictor.rejected(logits).float().mean() < 0.1
+
+
+def test_photographs_of_animals_and_vehicles_have_names_at_once():
+    predictor = moganet.load("moganet_nano.cifar10")
+    assert predictor.class_names[::3] == ("airplane", "cat", "frog", "truck")
+    (prediction,) = predictor([load_sample_image("flower.jpg")], top_k=3)
+    assert len(prediction.names) == 3 and 0.3 < sum(prediction.probabilities) <= 1
 
 
 def test_the_digits_are_recognised():
