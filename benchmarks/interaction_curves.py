@@ -7,6 +7,7 @@ MODELs are model files, runs, exported files, timm:NAME or timm:NAME@CHECKPOINT,
 import argparse
 from pathlib import Path
 
+import plain_network  # noqa: F401  (timm:plain_resnet)
 from sides import write
 
 import moganet

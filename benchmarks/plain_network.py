@@ -35,7 +35,7 @@ from moganet.files import write_text
 from moganet.network.moganet import Stem
 from moganet.tasks.classify import Classification
 
-LAYERS, CHANNELS, STEM_STRIDE = (1, 2, 2, 1), (48, 96, 128, 160), 2
+LAYERS, CHANNELS, STEM_STRIDE = (1, 3, 2, 1), (32, 96, 128, 160), 2
 
 
 @register_model
@@ -43,7 +43,8 @@ def plain_resnet(pretrained: bool = False, **options: Any) -> nn.Module:
     """Build timm's ResNet of basic blocks in the shape of the recipe's MogaNet, with its stem."""
     options.pop("pretrained_cfg", None)
     options.pop("pretrained_cfg_overlay", None)
-    network: Any = timm.create_model("resnet18", pretrained=False, layers=LAYERS, channels=CHANNELS, **options)
+    options |= {"layers": LAYERS, "channels": CHANNELS, "stem_type": "deep", "stem_width": CHANNELS[0] // 2}
+    network: Any = timm.create_model("resnet18", pretrained=False, **options)
     network.conv1 = Stem(3, CHANNELS[0], STEM_STRIDE)
     network.bn1, network.maxpool = nn.Identity(), nn.Identity()  # the stem has its own norm; act1 follows it
     return network  # type: ignore[no-any-return]
