@@ -10,7 +10,6 @@ timm:plain_resnet@OUT/plain.safetensors. OUT/result.json and OUT/metrics.csv say
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,7 @@ def fit(recipe: Recipe, dataset: Dataset, out: Path) -> tuple[nn.Module, RunProg
     network = network.to(memory_format=torch.channels_last)
     task = Classification(network, len(dataset.class_names), recipe.loss, recipe.optimizer, recipe.schedule)
     progress = RunProgress()
-    callbacks: Sequence[pl.Callback] = [progress, ModelCheckpoint(out, save_last=True, save_top_k=0)]
-    trainer = build_trainer(recipe, out, list(callbacks))
+    trainer = build_trainer(recipe, out, [progress, ModelCheckpoint(out, save_last=True, save_top_k=0)])
     last = out / "last.ckpt"
     trainer.fit(task, datamodule=build_module(recipe, dataset), ckpt_path=last if last.is_file() else None)
     return network, progress
