@@ -188,8 +188,9 @@ class ScheduleConfig(Settings):
 
 
 class TrainerConfig(Settings):
-    """How long and in which form the loop runs; nothing here is timed or chosen at run time.
+    """How long and in which form the loop runs; nothing here is timed.
 
+    precision: "auto" is bf16 where the device has units for it, else f32; the run's recipe says which it became.
     ema: decay of the averaged weights. early_stop: epochs without a better validation accuracy after which to stop.
     accumulate: parts of data.batch_size images whose gradients make one step of the optimizer.
     grad_checkpointing: recompute activations in the backward pass, for less memory.
@@ -201,7 +202,7 @@ class TrainerConfig(Settings):
 
     max_epochs: Annotated[int, Field(ge=1)] = 100
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    precision: Precision = "f32"
+    precision: Precision | Literal["auto"] = "f32"
     channels_last: bool = True
     compile: bool = False
     clip_norm: Positive | None = None

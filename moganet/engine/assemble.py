@@ -21,19 +21,20 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 from timm.optim import list_optimizers
 from torch import Tensor, nn
 
-from moganet.config import Precision, Recipe
+from moganet.config import Recipe
 from moganet.data import Dataset
 from moganet.data.module import ImageDataModule, class_weights
 from moganet.engine.callbacks import average_weights
 from moganet.errors import ConfigError, MissingExtraError
 from moganet.inference import Predictor, load
 from moganet.inference.load import build_network_for
+from moganet.inference.runtimes import has_fast_bf16
 from moganet.network import full_name
 from moganet.network.moganet import MogaNet
 from moganet.tasks.classify import Classification, build_optimizer
 
 logger = logging.getLogger(__name__)
-LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
+LIGHTNING_PRECISION: dict[str, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 # Lightning's loggers by name: the class, and what to install for it.
 LOGGERS = {
     "csv": ("CSVLogger", ""),
@@ -76,7 +77,8 @@ def resolve(recipe: Recipe, dataset: Dataset, resumed: Recipe | None = None) -> 
         kept = {name: getattr(preprocessed, name) for name in ("channels", "mean", "std")}
         changes["preprocessing"] = recipe.preprocessing.model_copy(update=kept)
     devices, num_nodes = _launched() or (recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1)
-    changes["trainer"] = recipe.trainer.model_copy(update={"devices": devices, "num_nodes": num_nodes})
+    loop = {"devices": devices, "num_nodes": num_nodes, "precision": _precision(recipe, resumed)}
+    changes["trainer"] = recipe.trainer.model_copy(update=loop)
     changes["network"] = architecture.model_copy(update={"num_classes": classes, "in_chans": channels})
     return recipe.model_copy(update=changes)
 
@@ -93,6 +95,20 @@ def _launched() -> tuple[int, int] | None:
     return None
 
 
+def _precision(recipe: Recipe, resumed: Recipe | None) -> str:
+    """Choose "auto" by the device, unless a run that goes on has chosen before."""
+    asked = recipe.trainer.precision
+    if asked != "auto":
+        return asked
+    if resumed is not None:
+        return resumed.trainer.precision
+    return "bf16" if has_fast_bf16(torch.device("cpu" if _is_on_cpu(recipe) else "cuda")) else "f32"
+
+
+def _is_on_cpu(recipe: Recipe) -> bool:
+    return recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+
+
 def _check_choices(recipe: Recipe) -> None:
     name = recipe.optimizer.name
     if name not in list_optimizers():
@@ -102,8 +118,7 @@ def _check_choices(recipe: Recipe) -> None:
     for name in recipe.logger:
         if name not in LOGGERS:
             raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")
-    on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
-    if recipe.trainer.precision == "f16" and on_cpu:
+    if recipe.trainer.precision == "f16" and _is_on_cpu(recipe):
         raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
 
 

@@ -21,6 +21,7 @@ from moganet.data.duplicates import TINY_SIDE, Hashes, hash_images, near_copies
 from moganet.data.preprocess import decode
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
+from moganet.inference.runtimes import has_fast_bf16
 
 IMBALANCE = 10  # the largest class against the smallest
 EXTRAS = {"table": "pyarrow", "report": "cleanlab"}
@@ -71,7 +72,7 @@ def environment() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         "gpus": gpus,
-        "fast_bf16": bool(torch.cuda.is_bf16_supported()) if gpus else _cpu_has_bf16(),
+        "fast_bf16": has_fast_bf16(torch.device("cuda" if gpus else "cpu")),
         "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
     }
 
@@ -81,11 +82,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_has_bf16() -> bool:
-    """Tell whether the processor computes in bf16; without that it is emulated, and far slower than f32."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _splits(dataset: Dataset) -> dict[str, dict[str, int]]:

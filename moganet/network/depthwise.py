@@ -5,8 +5,9 @@ general one that is 10 to 70 times slower (measured with its own log, ONEDNN_VER
 - forward: where the width is padded by more than four pixels, as for 7x7 with dilation 3. Padding the width by hand
   first is exact, and 27 times as fast at 56x56;
 - gradient of the input: a convolution with the kernel turned round, which has the quick forward kernel;
-- gradient of the kernel: where the kernel is larger than the map (pad by hand), and where it is dilated. A dilated
-  convolution is an undilated one over each of the dilation² interleaved maps ("phases").
+- gradient of the kernel: where the kernel is larger than the map (pad by hand), where it is wider than three pixels
+  (strip by strip, over maps that are shifted by hand), and where it is dilated. A dilated convolution is an undilated
+  one over each of the dilation² interleaved maps ("phases").
 `benchmarks/depthwise.py` times both forms.
 """
 
@@ -19,6 +20,7 @@ from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
 WIDEST_PADDING = 4  # of oneDNN's jit_dw kernel with 8 floats a vector
+WIDEST_KERNEL = 3  # of oneDNN's jit_dw gradient of the kernel; its height may be any
 
 
 @register_notrace_module  # symbolic tracers must not look inside: the kernel depends on the input's size
@@ -118,14 +120,26 @@ def _gradient_of_kernel(x: Tensor, gradient: Tensor, weight: Tensor, step: int) 
         return (x * gradient).sum((0, 2, 3)).view_as(weight)
     if step > 1:
         x, gradient = _phases(x, step), _phases(gradient, step)
-    padding = [height // 2, width // 2]
-    if height > x.shape[2] or width > x.shape[3]:
-        x, padding = F.pad(x, (padding[1], padding[1], padding[0], padding[0])), [0, 0]
-    groups, mask = x.shape[1], [False, True, False]
-    found: Tensor = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], groups, mask
-    )[1]
+    up = height // 2
+    if height > x.shape[2]:
+        x, up = F.pad(x, (0, 0, up, up)), 0
+    if width <= min(WIDEST_KERNEL, x.shape[3]):
+        found = _kernel_of_strip(x, gradient, weight, [up, width // 2])
+    else:
+        strips = []
+        for first in range(0, width, WIDEST_KERNEL):
+            strip = weight[..., first : first + WIDEST_KERNEL]
+            left = width // 2 - first
+            shifted = F.pad(x, (left, strip.shape[3] - 1 - left))  # as wide as the gradient meets the strip
+            strips.append(_kernel_of_strip(shifted, gradient, strip, [up, 0]))
+        found = torch.cat(strips, dim=3)
     return found.flatten().view(weight.shape)  # DDP wants the strides of a fresh tensor
+
+
+def _kernel_of_strip(x: Tensor, gradient: Tensor, strip: Tensor, padding: list[int]) -> Tensor:
+    mask, options = [False, True, False], ([1, 1], padding, [1, 1], False, [0, 0], x.shape[1])
+    found: Tensor = torch.ops.aten.convolution_backward(gradient, x, strip, None, *options, mask)[1]
+    return found
 
 
 def _phases(x: Tensor, step: int) -> Tensor:

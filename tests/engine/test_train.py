@@ -94,6 +94,19 @@ def test_settings_take_part_in_a_run(overrides, tmp_path):
     assert moganet.load(tmp_path / "run").logits(torch.zeros(1, 1, 32, 32)).isfinite().all()
 
 
+@pytest.mark.parametrize(("has_units", "chosen"), [(True, "bf16"), (False, "f32")])
+def test_auto_takes_bf16_where_the_processor_has_units_for_it(has_units, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr("moganet.engine.assemble.has_fast_bf16", lambda device: has_units)
+    overrides = {**TINY, "trainer.max_steps": 1, "trainer.precision": "auto"}
+    moganet.train("digits", overrides=overrides, out=tmp_path / "run")
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").trainer.precision == chosen
+    # Elsewhere, a run goes on as it began.
+    (tmp_path / "run" / "result.json").unlink()
+    monkeypatch.setattr("moganet.engine.assemble.has_fast_bf16", lambda device: not has_units)
+    moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").trainer.precision == chosen
+
+
 def test_photographs_in_a_folder_train_with_workers_and_odd_files_are_named(tmp_path):
     root = make_folder(tmp_path / "photos", ("train", "val"), 10)
     (root / "train" / "red" / "broken.jpg").write_text("no image")
