@@ -120,6 +120,7 @@ class AugmentConfig(Settings):
     `translate` (fraction of the side) form one affine map. color_jitter: brightness, contrast, saturation.
     auto_augment: a policy by timm's text ("rand-m9-mstd0.5-inc1", "3a", "augmix-m5-w4"); images then go through
     timm's transforms in workers, one by one, with crop, flip and jitter of this section.
+    mix_prob: share of the batches that mixup or cutmix blends.
     """
 
     crop: Literal["none", "pad", "resized"] = "none"
@@ -135,6 +136,7 @@ class AugmentConfig(Settings):
     erasing: Fraction = 0.0
     mixup: NonNegative = 0.0
     cutmix: NonNegative = 0.0
+    mix_prob: Fraction = 1.0
 
 
 class LossConfig(Settings):

@@ -99,7 +99,8 @@ def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing) -> "P
 class Mix:
     """Blend images and labels across a batch: mixup or cutmix, one of the two a batch where both are set.
 
-    Gives soft targets (B, num_classes); without either, images and labels stay as they are.
+    Gives soft targets (B, num_classes); without either, and in batches that mix_prob spares, images and labels (B,)
+    stay as they are.
     """
 
     def __init__(self, augment: AugmentConfig, num_classes: int) -> None:
@@ -109,9 +110,10 @@ class Mix:
         if augment.cutmix:
             mixes.append(v2.CutMix(alpha=augment.cutmix, num_classes=num_classes))
         self.mix = v2.RandomChoice(mixes) if mixes else None
+        self.probability = augment.mix_prob
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        if self.mix is None:
+        if self.mix is None or (self.probability < 1 and float(torch.rand(())) >= self.probability):
             return images, labels
         mixed: tuple[Tensor, Tensor] = self.mix(images, labels)
         return mixed

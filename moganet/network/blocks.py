@@ -154,14 +154,16 @@ class ChannelAggregation2d(nn.Module):
 
     @torch.jit.unused
     def _train(self, y: Tensor) -> Tensor:
-        """Compute the same with sigma in fc2's weight, so that no more than two passes read the widest tensor.
+        """Compute the same in one pass of y each way: sigma is in fc2's weight, fc2 and decompose are one convolution.
 
         fc2(y + sigma * (y - g)) = fc2((1 + sigma) * y) - fc2(sigma) * g without fc2's bias in the last term.
         """
-        sigma, weight = self.sigma.scale, self.fc2.weight
-        common = self.decompose_act(self.decompose(y))  # (B, 1, H, W)
-        own = F.conv2d(y, weight * (1 + sigma), self.fc2.bias)
-        out: Tensor = self.drop2(torch.addcmul(own, F.conv2d(sigma, weight), common, value=-1))
+        sigma, fc2, decompose = self.sigma.scale, self.fc2, self.decompose
+        assert fc2.bias is not None and decompose.bias is not None
+        kernels = torch.cat([fc2.weight * (1 + sigma), decompose.weight])
+        both = F.conv2d(y, kernels, torch.cat([fc2.bias, decompose.bias]))
+        own, common = both[:, : fc2.out_channels], self.decompose_act(both[:, fc2.out_channels :])
+        out: Tensor = self.drop2(torch.addcmul(own, F.conv2d(sigma, fc2.weight), common, value=-1))
         return out
 
 

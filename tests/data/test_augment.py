@@ -75,6 +75,15 @@ def test_mixing_gives_soft_targets_that_sum_to_one(mixup, cutmix, number):
     assert torch.allclose(targets.sum(1), torch.ones(number))
 
 
+def test_the_share_of_mixed_batches_is_mix_prob():
+    torch.manual_seed(0)
+    mix = Mix(AugmentConfig(cutmix=1.0, mix_prob=0.25), 4)
+    images, labels = torch.randn(8, 3, 8, 8), torch.arange(8) % 4
+    mixed = [mix(images, labels)[1].is_floating_point() for _ in range(400)]
+    assert 70 < sum(mixed) < 130
+    assert all(not Mix(AugmentConfig(cutmix=1.0, mix_prob=0.0), 4)(images, labels)[1].is_floating_point() for _ in "ab")
+
+
 def test_no_mixing_changes_nothing():
     images, labels = torch.randn(2, 3, 4, 4), torch.tensor([0, 1])
     mixed = Mix(AugmentConfig(), 2)(images, labels)

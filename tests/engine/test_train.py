@@ -68,6 +68,7 @@ def test_another_seed_gives_other_weights(tmp_path):
     "overrides",
     [
         {"augment.mixup": 1.0, "augment.cutmix": 1.0, "trainer.ema": 0.9},
+        {"augment.cutmix": 1.0, "augment.mix_prob": 0.5, "loss.name": "bce"},
         {
             "augment.crop": "resized",
             "augment.erasing": 0.5,
