@@ -1,6 +1,6 @@
 """Time depth-wise convolutions in the forms of network/depthwise.py against the plain call, alternating in one run.
 
-The shapes are moganet_xtiny's, at 224 px (batch 16) and at 32 px (batch 128). Writes depthwise.json beside this file.
+The shapes are moganet_xtiny's, at 224 px (batch 16) and at 32 px (batch 128), and one of the recipe cifar10. Writes depthwise.json beside this file.
 Usage: python benchmarks/depthwise.py
 """
 
@@ -18,6 +18,7 @@ SHAPES = (  # batch, channels, side, kernel, dilation
     (16, 384, 14, 3, 1),
     (128, 48, 2, 7, 3),
     (128, 384, 2, 3, 1),
+    (128, 96, 8, 5, 1),  # of the recipe cifar10
 )
 
 

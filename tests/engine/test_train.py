@@ -108,6 +108,18 @@ def test_auto_takes_bf16_where_the_processor_has_units_for_it(has_units, chosen,
     assert load_recipe(tmp_path / "run" / "recipe.yaml").trainer.precision == chosen
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_step_is_as_long_as_clipping_allows(precision, tmp_path):
+    plain = {"optimizer": {"name": "momentum", "lr": 1.0, "weight_decay": 0.0}, "schedule": {"name": "constant"}}
+    states = {}
+    for norm in (1e-2, 1e-9):  # the second hardly moves
+        overrides = {**TINY, **plain, "trainer.max_steps": 1, "trainer.ema": None, "trainer.precision": precision}
+        moganet.train("digits", overrides={**overrides, "trainer.clip_norm": norm}, out=tmp_path / str(norm))
+        state, _ = load_model_file(tmp_path / str(norm) / "last.safetensors")
+        states[norm] = torch.cat([v.flatten() for k, v in state.items() if "running" not in k and "num_b" not in k])
+    assert torch.dist(*states.values()).item() == pytest.approx(1e-2, rel=0.02)
+
+
 def test_photographs_in_a_folder_train_with_workers_and_odd_files_are_named(tmp_path):
     root = make_folder(tmp_path / "photos", ("train", "val"), 10)
     (root / "train" / "red" / "broken.jpg").write_text("no image")
