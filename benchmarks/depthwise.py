@@ -1,6 +1,7 @@
 """Time depth-wise convolutions in the forms of network/depthwise.py against the plain call, alternating in one run.
 
-The shapes are moganet_xtiny's, at 224 px (batch 16) and at 32 px (batch 128), and one of the recipe cifar10. Writes depthwise.json beside this file.
+The shapes are moganet_xtiny's, at 224 px (batch 16) and at 32 px (batch 128), and one of the recipe cifar10. Writes
+depthwise.json beside this file.
 Usage: python benchmarks/depthwise.py
 """
 

@@ -4,11 +4,9 @@ import json
 import logging
 import os
 import platform
-import shutil
 import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 import timm
 import torch
-from filelock import FileLock, Timeout
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
@@ -27,15 +24,14 @@ from moganet.engine.checkpoints import (
     CHECKPOINT_FILE,
     Checkpoints,
     RunStopped,
-    difference,
     in_main_thread,
     is_first_process,
-    read_fingerprint,
     read_step,
 )
-from moganet.engine.interaction_record import CURVES_FILE, InteractionRecord
+from moganet.engine.interaction_record import InteractionRecord
 from moganet.engine.memory import keep_freed_memory, release_memory
-from moganet.engine.report import REPORT_FILE, write_report
+from moganet.engine.report import write_report
+from moganet.engine.run_folder import RECIPE_FILE, RESULT_FILE, choose_folder, own_folder, read_run, same_run
 from moganet.engine.tune import find_batch_size, find_learning_rate
 from moganet.errors import ConfigError, DataError, OutputError, TrainingError
 from moganet.files import FULL_ERRORS, PLACE_ERRORS, to_json, write_text
@@ -47,13 +43,6 @@ from moganet.tasks.classify import Classification
 
 logger = logging.getLogger(__name__)
 REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to `moganet report`
-RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
-LOCK_FILE = ".lock"
-# What a run leaves, and --overwrite removes.
-RUN_OUTPUTS = (
-    *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png", CURVES_FILE),
-    *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", REPORT_FILE, RESULT_FILE),
-)
 PREVIEW_IMAGES = 40
 # What torch's and oneDNN's allocators say on a CPU, and the system when it can't start a process.
 NO_MEMORY = (
@@ -99,13 +88,13 @@ def train(
         raise ConfigError("--resume needs the run's folder; say which with --out")
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite removes it; give one of them")
-    old = _read_run(Path(out)) if resume and out is not None else None
+    old = read_run(Path(out)) if resume and out is not None else None
     settings, dataset = prepare(recipe, data, overrides, start, resumed=old)
     if old is None:
-        folder = _choose_folder(settings, out, overwrite or resume)
+        folder = choose_folder(settings, out, overwrite or resume)
     else:
         folder = Path(str(out))
-        settings = _same_run(folder, old, settings, dataset, found=(find_lr, find_batch))
+        settings = same_run(folder, old, settings, dataset, found=(find_lr, find_batch))
         if (folder / RESULT_FILE).is_file():
             return json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")) if is_first_process() else {}
         find_lr = find_batch = False
@@ -139,7 +128,7 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
         )
         callbacks.insert(0, record)
     trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
-    with _own_folder(folder, keep=resumed):
+    with own_folder(folder, keep=resumed):
         if not resumed and is_first_process():
             write_text(folder / RECIPE_FILE, settings.to_yaml())
         _fit(trainer, task, module, checkpoints, folder / CHECKPOINT_FILE if resumed else None)
@@ -185,49 +174,6 @@ def _gather(trainer: pl.Trainer, module: ImageDataModule) -> list[Unreadable]:
     return list(dict.fromkeys(one for some in lists for one in some))
 
 
-def _read_run(folder: Path) -> Recipe | None:
-    """Read the recipe of a run that can go on or is finished, None where a run is to begin.
-
-    Raises ConfigError where beginning would remove something: only a run that had not saved yet may begin anew.
-    """
-    has_recipe = (folder / RECIPE_FILE).is_file()
-    if has_recipe and any((folder / name).is_file() for name in (CHECKPOINT_FILE, RESULT_FILE)):
-        return load_recipe(folder / RECIPE_FILE)
-    patterns = ("*.safetensors", "evaluation-*") if has_recipe else RUN_OUTPUTS
-    found = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
-    if found and is_first_process():
-        missing = CHECKPOINT_FILE if has_recipe else RECIPE_FILE
-        raise ConfigError(
-            f"{folder} holds {found[0]} but no {missing} to go on from; choose another --out, or --overwrite it"
-        )
-    return None
-
-
-def _same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, found: tuple[bool, bool]) -> Recipe:
-    """Give the recipe to go on with, where it is the one that the run began with. Raises ConfigError where not."""
-    if found[0]:  # by --find-lr, when the run began
-        optimizer = new.optimizer.model_copy(update={"lr": old.optimizer.lr, "lr_per": old.optimizer.lr_per})
-        new = new.model_copy(update={"optimizer": optimizer})
-    if found[1]:
-        new = new.model_copy(update={"data": new.data.model_copy(update={"batch_size": old.data.batch_size})})
-    what = difference(old, new)
-    if what is None and (folder / CHECKPOINT_FILE).is_file():
-        began_with = read_fingerprint(folder / CHECKPOINT_FILE)
-        if began_with != dataset.fingerprint():
-            what = (
-                f"the names of the images or classes of {dataset.spec} are not those that it began with "
-                "(put back what is missing; one that can't be read will do)"
-            )
-    if what is not None:
-        raise ConfigError(f"{folder} holds another run: {what}; go on with what it began with, or choose another --out")
-    # A step's parts may have been made smaller, for want of memory.
-    if old.num_processes == new.num_processes and old.data.batch_size < new.data.batch_size:
-        data = new.data.model_copy(update={"batch_size": old.data.batch_size})
-        trainer = new.trainer.model_copy(update={"accumulate": old.trainer.accumulate})
-        new = new.model_copy(update={"data": data, "trainer": trainer})
-    return new
-
-
 def prepare(
     recipe: str | Path,
     data: str | None,
@@ -267,71 +213,6 @@ def preview(
     pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     draw_images(list(pixels), names, Path(picture), f"{settings.name}: what the network sees")
     return {"preview": str(picture), "images": len(pixels), "size": list(settings.preprocessing.size)}
-
-
-def _choose_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
-    if out is None:
-        number = 1
-        while (Path("runs") / f"{recipe.name}-{number}").exists():
-            number += 1
-        out = Path("runs") / f"{recipe.name}-{number}"
-    folder = Path(out)
-    if overwrite or not is_first_process():
-        return folder
-    if (folder / RECIPE_FILE).exists():
-        raise ConfigError(f"{folder} already holds a run; --resume it, choose another --out, or --overwrite it")
-    found = sorted(path.name for pattern in RUN_OUTPUTS for path in folder.glob(pattern))
-    if found:
-        raise ConfigError(f"{folder} holds {found[0]}, which a run would replace; choose another --out, or --overwrite")
-    return folder
-
-
-@contextmanager
-def _own_folder(folder: Path, *, keep: bool) -> Iterator[None]:
-    """Make the run's folder and keep other runs out of it. Raises ConfigError where one is at work in it.
-
-    The lock ends with the process, however that ends. Of several processes the first one takes it.
-    """
-    if not is_first_process():
-        yield
-        return
-    _make_folder(folder)
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(f"another process is training in {folder}; wait for it, or choose another --out") from None
-    except (OSError, NotImplementedError):  # a file system without locks
-        pass
-    try:
-        _clear_folder(folder, keep=keep)
-        yield
-    finally:
-        (folder / LOCK_FILE).unlink(missing_ok=True)
-        lock.release()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't make the folder {folder}: {error.strerror}; choose another --out") from None
-
-
-def _clear_folder(folder: Path, *, keep: bool) -> None:
-    """Remove what an older run left: nothing of it may be taken for the new one's.
-
-    keep: the run in it goes on; only what a killed process was about to write is removed.
-    """
-    try:
-        patterns = (".*.partial.*",) if keep else (".*.partial.*", *RUN_OUTPUTS)
-        for path in [path for pattern in patterns for path in folder.glob(pattern)]:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-    except OSError as error:
-        raise OutputError(f"can't clear the folder {folder}: {error.strerror}; choose another --out") from None
 
 
 class _OutOfMemoryError(Exception):
