@@ -193,6 +193,7 @@ class TrainerConfig(Settings):
     """How long and in which form the loop runs; nothing here is timed.
 
     precision: "auto" is bf16 where the device has units for it, else f32; the run's recipe says which it became.
+        On several machines of different kinds say which.
     ema: decay of the averaged weights. early_stop: epochs without a better validation accuracy after which to stop.
     accumulate: parts of data.batch_size images whose gradients make one step of the optimizer.
     grad_checkpointing: recompute activations in the backward pass, for less memory.

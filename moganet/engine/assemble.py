@@ -96,17 +96,16 @@ def _launched() -> tuple[int, int] | None:
 
 
 def _precision(recipe: Recipe, resumed: Recipe | None) -> str:
-    """Choose "auto" by the device, unless a run that goes on has chosen before."""
-    asked = recipe.trainer.precision
-    if asked != "auto":
-        return asked
-    if resumed is not None:
-        return resumed.trainer.precision
-    return "bf16" if has_fast_bf16(torch.device("cpu" if _is_on_cpu(recipe) else "cuda")) else "f32"
-
-
-def _is_on_cpu(recipe: Recipe) -> bool:
-    return recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    """Choose "auto" by the device, unless a run that goes on has chosen before. Raises ConfigError for f16 on a CPU."""
+    precision = recipe.trainer.precision
+    on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    if precision == "auto" and resumed is not None:
+        precision = resumed.trainer.precision
+    elif precision == "auto":
+        precision = "bf16" if has_fast_bf16(torch.device("cpu" if on_cpu else "cuda")) else "f32"
+    if precision == "f16" and on_cpu:
+        raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
+    return precision
 
 
 def _check_choices(recipe: Recipe) -> None:
@@ -118,8 +117,6 @@ def _check_choices(recipe: Recipe) -> None:
     for name in recipe.logger:
         if name not in LOGGERS:
             raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")
-    if recipe.trainer.precision == "f16" and _is_on_cpu(recipe):
-        raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
 
 
 def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Classification:

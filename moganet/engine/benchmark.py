@@ -31,7 +31,7 @@ from moganet.engine.doctor import environment
 from moganet.engine.memory import keep_freed_memory
 from moganet.engine.train import prepare
 from moganet.errors import ConfigError
-from moganet.inference.runtimes import HALF, Runtime
+from moganet.inference.runtimes import HALF, Runtime, has_fast_bf16
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
 from moganet.tasks.classify import build_optimizer
@@ -96,7 +96,8 @@ def benchmark_train(
 ) -> dict[str, Any]:
     """Measure whole optimizer steps of models in turns in one run, each in the fastest settings of this machine.
 
-    models, alternatives, picture: as for `benchmark_infer`. precision: None takes bf16 on a GPU that has it, else f32.
+    models, alternatives, picture: as for `benchmark_infer`.
+    precision: None takes bf16 where the device has units for it, else f32.
     Gives, as `benchmark_infer`, `images_per_second`, the `settings` and the peak memory of a GPU.
     """
     _check_numbers(size, batch)
@@ -105,7 +106,7 @@ def benchmark_train(
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if precision is None:
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "f32"
+        precision = "bf16" if has_fast_bf16(device) else "f32"
     names = with_alternatives(models, alternatives)
     rows, times = [], []
     networks = [build_for_training(name, size).to(device).to(memory_format=torch.channels_last) for name in names]

@@ -66,10 +66,10 @@ def _is_installed(package: str) -> bool:
 def has_fast_bf16(device: torch.device) -> bool:
     """Tell whether bf16 is computed by units of its own; elsewhere it is emulated, slower than f32."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes any AVX-512 for support
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class EagerRun:

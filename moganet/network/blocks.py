@@ -160,9 +160,11 @@ class ChannelAggregation2d(nn.Module):
         """
         sigma, fc2, decompose = self.sigma.scale, self.fc2, self.decompose
         assert fc2.bias is not None and decompose.bias is not None
-        kernels = torch.cat([fc2.weight * (1 + sigma), decompose.weight])
-        both = F.conv2d(y, kernels, torch.cat([fc2.bias, decompose.bias]))
-        own, common = both[:, : fc2.out_channels], self.decompose_act(both[:, fc2.out_channels :])
+        channels = fc2.out_channels
+        rest = -(channels + 1) % 8  # half precision on a GPU wants a multiple of 8
+        kernels = F.pad(torch.cat([fc2.weight * (1 + sigma), decompose.weight]), (0, 0, 0, 0, 0, 0, 0, rest))
+        both = F.conv2d(y, kernels, F.pad(torch.cat([fc2.bias, decompose.bias]), (0, rest)))
+        own, common = both[:, :channels], self.decompose_act(both[:, channels : channels + 1])
         out: Tensor = self.drop2(torch.addcmul(own, F.conv2d(sigma, fc2.weight), common, value=-1))
         return out
 

@@ -101,11 +101,13 @@ def test_auto_takes_bf16_where_the_processor_has_units_for_it(has_units, chosen,
     overrides = {**TINY, "trainer.max_steps": 1, "trainer.precision": "auto"}
     moganet.train("digits", overrides=overrides, out=tmp_path / "run")
     assert load_recipe(tmp_path / "run" / "recipe.yaml").trainer.precision == chosen
-    # Elsewhere, a run goes on as it began.
+    # Elsewhere, a run goes on as it began: another precision would be another run.
     (tmp_path / "run" / "result.json").unlink()
     monkeypatch.setattr("moganet.engine.assemble.has_fast_bf16", lambda device: not has_units)
-    moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)
-    assert load_recipe(tmp_path / "run" / "recipe.yaml").trainer.precision == chosen
+    assert moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)["steps"] == 1
+    with pytest.raises(ConfigError, match=r"trainer\.precision"):
+        other = "f32" if has_units else "bf16"
+        moganet.train("digits", overrides={**overrides, "trainer.precision": other}, out=tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
@@ -118,6 +120,8 @@ def test_a_step_is_as_long_as_clipping_allows(precision, tmp_path):
         state, _ = load_model_file(tmp_path / str(norm) / "last.safetensors")
         states[norm] = torch.cat([v.flatten() for k, v in state.items() if "running" not in k and "num_b" not in k])
     assert torch.dist(*states.values()).item() == pytest.approx(1e-2, rel=0.02)
+    saved = torch.load(tmp_path / "0.01" / "last.ckpt", weights_only=True)
+    assert all(group["fused"] for group in saved["optimizer_states"][0]["param_groups"])
 
 
 def test_photographs_in_a_folder_train_with_workers_and_odd_files_are_named(tmp_path):

@@ -11,7 +11,7 @@ from conftest import GOLDEN, golden
 
 import moganet
 from moganet.errors import ConfigError
-from moganet.inference.runtimes import MAX_SIZES
+from moganet.inference.runtimes import MAX_SIZES, has_fast_bf16
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -116,6 +116,30 @@ def test_what_is_not_installed_or_not_offered_is_said(cache, monkeypatch):
     for runtime in PACKAGES:
         with pytest.raises(ConfigError, match=r"pip install 'moganet\[export\]'"):
             moganet.load(GOLDEN / "mini_official.pth.tar", runtime)
+
+
+@pytest.mark.parametrize(
+    ("machine", "onednn", "units", "expected"),
+    [
+        ("x86_64", True, (False, False), False),  # any AVX-512 is enough for oneDNN's own answer
+        ("x86_64", True, (True, False), True),
+        ("AMD64", True, (False, True), True),
+        ("aarch64", True, (False, False), True),
+        ("arm64", False, (False, False), False),
+    ],
+)
+def test_bf16_is_fast_where_the_processor_has_units_for_it(machine, onednn, units, expected, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: onednn)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: units[0])
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: units[1])
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+    assert has_fast_bf16(torch.device("cpu")) is expected
+
+
+def test_bf16_of_a_gpu_counts_where_it_is_not_emulated(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert has_fast_bf16(torch.device("cuda")) is False
 
 
 def test_bf16_without_units_is_said(cache, monkeypatch, caplog):

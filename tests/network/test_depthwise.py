@@ -30,15 +30,20 @@ def test_values_and_gradients_are_the_plain_calls(kernel, dilation, size, memory
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-4 * max(1, theirs.grad.abs().max())), ours.shape
 
 
-@pytest.mark.parametrize(("kernel", "dilation", "size"), [(3, 1, 4), (5, 2, 5), (7, 3, 4), (5, 1, 3)])
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "size"),
+    [(3, 1, (4, 4)), (5, 2, (5, 5)), (7, 3, (4, 4)), (5, 1, (3, 3)), (5, 1, (5, 4)), (7, 1, (2, 5))],
+)
 def test_first_and_second_derivatives_are_numerically_right(kernel, dilation, size):
     torch.manual_seed(0)
     conv = DepthwiseConv2d(2, kernel, dilation).double()
-    x = torch.randn(2, 2, size, size, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda x, w, b: torch.func.functional_call(conv, {"weight": w, "bias": b}, x), (x, conv.weight, conv.bias)
-    )
-    assert torch.autograd.gradgradcheck(conv, (x,))
+    x = torch.randn(1, 2, *size, dtype=torch.double, requires_grad=True)
+
+    def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(conv, {"weight": weight, "bias": bias}, x)
+
+    assert torch.autograd.gradcheck(convolve, (x, conv.weight, conv.bias))
+    assert torch.autograd.gradgradcheck(convolve, (x, conv.weight, conv.bias))
 
 
 def test_autocast_and_half_types_keep_their_type():
