@@ -59,12 +59,12 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
         self.signal: signal.Signals | None = None
         self.kept = ""
         self._at_epoch_start = False
+        self._state = "before"  # the first step; then "within" the steps, and "after" them, whatever ended them
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if in_main_thread():
-            # After Lightning's own, which would stop without a save.
-            self._handlers = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        self._state = "within"
+        self.take_signals()  # again: Lightning's own would stop without a save
         if trainer.global_step == 0 and _module(trainer).position == (0, 0):
             self.save(trainer, 0, 0)  # there is always a state from before what may go wrong
 
@@ -93,22 +93,29 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.save(trainer, trainer.current_epoch, 0)
-        self.restore_signals()
+        self._state, self.kept = "after", f"the run is saved after {trainer.global_step} steps"
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.restore_signals()
+        self._state = "after"
+
+    def take_signals(self) -> None:
+        """Have Ctrl-C and SIGTERM until `restore_signals`: a launcher's SIGTERM must not cut short what is said."""
+        if in_main_thread():
+            for number in STOP_SIGNALS:
+                self._handlers.setdefault(number, signal.getsignal(number))
+                signal.signal(number, self._on_signal)
 
     def restore_signals(self) -> None:
         """Give the signals back to whoever had them."""
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by other than Python
         self._handlers = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
+        again, self.signal = self.signal is not None, signal.Signals(number)
+        if self._state == "before" or (again and number == signal.SIGINT):
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
-        if is_first_process():  # not by print, which a signal may have interrupted
+        if self._state == "within" and is_first_process():  # not by print, which a signal may have interrupted
             os.write(
                 2, b"\nmoganet: saving after this step (after validation, if that runs); Ctrl-C again stops at once\n"
             )

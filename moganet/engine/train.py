@@ -24,7 +24,6 @@ from moganet.engine.checkpoints import (
     CHECKPOINT_FILE,
     Checkpoints,
     RunStopped,
-    in_main_thread,
     is_first_process,
     read_step,
 )
@@ -252,9 +251,8 @@ def _fit(
 ) -> None:
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
-    # Lightning leaves it ignored after a Ctrl-C.
-    handler = signal.getsignal(signal.SIGINT) if in_main_thread() else None
     how = f"go on with the same command and --out {checkpoints.out} --resume"
+    checkpoints.take_signals()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # sets in memory need none
@@ -275,8 +273,6 @@ def _fit(
         raise _explained(error, trainer, checkpoints, how) from error
     finally:
         checkpoints.restore_signals()
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
 
 
 def _stopped(checkpoints: Checkpoints, how: str) -> RunStopped:

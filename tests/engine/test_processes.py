@@ -39,7 +39,10 @@ def step(self, batch, batch_idx):
     return loss
 Classification.training_step = step
 overrides, out, log = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
-result = moganet.train("digits", overrides=overrides, out=out, resume=True)
+try:
+    result = moganet.train("digits", overrides=overrides, out=out, resume=True)
+except (KeyboardInterrupt, moganet.errors.MogaNetError) as error:  # a line, as the command line has it
+    sys.exit(str(error))
 if os.environ.get("RANK", "0") == "0":
     with open(log, "w") as file:
         json.dump({"losses": losses, "result": result}, file)

@@ -19,6 +19,7 @@ from test_sources import make_folder
 
 import moganet
 from moganet.config import load_recipe
+from moganet.engine.checkpoints import STOP_SIGNALS, Checkpoints, RunStopped
 from moganet.errors import ConfigError, MogaNetError, OutputError, TrainingError, WeightsError
 from moganet.tasks.classify import CHECK_EVERY, Classification
 
@@ -129,6 +130,36 @@ def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path, monkeypatch):
     monkeypatch.setattr(Classification, "training_step", step)
     moganet.train("digits", overrides=overrides, out=tmp_path / "run")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("method", "lost", "kept"),
+    [
+        ("configure_optimizers", False, "stopped at once, without a save"),  # before the first step
+        ("training_step", False, "the run is saved after 1 steps"),
+        ("on_exception", True, "stopped at once, without a save"),  # a launcher's, to those whose job has lost one
+    ],
+)
+def test_sigterm_ends_a_run_with_its_line_whenever_it_comes(method, lost, kept, tmp_path, monkeypatch):
+    where = Checkpoints if method == "on_exception" else Classification
+    original = getattr(where, method)
+
+    def killed(self, *arguments):
+        result = original(self, *arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    def failing(self, batch, batch_idx):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(where, method, killed)
+    if lost:
+        monkeypatch.setattr(Classification, "training_step", failing)
+    handlers = [signal.getsignal(number) for number in STOP_SIGNALS]
+    with pytest.raises(RunStopped, match=f"{kept}; go on with .* --resume") as stopped:
+        moganet.train("digits", overrides=TINY, out=tmp_path / "run")
+    assert stopped.value.exit_code == 143
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == handlers
 
 
 def test_a_run_outside_the_main_thread(tmp_path):
