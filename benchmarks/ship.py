@@ -3,7 +3,8 @@
     python benchmarks/ship.py RUN NAME [--weights last] [--data SOURCE[:PATH]] [--calibrated-by MODEL]
 
 Half precision is taken only where the accuracy stays within 0.05 points; the card says what was measured. A run on all
-images has none left to calibrate on: it takes temperature and threshold from MODEL, the same recipe's run that had.
+images has none left to calibrate on: it takes temperature and threshold from MODEL, a like recipe's run that had (its
+report fits them, and keeps them in best.safetensors).
 """
 
 import argparse
