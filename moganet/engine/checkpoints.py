@@ -93,7 +93,7 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.save(trainer, trainer.current_epoch, 0)
-        self._state, self.kept = "after", f"the run is saved after {trainer.global_step} steps"
+        self._state, self.kept = "after", _saved(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._state = "after"
@@ -130,7 +130,7 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
         return stop, due
 
     def _stop(self, trainer: pl.Trainer) -> None:
-        self.kept = f"the run is saved after {trainer.global_step} steps"
+        self.kept = _saved(trainer)
         raise KeyboardInterrupt
 
     def save(self, trainer: pl.Trainer, epoch: int, step: int) -> None:
@@ -175,6 +175,10 @@ def in_main_thread() -> bool:
 def is_first_process() -> bool:
     """Tell whether this is the process that writes; torchrun, SLURM and Lightning say so in the environment."""
     return not getattr(rank_zero_only, "rank", 0)
+
+
+def _saved(trainer: pl.Trainer) -> str:
+    return f"the run is saved after {trainer.global_step} steps"
 
 
 def _module(trainer: pl.Trainer) -> ImageDataModule:

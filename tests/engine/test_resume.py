@@ -133,15 +133,15 @@ def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("method", "lost", "kept"),
+    ("where", "method", "kept"),
     [
-        ("configure_optimizers", False, "stopped at once, without a save"),  # before the first step
-        ("training_step", False, "the run is saved after 1 steps"),
-        ("on_exception", True, "stopped at once, without a save"),  # a launcher's, to those whose job has lost one
+        (Classification, "configure_optimizers", "stopped at once, without a save"),  # before the first step
+        (Classification, "training_step", "the run is saved after 1 steps"),
+        # A launcher's, to those whose job has lost one.
+        (Checkpoints, "on_exception", "stopped at once, without a save"),
     ],
 )
-def test_sigterm_ends_a_run_with_its_line_whenever_it_comes(method, lost, kept, tmp_path, monkeypatch):
-    where = Checkpoints if method == "on_exception" else Classification
+def test_sigterm_ends_a_run_with_its_line_whenever_it_comes(where, method, kept, tmp_path, monkeypatch):
     original = getattr(where, method)
 
     def killed(self, *arguments):
@@ -153,7 +153,7 @@ def test_sigterm_ends_a_run_with_its_line_whenever_it_comes(method, lost, kept, 
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(where, method, killed)
-    if lost:
+    if method == "on_exception":
         monkeypatch.setattr(Classification, "training_step", failing)
     handlers = [signal.getsignal(number) for number in STOP_SIGNALS]
     with pytest.raises(RunStopped, match=f"{kept}; go on with .* --resume") as stopped:
