@@ -98,6 +98,7 @@ class DataConfig(Settings):
 
     validation: a fraction or a number of training images held back (stratified, by the seed); "val" or "test" names
     a split of the source; None takes the source's own "val", else holds back a fifth.
+    fraction: the share of each class's remaining training images to train on, drawn by the seed.
     workers: processes that decode files; None is one a core. Sets in memory need none.
     balanced: draw the classes equally often in training, with replacement.
     """
@@ -106,6 +107,7 @@ class DataConfig(Settings):
     validation: (
         Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None
     ) = None
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     batch_size: Annotated[int, Field(ge=1)] = 128
     drop_last: bool = True
     workers: Annotated[int, Field(ge=0)] | None = None

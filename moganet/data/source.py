@@ -126,6 +126,22 @@ class Dataset:
         kept, held = _hold_out(self.split("train"), 0.2 if validation is None else validation, seed)
         return Dataset(self.spec, self.class_names, {**self.splits, "train": kept, "val": held}, self.notes)
 
+    def with_fraction(self, fraction: float, seed: int) -> "Dataset":
+        """Keep a share of each class's training images, at least one, drawn by the seed: a larger share has the same.
+
+        What is left out stands in no split.
+        """
+        if fraction == 1.0:
+            return self
+        train, generator = self.split("train"), np.random.default_rng(seed)
+        labels = train.labels.numpy()
+        kept = []
+        for label in np.unique(labels):
+            drawn = generator.permutation(np.flatnonzero(labels == label))
+            kept.append(drawn[: max(1, round(fraction * len(drawn)))])
+        part = train.subset(np.sort(np.concatenate(kept)).tolist())
+        return Dataset(self.spec, self.class_names, {**self.splits, "train": part}, self.notes)
+
 
 def spread(total: int, number: int) -> list[int]:
     """Choose up to `number` of `total` indices, evenly spread over all."""

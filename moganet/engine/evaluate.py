@@ -115,6 +115,7 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
         return dataset, False
     try:
         divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
+        divided = divided.with_fraction(trained_on.get("fraction", 1.0), recipe["seed"])
     except DataError:
         divided = dataset
     if divided.fingerprint() == provenance["fingerprint"]:

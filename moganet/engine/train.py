@@ -185,6 +185,7 @@ def prepare(
     if start is not None:
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
     dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
+    dataset = dataset.with_fraction(settings.data.fraction, settings.seed)
     for note in dataset.notes:
         logger.warning("%s", note)
     return resolve(settings, dataset, resumed), dataset

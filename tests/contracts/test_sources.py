@@ -3,6 +3,7 @@
 import csv
 import pickle
 import tarfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -121,6 +122,25 @@ def test_a_held_out_part_is_seeded_stratified_and_disjoint(name, make_source):
     counts = torch.bincount(held.split("val").labels, minlength=len(dataset.class_names))
     if number > 20 and name != "cifar100":
         assert counts.max() - counts.min() <= 0.1 * number
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_fraction_keeps_a_share_of_each_class_which_a_larger_one_contains(name, make_source):
+    dataset = open_data(make_source(name)).with_validation(0.5, seed=1)
+    counts = torch.bincount(dataset.split("train").labels)
+    kept = {}
+    for fraction in (0.01, 0.3, 0.6):
+        part = dataset.with_fraction(fraction, seed=1)
+        assert torch.equal(part.split("val").labels, dataset.split("val").labels)
+        expected = [max(1, round(fraction * count)) if count else 0 for count in counts.tolist()]
+        assert torch.bincount(part.split("train").labels).tolist() == expected
+        kept[fraction] = Counter((label, hash(image.numpy().tobytes())) for image, label, _ in part.split("train"))
+    assert kept[0.01] <= kept[0.3] <= kept[0.6]
+    assert dataset.with_fraction(1.0, 1).fingerprint() == dataset.fingerprint() != part.fingerprint()
+    again, other = (dataset.with_fraction(0.6, seed) for seed in (1, 2))
+    assert again.fingerprint() == part.fingerprint()
+    if counts.sum() > 20:
+        assert other.fingerprint() != part.fingerprint()
 
 
 def test_digits_hold_out_a_stratified_fifth_as_test_set():

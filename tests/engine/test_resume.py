@@ -253,6 +253,7 @@ def test_without_a_run_it_begins(tmp_path):
         ({"optimizer.lr": 1.0}, "optimizer.lr is 0.002 there and 1.0 here"),
         ({"data.batch_size": 10}, "a step takes 200 images there and 20 here"),
         ({"data.validation": 100}, "data.validation is "),
+        ({"data.fraction": 0.5}, "data.fraction is 1.0 there and 0.5 here"),
         ({"seed": 3}, "seed is 0 there and 3 here"),
     ],
 )

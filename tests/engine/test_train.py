@@ -200,10 +200,13 @@ SMALL_PHOTOS = {
 }
 
 
-def test_a_folder_that_has_changed_since_training_is_not_divided_again(tmp_path):
+@pytest.mark.parametrize(("fraction", "trained_on"), [(1.0, 32), (0.5, 16)])
+def test_a_folder_that_has_changed_since_training_is_not_divided_again(fraction, trained_on, tmp_path):
     root = make_folder(tmp_path / "photos", ("all",), 20) / "all"
-    moganet.train("digits", data=str(root), overrides=SMALL_PHOTOS, out=tmp_path / "run")
+    overrides = {**SMALL_PHOTOS, "data.fraction": fraction}
+    moganet.train("digits", data=str(root), overrides=overrides, out=tmp_path / "run")
     assert moganet.evaluate(tmp_path / "run", split="val")["num_images"] == 8
+    assert moganet.evaluate(tmp_path / "run", split="train")["num_images"] == trained_on
     renamed = root.rename(tmp_path / "renamed")
     assert moganet.evaluate(tmp_path / "run", data=str(renamed), split="val")["num_images"] == 8
     renamed.rename(root)
@@ -241,6 +244,8 @@ def test_an_overwritten_run_leaves_nothing_behind_and_a_refused_one_everything(t
         {"trainer.precision": "f16"},
         {"network.in_chans": 3},
         {"data.validation": 1.0},
+        {"data.fraction": 0.0},
+        {"data.fraction": 1.5},
         {"data.batch_size": 1},
         {"data.batch_size": 4, "data.drop_last": False},
         {"logger": "wandbb"},
