@@ -32,12 +32,16 @@ def main() -> None:
     recipe = load_recipe(asked.run / "recipe.yaml")
     run = json.loads((asked.run / "result.json").read_text(encoding="utf-8"))
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": plain(recipe.data.source)})})
+    files = {weights: asked.run / f"{weights}.safetensors" for weights in ("last", "best")}
+    test = {"last": measure(files["last"], asked.data)}
+    same = run["best"]["epoch"] == run["last"]["epoch"]
+    test["best"] = test["last"] if same else measure(files["best"], asked.data)
     result = {
         **{name: run[name] for name in ("epochs", "steps", "seconds", "images_per_second", "train_loss")},
         "seed": recipe.seed,
         "validation": run["last"],
-        "test": {weights: measure(asked.run / f"{weights}.safetensors", asked.data) for weights in ("last", "best")},
-        "sha256": hashlib.sha256((asked.run / "last.safetensors").read_bytes()).hexdigest(),
+        "test": test,
+        "sha256": hashlib.sha256(files["last"].read_bytes()).hexdigest(),
         "environment": environment(),
     }
     RESULTS.mkdir(exist_ok=True)

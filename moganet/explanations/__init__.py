@@ -19,6 +19,5 @@ METHODS: dict[str, Method] = {
     "gradcam": Method(gradcam, needs_module=True, signed=False, cost="1 gradient"),
     "orders": Method(orders, needs_module=True, signed=False, cost="1 forward pass"),
 }
-CHEAPEST = "gradcam"  # that says something of the target: for pages with many images
 
-__all__ = ["CHEAPEST", "METHODS", "Explanation", "Method", "overlay"]
+__all__ = ["METHODS", "Explanation", "Method", "overlay"]
