@@ -5,7 +5,8 @@ Usage: python benchmarks/plain_network.py OUT [--recipe cifar10-1h] [--data cifa
 The network is timm's ResNet of basic blocks with the recipe's widths and MogaNet's stem: of like size and cost as the
 recipe's own. Everything else is the recipe's: images, augmentation, optimizer, schedule, averages. A run that was
 stopped goes on. OUT/plain.safetensors says how images are prepared; benchmarks/interaction_curves.py knows it as
-timm:plain_resnet@OUT/plain.safetensors. OUT/result.json and OUT/metrics.csv say how good it became.
+timm:plain_resnet@OUT/plain.safetensors. OUT/result.json and OUT/metrics.csv say how good it became; they and
+OUT/recipe.yaml (all but its network) are kept as results/plain-resnet-RECIPE-seedN.
 """
 
 import argparse
@@ -77,7 +78,8 @@ def main() -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, asked.out / "plain.safetensors", metadata)
-    write_text(asked.out / "recipe.yaml", recipe.to_yaml())
+    data = recipe.data.model_copy(update={"source": recipe.data.source.partition(":")[0]})
+    write_text(asked.out / "recipe.yaml", recipe.model_copy(update={"data": data}).to_yaml())
     write_text(asked.out / "result.json", json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
