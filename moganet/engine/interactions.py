@@ -1,6 +1,5 @@
 """`interactions`: how strong the interactions of patches are in networks, at each order, on the same images."""
 
-import csv
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -16,19 +15,17 @@ from moganet.data import Dataset, Split, open_data
 from moganet.engine.evaluate import choose_split, open_for
 from moganet.engine.interaction_files import InteractionFiles, read, save
 from moganet.engine.interaction_images import Chosen, ImageChoice, input_of, mean_colour
+from moganet.engine.interaction_results import compared, describe, write_results
 from moganet.engine.masking import Baseline, MaskedImage, baseline_of, best_batch
 from moganet.engine.memory import keep_freed_memory
 from moganet.engine.subjects import Subject, open_subjects, predictors_of
 from moganet.errors import ConfigError, DataError, InteractionError
-from moganet.files import atomic_path, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.runtimes import Runtime
 from moganet.interactions import (
     REWARDS,
-    Curve,
     Interactions,
     Plan,
-    compare,
     pair_interactions,
     plan_budget,
     published_orders,
@@ -38,7 +35,6 @@ from moganet.interactions import (
 )
 from moganet.interactions.budget import count_evaluations
 from moganet.interactions.sampling import count_pairs
-from moganet.report.interactions import draw_interactions
 
 logger = logging.getLogger(__name__)
 Watch = Callable[[int, int], None]  # evaluations done since the last call, and how many there will be in all
@@ -296,7 +292,10 @@ class _Run:
         self, found: dict[str, list[Interactions]], seconds: dict[str, float], images: list[str]
     ) -> dict[str, Any]:
         curves = {name: strength(of_images) for name, of_images in found.items()}
-        models = [self._describe(one, curves[one.name], found[one.name], seconds[one.name]) for one in self.subjects]
+        models = [
+            describe(one, curves[one.name], found[one.name], seconds[one.name], self.batches[one.name])
+            for one in self.subjects
+        ]
         first, *others = self.subjects
         result: dict[str, Any] = {
             **{name: value for name, value in self.settings.items() if name != "images"},
@@ -305,32 +304,15 @@ class _Run:
             "players": self.amount.grid**2,
             "level": curves[first.name].level,
             "models": models,
-            "comparisons": [_compare(first.name, one.name, curves) for one in others],
+            "comparisons": [compared(first.name, one.name, curves) for one in others],
             "image_ids": images,
         }
         if self.plan is not None:
             result["plan"] = vars(self.plan)
         if self.files.folder is not None:
-            _write(self.files.folder, result)
+            write_results(self.files.folder, result)
             result["out"] = str(self.files.folder)
         return result
-
-    def _describe(self, one: Subject, curve: Curve, found: list[Interactions], seconds: float) -> dict[str, Any]:
-        evaluations = sum(image.evaluations for image in found)
-        return {
-            "name": one.name,
-            "untrained": not one.trained,
-            "runtime": one.runtime,
-            "precision": one.precision,
-            "size": list(one.preprocessing.size),
-            "batch_size": self.batches[one.name],
-            "evaluations": evaluations,
-            "seconds": seconds,
-            "evaluations_per_second": evaluations / seconds if seconds else None,
-            "middle": curve.middle,
-            "middle_band": list(curve.middle_band),
-            "curve": curve.rows(),
-        }
 
 
 def _check(asked: dict[str, Any], budget: float | None, subjects: Sequence[Subject]) -> None:
@@ -351,38 +333,3 @@ def _check(asked: dict[str, Any], budget: float | None, subjects: Sequence[Subje
 
 def _shape(one: Subject) -> tuple[int, int, int]:
     return one.preprocessing.channels, *one.preprocessing.size
-
-
-def _compare(first: str, second: str, curves: dict[str, Curve]) -> dict[str, Any]:
-    found = compare(curves[first], curves[second])
-    rows = [
-        {"order": int(m), "difference": d, "low": low, "high": high}
-        for m, d, low, high in zip(
-            curves[first].orders, *(x.tolist() for x in (found.difference, found.low, found.high)), strict=True
-        )
-    ]
-    return {
-        "first": first,
-        "second": second,
-        "middle": found.middle,
-        "middle_band": list(found.middle_band),
-        "curve": rows,
-    }
-
-
-def _write(folder: Path, result: dict[str, Any]) -> None:
-    """Write interactions.json, interactions.csv and interactions.png."""
-    write_text(folder / "interactions.json", to_json(result, indent=1))
-    rows = [{"model": one["name"], **row} for one in result["models"] for row in one["curve"]]
-    with (
-        atomic_path(folder / "interactions.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    title = (
-        f"{result['images']} images ({result['split']}, {result['filter']}), {result['pairs']} pairs, "
-        f"{result['contexts']} contexts, grid {result['grid']}x{result['grid']}"
-    )
-    draw_interactions({one["name"]: one["curve"] for one in result["models"]}, folder / "interactions.png", title)
