@@ -64,11 +64,12 @@ def draw_curves(metrics: dict[str, dict[int, float]], path: Path, title: str) ->
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        if axes.lines:
-            axes.legend(frameon=False)
     best = max(((value, epoch) for epoch, value in metrics.get("val/top1", {}).items()), default=(math.nan, 0))
     if not math.isnan(best[0]):
         accuracy.set_title(f"best validation {100 * best[0]:.1f} % after epoch {best[1] + 1}", fontsize=10)
     figure.suptitle(title)
+    drawn = loss if loss.lines else accuracy
+    if drawn.lines:  # below both, where it covers no curve
+        figure.legend(handles=drawn.lines, loc="outside lower center", ncols=2, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130)
