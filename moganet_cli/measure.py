@@ -55,9 +55,8 @@ def benchmark_data(
     if as_json:
         print_json(result)
         return
-    print(
-        f"{result['recipe']} on {result['data']}, {result['size'][0]}x{result['size'][1]}, batch {result['batch_size']}"
-    )
+    size = "x".join(map(str, result["size"]))
+    print(f"{result['recipe']} on {result['data']}, {size}, batch {result['batch_size']}, {result['precision']}")
     print(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
     print(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
 

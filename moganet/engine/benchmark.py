@@ -34,7 +34,7 @@ from moganet.errors import ConfigError
 from moganet.inference.runtimes import HALF, Runtime, has_fast_bf16
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
-from moganet.tasks.classify import build_optimizer
+from moganet.tasks.classify import Classification, build_optimizer
 
 ROUNDS = 5
 LATENCIES = 30  # single images a model
@@ -212,7 +212,8 @@ def benchmark_data(
     loader = module.train_dataloader()
     batches = _endless(loader, module, device)
     batch = next(batches)  # the workers' start is not measured
-    _step(task.network, task.criterion, optimizer, batch)
+    half = HALF.get(settings.trainer.precision)
+    _step(task, optimizer, batch, half)
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
     ready = loader.num_workers * (loader.prefetch_factor or 0)
     feeding, training = [], []
@@ -223,13 +224,14 @@ def benchmark_data(
         fed = [len(next(batches).images) for _ in range(ready + 1)]
         feeding.append(sum(fed) / (time.perf_counter() - start))
         start = time.perf_counter()
-        _step(task.network, task.criterion, optimizer, batch)
+        _step(task, optimizer, batch, half)
         training.append(len(batch.images) / (time.perf_counter() - start))
     return {
         "recipe": settings.name,
         "data": dataset.spec,
         "size": list(settings.preprocessing.size),
         "batch_size": settings.data.batch_size,
+        "precision": settings.trainer.precision,
         "workers": settings.data.workers,
         "images_per_second": median(feeding),
         "training_images_per_second": median(training),
@@ -244,10 +246,12 @@ def _endless(loader: DataLoader[Batch], module: ImageDataModule, device: torch.d
             yield module.augmented(Batch(batch.images.to(device), batch.labels.to(device)))
 
 
-def _step(network: torch.nn.Module, criterion: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    network.train()
+def _step(task: Classification, optimizer: torch.optim.Optimizer, batch: Batch, half: torch.dtype | None) -> None:
+    task.network.train()
     optimizer.zero_grad()
-    criterion(network(batch.images), batch.labels).backward()
+    with torch.autocast(batch.images.device.type, half, enabled=half is not None):
+        loss = task.criterion(task.network(batch.images), batch.labels)
+    loss.backward()
     optimizer.step()
     if batch.images.is_cuda:
         torch.cuda.synchronize()

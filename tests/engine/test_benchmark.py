@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 import moganet
+from moganet.engine.assemble import build_task
 from moganet.engine.contenders import ALTERNATIVES, timm_network, with_alternatives
 from moganet.engine.profile import profile
 from moganet.errors import ConfigError, OutputError
@@ -26,6 +27,20 @@ def test_the_pipeline_and_the_network_are_both_timed():
     assert result["images_per_second"] > 0 and result["training_images_per_second"] > 0
     assert result["ratio"] == result["images_per_second"] / result["training_images_per_second"]
     assert result["size"] == [32, 32] and result["environment"]["cores"] >= 1
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("f32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_network_of_a_recipe_trains_in_its_precision(precision, dtype, monkeypatch):
+    seen = set()
+
+    def watched(*made):
+        task = build_task(*made)
+        task.network.head.register_forward_hook(lambda module, given, logits: seen.add(logits.dtype))
+        return task
+
+    monkeypatch.setattr("moganet.engine.benchmark.build_task", watched)
+    result = moganet.benchmark_data("digits", overrides={**SMALL, "trainer.precision": precision})
+    assert result["precision"] == precision and seen == {dtype}
 
 
 def test_one_model_is_a_flat_object_with_its_memory(monkeypatch, trained_run):
