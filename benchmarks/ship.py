@@ -10,6 +10,7 @@ report fits them, and keeps them in best.safetensors).
 import argparse
 import csv
 import json
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,10 @@ def command(recipe: dict[str, Any]) -> str:
     """Give the line that repeats a run: its recipe by name, and what was set beside it."""
     known = load_recipe(recipe["name"]).model_dump(mode="json")
     sets = [
-        f" --set {section}.{key}={value}"
-        for section in ("data", "augment", "loss", "optimizer", "schedule", "trainer")
+        " --set " + shlex.quote(f"{section}.{key}={value}".replace(", ", ","))
+        for section in ("network", "data", "augment", "loss", "optimizer", "schedule", "trainer")
         for key, value in recipe[section].items()
-        if key not in ("source", "devices", "num_nodes") and value != known[section][key]
+        if key not in ("num_classes", "in_chans", "source", "devices", "num_nodes") and value != known[section][key]
     ]
     return f"moganet train {recipe['name']} --set seed={recipe['seed']}{''.join(sets)}"
 

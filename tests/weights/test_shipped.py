@@ -56,6 +56,7 @@ def test_photographs_of_animals_and_vehicles_have_names_at_once():
     assert len(prediction.names) == 3 and 0.3 < sum(prediction.probabilities) <= 1
 
 
-def test_the_digits_are_recognised():
+def test_the_digits_are_recognised_by_a_tiny_file():
+    assert SHIPPED["moganet_nano.digits"].stat().st_size < 300_000
     result = moganet.evaluate("moganet_nano.digits")
     assert result["top1"] == pytest.approx(moganet.load("moganet_nano.digits").config.provenance["measured"]["top1"])
