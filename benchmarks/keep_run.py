@@ -13,6 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from sides import without_path
+
 import moganet
 from moganet.config import load_recipe
 from moganet.engine.doctor import environment
@@ -29,9 +31,8 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--data", help="where the run's data lie, if not where they were")
     asked = parser.parse_args()
-    recipe = load_recipe(asked.run / "recipe.yaml")
+    recipe = without_path(load_recipe(asked.run / "recipe.yaml"))
     run = json.loads((asked.run / "result.json").read_text(encoding="utf-8"))
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": plain(recipe.data.source)})})
     files = {weights: asked.run / f"{weights}.safetensors" for weights in ("last", "best")}
     test = {"last": measure(files["last"], asked.data)}
     same = run["best"]["epoch"] == run["last"]["epoch"]
@@ -55,11 +56,6 @@ def measure(model: Path, data: str | None) -> dict[str, Any]:
     """Evaluate a model file on the test set."""
     found = moganet.evaluate(model, data)
     return {name: found[name] for name in KEPT}
-
-
-def plain(source: str) -> str:
-    """Leave a machine's path out of a data source."""
-    return source.partition(":")[0]
 
 
 if __name__ == "__main__":

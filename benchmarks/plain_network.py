@@ -19,6 +19,7 @@ import timm
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
+from sides import without_path
 from timm.models import register_model
 from torch import nn
 
@@ -78,8 +79,7 @@ def main() -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, asked.out / "plain.safetensors", metadata)
-    data = recipe.data.model_copy(update={"source": recipe.data.source.partition(":")[0]})
-    write_text(asked.out / "recipe.yaml", recipe.model_copy(update={"data": data}).to_yaml())
+    write_text(asked.out / "recipe.yaml", without_path(recipe).to_yaml())
     write_text(asked.out / "result.json", json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from moganet import build_network
+from moganet.config import Recipe
 from moganet.engine.doctor import environment
 from moganet.engine.memory import keep_freed_memory
 
@@ -55,6 +56,12 @@ def time_in_turns(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, lis
 def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:
     """Time the sides in turns; give the median seconds of each."""
     return {name: median(taken) for name, taken in time_in_turns(sides, rounds).items()}
+
+
+def without_path(recipe: Recipe) -> Recipe:
+    """Leave a machine's path out of a recipe's data source."""
+    data = recipe.data.model_copy(update={"source": recipe.data.source.partition(":")[0]})
+    return recipe.model_copy(update={"data": data})
 
 
 def reference_form(variant: str, **options: Any) -> nn.Module:

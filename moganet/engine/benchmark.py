@@ -34,7 +34,7 @@ from moganet.errors import ConfigError
 from moganet.inference.runtimes import HALF, Runtime, has_fast_bf16
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
-from moganet.tasks.classify import Classification, build_optimizer
+from moganet.tasks.classify import build_optimizer
 
 ROUNDS = 5
 LATENCIES = 30  # single images a model
@@ -155,18 +155,7 @@ def _training_step(
     images = torch.randn(batch, channels, size, size, device=device).to(memory_format=torch.channels_last)
     classes = int(getattr(network, "num_classes", 1000))
     labels = torch.randint(0, classes, (batch,), device=device)
-    half = HALF.get(precision)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast(device.type, half, enabled=half is not None):
-            loss = F.cross_entropy(network(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return step
+    return partial(_step, network, F.cross_entropy, optimizer, Batch(images, labels), HALF.get(precision))
 
 
 def _check_numbers(size: int | None, batch: int) -> None:
@@ -212,8 +201,8 @@ def benchmark_data(
     loader = module.train_dataloader()
     batches = _endless(loader, module, device)
     batch = next(batches)  # the workers' start is not measured
-    half = HALF.get(settings.trainer.precision)
-    _step(task, optimizer, batch, half)
+    step = partial(_step, task.network.train(), task.criterion, optimizer, batch, HALF.get(settings.trainer.precision))
+    step()
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
     ready = loader.num_workers * (loader.prefetch_factor or 0)
     feeding, training = [], []
@@ -224,7 +213,7 @@ def benchmark_data(
         fed = [len(next(batches).images) for _ in range(ready + 1)]
         feeding.append(sum(fed) / (time.perf_counter() - start))
         start = time.perf_counter()
-        _step(task, optimizer, batch, half)
+        step()
         training.append(len(batch.images) / (time.perf_counter() - start))
     return {
         "recipe": settings.name,
@@ -246,12 +235,17 @@ def _endless(loader: DataLoader[Batch], module: ImageDataModule, device: torch.d
             yield module.augmented(Batch(batch.images.to(device), batch.labels.to(device)))
 
 
-def _step(task: Classification, optimizer: torch.optim.Optimizer, batch: Batch, half: torch.dtype | None) -> None:
-    task.network.train()
+def _step(
+    network: nn.Module,
+    criterion: Callable[..., torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    half: torch.dtype | None,
+) -> None:
     optimizer.zero_grad()
     with torch.autocast(batch.images.device.type, half, enabled=half is not None):
-        loss = task.criterion(task.network(batch.images), batch.labels)
-    loss.backward()
+        loss = criterion(network(batch.images), batch.labels)
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     if batch.images.is_cuda:
         torch.cuda.synchronize()
