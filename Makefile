@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-slow lint clean
 
 setup: $(VENV)/.dev  ## the package and what development needs
 
@@ -37,7 +37,10 @@ lint: $(VENV)/.dev
 
 # One process a core with one thread each: small networks gain more from that than from threads.
 test: lint  ## ruff, mypy --strict, import-linter, pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-slow: $(VENV)/.dev  ## the long sweeps: kills, damaged files of every format
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info

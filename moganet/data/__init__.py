@@ -6,6 +6,7 @@ from pathlib import Path
 from moganet.data import cifar, digits, folder, table
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 from moganet.errors import DataError
+from moganet.notices import say
 
 SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "digits": digits.open_digits,
@@ -18,10 +19,17 @@ __all__ = ["SOURCES", "ArraySplit", "Dataset", "FileSplit", "Sample", "Split", "
 
 
 def open_data(spec: str) -> Dataset:
-    """Open a data set: "SOURCE", "SOURCE:PATH", or a path whose kind is recognised.
+    """Open a data set: "SOURCE", "SOURCE:PATH", or a path whose kind is recognised; its notes are said.
 
     Raises DataError that names the sources where the text is neither.
     """
+    dataset = _open(spec)
+    for note in dataset.notes:
+        say(note, doubtful=True)
+    return dataset
+
+
+def _open(spec: str) -> Dataset:
     name, _, path = spec.partition(":")
     if name in SOURCES:
         return SOURCES[name](path or None)

@@ -32,6 +32,7 @@ from moganet.engine.memory import keep_freed_memory
 from moganet.engine.train import prepare
 from moganet.errors import ConfigError
 from moganet.inference.runtimes import HALF, Runtime, has_fast_bf16
+from moganet.notices import noted
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
 from moganet.tasks.classify import build_optimizer
@@ -41,6 +42,7 @@ LATENCIES = 30  # single images a model
 SECONDS_A_ROUND = 1.0  # that a model is given for images/s, at the least one batch
 
 
+@noted
 def benchmark_infer(
     models: Sequence[str] = (),
     size: int | None = None,
@@ -85,6 +87,7 @@ def benchmark_infer(
     return _result(rows, {"batch_size": batch, "precision": precision, "rounds": ROUNDS}, picture, "inference")
 
 
+@noted
 def benchmark_train(
     models: Sequence[str] = (),
     size: int = 224,
@@ -181,6 +184,7 @@ def _result(
     return {**rows[0], **common} if len(rows) == 1 else {"models": rows, **common}
 
 
+@noted
 def benchmark_data(
     recipe: str | Path,
     data: str | None = None,

@@ -15,6 +15,7 @@ from moganet.inference import ModelDescription, read_model, save_model_file
 from moganet.inference.load import build_from
 from moganet.inference.model_file import NUM_FIXTURES, describe_as_json, make_fixtures
 from moganet.inference.read import ModelContents, describe
+from moganet.notices import noted
 from moganet.weights import Choices
 from moganet.weights.hub import TENSORS, write_config
 from moganet.weights.official import write_official
@@ -36,6 +37,7 @@ OFFICIAL = {"gate": "single", "channel_aggregation": "reference"}
 PORT = {"gate": "single", "channel_aggregation": "paddle"}
 
 
+@noted
 def convert(what: str | Path, out: str | Path, target: Target | None = None, **choices: Any) -> dict[str, Any]:
     """Write a model in another format; its tensors stay bit for bit what they are.
 

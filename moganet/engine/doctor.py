@@ -22,6 +22,7 @@ from moganet.data.preprocess import decode
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 from moganet.inference.runtimes import has_fast_bf16
+from moganet.notices import noted
 
 IMBALANCE = 10  # the largest class against the smallest
 EXTRAS = {"table": "pyarrow", "report": "cleanlab"}
@@ -43,6 +44,7 @@ class Hashed(NamedTuple):
     hashes: Hashes
 
 
+@noted
 def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict[str, Any]:
     """Examine the environment, and a data set where one is given.
 

@@ -21,6 +21,7 @@ from moganet.errors import DataError
 from moganet.files import to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime
+from moganet.notices import noted
 from moganet.report import draw_confusion
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
@@ -32,6 +33,7 @@ def no_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
     return items
 
 
+@noted
 def evaluate(
     model: str | Path | Predictor,
     data: str | None = None,

@@ -23,6 +23,7 @@ from moganet.files import atomic_path, to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import as_images
 from moganet.inference.runtimes import Runtime
+from moganet.notices import noted
 from moganet.report.explained import Panel, draw_explained
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class _Asked:
     probability: float
 
 
+@noted
 def explain(
     model: str | Path | Predictor,
     images: Any,

@@ -28,6 +28,7 @@ from moganet.inference.exported import load_exported
 from moganet.inference.runtimes import has_fast_bf16
 from moganet.network.fuse import fuse
 from moganet.network.moganet import MogaNet
+from moganet.notices import noted
 
 logger = logging.getLogger(__name__)
 NUM_CALIBRATION, NUM_COMPARED, BATCH, ROUNDS = 128, 1000, 32, 5
@@ -47,6 +48,7 @@ class Images:
     labels: Tensor
 
 
+@noted
 def export(
     model: str | Path | Predictor,
     to: str,
@@ -239,6 +241,7 @@ def _default_out(source: Predictor, suffix: str, precision: ExportPrecision) -> 
     return Path(f"{path.name or 'model'}{mark}{suffix}")
 
 
+@noted
 def export_all(
     model: str | Path | Predictor,
     out: str | Path | None = None,

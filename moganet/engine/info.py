@@ -13,11 +13,13 @@ from moganet.inference.load import build_network_for
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.cost import count_parameters, layer_costs
 from moganet.network.moganet import MogaNet
+from moganet.notices import noted
 from moganet.weights import Choices, check_fit
 
 DEFAULT_SIZE = 224
 
 
+@noted
 def info(what: str | Path | None = None, size: int | None = None, **choices: Any) -> dict[str, Any]:
     """Describe all variants, or one variant or MODEL layer by layer; no network is filled with weights for it.
 

@@ -35,6 +35,7 @@ from moganet.interactions import (
 )
 from moganet.interactions.budget import count_evaluations
 from moganet.interactions.sampling import count_pairs
+from moganet.notices import noted
 
 logger = logging.getLogger(__name__)
 Watch = Callable[[int, int], None]  # evaluations done since the last call, and how many there will be in all
@@ -67,6 +68,7 @@ def no_watch(done: int, total: int) -> None:
     """Pass over progress; the command line gives a function that draws it."""
 
 
+@noted
 def interaction_curves(
     models: str | Path | Predictor | Sequence[str | Path | Predictor],
     data: str | None = None,

@@ -23,9 +23,11 @@ from moganet.files import atomic_path
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import Prediction
 from moganet.inference.runtimes import Runtime
+from moganet.notices import noted
 from moganet.report import GridItem, check_picture_name, draw_grid
 
 
+@noted
 def predict(
     model: str | Path | Predictor,
     files: Sequence[str | Path] = (),

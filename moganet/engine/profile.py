@@ -17,12 +17,14 @@ from moganet.engine.doctor import environment
 from moganet.engine.memory import keep_freed_memory
 from moganet.engine.train import prepare
 from moganet.inference.runtimes import HALF
+from moganet.notices import noted
 from moganet.tasks.classify import build_optimizer
 
 PARTS = ("data", "augment", "forward", "backward", "optimizer")
 STEPS, WARM_UP = 8, 2
 
 
+@noted
 def profile(
     recipe: str | Path,
     data: str | None = None,

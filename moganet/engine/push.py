@@ -13,12 +13,14 @@ from moganet.errors import ConfigError, OutputError
 from moganet.files import write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
 from moganet.network.releases import RELEASES
+from moganet.notices import noted
 from moganet.weights import Choices
 from moganet.weights.hub import TENSORS
 
 CARD = "README.md"
 
 
+@noted
 def push(
     model: str | Path, repo: str, out: str | Path | None = None, *, private: bool = False, **choices: Any
 ) -> dict[str, Any]:

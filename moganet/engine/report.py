@@ -46,6 +46,7 @@ from moganet.inference.calibration import fit_reject, fit_temperature, keep_cali
 from moganet.inference.model_file import Reject
 from moganet.inference.read import find_model
 from moganet.inference.runtimes import Runtime
+from moganet.notices import noted
 from moganet.report.page import Calibration, Report, Shown, write_page
 from moganet.report.sheet import make_sheet
 
@@ -69,6 +70,7 @@ class _Measured:
     unreadable: list[Unreadable]
 
 
+@noted
 def write_report(
     model: str | Path,
     data: str | None = None,

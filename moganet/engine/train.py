@@ -36,6 +36,7 @@ from moganet.errors import ConfigError, DataError, OutputError, TrainingError
 from moganet.files import FULL_ERRORS, PLACE_ERRORS, to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.inference.model_file import NUM_FIXTURES
+from moganet.notices import noted
 from moganet.report.curves import draw_curves, read_metrics
 from moganet.report.grids import draw_images
 from moganet.tasks.classify import Classification
@@ -57,6 +58,7 @@ LOST_CONNECTION = (
 )
 
 
+@noted
 def train(
     recipe: str | Path,
     data: str | None = None,
@@ -186,11 +188,10 @@ def prepare(
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
     dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
     dataset = dataset.with_fraction(settings.data.fraction, settings.seed)
-    for note in dataset.notes:
-        logger.warning("%s", note)
     return resolve(settings, dataset, resumed), dataset
 
 
+@noted
 def preview(
     recipe: str | Path,
     picture: str | Path,

@@ -13,11 +13,13 @@ from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import build_from
 from moganet.inference.model_file import replay_fixtures
 from moganet.inference.runtimes import Runtime
+from moganet.notices import noted
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6
 RECORDED = ("model file", "hub folder")  # the formats that record a hash
 
 
+@noted
 def verify(
     model: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", tolerance: float | None = None
 ) -> dict[str, Any]:

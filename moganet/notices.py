@@ -1,0 +1,54 @@
+"""What a person should hear about what was decided for them: a line on stderr, and `notes` in the result of the verb.
+
+`say` is called wherever something is taken for something (splits, classes, a form of weights, a white level, random
+weights) or passed over; the line says how to choose otherwise. It goes to the logger "moganet", which the command line
+prints on stderr, and into the notes of the verb that is at work in this thread.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ParamSpec
+
+logger = logging.getLogger("moganet")
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+Arguments = ParamSpec("Arguments")
+
+
+def say(text: str, *, doubtful: bool = False) -> None:
+    """Say one line, once within a verb. doubtful: it may well be wrong, so that users of Python hear it too."""
+    heard = _heard.get()
+    if heard is not None:
+        if text in heard:
+            return
+        heard.append(text)
+    logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Collect what is said within the block, in the order in which it is said."""
+    outer = _heard.get()
+    if outer is not None:  # a verb within a verb: what it says belongs to both, and is said once
+        yield outer
+        return
+    heard: list[str] = []
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)
+
+
+def noted(verb: Callable[Arguments, dict[str, Any]]) -> Callable[Arguments, dict[str, Any]]:
+    """Let a verb's result hold `notes`: all lines that were said while it worked (an empty result stays empty)."""
+
+    @functools.wraps(verb)
+    def listened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
+        with listening() as heard:
+            result = verb(*args, **kwargs)
+        return {**result, "notes": list(heard)} if result else result
+
+    return listened
