@@ -262,6 +262,21 @@ def _loader(batches: Dataset[Batch], order: Sampler[Any], workers: int) -> DataL
     )
 
 
+def check_readable(split: Split, number: int = 16) -> None:
+    """Raise DataError where none of up to `number` images of a split, evenly spread over it, can be read."""
+    reasons = []
+    for index in spread(len(split), number):
+        try:
+            split[index]
+        except DataError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise DataError(
+        f"of {len(split):,} images {len(reasons)}, evenly spread, were tried and none can be read: {reasons[0]}"
+    )
+
+
 def take(split: Split, number: int) -> list[Sample]:
     """Give readable samples of a split, `number` at the most, evenly spread over it."""
     samples = []

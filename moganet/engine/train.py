@@ -18,7 +18,7 @@ import torch
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
-from moganet.data.module import ImageDataModule, Unreadable, take
+from moganet.data.module import ImageDataModule, Unreadable, check_readable, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
 from moganet.engine.callbacks import ModelFiles, RunProgress
 from moganet.engine.checkpoints import (
@@ -189,6 +189,7 @@ def prepare(
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
     dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
     dataset = dataset.with_fraction(settings.data.fraction, settings.seed)
+    check_readable(dataset.split("train"))
     for leak in describe_leaks(dataset):
         say(leak, doubtful=True)
     return resolve(settings, dataset, resumed), dataset
