@@ -85,7 +85,7 @@ class _ImageBatches(Dataset[Batch]):
             index = place.image if isinstance(place, Draw) else place
             if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
                 seed_all(place.seed)
-            for attempt in range(MAX_UNREADABLE_IN_A_ROW if self.substitute else 1):
+            for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
                     sample = self.split[position]
@@ -96,12 +96,13 @@ class _ImageBatches(Dataset[Batch]):
                 labels.append(sample.label)
                 break
         if not images and self.substitute:
-            raise DataError(f"{len(unreadable)} files in a row can't be read; the first: {unreadable[0].reason}")
+            number = len({one.file for one in unreadable})  # not the attempts: small sets come round again
+            raise DataError(f"{number} of {len(self)} images were tried, and none can be read: {unreadable[0].reason}")
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
         return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable), _seed(places))
 
     def _name(self, position: int) -> str:
-        return str(self.split.files[position]) if isinstance(self.split, FileSplit) else f"image {position}"
+        return self.split.name_of(position)
 
 
 def _seed(places: Sequence[int | Draw]) -> int | None:
@@ -258,6 +259,21 @@ def _loader(batches: Dataset[Batch], order: Sampler[Any], workers: int) -> DataL
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_leave_signals,
+    )
+
+
+def check_readable(split: Split, number: int = 16) -> None:
+    """Raise DataError where none of up to `number` images of a split, evenly spread over it, can be read."""
+    reasons = []
+    for index in spread(len(split), number):
+        try:
+            split[index]
+        except DataError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise DataError(
+        f"of {len(split):,} images {len(reasons)}, evenly spread, were tried and none can be read: {reasons[0]}"
     )
 
 

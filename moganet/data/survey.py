@@ -1,15 +1,16 @@
 """What a split's images are like before any network sees them: their sizes, their hashes, and thumbnails."""
 
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as F
 
+from moganet.data.contents import ImageFile
 from moganet.data.duplicates import Hashes, hash_images
 from moganet.data.source import ArraySplit, Split, spread
 
@@ -38,9 +39,9 @@ def survey(split: Split, max_files: int) -> Survey:
     return Survey(np.array([index for index, _, _ in read], int), sizes, Hashes.join([h for _, _, h in read]))
 
 
-def _measure(path: Path) -> tuple[tuple[int, int], Hashes] | None:
+def _measure(path: ImageFile) -> tuple[tuple[int, int], Hashes] | None:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as image:
             size = image.size
             image.draft("L", (HASHED_SIDE, HASHED_SIDE))
             pixels = np.array(ImageOps.exif_transpose(image).convert("L"))
@@ -65,8 +66,8 @@ def _of_array(image: torch.Tensor, side: int) -> np.ndarray:
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
 
 
-def _of_file(path: Path, side: int) -> np.ndarray:
-    with Image.open(path) as image:
+def _of_file(path: ImageFile, side: int) -> np.ndarray:
+    with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as image:
         image.draft("RGB", (2 * side, 2 * side))
         whole = ImageOps.exif_transpose(image)
         if whole.mode in ("RGBA", "LA", "PA") or "transparency" in whole.info:

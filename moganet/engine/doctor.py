@@ -1,6 +1,7 @@
 """`doctor`: what is wrong with a data set before it is trained on, and what this machine offers."""
 
 import importlib.util
+import io
 import itertools
 import os
 import platform
@@ -124,16 +125,17 @@ def _examine_image(split: Split, index: int) -> tuple[list[Finding], Hashed | No
     if not isinstance(split, FileSplit):
         sample = split[index]
         return [], _hash(sample.name, sample.image.numpy())
-    path = Path(split.files[index])
+    path = split.files[index]
     try:
         image = decode(path).numpy()
     except DataError as error:
         return [Finding("unreadable", str(path), str(error))], None
     findings = []
-    with Image.open(path) as opened:
+    with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as opened:
         kind = opened.format
-    if Image.registered_extensions().get(path.suffix.lower()) != kind:
-        findings.append(Finding("wrong-extension", str(path), f"is {kind}, but ends in {path.suffix}"))
+    suffix = Path(path.name).suffix
+    if isinstance(path, Path) and Image.registered_extensions().get(suffix.lower()) != kind:
+        findings.append(Finding("wrong-extension", str(path), f"is {kind}, but ends in {suffix}"))
     if min(image.shape[1:]) < TINY_SIDE:
         findings.append(Finding("tiny", str(path), f"{image.shape[2]}x{image.shape[1]} pixels"))
     return findings, _hash(str(path), image)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from moganet.errors import DataError
 from moganet.files import to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.report import draw_confusion
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
@@ -105,6 +106,7 @@ def default_batch(predictor: Predictor) -> int:
 def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     """Open a data set, and say whether it is the one that the model was trained on, whose held-back images are "val".
 
+    It is known by the contents of its images, wherever they lie. Other data is given whole, as it divides itself.
     Raises DataError where it is that one but has changed since: what was held back can no longer be told.
     """
     provenance = predictor.config.provenance
@@ -115,17 +117,31 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     dataset = open_data(data or trained_on["source"])
     if "fingerprint" not in provenance:
         return dataset, False
-    try:
-        divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
-        divided = divided.with_fraction(trained_on.get("fraction", 1.0), recipe["seed"])
-    except DataError:
-        divided = dataset
-    if divided.fingerprint() == provenance["fingerprint"]:
-        return divided, True
-    if dataset.spec == trained_on["source"] and "val" not in dataset.splits and trained_on["validation"] != "test":
+    divided, at_home = dataset, dataset.spec == trained_on["source"]
+    if dataset.class_names == predictor.class_names:
+        with suppress(DataError):
+            divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
+            divided = divided.with_fraction(trained_on.get("fraction", 1.0), recipe["seed"])
+    undivided = "val" not in dataset.splits and trained_on["validation"] != "test"
+    match divided.recognised(provenance["fingerprint"]):
+        case "contents":
+            if data is not None and undivided:
+                say(
+                    f"{dataset.spec} holds the images that this model was trained on: as val are taken the "
+                    f"{len(divided.splits['val']):,} that were held back; --split all takes {_size(divided, 'all'):,}"
+                )
+            return divided, True
+        case "names" if at_home or undivided:
+            say(
+                f"this model is from before the contents of images were remembered: {dataset.spec} has the names of "
+                f"those it was trained on, so that {'by these a part is held back' if at_home else 'they may be them'}",
+                doubtful=True,
+            )
+            return (divided if at_home else dataset), False
+    if at_home and undivided:
         raise DataError(
-            f"{dataset.spec} has changed since the model was trained, so that the images held back can't be told from "
-            "those trained on; restore it, or evaluate on other images"
+            f"{dataset.spec} has changed since the model was trained (in the contents or the order of its images), so "
+            "that the images held back can't be told from those trained on; restore it, or evaluate on other images"
         )
     return dataset, False
 
@@ -134,10 +150,19 @@ def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
     """Give the asked split; for "test" the nearest thing that the set has: "val", or all of an undivided set."""
     if name == "test" and name not in dataset.splits:
         name = "val" if "val" in dataset.splits else "all"
+        say(f"{dataset.spec} has no test split: {name} is taken ({_size(dataset, name):,} images); choose with --split")
     if name == "all":
-        distinct = {id(part): part for part in dataset.splits.values()}  # "val" may be the test set itself
-        return "all", concatenate(list(distinct.values()))
+        return "all", concatenate(_distinct(dataset))
     return name, dataset.split(name)
+
+
+def _size(dataset: Dataset, name: str) -> int:
+    return sum(map(len, _distinct(dataset))) if name == "all" else len(dataset.splits[name])
+
+
+def _distinct(dataset: Dataset) -> list[Split]:
+    """Give the splits, each once: "val" may be the test set itself."""
+    return list({id(part): part for part in dataset.splits.values()}.values())
 
 
 def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:

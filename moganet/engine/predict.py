@@ -12,6 +12,7 @@ from torch import Tensor
 
 from moganet.config import Precision
 from moganet.data import FileSplit, Split
+from moganet.data.contents import ImageFile
 from moganet.data.folder import list_images
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import decode, normalize, preprocess
@@ -150,7 +151,7 @@ def _batches(
 ) -> Iterator[tuple[list[Item], Tensor]]:
     """Give the readable items of each batch, and the network's input for them (B, C, H, W)."""
     preprocessing = predictor.config.preprocessing
-    if not all(isinstance(item[2], Path) for item in items):  # a set in memory
+    if not all(isinstance(item[2], ImageFile) for item in items):  # a set in memory
         for start in range(0, len(items), batch_size):
             chosen = items[start : start + batch_size]
             images = [decode(image, preprocessing.channels) for _, _, image in chosen]

@@ -17,7 +17,8 @@ import torch
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
-from moganet.data.module import ImageDataModule, Unreadable, take
+from moganet.data.leaks import describe_leaks
+from moganet.data.module import ImageDataModule, Unreadable, check_readable, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
 from moganet.engine.callbacks import ModelFiles, RunProgress
 from moganet.engine.checkpoints import (
@@ -36,7 +37,7 @@ from moganet.errors import ConfigError, DataError, OutputError, TrainingError
 from moganet.files import FULL_ERRORS, PLACE_ERRORS, to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.inference.model_file import NUM_FIXTURES
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.report.curves import draw_curves, read_metrics
 from moganet.report.grids import draw_images
 from moganet.tasks.classify import Classification
@@ -188,6 +189,9 @@ def prepare(
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
     dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
     dataset = dataset.with_fraction(settings.data.fraction, settings.seed)
+    check_readable(dataset.split("train"))
+    for leak in describe_leaks(dataset):
+        say(leak, doubtful=True)
     return resolve(settings, dataset, resumed), dataset
 
 
