@@ -1,0 +1,31 @@
+"""Names of classes as people write them: one form for each, and which of them only look alike."""
+
+import unicodedata
+from collections.abc import Iterable
+
+
+def normal(name: str) -> str:
+    """Give a name in Unicode's composed form, in which a Mac's and a PC's "é" are the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def likeness(name: str) -> str:
+    """Give what is left of a name without case, accents' form, spaces, signs between words and invisible characters."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    bare = "".join(letter for letter in folded if unicodedata.category(letter)[0] not in "ZC" and letter not in "_-.")
+    return bare or folded
+
+
+def lookalikes(names: Iterable[str]) -> list[list[str]]:
+    """Group the different names that look alike."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(likeness(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def shown(names: Iterable[str], number: int = 5) -> str:
+    """List some names in one line, the first few of many."""
+    names = list(names)
+    more = f" and {len(names) - number} more" if len(names) > number else ""
+    return ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:number]) + more
