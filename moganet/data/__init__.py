@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moganet.data import cifar, digits, folder, table
+from moganet.data.class_names import find_lookalikes
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.paths import exists, given_path, is_file, is_folder
 from moganet.data.scan import image_suffixes
@@ -46,7 +47,8 @@ def open_data(spec: str | Path, *, training: bool = False) -> Dataset:
     alone = next((finding.detail for finding in dataset.findings if finding.kind == "one-class"), None)
     if training and len(dataset.class_names) < 2:
         raise DataError(alone or f"{dataset.spec} has one class, {dataset.class_names[0]!r}; a classifier needs two")
-    for note in dataset.notes:
+    alike = [finding.detail for finding in find_lookalikes(dataset.class_names, dataset.spec)]
+    for note in (*dataset.notes, *alike):
         say(note, doubtful=True)
     return dataset
 

@@ -1,7 +1,9 @@
 """Names of classes as people write them: one form for each, and which of them only look alike."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from moganet.data.findings import Finding
 
 
 def normal(name: str) -> str:
@@ -16,12 +18,16 @@ def likeness(name: str) -> str:
     return bare or folded
 
 
-def lookalikes(names: Iterable[str]) -> list[list[str]]:
-    """Group the different names that look alike."""
+def find_lookalikes(names: Sequence[str], place: str) -> list[Finding]:
+    """Find the classes whose names differ in case, spaces or form only."""
     groups: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
+    for name in names:
         groups.setdefault(likeness(name), []).append(name)
-    return [group for group in groups.values() if len(group) > 1]
+    alike = [" and ".join(ascii(name) for name in group) for group in groups.values() if len(group) > 1]
+    return [
+        Finding("classes", place, f"classes whose names look alike: {group}; if they are one, join them")
+        for group in alike
+    ]
 
 
 def shown(names: Iterable[str], number: int = 5) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import torch
 
-from moganet.data.class_names import likeness, lookalikes, normal, shown
+from moganet.data.class_names import likeness, normal, shown
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.paths import exists, given_path, is_folder
 from moganet.data.scan import Folder, Passed, describe, list_images, places, scan
@@ -209,12 +209,6 @@ def _label(folders: dict[str, Folder], tree: Folder, reading: _Reading) -> Datas
     splits = {split: _open_split(found, every) for split, found in classes.items() if found}
     if len(names) == 1 and folders["train"].filled:
         reading.fault(_one_class(folders, names[0], classes["train"][names[0]][0], reading), "one-class")
-    for group in lookalikes(names):
-        shown_ = " and ".join(ascii(name) for name in group)
-        reading.fault(
-            f"{folders['train'].path} has classes whose names look alike: {shown_}; if they are one, join them",
-            "classes",
-        )
     stood_out = dict.fromkeys([*reading.passed, *_all_passed(tree, *folders.values())])
     findings = (*reading.findings, *describe(reading.root, stood_out))
     notes = (*(finding.detail for finding in findings if finding.kind != "structure"), *reading.notes)
