@@ -9,14 +9,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from moganet_cli.app import AsJson, Data, Precision, Recipe, Runtime, Settings, app, print_json, show_progress
+from moganet_cli.app import (
+    EXIT_USER,
+    AsJson,
+    Data,
+    Precision,
+    Recipe,
+    Runtime,
+    Settings,
+    app,
+    print_json,
+    show_progress,
+)
 
 
-@app.command(help="Find what is wrong with a data set, and show what this machine offers.")
-def doctor(data: Data = None, as_json: AsJson = False) -> None:
+@app.command(
+    help="Find what is wrong with a data set (exit code 2: unreadable or contradictory); show what this machine offers."
+)
+def doctor(
+    data: Data = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 2 for any finding, not for what is unreadable or contradictory only."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     from moganet.engine.doctor import doctor as run
 
     result = run(data, progress=show_progress)
+    _print_doctor(result, as_json)
+    if not result.get("ok", True) or (strict and set(result.get("counts", ())) - {"note"}):
+        raise typer.Exit(EXIT_USER)
+
+
+def _print_doctor(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
@@ -35,7 +61,9 @@ def doctor(data: Data = None, as_json: AsJson = False) -> None:
     for finding in result["findings"]:
         print(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
     counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
-    print(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}")
+    number, total = result["data"]["read_whole"], result["data"]["images"]
+    looked = f"{number} of {total} images were read whole"
+    print(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}; {looked}")
 
 
 benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)

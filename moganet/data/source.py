@@ -12,6 +12,7 @@ from torch import Tensor
 
 from moganet.data.contents import ImageFile, hash_arrays, hash_files
 from moganet.data.divide import choose_held_out
+from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
 from moganet.errors import DataError
 
@@ -108,13 +109,15 @@ Split = ArraySplit | FileSplit
 class Dataset:
     """A source's splits ("train", "val", "test", those that it has) and the names of their classes.
 
-    spec: the text that opens it again. notes: what a user should hear about it (files that were left out).
+    spec: the text that opens it again. notes: what a user should hear about it: what was taken for what, what was left
+    out. findings: what of it is wrong, for the doctor.
     """
 
     spec: str
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
     notes: tuple[str, ...] = field(default=())
+    findings: tuple[Finding, ...] = field(default=())
 
     def split(self, name: str) -> Split:
         """Give a split by name. Raises DataError that lists those that exist."""

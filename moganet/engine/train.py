@@ -187,7 +187,8 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     if start is not None:
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
-    dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
+    dataset = open_data(data or settings.data.source, training=True)
+    dataset = dataset.with_validation(settings.data.validation, settings.seed)
     dataset = dataset.with_fraction(settings.data.fraction, settings.seed)
     check_readable(dataset.split("train"))
     for leak in describe_leaks(dataset):

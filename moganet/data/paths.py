@@ -1,0 +1,25 @@
+"""A path as a user typed it, and what lies there. Unlike pathlib's, os.path's questions raise for no name at all."""
+# ruff: noqa: PTH110, PTH111, PTH112, PTH113
+
+import os
+from pathlib import Path
+
+
+def given_path(text: str) -> Path:
+    """Take a path as it is written where it exists, since "~" may begin a name; else with the user's folder for "~"."""
+    return Path(text if os.path.exists(text) else os.path.expanduser(text))
+
+
+def exists(path: str | Path) -> bool:
+    """Tell whether something is there that may be looked at."""
+    return os.path.exists(path)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Tell whether a folder is there."""
+    return os.path.isdir(path)
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell whether a regular file is there: no pipe, device or folder."""
+    return os.path.isfile(path)
