@@ -53,25 +53,28 @@ class FileSplit:
     """Images that stay files until they are asked for.
 
     groups: what an image belongs to, where images of one group must not be divided between training and validation.
+    white_level: as in Preprocessing.
     """
 
     files: Sequence[Path]
     labels: Tensor
     channels: int = 3
     groups: Sequence[str] | None = None
+    white_level: float | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
-        return Sample(decode(file, self.channels), int(self.labels[index]), str(file))
+        return Sample(decode(file, self.channels, self.white_level), int(self.labels[index]), str(file))
 
     def subset(self, indices: Sequence[int]) -> Self:
         """Keep the files at `indices`, in that order."""
         files = [self.files[i] for i in indices]
         groups = None if self.groups is None else [self.groups[i] for i in indices]
-        return type(self)(files, self.labels[torch.as_tensor(indices, dtype=torch.long)], self.channels, groups)
+        labels = self.labels[torch.as_tensor(indices, dtype=torch.long)]
+        return replace(self, files=files, labels=labels, groups=groups)
 
     def with_channels(self, channels: int) -> Self:
         """Give the split with images of that many channels."""
@@ -98,6 +101,11 @@ class Dataset:
         if name not in self.splits:
             raise DataError(f"{self.spec} has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+    def with_white_level(self, level: float | None) -> "Dataset":
+        """Give the data set with files read by that white level (as in Preprocessing)."""
+        read = {id(s): replace(s, white_level=level) if isinstance(s, FileSplit) else s for s in self.splits.values()}
+        return replace(self, splits={name: read[id(split)] for name, split in self.splits.items()})
 
     def fingerprint(self) -> str:
         """Give a hash of the class names and of which images stand in which split, wherever the files lie."""
@@ -155,7 +163,7 @@ def concatenate(splits: Sequence[Split]) -> Split:
     if arrays:
         return ArraySplit(torch.cat([split.images for split in arrays]), labels, "all")
     files = [split for split in splits if isinstance(split, FileSplit)]
-    return FileSplit([file for split in files for file in split.files], labels, files[0].channels)
+    return replace(files[0], files=[file for split in files for file in split.files], labels=labels, groups=None)
 
 
 def _hold_out(split: Split, amount: int | float, seed: int) -> tuple[Split, Split]:

@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from moganet.data import Dataset, FileSplit, Split, open_data
+from moganet.data.deep_grey import Depth, too_dark
 from moganet.data.duplicates import TINY_SIDE, Hashes, hash_images, near_copies
-from moganet.data.preprocess import decode
+from moganet.data.read import fits_suffix, read
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 from moganet.inference.runtimes import has_fast_bf16
 from moganet.notices import noted
 
 IMBALANCE = 10  # the largest class against the smallest
-EXTRAS = {"table": "pyarrow", "report": "cleanlab"}
+EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict
     """Examine the environment, and a data set where one is given.
 
     Gives `environment` and, with data, `data` (`splits` with images by class), `findings` ({"kind", "file",
-    "detail"}: unreadable, wrong-extension, tiny, duplicate, imbalance, note) and `counts` by kind.
+    "detail"}: unreadable, wrong-extension, tiny, dark (images of more than 8 bits, all far below white), duplicate,
+    imbalance, note) and `counts` by kind.
     """
     result: dict[str, Any] = {"environment": environment()}
     if data is not None:
@@ -106,10 +107,13 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> list[Finding]
     for name, split in dataset.splits.items():
         with ThreadPoolExecutor() as pool:
             results = pool.map(lambda i, split=split: _examine_image(split, i), range(len(split)))
-            for found, hashed in progress(results, len(split), f"examine {name}"):
+            depths: list[Depth | None] = []
+            for found, hashed, depth in progress(results, len(split), f"examine {name}"):
                 findings += found
+                depths.append(depth)
                 if hashed is not None:
                     hashes[name].append(hashed)
+            findings += [Finding("dark", name, detail) for detail in too_dark(depths)]
     findings += _duplicates(hashes)
     for name, counts in _splits(dataset).items():
         low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
@@ -119,24 +123,22 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> list[Finding]
     return findings
 
 
-def _examine_image(split: Split, index: int) -> tuple[list[Finding], Hashed | None]:
-    """Read one image; give what is wrong with it, and its perceptual hash where it has one."""
+def _examine_image(split: Split, index: int) -> tuple[list[Finding], Hashed | None, Depth | None]:
+    """Read one image; give what is wrong with it, its perceptual hash where it has one, and its depth beyond 8 bits."""
     if not isinstance(split, FileSplit):
         sample = split[index]
-        return [], _hash(sample.name, sample.image.numpy())
+        return [], _hash(sample.name, sample.image.numpy()), None
     path = Path(split.files[index])
     try:
-        image = decode(path).numpy()
+        picture = read(path)
     except DataError as error:
-        return [Finding("unreadable", str(path), str(error))], None
+        return [Finding("unreadable", str(path), str(error))], None, None
     findings = []
-    with Image.open(path) as opened:
-        kind = opened.format
-    if Image.registered_extensions().get(path.suffix.lower()) != kind:
-        findings.append(Finding("wrong-extension", str(path), f"is {kind}, but ends in {path.suffix}"))
-    if min(image.shape[1:]) < TINY_SIDE:
-        findings.append(Finding("tiny", str(path), f"{image.shape[2]}x{image.shape[1]} pixels"))
-    return findings, _hash(str(path), image)
+    if not fits_suffix(picture.format, path.suffix):
+        findings.append(Finding("wrong-extension", str(path), f"is {picture.format}, but ends in {path.suffix}"))
+    if min(picture.size) < TINY_SIDE:
+        findings.append(Finding("tiny", str(path), f"{picture.size[0]}x{picture.size[1]} pixels"))
+    return findings, _hash(str(path), picture.pixels.numpy()), picture.depth
 
 
 def _hash(file: str, image: np.ndarray) -> Hashed:
