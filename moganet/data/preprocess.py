@@ -58,16 +58,16 @@ def _resize_seen(images: Tensor, target: list[int], preprocessing: Preprocessing
             places = ((torch.arange(crop[axis]) + first[axis]) * scale[axis]).long()
             images = images.index_select(axis - 2, places.to(images.device))
         return images
-    top, left, bottom, right = (
-        min((begin + side) * step, float(size))
-        for side_of in ((0, 0), crop)
-        for begin, side, step, size in zip(first, side_of, scale, have, strict=True)
-    )
     method = Image.Resampling[preprocessing.interpolation.upper()]
-    planes = [
-        np.asarray(Image.fromarray(plane).resize(crop[::-1], method, (left, top, right, bottom)))
-        for plane in images.reshape(-1, *have).cpu().numpy()
-    ]
+    (top, bottom), (left, right) = (
+        (begin * step, min((begin + side) * step, float(size)))
+        for begin, side, step, size in zip(first, crop, scale, have, strict=True)
+    )
+    planes = []
+    for plane in images.reshape(-1, *have).cpu().numpy():
+        # Along the rows first, as the whole would be, since values are rounded and clipped in between.
+        rows = Image.fromarray(plane).resize((crop[1], have[0]), method, (left, 0, right, have[0]))
+        planes.append(np.asarray(rows.resize(crop[::-1], method, (0, top, crop[1], bottom))))
     return torch.from_numpy(np.stack(planes)).reshape(*images.shape[:-2], *crop).to(images.device)
 
 

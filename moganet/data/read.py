@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def _read_array(array: np.ndarray, white_level: float | None, door: str) -> Pict
 
 def _read_path(path: str, white_level: float | None, at_least: int | None) -> Picture:
     try:
-        mode = os.stat(path).st_mode
+        mode = Path(path).stat().st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(21, "Is a directory")
         if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
