@@ -61,16 +61,7 @@ PICTURES = {
     "16-bit grey, a value transparent": with_key(Image.fromarray(drawn(1, np.uint16) // 8192), 3),
     "CMYK": Image.fromarray(drawn(3)).convert("CMYK"),
 }
-IN_ARRAYS = (
-    "grey",
-    "colour",
-    "colour and opacity",
-    "grey and opacity",
-    "1 bit",
-    "16-bit grey",
-    "32-bit grey",
-    "float grey",
-)
+NOT_IN_ARRAYS = "palette", "transparent", "CMYK"  # whose arrays lack their palette, their key, their ink
 
 
 def doors(image, folder):

@@ -72,11 +72,8 @@ def tiff(values, *, bits, photometric, white_is=1, order="<"):
         data = values.astype({8: "u1", 16: order + "u2", 32: order + "f4"}[bits]).tobytes()
     tags = [(256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8)]
     tags += [(277, 3, 1), (278, 4, height), (279, 4, len(data)), (339, 3, 3 if bits == 32 else white_is)]
-    entries = b"".join(
-        struct.pack(order + "HHI", t, k, 1)
-        + (struct.pack(order + "HH", v, 0) if k == 3 else struct.pack(order + "I", v))
-        for t, k, v in tags
-    )
+    formats = {3: "HHIHxx", 4: "HHII"}
+    entries = b"".join(struct.pack(order + formats[kind], tag, kind, 1, value) for tag, kind, value in tags)
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(data))
     return head + data + struct.pack(order + "H", len(tags)) + entries + bytes(4)
 
@@ -88,7 +85,8 @@ def test_white_is_zero_is_obeyed_once_in_every_depth(bits, white_level, tmp_path
     stored = {8: 255 - picture, 16: (255 - picture).astype(np.uint16) * 257, 32: (255 - picture) / 255}[bits]
     (tmp_path / "x.tif").write_bytes(tiff(stored, bits=bits, photometric=0))
     if bits == 16 and white_level == 1.0:
-        pytest.raises(DataError, decode, tmp_path / "x.tif", 3, white_level)
+        with pytest.raises(DataError):
+            decode(tmp_path / "x.tif", 3, white_level)
     elif bits != 32 or white_level != 65535:
         assert np.array_equal(decode(tmp_path / "x.tif", 3, white_level)[0].numpy(), picture)
 
