@@ -72,7 +72,8 @@ class Preprocessing(Settings):
     """How an image becomes the network's input; training, evaluation, prediction and exports share it.
 
     crop_mode "center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both
-    sides to the size. mean and std are per channel, for pixels in 0..1.
+    sides to the size. mean and std are per channel, for pixels in 0..1. white_level: the value of white in images of
+    more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
     """
 
     size: Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_pair)] = (
@@ -85,6 +86,7 @@ class Preprocessing(Settings):
     channels: Channels = 3
     mean: Annotated[tuple[float, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
     std: Annotated[tuple[Positive, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    white_level: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:

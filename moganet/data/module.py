@@ -8,7 +8,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from moganet.data.preprocess import normalize, resize_and_crop
 from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
+from moganet.notices import listening, say
 
 logger = logging.getLogger(__name__)
 MAX_UNREADABLE_IN_A_ROW = 100
@@ -42,12 +43,14 @@ class Batch(NamedTuple):
     """Images (B, C, H, W), labels (B,) or soft targets (B, classes), and the files that could not be read.
 
     seed: of everything random that the device does with a training batch, from its augmentation to stochastic depth.
+    notes: what was said while it was read, perhaps in another process.
     """
 
     images: Tensor
     labels: Tensor
     unreadable: tuple[Unreadable, ...] = ()
     seed: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class _ArrayBatches(Dataset[Batch]):
@@ -78,8 +81,14 @@ class _ImageBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.split)
 
-    @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
     def __getitems__(self, places: Sequence[int | Draw]) -> Batch:
+        with listening() as heard:
+            known = len(heard)
+            batch = self._read(places)
+            return batch._replace(notes=tuple(heard[known:]))
+
+    @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
+    def _read(self, places: Sequence[int | Draw]) -> Batch:
         images, labels, unreadable = [], [], []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
@@ -89,10 +98,11 @@ class _ImageBatches(Dataset[Batch]):
                 position = (index + attempt) % len(self.split)
                 try:
                     sample = self.split[position]
+                    image = self.transform(sample.image)
                 except DataError as error:
                     unreadable.append(Unreadable(self._name(position), str(error)))
                     continue
-                images.append(self.transform(sample.image))
+                images.append(image)
                 labels.append(sample.label)
                 break
         if not images and self.substitute:
@@ -241,7 +251,11 @@ def _identity(batch: Any) -> Any:
 
 
 def _leave_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which reach a whole group of processes, to the main one: it ends its workers."""
+    """Leave Ctrl-C and SIGTERM, which reach a whole group of processes, to the main one: it ends its workers.
+
+    What a worker has to say is in its batches, and is said by the main process.
+    """
+    logging.getLogger("moganet").setLevel(logging.ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -250,8 +264,18 @@ def _num_workers(workers: int | None) -> int:
     return min(os.cpu_count() or 1, 16) if workers is None else workers
 
 
+class _Loader(DataLoader[Batch]):
+    """A loader that says what was heard while its batches were read."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch promises its own kind of iterator
+        for batch in super().__iter__():
+            for note in batch.notes:
+                say(note)
+            yield batch
+
+
 def _loader(batches: Dataset[Batch], order: Sampler[Any], workers: int) -> DataLoader[Batch]:
-    return DataLoader(
+    return _Loader(
         batches,
         batch_sampler=order,
         num_workers=workers,

@@ -66,6 +66,7 @@ class FileSplit:
 
     groups: what an image belongs to, where images of one group must not be divided between training and validation.
     known: the contents that were read already, which this split's parts need not read again.
+    white_level: as in Preprocessing.
     """
 
     files: Sequence[ImageFile]
@@ -73,13 +74,14 @@ class FileSplit:
     channels: int = 3
     groups: Sequence[str] | None = None
     known: dict[ImageFile, bytes] = field(default_factory=dict, repr=False, compare=False)
+    white_level: float | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
-        return Sample(decode(file, self.channels), int(self.labels[index]), str(file))
+        return Sample(decode(file, self.channels, self.white_level), int(self.labels[index]), str(file))
 
     def name_of(self, index: int) -> str:
         """Give the name that finds an image again."""
@@ -124,6 +126,11 @@ class Dataset:
         if name not in self.splits:
             raise DataError(f"{self.spec} has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+    def with_white_level(self, level: float | None) -> "Dataset":
+        """Give the data set with files read by that white level (as in Preprocessing)."""
+        read = {id(s): replace(s, white_level=level) if isinstance(s, FileSplit) else s for s in self.splits.values()}
+        return replace(self, splits={name: read[id(split)] for name, split in self.splits.items()})
 
     def fingerprint(self) -> str:
         """Give a hash of the classes and of which images stand in which split, and in what order, by their contents.
@@ -205,4 +212,4 @@ def concatenate(splits: Sequence[Split]) -> Split:
     if arrays:
         return ArraySplit(torch.cat([split.images for split in arrays]), labels, "all")
     files = [split for split in splits if isinstance(split, FileSplit)]
-    return FileSplit([file for split in files for file in split.files], labels, files[0].channels)
+    return replace(files[0], files=[file for split in files for file in split.files], labels=labels, groups=None)

@@ -114,7 +114,7 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     trained_on = recipe.get("data", {})
     if data is None and not trained_on:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
-    dataset = open_data(data or trained_on["source"])
+    dataset = open_data(data or trained_on["source"]).with_white_level(predictor.config.preprocessing.white_level)
     if "fingerprint" not in provenance:
         return dataset, False
     divided, at_home = dataset, dataset.spec == trained_on["source"]

@@ -142,7 +142,7 @@ def _ask(predictor: Predictor, name: str, source: Any, target: str | int | None)
     if not predictor.class_names:
         raise WeightsError(f"{predictor.name_of_model} has no head, so there is no class to explain")
     preprocessing = predictor.config.preprocessing
-    picture = resize_and_crop(decode(source, preprocessing.channels), preprocessing)
+    picture = resize_and_crop(decode(source, preprocessing.channels, preprocessing.white_level), preprocessing)
     x = normalize(picture, preprocessing)
     probabilities = predictor.probabilities(predictor.logits(x[None]))[0]
     index = int(probabilities.argmax()) if target is None else find_class(target, predictor.class_names)

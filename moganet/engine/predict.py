@@ -75,7 +75,8 @@ def predict(
         for (name, truth, image), found, reject in zip(kept, named, unlike, strict=True):
             predictions.append(_as_json(name, truth, found, predictor.trained, reject))
             if grid and len(pictures) < MAX_GRID:
-                picture = decode(image, predictor.config.preprocessing.channels)
+                preprocessing = predictor.config.preprocessing
+                picture = decode(image, preprocessing.channels, preprocessing.white_level)
                 pictures.append(GridItem(picture, found.names[0], found.probabilities[0], truth))
     if grid and pictures:
         draw_grid(pictures, Path(grid))
@@ -154,12 +155,13 @@ def _batches(
     if not all(isinstance(item[2], ImageFile) for item in items):  # a set in memory
         for start in range(0, len(items), batch_size):
             chosen = items[start : start + batch_size]
-            images = [decode(image, preprocessing.channels) for _, _, image in chosen]
+            images = [decode(image, preprocessing.channels, preprocessing.white_level) for _, _, image in chosen]
             yield chosen, torch.stack([preprocess(image, preprocessing) for image in images])
         return
     # Several batches are decoded and resized by workers, while the network works; one is quicker done than they start.
     workers = None if len(items) > batch_size else 0
-    files = FileSplit([item[2] for item in items], torch.zeros(len(items), dtype=torch.long))
+    labels = torch.zeros(len(items), dtype=torch.long)
+    files = FileSplit([item[2] for item in items], labels, white_level=preprocessing.white_level)
     loader = evaluation_loader(files, preprocessing, batch_size, workers)
     for number, batch in enumerate(loader):
         left_out = {bad.file for bad in batch.unreadable}

@@ -193,6 +193,7 @@ def prepare(
     check_readable(dataset.split("train"))
     for leak in describe_leaks(dataset):
         say(leak, doubtful=True)
+    dataset = dataset.with_white_level(settings.preprocessing.white_level)
     return resolve(settings, dataset, resumed), dataset
 
 

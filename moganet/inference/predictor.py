@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, cast, get_args
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from moganet.config import Precision
 from moganet.data.preprocess import ImageLike, decode, preprocess
-from moganet.errors import ConfigError, WeightsError
+from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.calibration import energy
 from moganet.inference.export.graph import Run
 from moganet.inference.model_file import ModelDescription
@@ -95,7 +94,15 @@ class Predictor:
         Raises DataError for an image that can't be read.
         """
         size = self.config.preprocessing
-        return torch.stack([preprocess(decode(image, size.channels), size) for image in as_images(images)])
+        items, inputs = as_images(images), []
+        if not items:
+            raise DataError("there is no image: the list is empty")
+        for number, image in enumerate(items, 1):
+            try:
+                inputs.append(preprocess(decode(image, size.channels, size.white_level), size))
+            except DataError as error:
+                raise DataError(str(error) if len(items) == 1 else f"image {number} of {len(items)}: {error}") from None
+        return torch.stack(inputs)
 
     def logits(self, x: Tensor) -> Tensor:
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
@@ -138,7 +145,8 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict for an image or several; the list has one Prediction an image.
 
-        images: PIL images, paths, or arrays (H, W), (H, W, C), one or a sequence. calibrated: as in `probabilities`.
+        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or a
+        sequence. calibrated: as in `probabilities`.
         """
         items = as_images(images)
         predictions: list[Prediction] = []
@@ -160,12 +168,20 @@ class Predictor:
 
 
 def as_images(images: Any) -> Sequence[ImageLike]:
-    """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N."""
-    if isinstance(images, str | Path | os.PathLike) or hasattr(images, "getexif"):
+    """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N.
+
+    Raises DataError for what is neither.
+    """
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "getexif"):
+        return [images]
+    if hasattr(images, "read"):  # an open file
         return [images]
     if hasattr(images, "ndim"):
-        return list(images) if images.ndim == 4 else [images]
-    return list(images)
+        return list(images) if images.ndim in (1, 4) else [images]
+    try:
+        return list(images)
+    except TypeError:
+        raise DataError(f"a {type(images).__name__} is no image, and no list of images") from None
 
 
 def warn_untrained(name: str) -> None:
