@@ -187,12 +187,18 @@ def export(
     raw: Annotated[
         bool, typer.Option("--raw", help="Take uint8 images (B, H, W, C) of any size, and give probabilities.")
     ] = False,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="With --raw: scale the probabilities by the model's temperature.")
+    ] = False,
     size: Annotated[
         int | None, typer.Option(min=1, help="Height and width of the input [default: the model's].")
     ] = None,
     any_size: Annotated[bool, typer.Option("--any-size", help="Leave height and width open.")] = False,
     data: Data = None,
     limit: Annotated[int, typer.Option(min=1, help="Images to compare decisions on.")] = 1000,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files of other models or forms beside the model.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="Every format: size, deviation, accuracy, images/s.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -203,13 +209,14 @@ def export(
     if every == (to is not None):
         raise ConfigError("say either --to onnx, openvino or program, or --all")
     if every:
-        if raw or any_size or size is not None or precision != "f32":
+        if raw or calibrated or any_size or size is not None or precision != "f32":
             raise ConfigError("--all writes its own choice of forms: leave --precision, --raw, --size, --any-size out")
-        result = export_all(model, out, data=data, limit=limit, progress=show_progress)
+        result = export_all(model, out, data=data, limit=limit, overwrite=overwrite, progress=show_progress)
         print_json(result) if as_json else _print_exports(result)
         return
     assert to is not None
-    options: dict[str, Any] = {"precision": precision, "raw": raw, "size": size, "any_size": any_size}
+    options: dict[str, Any] = {"precision": precision, "raw": raw, "calibrated": calibrated, "size": size}
+    options |= {"any_size": any_size, "overwrite": overwrite}
     result = run(model, to, out, **options, data=data, limit=limit, progress=show_progress)
     if as_json:
         print_json(result)

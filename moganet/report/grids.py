@@ -17,12 +17,16 @@ RIGHT, WRONG, UNKNOWN = "#0072B2", "#D55E00", "black"
 
 @dataclass(frozen=True)
 class GridItem:
-    """An image uint8 (C, H, W), what the network says of it, and the truth where it is known."""
+    """An image uint8 (C, H, W), what the network says of it, and the truth where it is known.
+
+    rejected: the image is unlike those that the network was trained on.
+    """
 
     image: Tensor
     predicted: str
     probability: float
     truth: str | None = None
+    rejected: bool = False
 
 
 def check_picture_name(path: Path) -> None:
@@ -38,7 +42,8 @@ def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
     for item in items:
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
         wrong = f"\nis {_short(item.truth or '')}" if color == WRONG else ""
-        titles.append(f"{_short(item.predicted)} ({100 * item.probability:.0f} %){wrong}")
+        unlike = "\n(unlike its training)" if item.rejected else ""
+        titles.append(f"{_short(item.predicted)} ({100 * item.probability:.0f} %){wrong}{unlike}")
         colors.append(color)
     draw_images([item.image for item in items], titles, path, title, colors)
 
