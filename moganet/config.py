@@ -22,14 +22,22 @@ Precision = Literal["f32", "bf16", "f16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+# What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
+MAX_SIDE, MAX_CHANNELS, MAX_WIDTH, MAX_DEPTH = 4096, 1024, 65_536, 1024
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Mean = Annotated[float, Field(ge=-10, le=10)]
+Deviation = Annotated[float, Field(ge=1e-4, le=10)]
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
+Ratio = Annotated[float, Field(gt=0, le=1000)]
 NonNegative = Annotated[float, Field(ge=0)]
-Channels = Annotated[int, Field(ge=1)]
+Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 
 
 class Settings(BaseModel):
     """A section of a configuration: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -41,9 +49,9 @@ class Architecture(Settings):
     name: str = "moganet_xtiny"
     num_classes: Annotated[int, Field(ge=0)] | None = None
     in_chans: Channels | None = None
-    embed_dims: tuple[int, int, int, int] | None = None
-    depths: tuple[int, int, int, int] | None = None
-    mlp_ratios: tuple[float, float, float, float] | None = None
+    embed_dims: tuple[Width, Width, Width, Width] | None = None
+    depths: tuple[Depth, Depth, Depth, Depth] | None = None
+    mlp_ratios: tuple[Ratio, Ratio, Ratio, Ratio] | None = None
     stem_stride: Literal[4, 2, 1] = 4
     gate: Gate = "single"
     channel_aggregation: ChannelAggregation = "reference"
@@ -76,17 +84,14 @@ class Preprocessing(Settings):
     more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
     """
 
-    size: Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_pair)] = (
-        224,
-        224,
-    )
+    size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
     crop_mode: Literal["center", "squash"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     channels: Channels = 3
-    mean: Annotated[tuple[float, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
-    std: Annotated[tuple[Positive, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
-    white_level: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    mean: Annotated[tuple[Mean, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Deviation, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:
