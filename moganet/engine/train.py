@@ -17,7 +17,8 @@ import torch
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset, open_data
-from moganet.data.module import ImageDataModule, Unreadable, take
+from moganet.data.loader import Unreadable
+from moganet.data.module import ImageDataModule, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
 from moganet.engine.callbacks import ModelFiles, RunProgress
 from moganet.engine.checkpoints import (
