@@ -5,12 +5,13 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from moganet.errors import OutputError
+from moganet.errors import DataError, MogaNetError, OutputError
 
 # What the system says when it is the place that is wrong, and not we.
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -83,6 +84,30 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_small(path: Path, limit: int, error: type[MogaNetError] = DataError) -> str:
+    """Read a text file (UTF-8) of at most `limit` bytes. It must be a regular file: no pipe, device or folder.
+
+    Raises `error` for anything else and for what can't be read, before more than `limit` bytes of it are in memory.
+    """
+    try:
+        # A pipe without a writer would be waited for; this way it is opened, and then seen to be one.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise error(f"{path} is no regular file, but a pipe, a device or a folder; give a file")
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as reason:
+        if isinstance(reason, MogaNetError):
+            raise
+        raise error(f"can't read {path}: {getattr(reason, 'strerror', None) or reason}") from None
+    if len(content) > limit:
+        raise error(f"{path} is larger than {limit:,} bytes, which such a file never is; give another")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as reason:
+        raise error(f"{path} is no text in UTF-8 (byte {reason.start:,}); save it so") from None
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
