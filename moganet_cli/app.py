@@ -43,6 +43,10 @@ Runtime = Annotated[
     typer.Option(help="auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."),
 ]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at a time [default: 128 on a GPU, else 32].")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that read images; 0 reads without [default: one a core, up to 16]."),
+]
 Weights = Annotated[
     Literal["plain", "ema"] | None,
     typer.Option(help="Which of a file's weights [default: those of the published accuracy]."),

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from moganet_cli.app import AsJson, BatchSize, Data, Model, Precision, Runtime, Split, app, print_json, show_progress
+from moganet_cli.app import (
+    AsJson,
+    BatchSize,
+    Data,
+    Model,
+    Precision,
+    Runtime,
+    Split,
+    Workers,
+    app,
+    print_json,
+    show_progress,
+)
 
 
 @app.command(help="Write one HTML file that shows how good a model is and where it fails, readable without a network.")
@@ -19,6 +31,7 @@ def report(
     ] = None,
     explain: Annotated[bool, typer.Option(help="Show where the network looked, beside errors and close calls.")] = True,
     batch_size: BatchSize = None,
+    workers: Workers = None,
     precision: Precision = "f32",
     runtime: Runtime = "auto",
     as_json: AsJson = False,
@@ -32,6 +45,7 @@ def report(
         split,
         out=out,
         batch_size=batch_size,
+        workers=workers,
         runtime=runtime,
         precision=precision,
         explain=EXPLAIN if explain else None,

@@ -24,15 +24,15 @@ def train(
         bool, typer.Option("--resume", help="Go on with the run in --out where it was stopped; begin where none is.")
     ] = False,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="MODEL", help="Start from this model's weights.")
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="Start from this model's weights; none: from random ones."),
     ] = None,
     interactions_every: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Record the interactions' strength every N epochs.")
     ] = None,
-    find_lr: Annotated[
-        bool, typer.Option("--find-lr", help="Find the learning rate first, and train with it.")
+    find_batch: Annotated[
+        bool, typer.Option("--find-batch", help="Find the batch size first, and train with it.")
     ] = False,
-    find_batch: Annotated[bool, typer.Option("--find-batch", help="Find the batch size first, likewise.")] = False,
     picture: Annotated[
         Path | None,
         typer.Option("--preview", metavar="PNG", help="Draw what the network would see, and train nothing."),
@@ -54,7 +54,7 @@ def train(
     if profile:
         _profile(recipe, data, set_ or [], start, as_json)
         return
-    options = {"start": start, "overwrite": overwrite, "resume": resume, "find_lr": find_lr, "find_batch": find_batch}
+    options = {"start": start, "overwrite": overwrite, "resume": resume, "find_batch": find_batch}
     try:
         result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
     except KeyboardInterrupt as interrupt:  # typer would drop what it says

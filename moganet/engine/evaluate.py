@@ -14,7 +14,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from moganet.config import Precision
 from moganet.data import Dataset, Split, open_data
-from moganet.data.module import Unreadable, evaluation_loader
+from moganet.data.loader import Unreadable
+from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
 from moganet.engine.memory import keep_freed_memory
@@ -52,6 +53,7 @@ def evaluate(
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size: images at a time; None is what suits the device.
+    workers: processes that read images; None is one a core.
     out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
     included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.

@@ -1,6 +1,5 @@
 """The figures and the origin of a model, as a report shows them: what it measured, costs, and where it comes from."""
 
-import csv
 import datetime
 import json
 import logging
@@ -12,8 +11,10 @@ from typing import Any
 import torch
 import yaml
 
+from moganet.config import RECIPE_LIMIT, parse_yaml
 from moganet.data import Dataset
 from moganet.engine.doctor import environment
+from moganet.files import read_small
 from moganet.inference import Predictor
 from moganet.inference.load import build_network_for
 from moganet.network.cost import count_macs, count_parameters
@@ -42,13 +43,13 @@ def read_origin(model: str | Path, predictor: Predictor, result: dict[str, Any] 
     if not text or not (folder / "recipe.yaml").is_file():
         return Origin(text)
     try:
-        if yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")) != recipe:
+        if parse_yaml(read_small(folder / "recipe.yaml", RECIPE_LIMIT), "recipe.yaml") != recipe:
             return Origin(text)  # another run's
         metrics: dict[str, dict[Any, float]] = dict(read_metrics(folder / "metrics.csv"))
         metrics["lr"] = {epoch - 1: rate for epoch, rate in read_learning_rate(folder / "metrics.csv").items()}
         if result is None and (folder / "result.json").is_file():
-            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, csv.Error, yaml.YAMLError) as error:
+            result = json.loads(read_small(folder / "result.json", 100_000_000))
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
         logger.warning("the curves of %s are left out: %s", folder, error)
         return Origin(text)
     return Origin(text, metrics, result or {})

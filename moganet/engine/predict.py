@@ -41,6 +41,7 @@ def predict(
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
     batch_size: int | None = None,
+    workers: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
@@ -49,6 +50,7 @@ def predict(
 
     files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input.
     data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
+    batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     calibrated: give probabilities scaled by the model file's temperature, which `report` fits and keeps.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row for each image and class.
@@ -67,7 +69,7 @@ def predict(
     pictures: list[GridItem] = []
     batch_size = batch_size or default_batch(predictor)
     total = -(-len(items) // batch_size)
-    for kept, x in progress(_batches(items, predictor, batch_size, unreadable), total, "predict"):
+    for kept, x in progress(_batches(items, predictor, (batch_size, workers), unreadable), total, "predict"):
         logits = predictor.logits(x)
         named = predictor.name(predictor.probabilities(logits, calibrated), top_k, predictor.rejected(logits))
         for (name, truth, image), found in zip(kept, named, strict=True):
@@ -156,10 +158,13 @@ def _items_of_split(split: Split, class_names: tuple[str, ...], limit: int | Non
 
 
 def _batches(
-    items: list[Item], predictor: Predictor, batch_size: int, unreadable: list[dict[str, str]]
+    items: list[Item], predictor: Predictor, how: tuple[int, int | None], unreadable: list[dict[str, str]]
 ) -> Iterator[tuple[list[Item], Tensor]]:
-    """Give the readable items of each batch, and the network's input for them (B, C, H, W)."""
-    preprocessing = predictor.config.preprocessing
+    """Give the readable items of each batch, and the network's input for them (B, C, H, W).
+
+    how: images at a time, and processes that read them.
+    """
+    preprocessing, (batch_size, workers) = predictor.config.preprocessing, how
     if not all(isinstance(item[2], ImageFile) for item in items):  # a set in memory
         for start in range(0, len(items), batch_size):
             made = [(item, _input(item, preprocessing, unreadable)) for item in items[start : start + batch_size]]
@@ -168,7 +173,7 @@ def _batches(
                 yield [item for item, _ in readable], torch.stack([x for _, x in readable])
         return
     # Several batches are decoded and resized by workers, while the network works; one is quicker done than they start.
-    workers = None if len(items) > batch_size else 0
+    workers = workers if len(items) > batch_size else 0
     labels = torch.zeros(len(items), dtype=torch.long)
     files = FileSplit([item[2] for item in items], labels, white_level=preprocessing.white_level)
     loader = evaluation_loader(files, preprocessing, batch_size, workers)

@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from moganet.config import Precision
 from moganet.data import Dataset, FileSplit, Split
-from moganet.data.module import Unreadable
+from moganet.data.loader import Unreadable
 from moganet.engine.diagnose import (
     MAX_DOUBTFUL,
     Album,
