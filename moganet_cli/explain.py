@@ -1,16 +1,26 @@
 """`moganet explain`: why a model decides as it does."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from moganet_cli.app import EXIT_USER, AsJson, Model, Precision, Runtime, app, print_json
+from moganet_cli.app import (
+    EXIT_PARTLY,
+    EXIT_USER,
+    AsJson,
+    Model,
+    Precision,
+    Runtime,
+    app,
+    complain,
+    line,
+    make_console,
+    print_json,
+    print_table,
+)
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
 METHODS = {
@@ -80,14 +90,14 @@ def explain(
         progress=show_samples,
     )
     for item in result["unreadable"]:
-        print(f"can't read {item['file']}: {item['reason']}", file=sys.stderr)
+        complain(f"can't read {item['file']}: {item['reason']}")
     for entry in result["images"]:
         del entry["map"]
     if as_json:
         print_json(result)
     elif result["images"]:
         _print(result)
-    raise typer.Exit(EXIT_USER if result["unreadable"] and not result["images"] else 0)
+    raise typer.Exit(0 if not result["unreadable"] else EXIT_PARTLY if result["images"] else EXIT_USER)
 
 
 def _samples(text: str) -> int | str | None:
@@ -102,7 +112,7 @@ def _samples(text: str) -> int | str | None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    table = Table("file", "method", "target", "found", box=None)
+    rows = []
     for entry in result["images"]:
         found = []
         if "r2" in entry:
@@ -117,9 +127,9 @@ def _print(result: dict[str, Any]) -> None:
             found.append(f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw")
         target = f"{entry['target']} {100 * entry['probability']:.1f} %"
         untrained = " (untrained)" if entry.get("untrained") else ""
-        table.add_row(escape(entry["file"]), entry["method"], escape(target) + untrained, ", ".join(found))
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
-    print(f"pictures: {result['out']}")
+        rows.append((entry["file"], entry["method"], target + untrained, ", ".join(found)))
+    print_table(("file", "method", "target", "found"), rows)
+    line(f"pictures: {result['out']}")
 
 
 def _orders(blocks: list[dict[str, Any]]) -> str:
@@ -129,7 +139,7 @@ def _orders(blocks: list[dict[str, Any]]) -> str:
 
 def show_samples(numbers: Iterable[int], total: int, what: str) -> Iterable[int]:
     """Draw a bar with samples per second on stderr while their numbers pass, on a terminal only."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     return _with_bar(numbers, total, what, console) if console.is_terminal else numbers
 
 
@@ -144,7 +154,13 @@ def _with_bar(numbers: Iterable[int], total: int, what: str, console: Console) -
             speed = task.speed or 0.0
             return Text(f"{speed:.{0 if speed >= 10 else 1}f} {unit}/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         for number in numbers:

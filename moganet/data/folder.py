@@ -7,6 +7,7 @@ from PIL import Image
 
 from moganet.data.source import Dataset, FileSplit
 from moganet.errors import DataError
+from moganet.files import typed_path
 
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -35,7 +36,7 @@ def open_folder(path: str | None) -> Dataset:
     """Open a folder. Where it has no `val/`, the run holds back a stratified part of "train"."""
     if not path:
         raise DataError("the source 'folder' needs a path: --data folder:PATH")
-    root = Path(path).expanduser()
+    root = typed_path(path)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give one with a sub-folder of images for each class")
     folders = {split: found for split, names in SPLIT_FOLDERS.items() if (found := _first_folder(root, names))}

@@ -14,6 +14,7 @@ import torch
 
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.errors import DataError, MissingExtraError
+from moganet.files import typed_path
 
 COLUMNS = {
     "path": ("path", "file", "filename", "filepath", "image", "image_path"),
@@ -31,7 +32,7 @@ def open_table(path: str | None) -> Dataset:
     if not path:
         raise DataError("the source 'table' needs a path: --data table:labels.csv")
     name, _, query = path.partition("?")
-    file = Path(name).expanduser()
+    file = typed_path(name)
     rows = _read(file)
     columns = _columns(file, list(rows[0]), dict(parse_qsl(query)))
     labels = [row[columns["label"]] for row in rows]

@@ -134,6 +134,8 @@ def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[dict[str, str]]]:
         raise DataError("nothing to explain; give images, folders, patterns or '-'")
     if all(isinstance(item, str | Path) for item in items):
         paths, unreadable = list_files(items)  # type: ignore[arg-type]
+        if not paths and not unreadable:
+            raise DataError("nothing to explain: the list on standard input is empty; give a path a line")
         return [(str(path), path) for path in paths], unreadable
     return [(f"image {number}", item) for number, item in enumerate(items, 1)], []
 
