@@ -79,6 +79,20 @@ def is_writable(folder: Path) -> bool:
         return False
 
 
+def check_place(path: Path, option: str) -> None:
+    """Raise OutputError where a file can't be written, before the work that it shall hold is done."""
+    real = Path(os.path.realpath(path))
+    try:
+        if real.is_dir():
+            raise OutputError(f"{path} is a folder; give {option} the name of a file")
+        if real.exists() and not real.is_file():  # /dev/stdout, which only writing can try
+            return
+    except OSError as error:
+        raise OutputError(f"can't write {path}: {error.strerror}; choose another place by {option}") from None
+    if not is_writable(real.parent):
+        raise OutputError(f"can't write {path}: its folder can't be written; choose another place by {option}")
+
+
 def own_temporary_folder() -> Path:
     """Give this user's folder among the temporary files, which nobody else can write; a new one where it is not so."""
     user = os.getuid() if hasattr(os, "getuid") else 0  # Windows keeps the temporary files of users apart

@@ -24,6 +24,7 @@ from moganet_cli.app import (
     show_progress,
 )
 
+SHORT = 2.0  # seconds, of which starting is a large part
 NOTES = {"untrained": "(untrained)", "rejected": "(unlike what it was trained on)"}
 
 
@@ -57,19 +58,25 @@ def evaluate(
         complain(f"left out: {item['reason']}")
     if as_json:
         print_json(result)
-        return
+        raise typer.Exit(EXIT_PARTLY if "unwritten" in result else 0)
     low, high = (100 * bound for bound in result["interval"])
     untrained = " (untrained)" if result["untrained"] else ""
     line(f"{model}{untrained} on {result['data']}, {result['split']}, {result['num_images']} images")
     line(f"top-1 {100 * result['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f})")
-    line(f"top-5 {100 * result['top5']:.2f} %, loss {result['loss']:.4f}")
-    line(f"expected calibration error {100 * result['ece']:.2f} %, {result['images_per_second']:.0f} images/s")
+    top5 = f"top-5 {100 * result['top5']:.2f} %, " if len(result["per_class"]) > 5 else ""
+    line(f"{top5}loss {result['loss']:.4f}")
+    chance = f"(by chance alone {100 * result['ece_by_chance']:.2f} %)"
+    short = f" (in {result['seconds']:.1f} s, too short to tell)" if result["seconds"] < SHORT else ""
+    rate = f"{result['images_per_second']:.0f} images/s{short}"
+    line(f"expected calibration error {100 * result['ece']:.2f} % {chance}, {rate}")
     numbers = ("precision", "recall", "F1", "images")
     rows = [
         (row["name"], *(percent(row[key]) for key in ("precision", "recall", "f1")), str(row["num_images"]))
         for row in result["per_class"]
     ]
     print_table(("class", *numbers), rows, numbers)
+    if "unwritten" in result:
+        raise typer.Exit(EXIT_PARTLY)
     if "out" in result:
         line(f"written to {result['out']} (evaluation.json, confusion.png)")
 
