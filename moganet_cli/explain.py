@@ -42,7 +42,7 @@ def explain(
         list[str] | None, typer.Option(metavar="NAME", help=f"May be repeated [default: lime]. {COSTS}.")
     ] = None,
     samples: Annotated[
-        str, typer.Option(metavar="N|auto", help="auto: until LIME's ranking of superpixels is stable.")
+        str, typer.Option(metavar="N|auto", help="auto: until LIME's ranking of superpixels is stable, or for 4,000.")
     ] = "auto",
     target: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Name or number [default: the likeliest].")
@@ -62,6 +62,9 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for pictures, maps (.npz) and explanations.json.")] = Path(
         "explanations"
     ),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over an earlier call's files; else new ones are numbered.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time [default: 32 predictions, 8 gradients].")
@@ -83,6 +86,7 @@ def explain(
         compare=compare,
         score=score,
         out=out,
+        overwrite=overwrite,
         seed=seed,
         batch_size=batch_size,
         precision=precision,
@@ -112,12 +116,17 @@ def _samples(text: str) -> int | str | None:
 
 
 def _print(result: dict[str, Any]) -> None:
+    from moganet.explanations.lime import STABLE
+
     rows = []
     for entry in result["images"]:
         found = []
         if "r2" in entry:
             rate = entry["samples_per_second"]
+            stable = entry.get("stable")
             found.append(f"{entry['samples']} samples, {rate:.0f} samples/s, R² {entry['r2']:.2f}")
+            if stable is not None:
+                found.append(f"ranking {'' if stable >= STABLE else 'NOT '}stable ({100 * stable:.0f} % of fits)")
         if "blocks" in entry:
             found.append(_orders(entry["blocks"]))
         if "insertion" in entry:
