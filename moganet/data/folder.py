@@ -14,11 +14,12 @@ import torch
 
 from moganet.data.class_names import likeness, normal, shown
 from moganet.data.findings import Finding, UnusableDataError
-from moganet.data.paths import exists, given_path, is_folder
+from moganet.data.paths import exists, is_folder
 from moganet.data.scan import Folder, Passed, describe, list_images, places, scan
 from moganet.data.source import Dataset, FileSplit
 from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.errors import DataError
+from moganet.files import typed_path
 
 __all__ = ["list_images", "open_folder"]
 
@@ -73,11 +74,11 @@ def open_folder(path: str | None) -> Dataset:
 
 def _parse(path: str) -> tuple[Path, str]:
     """Divide PATH?QUERY; a folder whose name holds a question mark is taken as it is."""
-    whole = given_path(path)
+    whole = typed_path(path)
     if "?" not in path or exists(whole):
         return whole, ""
     name, _, query = path.rpartition("?")
-    return given_path(name), query
+    return typed_path(name), query
 
 
 def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,13 +20,14 @@ from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
 from moganet.engine.memory import keep_freed_memory
-from moganet.errors import DataError
-from moganet.files import to_json, write_text
+from moganet.errors import DataError, OutputError
+from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.report import draw_confusion
 
+EVALUATION_FILE = "evaluation.json"
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
@@ -56,9 +58,12 @@ def evaluate(
     workers: processes that read images; None is one a core.
     out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
-    included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.
-    Raises DataError or WeightsError.
+    included), `per_class` (None where a class has no images), `confusion` (rows are the truth), `unreadable` files,
+    which count nowhere, and `ece_by_chance`: what a perfectly calibrated model would show on so many images.
+    Raises DataError, WeightsError or, before anything is measured, OutputError.
     """
+    if out is not None:
+        check_place(Path(out) / EVALUATION_FILE, "--out")
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
     if predictor.device.type == "cpu":
         keep_freed_memory()
@@ -79,6 +84,7 @@ def evaluate(
         "num_images": len(labels),
         **measure(logits, order[labels], predictor.class_names),
     }
+    say_absent(result["per_class"], split)
     result |= {
         "images_per_second": len(labels) / seconds,
         "seconds": seconds,
@@ -96,7 +102,11 @@ def evaluate(
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(model) / f"evaluation-{other}{split}"
     if out is not None:
-        _write(result, Path(out), predictor)
+        try:
+            _write(result, Path(out), predictor)
+        except OutputError as error:  # what was measured is worth more than its files
+            say(f"{error} by --out; the figures are kept nowhere else", doubtful=True)
+            result["unwritten"] = str(error)
     return result
 
 
@@ -195,6 +205,14 @@ def collect_logits(
     return torch.cat(logits), torch.cat(labels), unreadable
 
 
+def say_absent(per_class: list[dict[str, Any]], split: str) -> None:
+    """Say which classes a split has no images of, since nothing was measured of them."""
+    absent = [row["name"] for row in per_class if not row["num_images"]]
+    if absent:
+        names = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+        say(f"{len(absent)} of {len(per_class)} classes have no images in {split}, and no figures: {names}")
+
+
 def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict[str, Any]:
     """Give what `evaluate` says of logits (N, classes) and labels (N,), the model's indices."""
     classes = len(class_names)
@@ -207,6 +225,7 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dic
         "top5": ranks.any(1).float().mean().item(),
         "loss": F.cross_entropy(logits, labels).item(),
         "ece": calibration(logits.softmax(1), labels).item() if calibration else 0.0,
+        "ece_by_chance": ece_by_chance(logits.softmax(1).amax(1)),
         "interval": list(wilson_interval(top1, len(labels))),
         "per_class": _per_class(confusion.double(), class_names),
         "confusion": confusion.tolist(),
@@ -220,18 +239,39 @@ def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[flo
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def ece_by_chance(confidence: Tensor, draws: int = 100) -> float:
+    """Give the mean calibration error where each answer is right as often as its confidence (N,) says.
+
+    With few images the bins' shares scatter, and all of that scatter counts as error.
+    """
+    random = np.random.default_rng(0)
+    sure = confidence.double().numpy().clip(0, 1)
+    bins = np.minimum((sure * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    errors = [
+        np.abs(np.bincount(bins, weights=sure - (random.random(len(sure)) < sure), minlength=CALIBRATION_BINS)).sum()
+        for _ in range(draws)
+    ]
+    return float(np.mean(errors) / max(len(sure), 1))
+
+
 def _per_class(confusion: Tensor, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Give precision, recall and F1 from counts (truth, predicted); what is divided by nothing is 0."""
-    right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    precision = right / predicted.clamp(min=1)
-    recall = right / true.clamp(min=1)
-    f1 = 2 * right / (true + predicted).clamp(min=1)
-    columns = zip(class_names, precision.tolist(), recall.tolist(), f1.tolist(), true.tolist(), strict=True)
-    return [{"name": n, "precision": p, "recall": r, "f1": f, "num_images": int(t)} for n, p, r, f, t in columns]
+    """Give precision, recall and F1 from counts (truth, predicted).
+
+    All are None where the class has no images, and precision is where it is never predicted: nothing was measured.
+    """
+    right, true, predicted = (part.tolist() for part in (confusion.diagonal(), confusion.sum(1), confusion.sum(0)))
+    rows: list[dict[str, Any]] = []
+    for name, hits, images, answers in zip(class_names, right, true, predicted, strict=True):
+        row: dict[str, Any] = {"name": name, "precision": None, "recall": None, "f1": None, "num_images": int(images)}
+        if images:
+            row |= {"recall": hits / images, "f1": 2 * hits / (images + answers)}
+            row["precision"] = hits / answers if answers else None
+        rows.append(row)
+    return rows
 
 
 def _write(result: dict[str, Any], folder: Path, predictor: Predictor) -> None:
-    write_text(folder / "evaluation.json", to_json(result, indent=1))
+    write_text(folder / EVALUATION_FILE, to_json(result, indent=1))
     matrix = torch.tensor(result["confusion"]).numpy()
     title = f"{100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right"
     draw_confusion(matrix, predictor.class_names, folder / "confusion.png", title)

@@ -23,6 +23,7 @@ from moganet.report.findings import percent, short
 from moganet.report.page import Calibration
 
 logger = logging.getLogger(__name__)
+SHORT = 2.0  # seconds, of which starting is a large part
 Fact = tuple[str, str, str]  # label, value, note
 
 
@@ -58,17 +59,22 @@ def read_origin(model: str | Path, predictor: Predictor, result: dict[str, Any] 
 def figures(measured: dict[str, Any], calibration: Calibration, predictor: Predictor, rate: float) -> list[Fact]:
     """Give what was measured; measured as `evaluate` has it, rate in images per second."""
     low, high = measured["interval"]
-    after = ""
+    number = len(calibration.before)
+    after = f"{percent(measured['ece_by_chance'])} by chance alone"
     if calibration.error_after is not None:
-        after = f"{percent(calibration.error_after)} at temperature {calibration.temperature:.2f}"
-    facts = [("Accuracy", percent(measured["top1"]), f"95 % interval {100 * low:.1f} to {100 * high:.1f}")]
+        after = f"{percent(calibration.error_after)} at temperature {calibration.temperature:.2f}, {after}"
+    interval = f"of {_count(number, 'image')}, 95 % interval {100 * low:.1f} to {100 * high:.1f}"
+    facts = [("Accuracy", percent(measured["top1"]), interval)]
     if len(predictor.class_names) > 5:
         facts.append(("Among the best five", percent(measured["top5"]), "top-5 accuracy"))
+    how = f"reading included; {predictor.runtime}, {predictor.precision}"
+    if number / max(rate, 1e-9) < SHORT:
+        how += "; too short to tell"
     return [
         *facts,
         ("Cross-entropy", f"{measured['loss']:.3f}", "the loss, without smoothing"),
         ("Calibration error", percent(calibration.error_before), after),
-        ("Images per second", f"{rate:,.0f}", f"reading included; {predictor.runtime}, {predictor.precision}"),
+        ("Images per second", f"{rate:,.0f}", how),
     ]
 
 
@@ -91,7 +97,7 @@ def costs(predictor: Predictor, result: dict[str, Any]) -> list[Fact]:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

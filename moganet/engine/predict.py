@@ -20,7 +20,7 @@ from moganet.data.source import spread
 from moganet.engine.evaluate import Progress, choose_split, default_batch, no_progress, open_for
 from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError
-from moganet.files import atomic_path
+from moganet.files import atomic_path, read_names, typed_path
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import Prediction
 from moganet.inference.runtimes import Runtime
@@ -103,6 +103,8 @@ def _collect(
     if not files:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
     paths, unreadable = list_files(files)
+    if not paths and not unreadable:
+        raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
     known = set(predictor.class_names)
     return [(str(p), p.parent.name if p.parent.name in known else None, p) for p in paths[:limit]], unreadable
 
@@ -134,7 +136,7 @@ def _why_nothing(pattern: str) -> str:
 
 
 def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+    path = typed_path(pattern)
     matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     return [file for match in matches for file in (list_images(match) if match.is_dir() else [match])]
 
@@ -142,7 +144,7 @@ def _expand(pattern: str) -> list[Path]:
 def _expand_stdin(patterns: Iterable[str | Path]) -> Iterator[str]:
     for pattern in patterns:
         if str(pattern) == "-":
-            yield from (line.strip() for line in sys.stdin if line.strip())
+            yield from read_names(sys.stdin)
         else:
             yield str(pattern)
 
@@ -206,7 +208,11 @@ def _as_json(name: str, truth: str | None, found: Prediction, trained: bool) -> 
 
 
 def _write_csv(predictions: list[dict[str, Any]], path: Path) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    # A name that isn't UTF-8 is written as the bytes that it has.
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["file", "truth", "rank", "name", "probability", "rejected"])
         for item in predictions:
