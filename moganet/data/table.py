@@ -53,7 +53,9 @@ def open_table(path: str | None) -> Dataset:
     places = {name: [i for i in kept if rows.splits[i] == name] for name in SPLITS}
     parts: dict[str, Split] = {name: whole.subset(chosen) for name, chosen in places.items() if chosen}
     dataset = Dataset(f"table:{table.file.absolute()}" + (f"?{query}" if query else ""), class_names, parts)
-    notes = (_describe(table, columns, dataset), *table.notes, *rows.notes, *_torn(columns, dataset))
+    guessed = any(role not in asked and role != name for role, name in columns.items())
+    described = [_describe(table, columns, dataset)] if guessed or len(columns) < len(table.header) else []
+    notes = (*described, *table.notes, *rows.notes, *_torn(columns, dataset))
     return replace(dataset, notes=notes)
 
 
