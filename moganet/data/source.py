@@ -12,6 +12,7 @@ from torch import Tensor
 
 from moganet.data.contents import ImageFile, hash_arrays, hash_files
 from moganet.data.divide import choose_held_out
+from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
 from moganet.errors import DataError
 
@@ -108,13 +109,15 @@ Split = ArraySplit | FileSplit
 class Dataset:
     """A source's splits ("train", "val", "test", those that it has) and the names of their classes.
 
-    spec: the text that opens it again. notes: what a user should hear about it (files that were left out).
+    spec: the text that opens it again. notes: what a user should hear about it: what was taken for what, what was left
+    out. findings: what of it is wrong, for the doctor.
     """
 
     spec: str
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
     notes: tuple[str, ...] = field(default=())
+    findings: tuple[Finding, ...] = field(default=())
 
     def split(self, name: str) -> Split:
         """Give a split by name. Raises DataError that lists those that exist."""
@@ -156,7 +159,7 @@ class Dataset:
     def with_validation(self, validation: int | float | str | None, seed: int) -> "Dataset":
         """Give the data set with a "val" split, as DataConfig.validation says."""
         if validation in self.splits and isinstance(validation, str):
-            return Dataset(self.spec, self.class_names, {**self.splits, "val": self.splits[validation]}, self.notes)
+            return replace(self, splits={**self.splits, "val": self.splits[validation]})
         if isinstance(validation, str):
             raise DataError(
                 f"data.validation is {validation!r}, which {self.spec} does not have; give a fraction, say 0.2"
@@ -187,7 +190,7 @@ class Dataset:
             drawn = generator.permutation(np.flatnonzero(labels == label))
             kept.append(drawn[: max(1, round(fraction * len(drawn)))])
         part = train.subset(np.sort(np.concatenate(kept)).tolist())
-        return Dataset(self.spec, self.class_names, {**self.splits, "train": part}, self.notes)
+        return replace(self, splits={**self.splits, "train": part})
 
 
 def spread(total: int, number: int) -> list[int]:

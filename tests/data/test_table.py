@@ -248,6 +248,7 @@ def test_a_group_in_two_splits_is_said_and_one_without_a_name_is_alone(photos):
     rows = [(*row, "val" if i % 3 == 0 else "train", "" if i == 5 else f"P{i // 2}") for i, row in enumerate(ROWS)]
     dataset = open_data(str(write(photos, rows, header="path,label,split,patient")))
     assert find_torn_groups(dataset) == {"P0": ("train", "val"), "P1": ("train", "val")}
+    assert [finding.kind for finding in dataset.findings] == ["group-leak"] * 2
     assert any("2 groups (patient) stand in more than one split" in note for note in dataset.notes)
     assert any("1 images of t.csv have no 'patient'" in note for note in dataset.notes)
 
