@@ -166,7 +166,7 @@ class Dataset:
     def with_validation(self, validation: int | float | str | None, seed: int) -> "Dataset":
         """Give the data set with a "val" split, as DataConfig.validation says."""
         if validation in self.splits and isinstance(validation, str):
-            return Dataset(self.spec, self.class_names, {**self.splits, "val": self.splits[validation]}, self.notes)
+            return replace(self, splits={**self.splits, "val": self.splits[validation]})
         if isinstance(validation, str):
             raise DataError(
                 f"data.validation is {validation!r}, which {self.spec} does not have; give a fraction, say 0.2"
@@ -197,7 +197,7 @@ class Dataset:
             drawn = generator.permutation(np.flatnonzero(labels == label))
             kept.append(drawn[: max(1, round(fraction * len(drawn)))])
         part = train.subset(np.sort(np.concatenate(kept)).tolist())
-        return Dataset(self.spec, self.class_names, {**self.splits, "train": part}, self.notes)
+        return replace(self, splits={**self.splits, "train": part})
 
 
 def spread(total: int, number: int) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from moganet.data.contents import ImageFile
+from moganet.data.findings import Finding
 from moganet.data.leaks import find_torn_groups
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.split_names import SPLITS, split_of
@@ -53,8 +54,12 @@ def open_table(path: str | None) -> Dataset:
     places = {name: [i for i in kept if rows.splits[i] == name] for name in SPLITS}
     parts: dict[str, Split] = {name: whole.subset(chosen) for name, chosen in places.items() if chosen}
     dataset = Dataset(f"table:{table.file.absolute()}" + (f"?{query}" if query else ""), class_names, parts)
-    notes = (_describe(table, columns, dataset), *table.notes, *rows.notes, *_torn(columns, dataset))
-    return replace(dataset, notes=notes)
+    guessed = any(role not in asked and role != name for role, name in columns.items())
+    described = [_describe(table, columns, dataset)] if guessed or len(columns) < len(table.header) else []
+    torn, leaks = _torn(columns, dataset)
+    over = [note for note in (*table.notes, *rows.notes) if note.startswith("passed over")]
+    findings = (*(Finding("passed-over", dataset.spec, note) for note in over), *leaks)
+    return replace(dataset, notes=(*described, *table.notes, *rows.notes, *torn), findings=findings)
 
 
 def _read_rows(table: Table, columns: Mapping[str, str], missing: str) -> _Rows:
@@ -184,12 +189,18 @@ def _describe(table: Table, columns: Mapping[str, str], dataset: Dataset) -> str
     return f"{table.file.name}: {taken}{rest}; choose with ?{'=…&'.join(COLUMNS)}=…; images: {counts}"
 
 
-def _torn(columns: Mapping[str, str], dataset: Dataset) -> list[str]:
+def _torn(columns: Mapping[str, str], dataset: Dataset) -> tuple[list[str], tuple[Finding, ...]]:
+    """Give a note and findings for the groups that the table's own splits tear apart."""
     torn = find_torn_groups(dataset)
     if not torn:
-        return []
+        return [], ()
+    column = columns["group"]
     group, splits = next(iter(torn.items()))
-    return [
-        f"{len(torn):,} groups ({columns['group']}) stand in more than one split, {group[:40]!r} in "
-        f"{' and '.join(splits)}, so that figures of these flatter; divide by group with ?split=none"
-    ]
+    said = (
+        f"{len(torn):,} groups ({column}) stand in more than one split, {group[:40]!r} in {' and '.join(splits)}, so "
+        "that figures of these flatter; divide by group with ?split=none"
+    )
+    return [said], tuple(
+        Finding("group-leak", dataset.spec, f"{column} {one[:80]!r} stands in {' and '.join(names)}")
+        for one, names in torn.items()
+    )
