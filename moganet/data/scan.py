@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 
 from moganet.data.findings import Finding
 from moganet.data.paths import exists
+from moganet.notices import say
 
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".heics", ".heifs", ".hif"})
 RAW_SUFFIXES = frozenset(
@@ -139,8 +140,11 @@ def scan(root: Path) -> Folder:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """List the image files in a folder and below, in a stable order."""
-    return scan(folder).all_images
+    """List the image files in a folder and below, in a stable order; what is passed over is said."""
+    found = scan(folder)
+    for finding in describe(folder, (passed for part in found.walk() for passed in part.passed)):
+        say(finding.detail)
+    return found.all_images
 
 
 def _identity(path: Path) -> tuple[int, int]:
