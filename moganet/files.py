@@ -25,6 +25,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOGANET_CACHE") or Path.home() / ".cache" / "moganet")
 
 
+def typed_path(name: str | Path) -> Path:
+    """Give the path that a user typed: as it is where it exists (a name may begin with ~), else with ~ expanded."""
+    path = Path(name)
+    try:
+        return path if os.path.lexists(path) else path.expanduser()
+    except RuntimeError:  # no such user, or no home: a name like any other
+        return path
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name, flushed to disk, when the block succeeds.

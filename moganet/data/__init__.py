@@ -8,10 +8,11 @@ from pathlib import Path
 from moganet.data import cifar, digits, folder, table
 from moganet.data.class_names import find_lookalikes
 from moganet.data.findings import Finding, UnusableDataError
-from moganet.data.paths import exists, given_path, is_file, is_folder
+from moganet.data.paths import exists, is_file, is_folder
 from moganet.data.scan import image_suffixes
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 from moganet.errors import DataError
+from moganet.files import typed_path
 from moganet.notices import say
 
 SOURCES: dict[str, Callable[[str | None], Dataset]] = {
@@ -59,10 +60,10 @@ def _open(spec: str) -> Dataset:
         if spec == name and is_folder(spec):
             say(f"took {spec} for the data source, not for the folder here; choose otherwise by --data ./{spec}")
         return SOURCES[name](path or None)
-    given = given_path(spec)
+    given = typed_path(spec)
     if not exists(given) and "?" in spec:  # PATH?QUERY
-        given = given_path(spec.rpartition("?")[0])
-    if not exists(given):
+        given = typed_path(spec.rpartition("?")[0])
+    if not spec or not exists(given):
         raise DataError(
             f"{spec!r} is {_what_is_missing(spec)}; sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
         )

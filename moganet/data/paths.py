@@ -1,13 +1,8 @@
-"""A path as a user typed it, and what lies there. Unlike pathlib's, os.path's questions raise for no name at all."""
-# ruff: noqa: PTH110, PTH111, PTH112, PTH113
+"""What lies at a path. Unlike pathlib's, os.path's questions raise for no name at all, however odd."""
+# ruff: noqa: PTH110, PTH112, PTH113
 
 import os
 from pathlib import Path
-
-
-def given_path(text: str) -> Path:
-    """Take a path as it is written where it exists, since "~" may begin a name; else with the user's folder for "~"."""
-    return Path(text if os.path.exists(text) else os.path.expanduser(text))
 
 
 def exists(path: str | Path) -> bool:
