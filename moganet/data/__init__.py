@@ -63,7 +63,7 @@ def _open(spec: str) -> Dataset:
     given = typed_path(spec)
     if not exists(given) and "?" in spec:  # PATH?QUERY
         given = typed_path(spec.rpartition("?")[0])
-    if not exists(given):
+    if not spec or not exists(given):
         raise DataError(
             f"{spec!r} is {_what_is_missing(spec)}; sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
         )

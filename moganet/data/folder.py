@@ -91,13 +91,22 @@ def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:
             return {"train": tree, "val": None, "test": None}
         if key not in SPLITS:
             raise DataError(f"{part!r} is nothing that a folder knows; say train=NAME, val=NAME, test=NAME, split=none")
-        folder = next((root / text for text in (name, unquote(name)) if text and (root / text).is_dir()), None)
+        folder = next((root / text for text in (name, unquote(name)) if _is_below(root, text)), None)
         if folder is None and name not in NONE:
             raise DataError(f"{root} has no folder {name!r}; it has {shown(f.path.name for f in tree.folders)}")
         told[key] = None if folder is None else by_path.get(folder) or scan(folder)
     if told.get("train", tree) is None:
         raise DataError("train=none leaves nothing to train on; say which folder trains: train=NAME")
     return told
+
+
+def _is_below(root: Path, name: str) -> bool:
+    return (
+        name not in ("", ".")
+        and ".." not in Path(name).parts
+        and is_folder(root / name)
+        and not Path(name).is_absolute()
+    )
 
 
 def _divide(tree: Folder, told: Mapping[str, Folder | None], reading: _Reading) -> dict[str, Folder]:
@@ -145,11 +154,9 @@ def _by_name(
             elif split == "test":
                 reading.notes.append(f"left out: {folder.path} has no class folders, so that it can't measure")
     if "train" not in chosen:
-        only = f", or give one of them as a whole: --data {next(iter(chosen.values())).path}"
-        which = reading.how(*(f"train={folder.path.name}" for folder in tree.filled[:3]))
-        reading.fault(
-            f"{reading.root} has {_names(list(chosen.values()))} but no train/; say which trains: {which}{only}"
-        )
+        one = next(iter(chosen.values())).path
+        what = f"{reading.root} has {_names(list(chosen.values()))} but no train/"
+        reading.fault(f"{what}; say which trains: {reading.how('train=NAME')}, or give one as a whole: --data {one}")
         return {"train": tree}
     if guessed := [s for s, folder in chosen.items() if (s, folder) in named and folder.path.name not in DOCUMENTED[s]]:
         query = "&".join(f"{split}={folder.path.name}" for split, folder in chosen.items())

@@ -1,4 +1,4 @@
-"""What lies at a path. Unlike pathlib's, os.path's questions raise for no name at all."""
+"""What lies at a path. Unlike pathlib's, os.path's questions raise for no name at all, however odd."""
 # ruff: noqa: PTH110, PTH112, PTH113
 
 import os

@@ -187,7 +187,7 @@ def _read_file(file: IO[bytes], name: str, white_level: float | None, at_least: 
     is_heif = _is_heif(file.read(64))
     file.seek(0)
     if is_heif and not register_heif():
-        raise DataError(f"{name} is a HEIC image: pip install 'moganet[heic]' reads it, or convert it to JPEG")
+        raise DataError(f"{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
     try:
         with Image.open(file, formats=["HEIF"] if is_heif else _formats()) as image:
             size = image.size

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from moganet.data.findings import Finding
 from moganet.data.paths import exists
 from moganet.data.read import HEIF_SUFFIXES, readable_suffixes
+from moganet.notices import say
 
 RAW_SUFFIXES = frozenset(
     {
@@ -121,8 +122,11 @@ def scan(root: Path) -> Folder:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """List the image files in a folder and below, in a stable order."""
-    return scan(folder).all_images
+    """List the image files in a folder and below, in a stable order; what is passed over is said."""
+    found = scan(folder)
+    for finding in describe(folder, (passed for part in found.walk() for passed in part.passed)):
+        say(finding.detail)
+    return found.all_images
 
 
 def _identity(path: Path) -> tuple[int, int]:
