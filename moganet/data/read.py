@@ -28,6 +28,7 @@ ImageLike = Image.Image | np.ndarray | Tensor | str | os.PathLike[str] | bytes |
 
 # What Pillow can't decode by itself: outlines for Ghostscript or Windows, films, and names without a decoder.
 NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5"})
+FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO"}  # variants that share the endings of their family
 HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of EXIF's orientations
@@ -52,7 +53,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 class Picture:
     """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way.
 
-    format: Pillow's name where there was a file. depth: of more than 8 bits. notes: what was taken for what.
+    format: Pillow's name of its family, where there was a file. depth: of more than 8 bits. notes: what was taken for
+    what.
     """
 
     pixels: Tensor
@@ -67,6 +69,7 @@ def decode(image: ImageLike, channels: int = 3, white_level: float | None = None
 
     image: a path, a file's bytes, an open file, a PIL image; an array (H, W) or (H, W, C); or a tensor (C, H, W).
         Arrays and tensors are uint8, bool, uint16, or floats in 0..1; 1 and 2 channels are grey, 2 and 4 have opacity.
+        A tensor (H, W) is grey too.
     white_level: the value of white in images of more than 8 bits; None is the end of their type's range.
     Raises DataError for what can't be read.
     """
@@ -111,34 +114,30 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
     if isinstance(image, str | os.PathLike):
         return _read_path(os.fspath(image), white_level, at_least)
     if isinstance(image, bytes | bytearray | memoryview):
-        return _read_file(io.BytesIO(image), "the image", white_level, at_least)
+        return _read_file(io.BytesIO(image), _name_of(image) or "the image", white_level, at_least)
     if isinstance(image, Image.Image):
         return _read_pil(image, white_level)
     if isinstance(image, Tensor):
         tensor = image.detach().cpu()
-        if tensor.ndim != 3:
-            raise DataError(f"a tensor image must be (C, H, W), not {tuple(tensor.shape)}")
+        if tensor.ndim not in (2, 3):
+            raise DataError(f"a tensor image must be (H, W) or (C, H, W), not {tuple(tensor.shape)}")
         tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        return _read_array(tensor.numpy(), white_level, "tensor")
+        return _read_array(tensor.reshape(-1, *tensor.shape[-2:]).numpy(), white_level, tuple(tensor.shape))
     if hasattr(image, "read"):
         return _read_file(image, _name_of(image) or "the image", white_level, at_least)
     array = np.asarray(image)
     if array.ndim not in (2, 3):
         raise DataError(f"an array image must be (H, W) or (H, W, C), not {array.dtype} {array.shape}")
-    return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, "array")
+    return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, array.shape)
 
 
 # --- Arrays and tensors
 
 
-def _read_array(array: np.ndarray, white_level: float | None, door: str) -> Picture:
-    """Read an array (C, H, W)."""
-    shape = array.shape if door == "tensor" else (*array.shape[1:], array.shape[0])
+def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:
+    """Read an array (C, H, W) that was given in another shape."""
     if array.size == 0:
         raise DataError(f"the image has no pixels: its shape is {shape}")
-    if len(array) > 4 and min(array.shape[1:]) <= 4 < max(array.shape[1:]):
-        wanted, turned = ("(C, H, W)", "permute(2, 0, 1)") if door == "tensor" else ("(H, W, C)", "transpose(1, 2, 0)")
-        raise DataError(f"the {door} has {len(array)} channels, for its shape is {shape}: make it {wanted} by {turned}")
     depth = None
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
@@ -230,8 +229,8 @@ def readable_suffixes() -> frozenset[str]:
 
 def fits_suffix(kind: str | None, suffix: str) -> bool:
     """Tell whether a file of this format may have this ending."""
-    named = "HEIF" if suffix.lower() in HEIF_SUFFIXES else Image.registered_extensions().get(suffix.lower())
-    return ("JPEG" if named == "MPO" else named) == kind
+    named = "HEIF" if suffix.lower() in HEIF_SUFFIXES else Image.registered_extensions().get(suffix.lower(), "")
+    return FAMILIES.get(named, named) == kind
 
 
 # --- Pillow's images
@@ -256,7 +255,7 @@ def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, in
     if pixels.numel() == 0:
         raise DataError(f"the image has no pixels: it is {width} x {height}")
     notes = [note for note in (depth.note() if depth else None, _note_of_frames(image)) if note]
-    kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG that holds more than one picture
+    kind = FAMILIES.get(image.format or "", image.format)
     return Picture(pixels, (height, width) if turn in SWAPPING_TURNS else (width, height), kind, depth, tuple(notes))
 
 
@@ -349,8 +348,10 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
     if have == channels:
         return images
     if channels not in (1, 3) or have not in (1, 2, 3, 4):
-        hint = "" if channels in (1, 3) else f"; a network of {channels} channels reads arrays (H, W, {channels})"
-        raise DataError(f"the image has {have} channels; the network reads {channels}{hint}")
+        raise DataError(
+            f"the image has {have} channels, and the network reads {channels}; arrays must be (H, W, C), tensors "
+            "(C, H, W): array.transpose(1, 2, 0) and tensor.permute(2, 0, 1) turn other orders round"
+        )
     if have in (2, 4):
         images = _over_white(images)
     if channels == 1:
@@ -359,6 +360,8 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def _over_white(images: Tensor) -> Tensor:
+    if bool((images[..., -1, :, :] == 255).all()):
+        return images[..., :-1, :, :]
     colours, opacity = images[..., :-1, :, :].int(), images[..., -1:, :, :].int()
     return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
 

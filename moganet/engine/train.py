@@ -188,8 +188,8 @@ def prepare(
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
     dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
     dataset = dataset.with_fraction(settings.data.fraction, settings.seed)
-    dataset = dataset.with_white_level(settings.preprocessing.white_level)
-    return resolve(settings, dataset, resumed), dataset
+    resolved = resolve(settings, dataset, resumed)
+    return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
 
 
 @noted
