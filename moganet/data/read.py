@@ -49,6 +49,14 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
+class _UnusableFileError(Exception):
+    """A file that holds no image: a line with {name} where the file's name belongs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
 @dataclass(frozen=True)
 class Picture:
     """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way.
@@ -87,20 +95,22 @@ def read(
     at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels. It is
     the same picture, averaged: for thumbnails and hashes, never for a network.
     """
-    name = _name_of(image)
+    name = _name_of(image) or "the image"
     try:
         picture = _read(image, white_level, at_least)
         return replace(picture, pixels=match_channels(picture.pixels, channels))
     except DataError as error:
-        raise DataError(f"{name}: {error}" if name and name not in str(error) else str(error)) from None
+        raise DataError(f"{name}: {error}" if name == _name_of(image) else str(error)) from None
+    except _UnusableFileError as error:
+        raise DataError(error.text.format(name=name)) from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not an image that Pillow can read") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise DataError(
-            f"{name or 'the image'} has more pixels than Pillow's limit of {limit:,}; scale it down"
-        ) from None
+        raise DataError(f"{name} has more pixels than Pillow's limit of {limit:,}; scale it down") from None
     except Exception as error:  # decoders raise anything at all, RuntimeError and struct.error among it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{name or 'the image'} can't be decoded: {reason}") from None
+        raise DataError(f"{name} can't be decoded: {reason}") from None
 
 
 def _name_of(image: ImageLike) -> str:
@@ -114,7 +124,7 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
     if isinstance(image, str | os.PathLike):
         return _read_path(os.fspath(image), white_level, at_least)
     if isinstance(image, bytes | bytearray | memoryview):
-        return _read_file(io.BytesIO(image), _name_of(image) or "the image", white_level, at_least)
+        return _read_file(io.BytesIO(image), white_level, at_least)
     if isinstance(image, Image.Image):
         return _read_pil(image, white_level)
     if isinstance(image, Tensor):
@@ -122,9 +132,12 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
         if tensor.ndim not in (2, 3):
             raise DataError(f"a tensor image must be (H, W) or (C, H, W), not {tuple(tensor.shape)}")
         tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        return _read_array(tensor.reshape(-1, *tensor.shape[-2:]).numpy(), white_level, tuple(tensor.shape))
+        planes = tensor[None] if tensor.ndim == 2 else tensor
+        return _read_array(planes.numpy(), white_level, tuple(tensor.shape))
     if hasattr(image, "read"):
-        return _read_file(image, _name_of(image) or "the image", white_level, at_least)
+        return _read_file(image, white_level, at_least)
+    if np.ma.is_masked(image):
+        raise DataError("the array has masked pixels, which have no colour; fill them: array.filled(VALUE)")
     array = np.asarray(image)
     if array.ndim not in (2, 3):
         raise DataError(f"an array image must be (H, W) or (H, W, C), not {array.dtype} {array.shape}")
@@ -167,32 +180,28 @@ def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, 
 def _read_path(path: str, white_level: float | None, at_least: int | None) -> Picture:
     try:
         mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(21, "Is a directory")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
-            raise DataError(f"{path} is a pipe or a device, and no file")
-        with open(path, "rb") as file:
-            return _read_file(file, path, white_level, at_least)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise DataError(f"can't open {path}: {error.strerror}") from None
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for its other end
+            raise _UnusableFileError("{name} is a pipe or a device, and no file")
+        file = open(path, "rb")  # noqa: SIM115 (what is raised within the block is about the image)
+    except OSError as error:
+        raise _UnusableFileError(f"can't open {{name}}: {error.strerror}") from None
+    with file:
+        return _read_file(file, white_level, at_least)
 
 
-def _read_file(file: IO[bytes], name: str, white_level: float | None, at_least: int | None) -> Picture:
-    if not file.seekable():
+def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None) -> Picture:
+    if not getattr(file, "seekable", bool)():
         file = io.BytesIO(file.read())
     file.seek(0)
     is_heif = _is_heif(file.read(64))
     file.seek(0)
     if is_heif and not register_heif():
-        raise DataError(f"{name} is a HEIC image: pip install 'moganet[heic]' reads it, or convert it to JPEG")
-    try:
-        with Image.open(file, formats=["HEIF"] if is_heif else _formats()) as image:
-            size = image.size
-            if at_least is not None:
-                image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
-            return _read_pil(image, white_level, size)
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not an image that Pillow can read") from None
+        raise _UnusableFileError("{name} is a HEIC image: pip install 'moganet[heic]' reads it, or convert it to JPEG")
+    with Image.open(file, formats=["HEIF"] if is_heif else _formats()) as image:
+        size = image.size
+        if at_least is not None:
+            image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
+        return _read_pil(image, white_level, size)
 
 
 def _is_heif(head: bytes) -> bool:
