@@ -59,8 +59,8 @@ def to_8_bit(values: np.ndarray, depth: Depth, *, inverted: bool = False) -> tup
             f"a {depth.kind} image must lie in 0..{white:.17g}; this one spans {low!r} to {high!r}; where white is "
             f"another value, train with --set {SETTING}=VALUE, or scale the images"
         )
-    exact = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
-    scaled = np.round(np.clip(exact, 0, white) * (255 / white)).astype(np.uint8)
+    # Multiplied first, and in double precision, so that halves are halves whatever the values' type.
+    scaled = np.round(np.clip(values.astype(np.float64), 0, white) * 255 / white).astype(np.uint8)
     return (255 - scaled if inverted else scaled), replace(depth, highest=high)
 
 

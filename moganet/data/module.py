@@ -69,11 +69,10 @@ class _ImageBatches:
                 position = (index + attempt) % len(self.split)
                 try:
                     sample = self.split[position]
-                    image = self.transform(sample.image)
+                    images.append(self._transformed(sample))
                 except DataError as error:
                     unreadable.append(Unreadable(self._name(position), str(error)))
                     continue
-                images.append(image)
                 labels.append(sample.label)
                 break
         if not images and self.substitute:
@@ -83,6 +82,12 @@ class _ImageBatches:
             )
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
         return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable), _seed(places))
+
+    def _transformed(self, sample: Sample) -> Tensor:
+        try:
+            return self.transform(sample.image)
+        except DataError as error:
+            raise DataError(f"{sample.name}: {error}") from None
 
     def _name(self, position: int) -> str:
         return self.split.name_of(position)

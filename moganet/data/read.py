@@ -50,11 +50,20 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
+class _UnusableFileError(Exception):
+    """A file that holds no image: a line with {name} where the file's name belongs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
 @dataclass(frozen=True)
 class Picture:
     """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way.
 
-    format: Pillow's name where there was a file. depth: of more than 8 bits. notes: what was taken for what.
+    format: Pillow's name of its family, where there was a file. depth: of more than 8 bits. notes: what was taken for
+    what.
     """
 
     pixels: Tensor
@@ -69,6 +78,7 @@ def decode(image: ImageLike, channels: int = 3, white_level: float | None = None
 
     image: a path, a file's bytes, an open file, a PIL image; an array (H, W) or (H, W, C); or a tensor (C, H, W).
         Arrays and tensors are uint8, bool, uint16, or floats in 0..1; 1 and 2 channels are grey, 2 and 4 have opacity.
+        A tensor (H, W) is grey too.
     white_level: the value of white in images of more than 8 bits; None is the end of their type's range.
     Raises DataError for what can't be read.
     """
@@ -86,20 +96,22 @@ def read(
     at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels. It is
     the same picture, averaged: for thumbnails and hashes, never for a network.
     """
-    name = _name_of(image)
+    name = _name_of(image) or "the image"
     try:
         picture = _read(image, white_level, at_least)
         return replace(picture, pixels=match_channels(picture.pixels, channels))
     except DataError as error:
-        raise DataError(f"{name}: {error}" if name and name not in str(error) else str(error)) from None
+        raise DataError(f"{name}: {error}" if name == _name_of(image) else str(error)) from None
+    except _UnusableFileError as error:
+        raise DataError(error.text.format(name=name)) from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not an image that Pillow can read") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise DataError(
-            f"{name or 'the image'} has more pixels than Pillow's limit of {limit:,}; scale it down"
-        ) from None
+        raise DataError(f"{name} has more pixels than Pillow's limit of {limit:,}; scale it down") from None
     except Exception as error:  # decoders raise anything at all, RuntimeError and struct.error among it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{name or 'the image'} can't be decoded: {reason}") from None
+        raise DataError(f"{name} can't be decoded: {reason}") from None
 
 
 def _name_of(image: ImageLike) -> str:
@@ -113,34 +125,33 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
     if isinstance(image, str | os.PathLike):
         return _read_path(os.fspath(image), white_level, at_least)
     if isinstance(image, bytes | bytearray | memoryview):
-        return _read_file(io.BytesIO(image), "the image", white_level, at_least)
+        return _read_file(io.BytesIO(image), white_level, at_least)
     if isinstance(image, Image.Image):
         return _read_pil(image, white_level)
     if isinstance(image, Tensor):
         tensor = image.detach().cpu()
-        if tensor.ndim != 3:
-            raise DataError(f"a tensor image must be (C, H, W), not {tuple(tensor.shape)}")
+        if tensor.ndim not in (2, 3):
+            raise DataError(f"a tensor image must be (H, W) or (C, H, W), not {tuple(tensor.shape)}")
         tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        return _read_array(tensor.numpy(), white_level, "tensor")
+        planes = tensor[None] if tensor.ndim == 2 else tensor
+        return _read_array(planes.numpy(), white_level, tuple(tensor.shape))
     if hasattr(image, "read"):
-        return _read_file(image, _name_of(image) or "the image", white_level, at_least)
+        return _read_file(image, white_level, at_least)
+    if np.ma.is_masked(image):
+        raise DataError("the array has masked pixels, which have no colour; fill them: array.filled(VALUE)")
     array = np.asarray(image)
     if array.ndim not in (2, 3):
         raise DataError(f"an array image must be (H, W) or (H, W, C), not {array.dtype} {array.shape}")
-    return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, "array")
+    return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, array.shape)
 
 
 # --- Arrays and tensors
 
 
-def _read_array(array: np.ndarray, white_level: float | None, door: str) -> Picture:
-    """Read an array (C, H, W)."""
-    shape = array.shape if door == "tensor" else (*array.shape[1:], array.shape[0])
+def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:
+    """Read an array (C, H, W) that was given in another shape."""
     if array.size == 0:
         raise DataError(f"the image has no pixels: its shape is {shape}")
-    if len(array) > 4 and min(array.shape[1:]) <= 4 < max(array.shape[1:]):
-        wanted, turned = ("(C, H, W)", "permute(2, 0, 1)") if door == "tensor" else ("(H, W, C)", "transpose(1, 2, 0)")
-        raise DataError(f"the {door} has {len(array)} channels, for its shape is {shape}: make it {wanted} by {turned}")
     depth = None
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
@@ -170,32 +181,28 @@ def _read_array(array: np.ndarray, white_level: float | None, door: str) -> Pict
 def _read_path(path: str, white_level: float | None, at_least: int | None) -> Picture:
     try:
         mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(21, "Is a directory")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
-            raise DataError(f"{path} is a pipe or a device, and no file")
-        with open(path, "rb") as file:
-            return _read_file(file, path, white_level, at_least)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise DataError(f"can't open {path}: {error.strerror}") from None
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for its other end
+            raise _UnusableFileError("{name} is a pipe or a device, and no file")
+        file = open(path, "rb")  # noqa: SIM115 (what is raised within the block is about the image)
+    except OSError as error:
+        raise _UnusableFileError(f"can't open {{name}}: {error.strerror}") from None
+    with file:
+        return _read_file(file, white_level, at_least)
 
 
-def _read_file(file: IO[bytes], name: str, white_level: float | None, at_least: int | None) -> Picture:
-    if not file.seekable():
+def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None) -> Picture:
+    if not getattr(file, "seekable", bool)():
         file = io.BytesIO(file.read())
     file.seek(0)
     is_heif = _is_heif(file.read(64))
     file.seek(0)
     if is_heif and not register_heif():
-        raise DataError(f"{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
-    try:
-        with Image.open(file, formats=["HEIF"] if is_heif else _formats()) as image:
-            size = image.size
-            if at_least is not None:
-                image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
-            return _read_pil(image, white_level, size)
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not an image that Pillow can read") from None
+        raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
+    with Image.open(file, formats=["HEIF"] if is_heif else _formats()) as image:
+        size = image.size
+        if at_least is not None:
+            image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
+        return _read_pil(image, white_level, size)
 
 
 def _is_heif(head: bytes) -> bool:
@@ -259,7 +266,7 @@ def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, in
     if pixels.numel() == 0:
         raise DataError(f"the image has no pixels: it is {width} x {height}")
     notes = [note for note in (depth.note() if depth else None, _note_of_frames(image)) if note]
-    kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG that holds more than one picture
+    kind = FAMILIES.get(image.format or "", image.format)
     return Picture(pixels, (height, width) if turn in SWAPPING_TURNS else (width, height), kind, depth, tuple(notes))
 
 
@@ -352,8 +359,10 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
     if have == channels:
         return images
     if channels not in (1, 3) or have not in (1, 2, 3, 4):
-        hint = "" if channels in (1, 3) else f"; a network of {channels} channels reads arrays (H, W, {channels})"
-        raise DataError(f"the image has {have} channels; the network reads {channels}{hint}")
+        raise DataError(
+            f"the image has {have} channels, and the network reads {channels}; arrays must be (H, W, C), tensors "
+            "(C, H, W): array.transpose(1, 2, 0) and tensor.permute(2, 0, 1) turn other orders round"
+        )
     if have in (2, 4):
         images = _over_white(images)
     if channels == 1:
@@ -362,6 +371,8 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def _over_white(images: Tensor) -> Tensor:
+    if bool((images[..., -1, :, :] == 255).all()):
+        return images[..., :-1, :, :]
     colours, opacity = images[..., :-1, :, :].int(), images[..., -1:, :, :].int()
     return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
 

@@ -23,12 +23,12 @@ def open_divided(spec: str, settings: Recipe) -> Dataset:
         raise DataError(f"{opened.spec} has one class ({', '.join(opened.class_names)}), and a classifier needs two")
     held = opened.with_validation(settings.data.validation, settings.seed)
     dataset = held.with_fraction(settings.data.fraction, settings.seed)
-    check_readable(dataset.split("train"))
+    check_readable(dataset.with_white_level(settings.preprocessing.white_level).split("train"))
     if is_first_process():
         say(_described(opened, dataset, settings))
         for leak in describe_leaks(dataset):
             say(leak, doubtful=True)
-    return dataset.with_white_level(settings.preprocessing.white_level)
+    return dataset
 
 
 def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:

@@ -132,6 +132,27 @@ def test_channels_at_the_wrong_end_are_refused_with_the_remedy(image):
         decode(image)
 
 
+@pytest.mark.parametrize("name", ["1", "0", "image", "{x}", "%s"])
+def test_the_name_is_in_every_message(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((3, 3), 7, np.float32)).save(name, "TIFF")
+    with pytest.raises(DataError) as caught:
+        decode(name)
+    assert str(caught.value).startswith(f"{name}: ")
+    for content in (b"", b"no image", saved("PNG")[:90]):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            decode(name)
+        assert str(caught.value).startswith(f"{name} ")
+
+
+def test_masked_pixels_are_refused_and_open_files_stay_open():
+    with pytest.raises(DataError, match="masked"):
+        decode(np.ma.masked_array(np.zeros((4, 4), np.uint8), mask=np.eye(4)))
+    file = io.BytesIO(saved("PNG"))
+    assert torch.equal(decode(file), decode(file)) and not file.closed
+
+
 # --- Several pictures, other modes
 
 
