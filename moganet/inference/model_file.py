@@ -27,8 +27,10 @@ from moganet.weights import (
     check_values,
     checked_state,
     description_in,
-    hash_tensors as hash_tensors,  # noqa: PLC0414 (kept here for those who import it from here)
     read_content,
+)
+from moganet.weights import (
+    hash_tensors as hash_tensors,
 )
 
 METADATA_KEY, SEAL = DESCRIPTION_KEY, "seal"
