@@ -13,10 +13,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from moganet.config import OptimizerConfig, Precision
-from moganet.data.module import Batch, ImageDataModule
+from moganet.data.loader import AHEAD, Batch, Loader
+from moganet.data.module import ImageDataModule
 from moganet.engine.assemble import build_module, build_task
 from moganet.engine.contenders import (
     TIMM,
@@ -208,7 +208,7 @@ def benchmark_data(
     step = partial(_step, task.network.train(), task.criterion, optimizer, batch, HALF.get(settings.trainer.precision))
     step()
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
-    ready = loader.num_workers * (loader.prefetch_factor or 0)
+    ready = loader.workers * AHEAD
     feeding, training = [], []
     for _ in range(ROUNDS):
         for _ in range(ready):
@@ -233,7 +233,7 @@ def benchmark_data(
     }
 
 
-def _endless(loader: DataLoader[Batch], module: ImageDataModule, device: torch.device) -> Iterator[Batch]:
+def _endless(loader: Loader, module: ImageDataModule, device: torch.device) -> Iterator[Batch]:
     while True:
         for batch in loader:
             yield module.augmented(Batch(batch.images.to(device), batch.labels.to(device)))

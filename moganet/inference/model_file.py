@@ -136,10 +136,11 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
 def describe_as_json(description: ModelDescription) -> str:
     """Give a description as JSON, sealed by its own hash so that a flipped bit in it is noticed too."""
     plain = json.loads(json.dumps(description.model_dump(mode="json", exclude_none=True)))
-    return json.dumps({**plain, SEAL: _seal(plain)})
+    return json.dumps({**plain, SEAL: seal_of(plain)})
 
 
-def _seal(plain: dict[str, Any]) -> str:
+def seal_of(plain: dict[str, Any]) -> str:
+    """Give the hash by which a text of JSON is sealed."""
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
@@ -150,7 +151,7 @@ def parse_description(text: str, path: Path) -> ModelDescription:
     try:
         plain = json.loads(text)
         seal = plain.pop(SEAL, None)
-        if seal is not None and seal != _seal(plain):
+        if seal is not None and seal != seal_of(plain):
             raise WeightsError(f"{path} is damaged: its description was changed; train or download it again")
         return ModelDescription.model_validate(plain)
     except (ValidationError, json.JSONDecodeError, RecursionError, AttributeError, TypeError, ValueError) as error:
