@@ -127,10 +127,8 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     trained_on = recipe.get("data", {})
     if data is None and not trained_on:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
-    home = (
-        source_on_this_machine(trained_on["source"], predictor.name_of_model) if trained_on and data is None else None
-    )
-    dataset = open_data(data or home or "").with_white_level(predictor.config.preprocessing.white_level)
+    source = data or source_on_this_machine(trained_on["source"], predictor.name_of_model)
+    dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
     if "fingerprint" not in provenance:
         return dataset, False
     divided, at_home = dataset, data is None or dataset.spec == trained_on["source"]
