@@ -153,7 +153,8 @@ def _transfer(url: str, partial: Path) -> None:
         headers["Range"] = f"bytes={have}-"
     response = _answer(url, headers)
     if isinstance(response, urllib.error.HTTPError):
-        _http_error(response, partial, have)
+        with response:
+            _http_error(response, partial, have)
         return
     with response:
         start, total = _extent(response, have, partial)
