@@ -19,6 +19,8 @@ from moganet.notices import UNSEEN, say
 
 # What the system says when it is the place that is wrong, and not we.
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+ROOM = 4 << 20  # bytes, for want of which a writer may have failed
+MAX_CHAIN = 10
 PLACE_ERRORS = (
     *(errno.EACCES, errno.EPERM, *FULL_ERRORS),
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
@@ -143,6 +145,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
             os.replace(temporary, path)
             _flush_folder(path.parent)
+        except MogaNetError:
+            raise
+        except Exception as error:
+            if _place_error(error) is None and (reason := _no_room(temporary)) is not None:
+                raise OSError(reason, os.strerror(reason)) from None  # in the writer's own words it says nothing of it
+            raise
         finally:
             with suppress(OSError):
                 temporary.unlink()
@@ -161,11 +169,33 @@ def _place_named(path: Path) -> Iterator[None]:
 
 
 def _place_error(error: Exception) -> str | None:
-    """Give the system's words where an error is the place's fault; safetensors has only the number in its text."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
-        number = int(found[1])
-    return os.strerror(number) if number in PLACE_ERRORS and number is not None else None
+    """Give the system's words where an error, or one that it came of, is the place's fault.
+
+    safetensors has only the number in its text.
+    """
+    seen: BaseException | None = error
+    for _ in range(MAX_CHAIN):
+        if seen is None:
+            return None
+        number = seen.errno if isinstance(seen, OSError) else None
+        if number is None and (found := re.search(r"\(os error (\d+)\)", str(seen))):
+            number = int(found[1])
+        if number in PLACE_ERRORS and number is not None:
+            return os.strerror(number)
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _no_room(temporary: Path) -> int | None:
+    """Give the system's number where nothing more can be written behind what a failed writer has left."""
+    try:
+        with open(temporary, "ab") as file:
+            file.write(bytes(ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno if error.errno in PLACE_ERRORS else None
+    return None
 
 
 def _flush_folder(folder: Path) -> None:

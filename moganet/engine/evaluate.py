@@ -23,6 +23,7 @@ from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError, OutputError
 from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor, load
+from moganet.inference.provenance import source_on_this_machine
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.report import draw_confusion
@@ -126,10 +127,11 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     trained_on = recipe.get("data", {})
     if data is None and not trained_on:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
-    dataset = open_data(data or trained_on["source"]).with_white_level(predictor.config.preprocessing.white_level)
+    source = data or source_on_this_machine(trained_on["source"], predictor.name_of_model)
+    dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
     if "fingerprint" not in provenance:
         return dataset, False
-    divided, at_home = dataset, dataset.spec == trained_on["source"]
+    divided, at_home = dataset, data is None or dataset.spec == trained_on["source"]
     if dataset.class_names == predictor.class_names:
         with suppress(DataError):
             divided = dataset.with_validation(trained_on["validation"], recipe["seed"])

@@ -21,6 +21,7 @@ from moganet.config import Architecture, Fraction, Preprocessing, Settings
 from moganet.data.preprocess import decode, preprocess
 from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
+from moganet.inference.provenance import without_places
 from moganet.notices import say
 from moganet.weights import (
     DESCRIPTION_KEY,
@@ -133,9 +134,14 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
         save_file(tensors, temporary, metadata)
 
 
+def published(description: ModelDescription) -> ModelDescription:
+    """Give a description as others may have it: its provenance names data and models, and no places."""
+    return description.model_copy(update={"provenance": without_places(description.provenance)})
+
+
 def describe_as_json(description: ModelDescription) -> str:
-    """Give a description as JSON, sealed by its own hash so that a flipped bit in it is noticed too."""
-    plain = json.loads(json.dumps(description.model_dump(mode="json", exclude_none=True)))
+    """Give a description as JSON, without places, and sealed by its own hash: a flipped bit in it is noticed too."""
+    plain = json.loads(json.dumps(published(description).model_dump(mode="json", exclude_none=True)))
     return json.dumps({**plain, SEAL: seal_of(plain)})
 
 

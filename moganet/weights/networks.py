@@ -77,10 +77,11 @@ def _find(values: Any, mark: str, keys: tuple[str, ...], seen: set[int]) -> list
 def _in_one(values: dict[Any, Any], mark: str, keys: tuple[str, ...]) -> list[Network]:
     names = [name for name in values if isinstance(name, str)]
     marked = [name.removesuffix(mark) for name in names if name.endswith(mark) and not isinstance(values[name], dict)]
-    prefixes = sorted((p for p in marked if p == "" or p.endswith(".")), key=len, reverse=True)
+    found = [prefix for prefix in marked if prefix == "" or prefix.endswith(".")]
+    prefixes = sorted(found, key=len, reverse=True)
     if len(prefixes) > MAX_NETWORKS:
         raise WeightsError(f"it holds {len(prefixes)} networks; keep the one that you mean in a file of its own")
-    states: dict[str, dict[Any, Any]] = {prefix: {} for prefix in reversed(prefixes)}
+    states: dict[str, dict[Any, Any]] = {prefix: {} for prefix in found}
     beside = {}
     for name, value in values.items():
         home = next((p for p in prefixes if isinstance(name, str) and name.startswith(p)), None)

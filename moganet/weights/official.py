@@ -9,25 +9,21 @@ from torch import Tensor
 from moganet.files import atomic_path
 from moganet.weights.checkpoint import FUNCTION_GUESSES, REFERENCE, Checkpoint, Choices, checked_state, is_release
 from moganet.weights.contents import DESCRIPTION_KEY, Content, description_in
-from moganet.weights.networks import Network, choose_network, find_networks
+from moganet.weights.networks import choose_network, find_networks
 
-KEYS = {("state_dict",), ("state_dict_ema",)}
-
-
-def _networks(content: Content) -> list[Network]:
-    if content.kind != "torch":
-        return []
-    return [n for n in find_networks(content.values) if n.keys in KEYS and n.prefix in ("", "module.", "_orig_mod.")]
+BARE = ("", "module.", "_orig_mod.")
 
 
 def is_official(content: Content) -> bool:
     """Tell whether a file has this format's keys."""
-    return any(network.keys == ("state_dict",) for network in _networks(content))
+    if content.kind != "torch":
+        return False
+    return any(n.keys == ("state_dict",) and n.prefix in BARE for n in find_networks(content.values))
 
 
 def read_official(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content; without a choice, the weights are those whose accuracy was published."""
-    chosen = choose_network(content, choices, _networks(content))
+    chosen = choose_network(content, choices, find_networks(content.values))
     state = checked_state(chosen.network.state, content.path)
     released = is_release(state) is not None
     reasons = dict.fromkeys(FUNCTION_GUESSES, "as in the reference" if released else REFERENCE)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from moganet.config import Settings
 from moganet.errors import ConfigError, MissingExtraError, MogaNetError, WeightsError
 from moganet.inference.export.raw import RawGraph
-from moganet.inference.model_file import SEAL, ModelDescription, seal_of
+from moganet.inference.model_file import SEAL, ModelDescription, published, seal_of
 from moganet.network.fuse import FusedMogaNet, crop_to_size
 
 ExportPrecision = Literal["f32", "bf16", "f16", "int8"]
@@ -147,7 +147,7 @@ class Graph:
             raw=self.raw,
             calibrated=self.calibrated,
             size=self.size,
-            description=self.description,
+            description=published(self.description),
             sha256=sha256,
         )
         plain = json.loads(json.dumps(metadata.model_dump(mode="json", exclude_none=True)))
