@@ -57,9 +57,10 @@ def evaluate(
     )
     for item in result["unreadable"]:
         print(f"left out: {item['reason']}", file=sys.stderr)
+    code = EXIT_USER if "not_written" in result else 0
     if as_json:
         print_json(result)
-        return
+        raise typer.Exit(code)
     low, high = (100 * bound for bound in result["interval"])
     untrained = " (untrained)" if result["untrained"] else ""
     print(f"{model}{untrained} on {result['data']}, {result['split']}, {result['num_images']} images")
@@ -76,6 +77,7 @@ def evaluate(
     Console().print(table)
     if "out" in result:
         print(f"written to {result['out']} (evaluation.json, confusion.png)")
+    raise typer.Exit(code)
 
 
 @app.command(help="Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin.")

@@ -18,11 +18,11 @@ from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
 from moganet.engine.memory import keep_freed_memory
-from moganet.errors import DataError
+from moganet.errors import DataError, OutputError
 from moganet.files import to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.report import draw_confusion
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
@@ -56,7 +56,7 @@ def evaluate(
     out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
     included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.
-    Raises DataError or WeightsError.
+    Where the folder can't be written, `not_written` says why. Raises DataError or WeightsError.
     """
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
     if predictor.device.type == "cpu":
@@ -95,7 +95,11 @@ def evaluate(
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(model) / f"evaluation-{other}{split}"
     if out is not None:
-        _write(result, Path(out), predictor)
+        try:
+            _write(result, Path(out), predictor)
+        except OutputError as error:  # what was measured must not be lost to its place
+            result["not_written"] = f"{error}; --out names another folder"
+            say(result["not_written"], doubtful=True)
     return result
 
 
