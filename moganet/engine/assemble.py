@@ -23,7 +23,7 @@ from moganet.data.module import ImageDataModule, class_weights
 from moganet.engine.callbacks import average_weights
 from moganet.engine.checkpoints import PROCESSES_WAIT
 from moganet.engine.start import choose_start, load_teacher, start_from
-from moganet.errors import ConfigError, MissingExtraError
+from moganet.errors import ConfigError, MissingExtraError, MogaNetError
 from moganet.inference import load
 from moganet.inference.load import build_network_for
 from moganet.inference.runtimes import has_fast_bf16
@@ -262,13 +262,19 @@ def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
 
 
 def build_module(recipe: Recipe, dataset: Dataset) -> ImageDataModule:
-    """Build the batches of a resolved recipe."""
-    return ImageDataModule(
-        dataset,
-        recipe.data,
-        recipe.preprocessing,
-        recipe.augment,
-        recipe.seed,
-        accumulate=recipe.trainer.accumulate,
-        processes=recipe.num_processes,
-    )
+    """Build the batches of a resolved recipe. Raises ConfigError for augmentations that can't be made."""
+    try:
+        return ImageDataModule(
+            dataset,
+            recipe.data,
+            recipe.preprocessing,
+            recipe.augment,
+            recipe.seed,
+            accumulate=recipe.trainer.accumulate,
+            processes=recipe.num_processes,
+        )
+    except MogaNetError:
+        raise
+    except Exception as error:  # kornia and torchvision raise of many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"the settings of augment can't be computed with: {reason}") from None

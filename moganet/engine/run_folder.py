@@ -5,8 +5,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ RUN_OUTPUTS = (
 )
 
 
+def _entries(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Give what lies in a folder under such names, links that lead nowhere among it."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
+
+
 def read_run(folder: Path) -> Recipe | None:
     """Read the recipe of a run that can go on or is finished, None where a run is to begin.
 
@@ -40,7 +48,7 @@ def read_run(folder: Path) -> Recipe | None:
     if has_recipe and any((folder / name).is_file() for name in (CHECKPOINT_FILE, RESULT_FILE)):
         return load_recipe(folder / RECIPE_FILE)
     patterns = ("*.safetensors", "evaluation-*") if has_recipe else RUN_OUTPUTS
-    found = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+    found = sorted(path.name for path in _entries(folder, patterns))
     if found and is_first_process():
         missing = CHECKPOINT_FILE if has_recipe else RECIPE_FILE
         raise ConfigError(
@@ -127,7 +135,7 @@ def refuse_full(folder: Path, *, overwrite: bool) -> None:
     if not is_first_process() or not folder.is_dir():
         return
     try:
-        ours = {path.name for pattern in RUN_OUTPUTS for path in folder.glob(pattern)}
+        ours = {path.name for path in _entries(folder, RUN_OUTPUTS)}
         others = sorted(path.name for path in folder.iterdir() if path.name not in ours and path.name[0] != ".")
     except OSError as error:
         raise OutputError(f"can't look into {folder}: {error.strerror}; choose another --out") from None
@@ -205,10 +213,8 @@ def clear_folder(folder: Path, *, keep: bool) -> None:
         return
     patterns = (".*.partial.*",) if keep else (".*.partial.*", *RUN_OUTPUTS)
     try:
-        found = [path for pattern in patterns for path in folder.glob(pattern)]
-        odd = [
-            path for pattern in RUN_OUTPUTS for path in folder.glob(pattern) if not (path.is_file() or path.is_dir())
-        ]
+        found = _entries(folder, patterns)
+        odd = [path for path in _entries(folder, RUN_OUTPUTS) if not (path.is_file() or path.is_dir())]
         if keep and odd:  # a pipe would be waited for
             raise OutputError(f"{odd[0]} is no file that a run writes (a pipe, a device, a broken link); remove it")
         for path in sorted(found, key=lambda path: path.name == RECIPE_FILE):  # by which a run is known: the last
