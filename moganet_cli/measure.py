@@ -67,9 +67,7 @@ Models = Annotated[
 ]
 Alternatives = Annotated[
     bool | None,
-    typer.Option(
-        "--alternatives/--no-alternatives", help="Add timm models to compare the speed with [where none is named]."
-    ),
+    typer.Option("--alternatives/--no-alternatives", help="Add timm's to compare in speed [where none is named]."),
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Picture = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the rates as bars.")]
@@ -111,7 +109,7 @@ def benchmark_train(
     batch: Batch = 32,
     precision: Annotated[
         Literal["f32", "bf16"] | None,
-        typer.Option(help="[default: bf16 where the processor or GPU has units for it, else f32]"),
+        typer.Option(help="[default: bf16 where the device has units for it, else f32]"),
     ] = None,
     alternatives: Alternatives = None,
     picture: Picture = None,
