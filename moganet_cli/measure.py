@@ -91,7 +91,7 @@ Models = Annotated[
 ]
 Alternatives = Annotated[
     bool | None,
-    typer.Option("--alternatives/--no-alternatives", help="Add timm's models of like accuracy [where none is named]."),
+    typer.Option("--alternatives/--no-alternatives", help="Add timm's to compare in speed [where none is named]."),
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Picture = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the rates as bars.")]
@@ -133,7 +133,8 @@ def benchmark_train(
     size: Annotated[int, typer.Option(min=1, help="Pixels a side.")] = 224,
     batch: Batch = 32,
     precision: Annotated[
-        Literal["f32", "bf16"] | None, typer.Option(help="[default: bf16 on a GPU that has it, else f32]")
+        Literal["f32", "bf16"] | None,
+        typer.Option(help="[default: bf16 where the device has units for it, else f32]"),
     ] = None,
     alternatives: Alternatives = None,
     picture: Picture = None,

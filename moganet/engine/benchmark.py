@@ -55,8 +55,9 @@ def benchmark_infer(
 ) -> dict[str, Any]:
     """Measure models in turns in one run: latency of one image, images/s of a batch, and peak memory.
 
-    models: MODELs, variants, or "timm:NAME"; none is moganet_xtiny with timm's of like accuracy, which
-    `alternatives` asks for or leaves out. size: pixels a side [each model's own]. picture: a file for the bars.
+    models: MODELs, variants, or "timm:NAME"; none is moganet_xtiny with some of timm's, which `alternatives` asks for
+    or leaves out; accuracies differ, and are not compared. size: pixels a side [each model's own]. picture: a file for
+    the bars.
     Gives for one model a flat object with `images_per_second` (median of five rounds), `latency_p50` and
     `latency_p95` in milliseconds, and `peak_memory_mb`; for several `{"models": [one such object each]}`.
     """

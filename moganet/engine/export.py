@@ -23,7 +23,7 @@ from moganet.inference import Predictor, load
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.graph import Run
 from moganet.inference.export.verify import agreement, check, check_raw, tolerance_of
-from moganet.inference.exported import load_exported
+from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.runtimes import has_fast_bf16
 from moganet.network.fuse import fuse
 from moganet.network.moganet import MogaNet
@@ -208,13 +208,14 @@ def verify_export(
     path: Path, graph: Graph, source: Predictor, images: Images | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Compare a written file with the plain network. Raises WeightsError beyond the tolerance."""
-    tolerance, exported, network = tolerance_of(graph.precision, graph.raw), load_exported(path), plain(source)
+    tolerance, network = tolerance_of(graph.precision, graph.raw), plain(source)
     preprocessing = graph.description.preprocessing
-    run: Run = exported.logits
     if graph.raw:
+        read_metadata(path)
         run = EXPORTERS[graph.format].load(path, graph.precision)
         found = check_raw(run, network, preprocessing, graph.temperature)
     else:
+        run = load_exported(path).logits
         # The model's own description, whose fixtures hold where the size is the model's own.
         probes = graph.calibration[:BATCH] if graph.precision == "int8" else ()
         real = torch.cat(list(probes)) if probes else None

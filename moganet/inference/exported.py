@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from moganet.config import Precision, Preprocessing
 from moganet.errors import ConfigError, WeightsError
@@ -66,32 +67,21 @@ def load_exported(path: Path, runtime: Runtime = "auto", precision: Precision = 
     if metadata.raw:
         _say_of_raw(metadata, path)
         scale = description.temperature if metadata.is_scaled else None
-        run, description = _of_raw(run, scale or 1.0), raw_description(description)
+        run, description = _of_raw(run, scale or 1.0, description.preprocessing), raw_description(description)
     elif metadata.size is not None:
         run = _of_one_size(run, metadata.size, path)
     return Predictor.of_export(run, description, name, metadata.precision, str(path))
 
 
 def raw_description(description: ModelDescription) -> ModelDescription:
-    """Describe what a raw graph is given: images before the crop, in 0..1.
+    """Describe what is made of images for a raw graph: the crop that the model sees, in 0..1.
 
-    The graph resizes, crops and normalises; to images that have the size before the crop already it does only the
-    latter two, so that batches can be made. Its fixtures' logits and the threshold of their energy do not hold, since
-    it gives probabilities; the temperature does.
+    Its fixtures' logits and the threshold of their energy do not hold, since it gives probabilities; the temperature
+    does.
     """
     own = description.preprocessing
-    squash = own.crop_mode == "squash"
-    full = own.size if squash else (int(own.size[0] / own.crop_fraction), int(own.size[1] / own.crop_fraction))
-    given = Preprocessing(
-        size=full,
-        crop_mode=own.crop_mode,
-        crop_fraction=1.0,
-        interpolation=own.interpolation,
-        channels=own.channels,
-        mean=(0.0,) * own.channels,
-        std=(1.0,) * own.channels,
-    )
-    return description.model_copy(update={"preprocessing": given, "fixtures": (), "reject": None})
+    plain = own.model_copy(update={"mean": (0.0,) * own.channels, "std": (1.0,) * own.channels})
+    return description.model_copy(update={"preprocessing": plain, "fixtures": (), "reject": None})
 
 
 def _say_of_raw(metadata: ExportMetadata, path: Path) -> None:
@@ -116,11 +106,18 @@ def _guarded(run: Run, path: Path) -> Run:
     return guarded
 
 
-def _of_raw(run: Run, temperature: float) -> Run:
-    """Give the logits, but for a number that all of an image's share, by which no probability changes."""
+def _of_raw(run: Run, temperature: float, own: Preprocessing) -> Run:
+    """Give the logits, but for a number that all of an image's share, by which no probability changes.
+
+    A raw graph resizes and crops. So that batches can be made, and of the very pixels that the model sees, it is given
+    the crop within a frame of the size before the crop, which it then cuts off.
+    """
+    full = own.size if own.crop_mode == "squash" else tuple(int(side / own.crop_fraction) for side in own.size)
+    (top, left) = (round((whole - side) / 2) for whole, side in zip(full, own.size, strict=True))
+    frame = (left, full[1] - own.size[1] - left, top, full[0] - own.size[0] - top)
 
     def logits(x: Tensor) -> Tensor:  # (B, C, H, W) in 0..1
-        images = (x * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        images = pad((x * 255).round().clamp(0, 255).to(torch.uint8), frame).permute(0, 2, 3, 1)
         return run(images.contiguous()).clamp(min=1e-38).log() * temperature
 
     return logits

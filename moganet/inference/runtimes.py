@@ -24,7 +24,7 @@ from moganet.files import cache_folder
 from moganet.inference.export import EXPORTERS, Graph, compiled
 from moganet.inference.export.graph import MAX_BYTES, Run, Runner, blocks, first_line, hash_of
 from moganet.inference.model_file import ModelDescription, hash_tensors
-from moganet.inference.threads import Guard
+from moganet.inference.threads import Guard, is_forked
 from moganet.network.fuse import FusedMogaNet, fuse
 from moganet.network.moganet import MogaNet
 from moganet.notices import say
@@ -112,6 +112,8 @@ class CachedRun:
     def __call__(self, x: Tensor) -> Tensor:
         """Give the logits for a batch of any size."""
         size = (x.shape[2], x.shape[3])
+        if is_forked():  # where torch can do with one thread, and a runtime may wait for those that are gone
+            return self.eager(x)
         if size not in self.runs:
             if len(self.runs) >= MAX_SIZES:
                 return self.eager(x)

@@ -15,7 +15,7 @@ import torch
 from moganet.notices import say
 
 _guards: "WeakSet[Guard]" = WeakSet()
-_settled_in = os.getpid()
+_settled_in = _loaded_in = os.getpid()
 Made = TypeVar("Made")
 
 
@@ -45,12 +45,17 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(after_in_child=_renew_guards)
 
 
+def is_forked() -> bool:
+    """Tell whether this process was forked from the one that loaded the package."""
+    return os.getpid() != _loaded_in
+
+
 def settle_after_fork() -> None:
     """Let a forked process compute in its one thread, as torch's own workers do, and say so."""
     global _settled_in
     if os.getpid() == _settled_in:
         return
-    _settled_in = os.getpid()
+    _settled_in = _loaded_in = os.getpid()
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         say("this process was forked from one that had loaded torch: it computes with one thread; use spawn for more")

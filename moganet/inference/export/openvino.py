@@ -217,14 +217,21 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
     return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")
 
 
-@cache
 def _core() -> Any:
+    core, process = _core_of_process()
+    if process != os.getpid():
+        raise ConfigError("OpenVINO can't be used in a process forked from one that used it; use spawn instead of fork")
+    return core
+
+
+@cache
+def _core_of_process() -> tuple[Any, int]:
     """Give the process its one core, which lives as long as it does.
 
     Its CPU plugin gives the thread a stack for signals; of two plugins, the first to go would take the stack with it
     that the second restores later, and the next signal (Ctrl-C, a worker's end) would be a segmentation fault.
     """
-    return need("openvino", "the runtime openvino").Core()
+    return need("openvino", "the runtime openvino").Core(), os.getpid()
 
 
 def read(path: Path) -> Written:
@@ -262,8 +269,10 @@ class OpenVinoRun:
             # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
+        self.compiled: dict[str, Any] = {}
         self.few = OncePerProcess(lambda: self._compile("LATENCY").create_infer_request())
         self.many = OncePerProcess(lambda: self.openvino.AsyncInferQueue(self._compile("THROUGHPUT")))
+        self.process = os.getpid()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the output for a batch of any number."""
@@ -292,5 +301,11 @@ class OpenVinoRun:
         return torch.cat([outputs[start] for start in sorted(outputs)])
 
     def _compile(self, hint: str) -> Any:
-        options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": hint}
-        return self.core.compile_model(self.model, "CPU", {**self.options, **options})
+        if hint not in self.compiled:
+            if os.getpid() != self.process:  # it would wait for its parent's threads
+                raise ConfigError(
+                    "OpenVINO can't be made ready in a forked process; load the model there, or use spawn"
+                )
+            options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": hint}
+            self.compiled[hint] = self.core.compile_model(self.model, "CPU", {**self.options, **options})
+        return self.compiled[hint]
