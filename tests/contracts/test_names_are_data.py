@@ -19,7 +19,7 @@ from moganet.files import to_json
 from moganet.inference.model_file import load_model_file, save_model_file
 from moganet.notices import printable
 from moganet.report import draw_confusion
-from moganet_cli import app
+from moganet_cli.app import print_table, shown
 
 ROOT = Path(__file__).parents[2]
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=30)
@@ -57,7 +57,7 @@ def test_a_text_for_the_terminal_is_one_line_that_steers_nothing(text):
 
 @pytest.mark.parametrize("text", ["Pâquerette", "漢字 かな 한글", "שלום", "नमस्ते", "👩\u200d🌾 🇩🇪 ❤️", "a [b] :c: $d"])
 def test_ordinary_names_are_shown_as_they_are(text):
-    assert printable(text) == text and app.shown(text) == text
+    assert printable(text) == text and shown(text) == text
 
 
 @given(st.dictionaries(ANY_TEXT, st.lists(ANY_TEXT, max_size=3), max_size=3), st.booleans())
@@ -113,7 +113,7 @@ def test_predictions_of_any_name_are_printed_written_and_drawn(hostile, tmp_path
     code, out, _ = run(capfdbinary, "predict", model, photos, "--json")
     found = json.loads(out)["predictions"]
     assert code == 0 and {p["file"] for p in found} == {str(p) for p in photos.rglob("*.png")}
-    assert all(os.path.exists(item["file"]) for item in found)
+    assert all(Path(item["file"]).exists() for item in found)
     with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     assert {row["file"] for row in rows} == {item["file"] for item in found}
@@ -145,7 +145,7 @@ def test_a_list_on_stdin_holds_any_name(hostile, ending, monkeypatch, capfdbinar
 
 
 def test_tables_of_classes_show_any_name(capfdbinary):
-    app.print_table(("class", "images"), [(name, "1") for name in NAMES], ("images",))
+    print_table(("class", "images"), [(name, "1") for name in NAMES], ("images",))
     out = capfdbinary.readouterr().out.decode()
     assert [line.split("  ")[0].strip() for line in out.splitlines()[1:]] == [printable(name).strip() for name in NAMES]
 
