@@ -85,6 +85,8 @@ def check_place(path: Path, option: str) -> None:
     """Raise OutputError where a file can't be written, before the work that it shall hold is done."""
     real = Path(os.path.realpath(path))
     try:
+        if real.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if real.is_dir():
             raise OutputError(f"{path} is a folder; give {option} the name of a file")
         if real.exists() and not real.is_file():  # /dev/stdout, which only writing can try
@@ -131,6 +133,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))  # unlike resolve, it leaves a loop of links to whoever opens it
     with _place_named(path):
+        if path.is_symlink():  # it would be replaced
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if path.exists() and not path.is_file() and not path.is_dir():
             yield path
             return

@@ -64,7 +64,7 @@ def _ended_by(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):  # of several processes the first one speaks, of the others each has a code
         code = getattr(error, "exit_code", None)
         if str(error) or code is None:
-            complain(f"moganet: {error or 'stopped'}")
+            complain(f"moganet: {str(error) or 'stopped'}")
         return code or EXIT_INTERRUPTED
     if isinstance(error, OSError) and error.errno in (
         errno.EPIPE,

@@ -177,10 +177,10 @@ def _calibrate(
     elif validated is None or classes < 2:
         source = "There are no validation images of the model to fit a temperature on."
     else:
-        number = len(validated.labels)
+        number, errors = len(validated.labels), int((validated.logits.argmax(1) != validated.labels).sum())
         temperature = fit_temperature(validated.logits, validated.labels)
         source = f"The temperature was fitted on {number:,} validation images.{same}"
-        if refused := why_no_temperature(temperature, number):
+        if refused := why_no_temperature(temperature, number, errors):
             say(refused)
             temperature, source = None, f"{refused[0].upper()}{refused[1:]}."
         if keep_in is None:

@@ -35,7 +35,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return min(max(log_temperature.detach().exp().item(), COLDEST), HOTTEST)
 
 
-def why_no_temperature(temperature: float, num_images: int) -> str | None:
+def why_no_temperature(temperature: float, num_images: int, num_errors: int) -> str | None:
     """Say why a fitted temperature is not to be used, where it is not."""
     if num_images < MIN_IMAGES:
         return f"{num_images} validation images are too few to fit a temperature on ({MIN_IMAGES} are needed)"
@@ -44,10 +44,10 @@ def why_no_temperature(temperature: float, num_images: int) -> str | None:
             f"the temperature that fits {num_images} validation images best is at its bound of {HOTTEST:g} and is not "
             "used: the answers are no better than guesses on them"
         )
-    if temperature <= COLDEST * 1.001:
+    if temperature <= COLDEST * 1.001 or not num_errors:  # the colder, the better, down to the bound
         return (
             f"the temperature that fits {num_images} validation images best is at its bound of {COLDEST:g} and is not "
-            "used: there are no errors to fit it on"
+            f"used: there are {num_errors or 'no'} errors to fit it on"
         )
     return None
 
