@@ -224,8 +224,10 @@ def class_weights(labels: Tensor, num_classes: int) -> Tensor:
     return len(labels) / (num_classes * counts.float())
 
 
-def check_readable(split: Split, number: int = 16) -> None:
+def check_readable(split: Split, name: str, number: int = 16) -> None:
     """Raise DataError where none of up to `number` images of a split, evenly spread over it, can be read."""
+    if not len(split):
+        return
     reasons = []
     for index in spread(len(split), number):
         try:
@@ -235,7 +237,8 @@ def check_readable(split: Split, number: int = 16) -> None:
         else:
             return
     raise DataError(
-        f"of {len(split):,} images {len(reasons)}, evenly spread, were tried and none can be read: {reasons[0]}"
+        f"of the {len(split):,} images of {name} {len(reasons)} were tried, and none can be read; "
+        f"the first: {reasons[0]}"
     )
 
 

@@ -23,7 +23,9 @@ def open_divided(spec: str, settings: Recipe) -> Dataset:
         raise DataError(f"{opened.spec} has one class ({', '.join(opened.class_names)}), and a classifier needs two")
     held = opened.with_validation(settings.data.validation, settings.seed)
     dataset = held.with_fraction(settings.data.fraction, settings.seed)
-    check_readable(dataset.with_white_level(settings.preprocessing.white_level).split("train"))
+    read = dataset.with_white_level(settings.preprocessing.white_level)
+    for name in ("train", "val"):
+        check_readable(read.split(name), f"{dataset.spec} ({name})")
     if is_first_process():
         say(_described(opened, dataset, settings))
         for leak in describe_leaks(dataset):
