@@ -9,7 +9,7 @@ from moganet.data import cifar, digits, folder, table
 from moganet.data.class_names import find_lookalikes
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.paths import exists, is_file, is_folder
-from moganet.data.scan import image_suffixes
+from moganet.data.read import readable_suffixes
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 from moganet.errors import DataError
 from moganet.files import typed_path
@@ -90,7 +90,7 @@ def _no_set(spec: str, given: Path) -> str:
     """Say of a file that is no data set what it is, and what to give instead."""
     if any(suffix in ARCHIVES for suffix in given.suffixes[-2:]) or zipfile.is_zipfile(given):
         return f"{spec} is an archive: unpack it, and give its folder"
-    if given.suffix.lower() in image_suffixes():
+    if given.suffix.lower() in readable_suffixes():
         return f"{spec} is one image: give the folder that holds a sub-folder of images for each class"
     if given.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
         return f"{spec} is no table that is read here: save it as CSV, with a row for each image"

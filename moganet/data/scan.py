@@ -1,7 +1,6 @@
 """Look through a folder once: its images, its folders, and everything that is passed over, so that nothing vanishes."""
 
 import functools
-import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,21 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageFile
-
 from moganet.data.findings import Finding
 from moganet.data.paths import exists
+from moganet.data.read import HEIF_SUFFIXES, readable_suffixes
 from moganet.notices import say
 
-HEIF_SUFFIXES = frozenset({".heic", ".heif", ".heics", ".heifs", ".hif"})
 RAW_SUFFIXES = frozenset(
     {
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf"),
         *(".pef", ".raf", ".raw", ".rw2", ".srw", ".x3f"),
     }
 )
-# Pillow knows these, but runs Ghostscript for them, only names them, or finds numbers instead of a picture in them.
-NO_IMAGES = frozenset({"EPS", "FITS", "IPTC", "MPEG", "PDF"})
 SYSTEM_NAMES = frozenset(
     {
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@__thumb", "#recycle", "#snapshot"),
@@ -94,19 +89,6 @@ class Folder:
         return [folder for folder in self.folders if folder.all_images]
 
 
-@functools.cache
-def image_suffixes() -> frozenset[str]:
-    """Give the file name endings that are read here, in lower case."""
-    Image.init()
-    kinds = {kind for kind, (factory, _) in Image.OPEN.items() if not _is_stub(factory)} - NO_IMAGES
-    known = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in kinds) - HEIF_SUFFIXES
-    return known | {".mpo"} | (HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else frozenset())
-
-
-def _is_stub(factory: object) -> bool:
-    return isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
-
-
 def scan(root: Path) -> Folder:
     """Look through a folder and all below it. Links are followed, except back to where they come from."""
     top = Folder(root)
@@ -161,7 +143,7 @@ def _kind(entry: os.DirEntry[str], names: set[str]) -> str:
         return "hidden"
     if entry.name.casefold() in SYSTEM_NAMES:
         return "system"
-    looks = os.path.splitext(entry.name)[1].lower() in image_suffixes()  # noqa: PTH122 (Path takes ten times as long)
+    looks = os.path.splitext(entry.name)[1].lower() in readable_suffixes()  # noqa: PTH122 (Path takes ten times as long)
     try:
         if entry.is_dir():
             return "output" if _is_output(entry.path) else "folder"
@@ -193,7 +175,7 @@ def _kind_of_file(path: Path, names: set[str]) -> str:
         return "heif"
     if suffix in RAW_SUFFIXES:
         return "raw"
-    images = image_suffixes()
+    images = readable_suffixes()
     if any(path.name[:i] in names and Path(path.name[:i]).suffix.lower() in images for i in range(2, len(path.name))):
         return "other"  # a.jpg~, a.jpg_original, a.jpg.json beside a.jpg
     return _kind_of_content(path)
@@ -209,7 +191,7 @@ def _kind_of_content(path: Path) -> str:
         if head[8:12] in (b"avif", b"avis"):
             return "content"
         if head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"):
-            return "content" if ".heic" in image_suffixes() else "heif"
+            return "content" if ".heic" in readable_suffixes() else "heif"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "raw"
     signed = head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\0\0\0\x0cjP  "))

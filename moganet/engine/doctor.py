@@ -19,7 +19,7 @@ from moganet.engine.examine import class_counts, examine
 from moganet.inference.runtimes import has_fast_bf16
 from moganet.notices import noted
 
-EXTRAS = {"table": "pyarrow", "report": "cleanlab"}
+EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
 
 @noted
@@ -29,7 +29,8 @@ def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict
     Gives `environment` and, with data, `data` (`splits` with images by class; of how many images how many were read
     whole), `findings` ({"kind", "file", "detail"}), `counts` by kind, and `ok`: whether nothing is unreadable or
     contradictory, which are the kinds unreadable, contradictory (one picture under two labels), structure, one-class.
-    The others: wrong-extension, tiny, duplicate, imbalance, classes, empty, passed-over, and note, which is no fault.
+    The others: wrong-extension, tiny, dark (images of more than 8 bits, all far below white), duplicate, imbalance,
+    classes, empty, passed-over, and note, which is no fault.
     """
     result: dict[str, Any] = {"environment": environment()}
     if data is not None:

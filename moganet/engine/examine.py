@@ -1,24 +1,22 @@
 """Every image of a data set, read whole by the one reader: what is wrong with it, and which are the same picture."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from moganet.data import Dataset, FileSplit, Finding, Split
+from moganet.data.contents import ImageFile
+from moganet.data.deep_grey import Depth, too_dark
 from moganet.data.duplicates import TINY_SIDE, Hashes, earlier_copies, hash_images, is_same_picture
-from moganet.data.preprocess import decode
+from moganet.data.read import Picture, fits_suffix, read
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 
 IMBALANCE = 10  # the largest class against the smallest
-FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,16 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> tuple[list[Fi
     findings: list[Finding] = []
     seen: list[Seen] = []
     for name, split in dataset.splits.items():
-        pool = ThreadPoolExecutor()
+        pool, depths = ThreadPoolExecutor(), []
         try:
             results = pool.map(lambda i, name=name, split=split: _examine_image(name, split, i), range(len(split)))
-            for found, image in progress(results, len(split), f"examine {name}"):
+            for found, image, depth in progress(results, len(split), f"examine {name}"):
                 findings += found
                 seen += [image] if image is not None else []
+                depths.append(depth)
         finally:
             pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
+        findings += [Finding("dark", name, detail) for detail in too_dark(depths)]
     findings += _copies(dataset, seen)
     for name, counts in class_counts(dataset).items():
         low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
@@ -69,32 +69,31 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
-def _examine_image(name: str, split: Split, index: int) -> tuple[list[Finding], Seen | None]:
-    """Read one image; give what is wrong with it, and what tells it from others."""
-    file = split.files[index] if isinstance(split, FileSplit) else None
-    path = Path(file) if isinstance(file, str | os.PathLike) else None
+def _examine_image(name: str, split: Split, index: int) -> tuple[list[Finding], Seen | None, Depth | None]:
+    """Read one image; give what is wrong with it, what tells it from others, and its depth beyond 8 bits."""
+    shown, findings, depth = split.name_of(index), [], None
     try:
-        image = decode(path) if path else split[index].image
-        findings = _examine_file(path, image) if path else []
+        if isinstance(split, FileSplit):
+            picture = read(split.files[index], white_level=split.white_level)
+            image, depth = picture.pixels, picture.depth
+            findings = _examine_file(split.files[index], picture)
+        else:
+            image = split[index].image
     except DataError as error:
-        return [Finding("unreadable", str(path or index), str(error))], None
-    except Exception as error:  # whatever a decoder raises is a fault of this file
-        return [Finding("unreadable", str(path or index), f"{type(error).__name__}: {error}")], None
+        return [Finding("unreadable", shown, str(error))], None, None
+    except Exception as error:  # whatever foreign code raises is a fault of this file
+        return [Finding("unreadable", shown, f"{type(error).__name__}: {error}")], None, None
     digest = hashlib.blake2b(str(tuple(image.shape)).encode() + image.numpy().tobytes(), digest_size=16).digest()
-    shown = str(path) if path else split[index].name
-    return findings, Seen(name, index, shown, int(split.labels[index]), digest, hash_images(image[None]))
+    return findings, Seen(name, index, shown, int(split.labels[index]), digest, hash_images(image[None])), depth
 
 
-def _examine_file(path: Path, image: Tensor) -> list[Finding]:
+def _examine_file(file: ImageFile, picture: Picture) -> list[Finding]:
     findings = []
-    with Image.open(path) as opened:
-        kind = FAMILIES.get(opened.format or "", opened.format)
-    expected = Image.registered_extensions().get(path.suffix.lower())
-    if FAMILIES.get(expected or "", expected) != kind:
-        ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
-        findings.append(Finding("wrong-extension", str(path), f"is {kind}, but {ending}"))
-    if min(image.shape[1:]) < TINY_SIDE:
-        findings.append(Finding("tiny", str(path), f"{image.shape[2]}x{image.shape[1]} pixels"))
+    if isinstance(file, Path) and not fits_suffix(picture.format, file.suffix):  # within a table there are no files
+        ending = f"ends in {file.suffix}" if file.suffix else "has no ending"
+        findings.append(Finding("wrong-extension", str(file), f"is {picture.format}, but {ending}"))
+    if min(picture.size) < TINY_SIDE:
+        findings.append(Finding("tiny", str(file), f"{picture.size[0]}x{picture.size[1]} pixels"))
     return findings
 
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from moganet.data.scan import KINDS, RUN_FILES, describe, image_suffixes, list_images, scan
+from moganet.data.read import readable_suffixes
+from moganet.data.scan import KINDS, RUN_FILES, describe, list_images, scan
 from moganet.engine.run_folder import RUN_OUTPUTS
 
 
@@ -79,12 +80,12 @@ def test_heic_is_read_where_it_can_be_and_named_where_not(tmp_path, monkeypatch)
     (tmp_path / "b").write_bytes(b"\0\0\0\x18ftypmif1" + bytes(60))
     for there in (True, False):
         monkeypatch.setattr("importlib.util.find_spec", lambda name, there=there: there or None)
-        image_suffixes.cache_clear()
+        readable_suffixes.cache_clear()
         assert len(list_images(tmp_path)) == (2 if there else 0)
         found = [one for part in scan(tmp_path).walk() for one in part.passed if one.kind == "heif"]
         assert len(found) == (0 if there else 2)
     assert "pip install pillow-heif" in describe(tmp_path, found)[0].detail
-    image_suffixes.cache_clear()
+    readable_suffixes.cache_clear()
 
 
 def test_pipes_sockets_and_links_never_hang_and_are_named(tmp_path):
