@@ -143,7 +143,7 @@ def _kind(entry: os.DirEntry[str], names: set[str]) -> str:
         return "hidden"
     if entry.name.casefold() in SYSTEM_NAMES:
         return "system"
-    looks = Path(entry.name).suffix.lower() in readable_suffixes()
+    looks = os.path.splitext(entry.name)[1].lower() in readable_suffixes()  # noqa: PTH122 (Path takes ten times as long)
     try:
         if entry.is_dir():
             return "output" if _is_output(entry.path) else "folder"

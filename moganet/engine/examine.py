@@ -17,7 +17,6 @@ from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 
 IMBALANCE = 10  # the largest class against the smallest
-MAX_COMPARED = 8  # near-copies of an image that are compared pixel by pixel
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _copies(dataset: Dataset, seen: list[Seen]) -> list[Finding]:
     """Name the images that are the same picture as one before: under another label, in another split, or beside it."""
     findings = []
     equal: dict[bytes, list[int]] = {}
-    near = dict(earlier_copies(Hashes.join([image.hashes for image in seen])))
+    near = earlier_copies(Hashes.join([image.hashes for image in seen]))
     for number, image in enumerate(seen):
         before = equal.setdefault(image.digest, [])
         others = dict.fromkeys([*before, *near.get(number, [])])
@@ -132,7 +131,7 @@ def _same(dataset: Dataset, image: Seen, others: list[Seen]) -> Iterator[Seen]:
     """Give those that are the same picture, pixel for pixel or encoded anew."""
     exact = [other for other in others if other.digest == image.digest]
     yield from exact
-    for other in others[: 0 if exact else MAX_COMPARED]:
+    for other in [] if exact else others:
         pair = [dataset.splits[one.split][one.index].image for one in (image, other)]
         if is_same_picture(*pair):
             yield other

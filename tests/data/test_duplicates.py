@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from moganet.data.duplicates import Hashes, hash_images, near_copies
+from moganet.data import duplicates
+from moganet.data.duplicates import Hashes, earlier_copies, hash_images, is_same_picture, near_copies
 
 
 def photo(seed, side=120):
@@ -35,3 +36,32 @@ def test_plain_images_and_tiny_lookalikes_are_no_copies():
     assert near_copies(hash_images(tiny), hash_images(tiny)) == [(0, 0)]
     assert near_copies(hash_images(tiny), hash_images(changed)) == []
     assert near_copies(Hashes.join([]), hash_images(tiny)) == []
+
+
+def test_earlier_copies_are_those_of_a_plain_comparison(monkeypatch):
+    monkeypatch.setattr(duplicates, "CHUNK", 7)
+    random = np.random.default_rng(0)
+    bits = np.repeat(random.integers(0, 2, (10, 128), dtype=np.uint8), 3, axis=0)[random.permutation(30)]
+    flips = random.random(bits.shape) < 0.02
+    packed = np.packbits(bits ^ flips, axis=1).view(np.uint64)
+    hashes = Hashes(packed, random.choice([-1, 0, 6], 30, p=[0.1, 0.1, 0.8]))
+    apart = np.bitwise_count(packed[:, None] ^ packed[None]).sum(2)
+    expected = {}
+    for i in range(30):
+        near = [j for j in range(i) if apart[i, j] <= min(hashes.tolerance[i], hashes.tolerance[j])]
+        if near:
+            expected[i] = sorted(near, key=lambda j: (apart[i, j], j))
+    assert expected and earlier_copies(hashes) == expected
+    assert earlier_copies(Hashes.join([])) == {}
+
+
+def test_one_picture_encoded_anew_is_told_from_another_frame(tmp_path):
+    first = photo(5, 200)
+    first.save(tmp_path / "a.jpg", quality=80)
+    moved = first.copy()
+    moved.paste((128, 128, 128), (90, 90, 110, 110))
+    tensors = [
+        torch.from_numpy(np.asarray(picture.convert("RGB")).transpose(2, 0, 1).copy())
+        for picture in (first, Image.open(tmp_path / "a.jpg"), first.resize((150, 150)), moved)
+    ]
+    assert [is_same_picture(tensors[0], other) for other in tensors] == [True, True, True, False]
