@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BaseException as error:
         code = _ended_by(error)
         streams.end_children()
+        if arguments is None:  # the process is this command's own
+            streams.end_now(streams.flush(code))
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)

@@ -19,7 +19,8 @@ EXIT_BUG, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED, EXIT_UNHEARD = 1, 2, 3, 130,
 
 app = typer.Typer(
     name="moganet",
-    help="MogaNet image networks: train, measure and use them. Results go to stdout, progress to stderr.",
+    help="MogaNet image networks: train, measure and use them. Results go to stdout, progress to stderr. "
+    "Exit codes: 0 done, 2 a mistake that the message names, 3 done but for a part, 130 stopped, 1 a bug of ours.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -44,7 +45,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. trainer.max_epochs=10; may be repeated."),
 ]
-Split = Annotated[str, typer.Option(help="test, val, train or all; where a set has no test, val is taken.")]
+Split = Annotated[
+    str,
+    typer.Option(help="test, val, train or all; where a set has no test, val is taken, and all of an undivided one."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Precision = Annotated[Literal["f32", "bf16", "f16"], typer.Option(help="f32, bf16, or f16 (GPU).")]
 Runtime = Annotated[

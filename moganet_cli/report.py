@@ -28,7 +28,8 @@ def report(
     data: Data = None,
     split: Split = "test",
     out: Annotated[
-        Path | None, typer.Option(help="The HTML file [default for a run: report.html in its folder].")
+        Path | None,
+        typer.Option(help="The HTML file [default: report.html in a run's folder, else NAME-report.html here]."),
     ] = None,
     explain: Annotated[bool, typer.Option(help="Show where the network looked, beside errors and close calls.")] = True,
     batch_size: BatchSize = None,

@@ -56,6 +56,11 @@ def end_children() -> None:
             child.kill()
 
 
+def end_now(code: int) -> None:
+    """End the process as it is: the last rites of libraries, whose threads were cut off at work, may wait for ever."""
+    os._exit(code)
+
+
 def _silence(stream: Any) -> None:
     """Send what a broken stream still holds nowhere, so that Python does not try again at its end and complain."""
     with suppress(OSError, ValueError):

@@ -2,6 +2,9 @@
 
 import logging
 
+import pytest
+
+import moganet
 from moganet.notices import listening, noted, say
 
 
@@ -38,3 +41,11 @@ def test_verbs_do_not_hear_each_other():
 
 def test_an_empty_result_stays_empty():
     assert noted(lambda: {})() == {}
+
+
+NO_VERBS = {"build_network", "list_models", "load", "open_data", "MogaNet", "Prediction", "Predictor"}
+
+
+@pytest.mark.parametrize("name", sorted(set(moganet.__all__) - NO_VERBS))
+def test_every_verb_gives_its_notes(name):
+    assert hasattr(getattr(moganet, name), "__wrapped__"), f"{name} is not @noted"

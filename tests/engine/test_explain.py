@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -152,9 +153,10 @@ def test_images_of_one_name_and_of_long_names_are_told_apart(model, photo, tmp_p
 
 
 def test_an_unstable_ranking_is_said(model, photo, tmp_path, command, monkeypatch):
-    monkeypatch.setattr("moganet.explanations.lime.MOST", 20)
-    monkeypatch.setattr("moganet.explanations.lime.FIRST_ROUND", 20)
-    monkeypatch.setattr("moganet.explanations.lime.stability", lambda *_: 0.3)
+    module = sys.modules["moganet.explanations.lime"]  # the package's own `lime` is the function
+    monkeypatch.setattr(module, "MOST", 20)
+    monkeypatch.setattr(module, "FIRST_ROUND", 20)
+    monkeypatch.setattr(module, "stability", lambda *_: 0.3)
     code, out, _ = command(model, photo, "--out", tmp_path)
     assert code == 0 and "NOT stable (30 % of fits)" in out
     result = json.loads((tmp_path / "explanations.json").read_text())
