@@ -18,7 +18,8 @@ import torch
 from moganet.data import Dataset, FileSplit, Split, open_data
 from moganet.data.deep_grey import Depth, too_dark
 from moganet.data.duplicates import TINY_SIDE, Hashes, hash_images, near_copies
-from moganet.data.read import fits_suffix, read
+from moganet.data.formats import fits_suffix
+from moganet.data.read import read
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 from moganet.inference.runtimes import has_fast_bf16
