@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/finetuning.py MODEL --data folder:PHOTOS --keep DIR [--epochs 15 70] [--seeds 0 1 2 3 4]
 
-Both sides are `moganet train finetune` with as many epochs and no early stop; the second leaves --from out and has
+Both sides are `moganet train finetune` with as many epochs and no early stop; the second has --from none and
 the shape of MODEL. Measured are the last weights on the validation images, of which neither side chooses anything.
 Each of --epochs is a comparison of its own. Runs lie in DIR; what is finished there is not run again. Writes
 finetuning.json beside this file.
@@ -50,7 +50,7 @@ def compare(model: str, data: str, keep: Path, epochs: int, seeds: list[int]) ->
                 data,
                 {**common, "seed": seed, **(shape if fresh else {})},
                 out=keep / f"{side.replace(' ', '-')}-{epochs}-epochs-{seed}",
-                start=None if fresh else model,
+                start="none" if fresh else model,
                 resume=True,
             )
             runs[side].append(result)

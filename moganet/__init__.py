@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch.nn import Module
 
 import moganet.network.variants  # noqa: F401 (registers the variants with timm)
+from moganet.files import give_packages_a_home
+from moganet.launchers import check_environment
 from moganet.network.releases import Loaders, connected
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from moganet.inference import Prediction, Predictor, list_models, load
     from moganet.network import MogaNet, build_network
 
+give_packages_a_home()
 __version__ = version("moganet")
 __all__ = [
     "MogaNet",
@@ -96,6 +99,9 @@ def _read(network: Module, path: Path, weights: str | None) -> None:
 
 # The network's room lies below those that read and download; timm's hooks reach them through here.
 connected.append(Loaders(_fetch, _read))
+
+
+check_environment()  # before Lightning reads the environment
 
 
 def __getattr__(name: str) -> Any:

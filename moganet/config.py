@@ -5,6 +5,7 @@ Also the two descriptions in which the rooms meet: `Architecture` (network) and 
 
 import copy
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from moganet.errors import ConfigError
+from moganet.files import read_small
 
+RECIPE_LIMIT, MAX_VALUES, MAX_BASES = 1_000_000, 10_000, 16  # bytes, values, recipes upon recipes
 Gate = Literal["single", "double"]
 ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
@@ -22,14 +25,25 @@ Precision = Literal["f32", "bf16", "f16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+# What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
+MAX_SIDE, MAX_CHANNELS, MAX_WIDTH, MAX_DEPTH = 4096, 1024, 65_536, 1024
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Mean = Annotated[float, Field(ge=-10, le=10)]
+Deviation = Annotated[float, Field(ge=1e-4, le=10)]
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
+Ratio = Annotated[float, Field(gt=0, le=1000)]
 NonNegative = Annotated[float, Field(ge=0)]
-Channels = Annotated[int, Field(ge=1)]
+Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
+Factor = Annotated[float, Field(ge=0.01, le=100)]
+Jitter = Annotated[float, Field(ge=0, le=10)]
+Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
 
 
 class Settings(BaseModel):
     """A section of a configuration: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -41,9 +55,9 @@ class Architecture(Settings):
     name: str = "moganet_xtiny"
     num_classes: Annotated[int, Field(ge=0)] | None = None
     in_chans: Channels | None = None
-    embed_dims: tuple[int, int, int, int] | None = None
-    depths: tuple[int, int, int, int] | None = None
-    mlp_ratios: tuple[float, float, float, float] | None = None
+    embed_dims: tuple[Width, Width, Width, Width] | None = None
+    depths: tuple[Depth, Depth, Depth, Depth] | None = None
+    mlp_ratios: tuple[Ratio, Ratio, Ratio, Ratio] | None = None
     stem_stride: Literal[4, 2, 1] = 4
     gate: Gate = "single"
     channel_aggregation: ChannelAggregation = "reference"
@@ -76,17 +90,14 @@ class Preprocessing(Settings):
     more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
     """
 
-    size: Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_pair)] = (
-        224,
-        224,
-    )
+    size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
     crop_mode: Literal["center", "squash"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     channels: Channels = 3
-    mean: Annotated[tuple[float, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
-    std: Annotated[tuple[Positive, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
-    white_level: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    mean: Annotated[tuple[Mean, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Deviation, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:
@@ -110,9 +121,9 @@ class DataConfig(Settings):
         Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None
     ) = None
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    batch_size: Annotated[int, Field(ge=1, le=2**20)] = 128
     drop_last: bool = True
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
     balanced: bool = False
 
 
@@ -128,18 +139,18 @@ class AugmentConfig(Settings):
     """
 
     crop: Literal["none", "pad", "resized"] = "none"
-    pad: Annotated[int, Field(ge=0)] = 4
+    pad: Annotated[int, Field(ge=0, le=1024)] = 4
     scale: tuple[Fraction, Fraction] = (0.08, 1.0)
-    ratio: tuple[Positive, Positive] = (0.75, 4 / 3)
+    ratio: tuple[Factor, Factor] = (0.75, 4 / 3)
     hflip: Fraction = 0.0
-    rotation: NonNegative = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     translate: Fraction = 0.0
-    zoom: tuple[Positive, Positive] = (1.0, 1.0)
-    color_jitter: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 0.0, 0.0)
+    zoom: tuple[Factor, Factor] = (1.0, 1.0)
+    color_jitter: tuple[Jitter, Jitter, Jitter] = (0.0, 0.0, 0.0)
     auto_augment: str | None = None
     erasing: Fraction = 0.0
-    mixup: NonNegative = 0.0
-    cutmix: NonNegative = 0.0
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
     mix_prob: Fraction = 1.0
 
 
@@ -157,7 +168,7 @@ class LossConfig(Settings):
     bce_threshold: Fraction | None = None
     teacher: str | None = None
     teacher_weight: Fraction = 0.5
-    temperature: Positive = 1.0
+    temperature: Factor = 1.0
 
 
 class OptimizerConfig(Settings):
@@ -207,26 +218,27 @@ class TrainerConfig(Settings):
         Several processes train by DDP.
     """
 
-    max_epochs: Annotated[int, Field(ge=1)] = 100
-    max_steps: Annotated[int, Field(ge=1)] | None = None
+    max_epochs: Annotated[int, Field(ge=1, le=10**6)] = 100
+    max_steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
     precision: Precision | Literal["auto"] = "f32"
     channels_last: bool = True
     compile: bool = False
     clip_norm: Positive | None = None
-    accumulate: Annotated[int, Field(ge=1)] = 1
+    accumulate: Annotated[int, Field(ge=1, le=2**20)] = 1
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    validate_every: Annotated[int, Field(ge=1)] = 1
+    validate_every: Annotated[int, Field(ge=1, le=10**6)] = 1
     early_stop: Annotated[int, Field(ge=1)] | None = None
     grad_checkpointing: bool = False
     interactions_every: Annotated[int, Field(ge=1)] | None = None
-    save_every: Positive = 5.0
+    save_every: Annotated[float, Field(gt=0, le=10**6)] = 5.0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int, Field(ge=1)] | None = None
-    num_nodes: Annotated[int, Field(ge=1)] | None = None
+    devices: Annotated[int, Field(ge=1, le=1024)] | None = None
+    num_nodes: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 class StartConfig(Settings):
-    """Where the weights start from: a MODEL (file, run's folder, name), or None for a fresh network.
+    """Where the weights start from: a MODEL (file, run's folder, name), or None ("none") for a fresh network;
+    "pretrained" for the network's published weights, else a model of it that ships.
 
     Its shape and function replace those of `network`, its mean and standard deviation those of `preprocessing`; a
     head for other classes starts anew. freeze: how many stages, from the stem on, keep weights and statistics.
@@ -303,17 +315,14 @@ def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
         raise ConfigError(f"{what}: {_explain(kind, error)}") from None
 
 
-def _read(recipe: str | Path) -> dict[str, Any]:
+def _read(recipe: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
     path = Path(recipe)
+    if str(recipe) in above or len(above) > MAX_BASES:
+        raise ConfigError(f"recipe {above[0]} is its own base, by {' and '.join(map(str, above[1:])) or 'itself'}")
     if path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise ConfigError(
-                f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"can't read the recipe {path}: {error}; it must be a text file in UTF-8") from None
+        if not path.exists():
+            raise ConfigError(f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}")
+        text = read_small(path, RECIPE_LIMIT, ConfigError)
     elif str(recipe) in list_recipes():
         text = resources.files("moganet.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
     else:
@@ -322,15 +331,41 @@ def _read(recipe: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"there is no recipe {str(recipe)!r}; {hint}choose one of {', '.join(list_recipes())}, or a .yaml file"
         )
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {recipe} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
+    values = parse_yaml(text, f"recipe {recipe}")
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"recipe {recipe} must be a mapping with the keys {', '.join(Recipe.model_fields)}")
     base = values.pop("base", None)
-    merged = _merge(_read(base), values) if base else values
+    if not isinstance(base, str | None):
+        raise ConfigError(f"recipe {recipe}: base must be the name of a recipe, or a YAML file")
+    merged = _merge(_read(base, (*above, str(recipe))), values) if base else values
     return {**merged, "name": values.get("name", path.stem)}
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Give the values of a YAML text. Raises ConfigError, also for one whose references unfold to no end."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        if node is not None and _unfolded(node, {}) > MAX_VALUES:
+            raise ConfigError(f"{what} unfolds to more than {MAX_VALUES:,} values by its references; write them out")
+        return yaml.safe_load(text)
+    except ConfigError:
+        raise
+    except Exception as error:  # yaml's own errors, and what its constructors raise for odd numbers and dates
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"{what} is not valid YAML: {reason}") from None
+
+
+def _unfolded(node: yaml.Node, known: dict[int, float]) -> float:
+    """Count the values below a node with each reference written out; one that holds itself has no end."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        known[id(node)] = 1 + sum(_unfolded(part, known) for part in inner)
+    return known[id(node)]
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -346,10 +381,7 @@ def _parse_assignment(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set {text!r} must be KEY=VALUE, for example --set trainer.max_epochs=10")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {text!r}: the value is not valid YAML; quote it") from None
+    return key.strip(), parse_yaml(value, f"--set {text[:100]!r}")
 
 
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:
@@ -377,7 +409,7 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
         keys = _known_keys(kind, where)
-        return f"{'.'.join(keys) or 'its values'}: {first['msg']} (given: {first['input']!r})"
+        return f"{'.'.join(keys) or 'its values'}: {first['msg']} (given: {repr(first['input'])[:200]})"
     given = ".".join(where)
     return f"there is no setting '{given}'; {_nearest_setting(kind, given)}"
 

@@ -5,6 +5,7 @@ MogaNetError (a ValueError)   the user can mend it; the command line prints the 
 ├── DataError                 a data set or an image can't be read as asked
 ├── WeightsError              a file is no checkpoint that we can read, or does not fit the network
 ├── TrainingError             a run can't go on
+├── WorkerError               a process that reads images died, or gives nothing
 ├── InteractionError          players, pairs, orders or contexts are not what they must be
 ├── OutputError               a result can't be written where it was asked for
 └── MissingExtraError         an optional dependency is not installed
@@ -29,6 +30,10 @@ class WeightsError(MogaNetError):
 
 class TrainingError(MogaNetError):
     """A run can't go on: its loss is not finite."""
+
+
+class WorkerError(MogaNetError):
+    """A process that reads images died, or gives nothing."""
 
 
 class InteractionError(MogaNetError):

@@ -1,12 +1,25 @@
 """`moganet report`: the page that says how good a model is, and where it fails."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moganet_cli.app import AsJson, BatchSize, Data, Model, Precision, Runtime, Split, app, print_json, show_progress
+from moganet_cli.app import (
+    AsJson,
+    BatchSize,
+    Data,
+    Model,
+    Precision,
+    Runtime,
+    Split,
+    Workers,
+    app,
+    complain,
+    line,
+    print_json,
+    show_progress,
+)
 
 
 @app.command(help="Write one HTML file that shows how good a model is and where it fails, readable without a network.")
@@ -19,6 +32,7 @@ def report(
     ] = None,
     explain: Annotated[bool, typer.Option(help="Show where the network looked, beside errors and close calls.")] = True,
     batch_size: BatchSize = None,
+    workers: Workers = None,
     precision: Precision = "f32",
     runtime: Runtime = "auto",
     as_json: AsJson = False,
@@ -32,18 +46,19 @@ def report(
         split,
         out=out,
         batch_size=batch_size,
+        workers=workers,
         runtime=runtime,
         precision=precision,
         explain=EXPLAIN if explain else None,
         progress=show_progress,
     )
     for item in result["unreadable"]:
-        print(f"left out: {item['reason']}", file=sys.stderr)
+        complain(f"left out: {item['reason']}")
     for item in result["left_out"]:
-        print(item["reason"], file=sys.stderr)
+        complain(item["reason"])
     if as_json:
         print_json(result)
         return
     untrained = " (untrained)" if result["untrained"] else ""
-    print(f"{model}{untrained}: {100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right")
-    print(f"report: {result['report']} ({result['bytes'] / 1e6:.1f} MB, {result['seconds']:.1f} s)")
+    line(f"{model}{untrained}: {100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right")
+    line(f"report: {result['report']} ({result['bytes'] / 1e6:.1f} MB, {result['seconds']:.1f} s)")

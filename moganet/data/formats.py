@@ -5,9 +5,10 @@ from functools import cache
 
 from PIL import Image
 
-# What Pillow can't decode by itself: outlines for Ghostscript or Windows, films, and names without a decoder.
-NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5"})
-FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO"}  # variants that share the endings of their family
+# What Pillow can't decode by itself, or finds numbers in instead of a picture: outlines for Ghostscript or Windows,
+# films, measurements, and names without a decoder.
+NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5", "FITS", "IPTC"})
+FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
 HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 
@@ -38,14 +39,15 @@ def names() -> list[str]:
     return [name for name in Image.ID if name not in NEVER_READ]
 
 
+@cache
 def readable_suffixes() -> frozenset[str]:
     """Give the file name endings that this reader can read, in lower case."""
     known = set(names())
-    suffixes = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in known or kind == "MPO")
-    return suffixes | HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else suffixes
+    suffixes = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in known) | {".mpo"}
+    return suffixes | HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else suffixes - HEIF_SUFFIXES
 
 
 def fits_suffix(kind: str | None, suffix: str) -> bool:
     """Tell whether a file of this format may have this ending."""
-    named = "HEIF" if suffix.lower() in HEIF_SUFFIXES else Image.registered_extensions().get(suffix.lower(), "")
-    return FAMILIES.get(named, named) == kind
+    named = "HEIF" if suffix.lower() in HEIF_SUFFIXES else Image.registered_extensions().get(suffix.lower())
+    return FAMILIES.get(named or "", named) == FAMILIES.get(kind or "", kind)

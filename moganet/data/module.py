@@ -5,71 +5,45 @@ training's augmentations or the plain preprocessing turn them into the network's
 """
 
 import logging
-import os
 import random
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
+from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
 from moganet.data.preprocess import normalize, resize_and_crop
 from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
-from moganet.notices import listening, say
+from moganet.notices import listening
 
 logger = logging.getLogger(__name__)
 MAX_UNREADABLE_IN_A_ROW = 100
 
 
-class Unreadable(NamedTuple):
-    """A file that was left out, and why."""
-
-    file: str
-    reason: str
-
-
-class Batch(NamedTuple):
-    """Images (B, C, H, W), labels (B,) or soft targets (B, classes), and the files that could not be read.
-
-    seed: of everything random that the device does with a training batch, from its augmentation to stochastic depth.
-    notes: what was said while it was read, perhaps in another process.
-    """
-
-    images: Tensor
-    labels: Tensor
-    unreadable: tuple[Unreadable, ...] = ()
-    seed: int | None = None
-    notes: tuple[str, ...] = ()
-
-
-class _ArrayBatches(Dataset[Batch]):
-    """A split in memory, read a batch at a time by DataLoader's `__getitems__` protocol."""
+class _ArrayBatches:
+    """A split in memory, read a batch at a time."""
 
     def __init__(self, split: ArraySplit, transform: Callable[[Tensor], Tensor] | None) -> None:
         self.split, self.transform = split, transform
 
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitems__(self, places: Sequence[int | Draw]) -> Batch:
+    def read(self, places: Sequence[int | Draw]) -> Batch:
         indices = [place.image if isinstance(place, Draw) else place for place in places]
         images = self.split.images[indices]
         images = self.transform(images) if self.transform and indices else images
         return Batch(images, self.split.labels[indices], seed=_seed(places))
 
 
-class _ImageBatches(Dataset[Batch]):
+class _ImageBatches:
     """A split read image by image, each brought to one size. What can't be read is named in the batch.
 
     `substitute` puts the next readable file in its place, as training needs; else the batch is shorter.
@@ -78,10 +52,7 @@ class _ImageBatches(Dataset[Batch]):
     def __init__(self, split: Split, transform: Callable[[Tensor], Tensor], *, substitute: bool) -> None:
         self.split, self.transform, self.substitute = split, transform, substitute
 
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitems__(self, places: Sequence[int | Draw]) -> Batch:
+    def read(self, places: Sequence[int | Draw]) -> Batch:
         with listening() as heard:
             known = len(heard)
             batch = self._read(places)
@@ -94,7 +65,7 @@ class _ImageBatches(Dataset[Batch]):
             index = place.image if isinstance(place, Draw) else place
             if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
                 seed_all(place.seed)
-            for attempt in range(MAX_UNREADABLE_IN_A_ROW if self.substitute else 1):
+            for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
                     sample = self.split[position]
@@ -105,7 +76,10 @@ class _ImageBatches(Dataset[Batch]):
                 labels.append(sample.label)
                 break
         if not images and self.substitute:
-            raise DataError(f"{len(unreadable)} files in a row can't be read; the first: {unreadable[0].reason}")
+            number = len({one.file for one in unreadable})  # not the attempts: small sets come round again
+            raise DataError(
+                f"{number} of {len(self.split)} images were tried, and none can be read: {unreadable[0].reason}"
+            )
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
         return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable), _seed(places))
 
@@ -116,7 +90,7 @@ class _ImageBatches(Dataset[Batch]):
             raise DataError(f"{sample.name}: {error}") from None
 
     def _name(self, position: int) -> str:
-        return str(self.split.files[position]) if isinstance(self.split, FileSplit) else f"image {position}"
+        return self.split.name_of(position)
 
 
 def _seed(places: Sequence[int | Draw]) -> int | None:
@@ -136,14 +110,14 @@ def evaluation_loader(
     batch_size: int,
     workers: int | None,
     division: Division = ALONE,
-) -> DataLoader[Batch]:
+) -> Loader:
     """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
     resize = partial(resize_and_crop, preprocessing=preprocessing)
     split = split.with_channels(preprocessing.channels)
     batches = EvenBatches(len(split), batch_size, division)
     if isinstance(split, ArraySplit):
-        return _loader(_ArrayBatches(split, resize), batches, 0)
-    return _loader(_ImageBatches(split, resize, substitute=False), batches, _num_workers(workers))
+        return Loader(_ArrayBatches(split, resize), batches, 0)
+    return Loader(_ImageBatches(split, resize, substitute=False), batches, num_workers(workers))
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -199,7 +173,7 @@ class ImageDataModule(pl.LightningDataModule):
         rank = self.trainer.global_rank if self.trainer is not None else 0
         return Division(self.accumulate, self.processes, rank)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         split, data = self.dataset.split("train").with_channels(self.preprocessing.channels), self.data
         weights = class_weights(split.labels, len(self.dataset.class_names))[split.labels] if data.balanced else None
         order = EpochOrder(len(split), self.seed, weights)
@@ -207,11 +181,11 @@ class ImageDataModule(pl.LightningDataModule):
         parts = StepParts(order, step_size, self.division, drop_last=data.drop_last, start=self.position)
         if self.worker_transform is None:
             assert isinstance(split, ArraySplit)
-            return _loader(_ArrayBatches(split, None), parts, 0)
+            return Loader(_ArrayBatches(split, None), parts, 0)
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
-        return _loader(batches, parts, _num_workers(data.workers))
+        return Loader(batches, parts, num_workers(data.workers))
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader:
         split = self.dataset.split("val")
         return evaluation_loader(split, self.preprocessing, self.batch_size, self.data.workers, self.division)
 
@@ -250,43 +224,18 @@ def class_weights(labels: Tensor, num_classes: int) -> Tensor:
     return len(labels) / (num_classes * counts.float())
 
 
-def _identity(batch: Any) -> Any:
-    return batch
-
-
-def _leave_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which reach a whole group of processes, to the main one: it ends its workers.
-
-    What a worker has to say is in its batches, and is said by the main process.
-    """
-    logging.getLogger("moganet").setLevel(logging.ERROR)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _num_workers(workers: int | None) -> int:
-    return min(os.cpu_count() or 1, 16) if workers is None else workers
-
-
-class _Loader(DataLoader[Batch]):
-    """A loader that says what was heard while its batches were read."""
-
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch promises its own kind of iterator
-        for batch in super().__iter__():
-            for note in batch.notes:
-                say(note)
-            yield batch
-
-
-def _loader(batches: Dataset[Batch], order: Sampler[Any], workers: int) -> DataLoader[Batch]:
-    return _Loader(
-        batches,
-        batch_sampler=order,
-        num_workers=workers,
-        collate_fn=_identity,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_leave_signals,
+def check_readable(split: Split, number: int = 16) -> None:
+    """Raise DataError where none of up to `number` images of a split, evenly spread over it, can be read."""
+    reasons = []
+    for index in spread(len(split), number):
+        try:
+            split[index]
+        except DataError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise DataError(
+        f"of {len(split):,} images {len(reasons)}, evenly spread, were tried and none can be read: {reasons[0]}"
     )
 
 

@@ -191,7 +191,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     is_heif = formats.is_heif(file.read(64))
     file.seek(0)
     if is_heif and not formats.register_heif():
-        raise _UnusableFileError("{name} is a HEIC image: pip install 'moganet[heic]' reads it, or convert it to JPEG")
+        raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
     with Image.open(file, formats=["HEIF"] if is_heif else formats.names()) as image:
         size = image.size
         if at_least is not None:

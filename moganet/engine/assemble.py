@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import timm
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import (  # type: ignore[attr-defined]
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
-from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.strategies import DDPStrategy
 from timm.optim import list_optimizers
 from torch import Tensor, nn
 
@@ -25,15 +21,19 @@ from moganet.config import Recipe
 from moganet.data import Dataset
 from moganet.data.module import ImageDataModule, class_weights
 from moganet.engine.callbacks import average_weights
-from moganet.errors import ConfigError, MissingExtraError
-from moganet.inference import Predictor, load
+from moganet.engine.checkpoints import PROCESSES_WAIT
+from moganet.engine.start import choose_start, load_teacher, start_from
+from moganet.errors import ConfigError, MissingExtraError, MogaNetError
+from moganet.inference import load
 from moganet.inference.load import build_network_for
 from moganet.inference.runtimes import has_fast_bf16
+from moganet.launchers import by_slurm, by_torchrun, launched, refuse_without_srun
 from moganet.network import full_name
 from moganet.network.moganet import MogaNet
 from moganet.tasks.classify import Classification, build_optimizer
 
 logger = logging.getLogger(__name__)
+MOST_PROCESSES_A_CORE = 4
 LIGHTNING_PRECISION: dict[str, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 # Lightning's loggers by name: the class, and what to install for it.
 LOGGERS = {
@@ -62,6 +62,8 @@ def resolve(recipe: Recipe, dataset: Dataset, resumed: Recipe | None = None) -> 
             f"network.in_chans is {recipe.network.in_chans}, but preprocessing.channels is {channels}; "
             "set only the latter"
         )
+    refuse_without_srun()
+    recipe = choose_start(recipe, resumed)
     _check_choices(recipe)
     changes: dict[str, Any] = {"data": recipe.data.model_copy(update={"source": dataset.spec})}
     architecture = recipe.network.model_copy(update={"name": full_name(recipe.network.name)})
@@ -76,23 +78,26 @@ def resolve(recipe: Recipe, dataset: Dataset, resumed: Recipe | None = None) -> 
         channels = preprocessed.channels
         kept = {name: getattr(preprocessed, name) for name in ("channels", "mean", "std")}
         changes["preprocessing"] = recipe.preprocessing.model_copy(update=kept)
-    devices, num_nodes = _launched() or (recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1)
+    devices, num_nodes = launched() or _asked_processes(recipe)
     loop = {"devices": devices, "num_nodes": num_nodes, "precision": _precision(recipe, resumed)}
     changes["trainer"] = recipe.trainer.model_copy(update=loop)
     changes["network"] = architecture.model_copy(update={"num_classes": classes, "in_chans": channels})
     return recipe.model_copy(update=changes)
 
 
-def _launched() -> tuple[int, int] | None:
-    """Give what torchrun or SLURM started: processes on each machine, and machines."""
-    if TorchElasticEnvironment.detect():
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
-        return local, int(os.environ["WORLD_SIZE"]) // local
-    if SLURMEnvironment.detect():
-        nodes = int(os.environ.get("SLURM_NNODES", 1))
-        tasks = os.environ.get("SLURM_NTASKS_PER_NODE") or int(os.environ["SLURM_NTASKS"]) // nodes
-        return int(tasks), nodes
-    return None
+def _asked_processes(recipe: Recipe) -> tuple[int, int]:
+    """Give the processes that a recipe asks for without a launcher. Raises ConfigError where they would never come."""
+    devices, num_nodes = recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1
+    if num_nodes > 1 and "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"trainer.num_nodes is {num_nodes}, but nothing says where the others are; start this with torchrun or srun"
+        )
+    most = MOST_PROCESSES_A_CORE * (os.cpu_count() or 1)
+    if devices > most:
+        raise ConfigError(
+            f"trainer.devices is {devices}, but this machine has {os.cpu_count()} cores; use {most} at most"
+        )
+    return devices, num_nodes
 
 
 def _precision(recipe: Recipe, resumed: Recipe | None) -> str:
@@ -127,7 +132,7 @@ def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Cl
     network = build_network_for(recipe.network)
     assert isinstance(network, MogaNet)
     if recipe.start.model is not None and not resumed:
-        _start_from(network, load(recipe.start.model), dataset.class_names)
+        start_from(network, load(recipe.start.model), dataset.class_names)
     network.set_grad_checkpointing(recipe.trainer.grad_checkpointing)
     if recipe.trainer.channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -141,30 +146,16 @@ def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Cl
         optimizer,
         recipe.schedule,
         class_weights=_class_weights(recipe, dataset),
-        teacher=_teacher(recipe, len(dataset.class_names)),
+        teacher=load_teacher(recipe, dataset),
         frozen=_frozen(network, recipe.start.freeze),
     )
     try:
         build_optimizer(network, optimizer)
-    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # timm's and torch's optimizers raise of many kinds
         raise ConfigError(f"optimizer {optimizer.name} can't be made with these settings: {error}") from None
     if recipe.trainer.compile:
         network.compile()
     return task
-
-
-def _start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ...]) -> None:
-    """Copy weights; a head for other classes stays as it was drawn."""
-    state = {name: tensor.detach().cpu() for name, tensor in source.model.state_dict().items()}
-    if source.class_names != class_names:
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-        logger.info(
-            "started from %s; the head starts anew: %d classes instead of %d",
-            source.name_of_model,
-            len(class_names),
-            len(source.class_names),
-        )
-    network.load_state_dict(state, strict=False)
 
 
 def _frozen(network: nn.Module, stages: int) -> list[nn.Module]:
@@ -181,26 +172,6 @@ def _class_weights(recipe: Recipe, dataset: Dataset) -> Tensor | None:
     if len(given) != classes:
         raise ConfigError(f"loss.class_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
     return torch.tensor(given, dtype=torch.float32)
-
-
-def _teacher(recipe: Recipe, classes: int) -> nn.Module | None:
-    """Load the network to learn from: "timm:NAME" with its published weights, or any MODEL."""
-    name = recipe.loss.teacher
-    if name is None:
-        return None
-    if name.startswith("timm:"):
-        try:
-            teacher: nn.Module = timm.create_model(name.removeprefix("timm:"), pretrained=True)
-        except Exception as error:  # the hub's client raises errors of many kinds
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ConfigError(f"loss.teacher {name} can't be had from timm: {reason}") from None
-        outputs = int(getattr(teacher, "num_classes", 0))
-    else:
-        predictor = load(name)
-        teacher, outputs = predictor.model, len(predictor.class_names)
-    if outputs != classes:
-        raise ConfigError(f"loss.teacher {name} knows {outputs} classes, but the data set has {classes}")
-    return teacher
 
 
 def build_trainer(
@@ -237,10 +208,10 @@ def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uses_gpu = torch.cuda.is_available() and settings.accelerator != "cpu"
-    if (
-        SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
-    ):  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
+    if by_slurm() and not by_torchrun():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
+    if recipe.num_processes > 1:
+        options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT), **options}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
@@ -258,7 +229,7 @@ def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
                 sync_batchnorm=uses_gpu and recipe.num_processes > 1,
                 **{"devices": 1, "enable_checkpointing": False, **options},
             )
-    except (MisconfigurationException, ValueError) as error:
+    except Exception as error:  # Lightning raises of many kinds
         raise ConfigError(f"the trainer can't be made with these settings: {' '.join(str(error).split())}") from None
 
 
@@ -291,13 +262,19 @@ def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
 
 
 def build_module(recipe: Recipe, dataset: Dataset) -> ImageDataModule:
-    """Build the batches of a resolved recipe."""
-    return ImageDataModule(
-        dataset,
-        recipe.data,
-        recipe.preprocessing,
-        recipe.augment,
-        recipe.seed,
-        accumulate=recipe.trainer.accumulate,
-        processes=recipe.num_processes,
-    )
+    """Build the batches of a resolved recipe. Raises ConfigError for augmentations that can't be made."""
+    try:
+        return ImageDataModule(
+            dataset,
+            recipe.data,
+            recipe.preprocessing,
+            recipe.augment,
+            recipe.seed,
+            accumulate=recipe.trainer.accumulate,
+            processes=recipe.num_processes,
+        )
+    except MogaNetError:
+        raise
+    except Exception as error:  # kornia and torchvision raise of many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"the settings of augment can't be computed with: {reason}") from None

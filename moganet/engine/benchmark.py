@@ -13,10 +13,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from moganet.config import OptimizerConfig, Precision
-from moganet.data.module import Batch, ImageDataModule
+from moganet.data.loader import AHEAD, Batch, Loader
+from moganet.data.module import ImageDataModule
 from moganet.engine.assemble import build_module, build_task
 from moganet.engine.contenders import (
     TIMM,
@@ -55,8 +55,9 @@ def benchmark_infer(
 ) -> dict[str, Any]:
     """Measure models in turns in one run: latency of one image, images/s of a batch, and peak memory.
 
-    models: MODELs, variants, or "timm:NAME"; none is moganet_xtiny with timm's of like accuracy, which
-    `alternatives` asks for or leaves out. size: pixels a side [each model's own]. picture: a file for the bars.
+    models: MODELs, variants, or "timm:NAME"; none is moganet_xtiny with some of timm's, which `alternatives` asks for
+    or leaves out; accuracies differ, and are not compared. size: pixels a side [each model's own]. picture: a file for
+    the bars.
     Gives for one model a flat object with `images_per_second` (median of five rounds), `latency_p50` and
     `latency_p95` in milliseconds, and `peak_memory_mb`; for several `{"models": [one such object each]}`.
     """
@@ -208,7 +209,7 @@ def benchmark_data(
     step = partial(_step, task.network.train(), task.criterion, optimizer, batch, HALF.get(settings.trainer.precision))
     step()
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
-    ready = loader.num_workers * (loader.prefetch_factor or 0)
+    ready = loader.workers * AHEAD
     feeding, training = [], []
     for _ in range(ROUNDS):
         for _ in range(ready):
@@ -233,7 +234,7 @@ def benchmark_data(
     }
 
 
-def _endless(loader: DataLoader[Batch], module: ImageDataModule, device: torch.device) -> Iterator[Batch]:
+def _endless(loader: Loader, module: ImageDataModule, device: torch.device) -> Iterator[Batch]:
     while True:
         for batch in loader:
             yield module.augmented(Batch(batch.images.to(device), batch.labels.to(device)))

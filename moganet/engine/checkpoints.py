@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,10 +28,16 @@ from moganet.data.module import ImageDataModule
 from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
 from moganet.inference import ModelDescription
+from moganet.inference.model_file import published
+from moganet.launchers import by_torchrun
+from moganet.notices import say
 from moganet.weights import RUN_KEY
 
 CHECKPOINT_FILE = "last.ckpt"
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PROCESSES_WAIT = timedelta(minutes=10)  # of several processes for each other, at the beginning and within the run
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Ctrl-C, a launcher, a terminal that is closed
 # Settings that may change while a run is stopped: they do not change what it computes.
 FREE_SETTINGS = (
     *("logger", "report", "data.source", "data.workers", "data.batch_size", "trainer.accumulate", "trainer.save_every"),
@@ -39,7 +46,7 @@ FREE_SETTINGS = (
 
 
 class RunStopped(KeyboardInterrupt):
-    """A run was asked to stop (Ctrl-C, SIGTERM); its text is one line that says what was kept."""
+    """A run was asked to stop (Ctrl-C, SIGTERM, SIGHUP); its text is one line that says what was kept."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
@@ -99,11 +106,27 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
         self._state = "after"
 
     def take_signals(self) -> None:
-        """Have Ctrl-C and SIGTERM until `restore_signals`: a launcher's SIGTERM must not cut short what is said."""
+        """Have the signals that stop until `restore_signals`: a launcher's SIGTERM must not cut short what is said."""
         if in_main_thread():
             for number in STOP_SIGNALS:
+                if number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # nohup
                 self._handlers.setdefault(number, signal.getsignal(number))
                 signal.signal(number, self._on_signal)
+
+    def await_others(self, trainer: pl.Trainer) -> None:
+        """Say that the other processes are waited for, and let a signal end that at once: no handler runs meanwhile."""
+        if is_first_process():
+            say(
+                f"waiting for the other processes of {trainer.world_size}, {PROCESSES_WAIT.seconds} s at the most; "
+                "torchrun, srun or trainer.devices starts them"
+            )
+        if in_main_thread():
+            self._handlers.setdefault(signal.SIGINT, signal.getsignal(signal.SIGINT))
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.take_signals()  # all are here
 
     def restore_signals(self) -> None:
         """Give the signals back to whoever had them."""
@@ -113,11 +136,14 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         again, self.signal = self.signal is not None, signal.Signals(number)
-        if self._state == "before" or (again and number == signal.SIGINT):
+        # A launcher may pass on to each process what reached all of them.
+        passed_on = number != signal.SIGINT and by_torchrun()
+        if self._state == "before" or (again and not passed_on):
             raise KeyboardInterrupt
         if self._state == "within" and is_first_process():  # not by print, which a signal may have interrupted
             os.write(
-                2, b"\nmoganet: saving after this step (after validation, if that runs); Ctrl-C again stops at once\n"
+                2,
+                b"\nmoganet: saving after this step (after validation, if that runs); a second signal stops at once\n",
             )
 
     def _agree(self, trainer: pl.Trainer) -> tuple[bool, bool]:
@@ -147,7 +173,9 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[RUN_KEY] = self.description.model_dump_json(exclude_none=True)  # so that `load` takes it as a model
+        checkpoint[RUN_KEY] = published(self.description).model_dump_json(
+            exclude_none=True
+        )  # so that `load` takes it as a model
         checkpoint["should_stop"] = trainer.should_stop
         checkpoint["metrics.csv"] = _rows(trainer, self._at_epoch_start)
         if self._at_epoch_start:  # in the form of an epoch's end, which Lightning goes on from
@@ -189,10 +217,14 @@ def _module(trainer: pl.Trainer) -> ImageDataModule:
 
 def _verify(path: Path) -> None:
     """Read back what was written: each of the archive's members carries a checksum."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
+    if (damaged := _damaged(path)) is not None:
         raise OutputError(f"{path} did not read back as it was written ({damaged}); check the disk")
+
+
+def _damaged(path: Path) -> str | None:
+    """Name the first member whose checksum is not that of its bytes; torch does not look."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def _csv_logger(trainer: pl.Trainer) -> CSVLogger | None:
@@ -243,10 +275,14 @@ def read_fingerprint(path: Path) -> str | None:
 def _read(path: Path) -> dict[str, Any]:
     """Read a checkpoint. Raises WeightsError for one that can't be read."""
     try:
+        if (damaged := _damaged(path)) is not None:
+            raise ValueError(f"its part {damaged} is not what was written")
         return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError, …
+    except Exception as error:  # torch and zipfile raise errors of many kinds
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsError(f"{path} can't be read ({reason}); remove it to begin the run anew") from None
+        beside = path.with_name("last.safetensors")
+        start = f", with --from {beside} from its last whole weights" if beside.is_file() else ""
+        raise WeightsError(f"{path} can't be read ({reason}); remove it to begin the run anew{start}") from None
 
 
 def difference(old: Recipe, new: Recipe) -> str | None:

@@ -23,7 +23,7 @@ from moganet.network import VARIANTS, build_network, full_name
 
 logger = logging.getLogger(__name__)
 TIMM = "timm:"
-# timm's models of like published accuracy on ImageNet-1k.
+# timm's models that stand beside a variant here. Their speed alone is compared: no accuracy is measured or claimed.
 ALTERNATIVES: dict[str, tuple[str, ...]] = {
     "moganet_nano": ("mobilenetv3_small_100", "resnet18"),
     "moganet_xtiny": ("mobilenetv3_large_100", "efficientnet_b0", "regnety_008"),
@@ -48,7 +48,7 @@ class Contender:
 
 
 def with_alternatives(models: Sequence[str], alternatives: bool | None) -> list[str]:
-    """Give the models to compare: those named, else moganet_xtiny; and for a single variant timm's of like accuracy.
+    """Give the models to compare: those named, else moganet_xtiny; and for variants timm's beside them.
 
     alternatives: whether to add those; None adds them where no model is named.
     """

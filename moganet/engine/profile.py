@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from moganet.data.module import Batch, ImageDataModule
+from moganet.data.loader import Batch
+from moganet.data.module import ImageDataModule
 from moganet.engine.assemble import build_module, build_task
 from moganet.engine.doctor import environment
 from moganet.engine.memory import keep_freed_memory

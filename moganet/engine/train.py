@@ -1,7 +1,5 @@
 """`train`: a recipe and a data set become a run's folder with trained weights."""
 
-import json
-import logging
 import os
 import platform
 import signal
@@ -16,8 +14,9 @@ import timm
 import torch
 
 from moganet.config import Recipe, load_recipe
-from moganet.data import Dataset, open_data
-from moganet.data.module import ImageDataModule, Unreadable, take
+from moganet.data import Dataset
+from moganet.data.loader import Unreadable, refuse_to_begin_again
+from moganet.data.module import ImageDataModule, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
 from moganet.engine.callbacks import ModelFiles, RunProgress
 from moganet.engine.checkpoints import (
@@ -27,35 +26,37 @@ from moganet.engine.checkpoints import (
     is_first_process,
     read_step,
 )
+from moganet.engine.division import open_divided
+from moganet.engine.failures import OutOfMemory, explained
 from moganet.engine.interaction_record import InteractionRecord
 from moganet.engine.memory import keep_freed_memory, release_memory
 from moganet.engine.report import write_report
-from moganet.engine.run_folder import RECIPE_FILE, RESULT_FILE, choose_folder, own_folder, read_run, same_run
-from moganet.engine.tune import find_batch_size, find_learning_rate
-from moganet.errors import ConfigError, DataError, OutputError, TrainingError
-from moganet.files import FULL_ERRORS, PLACE_ERRORS, to_json, write_text
+from moganet.engine.run_folder import (
+    RECIPE_FILE,
+    RESULT_FILE,
+    claim_folder,
+    clear_folder,
+    own_folder,
+    read_result,
+    read_run,
+    refuse_full,
+    same_run,
+    say_inside,
+)
+from moganet.engine.trial import try_settings
+from moganet.engine.tune import find_batch_size
+from moganet.errors import ConfigError, DataError, OutputError, TrainingError, WorkerError
+from moganet.files import to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.inference.model_file import NUM_FIXTURES
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.report.curves import draw_curves, read_metrics
 from moganet.report.grids import draw_images
 from moganet.tasks.classify import Classification
 
-logger = logging.getLogger(__name__)
 REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to `moganet report`
 PREVIEW_IMAGES = 40
-# What torch's and oneDNN's allocators say on a CPU, and the system when it can't start a process.
-NO_MEMORY = (
-    "can't allocate memory",
-    "could not create a primitive",
-    "could not create a memory",
-    "Cannot allocate memory",
-)
-# What gloo and NCCL say when the other end of a connection is gone.
-LOST_CONNECTION = (
-    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "pair closure"),
-    *("remote process exited", "Socket Timeout", "Connection refused"),
-)
+TRIED = 16  # images of a split that are read before a run begins
 
 
 @noted
@@ -68,15 +69,14 @@ def train(
     start: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    find_lr: bool = False,
     find_batch: bool = False,
 ) -> dict[str, Any]:
     """Train a network and leave a run's folder.
 
     recipe: the name of one that ships, or a YAML file. data: SOURCE[:PATH] or a path, in the recipe's place.
     overrides: dotted keys to values, or "key=value" texts. out: the run's folder itself (default: runs/RECIPE-N).
-    start: a MODEL whose weights to start from. find_lr, find_batch: let Lightning's finders choose optimizer.lr and
-        data.batch_size first; the choice is written into the run's recipe.
+    start: a MODEL whose weights to start from, or "none" for fresh ones where the recipe would start from others.
+    find_batch: let Lightning's finder choose data.batch_size first; the choice is written into the run's recipe.
     resume: go on from the last save of the run in `out`, to the same weights as if it had never stopped; without one
         begin; a finished run is left as it is.
     The folder holds recipe.yaml, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors, curves.png
@@ -85,29 +85,43 @@ def train(
     Raises ConfigError, DataError, WeightsError or OutputError before anything is written; TrainingError for a run that
     can't go on; KeyboardInterrupt after it has saved what there is.
     """
+    refuse_to_begin_again()
     if resume and out is None:
         raise ConfigError("--resume needs the run's folder; say which with --out")
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite removes it; give one of them")
-    old = read_run(Path(out)) if resume and out is not None else None
-    settings, dataset = prepare(recipe, data, overrides, start, resumed=old)
-    if old is None:
-        folder = choose_folder(settings, out, overwrite or resume)
-    else:
-        folder = Path(str(out))
-        settings = same_run(folder, old, settings, dataset, found=(find_lr, find_batch))
+    if out is None:
+        settings, dataset = prepare(recipe, data, overrides, start)
+        folder = claim_folder(settings.name)
+        with own_folder(folder, claimed=True):
+            return _begin(settings, dataset, folder, find_batch=find_batch)
+    folder = Path(out)
+    with own_folder(folder):
+        old = read_run(folder) if resume else None
+        if old is None:
+            refuse_full(folder, overwrite=overwrite or resume)
+        settings, dataset = prepare(recipe, data, overrides, start, resumed=old)
+        if old is None:
+            return _begin(settings, dataset, folder, find_batch=find_batch)
+        settings = same_run(folder, old, settings, dataset, found_batch=find_batch)
         if (folder / RESULT_FILE).is_file():
-            return json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")) if is_first_process() else {}
-        find_lr = find_batch = False
+            return read_result(folder) if is_first_process() else {}
+        return _train(settings, dataset, folder, resumed=True)
+
+
+def _begin(settings: Recipe, dataset: Dataset, folder: Path, *, find_batch: bool) -> dict[str, Any]:
+    say_inside(folder, dataset)
     if find_batch:
         settings = find_batch_size(settings, dataset)
-    if find_lr:
-        settings = find_learning_rate(settings, dataset)
-    resumed = old is not None
+    return _train(settings, dataset, folder, resumed=False)
+
+
+def _train(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> dict[str, Any]:
+    """Train to the end, in smaller parts where memory lacks."""
     while True:
         try:
             return _run(settings, dataset, folder, resumed=resumed)
-        except _OutOfMemoryError as error:
+        except OutOfMemory as error:
             settings, resumed = _in_smaller_parts(settings, dataset, error), (folder / CHECKPOINT_FILE).is_file()
         write_text(folder / RECIPE_FILE, settings.to_yaml())
         release_memory()
@@ -117,11 +131,15 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     """Train to the end, from the beginning or from last.ckpt, and write what is left to write."""
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
+    for name in ("train", "val"):
+        _try_images(dataset, name)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
     description = _describe(settings, dataset)
     files, progress = ModelFiles(folder, description, fixtures), RunProgress()
     checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
+    if not resumed:
+        try_settings(settings, module, task)
     callbacks: list[pl.Callback] = [files, progress, checkpoints]
     if settings.trainer.interactions_every is not None:  # before the averages are taken out again, like the files
         record = InteractionRecord(
@@ -129,11 +147,16 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
         )
         callbacks.insert(0, record)
     trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
-    with own_folder(folder, keep=resumed):
-        if not resumed and is_first_process():
-            write_text(folder / RECIPE_FILE, settings.to_yaml())
+    clear_folder(folder, keep=resumed)
+    if not resumed and is_first_process():
+        write_text(folder / RECIPE_FILE, settings.to_yaml())
+    try:
         _fit(trainer, task, module, checkpoints, folder / CHECKPOINT_FILE if resumed else None)
-        files.finish(trainer, task)
+    except (ConfigError, DataError):
+        if not resumed and trainer.global_step == 0:
+            clear_folder(folder, keep=False)
+        raise
+    files.finish(trainer, task)
     unreadable = _gather(trainer, module)
     if not trainer.is_global_zero:
         return {}
@@ -152,17 +175,31 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
         "unreadable": [one._asdict() for one in unreadable],
     }
     if settings.report and os.environ.get(REPORT_SWITCH) != "off":
-        result["report"] = _report(folder, dataset, result)
+        result["report"] = _report(folder, dataset, settings.data.workers, result)
     write_text(folder / RESULT_FILE, to_json(result))
     return result
 
 
-def _report(folder: Path, dataset: Dataset, result: dict[str, Any]) -> str | None:
+def _try_images(dataset: Dataset, name: str) -> None:
+    """Read a few images of a split, spread over it. Raises DataError where none can be read."""
+    split = dataset.split(name)
+    if not len(split) or take(split, TRIED):
+        return
+    try:
+        split[0]
+    except DataError as error:
+        raise DataError(
+            f"of the {len(split)} images of {dataset.spec} ({name}) {min(TRIED, len(split))} were tried, and none "
+            f"can be read; the first: {error}"
+        ) from None
+
+
+def _report(folder: Path, dataset: Dataset, workers: int | None, result: dict[str, Any]) -> str | None:
     """Write the run's page, and give its path; None where that can't be done."""
     try:
-        return str(write_report(folder, dataset.spec, result=result)["report"])
+        return str(write_report(folder, dataset.spec, workers=workers, result=result)["report"])
     except Exception as error:  # whatever it is: a run of days must not be lost to its page
-        logger.warning("no report was written (%s); `moganet report %s` tries again", error, folder)
+        say(f"no report was written ({error}); `moganet report {folder}` tries again", doubtful=True)
         return None
 
 
@@ -186,8 +223,7 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     if start is not None:
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
-    dataset = open_data(data or settings.data.source).with_validation(settings.data.validation, settings.seed)
-    dataset = dataset.with_fraction(settings.data.fraction, settings.seed)
+    dataset = open_divided(data or settings.data.source, settings)
     resolved = resolve(settings, dataset, resumed)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
 
@@ -217,11 +253,7 @@ def preview(
     return {"preview": str(picture), "images": len(pixels), "size": list(settings.preprocessing.size)}
 
 
-class _OutOfMemoryError(Exception):
-    """A step did not fit the device's memory."""
-
-
-def _in_smaller_parts(settings: Recipe, dataset: Dataset, error: _OutOfMemoryError) -> Recipe:
+def _in_smaller_parts(settings: Recipe, dataset: Dataset, error: OutOfMemory) -> Recipe:
     """Halve the images that go through the network at once, and accumulate twice as many parts for a step."""
     size, parts = settings.data.batch_size, settings.trainer.accumulate
     data = settings.data.model_copy(update={"batch_size": size // 2})
@@ -233,12 +265,10 @@ def _in_smaller_parts(settings: Recipe, dataset: Dataset, error: _OutOfMemoryErr
         build_module(smaller, dataset)  # checks that each part of each step has enough images
     except DataError:
         raise TrainingError(f"out of memory with batches of {size} ({error}); {_LESS_MEMORY}") from None
-    logger.warning(
-        "out of memory with batches of %d: going on with %d, %d of which make a step of the same %d images",
-        size,
-        size // 2,
-        2 * parts,
-        settings.images_a_step,
+    say(
+        f"out of memory with batches of {size}: going on with {size // 2}, {2 * parts} of which make a step of the "
+        f"same {settings.images_a_step} images",
+        doubtful=True,
     )
     return smaller
 
@@ -255,16 +285,19 @@ def _fit(
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     how = f"go on with the same command and --out {checkpoints.out} --resume"
-    checkpoints.take_signals()
+    checkpoints.await_others(trainer) if trainer.world_size > 1 else checkpoints.take_signals()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # sets in memory need none
             warnings.filterwarnings("ignore", message=".*number of training batches.*")  # about the logging interval
             warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # the folder is the run's own
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
             trainer.fit(task, datamodule=module, ckpt_path=goes_on, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise _stopped(checkpoints, how) from None
+    except WorkerError as error:
+        if checkpoints.signal is not None:
+            raise _stopped(checkpoints, how) from error
+        raise TrainingError(f"{error}; {how}") from None
     except OutputError as error:
         raise OutputError(f"{error}; then {how}") from None
     except TrainingError as error:  # the same steps would end the same way
@@ -273,7 +306,7 @@ def _fit(
     except (OSError, RuntimeError, MemoryError) as error:
         if checkpoints.signal is not None:  # whatever else went wrong while it stopped
             raise _stopped(checkpoints, how) from error
-        raise _explained(error, trainer, checkpoints, how) from error
+        raise explained(error, trainer, checkpoints.out, how) from error
     finally:
         checkpoints.restore_signals()
 
@@ -281,27 +314,6 @@ def _fit(
 def _stopped(checkpoints: Checkpoints, how: str) -> RunStopped:
     kept = checkpoints.kept or "stopped at once, without a save"
     return RunStopped(f"{kept}; {how}" if is_first_process() else "", 128 + (checkpoints.signal or signal.SIGINT))
-
-
-def _explained(
-    error: OSError | RuntimeError | MemoryError, trainer: pl.Trainer, checkpoints: Checkpoints, how: str
-) -> Exception:
-    """Say in one line what the world did to a run; our own faults stay what they are."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and (
-        error.errno in FULL_ERRORS
-        or (error.errno in PLACE_ERRORS and str(error.filename or "").startswith(str(checkpoints.out)))
-    ):
-        return OutputError(f"can't write in {checkpoints.out}: {error.strerror}; mend that, then {how}")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in NO_MEMORY):
-        return _OutOfMemoryError(text.partition(".")[0] or "no memory")
-    if "DataLoader worker" in text and ("killed" in text or "exited unexpectedly" in text):
-        return TrainingError(
-            "a process that reads images died (killed, or out of memory: --set data.workers=1 needs less); " + how
-        )
-    if trainer.world_size > 1 and any(sign in text for sign in LOST_CONNECTION):
-        return TrainingError(f"another process of this job is gone; {how}")
-    return error
 
 
 def _describe(recipe: Recipe, dataset: Dataset) -> ModelDescription:

@@ -1,6 +1,5 @@
-"""Lightning's finders of a learning rate and a batch size, as `moganet train --find-lr --find-batch`."""
+"""Lightning's finder of a batch size, as `moganet train --find-batch`."""
 
-import logging
 import os
 import tempfile
 import warnings
@@ -14,27 +13,9 @@ from pytorch_lightning.tuner import Tuner  # type: ignore[attr-defined]
 from moganet.config import Recipe
 from moganet.data import Dataset
 from moganet.engine.assemble import build_module, build_task, make_trainer
-from moganet.errors import ConfigError
+from moganet.notices import say
 
-logger = logging.getLogger(__name__)
-LR_STEPS = 100
 MAX_BATCH_TRIALS = 10  # doublings, from 16
-
-
-def find_learning_rate(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """Choose optimizer.lr where the loss falls fastest as the rate grows (Smith 2017); give the changed recipe."""
-    with _bare_trainer(recipe) as trainer:
-        finder = Tuner(trainer).lr_find(
-            build_task(recipe, dataset),
-            datamodule=build_module(recipe, dataset),
-            num_training=LR_STEPS,
-            update_attr=False,
-        )
-    found = finder.suggestion() if finder is not None else None
-    if found is None:
-        raise ConfigError("no learning rate was found: the loss did not fall in 100 steps; set optimizer.lr by hand")
-    logger.info("found the learning rate %.3g (the recipe has %.3g)", found, recipe.optimizer.lr)
-    return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"lr": found, "lr_per": None})})
 
 
 def find_batch_size(recipe: Recipe, dataset: Dataset) -> Recipe:
@@ -50,7 +31,7 @@ def find_batch_size(recipe: Recipe, dataset: Dataset) -> Recipe:
             steps_per_trial=1,
         )
     size = min(int(found or 16), largest)
-    logger.info("found the batch size %d (the recipe has %d)", size, recipe.data.batch_size)
+    say(f"found the batch size {size} (the recipe has {recipe.data.batch_size})")
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"batch_size": size})})
 
 
@@ -59,10 +40,9 @@ def _bare_trainer(recipe: Recipe) -> Iterator[pl.Trainer]:
     """Give a Trainer that leaves no file behind."""
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
-        # The finders restore the network from a checkpoint that they write, whence enable_checkpointing.
-        yield make_trainer(recipe, Path(folder), max_epochs=LR_STEPS, logger=False, limit_val_batches=0)
+        # The finder restores the network from a checkpoint that they write, whence enable_checkpointing.
+        yield make_trainer(recipe, Path(folder), max_epochs=1, logger=False, limit_val_batches=0)
 
 
 @contextmanager

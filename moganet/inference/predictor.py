@@ -16,14 +16,19 @@ from moganet.inference.calibration import energy
 from moganet.inference.export.graph import Run
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
+from moganet.inference.threads import Guard, settle_after_fork
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of an image, the best first: names, and probabilities that sum to 1 over all classes."""
+    """The likeliest classes of an image, the best first: names, and probabilities that sum to 1 over all classes.
+
+    rejected: whether the image is unlike those that the model was trained on; None where it can't be told.
+    """
 
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
+    rejected: bool | None = None
 
 
 class Predictor:
@@ -31,6 +36,7 @@ class Predictor:
 
     model: the plain torch module; predictions run fused. config: the model's description. class_names: a name for
     each logit. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
+    Any number of threads may ask it at once.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class Predictor:
         self.precision: str = precision
         self.config, self.trained, self.name_of_model = config, trained, name_of_model
         self._run: Run | None = None
+        self._guard = Guard()
+        settle_after_fork()
         # What was asked for by name is made ready now, and not within the first prediction.
         if runtime != "auto":
             self._run = open_runtime(self.runtime, network, config, precision, self.device)
@@ -64,6 +72,7 @@ class Predictor:
         """Predict with an exported file's callable; there is no torch module then."""
         predictor = cls.__new__(cls)
         predictor.device, predictor._model, predictor._run = torch.device("cpu"), None, run
+        predictor._guard = Guard()
         predictor.runtime, predictor.precision = runtime, precision
         predictor.config, predictor.trained, predictor.name_of_model = config, True, name
         return predictor
@@ -93,6 +102,7 @@ class Predictor:
 
         Raises DataError for an image that can't be read.
         """
+        settle_after_fork()
         size = self.config.preprocessing
         items, inputs = as_images(images), []
         if not items:
@@ -106,8 +116,10 @@ class Predictor:
 
     def logits(self, x: Tensor) -> Tensor:
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
+        settle_after_fork()
         if self._run is None:
-            self._run = self._open()
+            with self._guard:
+                self._run = self._run or self._open()
         return self._run(x.float()).float().cpu()
 
     def _open(self) -> Run:
@@ -127,10 +139,14 @@ class Predictor:
             return logits.softmax(1)
         if self.config.temperature is None:
             raise ConfigError(
-                f"{self.name_of_model} keeps no temperature to calibrate with; "
-                f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
+                f"{self.name_of_model} keeps no temperature to calibrate with; {self._how_to_calibrate()}"
             )
         return (logits / self.config.temperature).softmax(1)
+
+    def _how_to_calibrate(self) -> str:
+        if self._model is None:
+            return "run `moganet report` on the model that it was exported from, and export that again"
+        return f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
 
     def rejected(self, logits: Tensor) -> Tensor | None:
         """Tell for logits (B, classes) whether each image is unlike those trained on, (B,) bool; None: not known.
@@ -152,19 +168,20 @@ class Predictor:
         predictions: list[Prediction] = []
         for start in range(0, len(items), batch_size):
             logits = self.logits(self.preprocess(items[start : start + batch_size]))
-            predictions += self.name(self.probabilities(logits, calibrated), top_k)
+            predictions += self.name(self.probabilities(logits, calibrated), top_k, self.rejected(logits))
         return predictions
 
-    def name(self, probabilities: Tensor, top_k: int = 5) -> Iterator[Prediction]:
+    def name(self, probabilities: Tensor, top_k: int = 5, rejected: Tensor | None = None) -> Iterator[Prediction]:
         """Give the `top_k` likeliest classes for each row of probabilities (B, classes).
 
-        Raises WeightsError for a backbone without a head.
+        rejected: what `rejected` said of the same images' logits. Raises WeightsError for a backbone without a head.
         """
         if not self.class_names:
             raise WeightsError(f"{self.name_of_model} has no head, so it names no classes; load it with num_classes")
         values, indices = probabilities.topk(min(top_k, len(self.class_names)), dim=1)
-        for row, columns in zip(values.tolist(), indices.tolist(), strict=True):
-            yield Prediction(tuple(self.class_names[i] for i in columns), tuple(row))
+        unlike = [None] * len(values) if rejected is None else rejected.tolist()
+        for row, columns, reject in zip(values.tolist(), indices.tolist(), unlike, strict=True):
+            yield Prediction(tuple(self.class_names[i] for i in columns), tuple(row), reject)
 
 
 def as_images(images: Any) -> Sequence[ImageLike]:

@@ -44,7 +44,6 @@ class Classification(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.lr = optimizer.lr  # an attribute of its own, since Lightning's finder sets it
         self.loss_config, self.optimizer_config, self.schedule_config = loss, optimizer, schedule
         self.criterion = build_criterion(loss, num_classes, class_weights)
         self.plain_criterion = nn.CrossEntropyLoss()
@@ -161,8 +160,7 @@ class Classification(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         # A fused step takes float16's scale out of the gradients itself, too late for clipping.
         fused = not (self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val)
-        config = self.optimizer_config.model_copy(update={"lr": self.lr})
-        optimizer = build_optimizer(self.network, config, fused=fused)
+        optimizer = build_optimizer(self.network, self.optimizer_config, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build_schedule(optimizer, self.schedule_config, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
@@ -179,10 +177,7 @@ class Classification(pl.LightningModule):
             nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        if isinstance(scheduler, Scheduler):
-            scheduler.step_update(self.global_step)
-        else:  # the learning-rate finder's own
-            scheduler.step()
+        scheduler.step_update(self.global_step)
 
 
 def build_criterion(config: LossConfig, num_classes: int, class_weights: Tensor | None = None) -> nn.Module:

@@ -11,8 +11,9 @@ from sklearn.metrics import precision_recall_fscore_support
 from test_sources import make_folder
 
 import moganet
-from moganet.engine.evaluate import wilson_interval
+from moganet.engine.evaluate import measure, say_absent, wilson_interval
 from moganet.errors import DataError, OutputError
+from moganet.notices import listening
 
 
 def test_evaluation_agrees_with_scikit_learn(trained_run):
@@ -183,3 +184,45 @@ def test_a_set_without_a_readable_image_is_said(trained_run, tmp_path):
 def test_what_is_not_predicted_is_said(trained_run, files, data, said):
     with pytest.raises(DataError, match=said):
         moganet.predict(trained_run, files, data)
+
+
+def test_a_class_without_images_has_no_figures():
+    logits = torch.eye(7)[torch.tensor([0, 0, 1, 2, 6])]
+    found = measure(logits, torch.tensor([0, 0, 1, 1, 1]), tuple("abcdefg"))
+    rows = {row["name"]: row for row in found["per_class"]}
+    assert rows["a"] == {"name": "a", "precision": 1, "recall": 1, "f1": 1, "num_images": 2}
+    assert rows["b"]["recall"] == pytest.approx(1 / 3) and rows["b"]["num_images"] == 3
+    for name in "cdefg":  # c and g are predicted, of images that are not theirs
+        assert rows[name] == {"name": name, "precision": None, "recall": None, "f1": None, "num_images": 0}
+    never = measure(torch.eye(2)[[0, 0]], torch.tensor([0, 1]), ("a", "b"))["per_class"][1]
+    assert never == {"name": "b", "precision": None, "recall": 0, "f1": 0, "num_images": 1}
+    with listening() as heard:
+        say_absent(found["per_class"], "val")
+    assert len(heard) == 1 and "5 of 7 classes have no images in val" in heard[0]
+
+
+@pytest.mark.parametrize("number", [1, 50, 5000])
+def test_chance_alone_gives_a_calibration_error(number):
+    generator = torch.Generator().manual_seed(0)
+    sure = 0.5 + 0.5 * torch.rand(number, generator=generator)
+    logits = torch.stack([sure.log(), (1 - sure).log()], 1)
+    labels = (torch.rand(number, generator=generator) > sure).long()
+    found = measure(logits, labels, ("a", "b"))
+    assert found["ece"] == pytest.approx(found["ece_by_chance"], abs=0.5 if number == 1 else 0.06)
+    assert found["ece_by_chance"] < {1: 0.6, 50: 0.3, 5000: 0.03}[number]
+
+
+def test_a_runs_folder_that_can_not_be_written_costs_no_figures(trained_run, monkeypatch, tmp_path, capsys):
+    import moganet_cli
+
+    def refuse(*_):
+        raise OutputError("can't write x: Permission denied; choose another place or make room")
+
+    monkeypatch.setattr("moganet.engine.evaluate.write_text", refuse)
+    with pytest.raises(SystemExit) as end:
+        moganet_cli.main(["evaluate", str(trained_run), "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert end.value.code == 3 and result["top1"] > 0 and "--out" in result["notes"][-1] and "out" not in result
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="--out"):  # before anything is measured
+        moganet.evaluate("/no/such/model", out=tmp_path / "file")

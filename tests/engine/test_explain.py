@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,9 +122,42 @@ def test_what_can_not_be_read_is_left_out(model, photo, tmp_path, command):
     options = ["--method", "gradcam", "--out", tmp_path / "out", "--json"]
     code, out, error = command(model, broken, empty, "/no/such.png", tiny, photo, *options)
     result = json.loads(out)
-    assert code == 0 and len(result["unreadable"]) == 3 and len(result["images"]) == 2
+    assert code == 3 and len(result["unreadable"]) == 3 and len(result["images"]) == 2
     assert error.count("can't read") == 3
     code, out, _ = command(model, broken, *options)
     assert code == 2 and not json.loads(out)["images"]
     with pytest.raises(DataError, match="nothing to explain"):
         moganet.explain(model, [])
+
+
+def test_an_earlier_calls_files_stay(model, photo, tmp_path):
+    options = {"out": tmp_path / "out", "compare": False}
+    kept = moganet.explain(model, photo, "gradcam", **options)["images"][0]
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    again = moganet.explain(model, photo, "gradcam", target=1, **options)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert again["images"][0]["picture"] != kept["picture"] and Path(again["file"]).name == "explanations-2.json"
+    assert any("--overwrite" in note for note in again["notes"])
+    over = moganet.explain(model, photo, "gradcam", overwrite=True, **options)
+    assert over["images"][0]["picture"] == kept["picture"] and len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_images_of_one_name_and_of_long_names_are_told_apart(model, photo, tmp_path):
+    files = [tmp_path / "a" / "x.png", tmp_path / "b" / "x.png", tmp_path / "a" / ("é" * 120 + ".png")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(photo.read_bytes())
+    found = moganet.explain(model, files, "gradcam", out=tmp_path / "out")["images"]
+    assert len({entry["picture"] for entry in found}) == 3 and all(Path(e["picture"]).exists() for e in found)
+
+
+def test_an_unstable_ranking_is_said(model, photo, tmp_path, command, monkeypatch):
+    monkeypatch.setattr("moganet.explanations.lime.MOST", 20)
+    monkeypatch.setattr("moganet.explanations.lime.FIRST_ROUND", 20)
+    monkeypatch.setattr("moganet.explanations.lime.stability", lambda *_: 0.3)
+    code, out, _ = command(model, photo, "--out", tmp_path)
+    assert code == 0 and "NOT stable (30 % of fits)" in out
+    result = json.loads((tmp_path / "explanations.json").read_text())
+    assert result["images"][0]["stable"] == 0.3
+    notes = moganet.explain(model, photo)["notes"]
+    assert len(notes) == 1 and "not stable after 20 samples" in notes[0] and "--samples" in notes[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import moganet
-from moganet.engine.assemble import _launched
+from moganet.launchers import launched
 from moganet.tasks.classify import Classification
 
 SMALL = {
@@ -128,7 +128,7 @@ def test_launchers_tell_how_many_processes_there_are(variables, expected, monkey
             monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert _launched() == expected
+    assert launched() == expected
 
 
 def test_what_several_processes_can_not_do_is_said(tmp_path):

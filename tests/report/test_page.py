@@ -58,3 +58,15 @@ def test_titles_say_the_finding():
     assert "4.0 times" in findings.say_balance({"train": np.array([8, 2])})
     assert findings.say_copies({("train", "test"): 3}) == "Near-copies across splits: 3 of test in train"
     assert findings.say_sizes(np.array([[20, 30], [100, 50]]), (32, 32)).endswith("and 50 % are smaller")
+
+
+def test_classes_without_images_are_none_that_is_found_never_or_equally_often():
+    names, recall = ("cat", "dog", "ship"), np.array([0.7, np.nan, 0.9])
+    said = findings.say_classes(names, recall, np.array([10, 0, 10]))
+    assert "“cat” is the hardest" in said and "dog" not in said and "1 of 3 classes have no images" in said
+    one = findings.say_classes(names, recall, np.array([10, 0, 0]))
+    assert "only class with images" in one and "equally" not in one and "2 of 3" in one
+    same = findings.say_classes(names, np.array([0.7, np.nan, 0.7]), np.array([10, 0, 10]))
+    assert "Every class with images" in same and "1 of 3" in same
+    assert findings.say_classes(names, np.full(3, np.nan), np.zeros(3)) == "No class has images"
+    assert findings.percent(None) == "-"

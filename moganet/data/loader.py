@@ -1,0 +1,276 @@
+"""Batches from processes that read images ahead: whatever befalls one of them is a line, and never an endless wait.
+
+torch's DataLoader is not used: its workers answer through /dev/shm, of which a container may have little; a dead one
+raises wherever the main process happens to be; one that is stopped holds up even the end. Here a worker is a process
+at the end of a socket, and a thread waits for its answer. Whatever waits for the thread does so with a limit.
+"""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, Sized
+from concurrent.futures import Future
+from itertools import islice
+from multiprocessing.connection import Connection
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from moganet.errors import ConfigError, MogaNetError, WorkerError
+from moganet.notices import say
+
+LIMIT = "MOGANET_WAIT"  # seconds without a batch after which the processes that read images are given up
+DEFAULT_LIMIT, SAY_AFTER = 300.0, 20.0  # seconds
+AHEAD = 2  # batches a worker
+MAX_WORKERS = 16
+LESS = "--workers (in training --set data.workers=) 1 needs less, 0 reads without such processes"
+
+
+class Unreadable(NamedTuple):
+    """A file that was left out, and why."""
+
+    file: str
+    reason: str
+
+
+class Batch(NamedTuple):
+    """Images (B, C, H, W), labels (B,) or soft targets (B, classes), and the files that could not be read.
+
+    seed: of everything random that the device does with a training batch, from its augmentation to stochastic depth.
+    notes: what was said while it was read, perhaps in another process.
+    """
+
+    images: Tensor
+    labels: Tensor
+    unreadable: tuple[Unreadable, ...] = ()
+    seed: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Batches(Protocol):
+    """What is read a batch at a time."""
+
+    def read(self, places: Sequence[Any]) -> Batch:
+        """Give the batch of some places."""
+
+
+class Order(Sized, Protocol):
+    """The places of each batch."""
+
+    def __iter__(self) -> Iterator[Sequence[Any]]: ...
+
+
+class Loader:
+    """Batches in order, read ahead by `workers` processes (0: here and now), which stay until the loader goes."""
+
+    def __init__(self, batches: Batches, order: Order, workers: int) -> None:
+        self.batches, self.workers = batches, min(workers, len(order))
+        self.batch_sampler = order  # the name by which Lightning finds it, to tell it the epoch
+        self._team: _Team | None = None
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._ahead() if self.workers else map(self.batches.read, self.batch_sampler):
+            for note in batch.notes:
+                say(note)
+            yield batch._replace(images=batch.images.pin_memory()) if torch.cuda.is_available() else batch
+
+    def _ahead(self) -> Iterator[Batch]:
+        if self._team is None:
+            self._team = _Team(self.batches, self.workers)
+            weakref.finalize(self, self._team.end)  # at the interpreter's end at the latest
+        order, team = iter(self.batch_sampler), self._team
+        waiting = deque(team.ask(places) for places in islice(order, AHEAD * self.workers))
+        try:
+            while waiting:
+                batch = team.wait(waiting.popleft())
+                waiting.extend(team.ask(places) for places in islice(order, 1))
+                yield batch
+        except MogaNetError:
+            self._team = None
+            team.end()
+            raise
+        finally:
+            for answer in waiting:
+                answer.cancel()
+
+
+def num_workers(asked: int | None) -> int:
+    """Give the number of processes: as asked, else one for each core that this process may use."""
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_WORKERS)
+
+
+def refuse_to_begin_again() -> None:
+    """Raise ConfigError in a process that only reads the main script again, to be one that reads images."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError(
+            "processes that read images are started afresh here (spawn) and read this script again; "
+            'put what it does under `if __name__ == "__main__":`'
+        )
+
+
+class _Team:
+    """Processes that read batches, and for each a thread that hands it one after the other."""
+
+    # Our ends of the sockets of all teams, of which a forked worker closes its copies.
+    ends: ClassVar[weakref.WeakSet[Connection]] = weakref.WeakSet()
+
+    def __init__(self, batches: Batches, number: int) -> None:
+        self.limit = _limit()
+        self.tasks: queue.SimpleQueue[tuple[Sequence[Any], Future[Batch]] | None] = queue.SimpleQueue()
+        self.processes: list[Any] = []
+        context = multiprocessing.get_context()
+        forks = context.get_start_method() == "fork"
+        # By value: torch would hand tensors over in /dev/shm.
+        what = batches if forks else pickle.dumps(batches)
+        parent = os.getpid() if forks else None
+        links = []
+        try:
+            for _ in range(number):
+                ours, theirs = context.Pipe()
+                self.ends.add(ours)
+                process = context.Process(target=_work, args=(what, theirs, parent), daemon=True)
+                process.start()
+                theirs.close()  # so that ours ends when the process does
+                self.processes.append(process)
+                links.append((process, ours))
+        except OSError as error:
+            self.end()
+            raise WorkerError(f"can't start {number} processes that read images ({error.strerror}); {LESS}") from None
+        for link in links:  # once all are forked: a fork copies no thread
+            threading.Thread(target=_hand_over, args=(self.tasks, *link), daemon=True).start()
+
+    def ask(self, places: Sequence[Any]) -> "Future[Batch]":
+        """Have a batch read as soon as a process is free."""
+        answer: Future[Batch] = Future()
+        self.tasks.put((places, answer))
+        return answer
+
+    def wait(self, answer: "Future[Batch]") -> Batch:
+        """Give a batch when it is read. Raises WorkerError where none comes."""
+        for seconds in (min(SAY_AFTER, self.limit), max(0.0, self.limit - SAY_AFTER)):
+            try:
+                return answer.result(seconds)
+            except TimeoutError:
+                if answer.done():  # it may be the answer's own
+                    return answer.result()
+                say(f"waiting for the processes that read images, {self.limit:g} s at the most ({LIMIT} sets that)")
+        raise WorkerError(
+            f"the processes that read images gave nothing for {self.limit:g} s (stopped, or on a slow disk: "
+            f"{LIMIT} in the environment is the limit); {LESS}"
+        )
+
+    def end(self) -> None:
+        """End the processes at once, even those that are stopped: they hold nothing."""
+        for process in self.processes:
+            process.kill()
+            self.tasks.put(None)
+        for process in self.processes:
+            process.join(1)
+
+
+def _limit() -> float:
+    text = os.environ.get(LIMIT) or str(DEFAULT_LIMIT)
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < threading.TIMEOUT_MAX:
+        raise ConfigError(f"{LIMIT} is {text!r}; it must be a number of seconds, say {DEFAULT_LIMIT:g}")
+    return limit
+
+
+def _hand_over(tasks: "queue.SimpleQueue[Any]", process: Any, link: Connection) -> None:
+    """Hand one task after the other to a process, and its answers to those who wait."""
+    ready = False
+    while (task := tasks.get()) is not None:
+        places, answer = task
+        if not answer.set_running_or_notify_cancel():
+            continue
+        try:
+            ready = ready or bool(link.recv_bytes())
+            link.send_bytes(pickle.dumps(places))
+            answer.set_result(_unpacked(link.recv_bytes()))
+        except (EOFError, OSError):
+            answer.set_exception(_death(process, ready))
+            return
+        except BaseException as error:
+            answer.set_exception(error)
+
+
+def _death(process: Any, ready: bool) -> WorkerError:
+    """Say what a process died of."""
+    process.join(2)
+    code = process.exitcode
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+        by = f"was killed ({name}" + (", as the system does where memory runs out)" if name == "SIGKILL" else ")")
+        return WorkerError(f"a process that reads images {by}; {LESS}")
+    if not ready:
+        return WorkerError(
+            f"a process that reads images ended as it started (exit code {code}); a script that is started afresh for "
+            'each of them (spawn) must do its work under `if __name__ == "__main__":`, or take workers=0'
+        )
+    return WorkerError(f"a process that reads images ended (exit code {code}); {LESS}")
+
+
+def _unpacked(answer: bytes) -> Batch:
+    """Give the batch of an answer, or raise the error that it is."""
+    found = pickle.loads(answer)
+    if isinstance(found, BaseException):
+        raise found
+    images, labels, *rest = found
+    return Batch(torch.from_numpy(images), torch.from_numpy(labels), *rest)
+
+
+def _work(what: Batches | bytes, link: Connection, parent: int | None) -> None:
+    """Read batches until nobody asks any more."""
+    # What reaches the whole group of processes (Ctrl-C, a closed terminal) is for the main one, which ends its workers.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for end in list(_Team.ends):
+        end.close()
+    torch.set_num_threads(1)
+    logging.getLogger("moganet").setLevel(logging.ERROR)  # what is to be said is in the batches
+    try:
+        batches: Batches = pickle.loads(what) if isinstance(what, bytes) else what
+        link.send_bytes(b"ready")
+        while _is_asked(link, parent):
+            link.send_bytes(_packed(batches.read, pickle.loads(link.recv_bytes())))
+    except (EOFError, OSError):  # the main process is gone
+        pass
+    os._exit(0)  # without the main process's own matters at an end
+
+
+def _is_asked(link: Connection, parent: int | None) -> bool:
+    while not link.poll(5):  # a forked process beside this one may hold the main one's end open
+        if parent is not None and os.getppid() != parent:
+            return False
+    return True
+
+
+def _packed(read: Callable[[Sequence[Any]], Batch], places: Sequence[Any]) -> bytes:
+    try:
+        batch = read(places)
+        return pickle.dumps((batch.images.numpy(), batch.labels.numpy(), *batch[2:]), protocol=5)
+    except MogaNetError as error:
+        return pickle.dumps(error)
+    except MemoryError:
+        return pickle.dumps(WorkerError(f"a process that reads images has too little memory; {LESS}"))
+    except Exception:
+        import traceback
+
+        return pickle.dumps(RuntimeError(f"in a process that reads images: {traceback.format_exc()}"))

@@ -1,0 +1,73 @@
+"""A network that is exported in a moment, with a temperature, a threshold, and pictures to ask about."""
+
+import atexit
+import importlib.util
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MINI, fill
+from PIL import Image
+
+from moganet.config import Architecture, Preprocessing
+from moganet.engine.export import export
+from moganet.inference import ModelDescription
+from moganet.inference.export import EXPORTERS
+from moganet.inference.load import build_network_for
+from moganet.inference.model_file import Reject, save_model_file
+
+NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "eager": ()}
+TEMPERATURE = 2.5
+RAW = {"onnx": ("raw",), "openvino": ("raw", "raw calibrated"), "program": ("raw",)}
+FORMS = [(to, kind) for to in EXPORTERS for kind in ("plain", *RAW[to])]
+FORMS += [pytest.param(to, "raw calibrated", marks=pytest.mark.slow) for to in ("onnx", "program")]
+OPTIONS = {"plain": {}, "raw": {"raw": True}, "raw calibrated": {"raw": True, "calibrated": True}}
+_folder = tempfile.TemporaryDirectory()
+atexit.register(_folder.cleanup)
+
+
+def need(name):
+    for package in NEEDS[name]:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed (extra 'export')")
+
+
+def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
+    options = {**MINI, "num_classes": classes, "depths": (1, 1, 1, 1)}
+    architecture = Architecture(**options, name="moganet_xtiny")
+    network = build_network_for(architecture).eval()
+    state = fill(network.state_dict())
+    state["head.weight"] *= 10  # so that answers are sure, and a temperature matters
+    state["head.bias"] += len(seed)
+    network.load_state_dict(state)
+    description = ModelDescription(
+        architecture=architecture,
+        preprocessing=Preprocessing(size=(32, 32)),
+        class_names=tuple(f"class {i}" for i in range(classes)),
+        temperature=temperature,
+        reject=Reject(threshold=-3.0, kept=0.95, num_images=100),
+    )
+    save_model_file(path, network.state_dict(), description)
+    return path
+
+
+@cache
+def model():
+    return write_model(Path(_folder.name) / "small.safetensors")
+
+
+@cache
+def exported(to, kind="plain"):
+    """Give the file of a form, written once."""
+    need(to)
+    out = Path(_folder.name) / kind.replace(" ", "-") / f"small{EXPORTERS[to].SUFFIX}"
+    return Path(export(model(), to, out, **OPTIONS[kind])["out"])
+
+
+@cache
+def pictures(number=12):
+    generator = np.random.RandomState(0)
+    coarse = [Image.fromarray(generator.randint(0, 256, (5, 5, 3), dtype=np.uint8)) for _ in range(number)]
+    return [np.asarray(image.resize((40, 36), Image.Resampling.BICUBIC)) for image in coarse]

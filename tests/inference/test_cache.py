@@ -1,0 +1,214 @@
+"""What is read back from disk is what was written: the cache of runtimes, and exported files; else it is said."""
+
+import errno
+import os
+import random
+import resource
+import shutil
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from small_model import exported, model, need, pictures
+
+import moganet
+from moganet.engine.export import export
+from moganet.errors import MogaNetError, OutputError, WeightsError
+from moganet.inference.export import EXPORTERS
+from moganet.inference.exported import read_metadata
+from moganet.inference.runtimes import HASHES, CachedRun, keep_folder, what_changed
+
+SEEDS = range(7)  # 3 formats of 7 changes; the slow sweep takes 520 each
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "runtimes"
+
+
+def answers(predictor):
+    return predictor.logits(predictor.preprocess(pictures()[:2]))
+
+
+def change(path, seed):
+    """Change a file as disks, transfers and people do: bits, bytes, a part cut out, cut off, doubled, or zeroed."""
+    draw, content = random.Random(seed), bytearray(path.read_bytes())
+    place, length = draw.randrange(len(content)), draw.randrange(1, 2000)
+    kind = seed % 7
+    if kind == 0:
+        content[place] ^= 1 << draw.randrange(8)
+    elif kind == 1:
+        content[place] = 255 - content[place]
+    elif kind == 2:
+        del content[place : place + length]
+    elif kind == 3:
+        del content[place:]
+    elif kind == 4:
+        content[place:place] = content[place : place + length]
+    elif kind == 5:
+        part = content[place : place + length]
+        content[place : place + length] = bytes(len(part)) if any(part) else b"\xff" * len(part)
+    else:  # the text of the description, which lies at the end
+        start = content.rfind(b"moganet")
+        start = len(content) - 3000 if start < 0 else start
+        content[min(start + draw.randrange(1, 2000), len(content) - 1)] ^= 128
+    path.write_bytes(content)
+
+
+def files_of(to):
+    source = exported(to)
+    return [source, source.with_suffix(".bin")] if to == "openvino" else [source]
+
+
+def check_that_a_change_is_noticed(to, seed, folder):
+    parts = files_of(to)
+    copies = [Path(shutil.copy(part, folder / part.name)) for part in parts]
+    changed = copies[seed % 2 if len(copies) > 1 else 0]
+    before = changed.read_bytes()
+    change(changed, seed)
+    if changed.read_bytes() == before:
+        return
+    with pytest.raises(MogaNetError) as caught:
+        answers(moganet.load(copies[0]))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_whatever_is_changed_in_an_exported_file_is_noticed(to, tmp_path):
+    for seed in SEEDS:
+        check_that_a_change_is_noticed(to, seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_520_changes_of_each_format_are_noticed(to, tmp_path):
+    for seed in range(520):
+        check_that_a_change_is_noticed(to, seed, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+@pytest.mark.parametrize("kind", ["sparse", "empty", "words", "latin", "nest"])
+def test_what_is_no_exported_file_is_a_line_before_it_is_read(suffix, kind, tmp_path):
+    path = tmp_path / f"m{suffix}"
+    if kind == "sparse":
+        with open(path, "wb") as file:
+            file.truncate(5 << 30)
+    else:
+        path.write_bytes(
+            {"empty": b"", "words": b"no model" * 99, "latin": b'<moganet value="\xff\xe9"/>'}.get(kind, b"[" * 10**6)
+        )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WeightsError) as caught:
+        moganet.load(path)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_weights_of_5_gb_beside_a_small_description_are_not_read(tmp_path):
+    need("openvino")
+    for part in files_of("openvino"):
+        shutil.copy(part, tmp_path / part.name)
+    with open(tmp_path / "small.bin", "r+b") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(WeightsError, match="more than any network"):
+        moganet.load(tmp_path / "small.xml")
+
+
+def test_a_program_whose_entries_unpack_to_more_than_the_file_is_refused(tmp_path):
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/extra/moganet.json", bytes(50 << 20))
+    with pytest.raises(WeightsError, match="more bytes than it has"):
+        read_metadata(path)
+
+
+def test_metadata_are_found_in_a_file_with_fields_behind_them(tmp_path):
+    """Other tools may write the message anew, in another order: then its hash does not hold, and that is said."""
+    need("onnx")
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.load(exported("onnx")), path)
+    with pytest.raises(WeightsError, match="hash"):
+        read_metadata(path)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_a_changed_graph_in_the_cache_is_made_again_and_said(runtime, cache, caplog):
+    need(runtime)
+    caplog.set_level("INFO", "moganet")
+    first = answers(moganet.load(model(), runtime))
+    (folder,) = cache.iterdir()
+    names = sorted(path.name for path in folder.iterdir())
+    assert HASHES in names and what_changed(folder) is None
+    for name in names:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 64
+        (folder / name).write_bytes(content)
+        caplog.clear()
+        assert torch.equal(answers(moganet.load(model(), runtime)), first)
+        assert "made again" in caplog.text and what_changed(folder) is None
+    for name, act in (("foreign.blob", lambda path: path.write_text("")), ("pipe", os.mkfifo), (names[0], Path.unlink)):
+        act(folder / name)
+        assert torch.equal(answers(moganet.load(model(), runtime)), first) and what_changed(folder) is None
+    caplog.clear()
+    assert torch.equal(answers(moganet.load(model(), runtime)), first) and "again" not in caplog.text
+    assert [path for path in cache.iterdir() if path.name.startswith(".")] == []  # nothing is left behind
+
+
+def test_a_folder_is_kept_whole_by_whoever_comes_first(tmp_path):
+    begin, place = threading.Barrier(8), tmp_path / "place"
+
+    def keep(number):
+        made = tmp_path / f"made{number}"
+        made.mkdir()
+        (made / "graph").write_text("the same from each")
+        begin.wait(30)
+        keep_folder(made, place)
+        return what_changed(place)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(keep, range(8))) == [None] * 8
+
+
+def test_many_at_once_on_an_empty_cache_agree(cache):
+    need("openvino")
+    expected = answers(moganet.load(model(), "eager"))
+    predictors = [moganet.load(model(), "auto") for _ in range(4)]
+    runs = [CachedRun("openvino", one.model, one.config, "f32") for one in predictors]
+    x = predictors[0].preprocess(pictures()[:2])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda run: run(x), runs))
+    assert all((one - expected).abs().max() < 1e-4 for one in found) and len(list(cache.iterdir())) == 1
+
+
+@pytest.fixture
+def small_disk():
+    """Let no file grow beyond 20 kB, as a full disk lets none."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("to", ["openvino", "program"])
+def test_an_export_to_a_full_disk_is_a_line_and_leaves_nothing(to, tmp_path, small_disk):
+    need(to)
+    small_disk()
+    with pytest.raises(OutputError, match=os.strerror(errno.EFBIG)) as caught:
+        export(model(), to, tmp_path / f"m{EXPORTERS[to].SUFFIX}")
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_under_the_cache_is_said_as_it_is(cache, small_disk, monkeypatch):
+    need("openvino")
+    monkeypatch.setenv("MOGANET_RUNTIME", "auto")
+    predictor, expected = moganet.load(model(), "auto"), answers(moganet.load(model(), "eager"))
+    small_disk()
+    with pytest.MonkeyPatch.context() as patch:
+        heard = []
+        patch.setattr("moganet.inference.runtimes.say", lambda text, **_: heard.append(text))
+        assert (answers(predictor) - expected).abs().max() < 1e-4
+    assert os.strerror(errno.EFBIG) in heard[0] and not any("can't run" in line for line in heard)
