@@ -8,8 +8,8 @@ from pathlib import Path
 from moganet.data import cifar, digits, folder, table
 from moganet.data.class_names import find_lookalikes
 from moganet.data.findings import Finding, UnusableDataError
+from moganet.data.formats import readable_suffixes
 from moganet.data.paths import exists, is_file, is_folder
-from moganet.data.read import readable_suffixes
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 from moganet.errors import DataError
 from moganet.files import typed_path

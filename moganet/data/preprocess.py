@@ -12,7 +12,8 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import Preprocessing
-from moganet.data.read import ImageLike, decode, match_channels
+from moganet.data.channels import match_channels
+from moganet.data.read import ImageLike, decode
 from moganet.errors import DataError
 
 __all__ = ["ImageLike", "decode", "match_channels", "normalize", "preprocess", "resize_and_crop"]

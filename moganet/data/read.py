@@ -3,7 +3,6 @@
 The same picture gives the same pixels from each. Whatever a decoder raises about an image is that image's DataError.
 """
 
-import importlib.util
 import io
 import logging
 import os
@@ -11,7 +10,6 @@ import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,17 +18,14 @@ import torch
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
+from moganet.data import formats
+from moganet.data.channels import match_channels
 from moganet.data.deep_grey import COLOUR, SETTING, Depth, to_8_bit, white_of
 from moganet.errors import DataError
 from moganet.notices import say
 
 ImageLike = Image.Image | np.ndarray | Tensor | str | os.PathLike[str] | bytes | IO[bytes]
 
-# What Pillow can't decode by itself, or finds numbers in instead of a picture: outlines for Ghostscript or Windows,
-# films, measurements, and names without a decoder.
-NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5", "FITS", "IPTC"})
-HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
-HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of EXIF's orientations
     2: lambda array: array[:, ::-1],
     3: lambda array: array[::-1, ::-1],
@@ -40,7 +35,6 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of 
     7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
     8: lambda array: np.rot90(array),
 }
-FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
 SWAPPING_TURNS = (5, 6, 7, 8)
 PHOTOMETRIC, BITS, SAMPLE_FORMAT = 262, 258, 339  # TIFF's tags
 SEVERAL_FRAMES = "some files hold several pictures (a film, pages, a phone's previews): the first of each is read"
@@ -194,54 +188,15 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     if not getattr(file, "seekable", bool)():
         file = io.BytesIO(file.read())
     file.seek(0)
-    is_heif = _is_heif(file.read(64))
+    is_heif = formats.is_heif(file.read(64))
     file.seek(0)
-    if is_heif and not register_heif():
+    if is_heif and not formats.register_heif():
         raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
-    with Image.open(file, formats=["HEIF"] if is_heif else _formats()) as image:
+    with Image.open(file, formats=["HEIF"] if is_heif else formats.names()) as image:
         size = image.size
         if at_least is not None:
             image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
         return _read_pil(image, white_level, size)
-
-
-def _is_heif(head: bytes) -> bool:
-    """Tell a HEIC from its sibling AVIF by the brands of its first box, whatever its name is."""
-    if head[4:8] != b"ftyp":
-        return False
-    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(len(head), int.from_bytes(head[:4])), 4))}
-    return bool(brands & HEIF_BRANDS) and not brands & {b"avif", b"avis"}
-
-
-@cache
-def register_heif() -> bool:
-    """Let Pillow read HEIC by pillow-heif, where it is installed."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return False
-    register_heif_opener()
-    return True
-
-
-def _formats() -> list[str]:
-    if not {"TGA", "SGI"} <= Image.OPEN.keys():  # Image.init, which imports all plugins, has not been called
-        Image.init()
-    return [name for name in Image.ID if name not in NEVER_READ]
-
-
-@cache
-def readable_suffixes() -> frozenset[str]:
-    """Give the file name endings that this reader can read, in lower case."""
-    known = set(_formats())
-    suffixes = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in known) | {".mpo"}
-    return suffixes | HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else suffixes - HEIF_SUFFIXES
-
-
-def fits_suffix(kind: str | None, suffix: str) -> bool:
-    """Tell whether a file of this format may have this ending."""
-    named = "HEIF" if suffix.lower() in HEIF_SUFFIXES else Image.registered_extensions().get(suffix.lower())
-    return FAMILIES.get(named or "", named) == FAMILIES.get(kind or "", kind)
 
 
 # --- Pillow's images
@@ -266,7 +221,7 @@ def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, in
     if pixels.numel() == 0:
         raise DataError(f"the image has no pixels: it is {width} x {height}")
     notes = [note for note in (depth.note() if depth else None, _note_of_frames(image)) if note]
-    kind = FAMILIES.get(image.format or "", image.format)
+    kind = formats.FAMILIES.get(image.format or "", image.format)
     return Picture(pixels, (height, width) if turn in SWAPPING_TURNS else (width, height), kind, depth, tuple(notes))
 
 
@@ -345,39 +300,3 @@ def _note_of_frames(image: Image.Image) -> str | None:
         return SEVERAL_FRAMES if getattr(image, "is_animated", False) else None
     except Exception:  # what comes after the first frame may be broken
         return None
-
-
-# --- Channels
-
-
-def match_channels(images: Tensor, channels: int) -> Tensor:
-    """Bring uint8 images (..., C, H, W) to the network's channels: 1 is grey, 3 is colour; 2 and 4 have opacity.
-
-    What is transparent shows white paper, not hidden colours. Raises DataError for channels that have no such meaning.
-    """
-    have = images.shape[-3]
-    if have == channels:
-        return images
-    if channels not in (1, 3) or have not in (1, 2, 3, 4):
-        raise DataError(
-            f"the image has {have} channels, and the network reads {channels}; arrays must be (H, W, C), tensors "
-            "(C, H, W): array.transpose(1, 2, 0) and tensor.permute(2, 0, 1) turn other orders round"
-        )
-    if have in (2, 4):
-        images = _over_white(images)
-    if channels == 1:
-        return images if images.shape[-3] == 1 else _grey(images)
-    return images if images.shape[-3] == 3 else images.expand(*images.shape[:-3], 3, -1, -1)
-
-
-def _over_white(images: Tensor) -> Tensor:
-    if bool((images[..., -1, :, :] == 255).all()):
-        return images[..., :-1, :, :]
-    colours, opacity = images[..., :-1, :, :].int(), images[..., -1:, :, :].int()
-    return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
-
-
-def _grey(images: Tensor) -> Tensor:
-    """Weigh colours as Pillow does (ITU-R 601, in 1/65536), whose grey of a grey image is that image."""
-    red, green, blue = (images[..., i : i + 1, :, :].int() for i in range(3))
-    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).to(torch.uint8)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moganet.data.findings import Finding
+from moganet.data.formats import HEIF_SUFFIXES, readable_suffixes
 from moganet.data.paths import exists
-from moganet.data.read import HEIF_SUFFIXES, readable_suffixes
 from moganet.notices import say
 
 RAW_SUFFIXES = frozenset(

@@ -8,8 +8,9 @@ import numpy as np
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from moganet.data.channels import match_channels
 from moganet.data.duplicates import Hashes, hash_images
-from moganet.data.read import match_channels, read
+from moganet.data.read import read
 from moganet.data.source import ArraySplit, FileSplit, Split, spread
 from moganet.errors import DataError
 

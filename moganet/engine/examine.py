@@ -12,7 +12,8 @@ from moganet.data import Dataset, FileSplit, Finding, Split
 from moganet.data.contents import ImageFile
 from moganet.data.deep_grey import Depth, too_dark
 from moganet.data.duplicates import TINY_SIDE, Hashes, earlier_copies, hash_images, is_same_picture
-from moganet.data.read import Picture, fits_suffix, read
+from moganet.data.formats import fits_suffix
+from moganet.data.read import Picture, read
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
 

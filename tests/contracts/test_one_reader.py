@@ -18,8 +18,9 @@ from PIL import Image, ImageFile
 import moganet
 from moganet.config import Architecture, Preprocessing
 from moganet.data import open_data
+from moganet.data.channels import match_channels
 from moganet.data.preprocess import preprocess
-from moganet.data.read import decode, match_channels, read
+from moganet.data.read import decode, read
 from moganet.data.source import FileSplit
 from moganet.data.survey import survey, thumbnails
 from moganet.errors import DataError
@@ -132,6 +133,11 @@ def test_arrays_of_every_form_agree(array, channels):
     else:
         forms += [array.astype(np.uint16) * 256 + 9]
     assert all(torch.equal(decode(form, channels), expected) for form in forms)
+
+
+def test_grey_is_pillows_own():
+    colours = np.random.RandomState(0).randint(0, 256, (300, 300, 3)).astype(np.uint8)
+    assert np.array_equal(decode(colours, 1)[0].numpy(), np.asarray(Image.fromarray(colours).convert("L")))
 
 
 @settings(deadline=None, max_examples=30)

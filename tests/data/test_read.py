@@ -14,8 +14,9 @@ import torch
 from PIL import Image, ImageOps
 
 import moganet
-from moganet.data import read as room
-from moganet.data.read import decode, fits_suffix, read, readable_suffixes, register_heif
+from moganet.data import formats
+from moganet.data.formats import fits_suffix, readable_suffixes, register_heif
+from moganet.data.read import SEVERAL_FRAMES, decode, read
 from moganet.errors import DataError
 
 MUTATIONS = 400  # in the quick test; the slow one tries so many of each format
@@ -162,7 +163,7 @@ def test_of_several_pictures_the_first_is_read_and_that_is_said(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     found = read(saved(kind, first, save_all=True, append_images=[second], **options))
     assert found.pixels[0].min() > 240 and found.pixels[2].max() < 15
-    assert found.notes == (room.SEVERAL_FRAMES,)
+    assert found.notes == (SEVERAL_FRAMES,)
     assert found.format == ("JPEG" if kind == "MPO" else kind)
     assert not read(saved(kind, first, **options)).notes
 
@@ -189,9 +190,18 @@ def test_heic_is_read_whatever_its_name(name, tmp_path):
 
 
 @needs_heif
+@pytest.mark.parametrize(
+    ("major", "compatible"), [(b"mif1", b"heic"), (b"heix", b"mif1"), (b"msf1", b"hevc"), (b"mif1", b"miaf")]
+)
+def test_heic_is_told_by_its_brands(major, compatible):
+    assert formats.is_heif(b"\0\0\0\x18ftyp" + major + bytes(4) + b"mif1" + compatible)
+    assert not formats.is_heif(b"\0\0\0\x18ftyp" + major + bytes(4) + b"mif1avif")
+
+
+@needs_heif
 def test_heic_without_its_reader_names_what_to_install(tmp_path, monkeypatch):
     file = saved("HEIF")
-    monkeypatch.setattr(room, "register_heif", lambda: False)
+    monkeypatch.setattr(formats, "register_heif", lambda: False)
     (tmp_path / "x.jpg").write_bytes(file)
     for door in (file, tmp_path / "x.jpg", io.BytesIO(file)):
         with pytest.raises(DataError, match="HEIC: pip install pillow-heif"):

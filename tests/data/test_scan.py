@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from moganet.data.read import readable_suffixes
+from moganet.data.formats import readable_suffixes
 from moganet.data.scan import KINDS, RUN_FILES, describe, list_images, scan
 from moganet.engine.run_folder import RUN_OUTPUTS
 

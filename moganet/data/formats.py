@@ -1,0 +1,53 @@
+"""Which file formats are read: those that Pillow decodes by itself, and HEIC where pillow-heif is installed."""
+
+import importlib.util
+from functools import cache
+
+from PIL import Image
+
+# What Pillow can't decode by itself, or finds numbers in instead of a picture: outlines for Ghostscript or Windows,
+# films, measurements, and names without a decoder.
+NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5", "FITS", "IPTC"})
+FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
+HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
+HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
+
+
+def is_heif(head: bytes) -> bool:
+    """Tell a HEIC from its sibling AVIF by the brands of its first box, whatever its name is."""
+    if head[4:8] != b"ftyp":
+        return False
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(len(head), int.from_bytes(head[:4])), 4))}
+    return bool(brands & HEIF_BRANDS) and not brands & {b"avif", b"avis"}
+
+
+@cache
+def register_heif() -> bool:
+    """Let Pillow read HEIC by pillow-heif, where it is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def names() -> list[str]:
+    """Give Pillow's names of the formats that are read."""
+    if not {"TGA", "SGI"} <= Image.OPEN.keys():  # Image.init, which imports all plugins, has not been called
+        Image.init()
+    return [name for name in Image.ID if name not in NEVER_READ]
+
+
+@cache
+def readable_suffixes() -> frozenset[str]:
+    """Give the file name endings that this reader can read, in lower case."""
+    known = set(names())
+    suffixes = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in known) | {".mpo"}
+    return suffixes | HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else suffixes - HEIF_SUFFIXES
+
+
+def fits_suffix(kind: str | None, suffix: str) -> bool:
+    """Tell whether a file of this format may have this ending."""
+    named = "HEIF" if suffix.lower() in HEIF_SUFFIXES else Image.registered_extensions().get(suffix.lower())
+    return FAMILIES.get(named or "", named) == FAMILIES.get(kind or "", kind)
