@@ -23,7 +23,7 @@ RECORDED = ("model file", "hub folder")  # the formats that record a hash
 def verify(
     model: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", tolerance: float | None = None
 ) -> dict[str, Any]:
-    """Check the hash of a model's tensors and replay its fixtures; of an exported file the fixtures alone.
+    """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
         1e-4, and what the export's precision may lose for an exported file.
@@ -33,7 +33,10 @@ def verify(
     if is_exported(Path(model)):
         predictor = load(model, runtime, precision)
         if not predictor.config.fixtures:
-            raise WeightsError(f"{model} holds no fixtures to replay; export it again without --raw, with its own size")
+            recorded = read_metadata(Path(model)).sha256
+            if recorded is None:
+                raise WeightsError(f"{model} records neither a hash nor fixtures; export it again")
+            return _replayed(model, predictor, predictor.config, recorded, tolerance or TOLERANCE)
         return _replayed(model, predictor, predictor.config, None, tolerance or _of_export(Path(model), predictor))
     contents = read_model(model)
     description = contents.description

@@ -53,6 +53,8 @@ def test_the_file_itself_gives_what_its_metadata_say(to, kind):
     given = EXPORTERS[to].load(path, "f32")(torch.from_numpy(pictures()[0])[None])[0].numpy()
     expected = plain.probabilities(plain.logits(plain.preprocess(pictures()[0])), metadata.is_scaled)[0].numpy()
     assert np.abs(given - expected).max() < 0.02
+    verified = moganet.verify(path)
+    assert verified["ok"] and verified["sha256"] == metadata.sha256 and verified["fixtures"] == 0
     described = moganet.info(path)["file"]
     assert described["calibrated"] is metadata.is_scaled and ("calibrated" in described["reason"]) is metadata.is_scaled
 

@@ -72,9 +72,12 @@ def check_that_a_change_is_noticed(to, seed, folder):
     change(changed, seed)
     if changed.read_bytes() == before:
         return
-    with pytest.raises(MogaNetError) as caught:
-        answers(moganet.load(copies[0]))
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+    try:
+        found = answers(moganet.load(copies[0]))
+    except MogaNetError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1000, seed
+    else:  # between the entries of an archive lies what nobody reads
+        assert to == "program" and torch.equal(found, answers(moganet.load(exported(to)))), seed
 
 
 @pytest.mark.parametrize("to", EXPORTERS)
@@ -126,12 +129,13 @@ def test_a_program_whose_entries_unpack_to_more_than_the_file_is_refused(tmp_pat
         read_metadata(path)
 
 
-def test_metadata_are_found_in_a_file_with_fields_behind_them(tmp_path):
-    """Other tools may write the message anew, in another order: then its hash does not hold, and that is said."""
+def test_a_file_that_another_tool_wrote_anew_is_no_longer_what_was_written(tmp_path):
     need("onnx")
     onnx = pytest.importorskip("onnx")
-    path = tmp_path / "m.onnx"
-    onnx.save(onnx.load(exported("onnx")), path)
+    proto, path = onnx.load(exported("onnx")), tmp_path / "m.onnx"
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = "other", "a line"
+    onnx.save(proto, path)
     with pytest.raises(WeightsError, match="hash"):
         read_metadata(path)
 

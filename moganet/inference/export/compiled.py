@@ -1,5 +1,6 @@
 """torch.compile ahead of time (AOTInductor): a library for this machine alone, so it is a runtime and no export."""
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 from moganet.errors import ConfigError
 from moganet.files import atomic_path
 from moganet.inference.export import program
-from moganet.inference.export.graph import ExportPrecision, Graph, Run
+from moganet.inference.export.graph import ExportPrecision, Graph, Run, first_line, foreign
 
 SUFFIX = ".pt2"
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16")
@@ -22,26 +23,31 @@ def save(graph: Graph, path: Path) -> None:
     from torch._inductor import aoti_compile_and_package
 
     traced = program.trace(graph)
-    with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder:
+    buffer = io.BytesIO()  # on a full disk torch's own writer would abort the process
+    with tempfile.TemporaryDirectory() as folder:
         before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         try:
-            aoti_compile_and_package(traced, package_path=str(temporary))
+            aoti_compile_and_package(traced, package_path=buffer)
         except Exception as error:  # inductor wraps the compiler's errors in its own
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ConfigError(f"the runtime 'compile' can't be made ready here ({reason}); use 'eager'") from None
+            raise ConfigError(
+                f"the runtime 'compile' can't be made ready here ({first_line(error)}); use 'eager'"
+            ) from None
         finally:
             if before is None:
                 os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
             else:
                 os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load(path: Path, precision: str) -> Run:
     """Load what was compiled."""
     from torch._inductor import aoti_load_package
 
-    module: Any = aoti_load_package(str(path))
+    with foreign(f"torch can't load {path}"):
+        module: Any = aoti_load_package(str(path))
 
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
