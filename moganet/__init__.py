@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch.nn import Module
 
 import moganet.network.variants  # noqa: F401 (registers the variants with timm)
+from moganet.files import give_packages_a_home
 from moganet.launchers import check_environment
 from moganet.network.releases import Loaders, connected
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from moganet.inference import Prediction, Predictor, list_models, load
     from moganet.network import MogaNet, build_network
 
+give_packages_a_home()
 __version__ = version("moganet")
 __all__ = [
     "MogaNet",

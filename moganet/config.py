@@ -25,12 +25,16 @@ Precision = Literal["f32", "bf16", "f16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Channels = Annotated[int, Field(ge=1, le=1024)]
-# No network of sense is larger, and one that is takes the machine's memory before it is refused.
-Width = Annotated[int, Field(ge=1, le=2**14)]
-Depth = Annotated[int, Field(ge=1, le=1000)]
+# What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
+MAX_SIDE, MAX_CHANNELS, MAX_WIDTH, MAX_DEPTH = 4096, 1024, 65_536, 1024
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Mean = Annotated[float, Field(ge=-10, le=10)]
+Deviation = Annotated[float, Field(ge=1e-4, le=10)]
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
 Ratio = Annotated[float, Field(gt=0, le=1000)]
+NonNegative = Annotated[float, Field(ge=0)]
+Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 Factor = Annotated[float, Field(ge=0.01, le=100)]
 Jitter = Annotated[float, Field(ge=0, le=10)]
 Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
@@ -82,19 +86,18 @@ class Preprocessing(Settings):
     """How an image becomes the network's input; training, evaluation, prediction and exports share it.
 
     crop_mode "center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both
-    sides to the size. mean and std are per channel, for pixels in 0..1.
+    sides to the size. mean and std are per channel, for pixels in 0..1. white_level: the value of white in images of
+    more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
     """
 
-    size: Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_pair)] = (
-        224,
-        224,
-    )
+    size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
     crop_mode: Literal["center", "squash"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     channels: Channels = 3
-    mean: Annotated[tuple[float, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
-    std: Annotated[tuple[Positive, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    mean: Annotated[tuple[Mean, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Deviation, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:

@@ -6,24 +6,120 @@ import math
 import os
 import re
 import stat
+import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from moganet.errors import DataError, MogaNetError, OutputError
+from moganet.notices import UNSEEN, say
 
 # What the system says when it is the place that is wrong, and not we.
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+ROOM = 4 << 20  # bytes, for want of which a writer may have failed
+MAX_CHAIN = 10
 PLACE_ERRORS = (
     *(errno.EACCES, errno.EPERM, *FULL_ERRORS),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EIO),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
+    *(errno.ENOTEMPTY, errno.EBUSY, errno.EXDEV, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETXTBSY),
 )
 
 
 def cache_folder() -> Path:
-    """Give the folder for what can be made or fetched again: $MOGANET_CACHE, else ~/.cache/moganet."""
-    return Path(os.environ.get("MOGANET_CACHE") or Path.home() / ".cache" / "moganet")
+    """Give the folder for what can be made or fetched again: $MOGANET_CACHE, else ~/.cache/moganet.
+
+    Where there is no home, or none that can be written, it is a folder of this user's own among the temporary files.
+    """
+    if chosen := os.environ.get("MOGANET_CACHE"):
+        return Path(chosen)
+    home, own = _home(), own_temporary_folder()
+    if home is not None and is_writable(home / ".cache" / "moganet") and not home.is_relative_to(own):
+        return home / ".cache" / "moganet"
+    say(f"there is no home folder that can be written, so the cache is {own}; choose another by MOGANET_CACHE")
+    return own
+
+
+def give_packages_a_home() -> None:
+    """Let other packages (matplotlib, OpenVINO, torch) write where they write to a home, where this user has none."""
+    home = _home()
+    if home is not None and is_writable(home):
+        return
+    own = own_temporary_folder()
+    if home is None or not home.is_dir():
+        os.environ["HOME"] = str(own)
+    os.environ.setdefault("MPLCONFIGDIR", str(own / "matplotlib"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(own / "inductor"))
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:  # neither HOME nor an entry for this user
+        return None
+
+
+def read_names(stream: Any) -> list[str]:
+    """Read a list of paths, one a line, or ended by NUL (`find -print0`), in any bytes that a file system allows."""
+    raw = stream.buffer.read() if hasattr(stream, "buffer") else os.fsencode(stream.read())
+    raw = raw.removeprefix(b"\xef\xbb\xbf")  # PowerShell's mark
+    if b"\0" in raw:
+        return [os.fsdecode(name) for name in raw.split(b"\0") if name]
+    names = (os.fsdecode(name) for name in raw.replace(b"\r\n", b"\n").split(b"\n"))
+    return [name if os.path.lexists(name) else name.strip() for name in names if name.strip()]
+
+
+def is_writable(folder: Path) -> bool:
+    """Say whether a folder can be written, or made where it does not exist."""
+    try:
+        while not os.path.lexists(folder):
+            folder = folder.parent
+        return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+def check_place(path: Path, option: str) -> None:
+    """Raise OutputError where a file can't be written, before the work that it shall hold is done."""
+    real = Path(os.path.realpath(path))
+    try:
+        if real.is_dir():
+            raise OutputError(f"{path} is a folder; give {option} the name of a file")
+        if real.exists() and not real.is_file():  # /dev/stdout, which only writing can try
+            return
+    except OSError as error:
+        raise OutputError(f"can't write {path}: {error.strerror}; choose another place by {option}") from None
+    if not is_writable(real.parent):
+        raise OutputError(f"can't write {path}: its folder can't be written; choose another place by {option}")
+
+
+def own_temporary_folder() -> Path:
+    """Give this user's folder among the temporary files, which nobody else can write; a new one where it is not so."""
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows keeps the temporary files of users apart
+    folder = Path(tempfile.gettempdir()) / f"moganet-{user}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or os.name == "nt"
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user and private:
+            return folder
+    return _another_temporary_folder()
+
+
+@cache
+def _another_temporary_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="moganet-"))
+
+
+def typed_path(name: str | Path) -> Path:
+    """Give the path that a user typed: as it is where it exists (a name may begin with ~), else with ~ expanded."""
+    path = Path(name)
+    try:
+        return path if os.path.lexists(path) else path.expanduser()
+    except RuntimeError:  # no such user, or no home: a name like any other
+        return path
 
 
 @contextmanager
@@ -33,35 +129,73 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, by which many writers choose their format. A link is followed; what is no
     regular file (/dev/stdout) is written directly. Raises OutputError where the place can't be written.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        yield path
-        return
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    path = Path(os.path.realpath(path))  # unlike resolve, it leaves a loop of links to whoever opens it
+    with _place_named(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            yield path
+            return
+        # A long name would be too long with what is added. Two files that differ in their endings only share it.
+        unique = f"{path.stem[:40]}.{zlib.crc32(os.fsencode(path.stem)):08x}.{os.getpid()}"
+        temporary = path.with_name(f".{unique}.partial{path.suffix}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
+            os.replace(temporary, path)
+            _flush_folder(path.parent)
+        except MogaNetError:
+            raise
+        except Exception as error:
+            if _place_error(error) is None and (reason := _no_room(temporary)) is not None:
+                raise OSError(reason, os.strerror(reason)) from None  # in the writer's own words it says nothing of it
+            raise
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def _place_named(path: Path) -> Iterator[None]:
+    """Turn what is the place's fault into an OutputError that names it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
+        yield
     except Exception as error:
         reason = _place_error(error)
         if reason is not None:
             raise OutputError(f"can't write {path}: {reason}; choose another place or make room") from None
         raise
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _place_error(error: Exception) -> str | None:
-    """Give the system's words where an error is the place's fault; safetensors has only the number in its text."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
-        number = int(found[1])
-    return os.strerror(number) if number in PLACE_ERRORS and number is not None else None
+    """Give the system's words where an error, or one that it came of, is the place's fault.
+
+    safetensors has only the number in its text.
+    """
+    seen: BaseException | None = error
+    for _ in range(MAX_CHAIN):
+        if seen is None:
+            return None
+        number = seen.errno if isinstance(seen, OSError) else None
+        if number is None and (found := re.search(r"\(os error (\d+)\)", str(seen))):
+            number = int(found[1])
+        if number in PLACE_ERRORS and number is not None:
+            return os.strerror(number)
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _no_room(temporary: Path) -> int | None:
+    """Give the system's number where nothing more can be written behind what a failed writer has left."""
+    try:
+        with open(temporary, "ab") as file:
+            file.write(bytes(ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno if error.errno in PLACE_ERRORS else None
+    return None
 
 
 def _flush_folder(folder: Path) -> None:
@@ -81,9 +215,9 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all (UTF-8)."""
+    r"""Write a text file whole or not at all (UTF-8; what stands for a byte that isn't UTF-8 becomes \udc..)."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_small(path: Path, limit: int, error: type[MogaNetError] = DataError) -> str:
@@ -110,9 +244,13 @@ def read_small(path: Path, limit: int, error: type[MogaNetError] = DataError) ->
         raise error(f"{path} is no text in UTF-8 (byte {reason.start:,}); save it so") from None
 
 
-def to_json(value: Any, indent: int | None = None) -> str:
-    """Give a value as JSON; it knows no NaN and no infinities, so they become null."""
-    return json.dumps(_finite(value), ensure_ascii=False, default=str, indent=indent)
+def to_json(value: Any, indent: int | None = None, *, ascii_only: bool = False) -> str:
+    """Give a value as JSON; it knows no NaN and no infinities, so they become null.
+
+    What steers a terminal, and what no encoding takes, is escaped. ascii_only: all but ASCII is.
+    """
+    text = json.dumps(_finite(value), ensure_ascii=ascii_only, default=str, indent=indent)
+    return UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 def _finite(value: Any) -> Any:

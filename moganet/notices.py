@@ -3,10 +3,13 @@
 `say` is called wherever something is taken for something (splits, classes, a form of weights, a white level, random
 weights) or passed over; the line says how to choose otherwise. It goes to the logger "moganet", which the command line
 prints on stderr, and into the notes of the verb that is at work in this thread.
+
+Names in such a line are data: `printable` is what a terminal gets of them.
 """
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +18,19 @@ from typing import Any, ParamSpec
 logger = logging.getLogger("moganet")
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 Arguments = ParamSpec("Arguments")
+
+# What steers a terminal or can't be seen: controls (C0, DEL, C1), marks and overrides of direction, ends of lines and
+# paragraphs, characters without width, and halves of surrogate pairs, which stand for bytes that aren't UTF-8. The
+# joiners U+200C and U+200D stay, since scripts and emoji are written with them.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0001]"
+)
+
+
+def printable(text: object) -> str:
+    r"""Give a text as one line that shows what is in it and steers nothing: a newline becomes \n, ESC \x1b."""
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def say(text: str, *, doubtful: bool = False) -> None:

@@ -3,46 +3,145 @@
 It lies beside the package, since importing the package brings torch and timm in, and `--help` must not wait for them.
 """
 
+import errno
 import logging
+import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
+from types import FrameType
 from typing import Any
+
+import typer
 
 # This is the order of the commands in --help.
 # isort: off
 from moganet_cli import train, use, explain, report, interactions, files, measure  # noqa: F401
-from moganet_cli.app import EXIT_BUG, EXIT_USER, app
+from moganet_cli import streams
+from moganet_cli.app import EXIT_BUG, EXIT_INTERRUPTED, EXIT_UNHEARD, EXIT_USER, StdoutError, app, complain, shown
 
 # isort: on
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; the user's mistakes end in one line and exit code 2, ours in a traceback and 1."""
+    streams.prepare()
     warnings.showwarning = _show_warning
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("moganet").setLevel(logging.INFO)
+    before = _second_interrupt_ends_at_once()
     try:
-        app(arguments)
-    except Exception as error:
-        errors = sys.modules.get("moganet.errors")
-        if errors is not None and isinstance(error, errors.MogaNetError):
-            print(f"moganet: {_one_line(error)}", file=sys.stderr)
-            sys.exit(EXIT_USER)
-        traceback.print_exc()
-        print(
-            "moganet: this is a bug of moganet, not a mistake of yours; please report it with the lines above",
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_BUG)
+        code = _run(arguments)
+    except BaseException as error:
+        code = _ended_by(error)
+        streams.end_children()
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+    sys.exit(streams.flush(code))
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Parse and run; typer's own main would drop what an interrupt says, and end with 1 where a pipe is closed."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("moganet", sys.argv[1:] if arguments is None else list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def _ended_by(error: BaseException) -> int:
+    """Say what ended the command, and give its exit code."""
+    errors = sys.modules.get("moganet.errors")
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else EXIT_BUG if error.code else 0
+    if isinstance(error, KeyboardInterrupt):  # of several processes the first one speaks, of the others each has a code
+        code = getattr(error, "exit_code", None)
+        if str(error) or code is None:
+            complain(f"moganet: {error or 'stopped'}")
+        return code or EXIT_INTERRUPTED
+    if isinstance(error, OSError) and error.errno in (
+        errno.EPIPE,
+        errno.ESHUTDOWN,
+    ):  # `| head`
+        return EXIT_UNHEARD
+    if hasattr(error, "format_message"):  # typer's, of options and arguments
+        return _usage(error)
+    if (errors is not None and isinstance(error, errors.MogaNetError)) or isinstance(error, StdoutError | typer.Abort):
+        complain(f"moganet: {_one_line(error)}")
+        return EXIT_USER
+    if isinstance(error, OSError) and (place := _place(error)):
+        complain(f"moganet: {place}")
+        return EXIT_USER
+    for text in "".join(traceback.format_exception(error)).splitlines():
+        complain(text)
+    complain("moganet: this is a bug of moganet, not a mistake of yours; please report it with the lines above")
+    return EXIT_BUG
+
+
+def _usage(error: Any) -> int:
+    """Say what is wrong with the arguments; a command without any shows its help."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        text = " ".join(error.format_message().split())
+        complain(f"moganet: {text.removesuffix('.')}; see {context.command_path if context else 'moganet'} --help")
+    return EXIT_USER
+
+
+def _place(error: OSError) -> str | None:
+    """Say which place the system refused, where it is the place that is wrong; nothing where it may be our bug."""
+    from moganet.files import FULL_ERRORS, PLACE_ERRORS
+
+    if error.filename is not None and error.errno in (*PLACE_ERRORS, errno.EINVAL):
+        return f"can't use {error.filename}: {error.strerror}; choose another place or make room"
+    if error.errno in FULL_ERRORS:
+        return f"{error.strerror}; make room, or choose another place"
+    return None
+
+
+def _second_interrupt_ends_at_once() -> Any:
+    """Let the first Ctrl-C unwind, and a second one end the process wherever it is; give the handler from before."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGINT, first) or signal.default_int_handler
+
+
+class _Line(logging.Formatter):
+    """A record as one line; another package's may have several."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        text = super().formatMessage(record)
+        return shown(text) if record.name.startswith("moganet") else "\n".join(map(shown, text.split("\n")))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(map(shown, super().formatException(ei).split("\n")))
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):  # for developers
-        print(f"warning: {message}", file=sys.stderr)
+        complain(f"warning: {_flat(str(message))}")
 
 
-def _one_line(error: Exception) -> str:
-    """Give an error's own line; one that crossed a worker process carries that process's traceback before it."""
-    last = str(error).strip().splitlines()[-1]
-    return last.partition("Error: ")[2] if last.startswith("moganet.errors.") else last
+def _one_line(error: BaseException) -> str:
+    """Give an error's own text on one line; one that crossed a worker process carries that process's traceback."""
+    text = str(error).strip()
+    if "Traceback (most recent call last):" in text:
+        text = re.split(r"^moganet\.errors\.\w+: ", text, flags=re.MULTILINE)[-1]
+    return _flat(text) or type(error).__name__
+
+
+def _flat(text: str) -> str:
+    return " ".join(part for line in text.splitlines() if (part := line.strip()))

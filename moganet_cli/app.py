@@ -1,12 +1,21 @@
-"""The typer application, the options that several commands share, and how a command prints."""
+"""The typer application, the options that several commands share, and how a command prints.
 
-from collections.abc import Iterable
+All that a command prints goes through here: `line`, `complain`, `print_table`, `print_json` and the progress bar. What
+comes from files, folders and models is data: it is neither markup nor steers the terminal.
+"""
+
+import errno
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_BUG, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED, EXIT_UNHEARD = 1, 2, 3, 130, 141
 
 app = typer.Typer(
     name="moganet",
@@ -75,20 +84,78 @@ def options(
     if version:
         from importlib.metadata import version as installed
 
-        print(installed("moganet"))
+        line(installed("moganet"))
         raise typer.Exit
 
 
+class StdoutError(Exception):
+    """Stdout takes no more: the disk behind it is full, or it is broken."""
+
+
+def shown(text: str) -> str:
+    """Give a text as a terminal may have it; importing the package takes seconds, which most texts don't need."""
+    if text.isprintable():
+        return text
+    from moganet.notices import printable
+
+    return printable(text)
+
+
+def line(text: str) -> None:
+    """Print one line of results on stdout."""
+    _write(shown(text))
+
+
+def complain(text: str) -> None:
+    """Print one line on stderr; a stderr that takes none stops nothing."""
+    with suppress(OSError, ValueError):
+        print(shown(text), file=sys.stderr, flush=True)
+
+
 def print_json(result: dict[str, Any]) -> None:
-    """Print one object on stdout."""
+    """Print one object on stdout, valid in every locale."""
     from moganet.files import to_json
 
-    print(to_json(result))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    _write(to_json(result, ascii_only=not encoding.lower().startswith("utf")))
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()) -> None:
+    """Print rows under their heads on stdout, those called numbers to the right; in a file no name is wrapped."""
+    table = Table(box=None)
+    for head in heads:
+        justify: Literal["left", "right"] = "right" if head in numbers else "left"
+        table.add_column(Text(shown(head)), justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    console = make_console(width=None if sys.stdout.isatty() else 100_000)
+    with console.capture() as capture:
+        console.print(table)
+    _write("\n".join(row.rstrip() for row in capture.get().splitlines()))
+
+
+def make_console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """Give rich's console, to which text is text: no markup, no emoji by name, no colours by guess."""
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+
+def _write(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ESHUTDOWN):
+            raise
+        raise StdoutError(f"can't write to stdout: {error.strerror}; make room, or name another place") from None
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share as percent, "-" where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def show_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
     """Draw a bar on stderr while the items pass, on a terminal only."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if not console.is_terminal:
         return items
     from rich.progress import track

@@ -1,16 +1,26 @@
 """`moganet explain`: why a model decides as it does."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from moganet_cli.app import EXIT_USER, AsJson, Model, Precision, Runtime, app, print_json
+from moganet_cli.app import (
+    EXIT_PARTLY,
+    EXIT_USER,
+    AsJson,
+    Model,
+    Precision,
+    Runtime,
+    app,
+    complain,
+    line,
+    make_console,
+    print_json,
+    print_table,
+)
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
 METHODS = {
@@ -32,7 +42,7 @@ def explain(
         list[str] | None, typer.Option(metavar="NAME", help=f"May be repeated [default: lime]. {COSTS}.")
     ] = None,
     samples: Annotated[
-        str, typer.Option(metavar="N|auto", help="auto: until LIME's ranking of superpixels is stable.")
+        str, typer.Option(metavar="N|auto", help="auto: until LIME's ranking of superpixels is stable, or for 4,000.")
     ] = "auto",
     target: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Name or number [default: the likeliest].")
@@ -52,6 +62,9 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for pictures, maps (.npz) and explanations.json.")] = Path(
         "explanations"
     ),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over an earlier call's files; else new ones are numbered.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time [default: 32 predictions, 8 gradients].")
@@ -73,6 +86,7 @@ def explain(
         compare=compare,
         score=score,
         out=out,
+        overwrite=overwrite,
         seed=seed,
         batch_size=batch_size,
         precision=precision,
@@ -80,14 +94,14 @@ def explain(
         progress=show_samples,
     )
     for item in result["unreadable"]:
-        print(f"can't read {item['file']}: {item['reason']}", file=sys.stderr)
+        complain(f"can't read {item['file']}: {item['reason']}")
     for entry in result["images"]:
         del entry["map"]
     if as_json:
         print_json(result)
     elif result["images"]:
         _print(result)
-    raise typer.Exit(EXIT_USER if result["unreadable"] and not result["images"] else 0)
+    raise typer.Exit(0 if not result["unreadable"] else EXIT_PARTLY if result["images"] else EXIT_USER)
 
 
 def _samples(text: str) -> int | str | None:
@@ -102,12 +116,17 @@ def _samples(text: str) -> int | str | None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    table = Table("file", "method", "target", "found", box=None)
+    from moganet.explanations.lime import STABLE
+
+    rows = []
     for entry in result["images"]:
         found = []
         if "r2" in entry:
             rate = entry["samples_per_second"]
+            stable = entry.get("stable")
             found.append(f"{entry['samples']} samples, {rate:.0f} samples/s, R² {entry['r2']:.2f}")
+            if stable is not None:
+                found.append(f"ranking {'' if stable >= STABLE else 'NOT '}stable ({100 * stable:.0f} % of fits)")
         if "blocks" in entry:
             found.append(_orders(entry["blocks"]))
         if "insertion" in entry:
@@ -117,9 +136,9 @@ def _print(result: dict[str, Any]) -> None:
             found.append(f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw")
         target = f"{entry['target']} {100 * entry['probability']:.1f} %"
         untrained = " (untrained)" if entry.get("untrained") else ""
-        table.add_row(escape(entry["file"]), entry["method"], escape(target) + untrained, ", ".join(found))
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
-    print(f"pictures: {result['out']}")
+        rows.append((entry["file"], entry["method"], target + untrained, ", ".join(found)))
+    print_table(("file", "method", "target", "found"), rows)
+    line(f"pictures: {result['out']}")
 
 
 def _orders(blocks: list[dict[str, Any]]) -> str:
@@ -129,7 +148,7 @@ def _orders(blocks: list[dict[str, Any]]) -> str:
 
 def show_samples(numbers: Iterable[int], total: int, what: str) -> Iterable[int]:
     """Draw a bar with samples per second on stderr while their numbers pass, on a terminal only."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     return _with_bar(numbers, total, what, console) if console.is_terminal else numbers
 
 
@@ -144,7 +163,13 @@ def _with_bar(numbers: Iterable[int], total: int, what: str, console: Console) -
             speed = task.speed or 0.0
             return Text(f"{speed:.{0 if speed >= 10 else 1}f} {unit}/s")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         for number in numbers:

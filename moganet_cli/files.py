@@ -1,13 +1,9 @@
 """`moganet info`, `convert`, `push` and `export`: what a file of weights is, and in which other forms it may be."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from moganet_cli.app import (
     Aggregation,
@@ -20,7 +16,9 @@ from moganet_cli.app import (
     Stride,
     Weights,
     app,
+    line,
     print_json,
+    print_table,
     show_progress,
 )
 
@@ -57,40 +55,23 @@ def info(
     if as_json:
         print_json(result)
         return
+    numbers = ("parameters", "MACs")
     if name is None:
-        table = Table(
-            "variant",
-            Column("parameters", justify="right"),
-            Column("MACs", justify="right"),
-            "stages (C, H, W)",
-            box=None,
-        )
+        rows = []
         for row in result["variants"]:
             stages = "  ".join("x".join(map(str, shape)) for shape in row["stages"])
-            table.add_row(
-                row["name"] + (" (ours)" if row["ours"] else ""),
-                f"{row['parameters']:,}",
-                f"{row['macs'] / 1e9:.2f} G",
-                stages,
-            )
-        Console().print(table)
-        print(f"for images of {result['size']}x{result['size']} pixels and 1000 classes")
+            ours = " (ours)" if row["ours"] else ""
+            rows.append((row["name"] + ours, f"{row['parameters']:,}", f"{row['macs'] / 1e9:.2f} G", stages))
+        print_table(("variant", *numbers, "stages (C, H, W)"), rows, numbers)
+        line(f"for images of {result['size']}x{result['size']} pixels and 1000 classes")
         return
-    table = Table(
-        "layer",
-        "type",
-        "output (C, H, W)",
-        Column("parameters", justify="right"),
-        Column("MACs", justify="right"),
-        box=None,
-    )
-    for row in result["layers"]:
-        table.add_row(
-            row["name"], row["kind"], "x".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['macs']:,}"
-        )
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    layers = [
+        (row["name"], row["kind"], "x".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['macs']:,}")
+        for row in result["layers"]
+    ]
+    print_table(("layer", "type", "output (C, H, W)", *numbers), layers, numbers)
     macs = f"{result['macs'] / 1e9:.3f} G multiply-adds at {result['size']}x{result['size']}"
-    print(f"{result['name']}: {result['parameters']:,} parameters, {macs}")
+    line(f"{result['name']}: {result['parameters']:,} parameters, {macs}")
     if "file" in result:
         print_file(result["file"])
 
@@ -100,13 +81,13 @@ def print_file(described: dict[str, Any]) -> None:
     preprocessing = described["preprocessing"]
     size = "x".join(map(str, preprocessing["size"]))
     tensors = f", {described['tensors']} tensors" if described["tensors"] else ""
-    print(f"{described['path']}: {described['format']}{tensors}")
-    print(f"chosen: {described['reason']}")
-    print(f"function: gate {described['gate']}, channel aggregation {described['channel_aggregation']}", end=", ")
-    print(f"stem stride {described['stem_stride']}")
-    print(f"classes: {described['num_classes']}; input: {described['in_chans']} channels, {size} pixels")
+    line(f"{described['path']}: {described['format']}{tensors}")
+    line(f"chosen: {described['reason']}")
+    function = f"gate {described['gate']}, channel aggregation {described['channel_aggregation']}"
+    line(f"function: {function}, stem stride {described['stem_stride']}")
+    line(f"classes: {described['num_classes']}; input: {described['in_chans']} channels, {size} pixels")
     if described["sha256"]:
-        print(f"sha256: {described['sha256']}; fixtures: {described['fixtures']}")
+        line(f"sha256: {described['sha256']}; fixtures: {described['fixtures']}")
 
 
 @app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams.")
@@ -140,7 +121,7 @@ def convert(
     if as_json:
         print_json(result)
         return
-    print(f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}")
+    line(f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}")
 
 
 @app.command(help="Make a MODEL's folder for the Hugging Face hub, and upload it where a token is at hand.")
@@ -170,8 +151,8 @@ def push(
     if as_json:
         print_json(result)
         return
-    print(f"{result['out']}: config.json, model.safetensors, README.md")
-    print(f"uploaded: {result['url']}" if result["uploaded"] else "not uploaded: no token; run `hf auth login` first")
+    line(f"{result['out']}: config.json, model.safetensors, README.md")
+    line(f"uploaded: {result['url']}" if result["uploaded"] else "not uploaded: no token; run `hf auth login` first")
 
 
 @app.command(help="Write a model for another runtime; the file is kept only where it gives what the model gives.")
@@ -187,12 +168,18 @@ def export(
     raw: Annotated[
         bool, typer.Option("--raw", help="Take uint8 images (B, H, W, C) of any size, and give probabilities.")
     ] = False,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="With --raw: scale the probabilities by the model's temperature.")
+    ] = False,
     size: Annotated[
         int | None, typer.Option(min=1, help="Height and width of the input [default: the model's].")
     ] = None,
     any_size: Annotated[bool, typer.Option("--any-size", help="Leave height and width open.")] = False,
     data: Data = None,
     limit: Annotated[int, typer.Option(min=1, help="Images to compare decisions on.")] = 1000,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files of other models or forms beside the model.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="Every format: size, deviation, accuracy, images/s.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -203,36 +190,37 @@ def export(
     if every == (to is not None):
         raise ConfigError("say either --to onnx, openvino or program, or --all")
     if every:
-        if raw or any_size or size is not None or precision != "f32":
+        if raw or calibrated or any_size or size is not None or precision != "f32":
             raise ConfigError("--all writes its own choice of forms: leave --precision, --raw, --size, --any-size out")
-        result = export_all(model, out, data=data, limit=limit, progress=show_progress)
+        result = export_all(model, out, data=data, limit=limit, overwrite=overwrite, progress=show_progress)
         print_json(result) if as_json else _print_exports(result)
         return
     assert to is not None
-    options: dict[str, Any] = {"precision": precision, "raw": raw, "size": size, "any_size": any_size}
+    options: dict[str, Any] = {"precision": precision, "raw": raw, "calibrated": calibrated, "size": size}
+    options |= {"any_size": any_size, "overwrite": overwrite}
     result = run(model, to, out, **options, data=data, limit=limit, progress=show_progress)
     if as_json:
         print_json(result)
         return
-    print(f"written to {result['out']} ({result['bytes'] / 1e6:.1f} MB)")
-    print(f"largest deviation {result['deviation']:.2g} of the logits' spread (tolerance {result['tolerance']:g})")
+    line(f"written to {result['out']} ({result['bytes'] / 1e6:.1f} MB)")
+    line(f"largest deviation {result['deviation']:.2g} of the logits' spread (tolerance {result['tolerance']:g})")
     if "agreement" in result:
-        print(f"decides as the model on {100 * result['agreement']:.2f} % of {result['num_images']} images")
+        line(f"decides as the model on {100 * result['agreement']:.2f} % of {result['num_images']} images")
     if "top1" in result:
-        print(f"top-1 {100 * result['top1']:.2f} %, the model {100 * result['top1_before']:.2f} %")
+        line(f"top-1 {100 * result['top1']:.2f} %, the model {100 * result['top1_before']:.2f} %")
 
 
 def _print_exports(result: dict[str, Any]) -> None:
     numbers = ("MB", "deviation", "agreement", "top-1", "images/s")
-    table = Table("format", *(Column(name, justify="right") for name in numbers), "file", box=None)
+    rows = []
     for row in result["exports"]:
         if "failed" in row:
-            table.add_row(row["name"], *[""] * len(numbers), escape(row["failed"]))
+            rows.append((row["name"], *[""] * len(numbers), row["failed"]))
             continue
         shares = [f"{100 * row[key]:.2f} %" if key in row else "" for key in ("agreement", "top1")]
         rate = f"{row['images_per_second']:.1f}"
         size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
-        table.add_row(row["name"], size, f"{row['deviation']:.2g}", *shares, rate, escape(row.get("out", "")))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        rows.append((row["name"], size, f"{row['deviation']:.2g}", *shares, rate, row.get("out", "")))
+    print_table(("format", *numbers, "file"), rows, numbers)
     height, width = result["size"]
-    print(f"images/s for {result['batch_size']} images of {height}x{width} at a time; deviation in standard deviations")
+    line(f"images/s for {result['batch_size']} images of {height}x{width} at a time; deviation in standard deviations")

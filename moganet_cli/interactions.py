@@ -1,19 +1,28 @@
 """`moganet interactions`: how strong patches interact in networks, at each order."""
 
 import re
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
 
-from moganet_cli.app import EXIT_INTERRUPTED, AsJson, Data, Precision, Runtime, Split, app, print_json
+from moganet_cli.app import (
+    EXIT_INTERRUPTED,
+    AsJson,
+    Data,
+    Precision,
+    Runtime,
+    Split,
+    app,
+    complain,
+    line,
+    make_console,
+    print_json,
+    print_table,
+)
 
 SECONDS_A_LINE = 30  # between two lines of progress where there is no terminal
 UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
@@ -97,7 +106,7 @@ def interactions(
             )
     except KeyboardInterrupt:
         kept = f"what was measured is in {out}; the same command goes on" if out else "nothing is kept without --out"
-        print(f"\nmoganet: stopped; {kept}", file=sys.stderr)
+        complain(f"moganet: stopped; {kept}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print_json(result)
@@ -109,7 +118,7 @@ class _Watch:
     """Show evaluations a second and the time left: a bar on a terminal, a line now and then elsewhere (stderr)."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = make_console(stderr=True)
         self.done, self.start, self.said = 0, 0.0, 0.0
         self.bar: Progress | None = None
         self.task: TaskID | None = None
@@ -138,38 +147,34 @@ class _Watch:
         elif now - self.said > SECONDS_A_LINE:
             self.said = now
             left = max(0.0, (total - self.done) / rate) if rate else 0.0
-            print(
-                f"{self.done:,} of about {total:,} evaluations, {rate:,.0f} a second, {left / 60:.1f} minutes left",
-                file=sys.stderr,
-                flush=True,
+            complain(
+                f"{self.done:,} of about {total:,} evaluations, {rate:,.0f} a second, {left / 60:.1f} minutes left"
             )
 
 
 def _print(result: dict[str, Any]) -> None:
     models = result["models"]
-    heads = (Column(escape(Path(one["name"]).name), justify="right") for one in models)
-    table = Table(Column("m", justify="right"), Column("m/n", justify="right"), *heads, box=None)
+    heads = ("m", "m/n", *(Path(one["name"]).name for one in models))
+    table = []
     for rows in zip(*(one["curve"] for one in models), strict=True):
         cells = (f"{row['J']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in rows)
-        table.add_row(str(rows[0]["order"]), f"{rows[0]['fraction']:.2f}", *cells)
-    Console(width=None if sys.stdout.isatty() else 60 + 30 * len(models)).print(table)
+        table.append((str(rows[0]["order"]), f"{rows[0]['fraction']:.2f}", *cells))
+    print_table(heads, table, heads)
     for one in models:
         rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
         low, high = one["middle_band"]
         untrained = " (untrained)" if one["untrained"] else ""
-        print(
+        line(
             f"{one['name']}{untrained}: middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f}), "
             f"{one['evaluations']:,} evaluations, {rate}"
         )
     for pair in result["comparisons"]:
         low, high = pair["middle_band"]
-        print(
-            f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})"
-        )
-    print(
+        line(f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})")
+    line(
         f"{result['images']} images of {result['data']} ({result['split']}, {result['filter']}), "
         f"{result['pairs']} pairs, {result['contexts']} contexts, grid {result['grid']}x{result['grid']}; "
         f"bands of {100 * result['level']:.0f} %"
     )
     if "out" in result:
-        print(f"written to {result['out']} (interactions.json, interactions.csv, interactions.png)")
+        line(f"written to {result['out']} (interactions.json, interactions.csv, interactions.png)")

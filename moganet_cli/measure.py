@@ -1,41 +1,65 @@
 """`moganet doctor` and `benchmark`: what is wrong with a data set, and how fast the parts are here."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
-from moganet_cli.app import AsJson, Data, Precision, Recipe, Runtime, Settings, app, print_json, show_progress
+from moganet_cli.app import (
+    EXIT_USER,
+    AsJson,
+    Data,
+    Precision,
+    Recipe,
+    Runtime,
+    Settings,
+    app,
+    line,
+    print_json,
+    print_table,
+    show_progress,
+)
 
 
-@app.command(help="Find what is wrong with a data set, and show what this machine offers.")
-def doctor(data: Data = None, as_json: AsJson = False) -> None:
+@app.command(
+    help="Find what is wrong with a data set (exit code 2: unreadable or contradictory); show what this machine offers."
+)
+def doctor(
+    data: Data = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 2 for any finding, not for what is unreadable or contradictory only."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     from moganet.engine.doctor import doctor as run
 
     result = run(data, progress=show_progress)
+    _print_doctor(result, as_json)
+    if not result.get("ok", True) or (strict and set(result.get("counts", ())) - {"note"}):
+        raise typer.Exit(EXIT_USER)
+
+
+def _print_doctor(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
     found = result["environment"]
     for name in ("python", "processor", "cores", "threads", "memory_gb", "disk_free_gb"):
-        print(f"{name}: {found[name]}")
-    print(f"GPUs: {', '.join(found['gpus']) or 'none'}; fast bf16: {'yes' if found['fast_bf16'] else 'no'}")
-    print(", ".join(f"{name} {version}" for name, version in found["packages"].items()))
+        line(f"{name}: {found[name]}")
+    line(f"GPUs: {', '.join(found['gpus']) or 'none'}; fast bf16: {'yes' if found['fast_bf16'] else 'no'}")
+    line(", ".join(f"{name} {version}" for name, version in found["packages"].items()))
     if "data" not in result:
         return
-    table = Table("split", "class", Column("images", justify="right"), box=None)
-    for split, counts in result["data"]["splits"].items():
-        for name, number in counts.items():
-            table.add_row(split, escape(name), str(number))
-    Console().print(table)
+    splits = result["data"]["splits"].items()
+    rows = [(split, name, str(number)) for split, counts in splits for name, number in counts.items()]
+    print_table(("split", "class", "images"), rows, ("images",))
     for finding in result["findings"]:
-        print(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
+        line(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
     counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
-    print(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}")
+    number, total = result["data"]["read_whole"], result["data"]["images"]
+    looked = f"{number} of {total} images were read whole"
+    line(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}; {looked}")
 
 
 benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
@@ -56,9 +80,9 @@ def benchmark_data(
         print_json(result)
         return
     size = "x".join(map(str, result["size"]))
-    print(f"{result['recipe']} on {result['data']}, {size}, batch {result['batch_size']}, {result['precision']}")
-    print(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
-    print(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
+    line(f"{result['recipe']} on {result['data']}, {size}, batch {result['batch_size']}, {result['precision']}")
+    line(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
+    line(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
 
 
 Models = Annotated[
@@ -93,13 +117,14 @@ def benchmark_infer(
         print_json(result)
         return
     columns = ("images/s", "p50 (ms)", "p95 (ms)", "memory (MB)", "parameters")
-    table = Table("model", *(Column(name, justify="right") for name in columns), "runtime", "size", box=None)
+    rows = []
     for row in result.get("models", [result]):
         memory = f"{row['peak_memory_mb']:.0f}" if row["peak_memory_mb"] else ""
         numbers = (f"{row['images_per_second']:.1f}", f"{row['latency_p50']:.1f}", f"{row['latency_p95']:.1f}", memory)
         size_ = "x".join(map(str, row["size"]))
-        table.add_row(escape(row["name"]), *numbers, f"{row['parameters']:,}", row["runtime"], size_)
-    _print_benchmark(table, result)
+        rows.append((row["name"], *numbers, f"{row['parameters']:,}", row["runtime"], size_))
+    print_table(("model", *columns, "runtime", "size"), rows, columns)
+    _print_benchmark(result)
 
 
 @benchmark.command("train", help="Images/s of whole optimizer steps of models, in turns in one run.")
@@ -120,17 +145,16 @@ def benchmark_train(
     if as_json:
         print_json(result)
         return
-    table = Table("model", Column("images/s", justify="right"), Column("parameters", justify="right"), box=None)
-    for row in result.get("models", [result]):
-        table.add_row(escape(row["name"]), f"{row['images_per_second']:.2f}", f"{row['parameters']:,}")
-    _print_benchmark(table, result)
-    print(f"settings: {result['settings']}")
+    measured = result.get("models", [result])
+    rows = [(row["name"], f"{row['images_per_second']:.2f}", f"{row['parameters']:,}") for row in measured]
+    print_table(("model", "images/s", "parameters"), rows, ("images/s", "parameters"))
+    _print_benchmark(result)
+    line(f"settings: {result['settings']}")
 
 
-def _print_benchmark(table: Table, result: dict[str, Any]) -> None:
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+def _print_benchmark(result: dict[str, Any]) -> None:
     found = result["environment"]
     where = ", ".join(found["gpus"]) or f"{found['processor']}, {found['threads']} threads"
-    print(f"{result['batch_size']} images at a time in {result['precision']}; medians of {result['rounds']}; {where}")
+    line(f"{result['batch_size']} images at a time in {result['precision']}; medians of {result['rounds']}; {where}")
     if "picture" in result:
-        print(f"drawn in {result['picture']}")
+        line(f"drawn in {result['picture']}")

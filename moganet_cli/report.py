@@ -1,6 +1,5 @@
 """`moganet report`: the page that says how good a model is, and where it fails."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,8 @@ from moganet_cli.app import (
     Split,
     Workers,
     app,
+    complain,
+    line,
     print_json,
     show_progress,
 )
@@ -52,12 +53,12 @@ def report(
         progress=show_progress,
     )
     for item in result["unreadable"]:
-        print(f"left out: {item['reason']}", file=sys.stderr)
+        complain(f"left out: {item['reason']}")
     for item in result["left_out"]:
-        print(item["reason"], file=sys.stderr)
+        complain(item["reason"])
     if as_json:
         print_json(result)
         return
     untrained = " (untrained)" if result["untrained"] else ""
-    print(f"{model}{untrained}: {100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right")
-    print(f"report: {result['report']} ({result['bytes'] / 1e6:.1f} MB, {result['seconds']:.1f} s)")
+    line(f"{model}{untrained}: {100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right")
+    line(f"report: {result['report']} ({result['bytes'] / 1e6:.1f} MB, {result['seconds']:.1f} s)")

@@ -1,14 +1,11 @@
 """`moganet train`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
-from moganet_cli.app import EXIT_INTERRUPTED, AsJson, Data, Recipe, Settings, app, print_json
+from moganet_cli.app import AsJson, Data, Recipe, Settings, app, line, print_json, print_table
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
 
@@ -49,30 +46,24 @@ def train(
         set_ = [*(set_ or []), f"trainer.interactions_every={interactions_every}"]
     if picture is not None:
         drawn = preview(recipe, picture, data, set_ or [], start=start)
-        print_json(drawn) if as_json else print(f"{drawn['images']} images drawn in {picture}")
+        print_json(drawn) if as_json else line(f"{drawn['images']} images drawn in {picture}")
         return
     if profile:
         _profile(recipe, data, set_ or [], start, as_json)
         return
     options = {"start": start, "overwrite": overwrite, "resume": resume, "find_batch": find_batch}
-    try:
-        result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
-    except KeyboardInterrupt as interrupt:  # typer would drop what it says
-        exit_code = getattr(interrupt, "exit_code", None)
-        if str(interrupt) or exit_code is None:  # of several processes the first one speaks
-            print(f"\nmoganet: {interrupt or 'stopped'}", file=sys.stderr)
-        raise typer.Exit(exit_code or EXIT_INTERRUPTED) from None
+    result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
     if not result:  # a process beside the first one, which alone reports
         return
     if as_json:
         print_json(result)
         return
-    print(f"trained {result['epochs']} epochs ({result['steps']} steps) in {result['seconds']:.0f} s")
+    line(f"trained {result['epochs']} epochs ({result['steps']} steps) in {result['seconds']:.0f} s")
     if result["best"]:
-        print(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
-    print(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
+        line(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
+    line(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
     if result.get("report"):
-        print(f"how good it is, and where it fails: {result['report']}")
+        line(f"how good it is, and where it fails: {result['report']}")
 
 
 def _profile(recipe: str, data: str | None, settings: list[str], start: str | None, as_json: bool) -> None:
@@ -82,10 +73,9 @@ def _profile(recipe: str, data: str | None, settings: list[str], start: str | No
     if as_json:
         print_json(result)
         return
-    table = Table("part", Column("ms a step", justify="right"), Column("share", justify="right"), box=None)
-    for part, spent in result["milliseconds"].items():
-        table.add_row(part, f"{spent:.1f}", f"{100 * result['shares'][part]:.1f} %")
-    Console().print(table)
+    spent = result["milliseconds"].items()
+    rows = [(part, f"{time:.1f}", f"{100 * result['shares'][part]:.1f} %") for part, time in spent]
+    print_table(("part", "ms a step", "share"), rows, ("ms a step", "share"))
     size = "x".join(map(str, result["size"]))
-    print(f"{result['images_per_second']:.1f} images/s in steps of {result['batch_size']} images of {size}")
-    print("forward, by kind of module: " + ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in result["slowest"].items()))
+    line(f"{result['images_per_second']:.1f} images/s in steps of {result['batch_size']} images of {size}")
+    line("forward, by kind of module: " + ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in result["slowest"].items()))

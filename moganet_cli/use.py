@@ -1,15 +1,12 @@
 """`moganet evaluate`, `predict` and `verify`: what a model gives."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from moganet_cli.app import (
+    EXIT_PARTLY,
     EXIT_USER,
     AsJson,
     BatchSize,
@@ -20,10 +17,15 @@ from moganet_cli.app import (
     Split,
     Workers,
     app,
+    complain,
+    line,
+    percent,
     print_json,
+    print_table,
     show_progress,
 )
 
+SHORT = 2.0  # seconds, of which starting is a large part
 NOTES = {"untrained": "(untrained)", "rejected": "(unlike what it was trained on)"}
 
 
@@ -56,28 +58,30 @@ def evaluate(
         progress=show_progress,
     )
     for item in result["unreadable"]:
-        print(f"left out: {item['reason']}", file=sys.stderr)
-    code = EXIT_USER if "not_written" in result else 0
+        complain(f"left out: {item['reason']}")
     if as_json:
         print_json(result)
-        raise typer.Exit(code)
+        raise typer.Exit(EXIT_PARTLY if "unwritten" in result else 0)
     low, high = (100 * bound for bound in result["interval"])
     untrained = " (untrained)" if result["untrained"] else ""
-    print(f"{model}{untrained} on {result['data']}, {result['split']}, {result['num_images']} images")
-    print(f"top-1 {100 * result['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f})")
-    print(f"top-5 {100 * result['top5']:.2f} %, loss {result['loss']:.4f}")
-    print(f"expected calibration error {100 * result['ece']:.2f} %, {result['images_per_second']:.0f} images/s")
-    table = Table(
-        "class", *(Column(name, justify="right") for name in ("precision", "recall", "F1", "images")), box=None
-    )
-    for row in result["per_class"]:
-        table.add_row(
-            row["name"], *(f"{100 * row[key]:.1f} %" for key in ("precision", "recall", "f1")), str(row["num_images"])
-        )
-    Console().print(table)
+    line(f"{model}{untrained} on {result['data']}, {result['split']}, {result['num_images']} images")
+    line(f"top-1 {100 * result['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f})")
+    top5 = f"top-5 {100 * result['top5']:.2f} %, " if len(result["per_class"]) > 5 else ""
+    line(f"{top5}loss {result['loss']:.4f}")
+    chance = f"(by chance alone {100 * result['ece_by_chance']:.2f} %)"
+    short = f" (in {result['seconds']:.1f} s, too short to tell)" if result["seconds"] < SHORT else ""
+    rate = f"{result['images_per_second']:.0f} images/s{short}"
+    line(f"expected calibration error {100 * result['ece']:.2f} % {chance}, {rate}")
+    numbers = ("precision", "recall", "F1", "images")
+    rows = [
+        (row["name"], *(percent(row[key]) for key in ("precision", "recall", "f1")), str(row["num_images"]))
+        for row in result["per_class"]
+    ]
+    print_table(("class", *numbers), rows, numbers)
+    if "unwritten" in result:
+        raise typer.Exit(EXIT_PARTLY)
     if "out" in result:
-        print(f"written to {result['out']} (evaluation.json, confusion.png)")
-    raise typer.Exit(code)
+        line(f"written to {result['out']} (evaluation.json, confusion.png)")
 
 
 @app.command(help="Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin.")
@@ -120,20 +124,20 @@ def predict(
         progress=show_progress,
     )
     for item in result["unreadable"]:
-        print(f"can't read {item['file']}: {item['reason']}", file=sys.stderr)
-    nothing = EXIT_USER if result["unreadable"] and not result["predictions"] else 0
+        complain(f"can't read {item['file']}: {item['reason']}")
+    code = 0 if not result["unreadable"] else EXIT_PARTLY if result["predictions"] else EXIT_USER
     if as_json:
         print_json(result)
-        raise typer.Exit(nothing)
-    table = Table("file", "prediction", box=None)
+        raise typer.Exit(code)
+    rows = []
     for item in result["predictions"]:
         named = ", ".join(f"{found['name']} {100 * found['probability']:.1f} %" for found in item["classes"])
         notes = [note for key, note in NOTES.items() if item.get(key)]
-        table.add_row(escape(item["file"]), " ".join([escape(named), *notes]))
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+        rows.append((item["file"], " ".join([named, *notes])))
+    print_table(("file", "prediction"), rows)
     if "grid" in result:
-        print(f"grid: {result['grid']}")
-    raise typer.Exit(nothing)
+        line(f"grid: {result['grid']}")
+    raise typer.Exit(code)
 
 
 @app.command(help="Check a model file: the hash of its tensors, and the answers that it recorded.")
@@ -155,11 +159,11 @@ def verify(
     else:
         deviation = result["max_deviation"]
         if result["sha256"]:
-            print(f"tensors: sha256 {result['sha256']}, as recorded")
+            line(f"tensors: sha256 {result['sha256']}, as recorded")
         if deviation is None:
-            print("fixtures: none recorded")
+            line("fixtures: none recorded")
         else:
-            print(f"fixtures: {result['fixtures']}, largest deviation {deviation:.2g} (allowed {result['limit']:.2g})")
+            line(f"fixtures: {result['fixtures']}, largest deviation {deviation:.2g} (allowed {result['limit']:.2g})")
     if not result["ok"]:
-        print(f"moganet: {model} does not give the logits that it recorded", file=sys.stderr)
+        complain(f"moganet: {model} does not give the logits that it recorded")
         raise typer.Exit(EXIT_USER)

@@ -1,11 +1,18 @@
 """Data sources by name, and one way to open any of them."""
 
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from moganet.data import cifar, digits, folder, table
+from moganet.data.class_names import find_lookalikes
+from moganet.data.findings import Finding, UnusableDataError
+from moganet.data.paths import exists, is_file, is_folder
+from moganet.data.read import readable_suffixes
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 from moganet.errors import DataError
+from moganet.files import typed_path
 from moganet.notices import say
 
 SOURCES: dict[str, Callable[[str | None], Dataset]] = {
@@ -15,16 +22,34 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "table": table.open_table,
 }
 
-__all__ = ["SOURCES", "ArraySplit", "Dataset", "FileSplit", "Sample", "Split", "open_data"]
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
+
+__all__ = [
+    "SOURCES",
+    "ArraySplit",
+    "Dataset",
+    "FileSplit",
+    "Finding",
+    "Sample",
+    "Split",
+    "UnusableDataError",
+    "open_data",
+]
 
 
-def open_data(spec: str) -> Dataset:
+def open_data(spec: str | Path, *, training: bool = False) -> Dataset:
     """Open a data set: "SOURCE", "SOURCE:PATH", or a path whose kind is recognised; its notes are said.
 
+    training: refuse a set of a single class, of which nothing can be learned.
     Raises DataError that names the sources where the text is neither.
     """
-    dataset = _open(spec)
-    for note in dataset.notes:
+    dataset = _open(os.fspath(spec))
+    alone = next((finding.detail for finding in dataset.findings if finding.kind == "one-class"), None)
+    if training and len(dataset.class_names) < 2:
+        raise DataError(alone or f"{dataset.spec} has one class, {dataset.class_names[0]!r}; a classifier needs two")
+    alike = [finding.detail for finding in find_lookalikes(dataset.class_names, dataset.spec)]
+    for note in (*dataset.notes, *alike):
         say(note, doubtful=True)
     return dataset
 
@@ -32,15 +57,41 @@ def open_data(spec: str) -> Dataset:
 def _open(spec: str) -> Dataset:
     name, _, path = spec.partition(":")
     if name in SOURCES:
+        if spec == name and is_folder(spec):
+            say(f"took {spec} for the data source, not for the folder here; choose otherwise by --data ./{spec}")
         return SOURCES[name](path or None)
-    if not Path(spec).exists():
+    given = typed_path(spec)
+    if not exists(given) and "?" in spec:  # PATH?QUERY
+        given = typed_path(spec.rpartition("?")[0])
+    if not spec or not exists(given):
         raise DataError(
-            f"{spec!r} is neither a path nor a data source; sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
+            f"{spec!r} is {_what_is_missing(spec)}; sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
         )
-    if cifar_name := cifar.recognise_cifar(Path(spec)):
+    if not is_folder(given) and not is_file(given):
+        raise DataError(f"{spec} is a pipe, a socket or a device; give a folder or a file")
+    if cifar_name := cifar.recognise_cifar(given):
         return SOURCES[cifar_name](spec)
-    if Path(spec).suffix.lower() in (".csv", ".tsv", ".parquet", ".pq"):
+    if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
         return table.open_table(spec)
-    if Path(spec).is_dir():
+    if is_folder(given):
         return folder.open_folder(spec)
-    raise DataError(f"can't tell what {spec} holds; say it as SOURCE:PATH with one of {', '.join(SOURCES)}")
+    raise DataError(_no_set(spec, given))
+
+
+def _what_is_missing(spec: str) -> str:
+    if "://" in spec:
+        return "an address, not a path: download it, and give the path"
+    if spec != spec.strip() and exists(spec.strip()):
+        return f"no path, but {spec.strip()!r} is: leave out the spaces around it"
+    return "neither a path nor a data source"
+
+
+def _no_set(spec: str, given: Path) -> str:
+    """Say of a file that is no data set what it is, and what to give instead."""
+    if any(suffix in ARCHIVES for suffix in given.suffixes[-2:]) or zipfile.is_zipfile(given):
+        return f"{spec} is an archive: unpack it, and give its folder"
+    if given.suffix.lower() in readable_suffixes():
+        return f"{spec} is one image: give the folder that holds a sub-folder of images for each class"
+    if given.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
+        return f"{spec} is no table that is read here: save it as CSV, with a row for each image"
+    return f"can't tell what {spec} holds; say it as SOURCE:PATH with one of {', '.join(SOURCES)}"

@@ -3,47 +3,58 @@
 They come from a download, an archive (.tar.gz, .tar.xz) or an unpacked folder.
 """
 
+import bz2
 import gzip
 import hashlib
+import io
+import logging
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
+from typing import IO, Any
+from urllib.request import urlopen
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import download_url
 
 from moganet.data.source import ArraySplit, Dataset
 from moganet.errors import DataError
-from moganet.files import cache_folder
+from moganet.files import cache_folder, typed_path
 
+logger = logging.getLogger(__name__)
 CLASSES: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 MAX_MEMBER_BYTES = 200 << 20  # the largest genuine member, CIFAR-100's train, has 155 MB
+MAX_ARCHIVE_BYTES = 1 << 30  # unpacked; the genuine ones have 190 MB
+MAX_READ = 1 << 20
+TIMEOUT = 60  # seconds without a byte of a download
+COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
 
 
 def open_cifar(name: str, path: str | None) -> Dataset:
     """Open a set by its archive or folder; without a path, from $MOGANET_DATA or the cache, else download it."""
     kind = CLASSES[name]
-    root = _locate(name, Path(path)) if path else _find_or_download(name)
+    root = _locate(name, typed_path(path)) if path else _find_or_download(name)
     reader = type(kind.__name__, (kind,), {"base_folder": root.name})
     try:
         parts = {split: reader(str(root.parent), train=split == "train") for split in ("train", "test")}
-    except (RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # whatever torchvision and pickle raise about what lies there
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(
-            f"{root} is not a whole {name} ({error}); unpack or download it again from {kind.url}"
+            f"{root} is not a whole {name} ({reason}); unpack or download it again from {kind.url}"
         ) from None
     splits = {
         split: ArraySplit(_to_tensor(part.data), torch.tensor(part.targets), f"{name}/{split}")
         for split, part in parts.items()
     }
-    spec = f"{name}:{Path(path).absolute()}" if path else name
+    spec = f"{name}:{typed_path(path).absolute()}" if path else name
     return Dataset(spec, tuple(parts["train"].classes), splits)
 
 
@@ -108,17 +119,28 @@ def _find_or_download(name: str) -> Path:
             return found
     archive = cache / kind.filename
     partial = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
+    logger.info("downloading %s from %s into %s", name, kind.url, cache)
     try:
-        download_url(kind.url, str(cache), partial.name, kind.tgz_md5)
+        cache.mkdir(parents=True, exist_ok=True)
+        with urlopen(kind.url, timeout=TIMEOUT) as answer, open(partial, "wb") as out:
+            shutil.copyfileobj(answer, out)
+        if (md5 := _md5(partial)) != kind.tgz_md5:
+            raise OSError(f"what came has the MD5 sum {md5}, not {kind.tgz_md5}")
         os.replace(partial, archive)
-    except (URLError, OSError, RuntimeError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise DataError(
             f"can't download {name} ({error}); fetch {kind.url} by hand and give it as --data {name}:PATH, "
             "or name its folder in MOGANET_DATA"
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return _unpack(name, archive)
+
+
+def _md5(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _unpack(name: str, archive: Path) -> Path:
@@ -127,6 +149,8 @@ def _unpack(name: str, archive: Path) -> Path:
     stat = archive.stat()
     key = hashlib.sha256(f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     target = cache_folder() / f"{name}-{key}"
+    if target.is_dir() and not _is_whole(kind, target / str(kind.base_folder)):
+        shutil.rmtree(target, ignore_errors=True)  # damaged since, or not wholly written: unpacked again
     if not target.is_dir():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -142,30 +166,83 @@ def _unpack(name: str, archive: Path) -> Path:
     return target / str(kind.base_folder)
 
 
+def _is_whole(kind: Any, folder: Path) -> bool:
+    with suppress(OSError):
+        return all(_md5(folder / file) == known for file, known in _sums(kind).items())
+    return False
+
+
+def _sums(kind: Any) -> dict[str, str]:
+    """Give the MD5 sum of each file of a set."""
+    return {**dict([*kind.train_list, *kind.test_list]), kind.meta["filename"]: kind.meta["md5"]}
+
+
 def _extract(name: str, archive: Path, folder: Path) -> None:
     kind = CLASSES[name]
-    wanted = {file for file, _ in (*kind.train_list, *kind.test_list)} | {kind.meta["filename"]}
+    sums = _sums(kind)
+    wanted = set(sums)
     (folder / kind.base_folder).mkdir(parents=True)
     try:
-        with tarfile.open(archive) as tar:
+        with _opened(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r:") as tar:
             for member in tar:
                 file = Path(member.name).name
                 if not (member.isfile() and file in wanted):
                     continue
                 if member.size > MAX_MEMBER_BYTES:
                     raise DataError(
-                        f"{archive} is not {name}'s archive: its member {member.name} claims {member.size:,} bytes"
+                        f"{archive} is not {name}'s archive: its member {member.name[:80]} claims {member.size:,} bytes"
                     )
                 content = tar.extractfile(member)
                 assert content is not None
                 with open(folder / kind.base_folder / file, "wb") as out:
                     shutil.copyfileobj(content, out)
+                if _md5(folder / kind.base_folder / file) != sums[file]:
+                    raise DataError(f"{archive} is not {name}'s archive, or a damaged one: its {file} is another file")
                 wanted.discard(file)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"can't read the archive {archive}: {error}; download it again from {kind.url}") from None
-    except Exception as error:  # lzma and zlib have errors of their own for a damaged stream
-        if isinstance(error, DataError) or type(error).__module__ not in ("_lzma", "zlib", "lzma"):
+                if not wanted:
+                    break
+    except OSError as error:
+        if error.errno is not None:  # the place, and not the archive
             raise
-        raise DataError(f"the archive {archive} is damaged: {error}; download it again from {kind.url}") from None
+        raise DataError(f"can't read the archive {archive}: {error}; download it again from {kind.url}") from None
+    except DataError:
+        raise
+    except Exception as error:  # tarfile, gzip, lzma, bz2 and zlib have errors of their own, and raise ours besides
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"can't read the archive {archive}: {reason}; download it again from {kind.url}") from None
     if wanted:
         raise DataError(f"{archive} is not {name}'s archive: it lacks {', '.join(sorted(wanted))}")
+
+
+def _opened(archive: Path) -> IO[bytes]:
+    with open(archive, "rb") as stream:
+        start = stream.read(6)
+    opener: Any = next((opener for mark, opener in COMPRESSIONS.items() if start.startswith(mark)), open)
+    opened: IO[bytes] = opener(archive, "rb")
+    return opened
+
+
+class _Bounded(io.RawIOBase):
+    """A tar's bytes, of which nobody reads more at once, or further on, than a genuine archive asks for.
+
+    tarfile reads an extended header or a long name whole, however long it says that it is.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes, at most MAX_READ."""
+        if not 0 <= size <= MAX_READ:
+            raise tarfile.ReadError(f"it has a header of {size:,} bytes")
+        return self.stream.read(size)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a place within the first MAX_ARCHIVE_BYTES."""
+        if place > MAX_ARCHIVE_BYTES:
+            raise tarfile.ReadError(f"it claims more than {MAX_ARCHIVE_BYTES:,} bytes")
+        return self.stream.seek(place, whence)
+
+    def tell(self) -> int:
+        """Give the place."""
+        return self.stream.tell()

@@ -1,79 +1,298 @@
-"""A folder of photographs, a sub-folder a class: `train/` and `val/` (and `test/`), or one folder for all."""
+"""A folder of photographs, a sub-folder a class: `train/` and `val/` (and `test/`), or one folder for all.
 
+What a folder is taken for is decided on one look through it (`scan.py`). Where its names leave a choice, nothing is
+guessed: the error names what was found and how to say what is meant, `folder:PATH?train=NAME&val=NAME&test=NAME` (none
+for a split that is not to be), or `folder:PATH?split=none` where every sub-folder is a class.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import torch
-from PIL import Image
 
+from moganet.data.class_names import likeness, normal, shown
+from moganet.data.findings import Finding, UnusableDataError
+from moganet.data.paths import exists, is_folder
+from moganet.data.scan import Folder, Passed, describe, list_images, places, scan
 from moganet.data.source import Dataset, FileSplit
+from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.errors import DataError
+from moganet.files import typed_path
 
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+__all__ = ["list_images", "open_folder"]
 
-
-def image_suffixes() -> frozenset[str]:
-    """Give the file name endings that Pillow can read, in lower case."""
-    Image.init()
-    return frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in Image.OPEN) - {
-        ".pdf",
-        ".mpg",
-        ".mpeg",
-    }
+DOCUMENTED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+NONE = ("", "none")
 
 
-def list_images(folder: Path) -> list[Path]:
-    """List the image files in a folder and below, by their endings, in a stable order; hidden ones are left out."""
-    suffixes = image_suffixes()
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+@dataclass
+class _Reading:
+    """What is found out while a folder is opened: what it was taken for, what is wrong, what stood out."""
+
+    root: Path
+    notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    passed: list[Passed] = field(default_factory=list)
+
+    def fault(self, text: str, kind: str = "structure") -> None:
+        self.findings.append(Finding(kind, str(self.root), text))
+
+    def how(self, *names: str) -> str:
+        return " or ".join(f"--data '{self.spec(name)}'" for name in names)
+
+    def spec(self, query: str) -> str:
+        return f"folder:{self.root}?{query}"
 
 
 def open_folder(path: str | None) -> Dataset:
-    """Open a folder. Where it has no `val/`, the run holds back a stratified part of "train"."""
+    """Open a folder. Where it has no `val/`, the run holds back a stratified part of "train".
+
+    Raises UnusableDataError, with all faults and what can be looked at, where its structure is not clear.
+    """
     if not path:
         raise DataError("the source 'folder' needs a path: --data folder:PATH")
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}; give one with a sub-folder of images for each class")
-    folders = {split: found for split, names in SPLIT_FOLDERS.items() if (found := _first_folder(root, names))}
-    if "train" not in folders:
-        folders = {"train": root}
-    named = _class_names(folders["train"])
-    class_names = tuple(name for name in named if list_images(folders["train"] / name))
-    if not class_names:
-        raise DataError(f"{folders['train']} has no images; put them into a sub-folder for each class")
-    empty = [name for name in named if name not in class_names]
-    notes = [f"left out: classes without an image in {folders['train']}: {', '.join(empty)}"] if empty else []
-    parts = {split: _open_split(folder, class_names) for split, folder in folders.items()}
-    splits = {split: part for split, part in parts.items() if len(part)}
-    notes += [f"left out: {folders[split]} has no images" for split in parts if split not in splits]
-    return Dataset(f"folder:{root.absolute()}", class_names, splits, tuple(notes))
+    root, query = _parse(path)
+    if not is_folder(root):
+        what = f"{root} is no folder" if exists(root) else f"there is no folder {root}"
+        raise DataError(f"{what}; give one with a sub-folder of images for each class")
+    reading, tree = _Reading(root), scan(root)
+    if not tree.all_images:
+        said = [finding.detail for finding in describe(root, _all_passed(tree))]
+        what = (
+            f"{root} has no {'images' if tree.folders else 'sub-folders'}; put images into a sub-folder for each class"
+        )
+        raise DataError("; ".join([what, *said]))
+    folders = _divide(tree, _told(query, root, tree), reading)
+    dataset = _label(folders, tree, reading)
+    dataset = replace(dataset, spec=f"folder:{root.absolute()}" + (f"?{query}" if query else ""))
+    if faults := [finding for finding in dataset.findings if finding.kind == "structure"]:
+        raise UnusableDataError(faults, dataset)
+    return dataset
 
 
-def _first_folder(root: Path, names: tuple[str, ...]) -> Path | None:
-    """Give the folder of a split: one of these names with classes in it (a class may be called "train")."""
-    candidates = (root / name for name in names if (root / name).is_dir())
-    return next((folder for folder in candidates if any(path.is_dir() for path in folder.iterdir())), None)
+def _parse(path: str) -> tuple[Path, str]:
+    """Divide PATH?QUERY; a folder whose name holds a question mark is taken as it is."""
+    whole = typed_path(path)
+    if "?" not in path or exists(whole):
+        return whole, ""
+    name, _, query = path.rpartition("?")
+    return typed_path(name), query
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
-    if not names:
-        raise DataError(f"{folder} has no sub-folders; make one for each class and put its images there")
-    return names
+def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:
+    """Read train=NAME&val=NAME&test=NAME or split=none: the folder of each split, None where there is to be none."""
+    told: dict[str, Folder | None] = {}
+    by_path = {folder.path: folder for folder in tree.walk()}
+    for part in filter(None, query.split("&")):
+        key, _, name = part.partition("=")
+        if key == "split" and name in NONE:
+            return {"train": tree, "val": None, "test": None}
+        if key not in SPLITS:
+            raise DataError(f"{part!r} is nothing that a folder knows; say train=NAME, val=NAME, test=NAME, split=none")
+        folder = next((root / text for text in (name, unquote(name)) if _is_below(root, text)), None)
+        if folder is None and name not in NONE:
+            raise DataError(f"{root} has no folder {name!r}; it has {shown(f.path.name for f in tree.folders)}")
+        told[key] = None if folder is None else by_path.get(folder) or scan(folder)
+    if told.get("train", tree) is None:
+        raise DataError("train=none leaves nothing to train on; say which folder trains: train=NAME")
+    return told
 
 
-def _open_split(folder: Path, class_names: tuple[str, ...]) -> FileSplit:
-    unknown = [name for name in _class_names(folder) if name not in class_names and list_images(folder / name)]
-    if unknown:
-        raise DataError(f"{folder} has classes that train/ lacks: {', '.join(unknown)}; add or remove them")
+def _is_below(root: Path, name: str) -> bool:
+    return (
+        name not in ("", ".")
+        and ".." not in Path(name).parts
+        and is_folder(root / name)
+        and not Path(name).is_absolute()
+    )
+
+
+def _divide(tree: Folder, told: Mapping[str, Folder | None], reading: _Reading) -> dict[str, Folder]:
+    """Choose the folder of each split: as told, else by the names of the sub-folders, else one folder for all."""
+    chosen = {split: folder for split, folder in told.items() if folder is not None}
+    if chosen.get("train") is tree:
+        return {"train": tree}
+    rest = [
+        folder
+        for folder in tree.filled
+        if not any(folder.path in f.path.parents or f is folder for f in chosen.values())
+    ]
+    named = [(split, folder) for folder in rest if (split := split_of(folder.path.name)) and split not in told]
+    divided = [(split, folder) for split, folder in named if folder.filled]
+    if not chosen and not divided:
+        return _undivided(tree, named, reading)
+    others = [folder for folder in rest if not split_of(folder.path.name)]
+    if not chosen and len(divided) == 1 and any(folder.images for folder in others):
+        split, name = divided[0][0], divided[0][1].path.name
+        what = f"{reading.root} has {name}/, which may be a split, beside {_names(others)}, which may be classes"
+        reading.fault(f"{what}; say {reading.how(f'{split}={name}', 'split=none')}")
+        return {"train": tree}
+    return _by_name(tree, chosen, named, reading)
+
+
+def _by_name(
+    tree: Folder, chosen: dict[str, Folder], named: list[tuple[SplitName, Folder]], reading: _Reading
+) -> dict[str, Folder]:
+    """Take sub-folders for the splits that their names mean."""
+    for split in SPLITS:
+        claims = [folder for name, folder in named if name == split and folder.filled]
+        if len(claims) > 1:
+            choices = [f"{split}={folder.path.name}" for folder in claims]
+            reading.fault(
+                f"{reading.root} has {_names(claims)}, which all look like {split}; say {reading.how(*choices)}"
+            )
+        if claims:
+            chosen[split] = claims[0]
+        for folder in [folder for name, folder in named if name == split and not folder.filled]:
+            if split == "val" and not claims:
+                reading.fault(
+                    f"{folder.path} has {len(folder.images)} images but no class folders, so that nothing can be "
+                    f"measured on it; sort them into a sub-folder for each class, or say {reading.how('val=none')}"
+                )
+            elif split == "test":
+                reading.notes.append(f"left out: {folder.path} has no class folders, so that it can't measure")
+    if "train" not in chosen:
+        one = next(iter(chosen.values())).path
+        what = f"{reading.root} has {_names(list(chosen.values()))} but no train/"
+        reading.fault(f"{what}; say which trains: {reading.how('train=NAME')}, or give one as a whole: --data {one}")
+        return {"train": tree}
+    if guessed := [s for s, folder in chosen.items() if (s, folder) in named and folder.path.name not in DOCUMENTED[s]]:
+        query = "&".join(f"{split}={folder.path.name}" for split, folder in chosen.items())
+        taken = ", ".join(f"{chosen[split].path.name}/ for {split}" for split in guessed)
+        reading.notes.append(f"took {taken}; choose otherwise by {reading.how(query, 'split=none')}")
+    _leave_out(tree, chosen, reading)
+    return {split: chosen[split] for split in SPLITS if split in chosen}
+
+
+def _leave_out(tree: Folder, chosen: dict[str, Folder], reading: _Reading) -> None:
+    """Count the images that are in no split, and name the folders of splits that have none."""
+    used = {path for folder in chosen.values() for path in folder.all_images}
+    reading.passed += [Passed("loose", path) for path in tree.images]
+    reading.passed += [
+        Passed("unused", path) for folder in tree.folders for path in folder.all_images if path not in used
+    ]
+    for folder in tree.folders:
+        if split_of(folder.path.name) and not folder.all_images:
+            _empty(f"left out: {folder.path} has no images", folder, reading)
+
+
+def _undivided(tree: Folder, named: list[tuple[SplitName, Folder]], reading: _Reading) -> dict[str, Folder]:
+    """Take every sub-folder for a class, unless their names or contents say otherwise."""
+    classes = tree.filled
+    names = [folder.path.name for folder in classes]
+    inner = [{folder.path.name for folder in one.filled} for one in classes]
+    if named and len(named) == len(classes) == len({split for split, _ in named}):
+        what = f"{reading.root} has {_names(classes)}, named like splits, but without class folders"
+        reading.fault(f"{what}; make a sub-folder for each class in them, or say {reading.how('split=none')}")
+    elif named:
+        taken = shown(f"{folder.path.name}/" for _, folder in named)
+        reading.notes.append(f"took {taken} in {reading.root} for a class, since there are no class folders in it")
+    for one, within in zip(classes, inner, strict=True):
+        if len(classes) > 1 and len({split_of(name) for name in within} - {None}) > 1:
+            what = f"{one.path} holds {shown(sorted(within))}, which look like splits, and not like images of one class"
+            reading.fault(f"{what}; give --data {one.path}, or say {reading.how('split=none')}")
+            return {"train": tree}
+    common = set.intersection(*inner) if len(classes) > 1 else set()
+    if len(common) > 1 and 2 * len(common) >= len(set.union(*inner)):
+        what = f"{_names(classes)} in {reading.root} all hold the same sub-folders ({shown(sorted(common))})"
+        how = reading.how(f"train={names[0]}&val={names[1]}", "split=none")
+        reading.fault(f"{what}: they may be splits, or classes; say which, for instance {how}")
+    return {"train": tree}
+
+
+def _label(folders: dict[str, Folder], tree: Folder, reading: _Reading) -> Dataset:
+    """Make the data set of the folders of its splits, with everything that was found out."""
+    classes = {split: _classes(folder, reading) for split, folder in folders.items()}
+    if not classes["train"]:
+        place = folders["train"]
+        what = f"{place.path} has {len(place.images)} images but no class folders"
+        reading.fault(f"{what}; put them into a sub-folder for each class")
+        classes["train"] = {normal(place.path.name): [place]}
+    names = tuple(sorted(classes["train"]))
+    for split in [split for split in folders if split != "train"]:
+        _compare(split, folders, classes, reading)
+    every = tuple(dict.fromkeys([*names, *sorted({name for found in classes.values() for name in found})]))
+    splits = {split: _open_split(found, every) for split, found in classes.items() if found}
+    if len(names) == 1 and folders["train"].filled:
+        reading.fault(_one_class(folders, names[0], classes["train"][names[0]][0], reading), "one-class")
+    stood_out = dict.fromkeys([*reading.passed, *_all_passed(tree, *folders.values())])
+    findings = (*reading.findings, *describe(reading.root, stood_out))
+    notes = (*(finding.detail for finding in findings if finding.kind != "structure"), *reading.notes)
+    return Dataset("", every, splits, notes, findings)
+
+
+def _classes(folder: Folder, reading: _Reading) -> dict[str, list[Folder]]:
+    """Give the folders of each class of a split, by its name; several where they are written differently."""
+    found: dict[str, list[Folder]] = {}
+    for one in folder.filled:
+        found.setdefault(normal(one.path.name), []).append(one)
+    for name, several in found.items():
+        if len(several) > 1:
+            reading.notes.append(
+                f"took {' and '.join(ascii(f.path.name) for f in several)} in {folder.path} for one class, {name}"
+            )
+    empty = [one for one in folder.folders if not one.all_images]
+    if names := [
+        one.path.name for one in empty if not any(p.kind == "output" for part in one.walk() for p in part.passed)
+    ]:
+        _empty(f"left out: classes without an image in {folder.path}: {shown(names)}", folder, reading)
+    reading.passed += [Passed("loose", path) for path in folder.images]
+    deeper = [part.path for one in folder.filled for part in one.walk() if part is not one and part.images]
+    if deeper and len(folder.filled) > 1:
+        reading.notes.append(
+            f"images of folders within class folders count to the class above: {places(folder.path, deeper)}"
+        )
+    return found
+
+
+def _empty(text: str, folder: Folder, reading: _Reading) -> None:
+    reading.findings.append(Finding("empty", str(folder.path), text))
+
+
+def _compare(
+    split: str, folders: dict[str, Folder], classes: dict[str, dict[str, list[Folder]]], reading: _Reading
+) -> None:
+    """Compare the classes of a split with those of train: what it has alone is a fault, what it lacks is said."""
+    here, known = classes[split], classes["train"]
+    alike = {likeness(name): name for name in known}
+    if unknown := [name for name in here if name not in known]:
+        twins = [(name, alike[likeness(name)]) for name in unknown if likeness(name) in alike]
+        hint = f" ({twins[0][0]!a} is {twins[0][1]!a} there)" if twins else ""
+        leave = f", or leave the split out: {reading.how(f'{split}=none')}"
+        what = f"{folders[split].path} has classes that {folders['train'].path.name}/ lacks: {shown(unknown)}{hint}"
+        reading.fault(f"{what}; add, rename or remove them{leave}")
+    if missing := [name for name in known if name not in here]:
+        reading.notes.append(f"{folders[split].path} has no images of {shown(missing)}")
+
+
+def _one_class(folders: dict[str, Folder], name: str, inside: Folder, reading: _Reading) -> str:
+    """Say that there is one class, and the path at which more seem to be."""
+    top = folders["train"].path
+    text = f"{top} has one class, {name!r}, where a classifier needs two"
+    while len(inside.filled) == 1 and not inside.images:
+        inside = inside.filled[0]
+    if len(inside.filled) < 2:
+        return f"{text}; make a sub-folder for each class"
+    depth = inside.path.relative_to(top)
+    query = "&".join(f"{split}={(folder.path / depth).relative_to(reading.root)}" for split, folder in folders.items())
+    there = f"--data {inside.path}" if top == reading.root else reading.how(query)
+    return f"{text}; it holds {shown(f.path.name for f in inside.filled)}: if these are the classes, give {there}"
+
+
+def _open_split(classes: dict[str, list[Folder]], names: tuple[str, ...]) -> FileSplit:
     found = [
         (file, label)
-        for label, name in enumerate(class_names)
-        if (folder / name).is_dir()
-        for file in list_images(folder / name)
+        for label, name in enumerate(names)
+        for file in sorted(path for part in classes.get(name, ()) for path in part.all_images)
     ]
     return FileSplit([file for file, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))
+
+
+def _all_passed(*folders: Folder) -> list[Passed]:
+    return [passed for folder in folders for part in folder.walk() for passed in part.passed]
+
+
+def _names(folders: list[Folder]) -> str:
+    return shown(f"{folder.path.name}/" for folder in folders)

@@ -5,6 +5,7 @@ raises wherever the main process happens to be; one that is stopped holds up eve
 at the end of a socket, and a thread waits for its answer. Whatever waits for the thread does so with a limit.
 """
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -43,12 +44,14 @@ class Batch(NamedTuple):
     """Images (B, C, H, W), labels (B,) or soft targets (B, classes), and the files that could not be read.
 
     seed: of everything random that the device does with a training batch, from its augmentation to stochastic depth.
+    notes: what was said while it was read, perhaps in another process.
     """
 
     images: Tensor
     labels: Tensor
     unreadable: tuple[Unreadable, ...] = ()
     seed: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Batches(Protocol):
@@ -77,6 +80,8 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._ahead() if self.workers else map(self.batches.read, self.batch_sampler):
+            for note in batch.notes:
+                say(note)
             yield batch._replace(images=batch.images.pin_memory()) if torch.cuda.is_available() else batch
 
     def _ahead(self) -> Iterator[Batch]:
@@ -226,8 +231,8 @@ def _unpacked(answer: bytes) -> Batch:
     found = pickle.loads(answer)
     if isinstance(found, BaseException):
         raise found
-    images, labels, unreadable, seed = found
-    return Batch(torch.from_numpy(images), torch.from_numpy(labels), unreadable, seed)
+    images, labels, *rest = found
+    return Batch(torch.from_numpy(images), torch.from_numpy(labels), *rest)
 
 
 def _work(what: Batches | bytes, link: Connection, parent: int | None) -> None:
@@ -239,6 +244,7 @@ def _work(what: Batches | bytes, link: Connection, parent: int | None) -> None:
     for end in list(_Team.ends):
         end.close()
     torch.set_num_threads(1)
+    logging.getLogger("moganet").setLevel(logging.ERROR)  # what is to be said is in the batches
     try:
         batches: Batches = pickle.loads(what) if isinstance(what, bytes) else what
         link.send_bytes(b"ready")
@@ -259,7 +265,7 @@ def _is_asked(link: Connection, parent: int | None) -> bool:
 def _packed(read: Callable[[Sequence[Any]], Batch], places: Sequence[Any]) -> bytes:
     try:
         batch = read(places)
-        return pickle.dumps((batch.images.numpy(), batch.labels.numpy(), batch.unreadable, batch.seed), protocol=5)
+        return pickle.dumps((batch.images.numpy(), batch.labels.numpy(), *batch[2:]), protocol=5)
     except MogaNetError as error:
         return pickle.dumps(error)
     except MemoryError:

@@ -24,6 +24,7 @@ from moganet.data.preprocess import normalize, resize_and_crop
 from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
+from moganet.notices import listening
 
 logger = logging.getLogger(__name__)
 MAX_UNREADABLE_IN_A_ROW = 100
@@ -51,30 +52,45 @@ class _ImageBatches:
     def __init__(self, split: Split, transform: Callable[[Tensor], Tensor], *, substitute: bool) -> None:
         self.split, self.transform, self.substitute = split, transform, substitute
 
-    @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
     def read(self, places: Sequence[int | Draw]) -> Batch:
+        with listening() as heard:
+            known = len(heard)
+            batch = self._read(places)
+            return batch._replace(notes=tuple(heard[known:]))
+
+    @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
+    def _read(self, places: Sequence[int | Draw]) -> Batch:
         images, labels, unreadable = [], [], []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
             if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
                 seed_all(place.seed)
-            for attempt in range(MAX_UNREADABLE_IN_A_ROW if self.substitute else 1):
+            for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
                     sample = self.split[position]
+                    images.append(self._transformed(sample))
                 except DataError as error:
                     unreadable.append(Unreadable(self._name(position), str(error)))
                     continue
-                images.append(self.transform(sample.image))
                 labels.append(sample.label)
                 break
         if not images and self.substitute:
-            raise DataError(f"{len(unreadable)} files in a row can't be read; the first: {unreadable[0].reason}")
+            number = len({one.file for one in unreadable})  # not the attempts: small sets come round again
+            raise DataError(
+                f"{number} of {len(self.split)} images were tried, and none can be read: {unreadable[0].reason}"
+            )
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
         return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable), _seed(places))
 
+    def _transformed(self, sample: Sample) -> Tensor:
+        try:
+            return self.transform(sample.image)
+        except DataError as error:
+            raise DataError(f"{sample.name}: {error}") from None
+
     def _name(self, position: int) -> str:
-        return str(self.split.files[position]) if isinstance(self.split, FileSplit) else f"image {position}"
+        return self.split.name_of(position)
 
 
 def _seed(places: Sequence[int | Draw]) -> int | None:
@@ -206,6 +222,21 @@ def class_weights(labels: Tensor, num_classes: int) -> Tensor:
     """Give each class a weight inverse to its number of images, so that the mean over images is 1."""
     counts = torch.bincount(labels, minlength=num_classes).clamp(min=1)
     return len(labels) / (num_classes * counts.float())
+
+
+def check_readable(split: Split, number: int = 16) -> None:
+    """Raise DataError where none of up to `number` images of a split, evenly spread over it, can be read."""
+    reasons = []
+    for index in spread(len(split), number):
+        try:
+            split[index]
+        except DataError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise DataError(
+        f"of {len(split):,} images {len(reasons)}, evenly spread, were tried and none can be read: {reasons[0]}"
+    )
 
 
 def take(split: Split, number: int) -> list[Sample]:

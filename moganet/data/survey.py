@@ -3,26 +3,31 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
+from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from moganet.data.duplicates import Hashes, hash_images
-from moganet.data.source import ArraySplit, Split, spread
+from moganet.data.read import match_channels, read
+from moganet.data.source import ArraySplit, FileSplit, Split, spread
+from moganet.errors import DataError
 
-HASHED_SIDE = 64  # pixels to which a JPEG file may be decoded at once, for speed
+HASHED_SIDE = 64  # pixels that a JPEG file keeps at least, where it is decoded at a fraction of its size for speed
+NO_PICTURE = 128  # the grey of a thumbnail that can't be read
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What n readable images are like. places: (n,), where they stand in the split. sizes: (n, 2), width and height."""
+    """What n readable images are like, and how many more could not be read.
+
+    places: (n,), where they stand in the split. sizes: (n, 2), width and height.
+    """
 
     places: np.ndarray
     sizes: np.ndarray
     hashes: Hashes
+    unreadable: int = 0
 
 
 def survey(split: Split, max_files: int) -> Survey:
@@ -32,43 +37,38 @@ def survey(split: Split, max_files: int) -> Survey:
         return Survey(np.arange(len(split)), np.tile([width, height], (len(split), 1)), hash_images(split.images))
     indices = spread(len(split), max_files)
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda i: _measure(split.files[i]), indices))
-    read = [(index, *result) for index, result in zip(indices, results, strict=True) if result is not None]
-    sizes = np.array([size for _, size, _ in read], dtype=int).reshape(-1, 2)
-    return Survey(np.array([index for index, _, _ in read], int), sizes, Hashes.join([h for _, _, h in read]))
+        results = list(pool.map(lambda i: _measure(split, i), indices))
+    found = [(index, *result) for index, result in zip(indices, results, strict=True) if result is not None]
+    sizes = np.array([size for _, size, _ in found], dtype=int).reshape(-1, 2)
+    places, hashes = np.array([index for index, _, _ in found], int), Hashes.join([h for _, _, h in found])
+    return Survey(places, sizes, hashes, len(indices) - len(found))
 
 
-def _measure(path: Path) -> tuple[tuple[int, int], Hashes] | None:
+def _measure(split: FileSplit, index: int) -> tuple[tuple[int, int], Hashes] | None:
     try:
-        with Image.open(path) as image:
-            size = image.size
-            image.draft("L", (HASHED_SIDE, HASHED_SIDE))
-            pixels = np.array(ImageOps.exif_transpose(image).convert("L"))
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError):
-        return None  # it is named as unreadable where the network's images are read
-    return size, hash_images(torch.from_numpy(pixels)[None, None])
+        picture = read(split.files[index], white_level=split.white_level, at_least=HASHED_SIDE)
+    except DataError:
+        return None  # it is named where the network's images are read, and counted here
+    return picture.size, hash_images(picture.pixels[None])
 
 
 def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarray]:
-    """Give images as uint8 (side, side, 3), the middle of those that are no squares."""
+    """Give images as uint8 (side, side, 3), the middle of those that are no squares; grey what can't be read."""
     if isinstance(split, ArraySplit):
-        return [_of_array(split.images[index], side) for index in indices]
+        return [_middle(match_channels(split.images[index], 3), side) for index in indices]
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda i: _of_file(split.files[i], side), indices))
+        return list(pool.map(lambda i: _thumbnail(split, i, side), indices))
 
 
-def _of_array(image: torch.Tensor, side: int) -> np.ndarray:
-    image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+def _thumbnail(split: FileSplit, index: int, side: int) -> np.ndarray:
+    try:
+        return _middle(read(split.files[index], 3, split.white_level, at_least=2 * side).pixels, side)
+    except DataError:
+        return np.full((side, side, 3), NO_PICTURE, np.uint8)
+
+
+def _middle(image: Tensor, side: int) -> np.ndarray:
     if image.shape[-2:] != (side, side):
         image = F.center_crop(image, [min(image.shape[-2:])] * 2)
         image = F.resize(image, [side, side], antialias=True)
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-
-
-def _of_file(path: Path, side: int) -> np.ndarray:
-    with Image.open(path) as image:
-        image.draft("RGB", (2 * side, 2 * side))
-        whole = ImageOps.exif_transpose(image)
-        if whole.mode in ("RGBA", "LA", "PA") or "transparency" in whole.info:
-            whole = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole.convert("RGBA"))
-        return np.array(ImageOps.fit(whole.convert("RGB"), (side, side)))

@@ -2,137 +2,205 @@
 
 Optional columns divide it: `split` (train, val, test), or `group` (a patient, a plant, a film: what must not stand on
 both sides of a split). Columns are recognised by their names or named in the specification:
-`table:labels.csv?label=species&group=plant`.
+`table:labels.csv?label=species&group=plant`; `?split=none` leaves one out. A Parquet file may hold the images itself.
 """
 
-import csv
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from urllib.parse import parse_qsl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 
+from moganet.data.contents import ImageFile
+from moganet.data.findings import Finding
+from moganet.data.leaks import find_torn_groups
 from moganet.data.source import Dataset, FileSplit, Split
-from moganet.errors import DataError, MissingExtraError
+from moganet.data.split_names import SPLITS, split_of
+from moganet.data.table_cells import as_text, clean_labels, is_missing
+from moganet.data.table_columns import COLUMNS, choose_columns, divide, read_query
+from moganet.data.table_images import find_images, is_empty
+from moganet.data.table_read import Table, read_table
+from moganet.errors import DataError
 
-COLUMNS = {
-    "path": ("path", "file", "filename", "filepath", "image", "image_path"),
-    "label": ("label", "class", "target", "category", "species"),
-    "split": ("split", "subset", "fold", "set"),
-    "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
-}
-REQUIRED = ("path", "label")
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-Rows = Sequence[Mapping[str, str]]
+SHOWN = 5  # of a list, in a message
+Result = TypeVar("Result")
+
+
+@dataclass
+class _Rows:
+    """The rows of a table that are images: a list for each role, and what a person should hear of them."""
+
+    places: list[str]
+    labels: list[str]
+    splits: list[str]
+    groups: list[str] | None
+    images: list[ImageFile]
+    notes: list[str]
 
 
 def open_table(path: str | None) -> Dataset:
     """Open a table; relative image paths start at the table's folder."""
     if not path:
         raise DataError("the source 'table' needs a path: --data table:labels.csv")
-    name, _, query = path.partition("?")
-    file = Path(name).expanduser()
-    rows = _read(file)
-    columns = _columns(file, list(rows[0]), dict(parse_qsl(query)))
-    labels = [row[columns["label"]] for row in rows]
-    if any(not label for label in labels):
-        raise DataError(
-            f"{file} has a row without a {columns['label']} (row {labels.index('') + 2}); fill it in or remove it"
-        )
-    class_names = tuple(sorted(set(labels)))
-    splits: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        splits.setdefault(_split_name(file, row, columns, index), []).append(index)
-    if "train" not in splits:
-        raise DataError(f"{file} has no row whose {columns['split']} is 'train'; found {', '.join(splits)}")
-    _check_classes(file, splits, labels)
-    order = [name for name in ("train", "val", "test") if name in splits]
-    parts: dict[str, Split] = {name: _files(file, rows, columns, class_names, splits[name]) for name in order}
-    spec = f"table:{file.absolute()}" + (f"?{query}" if query else "")
-    return Dataset(spec, class_names, parts)
-
-
-def _read(file: Path) -> Rows:
-    if not file.is_file():
-        raise DataError(f"there is no table {file}; give a CSV or Parquet file with the columns path and label")
-    rows = _read_parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _read_csv(file)
-    if not rows:
-        raise DataError(f"{file} has no rows; it needs a header and a row for each image")
-    return rows
-
-
-def _read_csv(file: Path) -> Rows:
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            sample = stream.read(4096)
-            stream.seek(0)
-            delimiter = max(",;\t", key=sample.partition("\n")[0].count)
-            return [
-                {key: value or "" for key, value in row.items() if key}
-                for row in csv.DictReader(stream, delimiter=delimiter)
-            ]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise DataError(f"{file} is no CSV file in UTF-8 ({error}); save it as one") from None
-
-
-def _read_parquet(file: Path) -> Rows:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError(
-            "Parquet needs pyarrow: pip install 'moganet[table]', or save the table as CSV"
-        ) from None
-    try:
-        table = pyarrow.parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{file} is no Parquet file: {' '.join(str(error).split())[:200]}") from None
-    return [{key: "" if value is None else str(value) for key, value in row.items()} for row in table.to_pylist()]
-
-
-def _columns(file: Path, header: list[str], named: dict[str, str]) -> dict[str, str]:
-    unknown = [key for key in named if key not in COLUMNS]
-    if unknown:
-        raise DataError(f"{unknown[0]!r} is nothing that a table's column can be; known: {', '.join(COLUMNS)}")
-    lower = {name.strip().lower(): name for name in header}
-    found: dict[str, str] = {}
-    for role, usual in COLUMNS.items():
-        if role in named and named[role] not in header:
-            raise DataError(f"{file} has no column {named[role]!r}; it has {', '.join(header)}")
-        name = named.get(role) or next((lower[name] for name in usual if name in lower), None)
-        if name:
-            found[role] = name
-        elif role in REQUIRED:
-            raise DataError(
-                f"can't tell which column of {file} is the {role}; say it as table:{file}?{role}=COLUMN "
-                f"(it has {', '.join(header)})"
-            )
-    return found
-
-
-def _split_name(file: Path, row: Mapping[str, str], columns: dict[str, str], index: int) -> str:
-    if "split" not in columns:
-        return "train"
-    name = row[columns["split"]].strip().lower()
-    if name not in SPLIT_NAMES:
-        raise DataError(f"row {index + 2} of {file} has the split {name!r}; it must be train, val or test")
-    return SPLIT_NAMES[name]
-
-
-def _check_classes(file: Path, splits: Mapping[str, list[int]], labels: list[str]) -> None:
-    known = {labels[i] for i in splits["train"]}
-    for name, indices in splits.items():
-        if unseen := sorted({labels[i] for i in indices} - known):
-            raise DataError(
-                f"{file} has classes in {name} that train lacks: {', '.join(unseen[:5])}; add or remove them"
-            )
-
-
-def _files(
-    file: Path, rows: Rows, columns: dict[str, str], class_names: tuple[str, ...], indices: list[int]
-) -> FileSplit:
+    file, query = divide(path)
+    asked, table = read_query(query), read_table(file)
+    columns = choose_columns(table, asked)
+    rows = _read_rows(table, columns, asked.get("missing", "refuse"))
+    kept = _without_repeated(table, rows)
+    class_names = tuple(sorted(set(rows.labels)))
     number = {name: i for i, name in enumerate(class_names)}
-    chosen = [rows[i] for i in indices]
-    groups = tuple(row[columns["group"]] for row in chosen) if "group" in columns else None
-    labels = torch.tensor([number[row[columns["label"]]] for row in chosen])
-    return FileSplit([file.parent / row[columns["path"]] for row in chosen], labels, groups=groups)
+    labels = torch.tensor([number[label] for label in rows.labels], dtype=torch.long)
+    whole = FileSplit(rows.images, labels, groups=rows.groups)
+    places = {name: [i for i in kept if rows.splits[i] == name] for name in SPLITS}
+    parts: dict[str, Split] = {name: whole.subset(chosen) for name, chosen in places.items() if chosen}
+    dataset = Dataset(f"table:{table.file.absolute()}" + (f"?{query}" if query else ""), class_names, parts)
+    guessed = any(role not in asked and role != name for role, name in columns.items())
+    described = [_describe(table, columns, dataset)] if guessed or len(columns) < len(table.header) else []
+    torn, leaks = _torn(columns, dataset)
+    over = [note for note in (*table.notes, *rows.notes) if note.startswith("passed over")]
+    findings = (*(Finding("passed-over", dataset.spec, note) for note in over), *leaks)
+    return replace(dataset, notes=(*described, *table.notes, *rows.notes, *torn), findings=findings)
+
+
+def _read_rows(table: Table, columns: Mapping[str, str], missing: str) -> _Rows:
+    """Read the rows that have an image and a label; what becomes of others `missing` says."""
+    names, notes = table.class_names.get(columns["label"], ()), list[str]()
+    labels, respelled = _of_column(table, columns["label"], lambda cells: clean_labels(cells, names))
+    if respelled:
+        notes.append(
+            f"{respelled:,} labels of {table.file.name} are taken without the spaces around them, in composed letters, "
+            "and 1.0 as 1"
+        )
+    cells = _of_column(table, columns["path"], lambda cells: cells)
+    empty = {
+        "label": [i for i, one in enumerate(labels) if not one or (missing != "class" and is_missing(one))],
+        "path": [i for i, cell in enumerate(cells) if is_empty(cell)],
+    }
+    for role, places in empty.items():
+        if places and missing != "skip":
+            words = {labels[i] for i in places} - {""} if role == "label" else set()
+            raise DataError(_without(table, columns[role], [table.places[i] for i in places], sorted(words)))
+        if places:
+            notes.append(f"passed over: {len(places):,} rows of {table.file.name} without a {role}")
+    kept = sorted({*range(len(labels))} - {i for places in empty.values() for i in places})
+    if not kept:
+        raise DataError(f"no row of {table.file} has both an image and a label")
+    splits, said = _splits(table, columns, kept)
+    _check_classes(table, [labels[i] for i in kept], splits)
+    groups, alone = _groups(table, columns, kept)
+    images, found = find_images(table.file, columns["path"], [cells[i] for i in kept], [table.places[i] for i in kept])
+    notes += [*said, *alone, *found]
+    return _Rows([table.places[i] for i in kept], [labels[i] for i in kept], splits, groups, images, notes)
+
+
+def _of_column(table: Table, name: str, read: Callable[[Sequence[Any]], Result]) -> Result:
+    cells = table.column(name)
+    try:
+        return read(cells)
+    except DataError as error:
+        raise DataError(f"the column {name!r} of {table.file} {error}") from None
+
+
+def _without(table: Table, column: str, places: Sequence[str], words: Sequence[str]) -> str:
+    named = f" ({', '.join(map(repr, words[:SHOWN]))} says that there is none)" if words else ""
+    return (
+        f"{table.file} has {len(places):,} rows without a {column}, {_shortened(places)}{named}; fill it in, or leave "
+        f"them out: table:{table.file}?missing=skip" + (" (missing=class takes such words as a class)" if words else "")
+    )
+
+
+def _shortened(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:80] for name in names[:SHOWN])
+    return f"{shown}, …" if len(names) > SHOWN else shown
+
+
+def _splits(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Give the split of each row, and a note where a name is another than the split's own."""
+    if "split" not in columns:
+        return ["train"] * len(kept), []
+    column = columns["split"]
+    words = _of_column(table, column, lambda cells: [as_text(cells[i]) for i in kept])
+    meant = {word: split_of(word) for word in dict.fromkeys(words)}
+    off = f"to leave the column {column!r} out: table:{table.file}?split=none"
+    splits = list[str]()
+    for i, word in zip(kept, words, strict=True):
+        split = meant[word]
+        if split is None:
+            raise DataError(
+                f"{table.places[i]} of {table.file} has the split {word[:80]!r}; it must be train, val or test "
+                f"(the column has {_shortened(sorted(meant))}); {off}"
+            )
+        splits.append(split)
+    if "train" not in splits:
+        raise DataError(f"{table.file} has no row whose {column} is 'train'; it has {_shortened(sorted(meant))}; {off}")
+    others = [f"{word[:80]} as {split}" for word, split in meant.items() if word.casefold() != split]
+    return splits, [
+        f"splits of {table.file.name} are taken by their names: {_shortened(others)}; {off}"
+    ] if others else []
+
+
+def _groups(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tuple[list[str] | None, list[str]]:
+    if "group" not in columns:
+        return None, []
+    words = _of_column(table, columns["group"], lambda cells: [as_text(cells[i]) for i in kept])
+    alone = sum(map(is_missing, words))
+    groups = [f"\0{i}" if is_missing(word) else word for i, word in zip(kept, words, strict=True)]
+    said = f"{alone:,} images of {table.file.name} have no {columns['group']!r}: each is a group of its own"
+    return groups, [said] if alone else []
+
+
+def _without_repeated(table: Table, rows: _Rows) -> list[int]:
+    """Give the rows without those that name an image again. Raises DataError where they contradict one another."""
+    first_of: dict[tuple[ImageFile, str], int] = {}
+    contrary: list[str] = []
+    label_of: dict[ImageFile, int] = {}
+    for i, image in enumerate(rows.images):
+        first = label_of.setdefault(image, i)
+        if rows.labels[first] != rows.labels[i]:
+            contrary.append(
+                f"{str(image)[-80:]} is {rows.labels[first][:40]!r} in {rows.places[first]} and "
+                f"{rows.labels[i][:40]!r} in {rows.places[i]}"
+            )
+        first_of.setdefault((image, rows.splits[i]), i)
+    if contrary:
+        raise DataError(f"{table.file} gives {len(contrary):,} images two labels: {contrary[0]}; remove one of each")
+    if repeated := len(rows.images) - len(first_of):
+        rows.notes.append(f"passed over: {repeated:,} rows of {table.file.name} that repeat another row's image")
+    if torn := len(first_of) - len(label_of):
+        rows.notes.append(f"{torn:,} images of {table.file.name} stand in two splits, so that figures of these flatter")
+    return list(first_of.values())
+
+
+def _check_classes(table: Table, labels: Sequence[str], splits: Sequence[str]) -> None:
+    classes = {name: {label for label, one in zip(labels, splits, strict=True) if one == name} for name in SPLITS}
+    for name in SPLITS:
+        if unseen := sorted(classes[name] - classes["train"]):
+            raise DataError(
+                f"{table.file} has classes in {name} that train lacks: {_shortened(unseen)}; add or remove them"
+            )
+
+
+def _describe(table: Table, columns: Mapping[str, str], dataset: Dataset) -> str:
+    """Say what the columns were taken for."""
+    taken = ", ".join(f"{role} is {name[:40]!r}" for role, name in columns.items())
+    unused = [name or "(without a name)" for name in table.header if name not in columns.values()]
+    rest = f"; not used: {_shortened(unused)}" if unused else ""
+    counts = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
+    return f"{table.file.name}: {taken}{rest}; choose with ?{'=…&'.join(COLUMNS)}=…; images: {counts}"
+
+
+def _torn(columns: Mapping[str, str], dataset: Dataset) -> tuple[list[str], tuple[Finding, ...]]:
+    """Give a note and findings for the groups that the table's own splits tear apart."""
+    torn = find_torn_groups(dataset)
+    if not torn:
+        return [], ()
+    column = columns["group"]
+    group, splits = next(iter(torn.items()))
+    said = (
+        f"{len(torn):,} groups ({column}) stand in more than one split, {group[:40]!r} in {' and '.join(splits)}, so "
+        "that figures of these flatter; divide by group with ?split=none"
+    )
+    return [said], tuple(
+        Finding("group-leak", dataset.spec, f"{column} {one[:80]!r} stands in {' and '.join(names)}")
+        for one, names in torn.items()
+    )

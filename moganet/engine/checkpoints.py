@@ -28,6 +28,7 @@ from moganet.data.module import ImageDataModule
 from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
 from moganet.inference import ModelDescription
+from moganet.inference.model_file import published
 from moganet.launchers import by_torchrun
 from moganet.notices import say
 from moganet.weights import RUN_KEY
@@ -172,7 +173,9 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[RUN_KEY] = self.description.model_dump_json(exclude_none=True)  # so that `load` takes it as a model
+        checkpoint[RUN_KEY] = published(self.description).model_dump_json(
+            exclude_none=True
+        )  # so that `load` takes it as a model
         checkpoint["should_stop"] = trainer.should_stop
         checkpoint["metrics.csv"] = _rows(trainer, self._at_epoch_start)
         if self._at_epoch_start:  # in the form of an epoch's end, which Lightning goes on from

@@ -1,6 +1,5 @@
 """`convert`: any MODEL as our model file, a hub folder, the official layout, or the PaddlePaddle port's."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,15 +12,14 @@ from moganet.config import Architecture
 from moganet.errors import ConfigError, OutputError
 from moganet.inference import ModelDescription, read_model, save_model_file
 from moganet.inference.load import build_from
-from moganet.inference.model_file import NUM_FIXTURES, describe_as_json, make_fixtures
+from moganet.inference.model_file import NUM_FIXTURES, describe_as_json, make_fixtures, refuse_equal_names
 from moganet.inference.read import ModelContents, describe
-from moganet.notices import noted
-from moganet.weights import Choices
+from moganet.notices import noted, say
+from moganet.weights import Choices, hash_tensors
 from moganet.weights.hub import TENSORS, write_config
 from moganet.weights.official import write_official
 from moganet.weights.paddle import write_paddle
 
-logger = logging.getLogger(__name__)
 Target = Literal["model", "hub", "official", "paddle"]
 SUFFIXES: dict[str, Target] = {
     ".safetensors": "model",
@@ -54,9 +52,10 @@ def convert(what: str | Path, out: str | Path, target: Target | None = None, **c
         raise OutputError(f"{out} is the model itself; choose another place")
     contents = read_model(what, Choices(**choices))
     state, description = complete(contents)
+    refuse_equal_names(description.class_names, out)
     warnings = WRITERS[target](out, state, description)
     for warning in warnings:
-        logger.warning("%s", warning)
+        say(warning, doubtful=True)
     return {
         "model": str(what),
         "out": str(out),
@@ -110,7 +109,8 @@ def write_hub(out: Path, state: dict[str, Tensor], description: ModelDescription
 
 
 def _write_official(out: Path, state: dict[str, Tensor], description: ModelDescription) -> list[str]:
-    write_official(out, state, description.architecture.name, describe_as_json(description))
+    described = description.model_copy(update={"sha256": hash_tensors(state)})
+    write_official(out, state, description.architecture.name, describe_as_json(described))
     return _differences(description.architecture, OFFICIAL, "the official code")
 
 

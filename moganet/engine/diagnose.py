@@ -189,6 +189,8 @@ def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album
     sizes = np.concatenate([found.sizes for found in surveys.values()])
     cut = any(isinstance(s, FileSplit) and len(s) > MAX_SURVEYED for s in splits.values())
     note = f"Sizes and copies are those of {MAX_SURVEYED:,} files of a split, evenly spread." if cut else ""
+    if unreadable := sum(found.unreadable for found in surveys.values()):
+        note = f"{note} {unreadable:,} files can't be read and are left out of them.".strip()
     return Images(counts, sizes, network_size, copies, pairs, note, dataset.class_names)
 
 

@@ -1,11 +1,11 @@
 """A run's data set, opened and divided, and what was made of it in one line."""
 
-import os
 from collections import Counter
-from pathlib import Path
 
 from moganet.config import Recipe
-from moganet.data import Dataset, FileSplit, open_data
+from moganet.data import Dataset, open_data
+from moganet.data.leaks import describe_leaks
+from moganet.data.module import check_readable
 from moganet.engine.checkpoints import is_first_process
 from moganet.errors import DataError
 from moganet.notices import say
@@ -18,13 +18,16 @@ def open_divided(spec: str, settings: Recipe) -> Dataset:
 
     Raises DataError for a set with a single class.
     """
-    opened = open_data(spec)
+    opened = open_data(spec, training=True)
     if len(opened.class_names) < 2:
-        raise DataError(_one_class(opened))
+        raise DataError(f"{opened.spec} has one class ({', '.join(opened.class_names)}), and a classifier needs two")
     held = opened.with_validation(settings.data.validation, settings.seed)
     dataset = held.with_fraction(settings.data.fraction, settings.seed)
+    check_readable(dataset.with_white_level(settings.preprocessing.white_level).split("train"))
     if is_first_process():
         say(_described(opened, dataset, settings))
+        for leak in describe_leaks(dataset):
+            say(leak, doubtful=True)
     return dataset
 
 
@@ -43,18 +46,3 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
         f"{len(dataset.class_names)} classes ({', '.join(named)}{more}), {len(train)} training images{share}, "
         f"{len(val)} for validation ({origin})"
     )
-
-
-def _one_class(dataset: Dataset) -> str:
-    """Say that there is one class, and where the classes may lie."""
-    name = dataset.class_names[0] if dataset.class_names else "none"
-    text = f"{dataset.spec} has one class ({name}), and a classifier needs two"
-    split = next(iter(dataset.splits.values()), None)
-    if not isinstance(split, FileSplit) or not len(split):
-        return text
-    places = {str(file.parent) for file in split.files}
-    above = os.path.commonpath(places)
-    inner = sorted({Path(os.path.relpath(place, above)).parts[0] for place in places if place != above})
-    if len(inner) > 1:
-        text += f"; its folder holds {', '.join(inner[:5])}: if these are the classes, use --data {above}"
-    return text

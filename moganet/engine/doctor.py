@@ -1,64 +1,58 @@
 """`doctor`: what is wrong with a data set before it is trained on, and what this machine offers."""
 
 import importlib.util
-import itertools
 import os
 import platform
 import shutil
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
-from moganet.data import Dataset, FileSplit, Split, open_data
-from moganet.data.duplicates import TINY_SIDE, Hashes, hash_images, near_copies
-from moganet.data.preprocess import decode
+from moganet.data import Dataset, Finding, UnusableDataError, open_data
+from moganet.data.class_names import find_lookalikes
+from moganet.data.findings import GRAVE
 from moganet.engine.evaluate import Progress, no_progress
-from moganet.errors import DataError
+from moganet.engine.examine import class_counts, examine
 from moganet.inference.runtimes import has_fast_bf16
 from moganet.notices import noted
 
-IMBALANCE = 10  # the largest class against the smallest
-EXTRAS = {"table": "pyarrow", "report": "cleanlab"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: its kind, where, and what it is."""
-
-    kind: str
-    file: str
-    detail: str
-
-
-class Hashed(NamedTuple):
-    """An image's name, and its perceptual hash."""
-
-    file: str
-    hashes: Hashes
+EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
 
 @noted
 def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict[str, Any]:
     """Examine the environment, and a data set where one is given.
 
-    Gives `environment` and, with data, `data` (`splits` with images by class), `findings` ({"kind", "file",
-    "detail"}: unreadable, wrong-extension, tiny, duplicate, imbalance, note) and `counts` by kind.
+    Gives `environment` and, with data, `data` (`splits` with images by class; of how many images how many were read
+    whole), `findings` ({"kind", "file", "detail"}), `counts` by kind, and `ok`: whether nothing is unreadable or
+    contradictory, which are the kinds unreadable, contradictory (one picture under two labels), structure, one-class.
+    The others: wrong-extension, tiny, dark (images of more than 8 bits, all far below white), duplicate, imbalance,
+    classes, empty, passed-over, and note, which is no fault.
     """
     result: dict[str, Any] = {"environment": environment()}
     if data is not None:
-        dataset = open_data(data)
-        findings = [*(Finding("note", dataset.spec, note) for note in dataset.notes), *examine(dataset, progress)]
-        result["data"] = {"spec": dataset.spec, "splits": _splits(dataset)}
+        dataset = _open_whatever(data)
+        findings, number = examine(dataset, progress)
+        known = {finding.detail for finding in dataset.findings}
+        notes = [Finding("note", dataset.spec, note) for note in dataset.notes if note not in known]
+        findings = [*dataset.findings, *find_lookalikes(dataset.class_names, dataset.spec), *notes, *findings]
+        total = sum(len(split) for split in dataset.splits.values())
+        result["data"] = {"spec": dataset.spec, "splits": class_counts(dataset), "images": total, "read_whole": number}
         result["findings"] = [vars(finding) for finding in findings]
         result["counts"] = dict(Counter(finding.kind for finding in findings))
+        result["ok"] = not GRAVE & set(result["counts"])
     return result
+
+
+def _open_whatever(data: str) -> Dataset:
+    """Open a set, also one that can't be used as it is: its faults are findings then, and the rest is looked at."""
+    try:
+        return open_data(data)
+    except UnusableDataError as error:
+        return error.dataset
 
 
 def environment() -> dict[str, Any]:
@@ -97,57 +91,3 @@ def _splits(dataset: Dataset) -> dict[str, dict[str, int]]:
         )
         for name, split in dataset.splits.items()
     }
-
-
-def examine(dataset: Dataset, progress: Progress = no_progress) -> list[Finding]:
-    """List what is wrong with a data set's images and classes."""
-    findings: list[Finding] = []
-    hashes: dict[str, list[Hashed]] = {name: [] for name in dataset.splits}
-    for name, split in dataset.splits.items():
-        with ThreadPoolExecutor() as pool:
-            results = pool.map(lambda i, split=split: _examine_image(split, i), range(len(split)))
-            for found, hashed in progress(results, len(split), f"examine {name}"):
-                findings += found
-                if hashed is not None:
-                    hashes[name].append(hashed)
-    findings += _duplicates(hashes)
-    for name, counts in _splits(dataset).items():
-        low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-        if counts[high] > IMBALANCE * max(1, counts[low]):
-            detail = f"{high} has {counts[high]} images, {low} {counts[low]}; see data.balanced and loss.class_weights"
-            findings.append(Finding("imbalance", name, detail))
-    return findings
-
-
-def _examine_image(split: Split, index: int) -> tuple[list[Finding], Hashed | None]:
-    """Read one image; give what is wrong with it, and its perceptual hash where it has one."""
-    if not isinstance(split, FileSplit):
-        sample = split[index]
-        return [], _hash(sample.name, sample.image.numpy())
-    path = Path(split.files[index])
-    try:
-        image = decode(path).numpy()
-    except DataError as error:
-        return [Finding("unreadable", str(path), str(error))], None
-    findings = []
-    with Image.open(path) as opened:
-        kind = opened.format
-    if Image.registered_extensions().get(path.suffix.lower()) != kind:
-        findings.append(Finding("wrong-extension", str(path), f"is {kind}, but ends in {path.suffix}"))
-    if min(image.shape[1:]) < TINY_SIDE:
-        findings.append(Finding("tiny", str(path), f"{image.shape[2]}x{image.shape[1]} pixels"))
-    return findings, _hash(str(path), image)
-
-
-def _hash(file: str, image: np.ndarray) -> Hashed:
-    return Hashed(file, hash_images(torch.from_numpy(image)[None]))
-
-
-def _duplicates(hashes: dict[str, list[Hashed]]) -> list[Finding]:
-    """Name the images that stand, nearly equal, in more than one split."""
-    joined = {name: Hashes.join([one.hashes for one in some]) for name, some in hashes.items()}
-    return [
-        Finding("duplicate", hashes[second][i].file, f"in {second}, as {hashes[first][j].file} in {first}")
-        for first, second in itertools.combinations(hashes, 2)
-        for i, j in near_copies(joined[first], joined[second])
-    ]

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,12 +21,14 @@ from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
 from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError, OutputError
-from moganet.files import to_json, write_text
+from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor, load
+from moganet.inference.provenance import source_on_this_machine
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.report import draw_confusion
 
+EVALUATION_FILE = "evaluation.json"
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
@@ -55,9 +59,12 @@ def evaluate(
     workers: processes that read images; None is one a core.
     out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
-    included), `per_class`, `confusion` (rows are the truth), and `unreadable` files, which count nowhere.
-    Where the folder can't be written, `not_written` says why. Raises DataError or WeightsError.
+    included), `per_class` (None where a class has no images), `confusion` (rows are the truth), `unreadable` files,
+    which count nowhere, and `ece_by_chance`: what a perfectly calibrated model would show on so many images.
+    Raises DataError, WeightsError or, before anything is measured, OutputError.
     """
+    if out is not None:
+        check_place(Path(out) / EVALUATION_FILE, "--out")
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
     if predictor.device.type == "cpu":
         keep_freed_memory()
@@ -78,6 +85,7 @@ def evaluate(
         "num_images": len(labels),
         **measure(logits, order[labels], predictor.class_names),
     }
+    say_absent(result["per_class"], split)
     result |= {
         "images_per_second": len(labels) / seconds,
         "seconds": seconds,
@@ -97,9 +105,9 @@ def evaluate(
     if out is not None:
         try:
             _write(result, Path(out), predictor)
-        except OutputError as error:  # what was measured must not be lost to its place
-            result["not_written"] = f"{error}; --out names another folder"
-            say(result["not_written"], doubtful=True)
+        except OutputError as error:  # what was measured is worth more than its files
+            say(f"{error} by --out; the figures are kept nowhere else", doubtful=True)
+            result["unwritten"] = str(error)
     return result
 
 
@@ -111,6 +119,7 @@ def default_batch(predictor: Predictor) -> int:
 def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     """Open a data set, and say whether it is the one that the model was trained on, whose held-back images are "val".
 
+    It is known by the contents of its images, wherever they lie. Other data is given whole, as it divides itself.
     Raises DataError where it is that one but has changed since: what was held back can no longer be told.
     """
     provenance = predictor.config.provenance
@@ -118,20 +127,35 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     trained_on = recipe.get("data", {})
     if data is None and not trained_on:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
-    dataset = open_data(data or trained_on["source"])
+    source = data or source_on_this_machine(trained_on["source"], predictor.name_of_model)
+    dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
     if "fingerprint" not in provenance:
         return dataset, False
-    try:
-        divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
-        divided = divided.with_fraction(trained_on.get("fraction", 1.0), recipe["seed"])
-    except DataError:
-        divided = dataset
-    if divided.fingerprint() == provenance["fingerprint"]:
-        return divided, True
-    if dataset.spec == trained_on["source"] and "val" not in dataset.splits and trained_on["validation"] != "test":
+    divided, at_home = dataset, data is None or dataset.spec == trained_on["source"]
+    if dataset.class_names == predictor.class_names:
+        with suppress(DataError):
+            divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
+            divided = divided.with_fraction(trained_on.get("fraction", 1.0), recipe["seed"])
+    undivided = "val" not in dataset.splits and trained_on["validation"] != "test"
+    match divided.recognised(provenance["fingerprint"]):
+        case "contents":
+            if data is not None and undivided:
+                say(
+                    f"{dataset.spec} holds the images that this model was trained on: as val are taken the "
+                    f"{len(divided.splits['val']):,} that were held back; --split all takes {_size(divided, 'all'):,}"
+                )
+            return divided, True
+        case "names" if at_home or undivided:
+            say(
+                f"this model is from before the contents of images were remembered: {dataset.spec} has the names of "
+                f"those it was trained on, so that {'by these a part is held back' if at_home else 'they may be them'}",
+                doubtful=True,
+            )
+            return (divided if at_home else dataset), False
+    if at_home and undivided:
         raise DataError(
-            f"{dataset.spec} has changed since the model was trained, so that the images held back can't be told from "
-            "those trained on; restore it, or evaluate on other images"
+            f"{dataset.spec} has changed since the model was trained (in the contents or the order of its images), so "
+            "that the images held back can't be told from those trained on; restore it, or evaluate on other images"
         )
     return dataset, False
 
@@ -140,10 +164,19 @@ def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
     """Give the asked split; for "test" the nearest thing that the set has: "val", or all of an undivided set."""
     if name == "test" and name not in dataset.splits:
         name = "val" if "val" in dataset.splits else "all"
+        say(f"{dataset.spec} has no test split: {name} is taken ({_size(dataset, name):,} images); choose with --split")
     if name == "all":
-        distinct = {id(part): part for part in dataset.splits.values()}  # "val" may be the test set itself
-        return "all", concatenate(list(distinct.values()))
+        return "all", concatenate(_distinct(dataset))
     return name, dataset.split(name)
+
+
+def _size(dataset: Dataset, name: str) -> int:
+    return sum(map(len, _distinct(dataset))) if name == "all" else len(dataset.splits[name])
+
+
+def _distinct(dataset: Dataset) -> list[Split]:
+    """Give the splits, each once: "val" may be the test set itself."""
+    return list({id(part): part for part in dataset.splits.values()}.values())
 
 
 def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
@@ -174,6 +207,14 @@ def collect_logits(
     return torch.cat(logits), torch.cat(labels), unreadable
 
 
+def say_absent(per_class: list[dict[str, Any]], split: str) -> None:
+    """Say which classes a split has no images of, since nothing was measured of them."""
+    absent = [row["name"] for row in per_class if not row["num_images"]]
+    if absent:
+        names = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+        say(f"{len(absent)} of {len(per_class)} classes have no images in {split}, and no figures: {names}")
+
+
 def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict[str, Any]:
     """Give what `evaluate` says of logits (N, classes) and labels (N,), the model's indices."""
     classes = len(class_names)
@@ -186,6 +227,7 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dic
         "top5": ranks.any(1).float().mean().item(),
         "loss": F.cross_entropy(logits, labels).item(),
         "ece": calibration(logits.softmax(1), labels).item() if calibration else 0.0,
+        "ece_by_chance": ece_by_chance(logits.softmax(1).amax(1)),
         "interval": list(wilson_interval(top1, len(labels))),
         "per_class": _per_class(confusion.double(), class_names),
         "confusion": confusion.tolist(),
@@ -199,18 +241,39 @@ def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[flo
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def ece_by_chance(confidence: Tensor, draws: int = 100) -> float:
+    """Give the mean calibration error where each answer is right as often as its confidence (N,) says.
+
+    With few images the bins' shares scatter, and all of that scatter counts as error.
+    """
+    random = np.random.default_rng(0)
+    sure = confidence.double().numpy().clip(0, 1)
+    bins = np.minimum((sure * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    errors = [
+        np.abs(np.bincount(bins, weights=sure - (random.random(len(sure)) < sure), minlength=CALIBRATION_BINS)).sum()
+        for _ in range(draws)
+    ]
+    return float(np.mean(errors) / max(len(sure), 1))
+
+
 def _per_class(confusion: Tensor, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Give precision, recall and F1 from counts (truth, predicted); what is divided by nothing is 0."""
-    right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    precision = right / predicted.clamp(min=1)
-    recall = right / true.clamp(min=1)
-    f1 = 2 * right / (true + predicted).clamp(min=1)
-    columns = zip(class_names, precision.tolist(), recall.tolist(), f1.tolist(), true.tolist(), strict=True)
-    return [{"name": n, "precision": p, "recall": r, "f1": f, "num_images": int(t)} for n, p, r, f, t in columns]
+    """Give precision, recall and F1 from counts (truth, predicted).
+
+    All are None where the class has no images, and precision is where it is never predicted: nothing was measured.
+    """
+    right, true, predicted = (part.tolist() for part in (confusion.diagonal(), confusion.sum(1), confusion.sum(0)))
+    rows: list[dict[str, Any]] = []
+    for name, hits, images, answers in zip(class_names, right, true, predicted, strict=True):
+        row: dict[str, Any] = {"name": name, "precision": None, "recall": None, "f1": None, "num_images": int(images)}
+        if images:
+            row |= {"recall": hits / images, "f1": 2 * hits / (images + answers)}
+            row["precision"] = hits / answers if answers else None
+        rows.append(row)
+    return rows
 
 
 def _write(result: dict[str, Any], folder: Path, predictor: Predictor) -> None:
-    write_text(folder / "evaluation.json", to_json(result, indent=1))
+    write_text(folder / EVALUATION_FILE, to_json(result, indent=1))
     matrix = torch.tensor(result["confusion"]).numpy()
     title = f"{100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right"
     draw_confusion(matrix, predictor.class_names, folder / "confusion.png", title)

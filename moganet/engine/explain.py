@@ -1,6 +1,7 @@
 """`explain`: why a model decides as it does, as maps over its images, and how far they can be trusted."""
 
-import logging
+import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,17 @@ from moganet.engine.predict import list_files
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.explanations import METHODS, Explanation, overlay
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
+from moganet.explanations.lime import STABLE
 from moganet.explanations.method import Progress, Scores
-from moganet.files import atomic_path, to_json, write_text
+from moganet.files import atomic_path, check_place, to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import as_images
 from moganet.inference.runtimes import Runtime
-from moganet.notices import noted
+from moganet.notices import noted, say
+from moganet.report.drawing import caption
 from moganet.report.explained import Panel, draw_explained
 
-logger = logging.getLogger(__name__)
+RESULT_FILE, MAX_STEM = "explanations.json", 100
 CHECK_SAMPLES = 1000  # of LIME with drawn weights: enough to see whether the map stays
 
 
@@ -51,6 +54,7 @@ def explain(
     compare: bool = False,
     score: bool = False,
     out: str | Path | None = None,
+    overwrite: bool = False,
     seed: int = 0,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
@@ -62,12 +66,16 @@ def explain(
     images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
     target: a class's name or number; None is the likeliest. compare: one picture an image with the methods side by
     side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
-    far the map stays when the weights are drawn anew. out: a folder for pictures, maps (.npz) and explanations.json.
+    far the map stays when the weights are drawn anew. out: a folder for pictures, maps (.npz) and explanations.json;
+    what an earlier call wrote there stays, and new names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
     integrated-gradients, copies and noise of saliency, window of occlusion, batch_size.
     Gives `images` ({"file", "method", "target", "probability", "map": (H, W) array, and what the method found}) and
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
+    folder = Path(out) if out is not None else None
+    if folder is not None:
+        check_place(folder / RESULT_FILE, "--out")
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
     _check_options(names, options)
@@ -75,7 +83,6 @@ def explain(
         keep_freed_memory()
     sources, unreadable = _collect(images)
     results: list[dict[str, Any]] = []
-    folder = Path(out) if out is not None else None
     bar = progress if "lime" not in names else no_progress  # LIME draws its own, and two are too many
     steps = bar([1] * len(sources), len(sources), "explain")
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
@@ -88,18 +95,47 @@ def explain(
         for own in names:
             explained = _explain(predictor, asked, own, options | {"seed": seed, "progress": progress})
             entry = _entry(predictor, asked, own, explained)
+            _say_unstable(asked, entry)
             if score:
                 entry |= _score(predictor, asked, own, explained, options | {"seed": seed})
             found.append((entry, explained))
         if folder is not None:
-            _write(folder, f"{number:03d}-{Path(name).stem[:60]}", asked, found, compare)
+            endings = [f"-{own}.npz" for own in names] + [f"-{own}.png" for own in (["compare"] if compare else names)]
+            stem = free_stem(folder, f"{number:03d}-{short_stem(name)}", endings, overwrite)
+            _write(folder, stem, asked, found, compare)
         results += [entry for entry, _ in found]
     result: dict[str, Any] = {"images": results, "unreadable": unreadable}
     if folder is not None and results:
         kept = [{key: value for key, value in entry.items() if key != "map"} for entry in results]
-        write_text(folder / "explanations.json", to_json({**result, "images": kept}, indent=1))
-        result["out"] = str(folder)
+        file = folder / f"{free_stem(folder, Path(RESULT_FILE).stem, ['.json'], overwrite)}.json"
+        write_text(file, to_json({**result, "images": kept}, indent=1))
+        if file.name != RESULT_FILE:
+            say(f"{folder} holds an earlier call's explanations; these are {file.name}, or say --overwrite")
+        result |= {"out": str(folder), "file": str(file)}
     return result
+
+
+def short_stem(name: str) -> str:
+    """Give an image's name without its ending, cut so that a file system takes it with what is added."""
+    stem = Path(name).stem
+    return stem if len(os.fsencode(stem)) <= MAX_STEM else os.fsencode(stem)[:MAX_STEM].decode(errors="ignore")
+
+
+def free_stem(folder: Path, stem: str, endings: Sequence[str], overwrite: bool) -> str:
+    """Give the stem, numbered where a file of it and an ending is there already."""
+    numbered = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(one for one in numbered if overwrite or not any((folder / (one + end)).exists() for end in endings))
+
+
+def _say_unstable(asked: _Asked, entry: dict[str, Any]) -> None:
+    """Say where LIME stopped at its limit, since the order of the best superpixels is then a matter of chance."""
+    stable = entry.get("stable")
+    if stable is not None and stable < STABLE:
+        say(
+            f"{asked.name}: lime's ranking was not stable after {entry['samples']:,} samples ({100 * stable:.0f} % of "
+            f"resampled fits agree, {100 * STABLE:.0f} % are asked for); choose more by --samples",
+            doubtful=True,
+        )
 
 
 def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> list[str]:
@@ -134,6 +170,8 @@ def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[dict[str, str]]]:
         raise DataError("nothing to explain; give images, folders, patterns or '-'")
     if all(isinstance(item, str | Path) for item in items):
         paths, unreadable = list_files(items)  # type: ignore[arg-type]
+        if not paths and not unreadable:
+            raise DataError("nothing to explain: the list on standard input is empty; give a path a line")
         return [(str(path), path) for path in paths], unreadable
     return [(f"image {number}", item) for number, item in enumerate(items, 1)], []
 
@@ -142,7 +180,7 @@ def _ask(predictor: Predictor, name: str, source: Any, target: str | int | None)
     if not predictor.class_names:
         raise WeightsError(f"{predictor.name_of_model} has no head, so there is no class to explain")
     preprocessing = predictor.config.preprocessing
-    picture = resize_and_crop(decode(source, preprocessing.channels), preprocessing)
+    picture = resize_and_crop(decode(source, preprocessing.channels, preprocessing.white_level), preprocessing)
     x = normalize(picture, preprocessing)
     probabilities = predictor.probabilities(predictor.logits(x[None]))[0]
     index = int(probabilities.argmax()) if target is None else find_class(target, predictor.class_names)
@@ -241,7 +279,8 @@ def _write(
         panels += [_panel(asked, *one) for one in group]
         if not compare:
             panels += [Panel(overlay(asked.picture, part), label) for label, part in group[0][1].parts.items()]
-        title = f"{Path(asked.name).name}: {group[0][0]['target']} ({100 * asked.probability:.1f} %)"
+        target = f"{caption(group[0][0]['target'], 30)} ({100 * asked.probability:.1f} %)"
+        title = f"{caption(Path(asked.name).name, 50)}: {target}"
         draw_explained(panels, path, title, _note([entry for entry, _ in group]))
         for entry, _ in group:
             entry["picture"] = str(path)
@@ -251,7 +290,8 @@ def _panel(asked: _Asked, entry: dict[str, Any], explained: Explanation) -> Pane
     signed = METHODS[entry["method"]].signed
     lines = [entry["method"]]
     if "r2" in entry:
-        lines.append(f"{entry['samples']} samples, R² {entry['r2']:.2f}")
+        steady = ", not stable" if entry.get("stable", 1.0) < STABLE else ""
+        lines.append(f"{entry['samples']} samples, R² {entry['r2']:.2f}{steady}")
     if "insertion" in entry:
         lines.append(f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})")
         lines.append(f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})")

@@ -17,12 +17,14 @@ from moganet.engine.doctor import environment
 from moganet.files import read_small
 from moganet.inference import Predictor
 from moganet.inference.load import build_network_for
+from moganet.inference.provenance import RECIPE, without_place, without_places
 from moganet.network.cost import count_macs, count_parameters
 from moganet.report.curves import read_learning_rate, read_metrics
 from moganet.report.findings import percent, short
 from moganet.report.page import Calibration
 
 logger = logging.getLogger(__name__)
+SHORT = 2.0  # seconds, of which starting is a large part
 Fact = tuple[str, str, str]  # label, value, note
 
 
@@ -39,11 +41,11 @@ def read_origin(model: str | Path, predictor: Predictor, result: dict[str, Any] 
     """Read what the run's folder holds, or what the model file says of its recipe."""
     folder = Path(model) if Path(model).is_dir() else Path(model).parent
     recipe = predictor.config.provenance.get("recipe")
-    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else ""
-    if not text or not (folder / "recipe.yaml").is_file():
+    text = yaml.safe_dump(without_places(recipe), sort_keys=False, allow_unicode=True) if recipe else ""
+    if not text or not (folder / RECIPE).is_file():
         return Origin(text)
     try:
-        if parse_yaml(read_small(folder / "recipe.yaml", RECIPE_LIMIT), "recipe.yaml") != recipe:
+        if without_places(parse_yaml(read_small(folder / RECIPE, RECIPE_LIMIT), RECIPE)) != without_places(recipe):
             return Origin(text)  # another run's
         metrics: dict[str, dict[Any, float]] = dict(read_metrics(folder / "metrics.csv"))
         metrics["lr"] = {epoch - 1: rate for epoch, rate in read_learning_rate(folder / "metrics.csv").items()}
@@ -58,17 +60,22 @@ def read_origin(model: str | Path, predictor: Predictor, result: dict[str, Any] 
 def figures(measured: dict[str, Any], calibration: Calibration, predictor: Predictor, rate: float) -> list[Fact]:
     """Give what was measured; measured as `evaluate` has it, rate in images per second."""
     low, high = measured["interval"]
-    after = ""
+    number = len(calibration.before)
+    after = f"{percent(measured['ece_by_chance'])} by chance alone"
     if calibration.error_after is not None:
-        after = f"{percent(calibration.error_after)} at temperature {calibration.temperature:.2f}"
-    facts = [("Accuracy", percent(measured["top1"]), f"95 % interval {100 * low:.1f} to {100 * high:.1f}")]
+        after = f"{percent(calibration.error_after)} at temperature {calibration.temperature:.2f}, {after}"
+    interval = f"of {_count(number, 'image')}, 95 % interval {100 * low:.1f} to {100 * high:.1f}"
+    facts = [("Accuracy", percent(measured["top1"]), interval)]
     if len(predictor.class_names) > 5:
         facts.append(("Among the best five", percent(measured["top5"]), "top-5 accuracy"))
+    how = f"reading included; {predictor.runtime}, {predictor.precision}"
+    if number / max(rate, 1e-9) < SHORT:
+        how += "; too short to tell"
     return [
         *facts,
         ("Cross-entropy", f"{measured['loss']:.3f}", "the loss, without smoothing"),
         ("Calibration error", percent(calibration.error_before), after),
-        ("Images per second", f"{rate:,.0f}", f"reading included; {predictor.runtime}, {predictor.precision}"),
+        ("Images per second", f"{rate:,.0f}", how),
     ]
 
 
@@ -91,7 +98,7 @@ def costs(predictor: Predictor, result: dict[str, Any]) -> list[Fact]:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:
@@ -118,10 +125,10 @@ def provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
     config = predictor.config
     on = torch.cuda.get_device_name() if predictor.device.type == "cuda" else _count(os.cpu_count() or 1, "core")
     known = {
-        "data": dataset.spec,
-        "trained on": config.provenance.get("data"),
+        "data": without_place(dataset.spec),
+        "trained on": without_places(config.provenance.get("data"), "data"),
         "seed": config.provenance.get("seed"),
-        "model": predictor.name_of_model,
+        "model": without_place(predictor.name_of_model),
         "sha256 of the tensors": config.sha256,
         "measured on": f"{on}, {_count(torch.get_num_threads(), 'thread')}, {datetime.date.today().isoformat()}",
     }

@@ -53,9 +53,12 @@ def _describe_export(path: Path, size: int | None) -> dict[str, Any]:
         "file": {
             "path": str(path),
             "format": metadata.format,
-            "reason": f"exported in {metadata.precision}" + (", with its preprocessing" if metadata.raw else ""),
+            "reason": f"exported in {metadata.precision}"
+            + (", with its preprocessing" if metadata.raw else "")
+            + (", its probabilities calibrated" if metadata.is_scaled else ""),
             "precision": metadata.precision,
             "raw": metadata.raw,
+            "calibrated": metadata.is_scaled,
             "gate": architecture.gate,
             "channel_aggregation": architecture.channel_aggregation,
             "stem_stride": architecture.stem_stride,

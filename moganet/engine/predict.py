@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moganet.config import Precision
+from moganet.config import Precision, Preprocessing
 from moganet.data import FileSplit, Split
+from moganet.data.contents import ImageFile
 from moganet.data.folder import list_images
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import decode, normalize, preprocess
@@ -19,7 +20,7 @@ from moganet.data.source import spread
 from moganet.engine.evaluate import Progress, choose_split, default_batch, no_progress, open_for
 from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError
-from moganet.files import atomic_path
+from moganet.files import atomic_path, read_names, typed_path
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import Prediction
 from moganet.inference.runtimes import Runtime
@@ -52,7 +53,7 @@ def predict(
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     calibrated: give probabilities scaled by the model file's temperature, which `report` fits and keeps.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
-        folder has a class's name. csv_file: a row an image.
+        folder has a class's name. csv_file: a row for each image and class.
     Gives `predictions` ({"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file keeps a threshold: the image is unlike those trained on) and `unreadable`.
     """
@@ -70,14 +71,14 @@ def predict(
     total = -(-len(items) // batch_size)
     for kept, x in progress(_batches(items, predictor, (batch_size, workers), unreadable), total, "predict"):
         logits = predictor.logits(x)
-        rejected = predictor.rejected(logits)
-        unlike = [None] * len(logits) if rejected is None else rejected.tolist()
-        named = predictor.name(predictor.probabilities(logits, calibrated), top_k)
-        for (name, truth, image), found, reject in zip(kept, named, unlike, strict=True):
-            predictions.append(_as_json(name, truth, found, predictor.trained, reject))
+        named = predictor.name(predictor.probabilities(logits, calibrated), top_k, predictor.rejected(logits))
+        for (name, truth, image), found in zip(kept, named, strict=True):
+            predictions.append(_as_json(name, truth, found, predictor.trained))
             if grid and len(pictures) < MAX_GRID:
-                picture = decode(image, predictor.config.preprocessing.channels)
-                pictures.append(GridItem(picture, found.names[0], found.probabilities[0], truth))
+                preprocessing = predictor.config.preprocessing
+                picture = decode(image, preprocessing.channels, preprocessing.white_level)
+                best = found.names[0], found.probabilities[0]
+                pictures.append(GridItem(picture, *best, truth, rejected=bool(found.rejected)))
     if grid and pictures:
         draw_grid(pictures, Path(grid))
     if csv_file:
@@ -102,6 +103,8 @@ def _collect(
     if not files:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
     paths, unreadable = list_files(files)
+    if not paths and not unreadable:
+        raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
     known = set(predictor.class_names)
     return [(str(p), p.parent.name if p.parent.name in known else None, p) for p in paths[:limit]], unreadable
 
@@ -116,15 +119,24 @@ def list_files(patterns: Iterable[str | Path]) -> tuple[list[Path], list[dict[st
         except OSError as error:  # a name that is too long, a folder that may not be searched
             missing.append({"file": pattern, "reason": str(error.strerror)})
             continue
-        paths.update(dict.fromkeys(found))
+        for path in found:  # a pipe or a device may never give an end
+            if path.is_file() or not path.exists():
+                paths[path] = None
+            else:
+                missing.append({"file": str(path), "reason": "it is neither a file nor a folder"})
         if not found:
-            reason = "the folder has no images" if Path(pattern).is_dir() else "there is no such file"
-            missing.append({"file": pattern, "reason": reason})
+            missing.append({"file": pattern, "reason": _why_nothing(pattern)})
     return list(paths), missing
 
 
+def _why_nothing(pattern: str) -> str:
+    if Path(pattern).is_dir():
+        return "the folder has no images"
+    return "the pattern names no file" if glob.has_magic(pattern) else "there is no such file"
+
+
 def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
+    path = typed_path(pattern)
     matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     return [file for match in matches for file in (list_images(match) if match.is_dir() else [match])]
 
@@ -132,7 +144,7 @@ def _expand(pattern: str) -> list[Path]:
 def _expand_stdin(patterns: Iterable[str | Path]) -> Iterator[str]:
     for pattern in patterns:
         if str(pattern) == "-":
-            yield from (line.strip() for line in sys.stdin if line.strip())
+            yield from read_names(sys.stdin)
         else:
             yield str(pattern)
 
@@ -155,15 +167,17 @@ def _batches(
     how: images at a time, and processes that read them.
     """
     preprocessing, (batch_size, workers) = predictor.config.preprocessing, how
-    if not all(isinstance(item[2], Path) for item in items):  # a set in memory
+    if not all(isinstance(item[2], ImageFile) for item in items):  # a set in memory
         for start in range(0, len(items), batch_size):
-            chosen = items[start : start + batch_size]
-            images = [decode(image, preprocessing.channels) for _, _, image in chosen]
-            yield chosen, torch.stack([preprocess(image, preprocessing) for image in images])
+            made = [(item, _input(item, preprocessing, unreadable)) for item in items[start : start + batch_size]]
+            readable = [(item, x) for item, x in made if x is not None]
+            if readable:
+                yield [item for item, _ in readable], torch.stack([x for _, x in readable])
         return
     # Several batches are decoded and resized by workers, while the network works; one is quicker done than they start.
     workers = workers if len(items) > batch_size else 0
-    files = FileSplit([item[2] for item in items], torch.zeros(len(items), dtype=torch.long))
+    labels = torch.zeros(len(items), dtype=torch.long)
+    files = FileSplit([item[2] for item in items], labels, white_level=preprocessing.white_level)
     loader = evaluation_loader(files, preprocessing, batch_size, workers)
     for number, batch in enumerate(loader):
         left_out = {bad.file for bad in batch.unreadable}
@@ -173,24 +187,36 @@ def _batches(
             yield kept, normalize(batch.images, preprocessing)
 
 
-def _as_json(name: str, truth: str | None, found: Prediction, trained: bool, rejected: bool | None) -> dict[str, Any]:
+def _input(item: Item, preprocessing: Preprocessing, unreadable: list[dict[str, str]]) -> Tensor | None:
+    try:
+        return preprocess(decode(item[2], preprocessing.channels, preprocessing.white_level), preprocessing)
+    except DataError as error:
+        unreadable.append({"file": item[0], "reason": str(error)})
+        return None
+
+
+def _as_json(name: str, truth: str | None, found: Prediction, trained: bool) -> dict[str, Any]:
     classes = [{"name": n, "probability": p} for n, p in zip(found.names, found.probabilities, strict=True)]
     result: dict[str, Any] = {"file": name, "classes": classes}
     if truth is not None:
         result["truth"] = truth
-    if rejected is not None:
-        result["rejected"] = rejected
+    if found.rejected is not None:
+        result["rejected"] = found.rejected
     if not trained:
         result["untrained"] = True
     return result
 
 
 def _write_csv(predictions: list[dict[str, Any]], path: Path) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    # A name that isn't UTF-8 is written as the bytes that it has.
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
-        writer.writerow(["file", "truth", "rank", "name", "probability"])
+        writer.writerow(["file", "truth", "rank", "name", "probability", "rejected"])
         for item in predictions:
+            rejected = {True: "yes", False: "no", None: ""}[item.get("rejected")]
             for rank, found in enumerate(item["classes"], 1):
-                writer.writerow(
-                    [item["file"], item.get("truth", ""), rank, found["name"], f"{found['probability']:.6f}"]
-                )
+                probability = f"{found['probability']:.6f}"
+                writer.writerow([item["file"], item.get("truth", ""), rank, found["name"], probability, rejected])

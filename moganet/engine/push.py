@@ -10,14 +10,17 @@ from huggingface_hub.utils._validators import validate_repo_id
 
 from moganet.engine.convert import complete, write_hub
 from moganet.errors import ConfigError, OutputError
-from moganet.files import write_text
+from moganet.files import read_small, write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
+from moganet.inference.provenance import without_place
 from moganet.network.releases import RELEASES
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.weights import Choices
 from moganet.weights.hub import TENSORS
 
 CARD = "README.md"
+MAX_EVALUATION = 200 << 20  # bytes; it lists the images that can't be read
+FIGURES = {"top1", "interval", "num_images", "data", "split"}
 
 
 @noted
@@ -59,10 +62,11 @@ def _evaluations(model: str | Path, description: ModelDescription) -> list[dict[
     found = []
     for path in sorted(Path(model).glob("evaluation-*/evaluation.json")):
         try:
-            measured = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            measured = json.loads(read_small(path, MAX_EVALUATION))
+        except (OSError, ValueError, RecursionError):
+            say(f"{path} can't be read, so that its figures are not in the card", doubtful=True)
             continue
-        if isinstance(measured, dict) and measured.get("sha256") == description.sha256:
+        if isinstance(measured, dict) and measured.get("sha256") == description.sha256 and measured.keys() >= FIGURES:
             found.append(measured)
     return found
 
@@ -106,7 +110,8 @@ predictor = moganet.load("{repo.rpartition("/")[2]}")  # the downloaded folder: 
 def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
     lines = [
         f"- top-1 {100 * e['top1']:.2f} % (95 % interval {100 * e['interval'][0]:.2f} to {100 * e['interval'][1]:.2f}) "
-        f"on {e['num_images']} images of {e['data']}, split {e['split']}; measured by `moganet evaluate`"
+        f"on {e['num_images']} images of {without_place(str(e['data']))}, split {e['split']}; "
+        "measured by `moganet evaluate`"
         for e in evaluations
     ]
     validation = description.provenance.get("validation")

@@ -36,17 +36,19 @@ from moganet.engine.evaluate import (
     measure,
     no_progress,
     open_for,
+    say_absent,
 )
 from moganet.engine.facts import Origin, costs, figures, provenance, read_origin, versions
 from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError, MogaNetError, OutputError, WeightsError
 from moganet.explanations.input_gradients import input_gradients
+from moganet.files import check_place
 from moganet.inference import Predictor, load
-from moganet.inference.calibration import fit_reject, fit_temperature, keep_calibration
+from moganet.inference.calibration import MIN_IMAGES, fit_reject, fit_temperature, keep_calibration, why_no_temperature
 from moganet.inference.model_file import Reject
 from moganet.inference.read import find_model
 from moganet.inference.runtimes import Runtime
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.report.page import Calibration, Report, Shown, write_page
 from moganet.report.sheet import make_sheet
 
@@ -98,6 +100,7 @@ def write_report(
     page = Path(out) if out is not None else _default_page(model)
     if page.is_dir():
         raise OutputError(f"{page} is a folder; give --out the name of an HTML file, say {page / REPORT_FILE}")
+    check_place(page, "--out")
     predictor = load(model, runtime, precision)
     if predictor.device.type == "cpu":
         keep_freed_memory()
@@ -174,9 +177,15 @@ def _calibrate(
     elif validated is None or classes < 2:
         source = "There are no validation images of the model to fit a temperature on."
     else:
+        number = len(validated.labels)
         temperature = fit_temperature(validated.logits, validated.labels)
-        source = f"The temperature was fitted on {len(validated.labels):,} validation images.{same}"
-        if keep_in is not None:
+        source = f"The temperature was fitted on {number:,} validation images.{same}"
+        if refused := why_no_temperature(temperature, number):
+            say(refused)
+            temperature, source = None, f"{refused[0].upper()}{refused[1:]}."
+        if keep_in is None:
+            source += " It is not kept: these are no validation images of the model." if temperature else ""
+        elif number >= MIN_IMAGES:
             source += _keep(keep_in, temperature, fit_reject(validated.logits))
     before, after = tested.answers.confidence, None
     error, error_after = _calibration_error(tested.logits, tested.labels), None
@@ -193,13 +202,14 @@ def _calibration_error(logits: Tensor, labels: Tensor) -> float:
     return float(multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=CALIBRATION_BINS))
 
 
-def _keep(model: str | Path, temperature: float, reject: Reject) -> str:
-    """Keep a temperature and a reject threshold in a model's file, and say whether that could be done."""
+def _keep(model: str | Path, temperature: float | None, reject: Reject) -> str:
+    """Keep a temperature, where there is one, and a reject threshold in a model's file; say whether that was done."""
     try:
         keep_calibration(find_model(model)[0], temperature, reject)
-    except (WeightsError, OutputError, OSError):
+    except (WeightsError, OutputError, OSError) as error:
+        say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
         return " It could not be kept in the model's file."
-    return " It is kept in the model file, for moganet predict --calibrated."
+    return " It is kept in the model file, for moganet predict --calibrated." if temperature is not None else ""
 
 
 def _compose(
@@ -215,6 +225,7 @@ def _compose(
     """Gather what the page shows. fresh: answers for images that were not trained on."""
     answers, names, album = tested.answers, predictor.class_names, Album()
     measured = measure(tested.logits, tested.labels, names)
+    say_absent(measured["per_class"], answers.name)
     missing = (
         {} if origin.metrics else {"curves": "The curves are left out: the run's metrics are not beside the model."}
     )

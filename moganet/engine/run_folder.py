@@ -79,12 +79,7 @@ def same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, *, found_
         new = new.model_copy(update={"data": new.data.model_copy(update={"batch_size": old.data.batch_size})})
     what = difference(old, new)
     if what is None and (folder / CHECKPOINT_FILE).is_file():
-        began_with = read_fingerprint(folder / CHECKPOINT_FILE)
-        if began_with != dataset.fingerprint():
-            what = (
-                f"the names of the images or classes of {dataset.spec} are not those that it began with "
-                "(put back what is missing; one that can't be read will do)"
-            )
+        what = _other_images(dataset, read_fingerprint(folder / CHECKPOINT_FILE))
     if what is not None:
         raise ConfigError(f"{folder} holds another run: {what}; go on with what it began with, or choose another --out")
     # A step's parts may have been made smaller, for want of memory.
@@ -93,6 +88,23 @@ def same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, *, found_
         trainer = new.trainer.model_copy(update={"accumulate": old.trainer.accumulate})
         new = new.model_copy(update={"data": data, "trainer": trainer})
     return new
+
+
+def _other_images(dataset: Dataset, began_with: str | None) -> str | None:
+    """Say how a data set differs from the one that a run began with, None where it is that one."""
+    found = dataset.recognised(began_with) if began_with is not None else None
+    if found == "names":
+        say(
+            f"the run began before the contents of images were remembered: those of {dataset.spec} are taken for the "
+            "same by their file names only",
+            doubtful=True,
+        )
+    if found is not None:
+        return None
+    return (
+        f"the images or classes of {dataset.spec}, or their order, are not those that it began with, by their contents "
+        "(put back what is missing, and as it was what was replaced)"
+    )
 
 
 def claim_folder(name: str) -> Path:
@@ -145,8 +157,8 @@ def say_inside(folder: Path, dataset: Dataset) -> None:
     if not isinstance(split, FileSplit) or not len(split):
         return
     # The common folder of all images; of a single class's only where there is one.
-    places = {str(file.absolute().parent) for file in split.files}
-    if folder.resolve().is_relative_to(Path(os.path.commonpath(places)).resolve()):
+    places = {str(file.absolute().parent) for file in split.files if isinstance(file, Path)}
+    if places and folder.resolve().is_relative_to(Path(os.path.commonpath(places)).resolve()):
         say(
             f"the run's folder {folder} lies among the images of {dataset.spec}; choose otherwise by --out",
             doubtful=True,

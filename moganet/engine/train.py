@@ -224,7 +224,8 @@ def prepare(
     if start is not None:
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
     dataset = open_divided(data or settings.data.source, settings)
-    return resolve(settings, dataset, resumed), dataset
+    resolved = resolve(settings, dataset, resumed)
+    return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
 
 
 @noted

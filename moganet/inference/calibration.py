@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from moganet.inference.model_file import Reject, load_model_file, save_model_file
 
 KEPT = 0.95
+MIN_IMAGES = 100  # of validation, for either: benchmarks/temperature.py measures what fewer do
 COLDEST, HOTTEST = 0.05, 20.0  # where every validation image is right, no temperature is low enough
 
 
@@ -34,6 +35,23 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return min(max(log_temperature.detach().exp().item(), COLDEST), HOTTEST)
 
 
+def why_no_temperature(temperature: float, num_images: int) -> str | None:
+    """Say why a fitted temperature is not to be used, where it is not."""
+    if num_images < MIN_IMAGES:
+        return f"{num_images} validation images are too few to fit a temperature on ({MIN_IMAGES} are needed)"
+    if temperature >= HOTTEST * 0.999:
+        return (
+            f"the temperature that fits {num_images} validation images best is at its bound of {HOTTEST:g} and is not "
+            "used: the answers are no better than guesses on them"
+        )
+    if temperature <= COLDEST * 1.001:
+        return (
+            f"the temperature that fits {num_images} validation images best is at its bound of {COLDEST:g} and is not "
+            "used: there are no errors to fit it on"
+        )
+    return None
+
+
 def energy(logits: Tensor) -> Tensor:
     """Give the energy (N,) of logits (N, classes): the higher, the less an image is like what was trained on."""
     return -logits.double().logsumexp(1)
@@ -46,7 +64,10 @@ def fit_reject(logits: Tensor) -> Reject:
     return Reject(threshold=threshold, kept=(energies <= threshold).double().mean().item(), num_images=len(energies))
 
 
-def keep_calibration(path: Path, temperature: float, reject: Reject) -> None:
-    """Write what was found on validation images into a model file; its tensors stay bit for bit what they are."""
+def keep_calibration(path: Path, temperature: float | None, reject: Reject) -> None:
+    """Write what was found on validation images into a model file; its tensors stay bit for bit what they are.
+
+    temperature: None where none fits.
+    """
     state, description = load_model_file(path)
     save_model_file(path, state, description.model_copy(update={"temperature": temperature, "reject": reject}))

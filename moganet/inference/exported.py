@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from moganet.config import Precision, Preprocessing
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, WeightsError
 from moganet.inference.export import EXPORTERS, ExportMetadata
-from moganet.inference.export.graph import Run, parse_metadata
+from moganet.inference.export.graph import MAX_BYTES, Run, foreign, parse_metadata
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
+from moganet.notices import say
+
+COLD = 0.16  # below this temperature, float32 no longer holds the probabilities that are unscaled again
 
 
 def format_of(path: Path) -> str | None:
@@ -25,10 +28,25 @@ def is_exported(path: Path) -> bool:
 
 
 def read_metadata(path: Path) -> ExportMetadata:
-    """Read what an exported file says of itself. Raises WeightsError where it is none of ours."""
+    """Read what an exported file says of itself, and see that it is what was written.
+
+    Raises WeightsError where it is damaged, or none of ours.
+    """
     name = format_of(path)
     assert name is not None
-    return parse_metadata(EXPORTERS[name].read(path), path)
+    path = path.resolve()  # OpenVINO's weights lie beside the file, and not beside a link to it
+    for part in (path, path.with_suffix(".bin")) if name == "openvino" else (path,):
+        if part.is_file() and part.stat().st_size > MAX_BYTES:
+            raise WeightsError(f"{part} has {part.stat().st_size:,} bytes, more than any network of ours")
+    written = EXPORTERS[name].read(path)
+    metadata = parse_metadata(written.metadata, path)
+    if metadata.sha256 is None:
+        say(f"{path} records no hash, so that damage would not be noticed; export it again")
+    elif metadata.sha256 != written.sha256:
+        raise WeightsError(
+            f"{path} is damaged and was not loaded: it has not the hash that was recorded; export it again"
+        )
+    return metadata
 
 
 def load_exported(path: Path, runtime: Runtime = "auto", precision: Precision = "f32") -> Predictor:
@@ -43,10 +61,12 @@ def load_exported(path: Path, runtime: Runtime = "auto", precision: Precision = 
         raise ConfigError(f"{path} is an exported file, which runs by {name}; leave the runtime out")
     if precision not in ("f32", metadata.precision):
         raise ConfigError(f"{path} was exported in {metadata.precision}; export it again with --precision {precision}")
-    run = EXPORTERS[name].load(path, metadata.precision)
+    run = _guarded(EXPORTERS[name].load(path.resolve(), metadata.precision), path)
     description = metadata.description
     if metadata.raw:
-        run, description = _of_raw(run), raw_description(description)
+        _say_of_raw(metadata, path)
+        scale = description.temperature if metadata.is_scaled else None
+        run, description = _of_raw(run, scale or 1.0), raw_description(description)
     elif metadata.size is not None:
         run = _of_one_size(run, metadata.size, path)
     return Predictor.of_export(run, description, name, metadata.precision, str(path))
@@ -56,7 +76,8 @@ def raw_description(description: ModelDescription) -> ModelDescription:
     """Describe what a raw graph is given: images before the crop, in 0..1.
 
     The graph resizes, crops and normalises; to images that have the size before the crop already it does only the
-    latter two, so that batches can be made. Its fixtures' logits do not hold, since it gives probabilities.
+    latter two, so that batches can be made. Its fixtures' logits and the threshold of their energy do not hold, since
+    it gives probabilities; the temperature does.
     """
     own = description.preprocessing
     squash = own.crop_mode == "squash"
@@ -70,13 +91,37 @@ def raw_description(description: ModelDescription) -> ModelDescription:
         mean=(0.0,) * own.channels,
         std=(1.0,) * own.channels,
     )
-    return description.model_copy(update={"preprocessing": given, "fixtures": (), "temperature": None, "reject": None})
+    return description.model_copy(update={"preprocessing": given, "fixtures": (), "reject": None})
 
 
-def _of_raw(run: Run) -> Run:
+def _say_of_raw(metadata: ExportMetadata, path: Path) -> None:
+    temperature = metadata.description.temperature
+    if metadata.calibrated is None and metadata.is_scaled:
+        say(
+            f"{path} is from before raw files said so: its probabilities are taken for calibrated ones; export it again"
+        )
+    if metadata.is_scaled and temperature is not None and temperature < COLD:
+        say(f"{path} holds probabilities scaled by {temperature:g}: the smallest can't be unscaled; use --calibrated")
+    if metadata.description.reject is not None:
+        say(
+            f"{path} gives probabilities, by which can't be told what is unlike the training images; use the model file"
+        )
+
+
+def _guarded(run: Run, path: Path) -> Run:
+    def guarded(x: Tensor) -> Tensor:
+        with foreign(f"{path} can't be run"):
+            return run(x)
+
+    return guarded
+
+
+def _of_raw(run: Run, temperature: float) -> Run:
+    """Give the logits, but for a number that all of an image's share, by which no probability changes."""
+
     def logits(x: Tensor) -> Tensor:  # (B, C, H, W) in 0..1
         images = (x * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        return run(images.contiguous()).clamp(min=1e-38).log()
+        return run(images.contiguous()).clamp(min=1e-38).log() * temperature
 
     return logits
 

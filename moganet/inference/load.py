@@ -1,6 +1,5 @@
 """From any MODEL to a Predictor."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from moganet.inference.runtimes import Runtime
 from moganet.network import VARIANTS, build_network, full_name
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import RELEASES
+from moganet.notices import say
 from moganet.weights import Choices, check_fit, read_checkpoint
 from moganet.weights.shipped import shipped_models
-
-logger = logging.getLogger(__name__)
 
 
 def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
@@ -107,7 +105,7 @@ def load_into(network: nn.Module, path: Path, weights: str | None = None) -> Non
             state.setdefault(name, torch.zeros_like(tensor))
     check_fit(state, own, path)
     network.load_state_dict(state)
-    logger.info("%s: %s, %s", path.name, checkpoint.format, "; ".join(notes))
+    say(f"{path.name}: {checkpoint.format}, {'; '.join(notes)}")
 
 
 def _untrained(name: str, choices: Choices) -> tuple[nn.Module, ModelDescription]:

@@ -5,9 +5,10 @@ import hashlib
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,15 +17,28 @@ from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moganet.config import Architecture, Positive, Preprocessing, Settings
+from moganet.config import Architecture, Fraction, Preprocessing, Settings
 from moganet.data.preprocess import decode, preprocess
-from moganet.errors import WeightsError
+from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
-from moganet.weights import checked_state, read_content
+from moganet.inference.provenance import without_places
+from moganet.notices import say
+from moganet.weights import (
+    DESCRIPTION_KEY,
+    check_values,
+    checked_state,
+    description_in,
+    read_content,
+)
+from moganet.weights import (
+    hash_tensors as hash_tensors,
+)
 
-METADATA_KEY, SEAL = "moganet", "seal"
+METADATA_KEY, SEAL = DESCRIPTION_KEY, "seal"
+MAX_DESCRIPTION = 64 << 20  # characters; a million names, recipe and pictures have fewer
 NUM_FIXTURES = 4
 FIXTURE_SIDE = 160  # pixels; a fixture must be small, not pretty
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
 
 
 class Fixture(Settings):
@@ -42,8 +56,8 @@ class Reject(Settings):
     """
 
     threshold: float
-    kept: float
-    num_images: int
+    kept: Fraction
+    num_images: Annotated[int, Field(ge=0)]
 
 
 class ModelDescription(Settings):
@@ -58,21 +72,11 @@ class ModelDescription(Settings):
     architecture: Architecture
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
-    temperature: Positive | None = None
+    temperature: Temperature | None = None
     reject: Reject | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     sha256: str = ""
     fixtures: tuple[Fixture, ...] = ()
-
-
-def hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """Give the SHA-256 of a state dict's names, types, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def make_fixtures(network: nn.Module, preprocessing: Preprocessing, images: Sequence[Tensor]) -> tuple[Fixture, ...]:
@@ -122,6 +126,7 @@ def _picture(fixture: Fixture) -> Image.Image:
 def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> None:
     """Write a model file whole or not at all; the hash is computed here."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    refuse_equal_names(description.class_names, path)
     described = description.model_copy(update={"sha256": hash_tensors(tensors)})
     # One key only: safetensors writes several in a random order, and equal models shall make equal files.
     metadata = {METADATA_KEY: describe_as_json(described)}
@@ -129,29 +134,63 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
         save_file(tensors, temporary, metadata)
 
 
+def published(description: ModelDescription) -> ModelDescription:
+    """Give a description as others may have it: its provenance names data and models, and no places."""
+    return description.model_copy(update={"provenance": without_places(description.provenance)})
+
+
 def describe_as_json(description: ModelDescription) -> str:
-    """Give a description as JSON, sealed by its own hash so that a flipped bit in it is noticed too."""
-    plain = json.loads(json.dumps(description.model_dump(mode="json", exclude_none=True)))
-    return json.dumps({**plain, SEAL: _seal(plain)})
+    """Give a description as JSON, without places, and sealed by its own hash: a flipped bit in it is noticed too."""
+    plain = json.loads(json.dumps(published(description).model_dump(mode="json", exclude_none=True)))
+    return json.dumps({**plain, SEAL: seal_of(plain)})
 
 
-def _seal(plain: dict[str, Any]) -> str:
+def seal_of(plain: dict[str, Any]) -> str:
+    """Give the hash by which a text of JSON is sealed."""
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def parse_description(text: str, path: Path) -> ModelDescription:
     """Read a description's JSON. Raises WeightsError that names the file."""
+    if len(text) > MAX_DESCRIPTION:
+        raise WeightsError(f"{path} has a description of {len(text):,} characters; ours have fewer")
     try:
         plain = json.loads(text)
         seal = plain.pop(SEAL, None)
-        if seal is not None and seal != _seal(plain):
+        if seal is not None and seal != seal_of(plain):
             raise WeightsError(f"{path} is damaged: its description was changed; train or download it again")
         return ModelDescription.model_validate(plain)
     except (ValidationError, json.JSONDecodeError, RecursionError, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, WeightsError):
             raise
-        reason = str(error).splitlines()[0][:200]
+        reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path} has a description that can't be read: {reason}") from None
+
+
+def check_names(description: ModelDescription, outputs: int, path: Path) -> None:
+    """Raise WeightsError where a description does not name each of a head's outputs; say which names are equal."""
+    names = description.class_names
+    if len(names) != outputs:
+        raise WeightsError(
+            f"{path} names {len(names):,} classes for a head of {outputs:,}; its description is of another network"
+        )
+    if (equal := _equal(names)) is not None:
+        say(
+            f"{path.name} names {equal[1]} of its classes {equal[0]!r}: their probabilities stand apart, and what goes "
+            "by name takes the first; name them apart in config.json of a hub folder",
+            doubtful=True,
+        )
+
+
+def refuse_equal_names(names: Sequence[str], path: Path) -> None:
+    """Raise OutputError for two classes of one name, which nobody could tell apart in an answer."""
+    if (equal := _equal(names)) is not None:
+        raise OutputError(f"{path} is not written: {equal[1]} classes are named {equal[0]!r}; name them apart")
+
+
+def _equal(names: Sequence[str]) -> tuple[str, int] | None:
+    name, number = next(iter(Counter(names).most_common(1)), ("", 0))
+    return (name, number) if number > 1 else None
 
 
 def check_hash(state: Mapping[str, Tensor], description: ModelDescription, path: Path) -> None:
@@ -168,9 +207,11 @@ def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
     Raises WeightsError where it is damaged, changed (the hash), or a file of another kind.
     """
     content = read_content(path)
-    if METADATA_KEY not in content.metadata:
+    text = description_in(content.metadata, path)
+    if text is None:
         raise WeightsError(f"{path} holds tensors without a description, so it is no model file of ours")
-    description = parse_description(content.metadata[METADATA_KEY], path)
+    description = parse_description(text, path)
     state = checked_state(content.values, path)
     check_hash(state, description, path)
+    check_values(state, path)
     return state, description

@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, cast, get_args
 
 import torch
@@ -12,19 +11,24 @@ from torch import Tensor, nn
 
 from moganet.config import Precision
 from moganet.data.preprocess import ImageLike, decode, preprocess
-from moganet.errors import ConfigError, WeightsError
+from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.calibration import energy
 from moganet.inference.export.graph import Run
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
+from moganet.inference.threads import Guard, settle_after_fork
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of an image, the best first: names, and probabilities that sum to 1 over all classes."""
+    """The likeliest classes of an image, the best first: names, and probabilities that sum to 1 over all classes.
+
+    rejected: whether the image is unlike those that the model was trained on; None where it can't be told.
+    """
 
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
+    rejected: bool | None = None
 
 
 class Predictor:
@@ -32,6 +36,7 @@ class Predictor:
 
     model: the plain torch module; predictions run fused. config: the model's description. class_names: a name for
     each logit. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
+    Any number of threads may ask it at once.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class Predictor:
         self.precision: str = precision
         self.config, self.trained, self.name_of_model = config, trained, name_of_model
         self._run: Run | None = None
+        self._guard = Guard()
+        settle_after_fork()
         # What was asked for by name is made ready now, and not within the first prediction.
         if runtime != "auto":
             self._run = open_runtime(self.runtime, network, config, precision, self.device)
@@ -65,6 +72,7 @@ class Predictor:
         """Predict with an exported file's callable; there is no torch module then."""
         predictor = cls.__new__(cls)
         predictor.device, predictor._model, predictor._run = torch.device("cpu"), None, run
+        predictor._guard = Guard()
         predictor.runtime, predictor.precision = runtime, precision
         predictor.config, predictor.trained, predictor.name_of_model = config, True, name
         return predictor
@@ -94,13 +102,24 @@ class Predictor:
 
         Raises DataError for an image that can't be read.
         """
+        settle_after_fork()
         size = self.config.preprocessing
-        return torch.stack([preprocess(decode(image, size.channels), size) for image in as_images(images)])
+        items, inputs = as_images(images), []
+        if not items:
+            raise DataError("there is no image: the list is empty")
+        for number, image in enumerate(items, 1):
+            try:
+                inputs.append(preprocess(decode(image, size.channels, size.white_level), size))
+            except DataError as error:
+                raise DataError(str(error) if len(items) == 1 else f"image {number} of {len(items)}: {error}") from None
+        return torch.stack(inputs)
 
     def logits(self, x: Tensor) -> Tensor:
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
+        settle_after_fork()
         if self._run is None:
-            self._run = self._open()
+            with self._guard:
+                self._run = self._run or self._open()
         return self._run(x.float()).float().cpu()
 
     def _open(self) -> Run:
@@ -120,10 +139,14 @@ class Predictor:
             return logits.softmax(1)
         if self.config.temperature is None:
             raise ConfigError(
-                f"{self.name_of_model} keeps no temperature to calibrate with; "
-                f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
+                f"{self.name_of_model} keeps no temperature to calibrate with; {self._how_to_calibrate()}"
             )
         return (logits / self.config.temperature).softmax(1)
+
+    def _how_to_calibrate(self) -> str:
+        if self._model is None:
+            return "run `moganet report` on the model that it was exported from, and export that again"
+        return f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
 
     def rejected(self, logits: Tensor) -> Tensor | None:
         """Tell for logits (B, classes) whether each image is unlike those trained on, (B,) bool; None: not known.
@@ -138,34 +161,44 @@ class Predictor:
     ) -> list[Prediction]:
         """Predict for an image or several; the list has one Prediction an image.
 
-        images: PIL images, paths, or arrays (H, W), (H, W, C), one or a sequence. calibrated: as in `probabilities`.
+        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or a
+        sequence. calibrated: as in `probabilities`.
         """
         items = as_images(images)
         predictions: list[Prediction] = []
         for start in range(0, len(items), batch_size):
             logits = self.logits(self.preprocess(items[start : start + batch_size]))
-            predictions += self.name(self.probabilities(logits, calibrated), top_k)
+            predictions += self.name(self.probabilities(logits, calibrated), top_k, self.rejected(logits))
         return predictions
 
-    def name(self, probabilities: Tensor, top_k: int = 5) -> Iterator[Prediction]:
+    def name(self, probabilities: Tensor, top_k: int = 5, rejected: Tensor | None = None) -> Iterator[Prediction]:
         """Give the `top_k` likeliest classes for each row of probabilities (B, classes).
 
-        Raises WeightsError for a backbone without a head.
+        rejected: what `rejected` said of the same images' logits. Raises WeightsError for a backbone without a head.
         """
         if not self.class_names:
             raise WeightsError(f"{self.name_of_model} has no head, so it names no classes; load it with num_classes")
         values, indices = probabilities.topk(min(top_k, len(self.class_names)), dim=1)
-        for row, columns in zip(values.tolist(), indices.tolist(), strict=True):
-            yield Prediction(tuple(self.class_names[i] for i in columns), tuple(row))
+        unlike = [None] * len(values) if rejected is None else rejected.tolist()
+        for row, columns, reject in zip(values.tolist(), indices.tolist(), unlike, strict=True):
+            yield Prediction(tuple(self.class_names[i] for i in columns), tuple(row), reject)
 
 
 def as_images(images: Any) -> Sequence[ImageLike]:
-    """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N."""
-    if isinstance(images, str | Path | os.PathLike) or hasattr(images, "getexif"):
+    """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N.
+
+    Raises DataError for what is neither.
+    """
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "getexif"):
+        return [images]
+    if hasattr(images, "read"):  # an open file
         return [images]
     if hasattr(images, "ndim"):
-        return list(images) if images.ndim == 4 else [images]
-    return list(images)
+        return list(images) if images.ndim in (1, 4) else [images]
+    try:
+        return list(images)
+    except TypeError:
+        raise DataError(f"a {type(images).__name__} is no image, and no list of images") from None
 
 
 def warn_untrained(name: str) -> None:

@@ -1,6 +1,6 @@
 """From a file, a run's folder, a hub folder or a name to tensors and their description, without building a network."""
 
-import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import WeightsError
-from moganet.inference.model_file import METADATA_KEY, ModelDescription, check_hash, parse_description
+from moganet.inference.model_file import ModelDescription, check_hash, check_names, parse_description
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
+from moganet.notices import say
 from moganet.weights import (
     Checkpoint,
     Choices,
@@ -24,17 +25,21 @@ from moganet.weights import (
     architecture_of,
     as_checkpoint,
     as_run_checkpoint,
+    check_values,
     checked_state,
+    description_in,
     is_hub_folder,
     read_checkpoint,
     read_content,
 )
+from moganet.weights.checkpoint import RELEASED_CLASSES
 from moganet.weights.download import fetch
+from moganet.weights.hub import CONFIG, TENSORS, config_of, read_config, tensors_file
 from moganet.weights.shipped import shipped_models
 
-logger = logging.getLogger(__name__)
 RUN_FILES = ("best.safetensors", "last.safetensors")
 FUNCTION = ("gate", "channel_aggregation", "stem_stride")
+RUN_CHECKPOINT = "run's checkpoint"
 AS_DESCRIBED = "function and names as the file describes them"
 HEAD, STEM = ("head.weight", "head.bias"), "patch_embed1.projection.0.weight"
 
@@ -63,12 +68,35 @@ def read_model(what: str | Path, choices: Choices = Choices()) -> ModelContents:
     Says on the log which weights and function were chosen. Raises WeightsError for what can't be read.
     """
     path, preset, cfg = find_model(what)
-    asked = Choices(**{n: v if v is not None else preset.get(n) for n, v in vars(choices).items()})
-    read = _read(path, asked, cfg or {})
-    contents = _adapt(read, asked)
-    if read.chosen["reason"] != AS_DESCRIBED or contents.chosen != read.chosen:
-        logger.info("%s", contents.reason)
+    preset = {name: value for name, value in preset.items() if getattr(choices, name) is None}
+    asked = Choices(**{**vars(choices), **preset})
+    contents = _adapt(_read(path, asked, preset.keys(), cfg or {}), asked)
+    if contents.chosen["reason"] != AS_DESCRIBED:
+        say(contents.reason)
+    if guessed := contents.chosen["guessed"]:
+        say(_taken(contents, guessed))
     return contents
+
+
+def _taken(contents: ModelContents, guessed: Sequence[str]) -> str:
+    """Say what a file does not say, what it was taken for, and how to choose otherwise."""
+    description, architecture = contents.description, contents.description.architecture
+    height, width = description.preprocessing.size
+    names = description.class_names
+    shown = f"{names[0]} … {names[-1]}" if names else "none"
+    values = {
+        "weights": contents.chosen["weights"],
+        "preprocessing": f"{height}x{width} pixels, mean and deviation of ImageNet",
+        "class_names": f"{shown} (ImageNet's)" if len(names) == RELEASED_CLASSES else shown,
+    }
+    taken = [f"{n.replace('_', ' ')} {values.get(n) or getattr(architecture, n)}" for n in guessed]
+    remedies = [f"--{name.replace('_', '-')}" for name in guessed if name in vars(Choices())]
+    if {"preprocessing", "class_names"} & {*guessed}:
+        remedies.append("a hub folder's config.json (input_size, mean, std, label_names)")
+    return (
+        f"{contents.path.name} does not say, so these are guesses: {'; '.join(taken)}; choose otherwise by "
+        f"{', '.join(remedies)}"
+    )
 
 
 def find_model(what: str | Path) -> tuple[Path, dict[str, Any], dict[str, Any] | None]:
@@ -77,9 +105,15 @@ def find_model(what: str | Path) -> tuple[Path, dict[str, Any], dict[str, Any] |
     Raises WeightsError for what does not exist.
     """
     path = Path(what)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise WeightsError(
+            f"can't look at {str(what)[:200]}: {error.strerror}; give a file, a folder or a name"
+        ) from None
+    if is_folder:
         return (path if is_hub_folder(path) else _weights_of_run(path)), {}, None
-    if path.is_file():
+    if is_file:
         beside = path.parent
         return (beside if path.name == "model.safetensors" and is_hub_folder(beside) else path), {}, None
     base, _, tag = str(what).partition(".")
@@ -106,22 +140,41 @@ def _weights_of_run(folder: Path) -> Path:
     )
 
 
-def _read(path: Path, choices: Choices, cfg: dict[str, Any]) -> ModelContents:
+def _read(path: Path, choices: Choices, preset: Iterable[str], cfg: dict[str, Any]) -> ModelContents:
     if path.is_dir():
-        inner = read_content(path / "model.safetensors")
-        if METADATA_KEY in inner.metadata:
-            return _described(inner, dict(inner.values), inner.metadata[METADATA_KEY], "hub folder", choices)
-        return _from_checkpoint(path, read_checkpoint(path, choices), cfg)
+        inner = tensors_file(path)
+        if inner is not None and inner.name == TENSORS:
+            content = read_content(inner)
+            text = description_in(content.metadata, inner)
+            if text is not None:
+                contents = _described(content, dict(content.values), text, "hub folder", choices)
+                _compare_config(path, contents.description)
+                return contents
+        return _from_checkpoint(path, read_checkpoint(path, choices), choices, cfg)
     content = read_content(path)
-    if METADATA_KEY in content.metadata:
-        return _described(content, dict(content.values), content.metadata[METADATA_KEY], "model file", choices)
+    text = description_in(content.metadata, path)
+    if text is not None:
+        return _described(content, dict(content.values), text, "model file", choices)
     run = as_run_checkpoint(content)
     if run is not None:
-        return _described(content, *run, "run's checkpoint", choices)
+        return _described(content, *run, RUN_CHECKPOINT, choices)
     checkpoint = as_checkpoint(content, choices)
     if checkpoint.description is not None:
         return _described(content, dict(checkpoint.state), checkpoint.description, checkpoint.format, choices)
-    return _from_checkpoint(path, checkpoint, cfg)
+    return _from_checkpoint(path, checkpoint.because(preset, "as it was released"), choices, cfg)
+
+
+def _compare_config(folder: Path, description: ModelDescription) -> None:
+    """Say where a hub folder's configuration differs from the description beside its tensors, which is taken."""
+    ours = config_of(description.architecture, description.preprocessing, description.class_names)
+    theirs = read_config(folder)
+    differing = [key for key, value in ours.items() if theirs.get(key) != value]
+    if differing:
+        say(
+            f"{folder / CONFIG} differs from what {TENSORS} says of itself in {', '.join(differing)}; the latter is "
+            "taken (convert the model to make both anew)",
+            doubtful=True,
+        )
 
 
 def _described(content: Content, state: dict[str, Tensor], text: str, kind: str, choices: Choices) -> ModelContents:
@@ -129,12 +182,16 @@ def _described(content: Content, state: dict[str, Tensor], text: str, kind: str,
     path = content.path
     description = parse_description(text, path)
     state = checked_state(state, path)
-    if kind in ("model file", "hub folder"):
+    # The port's files have a hash of their own (they lack tensors), a run's the sums of its archive.
+    if kind in ("model file", "hub folder") or (kind == "official" and description.sha256):
         check_hash(state, description, path)
+    check_values(state, path)
+    head = state.get(HEAD[0])
+    check_names(description, len(head) if head is not None and head.dim() else 0, path)
     if choices.weights == "ema":
         raise WeightsError(f"{path} does not hold two kinds of weights; leave --weights away")
     architecture = description.architecture
-    chosen = {"format": kind, "weights": "plain", "reason": AS_DESCRIBED}
+    chosen: dict[str, Any] = {"format": kind, "weights": "plain", "reason": AS_DESCRIBED, "guessed": []}
     chosen |= {name: getattr(architecture, name) for name in FUNCTION}
     _check_size(architecture, state, path)
     return ModelContents(path, state, description, chosen)
@@ -146,7 +203,7 @@ def _check_size(architecture: Architecture, state: dict[str, Tensor], path: Path
         raise WeightsError(f"{path} describes {sum(architecture.depths):,} blocks, but holds {len(state)} tensors")
 
 
-def _from_checkpoint(path: Path, checkpoint: Checkpoint, cfg: dict[str, Any]) -> ModelContents:
+def _from_checkpoint(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: dict[str, Any]) -> ModelContents:
     try:
         architecture = architecture_of(checkpoint)
     except WeightsError as error:
@@ -155,7 +212,8 @@ def _from_checkpoint(path: Path, checkpoint: Checkpoint, cfg: dict[str, Any]) ->
         raise WeightsError(f"{path} holds a network that can't be: {' '.join(str(error).split())[:200]}") from None
     if checkpoint.architecture is not None:
         own = checkpoint.architecture.model_dump(exclude_none=True)
-        architecture = architecture.model_copy(update={**own, **{n: getattr(checkpoint, n) for n in FUNCTION[:2]}})
+        own |= {name: getattr(checkpoint, name) for name in FUNCTION[:2]}
+        architecture = Architecture.model_validate({**architecture.model_dump(), **own})
         _check_size(architecture, dict(checkpoint.state), path)
     chosen = {
         "format": checkpoint.format,
@@ -163,11 +221,29 @@ def _from_checkpoint(path: Path, checkpoint: Checkpoint, cfg: dict[str, Any]) ->
         **{name: getattr(architecture, name) for name in FUNCTION},
         "reason": checkpoint.reason,
     }
+    guessed = [name for name in checkpoint.guessed if name not in FUNCTION]
+    guessed += [name for name in FUNCTION if name in checkpoint.guessed]
+    if checkpoint.architecture is None and choices.stem_stride is None and not cfg:
+        guessed.append("stem_stride")
+    preprocessing, names = checkpoint.preprocessing, checkpoint.class_names
+    if preprocessing is not None and preprocessing.channels != architecture.in_chans:
+        say(
+            f"{path.name} says that its images have {preprocessing.channels} channels, but its first convolution takes "
+            f"{architecture.in_chans}: its preprocessing is passed over",
+            doubtful=True,
+        )
+        preprocessing = None
+    if preprocessing is None and not cfg:
+        guessed.append("preprocessing")
+    if names is None and not cfg and architecture.num_classes:
+        guessed.append("class_names")
+    chosen["guessed"] = guessed
     description = describe(architecture, {"file": path.name, **chosen}, cfg)
-    if checkpoint.preprocessing is not None and checkpoint.preprocessing.channels == architecture.in_chans:
-        description = description.model_copy(update={"preprocessing": checkpoint.preprocessing})
-    if checkpoint.class_names is not None and len(checkpoint.class_names) == architecture.num_classes:
-        description = description.model_copy(update={"class_names": checkpoint.class_names})
+    if preprocessing is not None:
+        description = description.model_copy(update={"preprocessing": preprocessing})
+    if names is not None:
+        description = description.model_copy(update={"class_names": names})
+    check_names(description, architecture.num_classes or 0, path)
     return ModelContents(path, dict(checkpoint.state), description, chosen)
 
 
@@ -197,7 +273,11 @@ def describe(
 def default_names(classes: int) -> tuple[str, ...]:
     """Name classes that no file names: ImageNet's for 1000, else by number."""
     if classes == 1000:
-        return tuple(ImageNetInfo().label_descriptions())
+        info = ImageNetInfo()
+        names = info.label_descriptions()
+        # Two of them are a "crane", the bird and the machine: WordNet's number tells them apart.
+        numbered = ((name, info.index_to_label_name(i)) for i, name in enumerate(names))
+        return tuple(f"{name} ({number})" if names.count(name) > 1 else name for name, number in numbered)
     return tuple(f"class_{i}" for i in range(classes))
 
 
@@ -231,6 +311,9 @@ def _adapt(contents: ModelContents, choices: Choices) -> ModelContents:
         return replace(contents, state=state)
     chosen = {**contents.chosen, **{name: changed[name] for name in FUNCTION if name in changed}}
     chosen["reason"] = "; ".join([contents.chosen["reason"], *notes])
+    # What starts anew needs no guess; new class names are said with the new head.
+    anew = {"num_classes": "class_names", "in_chans": "preprocessing"}
+    chosen["guessed"] = [n for n in chosen["guessed"] if n not in changed and n not in map(anew.get, changed)]
     changes["architecture"] = architecture.model_copy(update=changed)
     # These were found with another function.
     changes |= {"fixtures": (), "temperature": None, "reject": None}

@@ -5,9 +5,10 @@ The cache is $MOGANET_CACHE/runtimes (~/.cache/moganet/runtimes); a file's name 
 
 import hashlib
 import importlib.util
-import logging
+import json
 import os
 import platform
+import shutil
 import tempfile
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
@@ -20,18 +21,20 @@ from torch import Tensor, nn
 from moganet.config import Precision
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.files import cache_folder
-from moganet.inference.export import EXPORTERS, Graph, compiled, openvino
-from moganet.inference.export.graph import Run, Runner
+from moganet.inference.export import EXPORTERS, Graph, compiled
+from moganet.inference.export.graph import MAX_BYTES, Run, Runner, blocks, first_line, hash_of
 from moganet.inference.model_file import ModelDescription, hash_tensors
+from moganet.inference.threads import Guard
 from moganet.network.fuse import FusedMogaNet, fuse
 from moganet.network.moganet import MogaNet
+from moganet.notices import say
 
-logger = logging.getLogger(__name__)
 Runtime = Literal["auto", "eager", "compile", "onnx", "openvino"]
 AUTO = "MOGANET_RUNTIME"  # the environment variable that says what "auto" means
 MAX_SIZES = 4  # that a runtime compiles for; images of further sizes go through the fused network
 RUNNERS: dict[str, Runner] = {**EXPORTERS, "compile": compiled}
 HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
+HASHES, MAX_HASHES = "sha256.json", 10_000  # what a folder of the cache holds by name, and how long it may be
 
 
 def choose_runtime(asked: str, device: torch.device, network: nn.Module) -> str:
@@ -103,7 +106,8 @@ class CachedRun:
         self.eager = EagerRun(network, precision, next(network.parameters()).device)
         self.identity = f"{hash_tensors(network.state_dict())} {description.architecture.model_dump_json()}"
         self.runs: dict[tuple[int, int], Run] = {}
-        self.folder: tempfile.TemporaryDirectory[str] | None = None  # where the cache can't be written
+        self.guard = Guard()
+        self.folders: list[tempfile.TemporaryDirectory[str]] = []  # where the cache can't be written
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the logits for a batch of any size."""
@@ -116,43 +120,86 @@ class CachedRun:
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Make the runtime ready for images of a size (height, width), from the cache where it is there."""
-        fused = self.eager.network
-        assert isinstance(fused, FusedMogaNet)
-        exporter = RUNNERS[self.name]
-        graph = Graph(fused, self.description, self.name, self.precision, size=size)
-        run = self._load_or_make(exporter, graph, self._path(size, exporter.SUFFIX))
-        self.runs[size] = run
+        with self.guard:
+            if size in self.runs:
+                return
+            fused = self.eager.network
+            assert isinstance(fused, FusedMogaNet)
+            graph = Graph(fused, self.description, self.name, self.precision, size=size)
+            self.runs[size] = self._load_or_make(RUNNERS[self.name], graph, self._folder(size))
 
-    def _load_or_make(self, exporter: Runner, graph: Graph, path: Path) -> Run:
-        if path.is_file():
-            with suppress(WeightsError):  # damaged: it is made again
-                return _with_cache(exporter.load(path, graph.precision), path.parent)
+    def _load_or_make(self, runner: Runner, graph: Graph, folder: Path) -> Run:
+        name = f"{self.name}{runner.SUFFIX}"
+        if os.path.lexists(folder):
+            reason = what_changed(folder)
+            if reason is None:
+                with suppress(WeightsError):
+                    return runner.load(folder / name, graph.precision)
+            say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")
         if self.name != "openvino":  # which takes less than a second
-            logger.info("preparing the runtime %s for %dx%d, once on this machine", self.name, *(graph.size or ()))
+            say(f"preparing the runtime {self.name} for {'x'.join(map(str, graph.size or ()))}, once on this machine")
         try:
-            exporter.save(graph, path)
-        except OutputError as error:
-            logger.warning("%s: the runtime is made again each time", error)
-            self.folder = tempfile.TemporaryDirectory()
-            path = Path(self.folder.name) / path.name
-            exporter.save(graph, path)
-        return _with_cache(exporter.load(path, graph.precision), path.parent)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
+                runner.save(graph, Path(made) / name)
+                keep_folder(Path(made), folder)
+            return runner.load(folder / name, graph.precision)
+        except (OutputError, OSError) as error:
+            reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)
+            say(f"{folder.parent}: {reason}; the runtime is made again each time", doubtful=True)
+        self.folders.append(tempfile.TemporaryDirectory())
+        path = Path(self.folders[-1].name) / name
+        runner.save(graph, path)
+        return runner.load(path, graph.precision)
 
-    def _path(self, size: tuple[int, int], suffix: str) -> Path:
+    def _folder(self, size: tuple[int, int]) -> Path:
         from importlib.metadata import version
 
         runner = {"onnx": "onnxruntime", "openvino": "openvino", "compile": "torch"}[self.name]
         parts = [self.identity, self.precision, size, version("moganet"), version(runner), torch.get_num_threads()]
         parts.append(torch.backends.cpu.get_cpu_capability())
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-        return cache_folder() / "runtimes" / key / f"{self.name}{suffix}"
+        return cache_folder() / "runtimes" / f"{self.name}-{key}"
 
 
-def _with_cache(run: Run, folder: Path) -> Run:
-    """Let OpenVINO keep what it compiles beside the file."""
-    if isinstance(run, openvino.OpenVinoRun):
-        run.options["CACHE_DIR"] = str(folder)
-    return run
+def keep_folder(made: Path, folder: Path) -> None:
+    """Move what was made to its place at once, with the hash of each file, so that no process sees a part of it.
+
+    What lies there already is another process's, made meanwhile, or damaged: it gives way whole. Who has it open goes
+    on with it.
+    """
+    (made / HASHES).write_text(json.dumps({path.name: _hash(path) for path in sorted(made.iterdir())}), "utf-8")
+    made.chmod(0o755)
+    if folder.exists() and what_changed(folder) is None:
+        return
+    try:
+        made.rename(folder)
+    except OSError:
+        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".old-"))
+        with suppress(OSError):
+            folder.rename(old)  # which replaces an empty folder
+        shutil.rmtree(old, ignore_errors=True)
+        if not (folder.exists() and what_changed(folder) is None):
+            made.rename(folder)
+
+
+def what_changed(folder: Path) -> str | None:
+    """Say why a folder in the cache is not what was written there, or None where it is."""
+    try:
+        found = {path.name: _hash(path) for path in folder.iterdir()}
+        if not found.pop(HASHES, None) or (folder / HASHES).stat().st_size > MAX_HASHES:
+            return f"it has no {HASHES} of ours"
+        written = json.loads((folder / HASHES).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        return first_line(error)
+    return None if written == found else "its files have other content"
+
+
+def _hash(path: Path) -> str:
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe would never end
+        raise ValueError(f"{path.name} is no file of ours")
+    with open(path, "rb") as file:
+        return hash_of(blocks(file, path.stat().st_size))
 
 
 def open_runtime(
@@ -160,7 +207,7 @@ def open_runtime(
 ) -> Run:
     """Make a chosen runtime ready for a network. Raises ConfigError for a precision that it does not have."""
     if precision == "bf16" and not has_fast_bf16(device):
-        logger.warning("this processor has no bf16 units: bf16 is emulated here and slower than f32")
+        say("this processor has no bf16 units: bf16 is emulated here and slower than f32", doubtful=True)
     if name == "eager" or not isinstance(network, MogaNet):
         return EagerRun(network, precision, device)
     if name == "onnx" and precision != "f32":
@@ -176,7 +223,8 @@ def open_automatic(network: nn.Module, description: ModelDescription, precision:
         return run
     try:
         run.prepare(description.preprocessing.size)
-    except (RuntimeError, MogaNetError, ImportError) as error:
-        logger.warning("OpenVINO can't run this network here (%s); using eager", str(error).strip().splitlines()[-1])
+    except Exception as error:  # of whatever kind: there is another way to answer
+        said = str(error) if isinstance(error, MogaNetError) else first_line(error)
+        say(f"OpenVINO was not made ready ({said}); using eager", doubtful=True)
         return run.eager
     return run

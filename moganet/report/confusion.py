@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from moganet.files import atomic_path
+from moganet.report.drawing import caption, names_as_they_are, save_figure
 
 MAX_WRITTEN = 20  # classes up to which every cell carries its number
 
 
+@names_as_they_are
 def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str) -> None:
     """Draw a matrix (classes, classes) of counts, rows the truth; colours are the share of the row."""
     number = len(class_names)
@@ -22,13 +23,13 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path, t
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     if number <= 100:
         size = 9 if number <= MAX_WRITTEN else 5
-        axes.set_xticks(range(number), class_names, rotation=90, fontsize=size)
-        axes.set_yticks(range(number), class_names, fontsize=size)
+        names = [caption(name, 20) for name in class_names]
+        axes.set_xticks(range(number), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(number), names, fontsize=size)
     if number <= MAX_WRITTEN:
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 color = "white" if share[row, column] > 0.5 else "black"
                 axes.text(column, row, str(int(count)), ha="center", va="center", color=color, fontsize=8)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, path)

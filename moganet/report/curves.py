@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from moganet.errors import DataError
-from moganet.files import atomic_path, read_small
+from moganet.files import read_small
+from moganet.report.drawing import caption, names_as_they_are, save_figure
 
 METRICS_LIMIT = 200_000_000  # bytes, of metrics.csv
 COLORS = {"train": "#0072B2", "val": "#D55E00"}  # distinct under every common colour blindness (Okabe and Ito 2008)
@@ -53,6 +54,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         raise DataError(f"{path} is no table of a run: {error}") from None
 
 
+@names_as_they_are
 def draw_curves(metrics: dict[str, dict[int, float]], path: Path, title: str) -> None:
     """Draw loss and top-1 accuracy against the epoch; metrics as `read_metrics` gives them."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -78,9 +80,8 @@ def draw_curves(metrics: dict[str, dict[int, float]], path: Path, title: str) ->
     best = max(((value, epoch) for epoch, value in metrics.get("val/top1", {}).items()), default=(math.nan, 0))
     if not math.isnan(best[0]):
         accuracy.set_title(f"best validation {100 * best[0]:.1f} % after epoch {best[1] + 1}", fontsize=10)
-    figure.suptitle(title)
+    figure.suptitle(caption(title, 100))
     drawn = loss if loss.lines else accuracy
     if drawn.lines:  # below both, where it covers no curve
         figure.legend(handles=drawn.lines, loc="outside lower center", ncols=2, frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, path)

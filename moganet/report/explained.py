@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from moganet.files import atomic_path
+from moganet.report.drawing import caption, names_as_they_are, save_figure
 from moganet.report.grids import check_picture_name
 
 COLUMNS, INSERTION, DELETION = 5, "#0072B2", "#D55E00"
@@ -24,6 +24,7 @@ class Panel:
     deletion: Sequence[float] = ()
 
 
+@names_as_they_are
 def draw_explained(panels: Sequence[Panel], path: Path, title: str = "", note: str = "") -> None:
     """Draw the panels row by row, each with its curves beneath where it has them; `note` stands below all."""
     check_picture_name(path)
@@ -43,11 +44,10 @@ def draw_explained(panels: Sequence[Panel], path: Path, title: str = "", note: s
         place.set_title(panel.title, fontsize=8)
         if panel.insertion:
             _draw_curves(axes[2 * row + 1, column], panel, first=number == _first(panels))
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(caption(title, 100), fontsize=10)
     if note:
         figure.supxlabel(note, fontsize=7, color="dimgray")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def _first(panels: Sequence[Panel]) -> int:

@@ -8,9 +8,9 @@ FLAT = 0.002  # a gain of accuracy that counts as none
 EVEN = 1.2  # the largest class against the smallest, up to which classes count as balanced
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """Write a share as percent."""
-    return f"{100 * share:.{digits}f} %"
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share as percent, "-" where nothing was measured."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def short(number: float) -> str:
@@ -43,10 +43,15 @@ def say_classes(names: Sequence[str], recall: np.ndarray, number: np.ndarray) ->
     if not len(present):
         return "No class has images"
     worst, best = present[recall[present].argmin()], present[recall[present].argmax()]
+    absent = (
+        f"; {len(number) - len(present)} of {len(number)} classes have no images" if len(present) < len(number) else ""
+    )
+    if len(present) == 1:
+        return f"“{names[worst]}” is the only class with images: {percent(recall[worst])} found{absent}"
     if recall[worst] == recall[best]:
-        return f"Every class is found equally often: {percent(recall[worst])}"
+        return f"Every class with images is found equally often: {percent(recall[worst])}{absent}"
     text = f"“{names[worst]}” is the hardest class, {percent(recall[worst])} found"
-    return text + f"; “{names[best]}” the easiest, {percent(recall[best])}"
+    return text + f"; “{names[best]}” the easiest, {percent(recall[best])}{absent}"
 
 
 def say_confusion(names: Sequence[str], confusion: np.ndarray) -> str:

@@ -10,19 +10,24 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from moganet.errors import OutputError
-from moganet.files import atomic_path
+from moganet.report.drawing import caption, names_as_they_are, save_figure
 
+SHORT = 18  # characters of a name above its image
 RIGHT, WRONG, UNKNOWN = "#0072B2", "#D55E00", "black"
 
 
 @dataclass(frozen=True)
 class GridItem:
-    """An image uint8 (C, H, W), what the network says of it, and the truth where it is known."""
+    """An image uint8 (C, H, W), what the network says of it, and the truth where it is known.
+
+    rejected: the image is unlike those that the network was trained on.
+    """
 
     image: Tensor
     predicted: str
     probability: float
     truth: str | None = None
+    rejected: bool = False
 
 
 def check_picture_name(path: Path) -> None:
@@ -37,12 +42,14 @@ def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
     titles, colors = [], []
     for item in items:
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
-        wrong = f"\nis {_short(item.truth or '')}" if color == WRONG else ""
-        titles.append(f"{_short(item.predicted)} ({100 * item.probability:.0f} %){wrong}")
+        wrong = f"\nis {caption(item.truth or '', SHORT)}" if color == WRONG else ""
+        unlike = "\n(unlike its training)" if item.rejected else ""
+        titles.append(f"{caption(item.predicted, SHORT)} ({100 * item.probability:.0f} %){wrong}{unlike}")
         colors.append(color)
     draw_images([item.image for item in items], titles, path, title, colors)
 
 
+@names_as_they_are
 def draw_images(
     images: Sequence[Tensor], titles: Sequence[str], path: Path, title: str = "", colors: Sequence[str] | None = None
 ) -> None:
@@ -55,15 +62,10 @@ def draw_images(
         array = image.numpy()
         pixels = array[0] if len(array) == 1 else np.ascontiguousarray(array[:3].transpose(1, 2, 0))
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(text, fontsize=8, color=color)
+        axes.set_title("\n".join(caption(line, 40) for line in text.split("\n")), fontsize=8, color=color)
     for axes in figure.axes:
         axes.axis("off")
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(caption(title, 100), fontsize=10)
     check_picture_name(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-
-
-def _short(name: str, length: int = 18) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
+    save_figure(figure, path)

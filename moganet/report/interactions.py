@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from moganet.files import atomic_path
+from moganet.report.drawing import caption, names_as_they_are, save_figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
 
 
+@names_as_they_are
 def draw_interactions(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
     """Draw J^(m) against m/n for each model; rows hold order, fraction, J, low, high and floor."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
@@ -22,7 +23,7 @@ def draw_interactions(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: P
             np.array([np.nan if row[column] is None else row[column] for row in rows], float)
             for column in ("fraction", "J", "low", "high", "floor")
         )
-        axes.plot(fraction, strength, color=color, marker="o", markersize=4, label=name)
+        axes.plot(fraction, strength, color=color, marker="o", markersize=4, label=caption(name, 60))
         axes.fill_between(fraction, low, high, color=color, alpha=0.2, linewidth=0)
         axes.plot(fraction, floor, color=color, linestyle=":", linewidth=1)
     axes.plot([], [], color="grey", linestyle=":", linewidth=1, label="floor of finitely many contexts")
@@ -31,6 +32,5 @@ def draw_interactions(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: P
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    axes.set_title(title, fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    axes.set_title(caption(title, 100), fontsize=10)
+    save_figure(figure, path)

@@ -124,7 +124,7 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def _titles(report: Report) -> dict[str, str]:
-    recall = np.array([row["recall"] for row in report.per_class])
+    recall = np.array([row["recall"] for row in report.per_class], float)  # nan where a class has no images
     number = np.array([row["num_images"] for row in report.per_class])
     calibration, images = report.calibration, report.images
     bias = float(calibration.before.mean() - report.correct.mean())
@@ -193,7 +193,7 @@ def _classes(report: Report) -> list[dict[str, Any]]:
         taken = int(others.argmax())
         mistaken = f"{report.class_names[taken]} ({int(others[taken]):,})" if others[taken] else ""
         rows.append({**row, "mistaken": mistaken})
-    return sorted(rows, key=lambda row: (not row["num_images"], row["recall"], row["f1"]))
+    return sorted(rows, key=lambda row: (not row["num_images"], row["recall"] or 0.0, row["f1"] or 0.0))
 
 
 def _matrix(report: Report) -> dict[str, Any]:

@@ -7,8 +7,16 @@ from typing import NamedTuple
 from torch import Tensor
 
 from moganet.errors import WeightsError
-from moganet.weights.checkpoint import Checkpoint, Choices, architecture_of, check_fit, checked_state
-from moganet.weights.contents import Content, read_content
+from moganet.weights.checkpoint import (
+    Checkpoint,
+    Choices,
+    architecture_of,
+    check_fit,
+    check_values,
+    checked_state,
+    hash_tensors,
+)
+from moganet.weights.contents import DESCRIPTION_KEY, Content, description_in, read_content
 from moganet.weights.hub import is_hub_folder, read_hub
 from moganet.weights.official import is_official, read_official
 from moganet.weights.openmixup import is_dense, is_openmixup, read_dense, read_openmixup
@@ -33,9 +41,10 @@ FORMATS = {
 }
 
 # Where a run's last.ckpt keeps the model's description, and how its tensors' names begin.
-RUN_KEY, RUN_PREFIX = "moganet", "network."
+RUN_KEY, RUN_PREFIX = DESCRIPTION_KEY, "network."
 
 __all__ = [
+    "DESCRIPTION_KEY",
     "FORMATS",
     "RUN_KEY",
     "Checkpoint",
@@ -45,7 +54,10 @@ __all__ = [
     "as_checkpoint",
     "as_run_checkpoint",
     "check_fit",
+    "check_values",
     "checked_state",
+    "description_in",
+    "hash_tensors",
     "is_hub_folder",
     "read_checkpoint",
     "read_content",
@@ -59,19 +71,24 @@ def read_checkpoint(path: Path, choices: Choices = Choices()) -> Checkpoint:  # 
     Raises WeightsError for a file that is missing, damaged, foreign, or would run code.
     """
     if path.is_dir():
-        return read_hub(path, choices).choose(choices)
+        checkpoint = read_hub(path, choices).choose(choices)
+        check_values(checkpoint.state, path)
+        return checkpoint
     return as_checkpoint(read_content(path), choices)
 
 
 def as_checkpoint(content: Content, choices: Choices = Choices()) -> Checkpoint:  # noqa: B008 (frozen)
     """Recognise what `read_content` gave as a released checkpoint. Raises WeightsError where it is none."""
-    for known in FORMATS.values():
-        if known.recognise(content):
-            try:
-                return known.read(content, choices).choose(choices)
-            except WeightsError as error:
-                text = str(error)
-                raise WeightsError(text if str(content.path) in text else f"{content.path}: {text}") from None
+    try:
+        for known in FORMATS.values():
+            if not known.recognise(content):
+                continue
+            checkpoint = known.read(content, choices).choose(choices)
+            check_values(checkpoint.state, content.path)
+            return checkpoint
+    except WeightsError as error:
+        text = str(error)
+        raise WeightsError(text if str(content.path) in text else f"{content.path}: {text}") from None
     raise _foreign(content)
 
 
@@ -89,6 +106,8 @@ def as_run_checkpoint(content: Content) -> tuple[dict[str, Tensor], str] | None:
 
 def _foreign(content: Content) -> WeightsError:
     values = content.values
+    if isinstance(values, dict) and "param_groups" in values:
+        return WeightsError(f"{content.path} holds an optimizer's state and no network; give the file of the network")
     if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
         values = values["state_dict"]
     if isinstance(values, dict):

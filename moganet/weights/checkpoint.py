@@ -1,5 +1,6 @@
 """What every format is read into: tensors under the reference's names, and the function that they were trained with."""
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -8,15 +9,20 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from moganet.config import Architecture, ChannelAggregation, Gate, Preprocessing
+from moganet.config import MAX_CHANNELS, Architecture, ChannelAggregation, Gate, Preprocessing
 from moganet.errors import ConfigError, WeightsError
 from moganet.network import full_name, variant_of_shape
 
 # The published accuracies of these two are those of the plain weights, of all others those of the EMA's.
 PLAIN_WEIGHTS = ("moganet_xtiny", "moganet_tiny")
 NUM_STAGES = 4
+FUNCTION_GUESSES = ("gate", "channel_aggregation")
+REFERENCE = "a guess: the file does not say; it is the reference's"
+RELEASED_CLASSES = 1000  # every released classifier is ImageNet's
+MAX_CLASSES = 1_000_000
 Weights = Literal["plain", "ema"]
 
 
@@ -42,10 +48,10 @@ class Choices:
             given = getattr(self, name)
             if given is not None and given not in values:
                 raise ConfigError(f"{name} is {given!r}; choose one of {', '.join(map(str, values))}")
-        for name, least in (("num_classes", 0), ("in_chans", 1)):
+        for name, least, most in (("num_classes", 0, MAX_CLASSES), ("in_chans", 1, MAX_CHANNELS)):
             given = getattr(self, name)
-            if given is not None and given < least:
-                raise ConfigError(f"{name} is {given}; it must be at least {least}")
+            if given is not None and not least <= given <= most:
+                raise ConfigError(f"{name} is {given}; it must be at least {least} and at most {most:,}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Checkpoint:
     """A file's tensors by the reference's names, and what the file says of them.
 
     weights: "plain" or "ema". reasons: why these weights, this gate and this channel aggregation, each a few words.
+    guessed: which of these the file does not say. notes: where its tensors were found, and what was passed over.
     architecture, preprocessing, class_names: where the file states them. description: a model description's JSON.
     """
 
@@ -62,6 +69,8 @@ class Checkpoint:
     channel_aggregation: ChannelAggregation
     weights: Weights
     reasons: Mapping[str, str]
+    guessed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     architecture: Architecture | None = None
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] | None = None
@@ -75,7 +84,7 @@ class Checkpoint:
             "gate": f"{self.gate} gate",
             "channel_aggregation": f"{self.channel_aggregation} channel aggregation",
         }
-        return "; ".join(f"{what} ({self.reasons[key]})" for key, what in chosen.items())
+        return "; ".join([*(f"{what} ({self.reasons[key]})" for key, what in chosen.items()), *self.notes])
 
     def choose(self, choices: Choices) -> "Checkpoint":
         """Let the caller's function replace the file's; `weights` is the readers' to choose."""
@@ -84,31 +93,23 @@ class Checkpoint:
             for name in ("gate", "channel_aggregation")
             if getattr(choices, name) is not None
         }
-        return replace(self, **asked, reasons={**self.reasons, **dict.fromkeys(asked, "as asked")})
+        return replace(self, **asked).because(asked, "as asked")
 
-
-def only_plain(asked: Weights | None, path: Path) -> str:
-    """Give the reason for plain weights where a file has no others. Raises WeightsError where EMA was asked for."""
-    if asked == "ema":
-        raise WeightsError(f"{path} holds no EMA weights; leave --weights away")
-    return "as asked" if asked else "the only ones in the file"
-
-
-def without_wrappers(names: Iterable[Any]) -> dict[str, str]:
-    """Map those names that are texts to themselves without what DDP and torch.compile put before them."""
-    return {name: re.sub(r"^(?:module\.|_orig_mod\.)+", "", name) for name in names if isinstance(name, str)}
+    def because(self, names: Iterable[str], reason: str) -> "Checkpoint":
+        """Give another reason for some of what was chosen; they are no guesses then."""
+        kept = tuple(name for name in self.guessed if name not in names)
+        return replace(self, reasons={**self.reasons, **dict.fromkeys(names, reason)}, guessed=kept)
 
 
 def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """Give a state dict of dense tensors, without wrappers' prefixes.
+    """Give a state dict of dense tensors.
 
     Raises WeightsError for what is no dense tensor, and for tensors that claim more bytes than the file has.
     """
     checked, claimed = {}, 0
-    names = without_wrappers(state)
-    if len(names) < len(state):
-        raise WeightsError(f"{path} names tensors by other things than texts")
-    for name, tensor in zip(names.values(), state.values(), strict=True):
+    for name, tensor in state.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"{path} names tensors by other things than texts")
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise WeightsError(f"{path}: {name[:100]} is no dense tensor")
         if tensor.is_quantized or tensor.is_complex() or tensor.numel() == 0:
@@ -121,6 +122,44 @@ def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
             )
         checked[name] = tensor.detach()
     return checked
+
+
+def check_values(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights with which nothing can be computed: NaN, infinities, negative variances.
+
+    Raises WeightsError that names the first such tensor, how many of its values are so, and how many tensors.
+    """
+    wrong = {name: bad for name, tensor in state.items() if (bad := _wrong_values(name, tensor))}
+    if wrong:
+        name, (number, what) = next(iter(wrong.items()))
+        more = f", and {len(wrong) - 1} tensors more have such values" if len(wrong) > 1 else ""
+        raise WeightsError(
+            f"{path} can't be computed with: {number:,} of the {state[name].numel():,} values of {name[:100]} are "
+            f"{what}{more}; its training had diverged, or it is damaged: take an earlier checkpoint"
+        )
+
+
+def _wrong_values(name: str, tensor: Tensor) -> tuple[int, str] | None:
+    """Give how many values are wrong, and what they are; a sum is one pass without memory."""
+    if not tensor.is_floating_point():
+        return None
+    if not math.isfinite(tensor.sum(dtype=torch.float32).item()):
+        number = tensor.numel() - int(tensor.float().isfinite().sum())  # in the form in which they are computed with
+        if number:
+            return number, "NaN or infinite in float32"
+    if name.endswith("running_var") and (number := int((tensor < 0).sum())):
+        return number, "negative, which no variance is"
+    return None
+
+
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of a state dict's names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode("utf-8", "surrogatepass"))
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
@@ -161,17 +200,28 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     return Architecture.model_validate(values)
 
 
-def variant_name(arch: Any, state: Mapping[str, Tensor]) -> str:
-    """Give a variant by the name that a file states, else by its tensors' shapes, else "an unknown variant"."""
+def prefers_plain(arch: Any, state: Mapping[str, Any]) -> bool:
+    """Tell whether a network, by the name that its file states or else by its shapes, is of those released so."""
     if isinstance(arch, str) and full_name(arch).startswith("moganet_"):
-        return full_name(arch)
+        return full_name(arch) in PLAIN_WEIGHTS
+    return _variant(state) in PLAIN_WEIGHTS
+
+
+def is_release(state: Mapping[str, Any]) -> str | None:
+    """Give the variant of which this may be a released classifier: its shapes, and ImageNet's classes; else None."""
+    head = state.get("head.weight")
+    is_imagenet = isinstance(head, Tensor) and head.dim() == 2 and head.shape[0] == RELEASED_CLASSES
+    return _variant(state) if is_imagenet else None
+
+
+def _variant(state: Mapping[str, Any]) -> str | None:
+    tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    blank = dict.fromkeys(("weights", "gate", "channel_aggregation"), "")
     try:
-        blank = dict.fromkeys(("weights", "gate", "channel_aggregation"), "")
-        architecture = architecture_of(Checkpoint("", state, "single", "reference", "plain", blank))
-    except WeightsError:
-        return "an unknown variant"
-    shape = (architecture.embed_dims or (), architecture.depths or (), architecture.mlp_ratios or ())
-    return variant_of_shape(*shape) or "a custom network"
+        architecture = architecture_of(Checkpoint("", tensors, "single", "reference", "plain", blank))
+    except (WeightsError, ValidationError):
+        return None
+    return variant_of_shape(architecture.embed_dims or (), architecture.depths or (), architecture.mlp_ratios or ())
 
 
 def _size(state: Mapping[str, Tensor], name: str, dimension: int) -> int:

@@ -2,8 +2,10 @@
 
 import argparse
 import io
+import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +23,8 @@ LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PICKLES = 5  # magic number, protocol, system, content, keys of the storages; then come bytes
 # Officially released files keep their arguments in a Namespace, mmcv its best figure in a numpy scalar.
 SAFE_GLOBALS = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+DESCRIPTION_KEY = "moganet"  # what our own files say of themselves; other readers pass it over
+POINTER = b"version https:/"  # how Git LFS begins what stands for a file
 MAX_PICKLE_BYTES = 64 << 20  # names and shapes, without the tensors' bytes; released files have less than one
 
 
@@ -40,7 +44,8 @@ def read_content(path: Path) -> Content:
     Large tensors stay in the file until they are used; copy those that must outlive a change of the file.
     """
     if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
+        what = "it is a folder, a pipe or a device" if path.exists() else "nothing is there"
+        raise WeightsError(f"there is no file {path}: {what}")
     try:
         with open(path, "rb") as file:
             start = file.read(len(LEGACY_START))
@@ -50,6 +55,8 @@ def read_content(path: Path) -> Content:
         raise WeightsError(f"{path} is empty; download it again")
     if start.lstrip()[:1] == b"<":
         raise WeightsError(f"{path} is a web page, not a weights file; download the file itself")
+    if start.startswith(POINTER):
+        raise WeightsError(f"{path} is a pointer of Git LFS, not the file itself; fetch that with `git lfs pull`")
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path)
     if start[:2] == b"PK" or zipfile.is_zipfile(path):
@@ -75,6 +82,7 @@ def _read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+            _refuse_others(path, [member.filename for member in members])
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in members):
                 raise WeightsError(f"{path} is a zip archive, but not as torch.save writes one: it is compressed")
             pickles = [m for m in members if m.filename.rpartition("/")[2] == "data.pkl"]
@@ -85,11 +93,38 @@ def _read_zip(path: Path) -> Any:
             folder = pickles[0].filename.removesuffix("data.pkl") + "data/"
             records = {m.filename.removeprefix(folder): m.file_size for m in members if m.filename.startswith(folder)}
             rehearse(io.BytesIO(archive.read(pickles[0])), pickles[0].file_size, records)
+            damaged = archive.testzip()  # torch does not look at the sums
+            if damaged is not None:
+                raise WeightsError(
+                    f"{path} is damaged: {damaged[:60]} does not have the sum that was recorded; get it anew"
+                )
     except WeightsError:
         raise
     except Exception as error:  # a damaged archive can raise nearly anything
         raise _unreadable(path, error) from None
     return _load_torch(path, mmap=True)
+
+
+def _refuse_others(path: Path, names: list[str]) -> None:
+    """Refuse archives of other kinds, and say what to do with them."""
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        raise WeightsError(f"{path} is a TorchScript program, which holds code; save its state_dict() instead")
+    if names and all(name.endswith(".npy") for name in names):
+        raise WeightsError(f"{path} is an archive of numpy arrays; save them by safetensors.numpy.save_file instead")
+
+
+def description_in(texts: Mapping[Any, Any], path: Path) -> str | None:
+    """Give what a file of ours says of itself, or None in a file of others.
+
+    Raises WeightsError where it lies under another key: then a bit of the key was flipped.
+    """
+    text = texts.get(DESCRIPTION_KEY)
+    if isinstance(text, str):
+        return text
+    lost = next((key for key, value in texts.items() if isinstance(value, str) and '"seal": "' in value), None)
+    if lost is not None or text is not None:
+        raise WeightsError(f"{path} is damaged: its description is not where it was written; make or download it again")
+    return None
 
 
 def _read_legacy(path: Path) -> Any:
@@ -114,7 +149,11 @@ def _load_torch(path: Path, mmap: bool) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path} can't be read as plain tensors ({_first_line(error)}); nothing was run")
+    reason = _first_line(error)
+    # A name with capitals is a class: most likely torch.save(model).
+    is_module = re.match(r"it asks for [\w.]+\.[A-Z]\w*$", reason) is not None
+    remedy = "; if it is a whole module, save its state_dict() instead" if is_module else ""
+    return WeightsError(f"{path} can't be read as plain tensors ({reason}); nothing was run{remedy}")
 
 
 def _first_line(error: Exception) -> str:

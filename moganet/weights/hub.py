@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import WeightsError
-from moganet.files import write_text
+from moganet.files import read_small, write_text
 from moganet.network import VARIANTS
-from moganet.weights.checkpoint import Checkpoint, Choices, checked_state, only_plain
+from moganet.weights.checkpoint import Checkpoint, Choices, checked_state
 from moganet.weights.contents import read_content
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
+OLDER = "pytorch_model.bin"
+INDEXES = (f"{TENSORS}.index.json", f"{OLDER}.index.json")
 MAX_CONFIG_BYTES = 10 << 20
+MAX_SHARDS = 100
 # What our Architecture holds and timm's create_model must be told, where it is not the variant's own.
 MODEL_ARGS = set(Architecture.model_fields) - {"name", "num_classes"}
 PLAIN_ARGS = {"global_pool": "avg", "crop_kernels": True}  # arguments of the network that no description has
@@ -23,12 +27,17 @@ PLAIN_ARGS = {"global_pool": "avg", "crop_kernels": True}  # arguments of the ne
 
 def is_hub_folder(path: Path) -> bool:
     """Tell whether a folder is one of this format."""
-    return (path / CONFIG).is_file() and (path / TENSORS).is_file()
+    return (path / CONFIG).is_file() and tensors_file(path) is not None
+
+
+def tensors_file(folder: Path) -> Path | None:
+    """Give a folder's file of tensors, or the index of the files that they are divided into."""
+    return next((folder / name for name in (TENSORS, OLDER, *INDEXES) if (folder / name).is_file()), None)
 
 
 def read_hub(folder: Path, choices: Choices) -> Checkpoint:
     """Read a folder. Raises WeightsError where its configuration is of no MogaNet, or damaged."""
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder)
     name, args, pretrained = (config.get(key) for key in ("architecture", "model_args", "pretrained_cfg"))
     args, pretrained = args if isinstance(args, dict) else {}, pretrained if isinstance(pretrained, dict) else {}
     if name not in VARIANTS:
@@ -42,34 +51,64 @@ def read_hub(folder: Path, choices: Choices) -> Checkpoint:
     except (ValidationError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{folder / CONFIG} describes a network that can't be: {reason}") from None
+    if choices.weights == "ema":
+        raise WeightsError(f"{folder} holds no EMA weights; leave --weights away")
     names = config.get("label_names") or pretrained.get("label_names")
     reasons = {
-        "weights": only_plain(choices.weights, folder),
+        "weights": "the only ones in the folder",
         "gate": f"as {CONFIG} says",
         "channel_aggregation": f"as {CONFIG} says",
     }
-    path = folder / TENSORS
     return Checkpoint(
         "hub",
-        checked_state(read_content(path).values, path),
+        _read_tensors(folder),
         architecture.gate,
         architecture.channel_aggregation,
         "plain",
         reasons,
-        architecture,
-        preprocessing,
-        tuple(map(str, names)) if isinstance(names, list) else None,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        class_names=tuple(map(str, names)) if isinstance(names, list) else None,
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    path = tensors_file(folder)
+    assert path is not None, "is_hub_folder has looked"
+    if path.name not in INDEXES:
+        return _read_one(path)
+    shards = _read_json(path).get("weight_map")
+    names = set(shards.values()) if isinstance(shards, dict) and all(map(_is_name, shards.values())) else set()
+    if not 0 < len(names) <= MAX_SHARDS:
+        raise WeightsError(f"{path} names no files of this folder that hold tensors")
+    state: dict[str, Tensor] = {}
+    for name in sorted(names):
+        state |= _read_one(folder / name)
+    return state
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def _read_one(path: Path) -> dict[str, Tensor]:
+    values = read_content(path).values
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path} holds a {type(values).__name__}, not tensors by their names")
+    return checked_state(values, path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a folder's configuration. Raises WeightsError for what is no JSON object."""
+    return _read_json(folder / CONFIG)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise WeightsError(f"{path} has {path.stat().st_size:,} bytes; a configuration has fewer")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError) as error:
-        if isinstance(error, WeightsError):
-            raise
+        config = json.loads(read_small(path, MAX_CONFIG_BYTES, WeightsError))
+    except WeightsError:
+        raise
+    except (RecursionError, ValueError) as error:
         raise WeightsError(f"{path} can't be read as JSON ({str(error)[:100]})") from None
     if not isinstance(config, dict):
         raise WeightsError(f"{path} holds no JSON object")
@@ -95,13 +134,19 @@ def write_config(
     folder: Path, architecture: Architecture, preprocessing: Preprocessing, class_names: tuple[str, ...]
 ) -> None:
     """Write `config.json` so that `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the same function."""
+    config = config_of(architecture, preprocessing, class_names)
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def config_of(architecture: Architecture, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """Give what `config.json` says of a network."""
     classes = len(class_names)
     dims = architecture.embed_dims or VARIANTS[architecture.name]["embed_dims"]
     stride = architecture.stem_stride * 8
     blank = Architecture().model_dump()
     args = architecture.model_dump(mode="json", exclude_none=True)
     height, width = preprocessing.size
-    config = {
+    return {
         "architecture": architecture.name,
         "num_classes": classes,
         "num_features": dims[-1],
@@ -123,4 +168,3 @@ def write_config(
             "classifier": "head",
         },
     }
-    write_text(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")

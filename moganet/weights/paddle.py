@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moganet.errors import WeightsError
 from moganet.files import atomic_path
-from moganet.weights.checkpoint import Checkpoint, Choices, checked_state, only_plain
-from moganet.weights.contents import Content
-from moganet.weights.official import DESCRIPTION_KEY
+from moganet.weights.checkpoint import Checkpoint, Choices, checked_state, hash_tensors
+from moganet.weights.contents import DESCRIPTION_KEY, Content, description_in
+from moganet.weights.networks import choose_network, find_networks
+
+HASH_KEY = "moganet_sha256"  # over what the file holds, as it is read
+MARK = "patch_embed1.proj.0.weight"  # a name that every network of the port has
 
 # The port's names against the reference's, applied in this order.
 RENAMES = (
@@ -48,28 +52,34 @@ REASONS = {
 
 def is_paddle(content: Content) -> bool:
     """Tell whether a file has this format's keys."""
-    return content.kind == "arrays" and "patch_embed1.proj.0.weight" in content.values
+    return content.kind == "arrays" and bool(find_networks(content.values, MARK))
 
 
 def read_paddle(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content. The port computes the channel aggregation without `decompose`, and so does the result."""
+    chosen = choose_network(content, choices, find_networks(content.values, MARK))
     state: dict[str, Tensor] = {}
-    arrays: dict[str, Any] = content.values
-    for name, array in arrays.items():
+    for name, array in chosen.network.state.items():
         if isinstance(array, np.ndarray):
             tensor = _as_tensor(array)
             # Paddle's Linear is (in, out).
             state[_rename(name, RENAMES)] = tensor.T.contiguous() if name == "head.weight" else tensor
-    reasons = {"weights": only_plain(choices.weights, content.path), **REASONS}
-    description = arrays.get(DESCRIPTION_KEY)
+    state = checked_state(state, content.path)
+    recorded = content.values.get(HASH_KEY)
+    if recorded is not None and recorded != hash_tensors(state):
+        raise WeightsError(
+            f"{content.path} is damaged: its arrays do not have the hash that was recorded; make it anew"
+        )
     return Checkpoint(
         "paddle",
-        checked_state(state, content.path),
+        state,
         "single",
         "paddle",
-        "plain",
-        reasons,
-        description=description if isinstance(description, str) else None,
+        chosen.weights,
+        {"weights": chosen.reason, **REASONS},
+        guessed=("weights",) * chosen.is_guess,
+        notes=tuple(chosen.network.notes()),
+        description=description_in(content.values, content.path),
     )
 
 
@@ -87,15 +97,15 @@ def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
 
 
 def write_paddle(path: Path, state: Mapping[str, Tensor], description: str | None) -> None:
-    """Write a plain pickle of arrays under the port's names, which `paddle.load` reads.
+    """Write a plain pickle of arrays under the port's names, which `paddle.load` reads, and their hash.
 
     description: kept beside the arrays where the network's function is not the port's. Paddle counts no batches.
     """
-    content: dict[str, Any] = {}
-    for name, tensor in state.items():
-        if not name.endswith("num_batches_tracked"):
-            array = tensor.detach().cpu().numpy()
-            content[_rename(name, PORT_NAMES)] = np.ascontiguousarray(array.T) if name == "head.weight" else array
+    kept = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    content: dict[str, Any] = {HASH_KEY: hash_tensors(kept)}
+    for name, tensor in kept.items():
+        array = tensor.detach().cpu().numpy()
+        content[_rename(name, PORT_NAMES)] = np.ascontiguousarray(array.T) if name == "head.weight" else array
     if description is not None:
         content[DESCRIPTION_KEY] = description
     with atomic_path(path) as temporary, open(temporary, "wb") as file:

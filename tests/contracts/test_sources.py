@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+import resource
 import tarfile
 from collections import Counter
 
@@ -349,3 +350,49 @@ def test_an_unwritable_cache_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match="MOGANET_CACHE"):
         open_data(f"cifar10:{archive}")
+
+
+@pytest.mark.parametrize("damage", ["content", "linked", "huge header", "long name", "endless"])
+def test_an_archive_of_other_content_stays_nowhere_and_costs_nothing(damage, tmp_path, monkeypatch):
+    archive = make_cifar("cifar10", tmp_path, monkeypatch)
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
+    folder = next((tmp_path / "made").iterdir())
+    if damage == "content":
+        (folder / "data_batch_3").write_bytes(b"other")
+    elif damage == "linked":
+        (folder / "data_batch_3").unlink()
+        (folder / "data_batch_3").symlink_to("/etc/passwd")
+    with tarfile.open(archive, "w:gz") as tar:
+        if damage in ("huge header", "long name", "endless"):
+            head = tarfile.TarInfo("x")
+            head.type = {"huge header": tarfile.XHDTYPE, "long name": tarfile.GNUTYPE_LONGNAME}.get(damage, b"0")
+            head.size = 2 << 30
+            tar.fileobj.write(head.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 16))
+        tar.add(folder, folder.name)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="archive") as caught:
+        open_data(f"cifar10:{archive}")
+    assert "\n" not in str(caught.value) and not list((tmp_path / "cache").glob("*"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_what_was_unpacked_is_checked_each_time_and_unpacked_again(tmp_path, monkeypatch):
+    archive = make_cifar("cifar10", tmp_path, monkeypatch)
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
+    before = open_data(f"cifar10:{archive}").fingerprint()
+    (batch,) = (tmp_path / "cache").glob("*/*/data_batch_2")
+    batch.write_bytes(batch.read_bytes()[:-1] + b"\0")
+    assert open_data(f"cifar10:{archive}").fingerprint() == before
+    (folder,) = (tmp_path / "made").iterdir()
+    (folder / "data_batch_2").write_bytes(b"x")
+    with pytest.raises(DataError, match="not a whole cifar10"):
+        open_data(f"cifar10:{folder}")
+
+
+def test_a_download_of_other_content_is_one_line(tmp_path, monkeypatch, http_folder):
+    archive = make_cifar("cifar10", tmp_path, monkeypatch)
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(CIFAR10, "url", f"{http_folder(tmp_path)}/{archive.name}")
+    with pytest.raises(DataError, match="MD5 sum"):
+        open_data("cifar10")
+    assert not list((tmp_path / "cache").glob("*")) and not list((tmp_path / "cache").glob(".*.partial"))

@@ -9,9 +9,11 @@ from conftest import real_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from moganet.config import Preprocessing
-from moganet.data.preprocess import decode, normalize, preprocess, resize_and_crop
+from moganet.data.preprocess import decode, match_channels, normalize, preprocess, resize_and_crop
 from moganet.errors import DataError
 
 
@@ -30,10 +32,10 @@ def test_path_image_and_array_of_one_picture_decode_equally(tmp_path):
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode_has_a_result(mode, channels):
-    if mode == "I;16":
-        image = Image.fromarray(np.full((8, 9), 65535, np.uint16))
+    if mode in ("I;16", "F"):
+        image = Image.fromarray(np.full((8, 9), 65535, np.uint16) if mode == "I;16" else np.ones((8, 9), np.float32))
     else:
-        image = Image.new("RGB", (9, 8), "white").convert(mode if mode not in ("LA", "I", "F") else "L")
+        image = Image.new("RGB", (9, 8), "white").convert(mode if mode not in ("LA", "I") else "L")
         image = Image.new("I", (9, 8), 65535) if mode == "I" else image.convert(mode)
     decoded = decode(image, channels)
     assert decoded.shape == (channels, 8, 9) and decoded.dtype == torch.uint8
@@ -129,34 +131,34 @@ def test_normalisation_is_mean_and_deviation_of_0_to_1():
     assert torch.allclose(normalize(white, settings)[:, 0, 0], torch.tensor([1.0, 3.0, 1.0]))
 
 
-@pytest.mark.parametrize(
-    ("values", "white"),
-    [
-        (np.array([[0.0, 1.0]], np.float32), 1),
-        (np.array([[0, 255]], np.int32), 255),
-        (np.array([[0, 65535]], np.int32), 65535),
-        (np.array([[0, 65535]], np.uint16), 65535),
-        (np.array([[0.0, 200.0]], np.float32), 255),
-    ],
-    ids=["float 0..1", "int 0..255", "int 0..65535", "16 bit", "float 0..255"],
-)
-def test_deep_grey_images_keep_their_brightness(values, white, tmp_path):
-    Image.fromarray(values).save(tmp_path / "x.tiff")
-    assert decode(tmp_path / "x.tiff")[0, 0].tolist() == [0, round(float(values[0, 1]) * 255 / white)]
-
-
-def test_deep_grey_images_beyond_any_white_are_refused(tmp_path):
-    Image.fromarray(np.array([[-5.0, 1e6]], np.float32)).save(tmp_path / "x.tiff")
-    with pytest.raises(DataError, match=r"x\.tiff"):
-        decode(tmp_path / "x.tiff")
-
-
 def test_sides_of_20000_pixels_have_a_result_or_one_line(tmp_path):
     Image.new("L", (20000, 30)).save(tmp_path / "long.png")
     assert preprocess(decode(tmp_path / "long.png"), Preprocessing(size=8)).shape == (3, 8, 8)
     Image.new("1", (20000, 20000)).save(tmp_path / "huge.png")
     with pytest.raises(DataError, match="more pixels"):
         decode(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(3, 700), (700, 3), (5, 333), (1, 90), (90, 1), (40, 1000)])
+def test_thin_images_give_the_crop_of_the_whole_resized_image(height, width, interpolation):
+    settings = Preprocessing(size=(20, 24), crop_fraction=0.9, interpolation=interpolation)
+    image = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (2, 3, height, width), dtype=np.uint8))
+    full = [22, 26]
+    target = [22, max(26, 22 * width // height)] if 22 * width >= 26 * height else [max(22, 26 * height // width), 26]
+    assert target != full and max(target[0] / 20, target[1] / 24) > 16
+    whole = F.resize(image, target, InterpolationMode(interpolation), antialias=True)
+    found, expected = resize_and_crop(image, settings), F.center_crop(whole, [20, 24])
+    assert (found.int() - expected.int()).abs().max() <= (0 if interpolation == "nearest" else 2)
+    assert torch.equal(found[0], resize_and_crop(image[0], settings))
+
+
+@pytest.mark.parametrize("size", [(60000, 1), (1, 60000), (1, 1), (20000, 30)])
+def test_a_line_of_pixels_asks_for_little_memory(size):
+    image = decode(Image.new("RGB", size, (200, 100, 0)))  # resized whole, 60000 x 1 would take 11 GB
+    for channels in (1, 3):
+        out = resize_and_crop(match_channels(image, channels), Preprocessing(channels=1, mean=0, std=1))
+        assert out.shape == (channels, 224, 224) and out.float().std() < 100
 
 
 def test_an_animated_gif_gives_its_first_frame(tmp_path):

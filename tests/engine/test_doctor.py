@@ -24,7 +24,8 @@ def make_photos(root):
 
 def test_a_clean_set_has_no_findings(tmp_path):
     result = moganet.doctor(str(make_photos(tmp_path)))
-    assert result["findings"] == [] and result["counts"] == {}
+    assert result["findings"] == [] and result["counts"] == {} and result["ok"]
+    assert result["data"]["images"] == result["data"]["read_whole"] == 12
     assert result["data"]["splits"] == {s: {"blue": 3, "red": 3} for s in ("train", "val")}
 
 
@@ -41,12 +42,12 @@ def test_each_thing_that_is_wrong_is_named(tmp_path):
         photo(200 + i).save(root / "train" / "red" / f"more{i}.png")
     result = moganet.doctor(str(root))
     kinds = {finding["kind"]: finding for finding in result["findings"]}
-    assert set(kinds) == {"unreadable", "wrong-extension", "tiny", "duplicate", "note"}
+    assert set(kinds) == {"unreadable", "wrong-extension", "tiny", "contradictory", "empty"}
     assert kinds["unreadable"]["file"].endswith("broken.jpg") and kinds["wrong-extension"]["file"].endswith(
         "really.jpg"
     )
-    assert kinds["tiny"]["file"].endswith("small.png") and kinds["duplicate"]["file"].endswith("copy.jpg")
-    assert "空" in kinds["note"]["detail"] and result["counts"]["duplicate"] == 1
+    assert kinds["tiny"]["file"].endswith("small.png") and kinds["contradictory"]["file"].endswith("copy.jpg")
+    assert "空" in kinds["empty"]["detail"] and result["counts"]["contradictory"] == 1 and not result["ok"]
     json.dumps(result)
 
 

@@ -121,7 +121,7 @@ def test_what_can_not_be_read_is_left_out(model, photo, tmp_path, command):
     options = ["--method", "gradcam", "--out", tmp_path / "out", "--json"]
     code, out, error = command(model, broken, empty, "/no/such.png", tiny, photo, *options)
     result = json.loads(out)
-    assert code == 0 and len(result["unreadable"]) == 3 and len(result["images"]) == 2
+    assert code == 3 and len(result["unreadable"]) == 3 and len(result["images"]) == 2
     assert error.count("can't read") == 3
     code, out, _ = command(model, broken, *options)
     assert code == 2 and not json.loads(out)["images"]

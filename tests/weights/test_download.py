@@ -1,10 +1,12 @@
 """Released files come over a poor line whole or not at all, and each failure says where to put the file by hand."""
 
 import http.server
+import os
 import re
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -32,6 +34,7 @@ class PoorLine:
     def __init__(self):
         self.files, self.requests, self.served = dict(FILES), [], Counter()
         self.break_after, self.ranges, self.status, self.kind, self.length = None, True, None, "application/gzip", True
+        self.wrong_range, self.refuses_ranges, self.location = False, False, None
         line = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,11 +53,16 @@ class PoorLine:
         asked = handler.headers.get("Range")
         self.requests.append(asked)
         content = self.files.get(name)
+        if self.location:
+            handler.send_response(302)
+            handler.send_header("Location", self.location)
+            handler.end_headers()
+            return
         if self.status or content is None:
             handler.send_error(self.status or 404)
             return
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.ranges else 0
-        if start >= len(content):
+        if start >= len(content) or (start and self.refuses_ranges):
             handler.send_response(416)
             handler.send_header("Content-Range", f"bytes */{len(content)}")
             handler.end_headers()
@@ -62,7 +70,8 @@ class PoorLine:
         handler.send_response(206 if start else 200)
         handler.send_header("Content-Type", self.kind)
         if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            shown = start + 1 if self.wrong_range else start
+            handler.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
         if self.length:
             handler.send_header("Content-Length", str(len(content) - start))
         handler.end_headers()
@@ -156,6 +165,77 @@ def test_a_whole_or_too_long_part_is_finished(line, kept, tmp_path):
     partial.parent.mkdir(parents=True)
     partial.write_bytes((OFFICIAL + b"x" * 7)[:kept])
     assert download.fetch(NAME).read_bytes() == OFFICIAL
+
+
+def partial_of(tmp_path):
+    partial = tmp_path / "cache" / "weights" / f"{FILE}.partial"
+    partial.parent.mkdir(parents=True)
+    return partial
+
+
+@pytest.mark.parametrize("sent", [1, len(OFFICIAL) // 2])
+def test_a_server_that_breaks_off_and_then_knows_no_such_range_is_given_up(line, sent, tmp_path):
+    line.break_after, line.refuses_ranges = sent, True
+    with pytest.raises(WeightsError, match="put it at"):
+        download.fetch(NAME)
+    assert len(line.requests) < 3 * download.ATTEMPTS
+
+
+def test_one_byte_an_answer_is_no_progress(line, tmp_path):
+    line.break_after = 1
+    with pytest.raises(WeightsError, match="bytes are kept"):
+        download.fetch(NAME)
+    assert len(line.requests) == download.ATTEMPTS
+
+
+def test_a_wrong_range_is_mended_by_beginning_anew(line, tmp_path):
+    partial_of(tmp_path).write_bytes(OFFICIAL[:1000])
+    line.wrong_range = True
+    assert download.fetch(NAME).read_bytes() == OFFICIAL and line.requests == ["bytes=1000-", None]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_what_is_no_file_in_place_of_the_part_is_not_written_through(line, kind, tmp_path):
+    partial, other = partial_of(tmp_path), tmp_path / "other"
+    if kind == "pipe":
+        os.mkfifo(partial)
+    else:
+        partial.symlink_to(other)
+    if kind == "link":
+        other.write_bytes(b"somebody's")
+    assert download.fetch(NAME).read_bytes() == OFFICIAL
+    assert not other.exists() if kind != "link" else other.read_bytes() == b"somebody's"
+
+
+def test_what_follows_the_end_of_the_archive_is_refused(line, tmp_path):
+    line.files[FILE] = OFFICIAL + b"more"
+    with pytest.raises(WeightsError, match="follows the end"):
+        download.fetch(NAME)
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["file:///etc/passwd", "http://[", "weights", "gopher://127.0.0.1/x"])
+def test_a_redirection_to_elsewhere_is_one_line(line, place, tmp_path):
+    line.location = place if place != "weights" else f"{line.url}/{FILE}"  # to itself, again and again
+    with pytest.raises(WeightsError, match="put it at") as caught:
+        download.fetch(NAME)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_head_that_never_ends_and_a_body_that_trickles_are_given_up(line, monkeypatch, tmp_path):
+    monkeypatch.setattr(download, "ANSWER", 0.1)
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *_, **__: time.sleep(1))
+    with pytest.raises(WeightsError, match="no answer"):
+        download.fetch(NAME)
+
+    class Trickle:
+        def read1(self, _):
+            return b"x"
+
+    monkeypatch.setattr(download, "WINDOW", 0.05)
+    monkeypatch.setattr(download, "SLOWEST", 1 << 40)
+    with pytest.raises(download._BrokenError, match="bytes a second"):
+        list(download._chunks(Trickle()))
 
 
 def test_a_part_of_another_file_is_noticed_and_dropped(line, tmp_path):

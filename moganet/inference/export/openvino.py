@@ -3,9 +3,13 @@
 That is what lets a first prediction use it. Preprocessing, where it is asked for, is traced and set before it.
 """
 
+import html
 import logging
+import os
+import re
 import warnings
 from functools import cache, singledispatch
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,32 @@ import torch
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from moganet.errors import ConfigError, WeightsError
+from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path
-from moganet.inference.export.graph import METADATA_KEY, ExportPrecision, Graph, Run, calibrated, need
+from moganet.inference.export.graph import (
+    METADATA_KEY,
+    ExportPrecision,
+    Graph,
+    Run,
+    Written,
+    blocks,
+    first_line,
+    foreign,
+    hash_of,
+    need,
+    quantized,
+)
 from moganet.inference.export.raw import RawPreprocess
+from moganet.inference.threads import Guard, OncePerProcess
 from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedMultiOrderDWConv, FusedSpatialMixer
 
 SUFFIX = ".xml"  # its weights lie beside it, as .bin
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
 # Pixels at a time: what two images of 224x224 have stays in the caches (52 images/s for 32 at once, 60 for two).
 PIXELS = 2 * 224 * 224
+PLACEHOLDER = "moganet:metadata"  # OpenVINO writes it where the metadata shall stand, with the hash of what it wrote
+METADATA = re.compile(rb"(<" + METADATA_KEY.encode() + rb'\s+value=")([^"]*)("\s*/>)')
+MAX_XML = 64 << 20  # bytes
 
 
 def save(graph: Graph, path: Path) -> None:
@@ -31,12 +51,39 @@ def save(graph: Graph, path: Path) -> None:
     model = build(graph)
     if graph.precision == "int8":
         logging.getLogger("nncf").setLevel(logging.ERROR)
-        model = calibrated(model, graph, lambda x: x.numpy())
+        model = quantized(model, graph, lambda x: x.numpy())
     if graph.raw:
         model = _with_preprocessing(model, graph)
-    model.set_rt_info(graph.metadata(), [METADATA_KEY])
-    with atomic_path(path) as xml, atomic_path(path.with_suffix(".bin")):  # OpenVINO writes both by the first name
-        openvino.save_model(model, xml, compress_to_fp16=graph.precision == "f16")
+    model.set_rt_info(PLACEHOLDER, [METADATA_KEY])
+    # OpenVINO writes both by the first name, and says of a full disk only that something failed.
+    with atomic_path(path) as xml, atomic_path(path.with_suffix(".bin")) as weights:
+        half = graph.precision == "f16"
+        _claim_room(weights, _weights_size(model) // (2 if half else 1))
+        try:
+            openvino.save_model(model, xml, compress_to_fp16=half)
+        except Exception as error:
+            raise OutputError(f"can't write {path}: OpenVINO says {first_line(error)}; choose another place") from None
+        text = xml.read_bytes()
+        metadata = html.escape(graph.metadata(_hash(text, weights))).encode()
+        xml.write_bytes(METADATA.sub(lambda found: found[1] + metadata + found[3], text))
+
+
+def _claim_room(path: Path, size: int) -> None:
+    """Raise the system's OSError where a file of `size` bytes has no room."""
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _weights_size(model: Any) -> int:
+    return sum(int(op.get_byte_size()) for op in model.get_ops() if op.get_type_name() == "Constant")
+
+
+def _hash(text: bytes, weights: Path) -> str:
+    """Give the hash of both files, the metadata left out."""
+    plain = METADATA.sub(lambda found: found[1] + found[3], text)
+    with open(weights, "rb") as file:
+        return hash_of(chain([plain], blocks(file, weights.stat().st_size)))
 
 
 def build(graph: Graph) -> Any:
@@ -157,13 +204,14 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
         warnings.simplefilter("ignore")  # about tracing, which OpenVINO's converter still asks for
         traced = torch.jit.trace(preprocess, graph.example(), check_trace=False)  # type: ignore[no-untyped-call]
         shape = [-1, -1, -1, graph.description.preprocessing.channels]
-        before = openvino.convert_model(traced, input=[(shape, openvino.Type.u8)])
+        with foreign("OpenVINO can't convert this preprocessing"):
+            before = openvino.convert_model(traced, input=[(shape, openvino.Type.u8)])
     before.inputs[0].set_names({graph.input_name})
     for reader in model.inputs[0].get_target_inputs():
         reader.replace_source_output(before.results[0].input_value(0))
     logits = model.results[0].input_value(0)
-    if graph.description.temperature:
-        logits = ops.divide(logits, ops.constant([graph.description.temperature], dtype=openvino.Type.f32)).output(0)
+    if graph.temperature:
+        logits = ops.divide(logits, ops.constant([graph.temperature], dtype=openvino.Type.f32)).output(0)
     probabilities = ops.softmax(logits, 1).output(0)
     probabilities.set_names({"probabilities"})
     return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")
@@ -179,75 +227,70 @@ def _core() -> Any:
     return need("openvino", "the runtime openvino").Core()
 
 
-def read(path: Path) -> str:
-    """Give the metadata's text."""
-    need("openvino", f"reading {path.name}")
-    try:
-        model = _core().read_model(path)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} is no whole OpenVINO model: {_last_line(error)}") from None
-    return str(model.get_rt_info([METADATA_KEY]).value) if model.has_rt_info([METADATA_KEY]) else ""
+def read(path: Path) -> Written:
+    """Give what was written: from the .xml as text, since OpenVINO may fall over one that is damaged."""
+    with foreign(f"{path} is no whole OpenVINO model"):
+        if path.stat().st_size > MAX_XML:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes")
+        text = path.read_bytes()
+        found = METADATA.search(text)
+        if found is None:
+            return Written("", "")
+        return Written(html.unescape(found[2].decode()), _hash(text, path.with_suffix(".bin")))
 
 
 def load(path: Path, precision: str) -> Run:
     """Run the file with OpenVINO on the CPU."""
     need("openvino", f"running {path.name}")
-    try:
-        return OpenVinoRun(_core().read_model(path), precision)
-    except RuntimeError as error:
-        raise WeightsError(f"OpenVINO can't load {path}: {_last_line(error)}") from None
+    with foreign(f"OpenVINO can't load {path}"):
+        # Not mapped: a file that is replaced while it is used would end the process.
+        return OpenVinoRun(_core().read_model(path, config={"ENABLE_MMAP": False}), precision)
 
 
 class OpenVinoRun:
     """Run a model on the CPU: few images with all threads each, many in parallel streams.
 
-    Both forms are compiled when they are first needed.
+    Both forms are compiled when they are first needed, and compute for one caller at a time: what is written into a
+    request is one caller's images, and its threads are all that there are. Nothing is kept on disk of what was
+    compiled: it saves a tenth of a second, and OpenVINO does not notice where it is damaged.
     """
 
-    def __init__(self, model: Any, precision: str, cache: Path | None = None) -> None:
+    def __init__(self, model: Any, precision: str) -> None:
         self.openvino = need("openvino", "the runtime openvino")
-        self.core, self.model = _core(), model
+        self.core, self.model, self.guard = _core(), model, Guard()
         self.options: dict[str, Any] = {
             # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        if cache is not None:
-            self.options["CACHE_DIR"] = str(cache)
-        self.few: Any = None
-        self.many: Any = None
+        self.few = OncePerProcess(lambda: self._compile("LATENCY").create_infer_request())
+        self.many = OncePerProcess(lambda: self.openvino.AsyncInferQueue(self._compile("THROUGHPUT")))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the output for a batch of any number."""
         array = x.contiguous().numpy()
         height, width = x.shape[1:3] if x.dtype == torch.uint8 else x.shape[2:4]
         at_once = max(1, PIXELS // (height * width))
-        if len(array) > at_once and torch.get_num_threads() > 1:
-            return self._in_streams(array, at_once)
-        if self.few is None:
-            self.few = self._compile("LATENCY")
-        outputs = [torch.from_numpy(self.few(array[i : i + at_once])[0].copy()) for i in range(0, len(array), at_once)]
-        return torch.cat(outputs)
+        with self.guard, foreign("OpenVINO can't run this model"):
+            if len(array) > at_once and torch.get_num_threads() > 1:
+                return self._in_streams(array, at_once)
+            starts, request = range(0, len(array), at_once), self.few.get()
+            outputs = [torch.from_numpy(request.infer({0: array[i : i + at_once]})[0].copy()) for i in starts]
+            return torch.cat(outputs)
 
     def _in_streams(self, array: Any, at_once: int) -> Tensor:
-        if self.many is None:
-            self.many = self.openvino.AsyncInferQueue(self._compile("THROUGHPUT"))
-        at_once = min(at_once, -(-len(array) // len(self.many)))
+        queue = self.many.get()
+        at_once = min(at_once, -(-len(array) // len(queue)))
         outputs: dict[int, Tensor] = {}
 
         def keep(request: Any, start: int) -> None:
             outputs[start] = torch.from_numpy(request.get_output_tensor(0).data.copy())
 
-        self.many.set_callback(keep)
+        queue.set_callback(keep)
         for start in range(0, len(array), at_once):
-            self.many.start_async({0: array[start : start + at_once]}, start)
-        self.many.wait_all()
+            queue.start_async({0: array[start : start + at_once]}, start)
+        queue.wait_all()
         return torch.cat([outputs[start] for start in sorted(outputs)])
 
     def _compile(self, hint: str) -> Any:
-        return self.core.compile_model(self.model, "CPU", {**self.options, "PERFORMANCE_HINT": hint})
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+        options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": hint}
+        return self.core.compile_model(self.model, "CPU", {**self.options, **options})

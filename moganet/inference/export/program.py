@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from moganet.errors import WeightsError
 from moganet.files import atomic_path
-from moganet.inference.export.graph import METADATA_KEY, ExportPrecision, Graph, Run
+from moganet.inference.export.graph import (
+    METADATA_KEY,
+    ExportPrecision,
+    Graph,
+    Run,
+    Written,
+    first_line,
+    foreign,
+    hash_of,
+)
 
 SUFFIX = ".pt2"
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16")
@@ -47,7 +56,7 @@ def trace(graph: Graph) -> torch.export.ExportedProgram:
         else:
             module = _Half(module, dtype)
     axes = dict.fromkeys(graph.dynamic_axes(), torch.export.Dim.DYNAMIC)
-    with torch.no_grad():
+    with torch.no_grad(), foreign("torch can't export this network"):
         return torch.export.export(module.eval(), (graph.example(),), dynamic_shapes=(axes,))
 
 
@@ -55,23 +64,48 @@ def save(graph: Graph, path: Path) -> None:
     """Write a .pt2 file."""
     program = trace(graph)
     program._example_inputs = None  # they would be pickled
+    buffer = io.BytesIO()  # on a full disk torch's own writer would abort the process
+    torch.export.save(program, buffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{root}/extra/{EXTRA}", graph.metadata(hash_of(_content(archive))))
     with atomic_path(path) as temporary:
-        torch.export.save(program, temporary, extra_files={EXTRA: graph.metadata()})
+        temporary.write_bytes(buffer.getbuffer())
 
 
-def read(path: Path) -> str:
-    """Give the metadata's text."""
-    with _open(path) as archive:
-        return next((archive.read(name).decode() for name in archive.namelist() if name.endswith(f"extra/{EXTRA}")), "")
+def read(path: Path) -> Written:
+    """Give what was written."""
+    with foreign(f"{path} is no whole exported program"), zipfile.ZipFile(path) as archive:
+        _check_sizes(archive, path)
+        texts = [archive.read(info).decode() for info in archive.infolist() if _is_metadata(info)]
+        return Written(texts[-1], hash_of(_content(archive))) if texts else Written("", "")
+
+
+def _is_metadata(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith(f"extra/{EXTRA}")
+
+
+def _content(archive: zipfile.ZipFile) -> Iterator[bytes]:
+    """Give the names and contents of all entries but the metadata."""
+    for info in sorted(archive.infolist(), key=lambda info: info.filename):
+        if not _is_metadata(info):
+            yield f"{info.filename} {info.file_size}\n".encode()
+            yield archive.read(info)
+
+
+def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse entries that say that they unpack to more than the file has, and two of one name."""
+    if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+        raise ValueError("its entries have more bytes than it has")
+    if len(set(archive.namelist())) < len(archive.namelist()):
+        raise ValueError("two of its entries have one name")
 
 
 def load(path: Path, precision: str) -> Run:
     """Run the program with torch. Raises WeightsError where the file could run more than a network."""
     _check(path)
-    try:
+    with foreign(f"{path} is no whole exported program"):
         module: Any = torch.export.load(path).module()
-    except Exception as error:  # of many kinds, for a damaged archive
-        raise WeightsError(f"{path} is no whole exported program: {str(error).strip().splitlines()[0]}") from None
 
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
@@ -81,17 +115,11 @@ def load(path: Path, precision: str) -> Run:
     return run
 
 
-def _open(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise WeightsError(f"{path} is no whole exported program: {error}") from None
-
-
 def _check(path: Path) -> None:
     """Refuse what torch.export.load would unpickle or evaluate beyond tensors and sizes."""
-    with _open(path) as archive:
+    with foreign(f"{path} is no whole exported program"), zipfile.ZipFile(path) as archive:
         try:
+            _check_sizes(archive, path)
             if damaged := archive.testzip():
                 raise ValueError(f"{damaged} is damaged")
             for name in archive.namelist():
@@ -102,7 +130,7 @@ def _check(path: Path) -> None:
                 elif "custom_obj" in name or "opaque" in name:
                     raise ValueError(f"it holds {name}")
         except Exception as error:  # whatever can't be read is refused as well
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = first_line(error)
             raise WeightsError(f"{path} is not a plain exported network and was not loaded: {reason}") from None
 
 

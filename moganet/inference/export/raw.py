@@ -8,18 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Preprocessing
-from moganet.inference.model_file import ModelDescription
 
 CUBIC = -0.5  # the cubic's parameter in Pillow, and in torch's antialiased resizing
 
 
 class RawGraph(nn.Module):
-    """A network with its preprocessing: uint8 (B, H, W, C) to probabilities (B, classes)."""
+    """A network with its preprocessing: uint8 (B, H, W, C) to probabilities (B, classes).
 
-    def __init__(self, network: nn.Module, description: ModelDescription) -> None:
+    temperature: what the logits are divided by before; None leaves them, as a model's own probabilities do.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float | None) -> None:
         super().__init__()
-        self.preprocess, self.network = RawPreprocess(description.preprocessing), network
-        self.temperature = description.temperature or 1.0
+        self.preprocess, self.network = RawPreprocess(preprocessing), network
+        self.temperature = temperature or 1.0
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the probabilities."""

@@ -86,7 +86,10 @@ def check(
 
 
 def check_raw(run: Run, network: Run, preprocessing: Preprocessing, temperature: float | None) -> float:
-    """Give the deviation of a raw graph's log-probabilities from the plain network's, over pictures of any size."""
+    """Give the deviation of a raw graph's log-probabilities from the plain network's, over pictures of any size.
+
+    temperature: what the graph divides by, if it does.
+    """
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for height, width in ((97, 131), (260, 180), (300, 640)):

@@ -1,0 +1,37 @@
+"""Names of classes as people write them: one form for each, and which of them only look alike."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from moganet.data.findings import Finding
+
+
+def normal(name: str) -> str:
+    """Give a name in Unicode's composed form, in which a Mac's and a PC's "é" are the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def likeness(name: str) -> str:
+    """Give what is left of a name without case, accents' form, spaces, signs between words and invisible characters."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    bare = "".join(letter for letter in folded if unicodedata.category(letter)[0] not in "ZC" and letter not in "_-.")
+    return bare or folded
+
+
+def find_lookalikes(names: Sequence[str], place: str) -> list[Finding]:
+    """Find the classes whose names differ in case, spaces or form only."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(likeness(name), []).append(name)
+    alike = [" and ".join(ascii(name) for name in group) for group in groups.values() if len(group) > 1]
+    return [
+        Finding("classes", place, f"classes whose names look alike: {group}; if they are one, join them")
+        for group in alike
+    ]
+
+
+def shown(names: Iterable[str], number: int = 5) -> str:
+    """List some names in one line, the first few of many."""
+    names = list(names)
+    more = f" and {len(names) - number} more" if len(names) > number else ""
+    return ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:number]) + more

@@ -1,0 +1,81 @@
+"""Images of more than 8 bits: which value is white, and how they become 8 bits.
+
+White is the same for every image of a set: what `preprocessing.white_level` says, else the end of the type's range;
+never an image's own maximum, which would stretch a dark frame beside its neighbours.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from moganet.errors import DataError
+
+# Pillow keeps 16-bit samples in 32-bit integers too, so that both end at 65535 unless the setting says otherwise.
+WHITE = {"u2": 65535.0, "i4": 65535.0, "u4": 65535.0, "f2": 1.0, "f4": 1.0, "f8": 1.0}
+OVERSHOOT = 1e-3  # of white, for floats: a rounding error of resizing, a quarter of a grey level
+USUAL_WHITES = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 15))
+SETTING = "preprocessing.white_level"
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What a deep image is, which value was taken for its white, whether that was a guess, and its highest value."""
+
+    kind: str
+    white: float
+    guessed: bool
+    highest: float
+
+    def note(self) -> str | None:
+        """Say what was taken for white, where nobody named it for this kind."""
+        if self.kind == COLOUR:
+            return f"{COLOUR}: white is taken as 65535; {SETTING} is of grey images, so save darker ones with 8 bits"
+        if self.guessed:
+            return f"{self.kind}: white is taken as {self.white:g}; --set {SETTING}=VALUE in training chooses otherwise"
+        return None
+
+
+COLOUR = "16-bit colour"
+
+
+def white_of(dtype: np.dtype) -> float | None:
+    """Give the end of a type's range, or None for a type that no image has."""
+    return WHITE.get(dtype.str[1:])
+
+
+def to_8_bit(values: np.ndarray, depth: Depth, *, inverted: bool = False) -> tuple[np.ndarray, Depth]:
+    """Scale values of any shape so that `depth.white` becomes 255, or 0 where they are inverted ("white is zero").
+
+    Gives the depth with the highest value. Raises DataError for values beyond white, which are never clipped.
+    """
+    low, high = values.min().item(), values.max().item()
+    if not (np.isfinite(low) and np.isfinite(high)):  # NaN is the minimum of whatever holds it
+        raise DataError(f"a {depth.kind} image must hold numbers; this one holds NaN or infinity")
+    white = depth.white
+    slack = OVERSHOOT * white if values.dtype.kind == "f" else 0
+    if low < -slack or high > white + slack:
+        raise DataError(
+            f"a {depth.kind} image must lie in 0..{white:.17g}; this one spans {low!r} to {high!r}; where white is "
+            f"another value, train with --set {SETTING}=VALUE, or scale the images"
+        )
+    # Multiplied first, and in double precision, so that halves are halves whatever the values' type.
+    scaled = np.round(np.clip(values.astype(np.float64), 0, white) * 255 / white).astype(np.uint8)
+    return (255 - scaled if inverted else scaled), replace(depth, highest=high)
+
+
+def too_dark(depths: Iterable[Depth | None]) -> list[str]:
+    """Give a finding for each kind of deep images of a set whose values all end far below what was taken for white."""
+    kinds: dict[str, list[Depth]] = {}
+    for depth in depths:
+        if depth is not None and depth.guessed:
+            kinds.setdefault(depth.kind, []).append(depth)
+    findings = []
+    for kind, found in kinds.items():
+        highest = max(one.highest for one in found)
+        level = next((white for white in USUAL_WHITES if highest <= white), None)
+        if level is None or found[0].white <= 1 or not highest:
+            continue
+        remedy = "scale them to 8 bits" if kind == COLOUR else f"set {SETTING}={level:g} if that is their white"
+        findings.append(f"no value of {len(found)} {kind} images is above {level:g} of {found[0].white:g}: {remedy}")
+    return findings

@@ -1,0 +1,73 @@
+"""What makes figures flatter than they are: images, or groups, on both sides of a division; an image of two labels."""
+
+from dataclasses import dataclass
+
+from moganet.data.contents import UNREADABLE
+from moganet.data.source import Dataset, FileSplit
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An image that has the bytes of an earlier one: split, place and label of each."""
+
+    first: tuple[str, int, int]
+    second: tuple[str, int, int]
+
+    @property
+    def contradicts(self) -> bool:
+        """Tell whether the two stand under different labels."""
+        return self.first[2] != self.second[2]
+
+
+def find_copies(dataset: Dataset) -> list[Copy]:
+    """List the images that are copies, byte for byte, of an earlier one of the same or another split."""
+    seen: dict[bytes, tuple[str, int, int]] = {}
+    found = []
+    distinct: dict[int, str] = {}  # "val" may be the test set itself
+    for name, split in dataset.splits.items():
+        if distinct.setdefault(id(split), name) != name:
+            continue
+        for place, (content, label) in enumerate(zip(split.contents(), split.labels.tolist(), strict=True)):
+            here = name, place, label
+            first = seen.setdefault(content, here)
+            if first is not here and content != UNREADABLE:
+                found.append(Copy(first, here))
+    return found
+
+
+def find_torn_groups(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Give the groups of which images stand in more than one split, and those splits."""
+    splits_of: dict[str, dict[str, None]] = {}
+    for name, split in dataset.splits.items():
+        for group in (split.groups if isinstance(split, FileSplit) else None) or ():
+            splits_of.setdefault(group, {})[name] = None
+    return {group: tuple(names) for group, names in splits_of.items() if len(names) > 1}
+
+
+def describe_leaks(dataset: Dataset) -> list[str]:
+    """Give a line for each way in which images of a data set contradict or repeat each other."""
+    copies, lines = find_copies(dataset), []
+    if contrary := [copy for copy in copies if copy.contradicts]:
+        lines.append(
+            f"{len(contrary):,} images of {dataset.spec} have the bytes of another under another label, as "
+            f"{_named(dataset, contrary[0].first)} and {_named(dataset, contrary[0].second)}; moganet doctor names all"
+        )
+    if within := sum(copy.first[0] == copy.second[0] for copy in copies):
+        lines.append(
+            f"{within:,} images of {dataset.spec} have the bytes of another of their split; where a part is held back "
+            "for validation, copies stay on one side; moganet doctor names them"
+        )
+    for name in dataset.splits:
+        across = [copy for copy in copies if copy.second[0] == name != copy.first[0]]
+        if across:
+            lines.append(
+                f"{len(across):,} of {len(dataset.splits[name]):,} images of {name} are copies of some in "
+                f"{' and '.join(sorted({copy.first[0] for copy in across}))}, so that figures of it flatter; "
+                "moganet doctor names all"
+            )
+    return lines
+
+
+def _named(dataset: Dataset, image: tuple[str, int, int]) -> str:
+    split, place, label = image
+    return f"{dataset.splits[split].name_of(place)} ({dataset.class_names[label]})"

@@ -1,0 +1,383 @@
+"""Any image to pixels: the one reader, whatever the door (a path, bytes, a file, a PIL image, an array, a tensor).
+
+The same picture gives the same pixels from each. Whatever a decoder raises about an image is that image's DataError.
+"""
+
+import importlib.util
+import io
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from torch import Tensor
+
+from moganet.data.deep_grey import COLOUR, SETTING, Depth, to_8_bit, white_of
+from moganet.errors import DataError
+from moganet.notices import say
+
+ImageLike = Image.Image | np.ndarray | Tensor | str | os.PathLike[str] | bytes | IO[bytes]
+
+# What Pillow can't decode by itself, or finds numbers in instead of a picture: outlines for Ghostscript or Windows,
+# films, measurements, and names without a decoder.
+NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5", "FITS", "IPTC"})
+HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
+HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of EXIF's orientations
+    2: lambda array: array[:, ::-1],
+    3: lambda array: array[::-1, ::-1],
+    4: lambda array: array[::-1],
+    5: lambda array: array.swapaxes(0, 1),
+    6: lambda array: np.rot90(array, -1),
+    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
+    8: lambda array: np.rot90(array),
+}
+FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
+SWAPPING_TURNS = (5, 6, 7, 8)
+PHOTOMETRIC, BITS, SAMPLE_FORMAT = 262, 258, 339  # TIFF's tags
+SEVERAL_FRAMES = "some files hold several pictures (a film, pages, a phone's previews): the first of each is read"
+
+# Pillow warns and logs about metadata and sizes, a line a file; what it says of pixels it raises.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class _UnusableFileError(Exception):
+    """A file that holds no image: a line with {name} where the file's name belongs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way.
+
+    format: Pillow's name of its family, where there was a file. depth: of more than 8 bits. notes: what was taken for
+    what.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int]
+    format: str | None = None
+    depth: Depth | None = None
+    notes: tuple[str, ...] = ()
+
+
+def decode(image: ImageLike, channels: int = 3, white_level: float | None = None) -> Tensor:
+    """Give an image as uint8 (C, H, W), and say what was taken for what.
+
+    image: a path, a file's bytes, an open file, a PIL image; an array (H, W) or (H, W, C); or a tensor (C, H, W).
+        Arrays and tensors are uint8, bool, uint16, or floats in 0..1; 1 and 2 channels are grey, 2 and 4 have opacity.
+        A tensor (H, W) is grey too.
+    white_level: the value of white in images of more than 8 bits; None is the end of their type's range.
+    Raises DataError for what can't be read.
+    """
+    picture = read(image, channels, white_level)
+    for note in picture.notes:
+        say(note)
+    return picture.pixels
+
+
+def read(
+    image: ImageLike, channels: int = 3, white_level: float | None = None, *, at_least: int | None = None
+) -> Picture:
+    """Read an image as `decode` does, and say nothing.
+
+    at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels. It is
+    the same picture, averaged: for thumbnails and hashes, never for a network.
+    """
+    name = _name_of(image) or "the image"
+    try:
+        picture = _read(image, white_level, at_least)
+        return replace(picture, pixels=match_channels(picture.pixels, channels))
+    except DataError as error:
+        raise DataError(f"{name}: {error}" if name == _name_of(image) else str(error)) from None
+    except _UnusableFileError as error:
+        raise DataError(error.text.format(name=name)) from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not an image that Pillow can read") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(f"{name} has more pixels than Pillow's limit of {limit:,}; scale it down") from None
+    except Exception as error:  # decoders raise anything at all, RuntimeError and struct.error among it
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{name} can't be decoded: {reason}") from None
+
+
+def _name_of(image: ImageLike) -> str:
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image)
+    name = getattr(image, "filename", None) or getattr(image, "name", None)
+    return name if isinstance(name, str) else ""
+
+
+def _read(image: Any, white_level: float | None, at_least: int | None) -> Picture:
+    if isinstance(image, str | os.PathLike):
+        return _read_path(os.fspath(image), white_level, at_least)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _read_file(io.BytesIO(image), white_level, at_least)
+    if isinstance(image, Image.Image):
+        return _read_pil(image, white_level)
+    if isinstance(image, Tensor):
+        tensor = image.detach().cpu()
+        if tensor.ndim not in (2, 3):
+            raise DataError(f"a tensor image must be (H, W) or (C, H, W), not {tuple(tensor.shape)}")
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+        planes = tensor[None] if tensor.ndim == 2 else tensor
+        return _read_array(planes.numpy(), white_level, tuple(tensor.shape))
+    if hasattr(image, "read"):
+        return _read_file(image, white_level, at_least)
+    if np.ma.is_masked(image):
+        raise DataError("the array has masked pixels, which have no colour; fill them: array.filled(VALUE)")
+    array = np.asarray(image)
+    if array.ndim not in (2, 3):
+        raise DataError(f"an array image must be (H, W) or (H, W, C), not {array.dtype} {array.shape}")
+    return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, array.shape)
+
+
+# --- Arrays and tensors
+
+
+def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:
+    """Read an array (C, H, W) that was given in another shape."""
+    if array.size == 0:
+        raise DataError(f"the image has no pixels: its shape is {shape}")
+    depth = None
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype != np.uint8:
+        white = white_of(array.dtype)
+        deep_colour = array.dtype.str[1:] == "u2" and len(array) > 1
+        if white is None or (array.dtype.kind in "iu" and array.dtype.itemsize > 2 and len(array) > 1):
+            raise DataError(
+                f"an image must be uint8, bool, uint16, or floats in 0..1, not {array.dtype} {shape}; "
+                "for values in 0..255 use astype(uint8)"
+            )
+        kind = "float" if array.dtype.kind == "f" else COLOUR if deep_colour else f"{8 * array.dtype.itemsize}-bit grey"
+        depth = Depth(kind, white_level or white, white_level is None, 0.0)
+        if deep_colour and white_level is None:
+            array = (array >> 8).astype(np.uint8)  # as Pillow reads such files
+        else:
+            array, depth = to_8_bit(array, depth)
+    # A copy where the array can't be written to, or runs backwards: torch knows neither.
+    pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    note = depth.note() if depth is not None and depth.kind != "float" else None  # floats in 0..1 are what is asked for
+    return Picture(pixels, (array.shape[2], array.shape[1]), depth=depth, notes=(note,) if note else ())
+
+
+# --- Files
+
+
+def _read_path(path: str, white_level: float | None, at_least: int | None) -> Picture:
+    try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for its other end
+            raise _UnusableFileError("{name} is a pipe or a device, and no file")
+        file = open(path, "rb")  # noqa: SIM115 (what is raised within the block is about the image)
+    except OSError as error:
+        raise _UnusableFileError(f"can't open {{name}}: {error.strerror}") from None
+    with file:
+        return _read_file(file, white_level, at_least)
+
+
+def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None) -> Picture:
+    if not getattr(file, "seekable", bool)():
+        file = io.BytesIO(file.read())
+    file.seek(0)
+    is_heif = _is_heif(file.read(64))
+    file.seek(0)
+    if is_heif and not register_heif():
+        raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
+    with Image.open(file, formats=["HEIF"] if is_heif else _formats()) as image:
+        size = image.size
+        if at_least is not None:
+            image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
+        return _read_pil(image, white_level, size)
+
+
+def _is_heif(head: bytes) -> bool:
+    """Tell a HEIC from its sibling AVIF by the brands of its first box, whatever its name is."""
+    if head[4:8] != b"ftyp":
+        return False
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(len(head), int.from_bytes(head[:4])), 4))}
+    return bool(brands & HEIF_BRANDS) and not brands & {b"avif", b"avis"}
+
+
+@cache
+def register_heif() -> bool:
+    """Let Pillow read HEIC by pillow-heif, where it is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _formats() -> list[str]:
+    if not {"TGA", "SGI"} <= Image.OPEN.keys():  # Image.init, which imports all plugins, has not been called
+        Image.init()
+    return [name for name in Image.ID if name not in NEVER_READ]
+
+
+@cache
+def readable_suffixes() -> frozenset[str]:
+    """Give the file name endings that this reader can read, in lower case."""
+    known = set(_formats())
+    suffixes = frozenset(suffix for suffix, kind in Image.EXTENSION.items() if kind in known) | {".mpo"}
+    return suffixes | HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else suffixes - HEIF_SUFFIXES
+
+
+def fits_suffix(kind: str | None, suffix: str) -> bool:
+    """Tell whether a file of this format may have this ending."""
+    named = "HEIF" if suffix.lower() in HEIF_SUFFIXES else Image.registered_extensions().get(suffix.lower())
+    return FAMILIES.get(named or "", named) == FAMILIES.get(kind or "", kind)
+
+
+# --- Pillow's images
+
+
+def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, int] | None = None) -> Picture:
+    deep_colour = _is_deep_colour(image)
+    image.load()
+    turn = _orientation(image)  # after loading: a TIFF is turned by Pillow, which takes its tag away
+    width, height = size or image.size
+    values, inverted, depth = _values(image, white_level)
+    if depth is not None:
+        array, depth = to_8_bit(values, depth, inverted=inverted)
+        array = _with_transparent_value(array, values, image.info.get("transparency"))
+    else:
+        array = values
+        if deep_colour:
+            depth = _depth_of_colour(array, white_level)
+    if turn in TURNS:
+        array = TURNS[turn](array)
+    pixels = torch.from_numpy(np.require(array.transpose(2, 0, 1), requirements=["C", "W"]))
+    if pixels.numel() == 0:
+        raise DataError(f"the image has no pixels: it is {width} x {height}")
+    notes = [note for note in (depth.note() if depth else None, _note_of_frames(image)) if note]
+    kind = FAMILIES.get(image.format or "", image.format)
+    return Picture(pixels, (height, width) if turn in SWAPPING_TURNS else (width, height), kind, depth, tuple(notes))
+
+
+def _values(image: Image.Image, white_level: float | None) -> tuple[np.ndarray, bool, Depth | None]:
+    """Give the values (H, W, C) of 1 to 4 channels, uint8 or deep; whether a deep image's white is zero; its depth."""
+    mode = image.mode
+    if mode in ("F", "I") or mode.startswith("I;16"):
+        tags = getattr(image, "tag_v2", {})
+        white = white_level or _white_of_file(image, tags)
+        kind = "float grey" if mode == "F" else "32-bit grey" if mode == "I" else "16-bit grey"
+        return np.asarray(image)[..., None], tags.get(PHOTOMETRIC) == 0, Depth(kind, white, white_level is None, 0.0)
+    if mode in ("La", "RGBa"):
+        image = image.convert(mode[:-1] + "A")
+    elif mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
+    elif image.has_transparency_data and mode not in ("LA", "RGBA"):
+        image = _without_deep_key(image).convert("RGBA")
+    elif mode == "1":
+        image = image.convert("L")
+    elif mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    return (array[..., None] if array.ndim == 2 else array), False, None
+
+
+def _white_of_file(image: Image.Image, tags: Any) -> float:
+    """Give the end of the range that a file states: a TIFF may have 12 bits, or 16 with a sign."""
+    bits = tags.get(BITS, (0,))[0]
+    if image.mode == "I" and bits == 16 and tags.get(SAMPLE_FORMAT, (1,))[0] == 2:
+        return 32767.0
+    if image.mode.startswith("I;16") and 8 < bits < 16:
+        return float(2**bits - 1)
+    return 1.0 if image.mode == "F" else 65535.0
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Tell whether Pillow will reduce a file's 16 bits a channel to the upper 8."""
+    tiles = getattr(image, "tile", None) or ()
+    return image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _depth_of_colour(array: np.ndarray, white_level: float | None) -> Depth:
+    if white_level not in (None, 65535):
+        raise DataError(
+            f"of 16-bit colour the upper 8 bits are read, where {SETTING} has no meaning; save it with 8 bits"
+        )
+    return Depth(COLOUR, 65535.0, white_level is None, 257.0 * int(array.max(initial=0)))
+
+
+def _without_deep_key(image: Image.Image) -> Image.Image:
+    """Reduce the transparent colour of a file of 16 bits a channel as Pillow reduces its pixels."""
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and any(part > 255 for part in key):
+        image = image.copy()
+        image.info["transparency"] = tuple(part >> 8 for part in key)
+    return image
+
+
+def _with_transparent_value(array: np.ndarray, values: np.ndarray, key: Any) -> np.ndarray:
+    if not isinstance(key, int):
+        return array
+    return np.concatenate([array, np.where(values == key, 0, 255).astype(np.uint8)], axis=2)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Give EXIF's orientation; 1 where the block is broken, as every viewer does."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # its parser raises anything, and the pixels are whole
+        return 1
+
+
+def _note_of_frames(image: Image.Image) -> str | None:
+    try:
+        return SEVERAL_FRAMES if getattr(image, "is_animated", False) else None
+    except Exception:  # what comes after the first frame may be broken
+        return None
+
+
+# --- Channels
+
+
+def match_channels(images: Tensor, channels: int) -> Tensor:
+    """Bring uint8 images (..., C, H, W) to the network's channels: 1 is grey, 3 is colour; 2 and 4 have opacity.
+
+    What is transparent shows white paper, not hidden colours. Raises DataError for channels that have no such meaning.
+    """
+    have = images.shape[-3]
+    if have == channels:
+        return images
+    if channels not in (1, 3) or have not in (1, 2, 3, 4):
+        raise DataError(
+            f"the image has {have} channels, and the network reads {channels}; arrays must be (H, W, C), tensors "
+            "(C, H, W): array.transpose(1, 2, 0) and tensor.permute(2, 0, 1) turn other orders round"
+        )
+    if have in (2, 4):
+        images = _over_white(images)
+    if channels == 1:
+        return images if images.shape[-3] == 1 else _grey(images)
+    return images if images.shape[-3] == 3 else images.expand(*images.shape[:-3], 3, -1, -1)
+
+
+def _over_white(images: Tensor) -> Tensor:
+    if bool((images[..., -1, :, :] == 255).all()):
+        return images[..., :-1, :, :]
+    colours, opacity = images[..., :-1, :, :].int(), images[..., -1:, :, :].int()
+    return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Weigh colours as Pillow does (ITU-R 601, in 1/65536), whose grey of a grey image is that image."""
+    red, green, blue = (images[..., i : i + 1, :, :].int() for i in range(3))
+    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).to(torch.uint8)

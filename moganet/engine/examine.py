@@ -1,0 +1,138 @@
+"""Every image of a data set, read whole by the one reader: what is wrong with it, and which are the same picture."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from moganet.data import Dataset, FileSplit, Finding, Split
+from moganet.data.contents import ImageFile
+from moganet.data.deep_grey import Depth, too_dark
+from moganet.data.duplicates import TINY_SIDE, Hashes, earlier_copies, hash_images, is_same_picture
+from moganet.data.read import Picture, fits_suffix, read
+from moganet.engine.evaluate import Progress, no_progress
+from moganet.errors import DataError
+
+IMBALANCE = 10  # the largest class against the smallest
+MAX_COMPARED = 8  # near-copies of an image that are compared pixel by pixel
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image that was read whole: where it stands, its name and label, and what tells it from others."""
+
+    split: str
+    index: int
+    file: str
+    label: int
+    digest: bytes
+    hashes: Hashes
+
+
+def examine(dataset: Dataset, progress: Progress = no_progress) -> tuple[list[Finding], int]:
+    """Read all images; give what is wrong with them and with the classes, and how many could be read."""
+    findings: list[Finding] = []
+    seen: list[Seen] = []
+    for name, split in dataset.splits.items():
+        pool, depths = ThreadPoolExecutor(), []
+        try:
+            results = pool.map(lambda i, name=name, split=split: _examine_image(name, split, i), range(len(split)))
+            for found, image, depth in progress(results, len(split), f"examine {name}"):
+                findings += found
+                seen += [image] if image is not None else []
+                depths.append(depth)
+        finally:
+            pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
+        findings += [Finding("dark", name, detail) for detail in too_dark(depths)]
+    findings += _copies(dataset, seen)
+    for name, counts in class_counts(dataset).items():
+        low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        if counts[high] > IMBALANCE * max(1, counts[low]):
+            detail = f"{high} has {counts[high]} images, {low} {counts[low]}; see data.balanced and loss.class_weights"
+            findings.append(Finding("imbalance", name, detail))
+    return findings, len(seen)
+
+
+def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Count the images of each class in each split."""
+    return {
+        name: dict(
+            zip(
+                dataset.class_names,
+                torch.bincount(split.labels, minlength=len(dataset.class_names)).tolist(),
+                strict=True,
+            )
+        )
+        for name, split in dataset.splits.items()
+    }
+
+
+def _examine_image(name: str, split: Split, index: int) -> tuple[list[Finding], Seen | None, Depth | None]:
+    """Read one image; give what is wrong with it, what tells it from others, and its depth beyond 8 bits."""
+    shown, findings, depth = split.name_of(index), [], None
+    try:
+        if isinstance(split, FileSplit):
+            picture = read(split.files[index], white_level=split.white_level)
+            image, depth = picture.pixels, picture.depth
+            findings = _examine_file(split.files[index], picture)
+        else:
+            image = split[index].image
+    except DataError as error:
+        return [Finding("unreadable", shown, str(error))], None, None
+    except Exception as error:  # whatever foreign code raises is a fault of this file
+        return [Finding("unreadable", shown, f"{type(error).__name__}: {error}")], None, None
+    digest = hashlib.blake2b(str(tuple(image.shape)).encode() + image.numpy().tobytes(), digest_size=16).digest()
+    return findings, Seen(name, index, shown, int(split.labels[index]), digest, hash_images(image[None])), depth
+
+
+def _examine_file(file: ImageFile, picture: Picture) -> list[Finding]:
+    findings = []
+    if isinstance(file, Path) and not fits_suffix(picture.format, file.suffix):  # within a table there are no files
+        ending = f"ends in {file.suffix}" if file.suffix else "has no ending"
+        findings.append(Finding("wrong-extension", str(file), f"is {picture.format}, but {ending}"))
+    if min(picture.size) < TINY_SIDE:
+        findings.append(Finding("tiny", str(file), f"{picture.size[0]}x{picture.size[1]} pixels"))
+    return findings
+
+
+def _copies(dataset: Dataset, seen: list[Seen]) -> list[Finding]:
+    """Name the images that are the same picture as one before: under another label, in another split, or beside it."""
+    findings = []
+    equal: dict[bytes, list[int]] = {}
+    near = dict(earlier_copies(Hashes.join([image.hashes for image in seen])))
+    for number, image in enumerate(seen):
+        before = equal.setdefault(image.digest, [])
+        others = dict.fromkeys([*before, *near.get(number, [])])
+        before.append(number)
+        found = _copy(dataset, image, [seen[i] for i in others])
+        findings += [found] if found else []
+    return findings
+
+
+def _copy(dataset: Dataset, image: Seen, others: list[Seen]) -> Finding | None:
+    """Name the gravest of the copies of an image."""
+    same = list(_same(dataset, image, [other for other in others if other.label != image.label]))
+    if same:
+        names = dataset.class_names
+        detail = f"is {names[image.label]!r}, but the same picture is {names[same[0].label]!r} in {same[0].file}"
+        return Finding("contradictory", image.file, detail)
+    if across := [other for other in others if other.split != image.split]:
+        other = across[0]
+        label = "" if other.label == image.label else f", as {dataset.class_names[other.label]!r}"
+        return Finding("duplicate", image.file, f"in {image.split}, as {other.file} in {other.split}{label}")
+    for other in _same(dataset, image, others):
+        return Finding("duplicate", image.file, f"the same picture as {other.file}")
+    return None
+
+
+def _same(dataset: Dataset, image: Seen, others: list[Seen]) -> Iterator[Seen]:
+    """Give those that are the same picture, pixel for pixel or encoded anew."""
+    exact = [other for other in others if other.digest == image.digest]
+    yield from exact
+    for other in others[: 0 if exact else MAX_COMPARED]:
+        pair = [dataset.splits[one.split][one.index].image for one in (image, other)]
+        if is_same_picture(*pair):
+            yield other

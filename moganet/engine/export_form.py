@@ -1,0 +1,92 @@
+"""In which form a model is exported, the name of its file, and that no other file is lost for it."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from moganet.errors import OutputError, WeightsError
+from moganet.inference import Predictor
+from moganet.inference.export import EXPORTERS, ExportMetadata, ExportPrecision, Graph
+from moganet.inference.exported import read_metadata
+
+
+@dataclass(frozen=True)
+class Form:
+    """In which form a model is exported, as `export` takes it."""
+
+    to: str
+    precision: ExportPrecision = "f32"
+    raw: bool = False
+    calibrated: bool = False
+    size: int | None = None
+    any_size: bool = False
+
+    @property
+    def marks(self) -> list[str]:
+        """Name what a file of this form does not share with the plain export, for its name."""
+        given = {
+            self.precision: self.precision != "f32",
+            "raw": self.raw,
+            "calibrated": self.calibrated,
+            f"{self.size}px": self.size is not None,
+            "any-size": self.any_size,
+        }
+        return [mark for mark, holds in given.items() if holds]
+
+
+def default_out(source: Predictor, form: Form) -> Path:
+    """Name the file after the model and its form: beside its file, in its run's folder, or here for a bare name."""
+    path = Path(source.name_of_model)
+    ending = "".join(f"-{mark}" for mark in form.marks) + EXPORTERS[form.to].SUFFIX
+    if path.is_dir():
+        return path / f"best{ending}"
+    if path.is_file():
+        return path.with_name(f"{path.name.partition('.')[0]}{ending}")
+    return Path(f"{path.name or 'model'}{ending}")
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """Give the file's name in a folder beside it, which is removed. Raises OutputError where that can't be written."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+            yield Path(folder) / target.name
+    except OutputError as error:  # which names the file in the folder
+        raise OutputError(re.sub(r"/\.export-\w+/", "/", str(error))) from None
+    except OSError as error:
+        raise OutputError(f"can't write {target}: {error.strerror or error}; choose another --out") from None
+
+
+def check_free(target: Path, graph: Graph, *, named: bool) -> None:
+    """Raise OutputError where a file would be lost that is not this model in this form.
+
+    named: the user chose the name, and so what it stands for; but OpenVINO writes a second file, which he did not name.
+    """
+    weights = target.with_suffix(".bin")
+    if graph.format == "openvino" and weights.exists() and not target.exists():
+        raise OutputError(f"{weights} is there without {target.name}, and would be replaced; choose another --out")
+    if named or not target.exists():
+        return
+    if not target.is_file():
+        raise OutputError(f"{target} is there and is no file; choose another --out")
+    try:
+        there = read_metadata(target)
+    except WeightsError as error:
+        raise OutputError(
+            f"{target} is there and can't be read ({error}); choose another --out or --overwrite"
+        ) from None
+    own = ExportMetadata.model_validate_json(graph.metadata(""))
+    for what in ("raw", "calibrated", "size", "precision"):
+        if getattr(there, what) != getattr(own, what) and (what != "calibrated" or own.raw):
+            raise OutputError(_is_other(target, f"its {what} is {getattr(there, what)}, not {getattr(own, what)}"))
+    for what in ("sha256", "class_names", "architecture"):
+        if getattr(there.description, what) != getattr(own.description, what):
+            raise OutputError(_is_other(target, f"its {what} is another: it is of another model, or of other weights"))
+
+
+def _is_other(target: Path, how: str) -> str:
+    return f"{target} is there already and is another: {how}; choose another --out, or --overwrite"
