@@ -120,7 +120,13 @@ class Predictor:
         if self._run is None:
             with self._guard:
                 self._run = self._run or self._open()
-        return self._run(x.float()).float().cpu()
+        logits = self._run(x.float()).float().cpu()
+        if not logits.isfinite().all():  # finite weights may be too large, and an export's are not looked at
+            raise WeightsError(
+                f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
+                "its training had diverged; take an earlier checkpoint"
+            )
+        return logits
 
     def _open(self) -> Run:
         precision = cast(Precision, self.precision)

@@ -185,3 +185,9 @@ def test_a_negative_variance_is_refused_and_large_half_sums_are_not(tmp_path):
 def test_no_choice_takes_all_memory(choice, tmp_path):
     with pytest.raises(ConfigError, match="at most"):
         Choices(**choice)
+
+
+def test_weights_whose_answers_overflow_are_refused_when_they_answer(tmp_path):
+    torch.save({**STATE, "head.weight": torch.full_like(STATE["head.weight"], 3e38)}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="answers NaN or infinity"):
+        moganet.load(tmp_path / "x.pth").logits(torch.randn(1, 3, 64, 64))
