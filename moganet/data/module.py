@@ -272,7 +272,9 @@ def check_readable(split: Split, number: int = 16) -> None:
             reasons.append(str(error))
         else:
             return
-    raise DataError(f"none of {len(reasons)} images that were tried, of {len(split):,}, can be read: {reasons[0]}")
+    raise DataError(
+        f"of {len(split):,} images {len(reasons)}, evenly spread, were tried and none can be read: {reasons[0]}"
+    )
 
 
 def take(split: Split, number: int) -> list[Sample]:
