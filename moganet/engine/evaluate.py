@@ -145,7 +145,7 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
                     f"{len(divided.splits['val']):,} that were held back; --split all takes {_size(divided, 'all'):,}"
                 )
             return divided, True
-        case "names" if at_home or undivided:
+        case "names" if undivided:
             say(
                 f"this model is from before the contents of images were remembered: {dataset.spec} has the names of "
                 f"those it was trained on, so that {'by these a part is held back' if at_home else 'they may be them'}",
