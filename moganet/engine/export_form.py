@@ -9,7 +9,8 @@ from pathlib import Path
 
 from moganet.errors import OutputError, WeightsError
 from moganet.inference import Predictor
-from moganet.inference.export import EXPORTERS, ExportMetadata, ExportPrecision, Graph
+from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
+from moganet.inference.export.graph import parse_metadata
 from moganet.inference.exported import read_metadata
 
 
@@ -79,7 +80,7 @@ def check_free(target: Path, graph: Graph, *, named: bool) -> None:
         raise OutputError(
             f"{target} is there and can't be read ({error}); choose another --out or --overwrite"
         ) from None
-    own = ExportMetadata.model_validate_json(graph.metadata(""))
+    own = parse_metadata(graph.metadata(""), target)
     for what in ("raw", "calibrated", "size", "precision"):
         if getattr(there, what) != getattr(own, what) and (what != "calibrated" or own.raw):
             raise OutputError(_is_other(target, f"its {what} is {getattr(there, what)}, not {getattr(own, what)}"))
