@@ -3,9 +3,9 @@
 It lies beside the package, since importing the package brings torch and timm in, and `--help` must not wait for them.
 """
 
-import _thread
 import errno
 import logging
+import multiprocessing
 import re
 import signal
 import sys
@@ -129,9 +129,9 @@ def _dropped(found: Any) -> None:
     """Let an interrupt come again that fell where Python drops exceptions: while it forks, or takes objects away."""
     if found.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(found)
-    elif signal.getsignal(signal.SIGINT) in (_interrupt, signal.SIG_DFL):
-        signal.signal(signal.SIGINT, _interrupt)
-        _thread.interrupt_main()
+    elif hasattr(signal, "setitimer") and multiprocessing.parent_process() is None:  # a worker is ended by this process
+        signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
 
 
 class _Line(logging.Formatter):
