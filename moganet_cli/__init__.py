@@ -5,6 +5,7 @@ It lies beside the package, since importing the package brings torch and timm in
 
 import errno
 import logging
+import multiprocessing
 import re
 import signal
 import sys
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     handler.setFormatter(_Line())
     logging.basicConfig(handlers=[handler])
     logging.getLogger("moganet").setLevel(logging.INFO)
-    before = _second_interrupt_ends_at_once()
+    before, hook = _second_interrupt_ends_at_once(), sys.unraisablehook
+    sys.unraisablehook = _dropped
     try:
         code = _run(arguments)
     except BaseException as error:
@@ -42,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         if arguments is None:  # the process is this command's own
             streams.end_now(streams.flush(code))
     finally:
+        sys.unraisablehook = hook
         if before is not None:
             signal.signal(signal.SIGINT, before)
     sys.exit(streams.flush(code))
@@ -114,11 +117,21 @@ def _second_interrupt_ends_at_once() -> Any:
     if threading.current_thread() is not threading.main_thread():
         return None
 
-    def first(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        raise KeyboardInterrupt
+    return signal.signal(signal.SIGINT, _interrupt) or signal.default_int_handler
 
-    return signal.signal(signal.SIGINT, first) or signal.default_int_handler
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
+def _dropped(found: Any) -> None:
+    """Let an interrupt come again that fell where Python drops exceptions: while it forks, or takes objects away."""
+    if found.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(found)
+    elif hasattr(signal, "setitimer") and multiprocessing.parent_process() is None:  # a worker is ended by this process
+        signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
 
 
 class _Line(logging.Formatter):
