@@ -52,6 +52,8 @@ def default_out(source: Predictor, form: Form) -> Path:
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
     """Give the file's name in a folder beside it, which is removed. Raises OutputError where that can't be written."""
+    if target.is_symlink():  # links were followed: this one leads to itself
+        raise OutputError(f"can't write {target}: its links lead round in a ring; choose another --out")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:

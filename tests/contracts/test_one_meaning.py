@@ -158,6 +158,7 @@ def test_no_file_of_another_form_or_another_model_is_lost(tmp_path):
 
 def test_export_all_leaves_other_files_alone_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("moganet.engine.export.EXPORTERS", {"program": EXPORTERS["program"]})
+    monkeypatch.setattr(EXPORTERS["program"], "PRECISIONS", ("f32",))
     monkeypatch.setattr("moganet.engine.export.ROUNDS", 1)
     path = write_model(tmp_path / "m.safetensors")
     (tmp_path / "m.pt2").write_text("something else")
