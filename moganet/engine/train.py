@@ -16,7 +16,7 @@ import torch
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset
 from moganet.data.loader import Unreadable, refuse_to_begin_again
-from moganet.data.module import ImageDataModule, take
+from moganet.data.module import ImageDataModule, check_readable, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
 from moganet.engine.callbacks import ModelFiles, RunProgress
 from moganet.engine.checkpoints import (
@@ -56,7 +56,6 @@ from moganet.tasks.classify import Classification
 
 REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to `moganet report`
 PREVIEW_IMAGES = 40
-TRIED = 16  # images of a split that are read before a run begins
 
 
 @noted
@@ -131,8 +130,7 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     """Train to the end, from the beginning or from last.ckpt, and write what is left to write."""
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
-    for name in ("train", "val"):
-        _try_images(dataset, name)
+    check_readable(dataset.split("val"))
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
     description = _describe(settings, dataset)
     files, progress = ModelFiles(folder, description, fixtures), RunProgress()
@@ -178,20 +176,6 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
         result["report"] = _report(folder, dataset, settings.data.workers, result)
     write_text(folder / RESULT_FILE, to_json(result))
     return result
-
-
-def _try_images(dataset: Dataset, name: str) -> None:
-    """Read a few images of a split, spread over it. Raises DataError where none can be read."""
-    split = dataset.split(name)
-    if not len(split) or take(split, TRIED):
-        return
-    try:
-        split[0]
-    except DataError as error:
-        raise DataError(
-            f"of the {len(split)} images of {dataset.spec} ({name}) {min(TRIED, len(split))} were tried, and none "
-            f"can be read; the first: {error}"
-        ) from None
 
 
 def _report(folder: Path, dataset: Dataset, workers: int | None, result: dict[str, Any]) -> str | None:
