@@ -35,12 +35,19 @@ def printable(text: object) -> str:
 
 def say(text: str, *, doubtful: bool = False) -> None:
     """Say one line, once within a verb. doubtful: it may well be wrong, so that users of Python hear it too."""
+    if remember(text):
+        logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
+
+
+def remember(text: str) -> bool:
+    """Note what is said in another way, by a Python warning; tell whether it is new to the verb at work."""
     heard = _heard.get()
-    if heard is not None:
-        if text in heard:
-            return
-        heard.append(text)
-    logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
+    if heard is None:
+        return True
+    if text in heard:
+        return False
+    heard.append(text)
+    return True
 
 
 @contextmanager

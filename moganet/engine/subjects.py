@@ -24,6 +24,7 @@ from moganet.inference.export.graph import Run
 from moganet.inference.model_file import hash_tensors
 from moganet.inference.runtimes import Runtime
 from moganet.network import VARIANTS, full_name
+from moganet.notices import remember
 from moganet.weights import check_fit, checked_state, read_content
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,9 @@ def _timms(model: str, dataset: Dataset, like: Preprocessing | None, runtime: Ru
         said = _preprocessing_of(cfg) if own else like
     assert said is not None
     if not trained:
-        warnings.warn(f"{model} is untrained: its curve is that of random weights", stacklevel=2)
+        text = f"{model} is untrained: its curve is that of random weights; timm:NAME@FILE has a file's"
+        remember(text)
+        warnings.warn(text, stacklevel=2)
     run, chosen = run_timm(network.eval(), runtime, precision, max(said.size))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classes = tuple(range(len(dataset.class_names)))

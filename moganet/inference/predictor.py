@@ -17,6 +17,7 @@ from moganet.inference.export.graph import Run
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
 from moganet.inference.threads import Guard, settle_after_fork
+from moganet.notices import remember
 
 
 @dataclass(frozen=True)
@@ -209,4 +210,6 @@ def as_images(images: Any) -> Sequence[ImageLike]:
 
 def warn_untrained(name: str) -> None:
     """Say that a network's answers mean nothing yet."""
-    warnings.warn(f"{name} is untrained (weights from seed 0): its predictions mean nothing", stacklevel=3)
+    text = f"{name} is untrained (weights from seed 0): its predictions mean nothing; name one with weights, or a file"
+    remember(text)
+    warnings.warn(text, stacklevel=3)
