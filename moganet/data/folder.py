@@ -278,7 +278,9 @@ def _one_class(folders: dict[str, Folder], name: str, inside: Folder, reading: _
     depth = inside.path.relative_to(top)
     query = "&".join(f"{split}={(folder.path / depth).relative_to(reading.root)}" for split, folder in folders.items())
     there = f"--data {inside.path}" if top == reading.root else reading.how(query)
-    return f"{text}; it holds {shown(f.path.name for f in inside.filled)}: if these are the classes, give {there}"
+    names = [folder.path.name for folder in inside.filled]
+    what = "since these look like splits" if any(map(split_of, names)) else "if these are the classes"
+    return f"{text}; it holds {shown(names)}: {what}, give {there}"
 
 
 def _open_split(classes: dict[str, list[Folder]], names: tuple[str, ...]) -> FileSplit:

@@ -78,16 +78,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _splits(dataset: Dataset) -> dict[str, dict[str, int]]:
-    return {
-        name: dict(
-            zip(
-                dataset.class_names,
-                torch.bincount(split.labels, minlength=len(dataset.class_names)).tolist(),
-                strict=True,
-            )
-        )
-        for name, split in dataset.splits.items()
-    }

@@ -157,6 +157,12 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
             f"{dataset.spec} has changed since the model was trained (in the contents or the order of its images), so "
             "that the images held back can't be told from those trained on; restore it, or evaluate on other images"
         )
+    if at_home:
+        say(
+            f"{dataset.spec} has changed since the model was trained (its images, their order or splits): some of "
+            "what is measured may have been trained on, and figures flatter then",
+            doubtful=True,
+        )
     return dataset, False
 
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,3 +246,44 @@ def test_replaced_images_are_not_held_back_not_resumed_and_calibrate_nothing(hom
         shutil.rmtree(home / "day3", ignore_errors=True)
         shutil.rmtree(day1, ignore_errors=True)
         shutil.copytree(kept, day1)
+
+
+def trained_on(spec):
+    """Give what `open_for` asks of a model that was trained on a set with its own division."""
+    dataset = open_data(spec)
+    recipe = {"data": {"source": dataset.spec, "validation": None, "fraction": 1.0}, "seed": 0}
+    config = SimpleNamespace(
+        provenance={"recipe": recipe, "fingerprint": dataset.fingerprint()},
+        preprocessing=SimpleNamespace(white_level=None),
+    )
+    return SimpleNamespace(config=config, class_names=dataset.class_names, name_of_model="m")
+
+
+@pytest.mark.parametrize("data", [None, "named"])
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_a_set_divided_anew_since_training_is_measured_but_never_without_a_word(kind, data, tmp_path):
+    root = two_classes(tmp_path / "train")
+    if kind == "folder":
+        two_classes(tmp_path / "val", 4, seed=1)
+        spec = f"folder:{tmp_path}"
+    else:
+        files = sorted(root.rglob("*.bmp"))
+        rows = [
+            f"{file.relative_to(root)},{file.parent.name},{'val' if i % 5 == 0 else 'train'}"
+            for i, file in enumerate(files)
+        ]
+        (root / "t.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+        spec = f"table:{root / 't.csv'}"
+    model = trained_on(spec)
+    with listening() as heard:
+        assert open_for(model, spec if data else None)[1] is True
+    assert not any("has changed since" in line for line in heard)
+    if kind == "folder":
+        for label in ("a", "b"):
+            (root / label / "0.bmp").rename(tmp_path / "val" / label / "0-from-train.bmp")
+    else:
+        text = (root / "t.csv").read_text()
+        (root / "t.csv").write_text(text.replace("train", "VAL").replace("val", "train").replace("VAL", "val"))
+    with listening() as heard:
+        assert open_for(model, spec if data else None)[1] is False
+    assert any("has changed since" in line and "trained on" in line for line in heard)
