@@ -143,7 +143,7 @@ def _splits(
     words = _of_column(table, column, lambda cells: [as_text(cells[i]) for i in kept])
     meant = {word: split_of(word) for word in dict.fromkeys(words)}
     off = f"to leave the column {column!r} out: table:{table.file}?split=none"
-    splits = [meant[word] or "train" for word in words]
+    splits: list[str] = [meant[word] or "train" for word in words]
     values = _shortened([word or "(nothing)" for word in sorted(meant)])
     if unknown := [(i, word) for i, word in zip(kept, words, strict=True) if meant[word] is None]:
         more = f" (and {len(unknown) - 1:,} more rows)" if len(unknown) > 1 else ""

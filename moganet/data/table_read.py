@@ -12,6 +12,7 @@ from typing import Any
 
 from moganet.errors import DataError, MissingExtraError
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 DELIMITERS = ",;\t|"
 MARKS = {  # the longest first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
