@@ -15,6 +15,7 @@ import torch
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset
+from moganet.data.contents import sketch
 from moganet.data.loader import Unreadable, refuse_to_begin_again
 from moganet.data.module import ImageDataModule, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
@@ -305,6 +306,7 @@ def _describe(recipe: Recipe, dataset: Dataset) -> ModelDescription:
         "recipe": recipe.model_dump(mode="json"),
         "data": dataset.spec,
         "fingerprint": dataset.fingerprint(),
+        "images": sketch(dataset.split("train").contents()),
         "seed": recipe.seed,
         "versions": {**packages, "python": platform.python_version()},
     }
