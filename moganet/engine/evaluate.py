@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from moganet.config import Precision
 from moganet.data import Dataset, Split, open_data
+from moganet.data.class_names import likeness, shown
 from moganet.data.contents import known_again
 from moganet.data.loader import Unreadable
 from moganet.data.module import evaluation_loader
@@ -207,9 +208,11 @@ def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
     """Give the model's class index for each of the data set's, by name."""
     missing = [name for name in names if name not in known]
     if missing:
+        alike = {likeness(name): name for name in known}
+        twins = [f"{name!a} looks like {alike[likeness(name)]!a}" for name in missing if likeness(name) in alike]
         raise DataError(
-            f"the data set has classes that the model does not know: {', '.join(missing[:5])}; "
-            f"the model knows {', '.join(known[:10])}"
+            f"the data set has classes that the model does not know: {shown(missing)}; the model knows "
+            f"{shown(known, 10)}" + (f" ({twins[0]}; rename it)" if twins else "")
         )
     return torch.tensor([known.index(name) for name in names])
 
