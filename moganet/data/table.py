@@ -25,6 +25,7 @@ from moganet.data.table_read import Table, read_table
 from moganet.errors import DataError
 
 SHOWN = 5  # of a list, in a message
+MOST_WORDS = 20  # that a column of splits has
 Result = TypeVar("Result")
 
 
@@ -62,6 +63,7 @@ def open_table(path: str | None) -> Dataset:
     dataset = Dataset(f"table:{table.file.absolute()}" + (f"?{query}" if query else ""), class_names, parts)
     guessed = any(role not in asked and role != name for role, name in columns.items())
     described = [_describe(table, columns, dataset)] if guessed or len(columns) < len(table.header) else []
+    described += [] if "split" in columns or "split" in asked else _unused_splits(table, columns)
     torn, leaks = _torn(columns, dataset)
     over = [note for note in (*table.notes, *rows.notes) if note.startswith("passed over")]
     faults = [Finding("structure", dataset.spec, fault) for fault in rows.faults]
@@ -157,6 +159,20 @@ def _splits(
     return splits, [
         f"splits of {table.file.name} are taken by their names: {_shortened(others)}; {off}"
     ] if others else []
+
+
+def _unused_splits(table: Table, columns: Mapping[str, str]) -> list[str]:
+    """Name the columns that are not used, but hold nothing but names of splits."""
+    said = []
+    for name in [name for name in table.texts if name not in columns.values() and table.header.count(name) == 1]:
+        words = {as_text(cell) for cell in table.column(name)}
+        meant = {split_of(word) for word in words} if len(words) <= MOST_WORDS else {None}
+        if len(meant) > 1 and None not in meant:
+            said.append(
+                f"the column {name!r} of {table.file.name} has names of splits ({_shortened(sorted(words))}) and is "
+                f"not used; divide by it with table:{table.file}?split={name}"
+            )
+    return said
 
 
 def _groups(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tuple[list[str] | None, list[str]]:

@@ -13,6 +13,7 @@ from typing import Any
 from moganet.errors import DataError, MissingExtraError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+TEXTS = ("string", "large_string", "string_view")  # Arrow's types
 DELIMITERS = ",;\t|"
 MARKS = {  # the longest first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -28,13 +29,14 @@ class Table:
     """A table by its columns.
 
     column: gives the cells of a column, text or (from Parquet) of any type, None where there is nothing.
-    places: how a person finds each row, "line 7". class_names: what the numbers of a column stand for, where the file
-    says so. notes: what was passed over. faults: what is wrong with the rows that are left out.
+    texts: the columns of text. places: how a person finds each row, "line 7". class_names: what the numbers of a column
+    stand for, where the file says so. notes: what was passed over. faults: what is wrong with the rows left out.
     """
 
     file: Path
     header: tuple[str, ...]
     column: Callable[[str], Sequence[Any]]
+    texts: tuple[str, ...]
     places: Sequence[str]
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -95,9 +97,8 @@ def _read_csv(file: Path, text: str) -> Table:
         raise DataError(f"line {reader.line_num} of {file} is no CSV: {error}; mend its quotes") from None
     faults = (_torn(file, header, torn, delimiter),) if torn else ()
     notes = (f"passed over: {empty:,} rows of {file.name} without anything in them",) if empty else ()
-    return Table(
-        file, tuple(header), lambda name: [row[header.index(name)] for row in rows], places, notes=notes, faults=faults
-    )
+    names = tuple(header)
+    return Table(file, names, lambda name: [row[names.index(name)] for row in rows], names, places, {}, notes, faults)
 
 
 def _torn(file: Path, header: Sequence[str], torn: Sequence[str], delimiter: str) -> str:
@@ -145,7 +146,8 @@ def _read_parquet(file: Path) -> Table:
             raise DataError(f"{file} is a damaged Parquet file: its column {name!r} has {len(cells):,} rows")
         return cells
 
-    return Table(file, header, column, places, names)
+    texts = guarded(lambda: tuple(field.name for field in opened.schema_arrow if str(field.type) in TEXTS))
+    return Table(file, header, column, texts, places, names)
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str, ...]]:

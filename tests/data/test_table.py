@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import unicodedata
 
 import numpy as np
@@ -299,6 +300,24 @@ def test_usual_names_of_splits_are_taken_and_said(photos):
     dataset = open_data(str(write(photos, rows, header="path,label,subset")))
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 4, "val": 1, "test": 1}
     assert any("PublicTest as test" in note and "dev as val" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("column", ["Usage", "phase", "partition", "Data Set", "dataset"])
+@pytest.mark.parametrize("words", [["train", "test"], ["Training", "PublicTest"], ["TRAIN", "val ", "Test"]])
+def test_a_column_of_splits_with_another_name_is_said(column, words, photos):
+    rows = [(name, "a", words[i % len(words)]) for i, name in enumerate(NAMES)]
+    table = write(photos, rows, header=f"path,label,{column}")
+    (said,) = [note for note in open_data(str(table)).notes if "names of splits" in note]
+    spec = re.search(r"table:.*\?split=.*$", said)[0]
+    assert len(open_data(spec).splits) == len(words)
+    assert not any("names of splits" in note for note in open_data(f"table:{table}?split=none").notes)
+
+
+@pytest.mark.parametrize("values", [["x", "train"], ["train"], ["0", "1"], ["", "test"]])
+def test_other_columns_are_no_splits(values, photos):
+    rows = [(*row, values[i % len(values)]) for i, row in enumerate(ROWS)]
+    notes = open_data(str(write(photos, rows, header="path,label,remark"))).notes
+    assert not any("names of splits" in note for note in notes)
 
 
 def test_a_repeated_row_is_counted_and_a_contradicting_one_refused(photos):
