@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from moganet.data.findings import Finding
 
+_COPY = re.compile(r"^copy of |( -)? copy( ?\(?\d+\)?)?$| \(\d+\)$")  # as file managers call a second of a name
+
 
 def normal(name: str) -> str:
     """Give a name in Unicode's composed form, in which a Mac's and a PC's "é" are the same."""
@@ -13,11 +15,14 @@ def normal(name: str) -> str:
 
 
 def likeness(name: str) -> str:
-    """Give what is left of a name without case, accents' form, spaces, signs between words and invisible characters.
+    """Give what is left of a name without case, accents' form, spaces, signs between words and what can't be seen.
+
+    A file manager's copy ("oak (1)", "oak - Copy") is like the first.
 
     Of numbers the zeros before them go; what makes another number of them (-1, 1-2, 1.5) stays.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    folded = _COPY.sub("", folded) or folded
     seen = "".join(letter for letter in folded if unicodedata.category(letter)[0] not in "ZC")
     bare = re.sub(r"[_.-](?!\d)|(?<=[^\W\d_])[_.-]", "", seen)
     return re.sub(r"(?<![\d.])0+(?=\d)", "", bare) or folded

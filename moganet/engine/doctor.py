@@ -17,7 +17,7 @@ from moganet.data.findings import GRAVE
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.engine.examine import class_counts, examine
 from moganet.inference.runtimes import has_fast_bf16
-from moganet.notices import noted
+from moganet.notices import noted, say
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
@@ -52,6 +52,8 @@ def _open_whatever(data: str) -> Dataset:
     try:
         return open_data(data)
     except UnusableDataError as error:
+        for note in error.dataset.notes:
+            say(note, doubtful=True)
         return error.dataset
 
 

@@ -17,6 +17,10 @@ ALIKE = [
     ("class_01", "class 1"),
     ("class-1", "class_001"),
     ("1.", "1"),
+    ("oak", "oak (1)"),
+    ("oak", "Oak - Copy"),
+    ("oak", "oak copy 2"),
+    ("oak", "Copy of oak"),
 ]
 APART = [
     ("-1", "1"),
@@ -27,6 +31,7 @@ APART = [
     ("10", "100"),
     ("0", "10"),
     ("+", "-"),
+    ("copy", "scan"),
 ]
 
 

@@ -186,6 +186,7 @@ def test_the_doctor_names_every_fault_of_a_table_and_looks_at_the_rest(rows, pho
         len(said) >= len(rows) - 1 and str(caught.value).startswith(said[0]) and not found["ok"]
     )  # torn lines are one
     assert (len(said) > 1) == ("faults; moganet doctor lists them" in str(caught.value))
+    assert set(caught.value.dataset.notes) == set(found["notes"])
     for row in rows:
         assert any(FAULTS[row].partition("line 8")[2] in line for line in said), row
     assert found["data"]["read_whole"] >= 6
