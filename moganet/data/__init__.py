@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moganet.data import cifar, digits, folder, table
-from moganet.data.class_names import find_lookalikes
+from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.formats import readable_suffixes
 from moganet.data.paths import exists, is_file, is_folder
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
+from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.errors import DataError
 from moganet.files import typed_path
 from moganet.notices import say
@@ -22,7 +23,6 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "table": table.open_table,
 }
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
 
 __all__ = [
@@ -70,6 +70,11 @@ def _open(spec: str) -> Dataset:
     if not is_folder(given) and not is_file(given):
         raise DataError(f"{spec} is a pipe, a socket or a device; give a folder or a file")
     if cifar_name := cifar.recognise_cifar(given):
+        if beside := cifar.names_beside(cifar_name, given):
+            say(
+                f"took {spec} for {cifar_name}, which lies in it; not looked at: {shown(beside)}; choose otherwise by "
+                f"--data folder:{spec}"
+            )
         return SOURCES[cifar_name](spec)
     if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
         return table.open_table(spec)

@@ -69,6 +69,15 @@ def recognise_cifar(path: Path) -> str | None:
     return None
 
 
+def names_beside(name: str, path: Path) -> list[str]:
+    """Name what lies in a folder beside the set that it holds."""
+    kind = CLASSES[name]
+    if not path.is_dir() or _holds_batches(kind, path):
+        return []
+    own = (str(kind.base_folder), f"{_stem(name)}.", ".")
+    return sorted(found.name for found in path.iterdir() if not found.name.startswith(own))
+
+
 def _holds_batches(kind: Any, folder: Path) -> bool:
     return all((folder / file).is_file() for file, _ in (*kind.train_list, *kind.test_list))
 

@@ -1,9 +1,12 @@
 """Names of classes as people write them: one form for each, and which of them only look alike."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 from moganet.data.findings import Finding
+
+_COPY = re.compile(r"^copy of |( -)? copy( ?\(?\d+\)?)?$| \(\d+\)$")  # as file managers call a second of a name
 
 
 def normal(name: str) -> str:
@@ -12,10 +15,17 @@ def normal(name: str) -> str:
 
 
 def likeness(name: str) -> str:
-    """Give what is left of a name without case, accents' form, spaces, signs between words and invisible characters."""
+    """Give what is left of a name without case, accents' form, spaces, signs between words and what can't be seen.
+
+    A file manager's copy ("oak (1)", "oak - Copy") is like the first.
+
+    Of numbers the zeros before them go; what makes another number of them (-1, 1-2, 1.5) stays.
+    """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    bare = "".join(letter for letter in folded if unicodedata.category(letter)[0] not in "ZC" and letter not in "_-.")
-    return bare or folded
+    folded = _COPY.sub("", folded) or folded
+    seen = "".join(letter for letter in folded if unicodedata.category(letter)[0] not in "ZC")
+    bare = re.sub(r"[_.-](?!\d)|(?<=[^\W\d_])[_.-]", "", seen)
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", bare) or folded
 
 
 def find_lookalikes(names: Sequence[str], place: str) -> list[Finding]:

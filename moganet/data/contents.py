@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 1 << 20  # bytes
 PART = 64  # files, what a thread takes at once
 MANY = 20_000  # files, from which on a person should know what is waited for
+SKETCHED, SKETCH_BYTES = 256, 8  # images that stand for a whole set, and what is kept of each
 UNREADABLE = b"\0" * 16
 
 
@@ -79,6 +80,20 @@ def together(contents: Sequence[bytes], groups: Sequence[str] | None = None) -> 
         above[top(content)] = top(group)
     number: dict[bytes | str, int] = {}
     return np.array([number.setdefault(top(content), len(number)) for content in own], dtype=np.int64)
+
+
+def sketch(contents: Sequence[bytes]) -> str:
+    """Give a few of the images, the same few whatever stands beside them: by which they are known again elsewhere."""
+    distinct = {content[:SKETCH_BYTES].hex() for content in contents if content != UNREADABLE}
+    return " ".join(sorted(distinct)[:SKETCHED])
+
+
+def known_again(sketched: str, contents: Sequence[bytes]) -> tuple[int, int]:
+    """Count the images that a sketch has, and those of which it can tell: all, where it holds all images."""
+    known = sketched.split()
+    limit = known[-1] if len(known) >= SKETCHED else "~"
+    told = [name for content in contents if (name := content[:SKETCH_BYTES].hex()) <= limit and content != UNREADABLE]
+    return len([name for name in told if name in set(known)]), len(told)
 
 
 def num_copies(contents: Sequence[bytes]) -> int:

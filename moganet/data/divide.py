@@ -38,7 +38,8 @@ def _held_images(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     candidates = np.flatnonzero(counts[labels] > 1)  # a class's only image is needed for training
     if number >= len(candidates):
         raise DataError(
-            f"data.validation asks for {number} images, but only {len(candidates)} have another of their class"
+            f"data.validation asks for {number} images, but only {len(candidates)} have another of their class in "
+            "training; give more images of each class, or look whether the labels are classes"
         )
     classes = int((counts > 1).sum())
     stratify = labels[candidates] if classes <= min(number, len(candidates) - number) else None

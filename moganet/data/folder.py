@@ -18,6 +18,7 @@ from moganet.data.paths import exists, is_folder
 from moganet.data.scan import Folder, Passed, describe, list_images, places, scan
 from moganet.data.source import Dataset, FileSplit
 from moganet.data.split_names import SPLITS, SplitName, split_of
+from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.errors import DataError
 from moganet.files import typed_path
 
@@ -63,7 +64,7 @@ def open_folder(path: str | None) -> Dataset:
         what = (
             f"{root} has no {'images' if tree.folders else 'sub-folders'}; put images into a sub-folder for each class"
         )
-        raise DataError("; ".join([what, *said]))
+        raise DataError("; ".join([what + _or_table(tree), *said]))
     folders = _divide(tree, _told(query, root, tree), reading)
     dataset = _label(folders, tree, reading)
     dataset = replace(dataset, spec=f"folder:{root.absolute()}" + (f"?{query}" if query else ""))
@@ -85,8 +86,11 @@ def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:
     """Read train=NAME&val=NAME&test=NAME or split=none: the folder of each split, None where there is to be none."""
     told: dict[str, Folder | None] = {}
     by_path = {folder.path: folder for folder in tree.walk()}
-    for part in filter(None, query.split("&")):
+    asked = [part for part in query.split("&") if part]
+    for part in asked:
         key, _, name = part.partition("=")
+        if key in told or (key == "split" and len(asked) > 1):
+            raise DataError(f"{query!r} says two things of {root}; say train, val and test once each, or split=none")
         if key == "split" and name in NONE:
             return {"train": tree, "val": None, "test": None}
         if key not in SPLITS:
@@ -98,6 +102,12 @@ def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:
     if told.get("train", tree) is None:
         raise DataError("train=none leaves nothing to train on; say which folder trains: train=NAME")
     return told
+
+
+def _or_table(tree: Folder) -> str:
+    """Name a table that lies in a folder without classes, and so may have them."""
+    tables = [one.path for part in tree.walk() for one in part.passed if one.path.suffix.lower() in TABLE_SUFFIXES]
+    return f"; or, if {tables[0]} has a class for each image, give --data {tables[0]}" if tables else ""
 
 
 def _is_below(root: Path, name: str) -> bool:
@@ -124,7 +134,7 @@ def _divide(tree: Folder, told: Mapping[str, Folder | None], reading: _Reading) 
     if not chosen and not divided:
         return _undivided(tree, named, reading)
     others = [folder for folder in rest if not split_of(folder.path.name)]
-    if not chosen and len(divided) == 1 and any(folder.images for folder in others):
+    if not chosen and len(divided) == 1 and others:
         split, name = divided[0][0], divided[0][1].path.name
         what = f"{reading.root} has {name}/, which may be a split, beside {_names(others)}, which may be classes"
         reading.fault(f"{what}; say {reading.how(f'{split}={name}', 'split=none')}")
@@ -208,7 +218,7 @@ def _label(folders: dict[str, Folder], tree: Folder, reading: _Reading) -> Datas
     if not classes["train"]:
         place = folders["train"]
         what = f"{place.path} has {len(place.images)} images but no class folders"
-        reading.fault(f"{what}; put them into a sub-folder for each class")
+        reading.fault(f"{what}; put them into a sub-folder for each class{_or_table(tree)}")
         classes["train"] = {normal(place.path.name): [place]}
     names = tuple(sorted(classes["train"]))
     for split in [split for split in folders if split != "train"]:
@@ -216,7 +226,8 @@ def _label(folders: dict[str, Folder], tree: Folder, reading: _Reading) -> Datas
     every = tuple(dict.fromkeys([*names, *sorted({name for found in classes.values() for name in found})]))
     splits = {split: _open_split(found, every) for split, found in classes.items() if found}
     if len(names) == 1 and folders["train"].filled:
-        reading.fault(_one_class(folders, names[0], classes["train"][names[0]][0], reading), "one-class")
+        alone = _one_class(folders, names[0], classes["train"][names[0]][0], reading)
+        reading.fault(alone + _or_table(tree), "one-class")
     stood_out = dict.fromkeys([*reading.passed, *_all_passed(tree, *folders.values())])
     findings = (*reading.findings, *describe(reading.root, stood_out))
     notes = (*(finding.detail for finding in findings if finding.kind != "structure"), *reading.notes)
@@ -278,7 +289,9 @@ def _one_class(folders: dict[str, Folder], name: str, inside: Folder, reading: _
     depth = inside.path.relative_to(top)
     query = "&".join(f"{split}={(folder.path / depth).relative_to(reading.root)}" for split, folder in folders.items())
     there = f"--data {inside.path}" if top == reading.root else reading.how(query)
-    return f"{text}; it holds {shown(f.path.name for f in inside.filled)}: if these are the classes, give {there}"
+    names = [folder.path.name for folder in inside.filled]
+    what = "since these look like splits" if any(map(split_of, names)) else "if these are the classes"
+    return f"{text}; it holds {shown(names)}: {what}, give {there}"
 
 
 def _open_split(classes: dict[str, list[Folder]], names: tuple[str, ...]) -> FileSplit:

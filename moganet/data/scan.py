@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moganet.data.findings import Finding
-from moganet.data.formats import HEIF_SUFFIXES, readable_suffixes
+from moganet.data.formats import HEIF_SUFFIXES, is_heif, readable_suffixes
 from moganet.data.paths import exists
 from moganet.notices import say
 
@@ -22,11 +22,12 @@ RAW_SUFFIXES = frozenset(
 SYSTEM_NAMES = frozenset(
     {
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@__thumb", "#recycle", "#snapshot"),
-        *("~snapshot", "$recycle.bin", "$extend", "recycler", "recycled", "system volume information", "lost+found"),
+        *("~snapshot", "$recycle.bin", "$extend", "system volume information", "lost+found"),
         *("lost.dir", "found.000", "__macosx", "__pycache__", "network trash folder", "temporary items"),
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
     }
 )
+OLD_BINS = frozenset({"RECYCLER", "RECYCLED"})  # in other letters a class of waste
 # What the verbs write; these names are theirs (tests compare them).
 RUN_FILES = frozenset(
     {"metrics.csv", "last.ckpt", "best.safetensors", "last.safetensors", "result.json", "tensorboard"}
@@ -141,7 +142,7 @@ def _kind(entry: os.DirEntry[str], names: set[str]) -> str:
     """Tell what an entry is: a folder, an image (by its ending or its content), or something to pass over."""
     if entry.name.startswith("."):
         return "hidden"
-    if entry.name.casefold() in SYSTEM_NAMES:
+    if entry.name.casefold() in SYSTEM_NAMES or entry.name in OLD_BINS:
         return "system"
     looks = os.path.splitext(entry.name)[1].lower() in readable_suffixes()  # noqa: PTH122 (Path takes ten times as long)
     try:
@@ -184,14 +185,13 @@ def _kind_of_file(path: Path, names: set[str]) -> str:
 def _kind_of_content(path: Path) -> str:
     try:
         with open(path, "rb") as file:
-            head = file.read(32)
+            head = file.read(64)
     except OSError:
         return "closed"
-    if head[4:8] == b"ftyp":
-        if head[8:12] in (b"avif", b"avis"):
-            return "content"
-        if head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"):
-            return "content" if ".heic" in readable_suffixes() else "heif"
+    if is_heif(head):
+        return "content" if ".heic" in readable_suffixes() else "heif"
+    if head[4:8] == b"ftyp" and {b"avif", b"avis"} & {head[i : i + 4] for i in range(8, len(head), 4)}:
+        return "content"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "raw"
     signed = head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\0\0\0\x0cjP  "))

@@ -1,5 +1,7 @@
 """A table of labelled image files, CSV or Parquet: a row an image, with columns for path and label.
 
+Whatever can't be used as it is, is a fault; the table is read on, so that the doctor names every fault.
+
 Optional columns divide it: `split` (train, val, test), or `group` (a patient, a plant, a film: what must not stand on
 both sides of a split). Columns are recognised by their names or named in the specification:
 `table:labels.csv?label=species&group=plant`; `?split=none` leaves one out. A Parquet file may hold the images itself.
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from moganet.data.contents import ImageFile
-from moganet.data.findings import Finding
+from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.leaks import find_torn_groups
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.split_names import SPLITS, split_of
@@ -23,12 +25,13 @@ from moganet.data.table_read import Table, read_table
 from moganet.errors import DataError
 
 SHOWN = 5  # of a list, in a message
+MOST_WORDS = 20  # that a column of splits has
 Result = TypeVar("Result")
 
 
 @dataclass
 class _Rows:
-    """The rows of a table that are images: a list for each role, and what a person should hear of them."""
+    """The rows of a table that are images: a list for each role, what a person should hear of them, what is wrong."""
 
     places: list[str]
     labels: list[str]
@@ -36,10 +39,14 @@ class _Rows:
     groups: list[str] | None
     images: list[ImageFile]
     notes: list[str]
+    faults: list[str]
 
 
 def open_table(path: str | None) -> Dataset:
-    """Open a table; relative image paths start at the table's folder."""
+    """Open a table; relative image paths start at the table's folder.
+
+    Raises UnusableDataError, with all faults and what can be looked at, where rows contradict it or one another.
+    """
     if not path:
         raise DataError("the source 'table' needs a path: --data table:labels.csv")
     file, query = divide(path)
@@ -56,41 +63,50 @@ def open_table(path: str | None) -> Dataset:
     dataset = Dataset(f"table:{table.file.absolute()}" + (f"?{query}" if query else ""), class_names, parts)
     guessed = any(role not in asked and role != name for role, name in columns.items())
     described = [_describe(table, columns, dataset)] if guessed or len(columns) < len(table.header) else []
+    described += [] if "split" in columns or "split" in asked else _unused_splits(table, columns)
     torn, leaks = _torn(columns, dataset)
     over = [note for note in (*table.notes, *rows.notes) if note.startswith("passed over")]
-    findings = (*(Finding("passed-over", dataset.spec, note) for note in over), *leaks)
-    return replace(dataset, notes=(*described, *table.notes, *rows.notes, *torn), findings=findings)
+    faults = [Finding("structure", dataset.spec, fault) for fault in rows.faults]
+    if len(class_names) == 1:
+        alone = f"{table.file} has one class, {class_names[0]!r}, where a classifier needs two"
+        leaks = (*leaks, Finding("one-class", dataset.spec, alone))
+    findings = (*faults, *(Finding("passed-over", dataset.spec, note) for note in over), *leaks)
+    dataset = replace(dataset, notes=(*described, *table.notes, *rows.notes, *torn), findings=findings)
+    if faults:
+        raise UnusableDataError(faults, dataset)
+    return dataset
 
 
 def _read_rows(table: Table, columns: Mapping[str, str], missing: str) -> _Rows:
     """Read the rows that have an image and a label; what becomes of others `missing` says."""
-    names, notes = table.class_names.get(columns["label"], ()), list[str]()
+    names, notes, faults = table.class_names.get(columns["label"], ()), list[str](), list(table.faults)
     labels, respelled = _of_column(table, columns["label"], lambda cells: clean_labels(cells, names))
     if respelled:
+        before, after = respelled[0]
         notes.append(
-            f"{respelled:,} labels of {table.file.name} are taken without the spaces around them, in composed letters, "
-            "and 1.0 as 1"
+            f"{len(respelled):,} labels of {table.file.name} are taken in another spelling (no spaces around them, "
+            f"composed letters, 1 for 1.0), first {before[:40]!a} as {after[:40]!a}"
         )
-    cells = _of_column(table, columns["path"], lambda cells: cells)
+    cells = table.column(columns["path"])
     empty = {
         "label": [i for i, one in enumerate(labels) if not one or (missing != "class" and is_missing(one))],
-        "path": [i for i, cell in enumerate(cells) if is_empty(cell)],
+        "path": _of_column(table, columns["path"], lambda cells: [i for i, cell in enumerate(cells) if is_empty(cell)]),
     }
     for role, places in empty.items():
         if places and missing != "skip":
             words = {labels[i] for i in places} - {""} if role == "label" else set()
-            raise DataError(_without(table, columns[role], [table.places[i] for i in places], sorted(words)))
-        if places:
+            faults.append(_without(table, columns[role], [table.places[i] for i in places], sorted(words)))
+        elif places:
             notes.append(f"passed over: {len(places):,} rows of {table.file.name} without a {role}")
     kept = sorted({*range(len(labels))} - {i for places in empty.values() for i in places})
     if not kept:
-        raise DataError(f"no row of {table.file} has both an image and a label")
-    splits, said = _splits(table, columns, kept)
-    _check_classes(table, [labels[i] for i in kept], splits)
+        raise DataError(faults[0] if faults else f"no row of {table.file} has both an image and a label")
+    splits, said = _splits(table, columns, kept, faults)
+    faults += _classes_without_training(table, [labels[i] for i in kept], splits)
     groups, alone = _groups(table, columns, kept)
     images, found = find_images(table.file, columns["path"], [cells[i] for i in kept], [table.places[i] for i in kept])
     notes += [*said, *alone, *found]
-    return _Rows([table.places[i] for i in kept], [labels[i] for i in kept], splits, groups, images, notes)
+    return _Rows([table.places[i] for i in kept], [labels[i] for i in kept], splits, groups, images, notes, faults)
 
 
 def _of_column(table: Table, name: str, read: Callable[[Sequence[Any]], Result]) -> Result:
@@ -104,9 +120,14 @@ def _of_column(table: Table, name: str, read: Callable[[Sequence[Any]], Result])
 def _without(table: Table, column: str, places: Sequence[str], words: Sequence[str]) -> str:
     named = f" ({', '.join(map(repr, words[:SHOWN]))} says that there is none)" if words else ""
     return (
-        f"{table.file} has {len(places):,} rows without a {column}, {_shortened(places)}{named}; fill it in, or leave "
-        f"them out: table:{table.file}?missing=skip" + (" (missing=class takes such words as a class)" if words else "")
+        f"{table.file} has {len(places):,} rows without {_a(column)}, {_shortened(places)}{named}; fill it in, or "
+        f"leave them out: table:{table.file}?missing=skip"
+        + (" (missing=class takes such words as a class)" if words else "")
     )
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[:1].lower() in tuple("aeiou") else f"a {word}"
 
 
 def _shortened(names: Sequence[str]) -> str:
@@ -114,7 +135,9 @@ def _shortened(names: Sequence[str]) -> str:
     return f"{shown}, …" if len(names) > SHOWN else shown
 
 
-def _splits(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tuple[list[str], list[str]]:
+def _splits(
+    table: Table, columns: Mapping[str, str], kept: Sequence[int], faults: list[str]
+) -> tuple[list[str], list[str]]:
     """Give the split of each row, and a note where a name is another than the split's own."""
     if "split" not in columns:
         return ["train"] * len(kept), []
@@ -122,21 +145,34 @@ def _splits(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tu
     words = _of_column(table, column, lambda cells: [as_text(cells[i]) for i in kept])
     meant = {word: split_of(word) for word in dict.fromkeys(words)}
     off = f"to leave the column {column!r} out: table:{table.file}?split=none"
-    splits = list[str]()
-    for i, word in zip(kept, words, strict=True):
-        split = meant[word]
-        if split is None:
-            raise DataError(
-                f"{table.places[i]} of {table.file} has the split {word[:80]!r}; it must be train, val or test "
-                f"(the column has {_shortened(sorted(meant))}); {off}"
-            )
-        splits.append(split)
+    splits: list[str] = [meant[word] or "train" for word in words]
+    values = _shortened([word or "(nothing)" for word in sorted(meant)])
+    if unknown := [(i, word) for i, word in zip(kept, words, strict=True) if meant[word] is None]:
+        more = f" (and {len(unknown) - 1:,} more rows)" if len(unknown) > 1 else ""
+        faults.append(
+            f"{table.places[unknown[0][0]]} of {table.file} has the split {unknown[0][1][:80]!r}{more}; it must be "
+            f"train, val or test (the column has {values}); {off}"
+        )
     if "train" not in splits:
-        raise DataError(f"{table.file} has no row whose {column} is 'train'; it has {_shortened(sorted(meant))}; {off}")
-    others = [f"{word[:80]} as {split}" for word, split in meant.items() if word.casefold() != split]
+        faults.append(f"{table.file} has no row whose {column} is 'train'; it has {values}; {off}")
+    others = [f"{word[:80]} as {split}" for word, split in meant.items() if split and word.casefold() != split]
     return splits, [
         f"splits of {table.file.name} are taken by their names: {_shortened(others)}; {off}"
     ] if others else []
+
+
+def _unused_splits(table: Table, columns: Mapping[str, str]) -> list[str]:
+    """Name the columns that are not used, but hold nothing but names of splits."""
+    said = []
+    for name in [name for name in table.texts if name not in columns.values() and table.header.count(name) == 1]:
+        words = {as_text(cell) for cell in table.column(name)}
+        meant = {split_of(word) for word in words} if len(words) <= MOST_WORDS else {None}
+        if len(meant) > 1 and None not in meant:
+            said.append(
+                f"the column {name!r} of {table.file.name} has names of splits ({_shortened(sorted(words))}) and is "
+                f"not used; divide by it with table:{table.file}?split={name}"
+            )
+    return said
 
 
 def _groups(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tuple[list[str] | None, list[str]]:
@@ -150,7 +186,7 @@ def _groups(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tu
 
 
 def _without_repeated(table: Table, rows: _Rows) -> list[int]:
-    """Give the rows without those that name an image again. Raises DataError where they contradict one another."""
+    """Give the rows without those that name an image again; where they contradict one another is a fault."""
     first_of: dict[tuple[ImageFile, str], int] = {}
     contrary: list[str] = []
     label_of: dict[ImageFile, int] = {}
@@ -163,7 +199,7 @@ def _without_repeated(table: Table, rows: _Rows) -> list[int]:
             )
         first_of.setdefault((image, rows.splits[i]), i)
     if contrary:
-        raise DataError(f"{table.file} gives {len(contrary):,} images two labels: {contrary[0]}; remove one of each")
+        rows.faults.append(f"{table.file} gives {len(contrary):,} images two labels: {contrary[0]}; remove one of each")
     if repeated := len(rows.images) - len(first_of):
         rows.notes.append(f"passed over: {repeated:,} rows of {table.file.name} that repeat another row's image")
     if torn := len(first_of) - len(label_of):
@@ -171,13 +207,13 @@ def _without_repeated(table: Table, rows: _Rows) -> list[int]:
     return list(first_of.values())
 
 
-def _check_classes(table: Table, labels: Sequence[str], splits: Sequence[str]) -> None:
+def _classes_without_training(table: Table, labels: Sequence[str], splits: Sequence[str]) -> list[str]:
     classes = {name: {label for label, one in zip(labels, splits, strict=True) if one == name} for name in SPLITS}
-    for name in SPLITS:
-        if unseen := sorted(classes[name] - classes["train"]):
-            raise DataError(
-                f"{table.file} has classes in {name} that train lacks: {_shortened(unseen)}; add or remove them"
-            )
+    return [
+        f"{table.file} has classes in {name} that train lacks: {_shortened(unseen)}; add or remove them"
+        for name in SPLITS
+        if classes["train"] and (unseen := sorted(classes[name] - classes["train"]))
+    ]
 
 
 def _describe(table: Table, columns: Mapping[str, str], dataset: Dataset) -> str:

@@ -36,10 +36,10 @@ _NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
 
 
 class Labels(NamedTuple):
-    """Labels by row ("" where there is none), and how many were written otherwise than they are taken."""
+    """Labels by row ("" where there is none), and those that are written otherwise than taken: how, and as what."""
 
     texts: list[str]
-    respelled: int
+    respelled: list[tuple[str, str]]
 
 
 def as_text(cell: Any) -> str:
@@ -72,7 +72,7 @@ def clean_labels(cells: Sequence[Any], names: Sequence[str] = ()) -> Labels:
     Where all are whole numbers, 1.0 is 1; where all are true or false, their case says nothing.
     """
     if names:
-        return Labels([as_text(_name(cell, names) if isinstance(cell, int) else cell) for cell in cells], 0)
+        return Labels([as_text(_name(cell, names) if isinstance(cell, int) else cell) for cell in cells], [])
     texts = [as_text(cell) for cell in cells]
     distinct = {text for text in texts if not is_missing(text)}
     same = {text: text for text in texts}
@@ -80,9 +80,8 @@ def clean_labels(cells: Sequence[Any], names: Sequence[str] = ()) -> Labels:
         same |= {text: _WHOLE.sub(r"\1", text) for text in distinct}
     elif all(text.casefold() in ("true", "false") for text in distinct):
         same |= {text: text.capitalize() for text in distinct}
-    respelled = sum(
-        (cell if isinstance(cell, str) else text) != same[text] for cell, text in zip(cells, texts, strict=True)
-    )
+    written = [cell if isinstance(cell, str) else text for cell, text in zip(cells, texts, strict=True)]
+    respelled = [(cell, same[text]) for cell, text in zip(written, texts, strict=True) if cell != same[text]]
     return Labels([same[text] for text in texts], respelled)
 
 

@@ -59,8 +59,10 @@ def find_images(
 
 
 def is_empty(cell: Any) -> bool:
-    """Tell whether a cell names no image."""
+    """Tell whether a cell names no image. Raises DataError for what can name none."""
     if isinstance(cell, dict):
+        if not {"bytes", "path"} & cell.keys():
+            raise DataError(f"holds records of {', '.join(cell)[:80]}; a picture is a record of bytes and path")
         return not cell.get("bytes") and is_empty(cell.get("path"))
     return not cell or (not isinstance(cell, bytes) and not as_text(cell))
 
@@ -68,8 +70,6 @@ def is_empty(cell: Any) -> bool:
 def _parts(cell: Any) -> tuple[bytes | None, str]:
     """Give a picture's bytes, or None, and its path: of text, bytes, or a record of both as Hugging Face's datasets."""
     if isinstance(cell, dict):
-        if not {"bytes", "path"} & cell.keys():
-            raise DataError(f"a picture in a table is a record of bytes and path; this one has {', '.join(cell)[:80]}")
         return cell.get("bytes") or None, as_text(cell.get("path"))
     if isinstance(cell, bytes) and not _is_text(cell):
         return cell, ""

@@ -12,6 +12,8 @@ from typing import Any
 
 from moganet.errors import DataError, MissingExtraError
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+TEXTS = ("string", "large_string", "string_view")  # Arrow's types
 DELIMITERS = ",;\t|"
 MARKS = {  # the longest first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -27,16 +29,18 @@ class Table:
     """A table by its columns.
 
     column: gives the cells of a column, text or (from Parquet) of any type, None where there is nothing.
-    places: how a person finds each row, "line 7". class_names: what the numbers of a column stand for, where the file
-    says so. notes: what was passed over.
+    texts: the columns of text. places: how a person finds each row, "line 7". class_names: what the numbers of a column
+    stand for, where the file says so. notes: what was passed over. faults: what is wrong with the rows left out.
     """
 
     file: Path
     header: tuple[str, ...]
     column: Callable[[str], Sequence[Any]]
+    texts: tuple[str, ...]
     places: Sequence[str]
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 def read_table(file: Path) -> Table:
@@ -50,7 +54,9 @@ def read_table(file: Path) -> Table:
     except OSError as error:
         raise DataError(f"can't read {file}: {error.strerror or error}") from None
     if not table.places:
-        raise DataError(f"{file} has no rows; it needs a header and a row for each image")
+        raise DataError(
+            table.faults[0] if table.faults else f"{file} has no rows; it needs a header and a row for each image"
+        )
     return table
 
 
@@ -67,12 +73,16 @@ def _decode(file: Path, content: bytes) -> str:
 
 
 def _read_csv(file: Path, text: str) -> Table:
-    delimiter = _delimiter(text)
+    said = re.match(r"\s*sep=([,;\t|])\r?\n", text)  # as Excel begins a file, to know it again
+    delimiter = said[1] if said else _delimiter(text)
     spaced = re.search(rf'{re.escape(delimiter)} +"', text) is not None  # a quote counts where a cell begins only
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     rows, places, torn, empty = list[list[str]](), list[str](), list[str](), 0
     try:
-        header = [name.strip() for name in next(reader, [])]
+        if said:
+            next(line for line in reader if line)
+        filled = (cells for cells in reader if any(cell.strip() for cell in cells))
+        header = [name.strip() for name in next(filled, [])]
         start = reader.line_num + 1
         for cells in reader:
             line, start = start, reader.line_num + 1
@@ -85,14 +95,19 @@ def _read_csv(file: Path, text: str) -> Table:
                 places.append(f"line {line}")
     except csv.Error as error:
         raise DataError(f"line {reader.line_num} of {file} is no CSV: {error}; mend its quotes") from None
-    if torn:
-        more = f" and {len(torn) - 3:,} more lines are like that" if len(torn) > 3 else ""
-        raise DataError(
-            f"in {file}, whose header has {len(header)} cells, {', '.join(torn[:3])}{more}; "
-            f"put what holds a {_named(delimiter)} into double quotes"
-        )
+    faults = (_torn(file, header, torn, delimiter),) if torn else ()
     notes = (f"passed over: {empty:,} rows of {file.name} without anything in them",) if empty else ()
-    return Table(file, tuple(header), lambda name: [row[header.index(name)] for row in rows], places, notes=notes)
+    names = tuple(header)
+    return Table(file, names, lambda name: [row[names.index(name)] for row in rows], names, places, {}, notes, faults)
+
+
+def _torn(file: Path, header: Sequence[str], torn: Sequence[str], delimiter: str) -> str:
+    """Say which lines have another number of cells than the header, and what may be wrong."""
+    more = f" and {len(torn) - 3:,} more lines are like that" if len(torn) > 3 else ""
+    what = f"in {file}, whose header has {len(header)} cells, {', '.join(torn[:3])}{more}; "
+    if len(header) == 1:
+        return f"{what}its first line, {header[0][:80]!r}, must be the header, as path,label"
+    return f"{what}give each line {len(header)} cells, and put what holds a {_named(delimiter)} into double quotes"
 
 
 def _delimiter(text: str) -> str:
@@ -131,7 +146,8 @@ def _read_parquet(file: Path) -> Table:
             raise DataError(f"{file} is a damaged Parquet file: its column {name!r} has {len(cells):,} rows")
         return cells
 
-    return Table(file, header, column, places, names)
+    texts = guarded(lambda: tuple(field.name for field in opened.schema_arrow if str(field.type) in TEXTS))
+    return Table(file, header, column, texts, places, names)
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from moganet.data.findings import GRAVE
 from moganet.engine.evaluate import Progress, no_progress
 from moganet.engine.examine import class_counts, examine
 from moganet.inference.runtimes import has_fast_bf16
-from moganet.notices import noted
+from moganet.notices import noted, say
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
@@ -52,6 +52,8 @@ def _open_whatever(data: str) -> Dataset:
     try:
         return open_data(data)
     except UnusableDataError as error:
+        for note in error.dataset.notes:
+            say(note, doubtful=True)
         return error.dataset
 
 
@@ -78,16 +80,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _splits(dataset: Dataset) -> dict[str, dict[str, int]]:
-    return {
-        name: dict(
-            zip(
-                dataset.class_names,
-                torch.bincount(split.labels, minlength=len(dataset.class_names)).tolist(),
-                strict=True,
-            )
-        )
-        for name, split in dataset.splits.items()
-    }

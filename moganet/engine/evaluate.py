@@ -15,6 +15,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from moganet.config import Precision
 from moganet.data import Dataset, Split, open_data
+from moganet.data.class_names import likeness, shown
+from moganet.data.contents import known_again
 from moganet.data.loader import Unreadable
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
@@ -119,7 +121,8 @@ def default_batch(predictor: Predictor) -> int:
 def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     """Open a data set, and say whether it is the one that the model was trained on, whose held-back images are "val".
 
-    It is known by the contents of its images, wherever they lie. Other data is given whole, as it divides itself.
+    It is known by the contents of its images, wherever they lie. Other data is given whole, as it divides itself; how
+    many of its images were trained on is said.
     Raises DataError where it is that one but has changed since: what was held back can no longer be told.
     """
     provenance = predictor.config.provenance
@@ -131,7 +134,7 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
     if "fingerprint" not in provenance:
         return dataset, False
-    divided, at_home = dataset, data is None or dataset.spec == trained_on["source"]
+    divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
     if dataset.class_names == predictor.class_names:
         with suppress(DataError):
             divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
@@ -152,12 +155,34 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
                 doubtful=True,
             )
             return (divided if at_home else dataset), False
-    if at_home and undivided:
+    if data is None and undivided:
         raise DataError(
             f"{dataset.spec} has changed since the model was trained (in the contents or the order of its images), so "
-            "that the images held back can't be told from those trained on; restore it, or evaluate on other images"
+            "that the images held back can't be told from those trained on; restore it, or give --data, which is "
+            "measured as a whole"
         )
+    _say_trained_on(dataset, str(provenance.get("images", "")), at_home=at_home)
     return dataset, False
+
+
+def _is_home(dataset: Dataset, source: str, predictor: Predictor) -> bool:
+    """Tell whether a set lies where the model was trained."""
+    with suppress(DataError):
+        return dataset.spec in (source, source_on_this_machine(source, predictor.name_of_model))
+    return False
+
+
+def _say_trained_on(dataset: Dataset, sketched: str, *, at_home: bool) -> None:
+    """Say of which images that measure it is known that the model was trained on them, or may have been."""
+    if at_home and not sketched:
+        what = "has changed since the model was trained: what is measured may have been trained on, and flatter then"
+        say(f"{dataset.spec} {what}", doubtful=True)
+    for name, split in dataset.splits.items() if sketched else ():
+        known, told = known_again(sketched, split.contents()) if name != "train" or len(dataset.splits) == 1 else (0, 0)
+        if known:
+            of = f"{told:,}" if told == len(split) else f"{told:,} that can be told among the {len(split):,}"
+            what = f"the model was trained on {known:,} of {of} images of {dataset.spec} ({name})"
+            say(f"{what}, by their contents; figures of these flatter", doubtful=True)
 
 
 def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
@@ -183,9 +208,11 @@ def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
     """Give the model's class index for each of the data set's, by name."""
     missing = [name for name in names if name not in known]
     if missing:
+        alike = {likeness(name): name for name in known}
+        twins = [f"{name!a} looks like {alike[likeness(name)]!a}" for name in missing if likeness(name) in alike]
         raise DataError(
-            f"the data set has classes that the model does not know: {', '.join(missing[:5])}; "
-            f"the model knows {', '.join(known[:10])}"
+            f"the data set has classes that the model does not know: {shown(missing)}; the model knows "
+            f"{shown(known, 10)}" + (f" ({twins[0]}; rename it)" if twins else "")
         )
     return torch.tensor([known.index(name) for name in names])
 

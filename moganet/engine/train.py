@@ -15,6 +15,8 @@ import torch
 
 from moganet.config import Recipe, load_recipe
 from moganet.data import Dataset
+from moganet.data.class_names import shown
+from moganet.data.contents import sketch
 from moganet.data.loader import Unreadable, refuse_to_begin_again
 from moganet.data.module import ImageDataModule, take
 from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
@@ -157,6 +159,7 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     unreadable = _gather(trainer, module)
     if not trainer.is_global_zero:
         return {}
+    _say_unseen(dataset, unreadable)
     title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
     metrics = read_metrics(folder / "metrics.csv")
     draw_curves(metrics, folder / "curves.png", title)
@@ -184,6 +187,17 @@ def _report(folder: Path, dataset: Dataset, workers: int | None, result: dict[st
     except Exception as error:  # whatever it is: a run of days must not be lost to its page
         say(f"no report was written ({error}); `moganet report {folder}` tries again", doubtful=True)
         return None
+
+
+def _say_unseen(dataset: Dataset, unreadable: Sequence[Unreadable]) -> None:
+    """Say of which classes not one training image could be read."""
+    train, left_out = dataset.split("train"), {one.file for one in unreadable}
+    if not left_out:
+        return
+    labels = train.labels.tolist()
+    seen = {labels[i] for i in range(len(train)) if train.name_of(i) not in left_out}
+    if unseen := [dataset.class_names[label] for label in sorted(set(labels) - seen)]:
+        say(f"the network has seen no image of {shown(unseen)}: none of theirs can be read", doubtful=True)
 
 
 def _gather(trainer: pl.Trainer, module: ImageDataModule) -> list[Unreadable]:
@@ -305,6 +319,7 @@ def _describe(recipe: Recipe, dataset: Dataset) -> ModelDescription:
         "recipe": recipe.model_dump(mode="json"),
         "data": dataset.spec,
         "fingerprint": dataset.fingerprint(),
+        "images": sketch(dataset.split("train").contents()),
         "seed": recipe.seed,
         "versions": {**packages, "python": platform.python_version()},
     }

@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from PIL import Image
 
 import moganet
 from moganet.data import ArraySplit, Dataset, FileSplit, open_data
-from moganet.data.contents import UNREADABLE, EmbeddedImage, hash_files, num_copies, together
+from moganet.data.contents import UNREADABLE, EmbeddedImage, hash_files, known_again, num_copies, sketch, together
 from moganet.data.leaks import describe_leaks, find_copies, find_torn_groups
 from moganet.engine.evaluate import open_for
 from moganet.errors import ConfigError, DataError
@@ -245,3 +247,96 @@ def test_replaced_images_are_not_held_back_not_resumed_and_calibrate_nothing(hom
         shutil.rmtree(home / "day3", ignore_errors=True)
         shutil.rmtree(day1, ignore_errors=True)
         shutil.copytree(kept, day1)
+
+
+def trained_on(spec, sketched=True):
+    """Give what `open_for` asks of a model that was trained on a set with its own division."""
+    dataset = open_data(spec)
+    recipe = {"data": {"source": dataset.spec, "validation": None, "fraction": 1.0}, "seed": 0}
+    images = {"images": sketch(dataset.split("train").contents())} if sketched else {}
+    config = SimpleNamespace(
+        provenance={"recipe": recipe, "fingerprint": dataset.fingerprint(), **images},
+        preprocessing=SimpleNamespace(white_level=None),
+    )
+    return SimpleNamespace(config=config, class_names=dataset.class_names, name_of_model="m")
+
+
+@pytest.mark.parametrize("sketched", [True, False])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_a_set_divided_anew_since_training_is_measured_but_never_without_a_word(kind, named, sketched, tmp_path):
+    root = two_classes(tmp_path / "train")
+    spec = f"folder:{tmp_path}"
+    if kind == "folder":
+        two_classes(tmp_path / "val", 4, seed=1)
+    else:
+        spec = labelled_table(root)
+        lines = (root / "t.csv").read_text().splitlines()
+        divided = [f"{line},{'val' if i % 5 == 0 else 'train'}" for i, line in enumerate(lines[1:])]
+        (root / "t.csv").write_text("\n".join([f"{lines[0]},split", *divided]) + "\n")
+    model = trained_on(spec, sketched)
+    with listening() as heard:
+        assert open_for(model, spec if named else None)[1] is True
+    assert not any("trained on" in line for line in heard)
+    if kind == "folder":
+        for label in ("a", "b"):
+            (root / label / "0.bmp").rename(tmp_path / "val" / label / "0-from-train.bmp")
+        said = r"trained on 2 of 10 images .*\(val\)"
+    else:
+        text = (root / "t.csv").read_text().splitlines()
+        swap = [line.replace(",train", ",VAL").replace(",val", ",train").replace("VAL", "val") for line in text]
+        (root / "t.csv").write_text("\n".join(swap) + "\n")
+        said = r"trained on 16 of 16 images .*\(val\)"
+    with listening() as heard:
+        assert open_for(model, spec if named else None)[1] is False
+    assert any(re.search(said if sketched else "has changed since .*trained on", line) for line in heard)
+
+
+OTHERS = {  # what is made of the images that a model was trained on, and how many are known again
+    "moved, one more": lambda day, to: two_classes(shutil.copytree(day, to) / "x", 1, seed=5).rename(to / "a" / "x"),
+    "a part": lambda day, to: [shutil.copytree(day / c, to / c, ignore=lambda _, n: sorted(n)[3:]) for c in "ab"],
+    "other names": lambda day, to: [
+        (to / c).mkdir(parents=True, exist_ok=True) or shutil.copy(file, to / c / f"new {file.name}")
+        for c in "ab"
+        for file in (day / c).iterdir()
+    ],
+}
+
+
+@pytest.mark.parametrize("how", OTHERS)
+@pytest.mark.parametrize("as_table", [True, False])
+def test_images_that_were_trained_on_are_known_wherever_they_come_from(how, as_table, home, tmp_path):
+    OTHERS[how](home / "day1", tmp_path / "other")
+    other = tmp_path / "other"
+    with listening() as heard:
+        open_for(moganet.load(home / "run"), labelled_table(other) if as_table else str(other))
+    known = r"holds the images that this model was trained on|trained on \d+ of \d+ images .*figures of these flatter"
+    assert any(re.search(known, line) for line in heard)
+
+
+def test_a_set_that_grew_is_measured_as_a_whole_where_it_is_given(home):
+    more = home / "day1" / "a" / "more.bmp"
+    try:
+        Image.new("RGB", (12, 12)).save(more)
+        with pytest.raises(DataError, match="has changed since"):
+            moganet.evaluate(home / "run")
+        result = moganet.evaluate(home / "run", data=str(home / "day1"))
+        assert result["num_images"] == 21 and any("trained on 16 of 21 images" in n for n in result["notes"])
+    finally:
+        more.unlink()
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=40), st.integers(0, 40))
+def test_a_sketch_knows_its_images_and_no_others(contents, number):
+    part, rest = contents[:number], contents[number:]
+    assert known_again(sketch(part), contents) == (len(set(part) - {UNREADABLE}), len(set(contents) - {UNREADABLE}))
+    assert known_again(sketch(part), rest)[0] == 0
+
+
+def test_a_sketch_of_many_images_estimates_the_share_that_is_known():
+    noise = np.random.RandomState(0)
+    many = [noise.bytes(16) for _ in range(20_000)]
+    kept = sketch(many)
+    assert len(kept) < 5000
+    known, told = known_again(kept, many[:5000] + [noise.bytes(16) for _ in range(5000)])
+    assert 30 < known < 110 and 0.3 < known / told < 0.7

@@ -11,6 +11,7 @@ from PIL import Image
 import moganet
 from moganet.data import UnusableDataError, folder, open_data
 from moganet.errors import DataError
+from moganet.notices import listening
 
 
 def put(place, number=2, first=0, name="{}.png"):
@@ -90,7 +91,11 @@ def test_the_remedies_that_are_named_work(tmp_path):
     assert sizes(left) == {"train": 4} and "no split passed over: 2" in " ".join(left.notes)
 
 
-@pytest.mark.parametrize("query", ["train=nowhere", "val=../..", "colour=red", "train=none", "split=daisy"])
+QUERIES = ["train=nowhere", "val=../..", "colour=red", "train=none", "split=daisy"]
+TWICE = ["train=train&train=train", "val=none&val=train", "split=none&train=train", "train=train&split=none"]
+
+
+@pytest.mark.parametrize("query", QUERIES + TWICE)
 def test_a_query_that_means_nothing_is_refused(tmp_path, query):
     with pytest.raises(DataError):
         open_data(f"folder:{put_classes(tmp_path, 'train')}?{query}")
@@ -118,6 +123,37 @@ def test_flat_folders_called_like_splits_are_classes_beside_others_only(tmp_path
     put(tmp_path / "d" / "bus")
     with pytest.raises(DataError, match=r"beside bus/.*train=train.*split=none"):
         open_data(str(tmp_path / "d"))
+
+
+def test_one_folder_called_like_a_split_beside_others_is_a_choice(tmp_path):
+    root = put_classes(tmp_path, "train", "car", "bus", classes=("red", "blue"))
+    with pytest.raises(DataError, match=r"beside bus/, car/.*train=train.*split=none"):
+        open_data(str(root))
+    assert open_data(f"{root}?split=none").class_names == ("bus", "car", "train")
+    assert open_data(f"folder:{root}?train=train").class_names == ("blue", "red")
+
+
+@pytest.mark.parametrize("table", ["labels.csv", "data/train-0.parquet", "y.TSV"])
+@pytest.mark.parametrize("images", [None, "images", "."])
+def test_a_table_that_may_have_the_classes_is_named(tmp_path, table, images):
+    (tmp_path / table).parent.mkdir(exist_ok=True)
+    (tmp_path / table).write_text("path,label\n")
+    if images:
+        put(tmp_path / images)
+    with pytest.raises(DataError, match=rf"if .*{table} has a class for each image, give --data .*{table}"):
+        open_data(str(tmp_path), training=True)
+
+
+def test_a_known_set_within_a_folder_of_other_things_is_said(tmp_path, monkeypatch):
+    put_classes(tmp_path, ".")
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        (folder / name).touch()
+    for given, said in ((tmp_path, True), (folder, False)):
+        with listening() as heard, pytest.raises(DataError, match="not a whole cifar10"):
+            open_data(str(given))
+        assert any("not looked at: daisy, roses" in line and "folder:" in line for line in heard) == said
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

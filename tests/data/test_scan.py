@@ -69,6 +69,18 @@ def test_folders_of_systems_are_passed_over_whole(tmp_path, name):
     assert list_images(tmp_path) == [] and set(kinds(tmp_path)) == {name}
 
 
+@pytest.mark.parametrize("name", ["recycled", "Recycled", "recycler", "tmp", "snapshot", "icon", "found"])
+def test_a_class_may_be_called_like_something_of_a_system(tmp_path, name):
+    make(tmp_path / name / "a.jpg", "JPEG")
+    assert len(list_images(tmp_path)) == 1 and not kinds(tmp_path)
+
+
+@pytest.mark.parametrize("brands", [b"avif", b"mif1\0\0\0\0avifmif1", b"avis\0\0\0\0msf1"])
+def test_an_avif_without_its_ending_is_no_heic(tmp_path, brands):
+    (tmp_path / "a").write_bytes((8 + len(brands)).to_bytes(4) + b"ftyp" + brands + bytes(60))
+    assert kinds(tmp_path) == {"a": "content"}
+
+
 def test_what_was_made_of_an_image_beside_it_is_none(tmp_path):
     for name in ("a.jpg", "a.jpg~", "a.jpg_original", "a.jpg.json", "ab"):
         make(tmp_path / name, "JPEG")

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import unicodedata
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import moganet
 from moganet.data import open_data
 from moganet.data.leaks import find_torn_groups
 from moganet.data.table_cells import clean_labels
@@ -137,6 +139,72 @@ def test_a_torn_row_is_refused_with_its_line(lines, said, photos):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "before", ["", "\n", "\n\n", " \n", ",,\n", "sep=;\n", "\nsep=;\r\n", "sep=,\n", "\ufeffsep=\t\r\n\n"]
+)
+def test_what_stands_before_the_header_is_no_header(before, photos):
+    sign = before.strip("\ufeff\r\n")[4:5] if "sep=" in before else ","
+    text = write(photos, ROWS).read_text().replace(",", sign)
+    (photos / "t.csv").write_text(before + text.replace("daisy\n", "\n", 1))
+    with pytest.raises(DataError) as caught:  # the line is the one that an editor shows
+        open_data(str(photos / "t.csv"))
+    assert f"without a label, line {2 + before.count(chr(10))};" in str(caught.value)
+    (photos / "t.csv").write_text(before + text)
+    assert open_data(str(photos / "t.csv")).class_names == ("daisy", "roses")
+
+
+def test_a_title_above_the_header_and_too_few_cells_have_their_own_remedy(photos):
+    text = write(photos, ROWS).read_text()
+    (photos / "t.csv").write_text("My photographs\n" + text)
+    with pytest.raises(DataError, match=r"its first line, 'My photographs', must be the header"):
+        open_data(str(photos / "t.csv"))
+    (photos / "t.csv").write_text(text + "im/daisy0.png\n")
+    with pytest.raises(DataError, match=r"line 8 has 1 cells; give each line 2 cells"):
+        open_data(str(photos / "t.csv"))
+
+
+FAULTS = {  # a row, and what is said of it
+    "im/daisy0.png,daisy,train,x": "line 8 has 4 cells",
+    "im/daisy0.png": "line 8 has 1 cells",
+    "im/daisy0.png,,train": "without a label",
+    ",daisy,train": "without a path",
+    "im/daisy1.png,daisy,later": "has the split 'later'",
+    "im/roses0.png,tulips,val": "classes in val that train lacks: tulips",
+    "im/daisy0.png,roses,train": "two labels",
+}
+
+
+@pytest.mark.parametrize("rows", [[one] for one in FAULTS] + [[*FAULTS], [*reversed(FAULTS)]])
+def test_the_doctor_names_every_fault_of_a_table_and_looks_at_the_rest(rows, photos):
+    table = write(photos, [(*row, "train") for row in ROWS], header="path,label,split")
+    table.write_text(table.read_text() + "\n".join(rows) + "\n")
+    with pytest.raises(DataError) as caught:
+        open_data(str(table))
+    found = moganet.doctor(str(table))
+    said = [finding["detail"] for finding in found["findings"] if finding["kind"] == "structure"]
+    assert (
+        len(said) >= len(rows) - 1 and str(caught.value).startswith(said[0]) and not found["ok"]
+    )  # torn lines are one
+    assert (len(said) > 1) == ("faults; moganet doctor lists them" in str(caught.value))
+    assert set(caught.value.dataset.notes) == set(found["notes"])
+    for row in rows:
+        assert any(FAULTS[row].partition("line 8")[2] in line for line in said), row
+    assert found["data"]["read_whole"] >= 6
+
+
+@pytest.mark.parametrize("cell", [["a"], {"x": 1}])
+def test_a_column_of_no_single_values_is_named(cell, photos):
+    for name in ("label", "path"):
+        columns = {"path": [NAMES[0]], "label": ["a"], name: [cell]}
+        with pytest.raises(DataError, match=rf"the column '{name}' of .*t.parquet"):
+            open_data(str(parquet(photos, **columns)))
+
+
+def test_one_class_is_found_by_the_doctor(photos):
+    found = moganet.doctor(str(write(photos, [(name, "a") for name in NAMES])))
+    assert found["counts"]["one-class"] == 1 and not found["ok"]
+
+
 def test_what_holds_nothing_is_counted_and_costs_no_line(photos):
     text = write(photos, ROWS).read_text().replace("\n", ",,\n").replace("label,,", "label").replace("roses0", "roses0")
     (photos / "t.csv").write_text(text + "\n\n,\n, ,\n")
@@ -233,6 +301,24 @@ def test_usual_names_of_splits_are_taken_and_said(photos):
     dataset = open_data(str(write(photos, rows, header="path,label,subset")))
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 4, "val": 1, "test": 1}
     assert any("PublicTest as test" in note and "dev as val" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("column", ["Usage", "phase", "partition", "Data Set", "dataset"])
+@pytest.mark.parametrize("words", [["train", "test"], ["Training", "PublicTest"], ["TRAIN", "val ", "Test"]])
+def test_a_column_of_splits_with_another_name_is_said(column, words, photos):
+    rows = [(name, "a", words[i % len(words)]) for i, name in enumerate(NAMES)]
+    table = write(photos, rows, header=f"path,label,{column}")
+    (said,) = [note for note in open_data(str(table)).notes if "names of splits" in note]
+    spec = re.search(r"table:.*\?split=.*$", said)[0]
+    assert len(open_data(spec).splits) == len(words)
+    assert not any("names of splits" in note for note in open_data(f"table:{table}?split=none").notes)
+
+
+@pytest.mark.parametrize("values", [["x", "train"], ["train"], ["0", "1"], ["", "test"]])
+def test_other_columns_are_no_splits(values, photos):
+    rows = [(*row, values[i % len(values)]) for i, row in enumerate(ROWS)]
+    notes = open_data(str(write(photos, rows, header="path,label,remark"))).notes
+    assert not any("names of splits" in note for note in notes)
 
 
 def test_a_repeated_row_is_counted_and_a_contradicting_one_refused(photos):

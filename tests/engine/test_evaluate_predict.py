@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from test_sources import make_folder
 
 import moganet
-from moganet.engine.evaluate import measure, say_absent, wilson_interval
+from moganet.engine.evaluate import match_classes, measure, say_absent, wilson_interval
 from moganet.errors import DataError, OutputError
 from moganet.notices import listening
 
@@ -226,3 +226,9 @@ def test_a_runs_folder_that_can_not_be_written_costs_no_figures(trained_run, mon
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--out"):  # before anything is measured
         moganet.evaluate("/no/such/model", out=tmp_path / "file")
+
+
+@pytest.mark.parametrize(("given", "said"), [("A ", "'A ' looks like 'a'; rename it"), ("zebra", "knows a, b$")])
+def test_an_unknown_class_is_shown_with_the_one_that_it_looks_like(given, said):
+    with pytest.raises(DataError, match=said):
+        match_classes((given, "b"), ("a", "b"))
