@@ -1,5 +1,6 @@
 """`convert`: any MODEL as our model file, a hub folder, the official layout, or the PaddlePaddle port's."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,8 +16,8 @@ from moganet.inference.load import build_from
 from moganet.inference.model_file import NUM_FIXTURES, describe_as_json, make_fixtures, refuse_equal_names
 from moganet.inference.read import ModelContents, describe
 from moganet.notices import noted, say
-from moganet.weights import Choices, hash_tensors
-from moganet.weights.hub import TENSORS, write_config
+from moganet.weights import Choices, hash_tensors, is_hub_folder
+from moganet.weights.hub import CONFIG, TENSORS, is_ours, write_config
 from moganet.weights.official import write_official
 from moganet.weights.paddle import write_paddle
 
@@ -103,6 +104,8 @@ def write_hub(out: Path, state: dict[str, Tensor], description: ModelDescription
     """Write a hub folder; its model.safetensors is our model file, whose tensors timm reads."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; a hub folder needs another name")
+    if os.path.lexists(out / CONFIG) and not (is_hub_folder(out) and is_ours(out)):
+        raise OutputError(f"{out / CONFIG} is there, is of no MogaNet, and would be replaced; choose another folder")
     save_model_file(out / TENSORS, state, description)
     write_config(out, description.architecture, description.preprocessing, description.class_names)
     return []

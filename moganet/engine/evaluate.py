@@ -126,19 +126,19 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     Raises DataError where it is that one but has changed since: what was held back can no longer be told.
     """
     provenance = predictor.config.provenance
-    recipe = provenance.get("recipe", {})
-    trained_on = recipe.get("data", {})
-    if data is None and not trained_on:
+    recipe = provenance.get("recipe") or {}
+    trained_on, seed = {"source": None, "validation": None, **(recipe.get("data") or {})}, recipe.get("seed", 0)
+    if data is None and trained_on["source"] is None:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
     source = data or source_on_this_machine(trained_on["source"], predictor.name_of_model)
     dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
-    if "fingerprint" not in provenance:
+    if provenance.get("fingerprint") is None:
         return dataset, False
     divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
     if dataset.class_names == predictor.class_names:
-        with suppress(DataError):
-            divided = dataset.with_validation(trained_on["validation"], recipe["seed"])
-            divided = divided.with_fraction(trained_on.get("fraction", 1.0), recipe["seed"])
+        with suppress(DataError, TypeError, ValueError, KeyError):  # of a file of anyone's making
+            divided = dataset.with_validation(trained_on["validation"], seed)
+            divided = divided.with_fraction(trained_on.get("fraction", 1.0), seed)
     undivided = "val" not in dataset.splits and trained_on["validation"] != "test"
     match divided.recognised(provenance["fingerprint"]):
         case "contents":

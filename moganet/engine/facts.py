@@ -113,7 +113,7 @@ def versions(predictor: Predictor) -> dict[str, str]:
     here = environment()
     now = {"python": here["python"], **{name: found for name, found in here["packages"].items() if found}}
     now["torch"] = torch.__version__
-    trained = predictor.config.provenance.get("versions", {})
+    trained = predictor.config.provenance.get("versions") or {}
     return {
         name: found if trained.get(name, found) == found else f"{found} (trained with {trained[name]})"
         for name, found in now.items()

@@ -1,6 +1,8 @@
 """`push`: a model as a folder for the Hugging Face hub, with its card, and there where a token is at hand."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from moganet.files import read_small, write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
 from moganet.inference.provenance import without_place
 from moganet.network.releases import RELEASES
-from moganet.notices import noted, say
-from moganet.weights import Choices
+from moganet.notices import noted, printable, say
+from moganet.weights import Choices, is_hub_folder
 from moganet.weights.hub import TENSORS
 
 CARD = "README.md"
+MARKS = re.compile(r"[\\`*_\[\]#|~!>&$]")  # what Markdown makes something of
 MAX_EVALUATION = 200 << 20  # bytes; it lists the images that can't be read
 FIGURES = {"top1", "interval", "num_images", "data", "split"}
 
@@ -38,6 +41,7 @@ def push(
         raise ConfigError(f"{repo!r} is no name on the hub: {' '.join(str(error).split())[:200]}") from None
     contents = read_model(model, Choices(**choices))
     folder = Path(out) if out is not None else Path(repo.rpartition("/")[2])
+    _check_card(folder)
     write_hub(folder, *complete(contents))
     _, description = load_model_file(folder / TENSORS)
     write_text(folder / CARD, _card(repo, description, _evaluations(model, description)))
@@ -55,6 +59,20 @@ def push(
     return {**result, "uploaded": True, "url": str(url)}
 
 
+def _check_card(folder: Path) -> None:
+    """Refuse to write a card over somebody's own text; say where a hub folder's is replaced."""
+    card = folder / CARD
+    if os.path.lexists(card):
+        if not is_hub_folder(folder):
+            raise OutputError(f"{card} is there, and would be replaced by the model's card; choose another --out")
+        say(f"{card} was there, and is replaced")
+
+
+def _shown(text: object) -> str:
+    """Give a name as a Markdown page shows it: as it is, on one line, without making anything of it."""
+    return MARKS.sub(r"\\\g<0>", printable(text)).replace("<", "&lt;")
+
+
 def _evaluations(model: str | Path, description: ModelDescription) -> list[dict[str, Any]]:
     """Give what `moganet evaluate` measured in a run's folder of just these tensors."""
     if not Path(model).is_dir():
@@ -66,15 +84,24 @@ def _evaluations(model: str | Path, description: ModelDescription) -> list[dict[
         except (OSError, ValueError, RecursionError):
             say(f"{path} can't be read, so that its figures are not in the card", doubtful=True)
             continue
-        if isinstance(measured, dict) and measured.get("sha256") == description.sha256 and measured.keys() >= FIGURES:
+        if _is_of(measured, description):
             found.append(measured)
     return found
+
+
+def _is_of(measured: Any, description: ModelDescription) -> bool:
+    """Tell whether a file of `evaluate` is of just these tensors, and has the figures that a card shows."""
+    if not isinstance(measured, dict) or measured.get("sha256") != description.sha256 or not measured.keys() >= FIGURES:
+        return False
+    interval = measured["interval"]
+    numbers = [measured["top1"], *interval] if isinstance(interval, list) and len(interval) == 2 else [None]
+    return all(isinstance(number, int | float) for number in numbers)
 
 
 def _card(repo: str, description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
     architecture, preprocessing = description.architecture, description.preprocessing
     height, width = preprocessing.size
-    names = ", ".join(description.class_names[:20]) + (", …" if len(description.class_names) > 20 else "")
+    names = ", ".join(map(_shown, description.class_names[:20])) + (", …" if len(description.class_names) > 20 else "")
     return f"""---
 library_name: timm
 pipeline_tag: image-classification
@@ -110,12 +137,12 @@ predictor = moganet.load("{repo.rpartition("/")[2]}")  # the downloaded folder: 
 def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
     lines = [
         f"- top-1 {100 * e['top1']:.2f} % (95 % interval {100 * e['interval'][0]:.2f} to {100 * e['interval'][1]:.2f}) "
-        f"on {e['num_images']} images of {without_place(str(e['data']))}, split {e['split']}; "
+        f"on {e['num_images']} images of {_shown(without_place(str(e['data'])))}, split {_shown(e['split'])}; "
         "measured by `moganet evaluate`"
         for e in evaluations
     ]
     validation = description.provenance.get("validation")
-    if isinstance(validation, dict) and "top1" in validation:
+    if isinstance(validation, dict) and isinstance(validation.get("top1"), int | float):
         lines.append(f"- top-1 {100 * validation['top1']:.2f} % on the validation images, measured in training")
     file = description.provenance.get("file")
     lines += [

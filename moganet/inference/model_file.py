@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -37,6 +37,11 @@ from moganet.weights import (
 METADATA_KEY, SEAL = DESCRIPTION_KEY, "seal"
 MAX_DESCRIPTION = 64 << 20  # characters; a million names, recipe and pictures have fewer
 NUM_FIXTURES = 4
+# What of a provenance is read again.
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("recipe", "recipe.data", "versions"), dict),
+    **dict.fromkeys(("data", "source", "file", "fingerprint"), str),
+}
 FIXTURE_SIDE = 160  # pixels; a fixture must be small, not pretty
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
 
@@ -77,6 +82,19 @@ class ModelDescription(Settings):
     provenance: dict[str, Any] = Field(default_factory=dict)
     sha256: str = ""
     fixtures: tuple[Fixture, ...] = ()
+
+    @field_validator("provenance")
+    @classmethod
+    def _of_known_kinds(cls, provenance: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what the verbs would stumble over; what they do not know may be anything."""
+        recipe = provenance.get("recipe")
+        data = recipe.get("data") if isinstance(recipe, dict) else None
+        source = data.get("source") if isinstance(data, dict) else None
+        for name, kind in KINDS.items():
+            value = {"recipe.data": data, "source": source}.get(name, provenance.get(name))
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(f"{name} is a {type(value).__name__}, not a {kind.__name__}")
+        return provenance
 
 
 def make_fixtures(network: nn.Module, preprocessing: Preprocessing, images: Sequence[Tensor]) -> tuple[Fixture, ...]:

@@ -93,8 +93,10 @@ def _taken(contents: ModelContents, guessed: Sequence[str]) -> str:
     remedies = [f"--{name.replace('_', '-')}" for name in guessed if name in vars(Choices())]
     if {"preprocessing", "class_names"} & {*guessed}:
         remedies.append("a hub folder's config.json (input_size, mean, std, label_names)")
+    unread = contents.chosen.get("unread")
+    does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
     return (
-        f"{contents.path.name} does not say, so these are guesses: {'; '.join(taken)}; choose otherwise by "
+        f"{contents.path.name} {does_not}, so these are guesses: {'; '.join(taken)}; choose otherwise by "
         f"{', '.join(remedies)}"
     )
 
@@ -211,6 +213,7 @@ def _from_checkpoint(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: 
     except ValidationError as error:
         raise WeightsError(f"{path} holds a network that can't be: {' '.join(str(error).split())[:200]}") from None
     if checkpoint.architecture is not None:
+        _compare_variant(path, checkpoint.architecture, architecture)
         own = checkpoint.architecture.model_dump(exclude_none=True)
         own |= {name: getattr(checkpoint, name) for name in FUNCTION[:2]}
         architecture = Architecture.model_validate({**architecture.model_dump(), **own})
@@ -238,6 +241,7 @@ def _from_checkpoint(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: 
     if names is None and not cfg and architecture.num_classes:
         guessed.append("class_names")
     chosen["guessed"] = guessed
+    chosen |= {"unread": list(checkpoint.unread)} if checkpoint.unread else {}
     description = describe(architecture, {"file": path.name, **chosen}, cfg)
     if preprocessing is not None:
         description = description.model_copy(update={"preprocessing": preprocessing})
@@ -245,6 +249,18 @@ def _from_checkpoint(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: 
         description = description.model_copy(update={"class_names": names})
     check_names(description, architecture.num_classes or 0, path)
     return ModelContents(path, dict(checkpoint.state), description, chosen)
+
+
+def _compare_variant(path: Path, stated: Architecture, found: Architecture) -> None:
+    """Say where a configuration names a variant whose shape the tensors do not have."""
+    variant = VARIANTS[stated.name]
+    differing = [key for key in variant if getattr(stated, key) is None and getattr(found, key) != variant[key]]
+    if differing:
+        say(
+            f"{path.name} says that it is a {stated.name}, but its tensors have other {', '.join(differing)}: what "
+            "they have is taken",
+            doubtful=True,
+        )
 
 
 def describe(

@@ -1,8 +1,10 @@
 """Released checkpoints of every format, read without running anything that they hold, and written back."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -41,6 +43,8 @@ FORMATS = {
 }
 
 # Where a run's last.ckpt keeps the model's description, and how its tensors' names begin.
+# Keys under which people keep what their classes are called, and how images were prepared.
+MAY_SAY_MORE = re.compile(r"(?i)class|label|names|idx|^args$|^meta$|param|config|cfg|transform|^(img|image|input)_")
 RUN_KEY, RUN_PREFIX = DESCRIPTION_KEY, "network."
 
 __all__ = [
@@ -85,11 +89,21 @@ def as_checkpoint(content: Content, choices: Choices = Choices()) -> Checkpoint:
                 continue
             checkpoint = known.read(content, choices).choose(choices)
             check_values(checkpoint.state, content.path)
-            return checkpoint
+            return replace(checkpoint, unread=_unread(content.values))
     except WeightsError as error:
         text = str(error)
         raise WeightsError(text if str(content.path) in text else f"{content.path}: {text}") from None
     raise _foreign(content)
+
+
+def _unread(values: Any) -> tuple[str, ...]:
+    told = values if isinstance(values, dict) else {}
+    keys = [key for key, value in told.items() if isinstance(key, str) and not _is_empty(value)]
+    return tuple(key[:60] for key in keys if MAY_SAY_MORE.search(key) and "." not in key)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, dict | list | tuple | str) and not value)
 
 
 def as_run_checkpoint(content: Content) -> tuple[dict[str, Tensor], str] | None:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,10 +15,12 @@ from torch import Tensor
 from moganet.config import MAX_CHANNELS, Architecture, ChannelAggregation, Gate, Preprocessing
 from moganet.errors import ConfigError, WeightsError
 from moganet.network import full_name, variant_of_shape
+from moganet.notices import say
 
 # The published accuracies of these two are those of the plain weights, of all others those of the EMA's.
 PLAIN_WEIGHTS = ("moganet_xtiny", "moganet_tiny")
 NUM_STAGES = 4
+COUNTER = "num_batches_tracked"  # the tensors of whole numbers
 FUNCTION_GUESSES = ("gate", "channel_aggregation")
 REFERENCE = "a guess: the file does not say; it is the reference's"
 RELEASED_CLASSES = 1000  # every released classifier is ImageNet's
@@ -61,6 +63,7 @@ class Checkpoint:
     weights: "plain" or "ema". reasons: why these weights, this gate and this channel aggregation, each a few words.
     guessed: which of these the file does not say. notes: where its tensors were found, and what was passed over.
     architecture, preprocessing, class_names: where the file states them. description: a model description's JSON.
+    unread: under which keys the file may say more, which nobody reads.
     """
 
     format: str
@@ -75,6 +78,7 @@ class Checkpoint:
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] | None = None
     description: str | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -125,10 +129,24 @@ def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
 
 
 def check_values(state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights with which nothing can be computed: NaN, infinities, negative variances.
+    """Refuse weights with which nothing can be computed: NaN, infinities, negative variances, whole numbers.
 
-    Raises WeightsError that names the first such tensor, how many of its values are so, and how many tensors.
+    Raises WeightsError that names the first such tensor, how many of its values are so, and how many tensors. Says
+    which hold only zeros.
     """
+    whole = [name for name, tensor in state.items() if not (tensor.is_floating_point() or name.endswith(COUNTER))]
+    if whole:
+        raise WeightsError(
+            f"{path} can't be computed with: {_few(whole)} of its tensors hold {state[whole[0]].dtype}, as quantised "
+            "weights do, without what their numbers stand for; save the weights in floats"
+        )
+    blank = [name for name, t in state.items() if (t.dim() > 1 or name.endswith("running_var")) and not t.any()]
+    if blank:
+        say(
+            f"{path.name}: {_few(blank)} of its {len(state)} tensors hold only zeros, as after a download or a copy "
+            "that ended early: its answers may mean nothing",
+            doubtful=True,
+        )
     wrong = {name: bad for name, tensor in state.items() if (bad := _wrong_values(name, tensor))}
     if wrong:
         name, (number, what) = next(iter(wrong.items()))
@@ -137,6 +155,11 @@ def check_values(state: Mapping[str, Tensor], path: Path) -> None:
             f"{path} can't be computed with: {number:,} of the {state[name].numel():,} values of {name[:100]} are "
             f"{what}{more}; its training had diverged, or it is damaged: take an earlier checkpoint"
         )
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:60] for name in names[:3])
+    return f"{len(names)} ({shown}{', …' if len(names) > 3 else ''})"
 
 
 def _wrong_values(name: str, tensor: Tensor) -> tuple[int, str] | None:

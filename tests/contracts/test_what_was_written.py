@@ -13,7 +13,7 @@ from conftest import MINI
 import moganet
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import MogaNetError, OutputError, WeightsError
-from moganet.inference import ModelDescription, save_model_file
+from moganet.inference import ModelDescription, load_model_file, save_model_file
 from moganet.notices import listening
 
 FORMATS = {"model": "x.safetensors", "hub": "hub", "official": "x.pth.tar", "paddle": "x.pdparams"}
@@ -189,3 +189,31 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(target, room, written, tmp_p
         signal.signal(signal.SIGXFSZ, before)
     assert isinstance(caught.value, OutputError) and "\n" not in str(caught.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {"recipe": "x"},
+        {"recipe": {"data": [1]}},
+        {"recipe": {"data": {"source": 5}}},
+        {"fingerprint": {"a": 1}},
+        {"versions": [1]},
+        {"data": 5},
+    ],
+)
+def test_a_provenance_of_other_kinds_is_one_line(provenance, written, tmp_path):
+    state, description = load_model_file(written / "x.safetensors")
+    save_model_file(tmp_path / "x.safetensors", state, description.model_copy(update={"provenance": provenance}))
+    with pytest.raises(WeightsError, match=r"description that can't be read: .* is a \w+, not a \w+"):
+        moganet.evaluate(tmp_path / "x.safetensors", "digits", runtime="eager")
+
+
+def test_names_in_a_card_are_text(written, tmp_path):
+    state, description = load_model_file(written / "x.safetensors")
+    names = ("<b>x</b>", "\n\n# h\n", "`a`", "[x](http://e)", *"efghij")
+    changed = {"class_names": names, "provenance": {"validation": {"top1": None}, "recipe": None}}
+    save_model_file(tmp_path / "x.safetensors", state, description.model_copy(update=changed))
+    moganet.push(tmp_path / "x.safetensors", "user/name", tmp_path / "pushed")
+    card = (tmp_path / "pushed" / "README.md").read_text()
+    assert r"(&lt;b\>x&lt;/b\>, \\n\\n\# h\\n, \`a\`, \[x\](http://e), e" in card

@@ -50,6 +50,8 @@ def save(graph: Graph, path: Path) -> None:
         )
     assert program is not None
     proto = program.model_proto
+    for node in (*proto.graph.node, *(node for function in proto.functions for node in function.node)):
+        del node.metadata_props[:]  # they name where on this machine the packages lie
     for axis, name in graph.dynamic_axes().items():
         proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     if graph.precision == "int8":

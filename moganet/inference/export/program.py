@@ -57,7 +57,11 @@ def trace(graph: Graph) -> torch.export.ExportedProgram:
             module = _Half(module, dtype)
     axes = dict.fromkeys(graph.dynamic_axes(), torch.export.Dim.DYNAMIC)
     with torch.no_grad(), foreign("torch can't export this network"):
-        return torch.export.export(module.eval(), (graph.example(),), dynamic_shapes=(axes,))
+        program = torch.export.export(module.eval(), (graph.example(),), dynamic_shapes=(axes,))
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # it names where on this machine the packages lie
+    return program
 
 
 def save(graph: Graph, path: Path) -> None:
