@@ -39,14 +39,19 @@ def say(text: str, *, doubtful: bool = False) -> None:
         logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
 
 
+def heard() -> list[str]:
+    """Give what the verb at work has said so far."""
+    return list(_heard.get() or ())
+
+
 def remember(text: str) -> bool:
     """Note what is said in another way, by a Python warning; tell whether it is new to the verb at work."""
-    heard = _heard.get()
-    if heard is None:
+    said = _heard.get()
+    if said is None:
         return True
-    if text in heard:
+    if text in said:
         return False
-    heard.append(text)
+    said.append(text)
     return True
 
 
@@ -57,21 +62,24 @@ def listening() -> Iterator[list[str]]:
     if outer is not None:  # a verb within a verb: what it says belongs to both, and is said once
         yield outer
         return
-    heard: list[str] = []
-    token = _heard.set(heard)
+    said: list[str] = []
+    token = _heard.set(said)
     try:
-        yield heard
+        yield said
     finally:
         _heard.reset(token)
 
 
 def noted(verb: Callable[Arguments, dict[str, Any]]) -> Callable[Arguments, dict[str, Any]]:
-    """Let a verb's result hold `notes`: all lines that were said while it worked (an empty result stays empty)."""
+    """Let a verb's result hold `notes`: all lines that were said while it worked (an empty result stays empty).
+
+    A result that comes with notes, of a run that was finished before, keeps them.
+    """
 
     @functools.wraps(verb)
     def listened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
-        with listening() as heard:
+        with listening() as said:
             result = verb(*args, **kwargs)
-        return {**result, "notes": list(heard)} if result else result
+        return {**result, "notes": list(dict.fromkeys([*result.get("notes", ()), *said]))} if result else result
 
     return listened

@@ -1,7 +1,6 @@
 """What the tests share: golden files, real data where it is at hand, and one small trained run."""
 
 import os
-import signal
 import zlib
 from pathlib import Path
 
@@ -32,14 +31,6 @@ def pytest_collection_modifyitems(items):
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("MOGANET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("MOGANET_RUNTIME", "eager")  # which takes no time to start; the runtimes have tests of their own
-
-
-@pytest.fixture(autouse=True)
-def _own_children():
-    """Take back torch's handler for dead DataLoader workers, which raises wherever the process is by then."""
-    yield
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    torch.utils.data._utils.signal_handling._SIGCHLD_handler_set = False
 
 
 def golden(name: str) -> dict[str, torch.Tensor]:

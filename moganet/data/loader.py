@@ -2,7 +2,7 @@
 
 torch's DataLoader is not used: its workers answer through /dev/shm, of which a container may have little; a dead one
 raises wherever the main process happens to be; one that is stopped holds up even the end. Here a worker is a process
-at the end of a socket, and a thread waits for its answer. Whatever waits for the thread does so with a limit.
+at the end of a socket, and threads ask it and wait for its answers. Whatever waits for them does so with a limit.
 """
 
 import logging
@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -84,6 +85,12 @@ class Loader:
                 say(note)
             yield batch._replace(images=batch.images.pin_memory()) if torch.cuda.is_available() else batch
 
+    def end(self) -> None:
+        """End the processes; another iteration would start new ones."""
+        if self._team is not None:
+            self._team.end()
+            self._team = None
+
     def _ahead(self) -> Iterator[Batch]:
         if self._team is None:
             self._team = _Team(self.batches, self.workers)
@@ -96,8 +103,7 @@ class Loader:
                 waiting.extend(team.ask(places) for places in islice(order, 1))
                 yield batch
         except MogaNetError:
-            self._team = None
-            team.end()
+            self.end()
             raise
         finally:
             for answer in waiting:
@@ -121,16 +127,20 @@ def refuse_to_begin_again() -> None:
         )
 
 
+_Tasks = queue.SimpleQueue[tuple[Sequence[Any], "Future[Batch]"] | None]
+_Answers = queue.SimpleQueue["Future[Batch] | None"]
+
+
 class _Team:
-    """Processes that read batches, and for each a thread that hands it one after the other."""
+    """Processes that read batches; each is asked in its turn, for the next batch before it has given the last one."""
 
     # Our ends of the sockets of all teams, of which a forked worker closes its copies.
     ends: ClassVar[weakref.WeakSet[Connection]] = weakref.WeakSet()
 
     def __init__(self, batches: Batches, number: int) -> None:
-        self.limit = _limit()
-        self.tasks: queue.SimpleQueue[tuple[Sequence[Any], Future[Batch]] | None] = queue.SimpleQueue()
+        self.limit, self.asked = _limit(), 0
         self.processes: list[Any] = []
+        self.tasks: list[_Tasks] = [queue.SimpleQueue() for _ in range(number)]
         context = multiprocessing.get_context()
         forks = context.get_start_method() == "fork"
         # By value: torch would hand tensors over in /dev/shm.
@@ -145,17 +155,21 @@ class _Team:
                 process.start()
                 theirs.close()  # so that ours ends when the process does
                 self.processes.append(process)
-                links.append((process, ours))
+                links.append(ours)
         except OSError as error:
             self.end()
             raise WorkerError(f"can't start {number} processes that read images ({error.strerror}); {LESS}") from None
-        for link in links:  # once all are forked: a fork copies no thread
-            threading.Thread(target=_hand_over, args=(self.tasks, *link), daemon=True).start()
+        for process, link, tasks in zip(self.processes, links, self.tasks, strict=True):
+            answers: _Answers = queue.SimpleQueue()
+            # Once all are forked: a fork copies no thread. Two each, since either end of a socket may be full.
+            threading.Thread(target=_hand_over, args=(tasks, answers, link), daemon=True).start()
+            threading.Thread(target=_take_back, args=(answers, process, link), daemon=True).start()
 
     def ask(self, places: Sequence[Any]) -> "Future[Batch]":
-        """Have a batch read as soon as a process is free."""
+        """Have a batch read by the process whose turn it is."""
         answer: Future[Batch] = Future()
-        self.tasks.put((places, answer))
+        self.tasks[self.asked % len(self.tasks)].put((places, answer))
+        self.asked += 1
         return answer
 
     def wait(self, answer: "Future[Batch]") -> Batch:
@@ -174,9 +188,10 @@ class _Team:
 
     def end(self) -> None:
         """End the processes at once, even those that are stopped: they hold nothing."""
+        for tasks in self.tasks:
+            tasks.put(None)
         for process in self.processes:
             process.kill()
-            self.tasks.put(None)
         for process in self.processes:
             process.join(1)
 
@@ -192,22 +207,32 @@ def _limit() -> float:
     return limit
 
 
-def _hand_over(tasks: "queue.SimpleQueue[Any]", process: Any, link: Connection) -> None:
-    """Hand one task after the other to a process, and its answers to those who wait."""
-    ready = False
+def _hand_over(tasks: "_Tasks", answers: "_Answers", link: Connection) -> None:
+    """Hand one task after the other to a process."""
     while (task := tasks.get()) is not None:
         places, answer = task
-        if not answer.set_running_or_notify_cancel():
-            continue
+        if answer.set_running_or_notify_cancel():
+            answers.put(answer)
+            with suppress(OSError):  # the process is gone, as the thread that waits for its answer learns too
+                link.send_bytes(pickle.dumps(places))
+    answers.put(None)
+
+
+def _take_back(answers: "_Answers", process: Any, link: Connection) -> None:
+    """Hand a process's answers to those who wait; once it is gone, its death."""
+    ready, death = False, None
+    while (answer := answers.get()) is not None:
         try:
-            ready = ready or bool(link.recv_bytes())
-            link.send_bytes(pickle.dumps(places))
-            answer.set_result(_unpacked(link.recv_bytes()))
+            if death is None:
+                ready = ready or bool(link.recv_bytes())
+                answer.set_result(_unpacked(link.recv_bytes()))
+                continue
         except (EOFError, OSError):
-            answer.set_exception(_death(process, ready))
-            return
+            death = _death(process, ready)
         except BaseException as error:
             answer.set_exception(error)
+            continue
+        answer.set_exception(death)
 
 
 def _death(process: Any, ready: bool) -> WorkerError:
@@ -248,11 +273,20 @@ def _work(what: Batches | bytes, link: Connection, parent: int | None) -> None:
     try:
         batches: Batches = pickle.loads(what) if isinstance(what, bytes) else what
         link.send_bytes(b"ready")
+        packed: queue.Queue[bytes] = queue.Queue(1)  # the next batch is read while one is on its way
+        threading.Thread(target=_send, args=(packed, link), daemon=True).start()
         while _is_asked(link, parent):
-            link.send_bytes(_packed(batches.read, pickle.loads(link.recv_bytes())))
+            packed.put(_packed(batches.read, pickle.loads(link.recv_bytes())))
     except (EOFError, OSError):  # the main process is gone
         pass
     os._exit(0)  # without the main process's own matters at an end
+
+
+def _send(packed: "queue.Queue[bytes]", link: Connection) -> None:
+    with suppress(OSError):
+        while True:
+            link.send_bytes(packed.get())
+    os._exit(0)  # the main process is gone
 
 
 def _is_asked(link: Connection, parent: int | None) -> bool:

@@ -146,6 +146,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.worker_transform = worker_transform(augment, preprocessing) if one_by_one else None
         self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one)
         self.mix = Mix(augment, len(dataset.class_names))
+        self._loaders: list[Loader] = []
         self.unreadable: dict[Unreadable, None] = {}  # in the order of their discovery
         self._check_sizes()
 
@@ -183,11 +184,26 @@ class ImageDataModule(pl.LightningDataModule):
             assert isinstance(split, ArraySplit)
             return Loader(_ArrayBatches(split, None), parts, 0)
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
-        return Loader(batches, parts, num_workers(data.workers))
+        return self._kept(Loader(batches, parts, num_workers(data.workers)))
 
     def val_dataloader(self) -> Loader:
         split = self.dataset.split("val")
-        return evaluation_loader(split, self.preprocessing, self.batch_size, self.data.workers, self.division)
+        return self._kept(
+            evaluation_loader(split, self.preprocessing, self.batch_size, self.data.workers, self.division)
+        )
+
+    def _kept(self, loader: Loader) -> Loader:
+        self._loaders.append(loader)
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        """End the processes that read images, whatever still refers to them."""
+        for loader in self._loaders:
+            loader.end()
+        self._loaders = []
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown("fit")
 
     def state_dict(self) -> dict[str, Any]:
         return {

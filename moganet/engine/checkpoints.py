@@ -12,6 +12,8 @@ import signal
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -34,6 +36,7 @@ from moganet.notices import say
 from moganet.weights import RUN_KEY
 
 CHECKPOINT_FILE = "last.ckpt"
+SPEAK = 5.0  # seconds in which one of several processes says why it ends, before a launcher's SIGTERM ends it
 PROCESSES_WAIT = timedelta(minutes=10)  # of several processes for each other, at the beginning and within the run
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -128,6 +131,21 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.take_signals()  # all are here
 
+    @contextmanager
+    def holding_signals(self, trainer: pl.Trainer) -> Iterator[None]:
+        """Have the signals while a run goes on; where it fails beside others, its process has a moment to say why."""
+        several = trainer.world_size > 1
+        self.await_others(trainer) if several else self.take_signals()
+        try:
+            yield
+        except BaseException:
+            # A launcher ends the others of a job within a tenth of a second of one's end.
+            if several and self._handlers.get(signal.SIGTERM) == signal.SIG_DFL:
+                self._handlers[signal.SIGTERM] = _end_later
+            raise
+        finally:
+            self.restore_signals()
+
     def restore_signals(self) -> None:
         """Give the signals back to whoever had them."""
         for number, handler in self._handlers.items():
@@ -193,6 +211,13 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
             if isinstance(progress, dict):  # counts of batches, of which a step may now have another number
                 added = progress["ready"] // was * self.accumulate - progress["ready"]
                 progress.update({name: number + added for name, number in progress.items()})
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    timer = threading.Timer(SPEAK, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
 
 
 def in_main_thread() -> bool:

@@ -51,7 +51,7 @@ from moganet.errors import ConfigError, DataError, OutputError, TrainingError, W
 from moganet.files import to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.inference.model_file import NUM_FIXTURES
-from moganet.notices import noted, say
+from moganet.notices import heard, noted, say
 from moganet.report.curves import draw_curves, read_metrics
 from moganet.report.grids import draw_images
 from moganet.tasks.classify import Classification
@@ -150,7 +150,8 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     if not resumed and is_first_process():
         write_text(folder / RECIPE_FILE, settings.to_yaml())
     try:
-        _fit(trainer, task, module, checkpoints, folder / CHECKPOINT_FILE if resumed else None)
+        with checkpoints.holding_signals(trainer):
+            _fit(trainer, task, module, checkpoints, folder / CHECKPOINT_FILE if resumed else None)
     except (ConfigError, DataError):
         if not resumed and trainer.global_step == 0:
             clear_folder(folder, keep=False)
@@ -176,6 +177,7 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     }
     if settings.report and os.environ.get(REPORT_SWITCH) != "off":
         result["report"] = _report(folder, dataset, settings.data.workers, result)
+    result["notes"] = heard()
     write_text(folder / RESULT_FILE, to_json(result))
     return result
 
@@ -282,7 +284,6 @@ def _fit(
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     how = f"go on with the same command and --out {checkpoints.out} --resume"
-    checkpoints.await_others(trainer) if trainer.world_size > 1 else checkpoints.take_signals()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*number of training batches.*")  # about the logging interval
@@ -304,8 +305,6 @@ def _fit(
         if checkpoints.signal is not None:  # whatever else went wrong while it stopped
             raise _stopped(checkpoints, how) from error
         raise explained(error, trainer, checkpoints.out, how) from error
-    finally:
-        checkpoints.restore_signals()
 
 
 def _stopped(checkpoints: Checkpoints, how: str) -> RunStopped:

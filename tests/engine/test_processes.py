@@ -27,7 +27,7 @@ SMALL = {
 }
 # Writes each step's loss, the mean over the processes and the parts of the step.
 RECORDER = """
-import json, os, sys, torch, moganet
+import json, os, sys, time, torch, moganet
 from moganet.tasks.classify import Classification
 losses, original = [], Classification.training_step
 def step(self, batch, batch_idx):
@@ -42,6 +42,7 @@ overrides, out, log = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
 try:
     result = moganet.train("digits", overrides=overrides, out=out, resume=True)
 except (KeyboardInterrupt, moganet.errors.MogaNetError) as error:  # a line, as the command line has it
+    time.sleep(1)  # slower than a launcher, which ends the others of a job within a tenth of a second
     sys.exit(str(error))
 if os.environ.get("RANK", "0") == "0":
     with open(log, "w") as file:

@@ -178,7 +178,7 @@ def test_a_teacher_of_other_channels_that_mean_nothing_is_one_line(monkeypatch):
 def test_one_class_is_named_with_where_the_classes_may_lie(tmp_path):
     root = make_folder(tmp_path / "photos", ("photos",), 4)
     with pytest.raises(
-        moganet.errors.DataError, match=r"has one class \(photos\).*holds blue, red.*--data .*photos/photos"
+        moganet.errors.DataError, match=r"has one class, 'photos'.*holds blue, red.*--data .*photos/photos"
     ):
         moganet.train("finetune", data=str(root), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
