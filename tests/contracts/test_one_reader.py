@@ -23,9 +23,11 @@ from moganet.data.preprocess import preprocess
 from moganet.data.read import decode, read
 from moganet.data.source import FileSplit
 from moganet.data.survey import survey, thumbnails
+from moganet.engine.interaction_images import ImageChoice, mean_colour
 from moganet.errors import DataError
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.predictor import Predictor
+from moganet.notices import listening
 
 SIDE = 12
 
@@ -355,3 +357,14 @@ def test_predict_takes_one_path_as_explain_does(predictor, tmp_path):
     for one in (tmp_path / "x.png", str(tmp_path / "x.png")):
         found = moganet.predict(predictor, one)
         assert len(found["predictions"]) == 1 and not found["unreadable"]
+
+
+def test_what_interactions_leave_out_is_in_their_notes(tmp_path):
+    for number in range(4):
+        PICTURES["colour"].save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"<html>")
+    split = FileSplit(sorted(tmp_path.iterdir()), torch.zeros(4, dtype=torch.long))
+    with listening() as heard:
+        assert len(list(ImageChoice(split, [], 0, only_correct=False).first(9))) == 3
+        mean_colour(split, Preprocessing(size=8))
+    assert len(heard) == 2 and "1.png" in heard[0] and "3 of 4" in heard[1]
