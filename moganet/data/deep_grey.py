@@ -55,10 +55,12 @@ def to_8_bit(values: np.ndarray, depth: Depth, *, inverted: bool = False) -> tup
     white = depth.white
     slack = OVERSHOOT * white if values.dtype.kind == "f" else 0
     if low < -slack or high > white + slack:
-        raise DataError(
-            f"a {depth.kind} image must lie in 0..{white:.17g}; this one spans {low!r} to {high!r}; where white is "
-            f"another value, train with --set {SETTING}=VALUE, or scale the images"
-        )
+        how = f"where white is another value, train with --set {SETTING}=VALUE, or scale the images"
+        if low < -slack:
+            how = "give images as they are before they are normalised"
+        elif white == 1 and high <= 255:
+            how = f"divide values of 0..255 by 255; {how}"
+        raise DataError(f"a {depth.kind} image must lie in 0..{white:.17g}; this one spans {low!r} to {high!r}; {how}")
     # Multiplied first, and in double precision, so that halves are halves whatever the values' type.
     scaled = np.round(np.clip(values.astype(np.float64), 0, white) * 255 / white).astype(np.uint8)
     return (255 - scaled if inverted else scaled), replace(depth, highest=high)

@@ -10,6 +10,22 @@ from PIL import Image
 NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5", "FITS", "IPTC"})
 FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
 HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
+# Of a camera's raw file Pillow reads the small preview that comes first, as if that were the photograph.
+RAW_SUFFIXES = frozenset(
+    {
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf"),
+        *(".pef", ".raf", ".raw", ".rw2", ".srw", ".x3f"),
+    }
+)
+SUBFILE_TYPE, REDUCED = 254, 1  # TIFF's tag, and its bit for a small version of another picture in the file
+# What lies where an image should be, by how it begins.
+NO_IMAGES = {
+    b"version https://git-lfs": "is a pointer of Git LFS and holds no image; git lfs pull fetches it",
+    b"<!doctype html": "is a web page; download the image again",
+    b"<html": "is a web page; download the image again",
+    b"<svg": "is SVG, which is drawn and not read; convert it to PNG",
+    b"<?xml": "is XML and no image; convert SVG to PNG",
+}
 HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 
 
@@ -19,6 +35,17 @@ def is_heif(head: bytes) -> bool:
         return False
     brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(len(head), int.from_bytes(head[:4])), 4))}
     return bool(brands & HEIF_BRANDS) and not brands & {b"avif", b"avis"}
+
+
+def why_no_image(head: bytes) -> str:
+    """Say of a file that no decoder knows what it is, by its first bytes."""
+    if not head:
+        return "is empty"
+    if not head.strip(b"\0"):
+        return "begins with nothing but zeros, as files do whose copy or download broke off; fetch it again"
+    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    found = next((text for sign, text in NO_IMAGES.items() if begin.startswith(sign)), None)
+    return found or "is not an image that Pillow can read"
 
 
 @cache

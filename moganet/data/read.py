@@ -6,6 +6,7 @@ The same picture gives the same pixels from each. Whatever a decoder raises abou
 import io
 import logging
 import os
+import re
 import stat
 import warnings
 from collections.abc import Callable
@@ -36,6 +37,8 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of 
     8: lambda array: np.rot90(array),
 }
 SWAPPING_TURNS = (5, 6, 7, 8)
+LONGEST_NAME = 1000  # characters, in a message: an image in letters (base64) is taken for a path
+ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://|data:[a-z/+.-]+[;,]", re.IGNORECASE)
 PHOTOMETRIC, BITS, SAMPLE_FORMAT = 262, 258, 339  # TIFF's tags
 SEVERAL_FRAMES = "some files hold several pictures (a film, pages, a phone's previews): the first of each is read"
 
@@ -90,16 +93,15 @@ def read(
     at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels. It is
     the same picture, averaged: for thumbnails and hashes, never for a network.
     """
-    name = _name_of(image) or "the image"
+    own = _shown(_name_of(image))
+    name = own or "the image"
     try:
         picture = _read(image, white_level, at_least)
         return replace(picture, pixels=match_channels(picture.pixels, channels))
     except DataError as error:
-        raise DataError(f"{name}: {error}" if name == _name_of(image) else str(error)) from None
+        raise DataError(f"{own}: {error}" if own else str(error)) from None
     except _UnusableFileError as error:
         raise DataError(error.text.format(name=name)) from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not an image that Pillow can read") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(f"{name} has more pixels than Pillow's limit of {limit:,}; scale it down") from None
@@ -113,6 +115,10 @@ def _name_of(image: ImageLike) -> str:
         return os.fspath(image)
     name = getattr(image, "filename", None) or getattr(image, "name", None)
     return name if isinstance(name, str) else ""
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:100]}…{name[-100:]}"
 
 
 def _read(image: Any, white_level: float | None, at_least: int | None) -> Picture:
@@ -179,6 +185,8 @@ def _read_path(path: str, white_level: float | None, at_least: int | None) -> Pi
             raise _UnusableFileError("{name} is a pipe or a device, and no file")
         file = open(path, "rb")  # noqa: SIM115 (what is raised within the block is about the image)
     except OSError as error:
+        if ADDRESS.match(path):
+            raise _UnusableFileError("{name} is an address and no file; download it, or give its bytes") from None
         raise _UnusableFileError(f"can't open {{name}}: {error.strerror}") from None
     with file:
         return _read_file(file, white_level, at_least)
@@ -188,11 +196,17 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     if not getattr(file, "seekable", bool)():
         file = io.BytesIO(file.read())
     file.seek(0)
-    is_heif = formats.is_heif(file.read(64))
+    head = file.read(64)
+    is_heif = formats.is_heif(head)
     file.seek(0)
     if is_heif and not formats.register_heif():
         raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
-    with Image.open(file, formats=["HEIF"] if is_heif else formats.names()) as image:
+    try:
+        opened = Image.open(file, formats=["HEIF"] if is_heif else formats.names())
+    except UnidentifiedImageError:
+        raise _UnusableFileError(f"{{name}} {formats.why_no_image(head)}") from None
+    with opened as image:
+        image.filename = _name_of(file)  # as Pillow does where it opens a path
         size = image.size
         if at_least is not None:
             image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
@@ -202,7 +216,18 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
 # --- Pillow's images
 
 
+def _refuse_preview(image: Image.Image) -> None:
+    """Raise where the first picture of a file is a small version of another that Pillow can't read."""
+    suffix = os.path.splitext(_name_of(image))[1].lower()  # noqa: PTH122
+    reduced = getattr(image, "tag_v2", {}).get(formats.SUBFILE_TYPE, 0) & formats.REDUCED
+    if image.format == "TIFF" and not image.tell() and (reduced or suffix in formats.RAW_SUFFIXES):
+        raise _UnusableFileError(
+            "{name} is a camera's raw file, of which Pillow reads a small preview only; convert it to TIFF or JPEG"
+        )
+
+
 def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, int] | None = None) -> Picture:
+    _refuse_preview(image)
     deep_colour = _is_deep_colour(image)
     image.load()
     turn = _orientation(image)  # after loading: a TIFF is turned by Pillow, which takes its tag away
@@ -297,6 +322,6 @@ def _orientation(image: Image.Image) -> int:
 
 def _note_of_frames(image: Image.Image) -> str | None:
     try:
-        return SEVERAL_FRAMES if getattr(image, "is_animated", False) else None
+        return SEVERAL_FRAMES if getattr(image, "is_animated", False) and not image.tell() else None
     except Exception:  # what comes after the first frame may be broken
         return None

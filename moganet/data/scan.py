@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moganet.data.findings import Finding
-from moganet.data.formats import HEIF_SUFFIXES, is_heif, readable_suffixes
+from moganet.data.formats import HEIF_SUFFIXES, RAW_SUFFIXES, is_heif, readable_suffixes
 from moganet.data.paths import exists
 from moganet.notices import say
 
-RAW_SUFFIXES = frozenset(
-    {
-        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf"),
-        *(".pef", ".raf", ".raw", ".rw2", ".srw", ".x3f"),
-    }
-)
 SYSTEM_NAMES = frozenset(
     {
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@__thumb", "#recycle", "#snapshot"),

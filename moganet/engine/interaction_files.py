@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import re
 import shutil
 import zipfile
@@ -14,8 +13,8 @@ import numpy as np
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path, to_json, write_text
 from moganet.interactions import Interactions
+from moganet.notices import say
 
-logger = logging.getLogger(__name__)
 SETTINGS_FILE, MEASURED = "settings.json", "measured"
 RESULT_FILES = ("interactions.json", "interactions.csv", "interactions.png")
 FIELDS = ("pairs", "orders", "values", "standard_errors", "num_contexts")
@@ -99,5 +98,5 @@ def read(path: Path) -> tuple[Interactions, float] | None:
                 raise ValueError("its arrays do not fit")
             return Interactions(pairs, orders, players, values, errors, contexts, evaluations), float(stored["seconds"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        logger.warning("%s can't be read (%s): it is measured again", path, str(error).partition("\n")[0])
+        say(f"{path} can't be read ({str(error).partition(chr(10))[0]}): it is measured again", doubtful=True)
         return None

@@ -1,7 +1,6 @@
 """On which images interactions are measured: the same for every network, and known by their pixels."""
 
 import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,8 @@ from moganet.data.preprocess import match_channels, preprocess
 from moganet.data.source import Sample, spread
 from moganet.engine.subjects import Subject
 from moganet.errors import DataError
+from moganet.notices import say
 
-logger = logging.getLogger(__name__)
 SEARCHED = 20  # images looked at for each that is wanted, until enough are classified correctly
 MEAN_IMAGES = 500  # from which the data set's mean colour is taken
 
@@ -47,10 +46,11 @@ class ImageChoice:
             self.looked_at += 1
             try:
                 sample = self.split[index]
+                qualifies = not self.only_correct or all(_is_right(one, sample) for one in self.subjects)
             except DataError as error:
-                logger.warning("left out: %s", error)
+                say(f"left out: {error}", doubtful=True)
                 continue
-            if not self.only_correct or all(_is_right(one, sample) for one in self.subjects):
+            if qualifies:
                 yield Chosen(sample, identify(sample.image))
                 given += 1
                 if given == number:
@@ -82,14 +82,16 @@ def input_of(preprocessing: Preprocessing, image: Tensor) -> Tensor:
 
 def mean_colour(split: Split, preprocessing: Preprocessing) -> Tensor:
     """Give a split's mean colour as a network sees it (C,), from up to 500 images that can be read."""
-    colours = []
-    for index in spread(len(split), MEAN_IMAGES):
+    colours, places = [], spread(len(split), MEAN_IMAGES)
+    for index in places:
         try:
             colours.append(input_of(preprocessing, split[index].image).mean((1, 2)))
         except DataError:
             continue
     if not colours:
         raise DataError("none of the images can be read, so that they have no mean colour; try --baseline zero")
+    if len(colours) < len(places):
+        say(f"the mean colour is that of {len(colours)} of {len(places)} images: the others can't be read")
     return torch.stack(colours).mean(0)
 
 

@@ -35,7 +35,7 @@ from moganet.interactions import (
 )
 from moganet.interactions.budget import count_evaluations
 from moganet.interactions.sampling import count_pairs
-from moganet.notices import noted
+from moganet.notices import noted, say
 
 logger = logging.getLogger(__name__)
 Watch = Callable[[int, int], None]  # evaluations done since the last call, and how many there will be in all
@@ -262,7 +262,7 @@ class _Run:
             )
         if len(identities) < self.amount.images:
             reason = "the time is over" if late else f"{self.images.looked_at} images hold no more that qualify"
-            logger.warning("measured on %d instead of %d images: %s", len(identities), self.amount.images, reason)
+            say(f"measured on {len(identities)} instead of {self.amount.images} images: {reason}", doubtful=True)
         return self._result(found, seconds, identities)
 
     def _draw(self, chosen: Chosen, amount: Amount) -> tuple[Any, Any]:

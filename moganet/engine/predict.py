@@ -31,7 +31,7 @@ from moganet.report import GridItem, check_picture_name, draw_grid
 @noted
 def predict(
     model: str | Path | Predictor,
-    files: Sequence[str | Path] = (),
+    files: str | Path | Sequence[str | Path] = (),
     data: str | None = None,
     split: str = "test",
     *,
@@ -48,7 +48,8 @@ def predict(
 ) -> dict[str, Any]:
     """Predict images, and go on past those that can't be read.
 
-    files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input.
+    files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input; one or
+    several.
     data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     calibrated: give probabilities scaled by the model file's temperature, which `report` fits and keeps.
@@ -64,7 +65,7 @@ def predict(
     predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
     if predictor.device.type == "cpu":
         keep_freed_memory()
-    items, unreadable = _collect(predictor, files, data, split, limit)
+    items, unreadable = _collect(predictor, [files] if isinstance(files, str | Path) else files, data, split, limit)
     predictions: list[dict[str, Any]] = []
     pictures: list[GridItem] = []
     batch_size = batch_size or default_batch(predictor)

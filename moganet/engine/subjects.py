@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +23,8 @@ from moganet.inference.export.graph import Run
 from moganet.inference.model_file import hash_tensors
 from moganet.inference.runtimes import Runtime
 from moganet.network import VARIANTS, full_name
-from moganet.notices import remember
+from moganet.notices import remember, say
 from moganet.weights import check_fit, checked_state, read_content
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,8 @@ def _build_timm(name: str, checkpoint: str, classes: int) -> tuple[nn.Module, bo
             try:
                 return timm.create_model(name, pretrained=True), True, None
             except Exception as error:  # the hub's client raises errors of many kinds
-                logger.warning("the weights of %s can't be had: %s", name, str(error).strip().partition("\n")[0])
+                reason = str(error).strip().partition("\n")[0]
+                say(f"the weights of {name} can't be had, random ones are measured: {reason}", doubtful=True)
         return _create(name, classes), False, None
     path = Path(checkpoint)
     content = read_content(path)

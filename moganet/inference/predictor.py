@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast, get_args
 
@@ -103,16 +103,21 @@ class Predictor:
 
         Raises DataError for an image that can't be read.
         """
-        settle_after_fork()
-        size = self.config.preprocessing
-        items, inputs = as_images(images), []
+        items = as_images(images)
         if not items:
             raise DataError("there is no image: the list is empty")
-        for number, image in enumerate(items, 1):
+        return self._inputs(items, range(len(items)))
+
+    def _inputs(self, items: Sequence[ImageLike], places: range) -> Tensor:
+        """Give the network's input for some of the images that were handed in."""
+        settle_after_fork()
+        size, inputs = self.config.preprocessing, []
+        for place in places:
             try:
-                inputs.append(preprocess(decode(image, size.channels, size.white_level), size))
+                inputs.append(preprocess(decode(items[place], size.channels, size.white_level), size))
             except DataError as error:
-                raise DataError(str(error) if len(items) == 1 else f"image {number} of {len(items)}: {error}") from None
+                which = f"image {place + 1} of {len(items)}: " if len(items) > 1 else ""
+                raise DataError(f"{which}{error}") from None
         return torch.stack(inputs)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -174,7 +179,7 @@ class Predictor:
         items = as_images(images)
         predictions: list[Prediction] = []
         for start in range(0, len(items), batch_size):
-            logits = self.logits(self.preprocess(items[start : start + batch_size]))
+            logits = self.logits(self._inputs(items, range(len(items))[start : start + batch_size]))
             predictions += self.name(self.probabilities(logits, calibrated), top_k, self.rejected(logits))
         return predictions
 
@@ -198,6 +203,10 @@ def as_images(images: Any) -> Sequence[ImageLike]:
     """
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "getexif"):
         return [images]
+    if isinstance(images, Mapping):  # of a data set's row, say: its keys are no images
+        raise DataError(
+            f"a {type(images).__name__} is no image; give one of its values ({', '.join(map(str, images))})"
+        )
     if hasattr(images, "read"):  # an open file
         return [images]
     if hasattr(images, "ndim"):

@@ -13,7 +13,7 @@ from conftest import MINI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 import moganet
 from moganet.config import Architecture, Preprocessing
@@ -23,9 +23,11 @@ from moganet.data.preprocess import preprocess
 from moganet.data.read import decode, read
 from moganet.data.source import FileSplit
 from moganet.data.survey import survey, thumbnails
+from moganet.engine.interaction_images import ImageChoice, mean_colour
 from moganet.errors import DataError
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.predictor import Predictor
+from moganet.notices import listening
 
 SIDE = 12
 
@@ -288,3 +290,81 @@ def test_an_image_that_can_not_be_resized_is_left_out_by_name(tmp_path, monkeypa
     monkeypatch.setattr(room.F, "resize", fail_for_one)
     found = moganet.predict(predictor, [str(tmp_path)])
     assert [Path(one["file"]).name for one in found["unreadable"]] == ["1.png"] and len(found["predictions"]) == 2
+
+
+def previews(folder):
+    """Give files of which the first picture is a small one beside another: by TIFF's tag, and by their names."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = 1
+    small = Image.fromarray(drawn())
+    small.save(folder / "tagged.tif", "TIFF", tiffinfo=tags)
+    for ending in ("dng", "NEF", "cr2"):
+        small.save(folder / f"photo.{ending}", "TIFF")
+    return sorted(folder.iterdir())
+
+
+def test_the_preview_in_a_cameras_raw_file_is_not_the_photograph(tmp_path):
+    for path in previews(tmp_path):
+        with Image.open(path) as opened:
+            for door in (path, opened, *([path.read_bytes()] if path.suffix == ".tif" else [])):
+                with pytest.raises(DataError, match="raw file"):
+                    decode(door)
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "is empty"),
+        (bytes(3000), "zeros"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+        (b"\r\n<!DOCTYPE html><html>404</html>", "web page"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><svg/>', "PNG"),
+        (b"{}", "not an image"),
+    ],
+)
+def test_what_lies_where_an_image_should_be_is_said(content, said, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(content)
+    for door in (tmp_path / "x.jpg", content):
+        with pytest.raises(DataError, match=said):
+            decode(door)
+
+
+def test_what_is_no_path_is_said_and_not_shown_whole(predictor):
+    for address in ("https://127.0.0.1/x.jpg", "s3://bucket/x.jpg", "data:image/png;base64," + "A" * 9000):
+        with pytest.raises(DataError, match="address") as caught:
+            decode(address)
+        assert len(str(caught.value)) < 400
+    with pytest.raises(DataError) as caught:
+        decode("iVBORw0KGgo" * 900)
+    assert len(str(caught.value)) < 400
+    with pytest.raises(DataError, match="bytes, path"):
+        predictor({"bytes": b"", "path": "x.jpg"})
+
+
+def test_floats_of_another_range_are_told_how_to_become_images():
+    for array, said in ((drawn() / 1.0, "by 255"), (drawn() / 128 - 1, "normalised")):
+        with pytest.raises(DataError, match=said):
+            decode(array)
+
+
+def test_a_bad_image_is_named_by_its_place_in_all_that_was_given(predictor):
+    with pytest.raises(DataError, match="image 5 of 6"):
+        predictor([drawn()] * 4 + [b"", drawn()], batch_size=2)
+
+
+def test_predict_takes_one_path_as_explain_does(predictor, tmp_path):
+    PICTURES["colour"].save(tmp_path / "x.png")
+    for one in (tmp_path / "x.png", str(tmp_path / "x.png")):
+        found = moganet.predict(predictor, one)
+        assert len(found["predictions"]) == 1 and not found["unreadable"]
+
+
+def test_what_interactions_leave_out_is_in_their_notes(tmp_path):
+    for number in range(4):
+        PICTURES["colour"].save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"<html>")
+    split = FileSplit(sorted(tmp_path.iterdir()), torch.zeros(4, dtype=torch.long))
+    with listening() as heard:
+        assert len(list(ImageChoice(split, [], 0, only_correct=False).first(9))) == 3
+        mean_colour(split, Preprocessing(size=8))
+    assert len(heard) == 2 and "1.png" in heard[0] and "3 of 4" in heard[1]
