@@ -81,7 +81,8 @@ def export(
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
     graph = make_graph(source, form)
     target = Path(os.path.realpath(out)) if out is not None else Path(default_out(source, form))
-    if target.suffix.lower() != EXPORTERS[to].SUFFIX:
+    # OpenVINO writes by the very ending.
+    if (target.suffix if to == "openvino" else target.suffix.lower()) != EXPORTERS[to].SUFFIX:
         raise OutputError(f"{target} does not end in {EXPORTERS[to].SUFFIX}, by which an export to {to} is known")
     if not overwrite:
         check_free(target, graph, named=out is not None)

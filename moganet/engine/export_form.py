@@ -72,10 +72,11 @@ def check_free(target: Path, graph: Graph, *, named: bool) -> None:
     weights = target.with_suffix(".bin")
     if graph.format == "openvino" and weights.exists() and not target.exists():
         raise OutputError(f"{weights} is there without {target.name}, and would be replaced; choose another --out")
+    for part in (target, weights) if graph.format == "openvino" else (target,):
+        if part.is_dir() or (part.exists() and not part.is_file() and not named):
+            raise OutputError(f"{part} is there and is no file; choose another --out")
     if named or not target.exists():
         return
-    if not target.is_file():
-        raise OutputError(f"{target} is there and is no file; choose another --out")
     try:
         there = read_metadata(target)
     except WeightsError as error:

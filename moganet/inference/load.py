@@ -11,13 +11,13 @@ from moganet.errors import ConfigError, WeightsError
 from moganet.inference.exported import is_exported, load_exported
 from moganet.inference.model_file import ModelDescription
 from moganet.inference.predictor import Predictor, warn_untrained
-from moganet.inference.read import HEAD, ModelContents, adapt_stem, describe, read_model
+from moganet.inference.read import HEAD, ModelContents, adapt_stem, describe, read_contents, read_model
 from moganet.inference.runtimes import Runtime
 from moganet.network import VARIANTS, build_network, full_name
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import RELEASES
 from moganet.notices import say
-from moganet.weights import Choices, check_fit, read_checkpoint
+from moganet.weights import Choices, check_fit
 from moganet.weights.shipped import shipped_models
 
 
@@ -84,10 +84,10 @@ def build_from(contents: ModelContents, share: bool = False) -> nn.Module:
 def load_into(network: nn.Module, path: Path, weights: str | None = None) -> None:
     """Read a released file into a network of timm's making, as `MogaNet.load_pretrained` says."""
     assert isinstance(network, MogaNet)
-    checkpoint = read_checkpoint(path, Choices(weights=weights))  # type: ignore[arg-type]
-    state, own = dict(checkpoint.state), network.state_dict()
-    notes = [checkpoint.reason]
-    if checkpoint.gate != network.gate or checkpoint.channel_aggregation != network.channel_aggregation:
+    contents = read_contents(path, Choices(weights=weights), (), {})  # type: ignore[arg-type]
+    state, own, architecture = dict(contents.state), network.state_dict(), contents.description.architecture
+    notes = [contents.chosen["reason"]]
+    if architecture.gate != network.gate or architecture.channel_aggregation != network.channel_aggregation:
         notes.append(
             f"the network computes a {network.gate} gate and the {network.channel_aggregation} channel aggregation"
         )
@@ -105,7 +105,7 @@ def load_into(network: nn.Module, path: Path, weights: str | None = None) -> Non
             state.setdefault(name, torch.zeros_like(tensor))
     check_fit(state, own, path)
     network.load_state_dict(state)
-    say(f"{path.name}: {checkpoint.format}, {'; '.join(notes)}")
+    say(f"{path.name}: {contents.chosen['format']}, {'; '.join(notes)}")
 
 
 def _untrained(name: str, choices: Choices) -> tuple[nn.Module, ModelDescription]:

@@ -70,7 +70,7 @@ def read_model(what: str | Path, choices: Choices = Choices()) -> ModelContents:
     path, preset, cfg = find_model(what)
     preset = {name: value for name, value in preset.items() if getattr(choices, name) is None}
     asked = Choices(**{**vars(choices), **preset})
-    contents = _adapt(_read(path, asked, preset.keys(), cfg or {}), asked)
+    contents = _adapt(read_contents(path, asked, preset.keys(), cfg or {}), asked)
     if contents.chosen["reason"] != AS_DESCRIBED:
         say(contents.reason)
     if guessed := contents.chosen["guessed"]:
@@ -142,7 +142,8 @@ def _weights_of_run(folder: Path) -> Path:
     )
 
 
-def _read(path: Path, choices: Choices, preset: Iterable[str], cfg: dict[str, Any]) -> ModelContents:
+def read_contents(path: Path, choices: Choices, preset: Iterable[str], cfg: dict[str, Any]) -> ModelContents:
+    """Read a file or hub folder as it is. preset: what was chosen by a release's name. cfg: timm's configuration."""
     if path.is_dir():
         inner = tensors_file(path)
         if inner is not None and inner.name == TENSORS:

@@ -148,7 +148,10 @@ class CachedRun:
             return runner.load(folder / name, graph.precision)
         except (OutputError, OSError) as error:
             reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)
-            say(f"{folder.parent}: {reason}; the runtime is made again each time", doubtful=True)
+            say(
+                f"{folder.parent}: {reason}; the runtime is made again each time; MOGANET_CACHE names another place",
+                doubtful=True,
+            )
         self.folders.append(tempfile.TemporaryDirectory())
         path = Path(self.folders[-1].name) / name
         runner.save(graph, path)
@@ -179,7 +182,7 @@ def keep_folder(made: Path, folder: Path) -> None:
     except OSError:
         old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".old-"))
         with suppress(OSError):
-            folder.rename(old)  # which replaces an empty folder
+            folder.rename(old / folder.name)  # whatever it is: a folder, a file, a link
         shutil.rmtree(old, ignore_errors=True)
         if not (folder.exists() and what_changed(folder) is None):
             made.rename(folder)

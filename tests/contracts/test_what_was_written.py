@@ -217,3 +217,20 @@ def test_names_in_a_card_are_text(written, tmp_path):
     moganet.push(tmp_path / "x.safetensors", "user/name", tmp_path / "pushed")
     card = (tmp_path / "pushed" / "README.md").read_text()
     assert r"(&lt;b\>x&lt;/b\>, \\n\\n\# h\\n, \`a\`, \[x\](http://e), e" in card
+
+
+@pytest.mark.parametrize("target", ["model", "hub", "official"])
+def test_load_pretrained_takes_what_the_file_says_of_itself_and_notices_damage(target, written, tmp_path):
+    path = tmp_path / FORMATS[target]
+    (shutil.copytree if (written / FORMATS[target]).is_dir() else shutil.copy)(written / FORMATS[target], path)
+    network = moganet.build_network("nano", **MINI, gate="single")
+    with listening() as heard:
+        network.load_pretrained(path)
+    assert "the network computes a single gate" in " ".join(heard)
+    assert "guess" not in " ".join(heard)
+    file = tensors_of(path)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        network.load_pretrained(path)

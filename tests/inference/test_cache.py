@@ -225,3 +225,31 @@ def test_a_full_disk_under_the_cache_is_said_as_it_is(cache, small_disk, monkeyp
         patch.setattr("moganet.inference.runtimes.say", lambda text, **_: heard.append(text))
         assert (answers(predictor) - expected).abs().max() < 1e-4
     assert os.strerror(errno.EFBIG) in heard[0] and not any("can't run" in line for line in heard)
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link to a folder"])
+def test_whatever_is_in_the_place_of_a_folder_of_the_cache_gives_way(kind, tmp_path):
+    made, folder = tmp_path / "made", tmp_path / "folder"
+    made.mkdir()
+    (made / "m.onnx").write_text("graph")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "kept").touch()
+    if kind == "file":
+        folder.write_text("x")
+    else:
+        folder.symlink_to(tmp_path / ("other" if kind == "link to a folder" else "nowhere"))
+    keep_folder(made, folder)
+    assert what_changed(folder) is None
+    assert (folder / "m.onnx").read_text() == "graph"
+    assert (tmp_path / "other" / "kept").exists()
+
+
+@pytest.mark.parametrize("taken", ["m.xml", "m.bin"])
+def test_of_two_files_none_is_written_where_one_can_not_be(taken, tmp_path):
+    need("openvino")
+    (tmp_path / taken).mkdir()
+    with pytest.raises(OutputError, match=r"is no file|would be replaced"):
+        export(model(), "openvino", tmp_path / "m.xml")
+    with pytest.raises(OutputError, match=r"does not end in \.xml"):
+        export(model(), "openvino", tmp_path / "other.XML")
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
