@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moganet.errors import DataError, MogaNetError, OutputError
-from moganet.notices import UNSEEN, say
+from moganet.notices import UNSEEN, printable, say
 
 # What the system says when it is the place that is wrong, and not we.
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -122,6 +122,18 @@ def typed_path(name: str | Path) -> Path:
         return path if os.path.lexists(path) else path.expanduser()
     except RuntimeError:  # no such user, or no home: a name like any other
         return path
+
+
+@contextmanager
+def path_in_utf8(path: Path) -> Iterator[Path]:
+    """Yield a path of the same file for packages that take none but in UTF-8: itself, or a link's."""
+    if os.fsencode(path).decode("utf-8", "replace") == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="moganet-") as folder:
+        link = Path(folder) / f"file{printable(path.suffix)}"
+        link.symlink_to(path.resolve())
+        yield link
 
 
 @contextmanager

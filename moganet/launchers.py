@@ -3,6 +3,7 @@
 import os
 
 from moganet.errors import ConfigError
+from moganet.notices import say
 
 # Whole numbers from 0 on. Lightning reads the first four as it is imported.
 NUMBERS = (
@@ -45,11 +46,19 @@ def launched() -> tuple[int, int] | None:
         nodes = int(os.environ.get("SLURM_NNODES", 1)) or 1
         tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE") or int(os.environ["SLURM_NTASKS"]) // nodes)
         return max(1, tasks), nodes
+    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        if (number := os.environ.get(name, "")).isdecimal() and int(number) > 1 and "LOCAL_RANK" not in os.environ:
+            say(
+                f"{name} is {number} in the environment, but neither torchrun nor srun started this process: it is not "
+                "heeded, and without trainer.devices this trains alone; start all of them with torchrun",
+                doubtful=True,
+            )
     return None
 
 
 def refuse_without_srun() -> None:
     """Raise ConfigError where SLURM gave several tasks to a job of which srun started none: the others never come."""
+    check_environment()
     if by_torchrun() or not by_slurm() or any(name in os.environ for name in STEP):
         return
     tasks = int(os.environ["SLURM_NTASKS"])

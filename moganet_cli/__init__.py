@@ -52,9 +52,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     """Parse and run; typer's own main would drop what an interrupt says, and end with 1 where a pipe is closed."""
-    command = typer.main.get_command(app)
+    command, given = typer.main.get_command(app), sys.argv[1:] if arguments is None else list(arguments)
     try:
-        with command.make_context("moganet", sys.argv[1:] if arguments is None else list(arguments)) as context:
+        for number, text in enumerate(given, 1):
+            if not text or re.fullmatch(r"--[\w-]+=", text):  # it would be the folder that one is in
+                where = text or (f"after {given[number - 2]!r}" if number > 1 else "the first")
+                raise typer.BadParameter(f"argument {number} ({where}) is empty, as of a variable that is not set")
+        with command.make_context("moganet", given) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
@@ -84,10 +88,25 @@ def _ended_by(error: BaseException) -> int:
     if isinstance(error, OSError) and (place := _place(error)):
         complain(f"moganet: {place}")
         return EXIT_USER
+    if _is_out_of_memory(error):
+        reason = " ".join(str(error).split()).partition(". Tried")[0][:200] or "no memory"
+        complain(f"moganet: this takes more memory than there is ({reason}); ask for fewer images at a time, or less")
+        return EXIT_USER
     for text in "".join(traceback.format_exception(error)).splitlines():
         complain(text)
     complain("moganet: this is a bug of moganet, not a mistake of yours; please report it with the lines above")
     return EXIT_BUG
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether more was asked for than this machine has; torch says so in errors of several kinds."""
+    if isinstance(error, MemoryError):
+        return True
+    if "torch" not in sys.modules or not isinstance(error, RuntimeError):
+        return False
+    from moganet.engine.failures import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _usage(error: Any) -> int:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+# What may be asked for; beyond lies a slip.
+MAX_SIDE, MAX_BATCH, MAX_SEED = 4096, 2**20, 2**32 - 1
 EXIT_BUG, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED, EXIT_UNHEARD = 1, 2, 3, 130, 141
 
 app = typer.Typer(
@@ -55,7 +57,9 @@ Runtime = Annotated[
     Literal["auto", "eager", "compile", "onnx", "openvino"],
     typer.Option(help="auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."),
 ]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Images at a time [default: 128 on a GPU, else 32].")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, max=MAX_BATCH, help="Images at a time [default: 128 on a GPU, else 32].")
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Processes that read images; 0 reads without [default: one a core, up to 16]."),

@@ -1,5 +1,6 @@
 """`moganet explain`: why a model decides as it does."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,8 @@ from rich.console import Console
 from moganet_cli.app import (
     EXIT_PARTLY,
     EXIT_USER,
+    MAX_BATCH,
+    MAX_SEED,
     AsJson,
     Model,
     Precision,
@@ -65,9 +68,9 @@ def explain(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write over an earlier call's files; else new ones are numbered.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of all that is drawn.")] = 0,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images at a time [default: 32 predictions, 8 gradients].")
+        int | None, typer.Option(min=1, max=MAX_BATCH, help="Images at a time [default: 32 predictions, 8 gradients].")
     ] = None,
     precision: Precision = "f32",
     runtime: Runtime = "auto",
@@ -110,8 +113,8 @@ def _samples(text: str) -> int | str | None:
 
     if text == "auto":
         return None
-    if not text.isdigit():
-        raise ConfigError(f"--samples is {text!r}; give a number, or auto")
+    if re.fullmatch(r"[0-9]{1,7}", text) is None:
+        raise ConfigError(f"--samples is {text!r}; give a number of less than 8 digits, or auto")
     return int(text)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from moganet_cli.app import (
+    MAX_SIDE,
     Aggregation,
     AsJson,
     Channels,
@@ -30,7 +31,8 @@ def info(
         typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or any MODEL."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the input [default: the model's, or 224].")
+        int | None,
+        typer.Option(min=1, max=MAX_SIDE, help="Height and width of the input [default: the model's, or 224]."),
     ] = None,
     weights: Weights = None,
     gate: Gate = None,
@@ -172,7 +174,7 @@ def export(
         bool, typer.Option("--calibrated", help="With --raw: scale the probabilities by the model's temperature.")
     ] = False,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the input [default: the model's].")
+        int | None, typer.Option(min=1, max=MAX_SIDE, help="Height and width of the input [default: the model's].")
     ] = None,
     any_size: Annotated[bool, typer.Option("--any-size", help="Leave height and width open.")] = False,
     data: Data = None,

@@ -11,6 +11,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from moganet_cli.app import (
     EXIT_INTERRUPTED,
+    MAX_BATCH,
+    MAX_SEED,
+    MAX_SIDE,
     AsJson,
     Data,
     Precision,
@@ -68,9 +71,15 @@ def interactions(
     baseline: Annotated[
         Literal["zero", "mean", "blur"], typer.Option(help="What absent patches show, after normalisation.")
     ] = "zero",
-    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: each model's own].")] = None,
-    seed: Annotated[int, typer.Option(help="Of the images; pairs and contexts depend on each image's pixels.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Masks at a time [default: the fastest].")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side [default: each model's own].")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Of the images; pairs and contexts depend on each image's pixels.")
+    ] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=MAX_BATCH, help="Masks at a time [default: the fastest].")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for results as they come; the same command goes on with them.")
     ] = None,

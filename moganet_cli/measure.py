@@ -7,6 +7,8 @@ import typer
 
 from moganet_cli.app import (
     EXIT_USER,
+    MAX_BATCH,
+    MAX_SIDE,
     AsJson,
     Data,
     Precision,
@@ -93,14 +95,16 @@ Alternatives = Annotated[
     bool | None,
     typer.Option("--alternatives/--no-alternatives", help="Add timm's to compare in speed [where none is named]."),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Batch = Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Images at a time.")]
 Picture = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the rates as bars.")]
 
 
 @benchmark.command("infer", help="Latency, images/s and memory of models, in turns in one run.")
 def benchmark_infer(
     models: Models = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side [default: each model's own].")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side [default: each model's own].")
+    ] = None,
     batch: Batch = 32,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
@@ -130,7 +134,7 @@ def benchmark_infer(
 @benchmark.command("train", help="Images/s of whole optimizer steps of models, in turns in one run.")
 def benchmark_train(
     models: Models = None,
-    size: Annotated[int, typer.Option(min=1, help="Pixels a side.")] = 224,
+    size: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side.")] = 224,
     batch: Batch = 32,
     precision: Annotated[
         Literal["f32", "bf16"] | None,

@@ -258,3 +258,13 @@ def test_our_own_bug_is_a_traceback_and_exit_code_1(tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env={**os.environ}
     )
     assert result.returncode == 1 and "Traceback" in result.stderr and "please report" in result.stderr
+
+
+def test_what_is_asked_of_a_variant_is_answered_or_refused(moganet):
+    parameters = [
+        json.loads(moganet("info", "t", "--json", *given).stdout)["parameters"]
+        for given in (("--num-classes", "10", "--in-chans", "1"), ())
+    ]
+    assert parameters[0] < parameters[1]
+    refused = moganet("info", "--gate", "double")
+    assert refused.returncode == 2 and "gate can be chosen for one network" in refused.stderr

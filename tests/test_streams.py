@@ -145,3 +145,51 @@ def test_json_is_valid_where_stdout_is_not_utf8(monkeypatch, tmp_path):
         monkeypatch.setattr("sys.stdout", file)
         print_json({"name": "漢 é \udce9"})
     assert json.loads((tmp_path / "out").read_bytes()) == {"name": "漢 é \udce9"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "MODEL", ""],
+        ["evaluate", "MODEL", "--data", ""],
+        ["predict", "MODEL", "a.png", "--csv="],
+        ["convert", "MODEL", ""],
+        ["info", ""],
+        [""],
+    ],
+)
+def test_an_empty_argument_is_not_the_folder_one_is_in(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        moganet_cli.main(arguments)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "is empty, as of a variable that is not set" in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        *[("info", "--size"), ("info", "--num-classes"), ("info", "--in-chans"), ("predict", "--batch-size")],
+        *[("explain", "--batch-size"), ("explain", "--seed"), ("explain", "--samples"), ("export", "--size")],
+        *[("interactions", "--seed"), ("interactions", "--size"), ("interactions", "--batch-size")],
+        *[("benchmark infer", "--size"), ("benchmark infer", "--batch")],
+        *[("benchmark train", "--size"), ("benchmark train", "--batch")],
+    ],
+)
+@pytest.mark.parametrize("number", ["99999999999999999999", "-1", "²"])
+def test_a_number_beyond_all_bounds_is_one_line(verb, option, number, capsys):
+    given = [] if verb.startswith(("info", "benchmark")) else ["a.png"] if verb in ("predict", "explain") else []
+    with pytest.raises(SystemExit) as end:
+        moganet_cli.main([*verb.split(), "moganet_nano", *given, option, number])
+    said = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(said) == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 10 bytes")])
+def test_more_memory_than_there_is_is_no_bug_of_ours(error, monkeypatch, capsys):
+    def starve(*_, **__):
+        raise error
+
+    monkeypatch.setattr("moganet.engine.info.info", starve)
+    with pytest.raises(SystemExit) as end:
+        moganet_cli.main(["info"])
+    assert end.value.code == 2 and "more memory than there is" in capsys.readouterr().err

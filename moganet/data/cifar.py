@@ -156,7 +156,7 @@ def _unpack(name: str, archive: Path) -> Path:
     """Unpack an archive's batches into the cache, once for each archive; a broken one leaves nothing behind."""
     kind = CLASSES[name]
     stat = archive.stat()
-    key = hashlib.sha256(f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}")).hexdigest()[:16]
     target = cache_folder() / f"{name}-{key}"
     if target.is_dir() and not _is_whole(kind, target / str(kind.base_folder)):
         shutil.rmtree(target, ignore_errors=True)  # damaged since, or not wholly written: unpacked again

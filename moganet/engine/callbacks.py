@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from moganet.errors import TrainingError, WeightsError
 from moganet.inference import ModelDescription, save_model_file
 from moganet.inference.model_file import make_fixtures
-from moganet.tasks.classify import Classification
+from moganet.tasks.classify import TAMER, Classification
 
 
 class RunProgress(pl.Callback):
@@ -185,6 +186,9 @@ class ModelFiles(pl.Callback):
         if not trainer.is_global_zero:
             return
         provenance = {**self.description.provenance, "steps": trainer.global_step, "validation": measured}
-        fixtures = make_fixtures(pl_module.network, self.description.preprocessing, self.fixtures)
+        try:
+            fixtures = make_fixtures(pl_module.network, self.description.preprocessing, self.fixtures)
+        except WeightsError as error:  # of the last step, which no loss is computed after
+            raise TrainingError(f"after step {trainer.global_step} {error}; {TAMER}") from None
         description = self.description.model_copy(update={"provenance": provenance, "fixtures": fixtures})
         save_model_file(self.out / f"{which}.safetensors", pl_module.network.state_dict(), description)

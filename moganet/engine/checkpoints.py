@@ -7,6 +7,7 @@ metrics of a begun epoch, and the rows of metrics.csv.
 
 import csv
 import io
+import json
 import os
 import signal
 import threading
@@ -191,9 +192,8 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[RUN_KEY] = published(self.description).model_dump_json(
-            exclude_none=True
-        )  # so that `load` takes it as a model
+        description = published(self.description).model_dump(mode="json", exclude_none=True)
+        checkpoint[RUN_KEY] = json.dumps(description)  # so that `load` takes it as a model; names may hold any bytes
         checkpoint["should_stop"] = trainer.should_stop
         checkpoint["metrics.csv"] = _rows(trainer, self._at_epoch_start)
         if self._at_epoch_start:  # in the form of an epoch's end, which Lightning goes on from
@@ -293,7 +293,7 @@ def read_step(path: Path) -> int:
 
 def read_fingerprint(path: Path) -> str | None:
     """Tell the fingerprint of the data that a run began with."""
-    description = ModelDescription.model_validate_json(_read(path)[RUN_KEY])
+    description = ModelDescription.model_validate(json.loads(_read(path)[RUN_KEY]))
     return description.provenance.get("fingerprint")
 
 

@@ -130,7 +130,7 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     trained_on, seed = {"source": None, "validation": None, **(recipe.get("data") or {})}, recipe.get("seed", 0)
     if data is None and trained_on["source"] is None:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
-    source = data or source_on_this_machine(trained_on["source"], predictor.name_of_model)
+    source = source_on_this_machine(trained_on["source"], predictor.name_of_model) if data is None else data
     dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
     if provenance.get("fingerprint") is None:
         return dataset, False

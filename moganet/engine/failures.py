@@ -26,6 +26,11 @@ class OutOfMemory(Exception):  # noqa: N818 (it is caught, and a smaller step tr
     """A step did not fit the device's memory."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that more memory was asked for than there is."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in NO_MEMORY)
+
+
 def explained(error: OSError | RuntimeError | MemoryError, trainer: pl.Trainer, out: Path, how: str) -> Exception:
     """Give the one-line error of what happened to a run in `out`; our own faults stay what they are.
 
@@ -36,7 +41,7 @@ def explained(error: OSError | RuntimeError | MemoryError, trainer: pl.Trainer, 
         error.errno in FULL_ERRORS or (error.errno in PLACE_ERRORS and str(error.filename or "").startswith(str(out)))
     ):
         return OutputError(f"can't write in {out}: {error.strerror}; mend that, then {how}")
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in NO_MEMORY):
+    if is_out_of_memory(error):
         return OutOfMemory(text.partition(".")[0] or "no memory")
     if trainer.world_size > 1 and (
         isinstance(error, torch.distributed.DistError) or any(sign in text for sign in LOST_CONNECTION)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from moganet.config import Architecture
+from moganet.config import Architecture, validate
 from moganet.errors import ConfigError
 from moganet.inference import ModelContents, list_models, read_model
 from moganet.inference.exported import is_exported, read_metadata
@@ -30,14 +30,20 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
     if size is not None and size < 1:
         raise ConfigError(f"the size is {size}; it must be at least 1 pixel")
     if what is None:
+        if given := [name for name, value in choices.items() if value is not None]:
+            raise ConfigError(f"{', '.join(given)} can be chosen for one network; name it")
         rows = [_describe(Architecture(name=name), size or DEFAULT_SIZE) for name in VARIANTS]
         return {"size": size or DEFAULT_SIZE, "variants": [{k: v for k, v in r.items() if k != "layers"} for r in rows]}
     if full_name(str(what)) in VARIANTS:
-        return _describe(Architecture(name=full_name(str(what))), size or DEFAULT_SIZE)
+        asked = {name: value for name, value in choices.items() if value is not None and name != "weights"}
+        architecture = validate(Architecture, {"name": full_name(str(what)), **asked}, str(what))
+        return _describe(architecture, size or DEFAULT_SIZE)
     base, _, tag = str(what).partition(".")
     if not Path(what).exists() and f"{full_name(base)}.{tag}" not in list_models(pretrained=True):
         raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
     if is_exported(Path(what)):
+        if given := [name for name, value in choices.items() if value is not None]:
+            raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(given)}")
         return _describe_export(Path(what), size)
     contents = read_model(what, Choices(**choices))
     description = contents.description

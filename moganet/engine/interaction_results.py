@@ -56,7 +56,7 @@ def write_results(folder: Path, result: dict[str, Any]) -> None:
     rows = [{"model": one["name"], **row} for one in result["models"] for row in one["curve"]]
     with (
         atomic_path(folder / "interactions.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from moganet.config import Architecture, Preprocessing, Recipe
 from moganet.data import Dataset
+from moganet.engine.checkpoints import is_first_process
 from moganet.errors import ConfigError, MogaNetError
 from moganet.files import cache_folder
 from moganet.inference import Predictor, load
@@ -29,6 +30,11 @@ FUNCTION = ("gate", "channel_aggregation", "dilations", "channel_split", "dilate
 MAX_NAMED = 5
 
 
+def _tell(text: str, *, doubtful: bool = False) -> None:
+    if is_first_process():
+        say(text, doubtful=doubtful)
+
+
 def choose_start(recipe: Recipe, resumed: Recipe | None) -> Recipe:
     """Put a MODEL, or None for fresh weights, in the place of "pretrained" and "none", and say which it is.
 
@@ -42,7 +48,7 @@ def choose_start(recipe: Recipe, resumed: Recipe | None) -> Recipe:
     else:
         chosen = None if asked == FRESH else asked
         if chosen is None:
-            say("the network starts from random weights; --from MODEL starts from trained ones")
+            _tell("the network starts from random weights; --from MODEL starts from trained ones")
         else:
             refuse_untrained(chosen, "--from")
     return recipe.model_copy(update={"start": recipe.start.model_copy(update={"model": chosen})})
@@ -69,7 +75,7 @@ def _pretrained(recipe: Recipe) -> str | None:
         except MogaNetError as error:
             why = f" ({error})"
         else:
-            say(f"the network starts from {release}{others}")
+            _tell(f"the network starts from {release}{others}")
             return release
     for name in shipped_models():
         config = load(name, "eager").config
@@ -79,9 +85,9 @@ def _pretrained(recipe: Recipe) -> str | None:
             and network.stem_stride == config.architecture.stem_stride
         )
         if same and _fits(network, shape, recipe.preprocessing.channels, config.preprocessing.channels):
-            say(f"the network starts from {name}, which ships: its shape is taken too{others}")
+            _tell(f"the network starts from {name}, which ships: its shape is taken too{others}")
             return name
-    say(
+    _tell(
         f"the network starts from random weights: there are none for this {network.name}{why}; --from MODEL starts "
         f"from others, with their shape ({', '.join(shipped_models())} ship)",
         doubtful=True,
@@ -129,10 +135,10 @@ def start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ..
         if set(source.class_names) == set(class_names) and len(set(class_names)) == len(source.class_names):
             order = _order(source.class_names, class_names)
             state |= {name: state[name][order] for name in ("head.weight", "head.bias")}
-            say(f"started from {source.name_of_model}; its classes are the same in another order: the head follows")
+            _tell(f"started from {source.name_of_model}; its classes are the same in another order: the head follows")
         else:
             state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-            say(
+            _tell(
                 f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of "
                 f"{'other ' if len(class_names) == len(source.class_names) else ''}{_named(source.class_names)}"
             )
@@ -185,7 +191,9 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
     if name.startswith("timm:"):
         network, own = _from_timm(name, len(dataset.class_names))
         order = None
-        say(f"loss.teacher {name} names no classes: its {len(dataset.class_names)} are taken for these in their order")
+        _tell(
+            f"loss.teacher {name} names no classes: its {len(dataset.class_names)} are taken for these in their order"
+        )
     else:
         refuse_untrained(name, "loss.teacher")
         predictor = load(name)
@@ -195,7 +203,7 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
             f"loss.teacher {name} reads {own.channels} channels, but preprocessing.channels is {student.channels}"
         )
     if own.size != student.size:
-        say(f"loss.teacher {name} was made for {_size(own)} pixels and sees the {_size(student)} of this run")
+        _tell(f"loss.teacher {name} was made for {_size(own)} pixels and sees the {_size(student)} of this run")
     teacher = Teacher(network.eval(), own, student, order)
     try:
         with torch.no_grad():
@@ -227,7 +235,7 @@ def _known(predictor: Predictor, name: str, dataset: Dataset) -> Tensor | None:
     if known == names:
         return None
     if len(known) > len(names):
-        say(f"loss.teacher {name} knows {len(known)} classes, of which the {len(names)} of {dataset.spec} are asked")
+        _tell(f"loss.teacher {name} knows {len(known)} classes, of which the {len(names)} of {dataset.spec} are asked")
     return _order(known, names)
 
 

@@ -222,7 +222,7 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     if start is not None:
         settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
-    dataset = open_divided(data or settings.data.source, settings)
+    dataset = open_divided(settings.data.source if data is None else data, settings)
     resolved = resolve(settings, dataset, resumed)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
 

@@ -112,6 +112,8 @@ def make_fixtures(network: nn.Module, preprocessing: Preprocessing, images: Sequ
         x = preprocess(decode(picture, preprocessing.channels), preprocessing)
         with torch.inference_mode():
             logits = network(x[None].to(device)).float().cpu()[0]
+        if not bool(logits.isfinite().all()):
+            raise WeightsError("the network's answer to an image is not finite (NaN or infinite)")
         fixtures.append(Fixture(png=base64.b64encode(buffer.getvalue()).decode(), logits=tuple(logits.tolist())))
     network.train(was_training)
     return tuple(fixtures)

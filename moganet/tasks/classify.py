@@ -20,6 +20,7 @@ from moganet.errors import TrainingError
 
 FUSED = ("adam", "adamw", "sgd", "momentum")  # timm's names of torch's optimizers with a fused form
 CHECK_EVERY = {"cpu": 1, "cuda": 50}  # batches; on a GPU each look at a value waits for all work before it
+TAMER = "lower optimizer.lr, set trainer.clip_norm, or use --set trainer.precision=f32"
 WARMUP_START = 0.01  # the share of the rate at which warm-up begins
 
 
@@ -120,8 +121,7 @@ class Classification(pl.LightningModule):
             else "every module's output is finite"
         )
         return TrainingError(
-            f"the loss is not finite at step {self.global_step} (learning rate {rate:.3g}); {where}; "
-            "lower optimizer.lr, set trainer.clip_norm, or use --set trainer.precision=f32"
+            f"the loss is not finite at step {self.global_step} (learning rate {rate:.3g}); {where}; {TAMER}"
         )
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from moganet.errors import WeightsError
+from moganet.files import path_in_utf8
 from moganet.weights.arrays import load_arrays
 from moganet.weights.unpickle import rehearse
 
@@ -69,7 +70,7 @@ def read_content(path: Path) -> Content:
 
 def _read_safetensors(path: Path) -> Content:
     try:
-        with safe_open(path, framework="pt") as file:
+        with path_in_utf8(path) as named, safe_open(named, framework="pt") as file:
             metadata = file.metadata() or {}
             return Content(path, "safetensors", {n: file.get_tensor(n) for n in file.keys()}, metadata)  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
@@ -143,7 +144,8 @@ def _load_torch(path: Path, mmap: bool) -> Any:
     try:
         with torch.serialization.safe_globals([*SAFE_GLOBALS, *scalars]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old storage classes
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            with path_in_utf8(path) as named:
+                return torch.load(named, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError, …
         raise _unreadable(path, error) from None
 

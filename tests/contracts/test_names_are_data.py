@@ -154,3 +154,31 @@ def test_tables_of_classes_show_any_name(capfdbinary):
 def test_pictures_draw_any_name(tmp_path):
     draw_confusion(np.eye(len(NAMES)), NAMES, tmp_path / "c.png", "$t_{ \x1b")
     assert (tmp_path / "c.png").stat().st_size
+
+
+def test_a_run_may_lie_and_learn_in_folders_whose_names_are_not_utf8(tmp_path, capfdbinary):
+    """The data's folder, a class, the run and what is made of it: other packages want paths in UTF-8."""
+    name = "caf\udce9"
+    photos, out = tmp_path / name, tmp_path / f"run {name}"
+    pixels = np.random.RandomState(0).randint(0, 256, (4, 20, 20, 3), dtype=np.uint8)
+    for label in ("b", name):
+        for split in ("train", "val"):
+            (photos / split / label).mkdir(parents=True)
+            for number, picture in enumerate(pixels):
+                with open(photos / split / label / f"{number}.png", "wb") as file:
+                    Image.fromarray(picture + len(label) + (split == "val")).save(file, "png")
+    settings = {"trainer.max_steps": 1, "data.batch_size": 4, "data.workers": 0, "preprocessing.size": 32}
+    settings |= {"network.depths": [1, 1, 1, 1], "network.embed_dims": [8, 8, 16, 16], "report": False, "logger": "csv"}
+    given = [text for key, value in settings.items() for text in ("--set", f"{key}={json.dumps(value)}")]
+    train = ["train", "finetune", "--from", "none", "--data", photos, "--out", out, *given]
+    for arguments in (
+        train,
+        [*train, "--resume"],
+        ["evaluate", out],
+        ["predict", out / "last.ckpt", photos],
+        ["convert", out, tmp_path / f"hub {name}"],
+        ["predict", tmp_path / f"hub {name}", photos, "--runtime", "onnx"],
+        ["interactions", out, "--out", tmp_path / f"i {name}", "--filter", "all", "--grid", "2", "--images", "1"],
+    ):
+        code, _, error = run(capfdbinary, *arguments)
+        assert code == 0, error

@@ -24,6 +24,7 @@ from moganet.engine import start
 from moganet.engine.checkpoints import STOP_SIGNALS, Checkpoints
 from moganet.errors import ConfigError, DataError, MogaNetError, TrainingError, WorkerError
 from moganet.launchers import launched, refuse_without_srun
+from moganet.notices import listening
 
 TINY = {
     **{"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "network.mlp_ratios": [2, 2, 2, 2]},
@@ -395,3 +396,17 @@ def test_weights_that_can_not_be_had_are_done_without_soon(handler, monkeypatch)
         assert time.monotonic() - began < 5
         if handler is not None:
             server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_another_launchers_processes_are_not_trained_with_and_that_is_said(name, clean):
+    clean.setenv(name, "2")
+    with listening() as heard:
+        assert launched() is None
+    assert len(heard) == 1 and f"{name} is 2" in heard[0] and "alone" in heard[0]
+
+
+def test_a_number_of_slurms_that_is_none_is_told_before_it_is_read(clean):
+    clean.setenv("SLURM_NTASKS", "x")
+    with pytest.raises(ConfigError, match="SLURM_NTASKS is 'x'"):
+        refuse_without_srun()

@@ -488,3 +488,12 @@ def test_no_state_that_is_not_finite_takes_the_place_of_a_good_one(tmp_path, mon
         moganet.train("digits", overrides=TINY, out=tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 3 and all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def test_weights_that_the_last_step_spoilt_are_a_line(tmp_path):
+    with pytest.raises(TrainingError, match=r"after step 1 the network's answer .* not finite.*lower optimizer.lr"):
+        moganet.train(
+            "digits",
+            overrides={**TINY, "trainer.max_steps": 1, "optimizer.lr": 1e30, "schedule.warmup": 0},
+            out=tmp_path / "run",
+        )

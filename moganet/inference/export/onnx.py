@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from moganet.errors import ConfigError
-from moganet.files import atomic_path
+from moganet.files import atomic_path, path_in_utf8
 from moganet.inference.export.graph import (
     METADATA_KEY,
     ExportPrecision,
@@ -162,5 +162,5 @@ def _session(path: Path) -> Any:
     options.log_severity_level = 3
     # Its threads would go on spinning between two calls, and take the processor from what runs then.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with foreign(f"onnxruntime can't load {path}"):
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with foreign(f"onnxruntime can't load {path}"), path_in_utf8(path) as named:
+        return runtime.InferenceSession(str(named), options, providers=["CPUExecutionProvider"])

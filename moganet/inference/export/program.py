@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from moganet.errors import WeightsError
-from moganet.files import atomic_path
+from moganet.files import atomic_path, path_in_utf8
 from moganet.inference.export.graph import (
     METADATA_KEY,
     ExportPrecision,
@@ -108,8 +108,8 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
 def load(path: Path, precision: str) -> Run:
     """Run the program with torch. Raises WeightsError where the file could run more than a network."""
     _check(path)
-    with foreign(f"{path} is no whole exported program"):
-        module: Any = torch.export.load(path).module()
+    with foreign(f"{path} is no whole exported program"), path_in_utf8(path) as named:
+        module: Any = torch.export.load(named).module()
 
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
