@@ -103,6 +103,52 @@ def test_processes_change_nothing(workers):
     assert numbers(batches) == list(range(8))
 
 
+class Large:
+    """Batches of 10 MB, of many places: both are larger than what a socket holds."""
+
+    def read(self, places):
+        return Batch(torch.full((70, 3, 224, 224), places[0] % 256, dtype=torch.uint8), torch.tensor(places))
+
+
+def test_batches_larger_than_a_socket_and_more_processes_than_batches():
+    places = [list(range(first, first + 100_000)) for first in range(6)]
+    for (first, *_), batch in zip(places, Loader(Large(), places, 50), strict=True):
+        assert int(batch.labels[0]) == first and bool((batch.images == first).all())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_are_started_afresh(method, monkeypatch):
+    context = multiprocessing.get_context(method)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda: context)
+    batches = Loader(Numbers(), order(), 2)
+    assert numbers(batches) == list(range(8)) == numbers(batches)
+    pids = pids_of(batches)
+    batches.end()
+    assert are_gone(pids) and numbers(batches) == list(range(8))
+
+
+def test_a_closed_stdin_is_not_needed():
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        batches = Loader(Numbers(), order(), 2)
+        assert numbers(batches) == list(range(8))
+        batches.end()  # one of its sockets may have the number of stdin
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
+def test_a_process_that_dies_between_two_rounds_is_said_and_replaced():
+    batches = Loader(Numbers(), order(), 2)
+    next(iter(batches))
+    os.kill(pids_of(batches)[1], signal.SIGKILL)
+    with pytest.raises(WorkerError, match="was killed"):
+        numbers(batches)
+    assert numbers(batches) == list(range(8))
+
+
 @pytest.mark.parametrize(
     ("fate", "error", "said"),
     [
