@@ -116,9 +116,8 @@ def test_batches_larger_than_a_socket_and_more_processes_than_batches():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_processes_that_are_started_afresh(method, monkeypatch):
-    context = multiprocessing.get_context(method)
+def test_processes_that_are_started_afresh(monkeypatch):
+    context = multiprocessing.get_context("spawn")
     monkeypatch.setattr(multiprocessing, "get_context", lambda: context)
     batches = Loader(Numbers(), order(), 2)
     assert numbers(batches) == list(range(8)) == numbers(batches)
