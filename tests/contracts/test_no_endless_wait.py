@@ -309,6 +309,7 @@ def killed_run(photos: Path, out: Path, draw: random.Random) -> tuple[int, str]:
     time.sleep(draw.uniform(0, 1))
     children: list[str] = []
     while not children:
+        assert process.poll() is None
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(draw.choice(children)), signal.SIGKILL)
     _, said = process.communicate(timeout=90)
