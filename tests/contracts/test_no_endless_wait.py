@@ -117,9 +117,8 @@ def test_batches_larger_than_a_socket_and_more_processes_than_batches():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_processes_that_are_started_afresh(method, monkeypatch):
-    context = multiprocessing.get_context(method)
+def test_processes_that_are_started_afresh(monkeypatch):
+    context = multiprocessing.get_context("spawn")
     monkeypatch.setattr(multiprocessing, "get_context", lambda: context)
     batches = Loader(Numbers(), order(), 2)
     assert numbers(batches) == list(range(8)) == numbers(batches)
@@ -311,6 +310,7 @@ def killed_run(photos: Path, out: Path, draw: random.Random) -> tuple[int, str]:
     time.sleep(draw.uniform(0, 1))
     children: list[str] = []
     while not children:
+        assert process.poll() is None
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(draw.choice(children)), signal.SIGKILL)
     _, said = process.communicate(timeout=90)
