@@ -118,7 +118,13 @@ def test_a_killed_process_ends_the_job_and_another_number_goes_on(script, tmp_pa
     ("variables", "expected"),
     [
         ({}, None),
-        ({"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "SLURM_NTASKS": "2"}, (4, 2)),
+        (
+            {
+                **{"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "SLURM_NTASKS": "2"},
+                **{"RANK": "5", "LOCAL_RANK": "1"},
+            },
+            (4, 2),
+        ),
         ({"SLURM_NTASKS": "16", "SLURM_NTASKS_PER_NODE": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (8, 2)),
         ({"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (8, 2)),
     ],
