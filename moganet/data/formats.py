@@ -40,7 +40,7 @@ def is_heif(head: bytes) -> bool:
 def why_no_image(head: bytes) -> str:
     """Say of a file that no decoder knows what it is, by its first bytes."""
     if not head:
-        return "is empty"
+        return "is empty, and so not an image"
     if not head.strip(b"\0"):
         return "begins with nothing but zeros, as files do whose copy or download broke off; fetch it again"
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
