@@ -242,7 +242,7 @@ def test_a_program_that_would_run_more_than_a_network_is_not_loaded(exported, tm
         with zipfile.ZipFile(path, "a") as archive:
             root = archive.namelist()[0].partition("/")[0]
             archive.writestr(f"{root}/{place}", content)
-        with pytest.raises(WeightsError, match="was not loaded|two of its entries have one name"):
+        with pytest.raises(WeightsError, match=r"was not loaded|two of its entries have one name"):
             moganet.load(path)
         assert not (tmp_path / "written").exists()
 
