@@ -42,7 +42,7 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     if isinstance(asked, str) or (asked is None and "val" in opened.splits):
         origin = f"its own {asked or 'val'}"
     else:
-        origin = f"held back by seed {settings.seed}; choose otherwise by --set data.validation="
+        origin = f"held back by seed {settings.seed}; choose otherwise by --set data.validation=SHARE"
     share = "" if settings.data.fraction == 1 else f" ({settings.data.fraction:g} of each class)"
     return (
         f"{len(dataset.class_names)} classes ({', '.join(named)}{more}), {len(train)} training images{share}, "

@@ -148,12 +148,14 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
                     f"{len(divided.splits['val']):,} that were held back; --split all takes {_size(divided, 'all'):,}"
                 )
             return divided, True
-        case "names" if undivided:
-            say(
-                f"this model is from before the contents of images were remembered: {dataset.spec} has the names of "
-                f"those it was trained on, so that {'by these a part is held back' if at_home else 'they may be them'}",
-                doubtful=True,
-            )
+        case "names":
+            if undivided:
+                so = "by these a part is held back" if at_home else "they may be them"
+                say(
+                    f"this model is from before the contents of images were remembered: {dataset.spec} has the names "
+                    f"of those it was trained on, so that {so}",
+                    doubtful=True,
+                )
             return (divided if at_home else dataset), False
     if data is None and undivided:
         raise DataError(

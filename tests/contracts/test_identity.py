@@ -175,6 +175,19 @@ def test_a_run_from_before_is_known_by_names_and_says_so(home, tmp_path):
     assert not is_home and list(dataset.splits) == ["train"] and "they may be them" in heard[0]
 
 
+def test_a_run_from_before_with_divisions_of_its_own_is_not_said_to_have_changed(home, tmp_path):
+    predictor = moganet.load(home / "run")
+    for split in ("train", "val"):
+        two_classes(tmp_path / "d" / split)
+    dataset = open_data(str(tmp_path / "d"))
+    predictor.config.provenance["fingerprint"] = dataset._fingerprint_before()
+    predictor.config.provenance["recipe"]["data"] |= {"source": dataset.spec, "validation": None}
+    predictor.config.provenance["images"] = ""
+    with listening() as heard:
+        found, is_home = open_for(predictor, str(tmp_path / "d"))
+    assert not is_home and list(found.splits) == ["train", "val"] and not heard
+
+
 def test_copies_and_groups_across_given_splits_are_found(tmp_path):
     root = two_classes(tmp_path / "x", 6)
     for label in "ab":
