@@ -142,7 +142,7 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     undivided = "val" not in dataset.splits and trained_on["validation"] != "test"
     match divided.recognised(provenance["fingerprint"]):
         case "contents":
-            if data is not None and undivided:
+            if data is not None and undivided and "test" not in dataset.splits:  # which is taken otherwise
                 say(
                     f"{dataset.spec} holds the images that this model was trained on: as val are taken the "
                     f"{len(divided.splits['val']):,} that were held back; --split all takes {_size(divided, 'all'):,}"
