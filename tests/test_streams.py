@@ -69,7 +69,7 @@ def test_a_second_interrupt_ends_at_once():
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    # At once, and not after the 30 s that its end takes: by the signal, or where both came before Python looked, by 130.
+    # At once, not after the 30 s that its end takes: by the signal, or by 130 where both came before Python looked.
     assert process.wait(timeout=5) in (-signal.SIGINT, 130)
     process = command("wait")
     process.stdout.readline()
