@@ -90,10 +90,10 @@ def sketch(contents: Sequence[bytes]) -> str:
 
 def known_again(sketched: str, contents: Sequence[bytes]) -> tuple[int, int]:
     """Count the images that a sketch has, and those of which it can tell: all, where it holds all images."""
-    known = sketched.split()
-    limit = known[-1] if len(known) >= SKETCHED else "~"
+    known = set(sketched.split())
+    limit = max(known) if len(known) >= SKETCHED else "~"
     told = [name for content in contents if (name := content[:SKETCH_BYTES].hex()) <= limit and content != UNREADABLE]
-    return len([name for name in told if name in set(known)]), len(told)
+    return sum(name in known for name in told), len(told)
 
 
 def num_copies(contents: Sequence[bytes]) -> int:

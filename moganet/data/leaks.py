@@ -23,10 +23,7 @@ def find_copies(dataset: Dataset) -> list[Copy]:
     """List the images that are copies, byte for byte, of an earlier one of the same or another split."""
     seen: dict[bytes, tuple[str, int, int]] = {}
     found = []
-    distinct: dict[int, str] = {}  # "val" may be the test set itself
-    for name, split in dataset.splits.items():
-        if distinct.setdefault(id(split), name) != name:
-            continue
+    for name, split in dataset.distinct().items():
         for place, (content, label) in enumerate(zip(split.contents(), split.labels.tolist(), strict=True)):
             here = name, place, label
             first = seen.setdefault(content, here)

@@ -127,6 +127,11 @@ class Dataset:
             raise DataError(f"{self.spec} has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
 
+    def distinct(self) -> dict[str, Split]:
+        """Give each split once, by its first name: "val" may be the test set itself."""
+        first: dict[int, str] = {}
+        return {name: split for name, split in self.splits.items() if first.setdefault(id(split), name) == name}
+
     def with_white_level(self, level: float | None) -> "Dataset":
         """Give the data set with files read by that white level (as in Preprocessing)."""
         read = {id(s): replace(s, white_level=level) if isinstance(s, FileSplit) else s for s in self.splits.values()}

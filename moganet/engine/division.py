@@ -7,7 +7,6 @@ from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
 from moganet.engine.checkpoints import is_first_process
-from moganet.errors import DataError
 from moganet.notices import say
 
 MAX_CLASSES = 20  # named in the line
@@ -19,8 +18,6 @@ def open_divided(spec: str, settings: Recipe) -> Dataset:
     Raises DataError for a set with a single class.
     """
     opened = open_data(spec, training=True)
-    if len(opened.class_names) < 2:
-        raise DataError(f"{opened.spec} has one class ({', '.join(opened.class_names)}), and a classifier needs two")
     held = opened.with_validation(settings.data.validation, settings.seed)
     dataset = held.with_fraction(settings.data.fraction, settings.seed)
     read = dataset.with_white_level(settings.preprocessing.white_level)

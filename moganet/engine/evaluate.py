@@ -193,17 +193,12 @@ def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
         name = "val" if "val" in dataset.splits else "all"
         say(f"{dataset.spec} has no test split: {name} is taken ({_size(dataset, name):,} images); choose with --split")
     if name == "all":
-        return "all", concatenate(_distinct(dataset))
+        return "all", concatenate(list(dataset.distinct().values()))
     return name, dataset.split(name)
 
 
 def _size(dataset: Dataset, name: str) -> int:
-    return sum(map(len, _distinct(dataset))) if name == "all" else len(dataset.splits[name])
-
-
-def _distinct(dataset: Dataset) -> list[Split]:
-    """Give the splits, each once: "val" may be the test set itself."""
-    return list({id(part): part for part in dataset.splits.values()}.values())
+    return sum(map(len, dataset.distinct().values())) if name == "all" else len(dataset.splits[name])
 
 
 def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:

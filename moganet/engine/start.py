@@ -17,6 +17,7 @@ from moganet.engine.checkpoints import is_first_process
 from moganet.errors import ConfigError, MogaNetError
 from moganet.files import cache_folder
 from moganet.inference import Predictor, load
+from moganet.inference.export.graph import first_line
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say
@@ -209,8 +210,8 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
         with torch.no_grad():
             answers = teacher(torch.zeros(1, student.channels, *student.size, device=next(network.parameters()).device))
     except Exception as error:  # a network of anyone's making
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise ConfigError(f"loss.teacher {name} can't answer for images of {_size(student)}: {reason}") from None
+        said = f"can't answer for images of {_size(student)}: {first_line(error)}"
+        raise ConfigError(f"loss.teacher {name} {said}") from None
     if answers.shape != (1, len(dataset.class_names)):
         raise ConfigError(
             f"loss.teacher {name} gives answers of the shape {tuple(answers.shape)}, but the data set has "
@@ -246,8 +247,7 @@ def _from_timm(name: str, classes: int) -> tuple[nn.Module, Preprocessing]:
         channels, *size = cfg["input_size"]
         own = Preprocessing(size=tuple(size), channels=channels, mean=tuple(cfg["mean"]), std=tuple(cfg["std"]))
     except Exception as error:  # the hub's client raises errors of many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"loss.teacher {name} can't be had from timm: {reason}") from None
+        raise ConfigError(f"loss.teacher {name} can't be had from timm: {first_line(error)}") from None
     outputs = int(getattr(network, "num_classes", 0))
     if outputs != classes:
         raise ConfigError(f"loss.teacher {name} knows {outputs} classes, but the data set has {classes}")
