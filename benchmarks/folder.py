@@ -34,7 +34,7 @@ def main() -> None:
     """Compare the three."""
     model: Predictor = predictor("xtiny", "auto")
     names = tuple(f"class_{i}" for i in range(1000))
-    model.config = model.config.model_copy(update={"class_names": names})
+    model.config = model.config.changed(class_names=names)
     x = torch.randn(64, 3, 224, 224)
     with tempfile.TemporaryDirectory() as place:
         draw_images(Path(place))

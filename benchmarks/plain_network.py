@@ -27,14 +27,14 @@ from moganet.config import Recipe
 from moganet.data import Dataset
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
-from moganet.engine.assemble import build_module, build_trainer
-from moganet.engine.callbacks import RunProgress
 from moganet.engine.doctor import environment
-from moganet.engine.memory import keep_freed_memory
 from moganet.engine.train import prepare
 from moganet.files import write_text
+from moganet.machine import keep_freed_memory
 from moganet.network.moganet import Stem
-from moganet.tasks.classify import Classification
+from moganet.tasks.classify.training import Classification
+from moganet.training.assemble import build_module, build_trainer
+from moganet.training.callbacks import RunProgress
 
 LAYERS, CHANNELS, STEM_STRIDE = (1, 3, 2, 1), (32, 96, 128, 160), 2
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from moganet import build_network
 from moganet.engine.doctor import environment
-from moganet.engine.memory import keep_freed_memory
+from moganet.machine import keep_freed_memory
 from moganet.network.cost import count_macs
 
 VARIANTS = ("xtiny", "tiny", "small", "base", "large", "xlarge")

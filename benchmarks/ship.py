@@ -23,8 +23,8 @@ from moganet.config import load_recipe
 from moganet.engine.doctor import environment
 from moganet.engine.evaluate import collect_logits, match_classes, measure, no_progress, open_for
 from moganet.inference import load_model_file, save_model_file
-from moganet.inference.load import build_network_for
-from moganet.inference.model_file import NUM_FIXTURES, make_fixtures
+from moganet.models.build import build_network_for
+from moganet.models.model_file import NUM_FIXTURES, make_fixtures
 
 SHIPPED = Path(moganet.__file__).parent / "weights" / "shipped"
 TOLERANCE, MAX_BYTES = 0.0005, 3_000_000
@@ -53,7 +53,7 @@ def main() -> None:
         state, description = load_model_file(halved)
         measured = {key: half[key] for key in ("data", "split", "num_images", "top1", "interval", "ece", "loss")}
         provenance = {**description.provenance, "measured": {**measured, "data": measured["data"].partition(":")[0]}}
-        description = description.model_copy(update={"provenance": provenance})
+        description = description.changed(provenance=provenance)
         save_model_file(SHIPPED / halved.name, state, description)
     card = write_card(asked, full, half)
     print(card)
@@ -74,7 +74,7 @@ def halve(source: Path, target: Path, calibrated_by: Path | None) -> None:
     if calibrated_by is not None:
         other = load_model_file(calibrated_by)[1]
         changes |= {"temperature": other.temperature, "reject": other.reject}
-    save_model_file(target, halved, description.model_copy(update=changes))
+    save_model_file(target, halved, description.changed(**changes))
 
 
 def without_path(provenance: dict[str, Any]) -> dict[str, Any]:

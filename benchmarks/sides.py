@@ -16,7 +16,7 @@ from torch import nn
 from moganet import build_network
 from moganet.config import Recipe
 from moganet.engine.doctor import environment
-from moganet.engine.memory import keep_freed_memory
+from moganet.machine import keep_freed_memory
 
 ROUNDS = 5
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
@@ -60,8 +60,8 @@ def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:
 
 def without_path(recipe: Recipe) -> Recipe:
     """Leave a machine's path out of a recipe's data source."""
-    data = recipe.data.model_copy(update={"source": recipe.data.source.partition(":")[0]})
-    return recipe.model_copy(update={"data": data})
+    data = recipe.data.changed(source=recipe.data.source.partition(":")[0])
+    return recipe.changed(data=data)
 
 
 def reference_form(variant: str, **options: Any) -> nn.Module:

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from moganet import build_network
 from moganet.config import OptimizerConfig, load_recipe
-from moganet.inference.runtimes import has_fast_bf16
-from moganet.tasks.classify import build_optimizer
+from moganet.machine import has_fast_bf16
+from moganet.tasks.classify.training import build_optimizer
 
 CIFAR10 = load_recipe("cifar10").network
 SETTINGS: tuple[tuple[str, str, dict[str, Any], int, int], ...] = (  # what, variant, options, pixels, batch

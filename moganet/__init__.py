@@ -86,13 +86,13 @@ _HOMES = {
 
 
 def _fetch(name: str, folder: Path | None) -> Path:
-    from moganet.weights.download import fetch
+    from moganet.models.download import fetch
 
     return fetch(name, folder)
 
 
 def _read(network: Module, path: Path, weights: str | None) -> None:
-    from moganet.inference.load import load_into
+    from moganet.models.build import load_into
 
     load_into(network, path, weights)
 

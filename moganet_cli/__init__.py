@@ -104,7 +104,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     if "torch" not in sys.modules or not isinstance(error, RuntimeError):
         return False
-    from moganet.engine.failures import is_out_of_memory
+    from moganet.training.failures import is_out_of_memory
 
     return is_out_of_memory(error)
 

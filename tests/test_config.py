@@ -119,7 +119,7 @@ def test_a_recipe_may_name_a_base_and_change_parts_of_it(tmp_path):
     (tmp_path / "mine.yaml").write_text("base: digits\nnetwork: {stem_stride: 2}\ntrainer: {max_epochs: 3}\n")
     mine, base = load_recipe(tmp_path / "mine.yaml"), load_recipe("digits")
     assert mine.network.stem_stride == 2 and mine.network.name == base.network.name and mine.name == "mine"
-    assert mine.trainer == base.trainer.model_copy(update={"max_epochs": 3})
+    assert mine.trainer == base.trainer.changed(max_epochs=3)
 
 
 def test_a_section_given_as_a_text_can_be_overridden(tmp_path):

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from moganet.config import OptimizerConfig, Precision
 from moganet.data.loader import AHEAD, Batch, Loader
 from moganet.data.module import ImageDataModule
-from moganet.engine.assemble import build_module, build_task
 from moganet.engine.contenders import (
     TIMM,
     Contender,
@@ -28,14 +27,15 @@ from moganet.engine.contenders import (
     with_alternatives,
 )
 from moganet.engine.doctor import environment
-from moganet.engine.memory import keep_freed_memory
 from moganet.engine.train import prepare
 from moganet.errors import ConfigError
-from moganet.inference.runtimes import HALF, Runtime, has_fast_bf16
+from moganet.inference.runtimes import Runtime
+from moganet.machine import HALF, has_fast_bf16, keep_freed_memory
 from moganet.notices import noted
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
-from moganet.tasks.classify import build_optimizer
+from moganet.tasks.classify.training import build_optimizer
+from moganet.training.assemble import build_module, build_task
 
 ROUNDS = 5
 LATENCIES = 30  # single images a model

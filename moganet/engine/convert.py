@@ -12,14 +12,14 @@ from torch import Tensor
 from moganet.config import Architecture
 from moganet.errors import ConfigError, OutputError
 from moganet.inference import ModelDescription, read_model, save_model_file
-from moganet.inference.load import build_from
-from moganet.inference.model_file import NUM_FIXTURES, describe_as_json, make_fixtures, refuse_equal_names
-from moganet.inference.read import ModelContents, describe
+from moganet.models.build import build_from
+from moganet.models.formats import Choices, hash_tensors, is_hub_folder
+from moganet.models.formats.hub import CONFIG, TENSORS, is_ours, write_config
+from moganet.models.formats.official import write_official
+from moganet.models.formats.paddle import write_paddle
+from moganet.models.model_file import NUM_FIXTURES, describe_as_json, make_fixtures, refuse_equal_names
+from moganet.models.read import ModelContents, describe
 from moganet.notices import noted, say
-from moganet.weights import Choices, hash_tensors, is_hub_folder
-from moganet.weights.hub import CONFIG, TENSORS, is_ours, write_config
-from moganet.weights.official import write_official
-from moganet.weights.paddle import write_paddle
 
 Target = Literal["model", "hub", "official", "paddle"]
 SUFFIXES: dict[str, Target] = {
@@ -90,7 +90,7 @@ def complete(contents: ModelContents) -> tuple[dict[str, Tensor], ModelDescripti
             for _ in range(NUM_FIXTURES)
         ]
         fixtures = make_fixtures(network, description.preprocessing, pictures)
-        description = description.model_copy(update={"fixtures": fixtures})
+        description = description.changed(fixtures=fixtures)
     return {name: tensor.detach() for name, tensor in network.state_dict().items()}, description
 
 
@@ -112,7 +112,7 @@ def write_hub(out: Path, state: dict[str, Tensor], description: ModelDescription
 
 
 def _write_official(out: Path, state: dict[str, Tensor], description: ModelDescription) -> list[str]:
-    described = description.model_copy(update={"sha256": hash_tensors(state)})
+    described = description.changed(sha256=hash_tensors(state))
     write_official(out, state, description.architecture.name, describe_as_json(described))
     return _differences(description.architecture, OFFICIAL, "the official code")
 

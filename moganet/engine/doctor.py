@@ -13,10 +13,10 @@ import torch
 
 from moganet.data import Dataset, Finding, UnusableDataError, open_data
 from moganet.data.class_names import find_lookalikes
+from moganet.data.examine import class_counts, examine
 from moganet.data.findings import GRAVE
 from moganet.engine.evaluate import Progress, no_progress
-from moganet.engine.examine import class_counts, examine
-from moganet.inference.runtimes import has_fast_bf16
+from moganet.machine import has_fast_bf16
 from moganet.notices import noted, say
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}

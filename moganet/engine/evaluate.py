@@ -21,12 +21,12 @@ from moganet.data.loader import Unreadable
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
-from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError, OutputError
 from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor, load
-from moganet.inference.provenance import source_on_this_machine
 from moganet.inference.runtimes import Runtime
+from moganet.machine import keep_freed_memory
+from moganet.models.provenance import source_on_this_machine
 from moganet.notices import noted, say
 from moganet.report import draw_confusion
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from moganet.config import Precision
 from moganet.data.preprocess import decode, normalize, resize_and_crop
 from moganet.engine.evaluate import no_progress
-from moganet.engine.memory import keep_freed_memory
 from moganet.engine.predict import list_files
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.explanations import METHODS, Explanation, overlay
@@ -25,6 +24,7 @@ from moganet.files import atomic_path, check_place, to_json, write_text
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import as_images
 from moganet.inference.runtimes import Runtime
+from moganet.machine import keep_freed_memory
 from moganet.notices import noted, say
 from moganet.report.drawing import caption
 from moganet.report.explained import Panel, draw_explained

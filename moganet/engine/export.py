@@ -24,7 +24,7 @@ from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.graph import Run
 from moganet.inference.export.verify import agreement, check, check_raw, tolerance_of
 from moganet.inference.exported import load_exported, read_metadata
-from moganet.inference.runtimes import has_fast_bf16
+from moganet.machine import has_fast_bf16
 from moganet.network.fuse import fuse
 from moganet.network.moganet import MogaNet
 from moganet.notices import noted, say
@@ -147,9 +147,9 @@ def make_graph(source: Predictor, form: Form) -> Graph:
     own = description.preprocessing.size
     pair = None if form.any_size else own if form.size is None else (form.size, form.size)
     if pair is not None and pair != own:
-        changed = description.preprocessing.model_copy(update={"size": pair})
+        changed = description.preprocessing.changed(size=pair)
         # The fixtures' logits were recorded at the model's own size.
-        description = description.model_copy(update={"preprocessing": changed, "fixtures": ()})
+        description = description.changed(preprocessing=changed, fixtures=())
     network = source.model
     assert isinstance(network, MogaNet)
     fused = fuse(network).to("cpu").to(memory_format=torch.contiguous_format)

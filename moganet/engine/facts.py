@@ -16,8 +16,8 @@ from moganet.data import Dataset
 from moganet.engine.doctor import environment
 from moganet.files import read_small
 from moganet.inference import Predictor
-from moganet.inference.load import build_network_for
-from moganet.inference.provenance import RECIPE, without_place, without_places
+from moganet.models.build import build_network_for
+from moganet.models.provenance import RECIPE, without_place, without_places
 from moganet.network.cost import count_macs, count_parameters
 from moganet.report.curves import read_learning_rate, read_metrics
 from moganet.report.findings import percent, short

@@ -9,12 +9,12 @@ from moganet.config import Architecture, validate
 from moganet.errors import ConfigError
 from moganet.inference import ModelContents, list_models, read_model
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.inference.load import build_network_for
+from moganet.models.build import build_network_for
+from moganet.models.formats import Choices, check_fit
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.cost import count_parameters, layer_costs
 from moganet.network.moganet import MogaNet
 from moganet.notices import noted
-from moganet.weights import Choices, check_fit
 
 DEFAULT_SIZE = 224
 

@@ -17,7 +17,6 @@ from moganet.engine.interaction_files import InteractionFiles, read, save
 from moganet.engine.interaction_images import Chosen, ImageChoice, input_of, mean_colour
 from moganet.engine.interaction_results import compared, describe, write_results
 from moganet.engine.masking import Baseline, MaskedImage, baseline_of, best_batch
-from moganet.engine.memory import keep_freed_memory
 from moganet.engine.subjects import Subject, open_subjects, predictors_of
 from moganet.errors import ConfigError, DataError, InteractionError
 from moganet.inference import Predictor
@@ -35,6 +34,7 @@ from moganet.interactions import (
 )
 from moganet.interactions.budget import count_evaluations
 from moganet.interactions.sampling import count_pairs
+from moganet.machine import keep_freed_memory
 from moganet.notices import noted, say
 
 logger = logging.getLogger(__name__)

@@ -18,12 +18,12 @@ from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import decode, normalize, preprocess
 from moganet.data.source import spread
 from moganet.engine.evaluate import Progress, choose_split, default_batch, no_progress, open_for
-from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError
 from moganet.files import atomic_path, read_names, typed_path
 from moganet.inference import Predictor, load
 from moganet.inference.predictor import Prediction
 from moganet.inference.runtimes import Runtime
+from moganet.machine import keep_freed_memory
 from moganet.notices import noted
 from moganet.report import GridItem, check_picture_name, draw_grid
 

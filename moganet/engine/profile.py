@@ -13,13 +13,12 @@ from torch import nn
 
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
-from moganet.engine.assemble import build_module, build_task
 from moganet.engine.doctor import environment
-from moganet.engine.memory import keep_freed_memory
 from moganet.engine.train import prepare
-from moganet.inference.runtimes import HALF
+from moganet.machine import HALF, keep_freed_memory
 from moganet.notices import noted
-from moganet.tasks.classify import build_optimizer
+from moganet.tasks.classify.training import build_optimizer
+from moganet.training.assemble import build_module, build_task
 
 PARTS = ("data", "augment", "forward", "backward", "optimizer")
 STEPS, WARM_UP = 8, 2

@@ -14,11 +14,11 @@ from moganet.engine.convert import complete, write_hub
 from moganet.errors import ConfigError, OutputError
 from moganet.files import read_small, write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
-from moganet.inference.provenance import without_place
+from moganet.models.formats import Choices, is_hub_folder
+from moganet.models.formats.hub import TENSORS
+from moganet.models.provenance import without_place
 from moganet.network.releases import RELEASES
 from moganet.notices import noted, printable, say
-from moganet.weights import Choices, is_hub_folder
-from moganet.weights.hub import TENSORS
 
 CARD = "README.md"
 MARKS = re.compile(r"[\\`*_\[\]#|~!>&$]")  # what Markdown makes something of

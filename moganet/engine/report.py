@@ -39,15 +39,15 @@ from moganet.engine.evaluate import (
     say_absent,
 )
 from moganet.engine.facts import Origin, costs, figures, provenance, read_origin, versions
-from moganet.engine.memory import keep_freed_memory
 from moganet.errors import DataError, MogaNetError, OutputError, WeightsError
 from moganet.explanations.input_gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load
 from moganet.inference.calibration import MIN_IMAGES, fit_reject, fit_temperature, keep_calibration, why_no_temperature
-from moganet.inference.model_file import Reject
-from moganet.inference.read import find_model
 from moganet.inference.runtimes import Runtime
+from moganet.machine import keep_freed_memory
+from moganet.models.model_file import Reject
+from moganet.models.read import find_model
 from moganet.notices import noted, say
 from moganet.report.page import Calibration, Report, Shown, write_page
 from moganet.report.sheet import make_sheet

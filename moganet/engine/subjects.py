@@ -20,11 +20,11 @@ from moganet.engine.evaluate import match_classes
 from moganet.errors import ConfigError, WeightsError
 from moganet.inference import Predictor, load
 from moganet.inference.export.graph import Run
-from moganet.inference.model_file import hash_tensors
 from moganet.inference.runtimes import Runtime
+from moganet.models.formats import check_fit, checked_state, read_content
+from moganet.models.model_file import hash_tensors
 from moganet.network import VARIANTS, full_name
 from moganet.notices import remember, say
-from moganet.weights import check_fit, checked_state, read_content
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Subject:
         """Give the subject for images of another size (pixels a side)."""
         if size is None:
             return self
-        return replace(self, preprocessing=self.preprocessing.model_copy(update={"size": (size, size)}))
+        return replace(self, preprocessing=self.preprocessing.changed(size=(size, size)))
 
 
 def predictors_of(

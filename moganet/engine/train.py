@@ -19,21 +19,29 @@ from moganet.data.class_names import shown
 from moganet.data.contents import sketch
 from moganet.data.loader import Unreadable, refuse_to_begin_again
 from moganet.data.module import ImageDataModule, take
-from moganet.engine.assemble import build_module, build_task, build_trainer, resolve
-from moganet.engine.callbacks import ModelFiles, RunProgress
-from moganet.engine.checkpoints import (
+from moganet.engine.report import write_report
+from moganet.errors import ConfigError, DataError, OutputError, TrainingError, WorkerError
+from moganet.files import to_json, write_text
+from moganet.inference import ModelDescription
+from moganet.machine import keep_freed_memory, release_memory
+from moganet.models.model_file import NUM_FIXTURES
+from moganet.notices import heard, noted, say
+from moganet.report.curves import draw_curves, read_metrics
+from moganet.report.grids import draw_images
+from moganet.tasks.classify.training import Classification
+from moganet.training.assemble import build_module, build_task, build_trainer, resolve
+from moganet.training.callbacks import ModelFiles, RunProgress
+from moganet.training.checkpoints import (
     CHECKPOINT_FILE,
     Checkpoints,
     RunStopped,
     is_first_process,
     read_step,
 )
-from moganet.engine.division import open_divided
-from moganet.engine.failures import OutOfMemory, explained
-from moganet.engine.interaction_record import InteractionRecord
-from moganet.engine.memory import keep_freed_memory, release_memory
-from moganet.engine.report import write_report
-from moganet.engine.run_folder import (
+from moganet.training.division import open_divided
+from moganet.training.failures import OutOfMemory, explained
+from moganet.training.interaction_record import InteractionRecord
+from moganet.training.run_folder import (
     RECIPE_FILE,
     RESULT_FILE,
     claim_folder,
@@ -45,16 +53,8 @@ from moganet.engine.run_folder import (
     same_run,
     say_inside,
 )
-from moganet.engine.trial import try_settings
-from moganet.engine.tune import find_batch_size
-from moganet.errors import ConfigError, DataError, OutputError, TrainingError, WorkerError
-from moganet.files import to_json, write_text
-from moganet.inference import ModelDescription
-from moganet.inference.model_file import NUM_FIXTURES
-from moganet.notices import heard, noted, say
-from moganet.report.curves import draw_curves, read_metrics
-from moganet.report.grids import draw_images
-from moganet.tasks.classify import Classification
+from moganet.training.trial import try_settings
+from moganet.training.tune import find_batch_size
 
 REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to `moganet report`
 PREVIEW_IMAGES = 40
@@ -221,7 +221,7 @@ def prepare(
     """Read a recipe and open its data, and resolve the one by the other (and by the run that goes on)."""
     settings = load_recipe(recipe, overrides)
     if start is not None:
-        settings = settings.model_copy(update={"start": settings.start.model_copy(update={"model": str(start)})})
+        settings = settings.changed(start=settings.start.changed(model=str(start)))
     dataset = open_divided(settings.data.source if data is None else data, settings)
     resolved = resolve(settings, dataset, resumed)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
@@ -255,9 +255,9 @@ def preview(
 def _in_smaller_parts(settings: Recipe, dataset: Dataset, error: OutOfMemory) -> Recipe:
     """Halve the images that go through the network at once, and accumulate twice as many parts for a step."""
     size, parts = settings.data.batch_size, settings.trainer.accumulate
-    data = settings.data.model_copy(update={"batch_size": size // 2})
-    trainer = settings.trainer.model_copy(update={"accumulate": 2 * parts})
-    smaller = settings.model_copy(update={"data": data, "trainer": trainer})
+    data = settings.data.changed(batch_size=size // 2)
+    trainer = settings.trainer.changed(accumulate=2 * parts)
+    smaller = settings.changed(data=data, trainer=trainer)
     try:
         if size % 2 or settings.num_processes > 1:
             raise DataError

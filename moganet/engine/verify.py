@@ -10,9 +10,9 @@ from moganet.errors import WeightsError
 from moganet.inference import ModelDescription, Predictor, load, read_model
 from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.inference.load import build_from
-from moganet.inference.model_file import replay_fixtures
 from moganet.inference.runtimes import Runtime
+from moganet.models.build import build_from
+from moganet.models.model_file import replay_fixtures
 from moganet.notices import noted
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moganet.inference.model_file import Reject, load_model_file, save_model_file
+from moganet.models.model_file import Reject, load_model_file, save_model_file
 
 KEPT = 0.95
 MIN_IMAGES = 100  # of validation, for either: benchmarks/temperature.py measures what fewer do
@@ -70,4 +70,4 @@ def keep_calibration(path: Path, temperature: float | None, reject: Reject) -> N
     temperature: None where none fits.
     """
     state, description = load_model_file(path)
-    save_model_file(path, state, description.model_copy(update={"temperature": temperature, "reject": reject}))
+    save_model_file(path, state, description.changed(temperature=temperature, reject=reject))

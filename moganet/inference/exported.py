@@ -10,9 +10,9 @@ from moganet.config import Precision, Preprocessing
 from moganet.errors import ConfigError, WeightsError
 from moganet.inference.export import EXPORTERS, ExportMetadata
 from moganet.inference.export.graph import MAX_BYTES, Run, foreign, parse_metadata
-from moganet.inference.model_file import ModelDescription
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
+from moganet.models.model_file import ModelDescription
 from moganet.notices import say
 
 COLD = 0.16  # below this temperature, float32 no longer holds the probabilities that are unscaled again
@@ -80,8 +80,8 @@ def raw_description(description: ModelDescription) -> ModelDescription:
     does.
     """
     own = description.preprocessing
-    plain = own.model_copy(update={"mean": (0.0,) * own.channels, "std": (1.0,) * own.channels})
-    return description.model_copy(update={"preprocessing": plain, "fixtures": (), "reject": None})
+    plain = own.changed(mean=(0.0,) * own.channels, std=(1.0,) * own.channels)
+    return description.changed(preprocessing=plain, fixtures=(), reject=None)
 
 
 def _say_of_raw(metadata: ExportMetadata, path: Path) -> None:

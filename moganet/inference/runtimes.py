@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import shutil
 import tempfile
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -23,8 +22,9 @@ from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.files import cache_folder
 from moganet.inference.export import EXPORTERS, Graph, compiled
 from moganet.inference.export.graph import MAX_BYTES, Run, Runner, blocks, first_line, hash_of
-from moganet.inference.model_file import ModelDescription, hash_tensors
 from moganet.inference.threads import Guard, is_forked
+from moganet.machine import HALF, has_fast_bf16
+from moganet.models.model_file import ModelDescription, hash_tensors
 from moganet.network.fuse import FusedMogaNet, fuse
 from moganet.network.moganet import MogaNet
 from moganet.notices import say
@@ -33,7 +33,6 @@ Runtime = Literal["auto", "eager", "compile", "onnx", "openvino"]
 AUTO = "MOGANET_RUNTIME"  # the environment variable that says what "auto" means
 MAX_SIZES = 4  # that a runtime compiles for; images of further sizes go through the fused network
 RUNNERS: dict[str, Runner] = {**EXPORTERS, "compile": compiled}
-HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
 HASHES, MAX_HASHES = "sha256.json", 10_000  # what a folder of the cache holds by name, and how long it may be
 
 
@@ -64,17 +63,6 @@ def choose_runtime(asked: str, device: torch.device, network: nn.Module) -> str:
 @cache
 def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether bf16 is computed by units of its own; elsewhere it is emulated, slower than f32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes any AVX-512 for support
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class EagerRun:

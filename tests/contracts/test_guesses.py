@@ -8,7 +8,7 @@ from PIL import Image
 
 import moganet
 from moganet.engine.train import preview
-from moganet.weights import read_checkpoint
+from moganet.models.formats import read_checkpoint
 
 SMALL = {"preprocessing.size": 32, "data.batch_size": 4, "data.workers": 0}
 

@@ -16,7 +16,7 @@ from test_exporters import make_model
 
 import moganet_cli
 from moganet.files import to_json
-from moganet.inference.model_file import load_model_file, save_model_file
+from moganet.models.model_file import load_model_file, save_model_file
 from moganet.notices import printable
 from moganet.report import draw_confusion
 from moganet_cli.app import print_table, shown
@@ -84,7 +84,7 @@ def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("names")
     made = make_model(folder / "m.safetensors", classes=len(NAMES))
     state, description = load_model_file(made)
-    save_model_file(made, state, description.model_copy(update={"class_names": tuple(NAMES)}))
+    save_model_file(made, state, description.changed(class_names=tuple(NAMES)))
     photos = folder / "photos"
     pixels = np.random.RandomState(0).randint(0, 256, (20, 20, 3), dtype=np.uint8)
     for name in NAMES:

@@ -21,10 +21,10 @@ from moganet.config import load_recipe
 from moganet.data import loader
 from moganet.data.loader import Batch, Loader
 from moganet.engine import start
-from moganet.engine.checkpoints import STOP_SIGNALS, Checkpoints
 from moganet.errors import ConfigError, DataError, MogaNetError, TrainingError, WorkerError
 from moganet.launchers import launched, refuse_without_srun
 from moganet.notices import listening
+from moganet.training.checkpoints import STOP_SIGNALS, Checkpoints
 
 TINY = {
     **{"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "network.mlp_ratios": [2, 2, 2, 2]},

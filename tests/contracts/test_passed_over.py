@@ -127,7 +127,7 @@ def test_whatever_a_decoder_raises_is_a_finding(photos, monkeypatch):
     def raises(*_, **__):
         raise ZeroDivisionError("in a plugin")
 
-    monkeypatch.setattr("moganet.engine.examine.read", raises)
+    monkeypatch.setattr("moganet.data.examine.read", raises)
     result = moganet.doctor(str(photos))
     assert result["counts"] == {"unreadable": 8} and result["data"]["read_whole"] == 0
 

@@ -204,7 +204,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(target, room, written, tmp_p
 )
 def test_a_provenance_of_other_kinds_is_one_line(provenance, written, tmp_path):
     state, description = load_model_file(written / "x.safetensors")
-    save_model_file(tmp_path / "x.safetensors", state, description.model_copy(update={"provenance": provenance}))
+    save_model_file(tmp_path / "x.safetensors", state, description.changed(provenance=provenance))
     with pytest.raises(WeightsError, match=r"description that can't be read: .* is a \w+, not a \w+"):
         moganet.evaluate(tmp_path / "x.safetensors", "digits", runtime="eager")
 
@@ -213,7 +213,7 @@ def test_names_in_a_card_are_text(written, tmp_path):
     state, description = load_model_file(written / "x.safetensors")
     names = ("<b>x</b>", "\n\n# h\n", "`a`", "[x](http://e)", *"efghij")
     changed = {"class_names": names, "provenance": {"validation": {"top1": None}, "recipe": None}}
-    save_model_file(tmp_path / "x.safetensors", state, description.model_copy(update=changed))
+    save_model_file(tmp_path / "x.safetensors", state, description.changed(**changed))
     moganet.push(tmp_path / "x.safetensors", "user/name", tmp_path / "pushed")
     card = (tmp_path / "pushed" / "README.md").read_text()
     assert r"(&lt;b\>x&lt;/b\>, \\n\\n\# h\\n, \`a\`, \[x\](http://e), e" in card

@@ -11,7 +11,7 @@ from PIL import Image
 
 from moganet.data.formats import readable_suffixes
 from moganet.data.scan import KINDS, RUN_FILES, describe, list_images, scan
-from moganet.engine.run_folder import RUN_OUTPUTS
+from moganet.training.run_folder import RUN_OUTPUTS
 
 
 def make(path, kind="PNG"):

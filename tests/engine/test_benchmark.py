@@ -5,11 +5,11 @@ import torch
 from PIL import Image
 
 import moganet
-from moganet.engine.assemble import build_task
 from moganet.engine.contenders import ALTERNATIVES, timm_network, with_alternatives
 from moganet.engine.profile import profile
 from moganet.errors import ConfigError, OutputError
 from moganet.network import VARIANTS
+from moganet.training.assemble import build_task
 
 SMALL = {"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "data.batch_size": 32}
 

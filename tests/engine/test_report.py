@@ -213,9 +213,7 @@ def test_a_browser_shows_it_whole_and_asks_for_nothing(browser, reported, width)
 def test_odd_names_stay_text(browser, trained_run, tmp_path):
     odd = '</script><b>"&{{x}}'
     predictor = moganet.load(trained_run)
-    description = predictor.config.model_copy(
-        update={"class_names": (odd.replace("/", "∕"), "</script>", *"23456789"), "provenance": {}}
-    )
+    description = predictor.config.changed(class_names=(odd.replace("/", "∕"), "</script>", *"23456789"), provenance={})
     from moganet.inference import save_model_file
 
     save_model_file(tmp_path / "odd.safetensors", predictor.model.state_dict(), description)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import moganet
 from moganet.errors import ConfigError, OutputError, WeightsError
-from moganet.inference.model_file import load_model_file, save_model_file
+from moganet.models.model_file import load_model_file, save_model_file
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def test_one_flipped_bit_fails_it(data, model, tmp_path):
 def test_another_function_under_the_same_tensors_fails_it(model, tmp_path):
     """A file whose hash and description agree, but which computes something else, is told by its fixtures."""
     state, description = load_model_file(model)
-    other = description.architecture.model_copy(update={"gate": "double"})
-    save_model_file(tmp_path / "x.safetensors", state, description.model_copy(update={"architecture": other}))
+    other = description.architecture.changed(gate="double")
+    save_model_file(tmp_path / "x.safetensors", state, description.changed(architecture=other))
     result = moganet.verify(tmp_path / "x.safetensors")
     assert not result["ok"] and result["max_deviation"] > result["limit"]
 
@@ -61,8 +61,8 @@ def test_another_function_under_the_same_tensors_fails_it(model, tmp_path):
 @pytest.mark.parametrize("change", [{"png": "no picture"}, {"logits": (1.0,)}])
 def test_fixtures_that_can_not_be_replayed_are_said(change, model, tmp_path):
     state, description = load_model_file(model)
-    odd = description.fixtures[0].model_copy(update=change)
-    save_model_file(tmp_path / "x.safetensors", state, description.model_copy(update={"fixtures": (odd,)}))
+    odd = description.fixtures[0].changed(**change)
+    save_model_file(tmp_path / "x.safetensors", state, description.changed(fixtures=(odd,)))
     with pytest.raises(WeightsError, match="fixture"):
         moganet.verify(tmp_path / "x.safetensors")
 

@@ -15,8 +15,8 @@ from moganet.config import Architecture, Preprocessing
 from moganet.engine.export import export
 from moganet.inference import ModelDescription
 from moganet.inference.export import EXPORTERS
-from moganet.inference.load import build_network_for
-from moganet.inference.model_file import Reject, save_model_file
+from moganet.models.build import build_network_for
+from moganet.models.model_file import Reject, save_model_file
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "eager": ()}
 TEMPERATURE = 2.5

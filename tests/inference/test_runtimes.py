@@ -11,7 +11,8 @@ from conftest import GOLDEN, golden
 
 import moganet
 from moganet.errors import ConfigError
-from moganet.inference.runtimes import MAX_SIZES, has_fast_bf16
+from moganet.inference.runtimes import MAX_SIZES
+from moganet.machine import has_fast_bf16
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 

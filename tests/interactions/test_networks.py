@@ -57,8 +57,8 @@ def test_classes_come_in_turn_and_images_are_known_by_their_pixels():
 def test_two_networks_on_the_same_images_and_a_stopped_run_goes_on(trained_run, tmp_path):
     checkpoint = tmp_path / "plain.safetensors"
     network = moganet.engine.subjects._create("test_resnet", 10)
-    described = moganet.load(trained_run).config.preprocessing.model_copy(update={"channels": 3, "mean": (0.5,) * 3})
-    described = described.model_copy(update={"std": (0.5,) * 3, "size": (32, 32)})
+    described = moganet.load(trained_run).config.preprocessing.changed(channels=3, mean=(0.5,) * 3)
+    described = described.changed(std=(0.5,) * 3, size=(32, 32))
     save_file(network.state_dict(), checkpoint, {"preprocessing": described.model_dump_json()})
     models = [trained_run, f"timm:test_resnet@{checkpoint}"]
     out = tmp_path / "kept"

@@ -6,8 +6,8 @@ from conftest import GOLDEN, MINI, fill, golden, noise_image
 from test_golden import FULL
 
 from moganet import build_network
+from moganet.models.formats import architecture_of, read_checkpoint
 from moganet.network.fuse import crop_to_size, fuse
-from moganet.weights import architecture_of, read_checkpoint
 
 TOLERANCE = 2e-5  # of the logits' standard deviation
 MINIS = {

@@ -6,7 +6,7 @@ from conftest import GOLDEN, MINI, fill, golden, noise_image
 from torch.nn import functional as F
 
 from moganet import build_network
-from moganet.weights import architecture_of, read_checkpoint
+from moganet.models.formats import architecture_of, read_checkpoint
 
 FULL = {
     "moganet_xt_224": ("moganet_xtiny", "single", 224),

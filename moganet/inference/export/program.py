@@ -23,6 +23,7 @@ from moganet.inference.export.graph import (
     foreign,
     hash_of,
 )
+from moganet.machine import HALF
 
 SUFFIX = ".pt2"
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16")
@@ -31,7 +32,6 @@ EXTRA = f"{METADATA_KEY}.json"
 _WORDS = "Symbol|Integer|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CeilToInt|Eq|Ne|Lt|Le|Gt|Ge|int_oo"
 _FLAGS = "positive|integer|nonnegative|True|False|evaluate"
 EXPRESSION = re.compile(rf"(?:'[su]\d+'|\b[su]\d+\b|\b(?:{_WORDS}|{_FLAGS})\b|\d+|[\s+\-*/(),<>=])*")
-HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
 class _Half(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor
 from moganet.config import Preprocessing
 from moganet.data.preprocess import preprocess
 from moganet.inference.export.graph import ExportPrecision, Run
-from moganet.inference.model_file import ModelDescription, replay_fixtures
+from moganet.models.model_file import ModelDescription, replay_fixtures
 
 NUM_PROBES = 3  # an odd batch, that the graph was not traced with
 
@@ -68,9 +68,7 @@ def check(
     expected = network(probes)
     worst = max(deviation(run(probes), expected), deviation(run(probes[:1]), expected[:1]))
     seen: list[Tensor] = []
-    there = description.model_copy(
-        update={"preprocessing": description.preprocessing.model_copy(update={"size": size})}
-    )
+    there = description.changed(preprocessing=description.preprocessing.changed(size=size))
 
     def remember(x: Tensor) -> Tensor:
         seen.append(x)

@@ -1,0 +1,104 @@
+"""The descriptions in which the rooms meet: `Architecture` (network) and `Preprocessing` (data)."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from moganet.errors import ConfigError
+
+Gate = Literal["single", "double"]
+ChannelAggregation = Literal["reference", "paddle"]
+ConvInit = Literal["fan_out", "fan_in"]
+Precision = Literal["f32", "bf16", "f16"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+# What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
+MAX_SIDE, MAX_CHANNELS, MAX_WIDTH, MAX_DEPTH = 4096, 1024, 65_536, 1024
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Mean = Annotated[float, Field(ge=-10, le=10)]
+Deviation = Annotated[float, Field(ge=1e-4, le=10)]
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
+Ratio = Annotated[float, Field(gt=0, le=1000)]
+NonNegative = Annotated[float, Field(ge=0)]
+Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
+Factor = Annotated[float, Field(ge=0.01, le=100)]
+Jitter = Annotated[float, Field(ge=0, le=10)]
+Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
+
+
+def describe_error(error: ValidationError) -> str:
+    """Give the first of pydantic's findings in one line."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given: {repr(first['input'])[:200]})"
+
+
+class Settings(BaseModel):
+    """A section of a configuration: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def changed(self, **values: Any) -> Self:
+        """Give the section with other values, validated. Raises ConfigError for one that can't be."""
+        try:
+            return type(self).model_validate({**dict(self), **values})
+        except ValidationError as error:
+            raise ConfigError(f"{type(self).__name__}: {describe_error(error)}") from None
+
+
+class Architecture(Settings):
+    """Which network, and which function it computes; None leaves the variant's own value."""
+
+    name: str = "moganet_xtiny"
+    num_classes: Annotated[int, Field(ge=0)] | None = None
+    in_chans: Channels | None = None
+    embed_dims: tuple[Width, Width, Width, Width] | None = None
+    depths: tuple[Depth, Depth, Depth, Depth] | None = None
+    mlp_ratios: tuple[Ratio, Ratio, Ratio, Ratio] | None = None
+    stem_stride: Literal[4, 2, 1] = 4
+    gate: Gate = "single"
+    channel_aggregation: ChannelAggregation = "reference"
+    dilations: tuple[int, int, int] | None = None
+    channel_split: tuple[int, int, int] | None = None
+    dilate_last_stage: bool = True
+    drop_rate: Fraction = 0.0
+    drop_path_rate: Fraction = 0.0
+    ls_init_value: float | None = None
+    conv_init: ConvInit = "fan_out"
+
+    def options(self) -> dict[str, Any]:
+        """Give the keyword arguments for the network beside its name."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _per_channel(value: Any) -> Any:
+    return (value,) if isinstance(value, float | int) else value
+
+
+class Preprocessing(Settings):
+    """How an image becomes the network's input; training, evaluation, prediction and exports share it.
+
+    crop_mode "center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both
+    sides to the size. mean and std are per channel, for pixels in 0..1. white_level: the value of white in images of
+    more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
+    """
+
+    size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
+    crop_mode: Literal["center", "squash"] = "center"
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
+    channels: Channels = 3
+    mean: Annotated[tuple[Mean, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Deviation, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need one value for each of the {self.channels} channels")
+        return self

@@ -1,0 +1,181 @@
+"""Recipe and overrides become one validated, frozen object; what is wrong is said in one line."""
+
+import copy
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from moganet.config.descriptions import Settings
+from moganet.config.recipe import Recipe
+from moganet.errors import ConfigError
+from moganet.files import read_small
+
+RECIPE_LIMIT, MAX_VALUES, MAX_BASES = 1_000_000, 10_000, 16  # bytes, values, recipes upon recipes
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+def list_recipes() -> list[str]:
+    """Name the recipes that ship with the package."""
+    folder = resources.files("moganet.recipes")
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or from a YAML file, and apply overrides.
+
+    overrides: dotted keys to values, or "key=value" texts whose values are YAML. A section that has a name takes
+    `section=NAME` for it. Raises ConfigError that names an unknown key and the nearest known one.
+    """
+    values = _read(recipe)
+    if not isinstance(overrides, Mapping):
+        overrides = dict(_parse_assignment(text) for text in overrides)
+    for key, value in overrides.items():
+        _assign(values, key, copy.deepcopy(value))  # later keys may change it, and it is the caller's
+    return validate(Recipe, values, f"recipe {recipe}")
+
+
+def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
+    """Build a section from plain values, with a one-line ConfigError instead of pydantic's report."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{what}: {_explain(kind, error)}") from None
+
+
+def _read(recipe: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    path = Path(recipe)
+    if str(recipe) in above or len(above) > MAX_BASES:
+        raise ConfigError(f"recipe {above[0]} is its own base, by {' and '.join(map(str, above[1:])) or 'itself'}")
+    if path.suffix in (".yaml", ".yml"):
+        if not path.exists():
+            raise ConfigError(f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}")
+        text = read_small(path, RECIPE_LIMIT, ConfigError)
+    elif str(recipe) in list_recipes():
+        text = resources.files("moganet.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(str(recipe), list_recipes(), 1, 0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(
+            f"there is no recipe {str(recipe)!r}; {hint}choose one of {', '.join(list_recipes())}, or a .yaml file"
+        )
+    values = parse_yaml(text, f"recipe {recipe}")
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"recipe {recipe} must be a mapping with the keys {', '.join(Recipe.model_fields)}")
+    base = values.pop("base", None)
+    if not isinstance(base, str | None):
+        raise ConfigError(f"recipe {recipe}: base must be the name of a recipe, or a YAML file")
+    merged = _merge(_read(base, (*above, str(recipe))), values) if base else values
+    return {**merged, "name": values.get("name", path.stem)}
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Give the values of a YAML text. Raises ConfigError, also for one whose references unfold to no end."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        if node is not None and _unfolded(node, {}) > MAX_VALUES:
+            raise ConfigError(f"{what} unfolds to more than {MAX_VALUES:,} values by its references; write them out")
+        return yaml.safe_load(text)
+    except ConfigError:
+        raise
+    except Exception as error:  # yaml's own errors, and what its constructors raise for odd numbers and dates
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"{what} is not valid YAML: {reason}") from None
+
+
+def _unfolded(node: yaml.Node, known: dict[int, float]) -> float:
+    """Count the values below a node with each reference written out; one that holds itself has no end."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        known[id(node)] = 1 + sum(_unfolded(part, known) for part in inner)
+    return known[id(node)]
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Lay a recipe's values over those of the recipe that it names as its base."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _parse_assignment(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text!r} must be KEY=VALUE, for example --set trainer.max_epochs=10")
+    return key.strip(), parse_yaml(value, f"--set {text[:100]!r}")
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {parent!r} is a single value and has no keys of its own")
+        values = inner
+    section = Recipe.model_fields.get(key)
+    if section is not None and isinstance(value, str) and _is_section(section.annotation):
+        main_key = {"data": "source", "start": "model"}.get(last, "name")
+        inner = values.get(last)
+        values[last] = {**(inner if isinstance(inner, dict) else {}), main_key: value}
+    else:
+        values[last] = value
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
+
+
+def _explain(kind: type[Settings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        keys = _known_keys(kind, where)
+        return f"{'.'.join(keys) or 'its values'}: {first['msg']} (given: {repr(first['input'])[:200]})"
+    given = ".".join(where)
+    return f"there is no setting '{given}'; {_nearest_setting(kind, given)}"
+
+
+def _nearest_setting(kind: type[Settings], given: str) -> str:
+    """Suggest the setting that a mistyped or misplaced one was meant for: first in its own section, then in any."""
+    section, _, last = given.rpartition(".")
+    paths = _setting_paths(kind)
+    siblings = [path for path in paths if path.rpartition(".")[0] == section]
+    for candidates in (siblings, paths):
+        ends = {path.rpartition(".")[2]: path for path in candidates}
+        if near := difflib.get_close_matches(last, ends, 1, 0.6):
+            return f"did you mean '{ends[near[0]]}'?"
+    return f"known: {', '.join(path.rpartition('.')[2] for path in siblings)}"
+
+
+def _setting_paths(kind: type[Settings], prefix: str = "") -> list[str]:
+    paths = []
+    for name, field in kind.model_fields.items():
+        paths.append(prefix + name)
+        if _is_section(field.annotation):
+            assert isinstance(field.annotation, type)
+            paths += _setting_paths(field.annotation, f"{prefix}{name}.")
+    return paths
+
+
+def _known_keys(kind: type[Settings], where: list[str]) -> list[str]:
+    """Keep of an error's location what a user wrote: pydantic appends the names of union members."""
+    keys: list[str] = []
+    current: Any = kind
+    for part in where:
+        if not _is_section(current) or part not in current.model_fields:
+            break
+        keys.append(part)
+        current = current.model_fields[part].annotation
+    return keys

@@ -1,0 +1,1 @@
+"""Trained models on disk: found, read without running anything that they hold, and written."""

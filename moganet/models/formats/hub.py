@@ -1,0 +1,226 @@
+"""A hub folder as timm makes and reads it: `config.json` beside `model.safetensors`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from moganet.config import Architecture, Preprocessing
+from moganet.errors import WeightsError
+from moganet.files import read_small, write_text
+from moganet.models.reading.checkpoint import Checkpoint, Choices, checked_state
+from moganet.models.reading.contents import read_content
+from moganet.network import VARIANTS
+from moganet.notices import say
+
+CONFIG, TENSORS = "config.json", "model.safetensors"
+OLDER = "pytorch_model.bin"
+INDEXES = (f"{TENSORS}.index.json", f"{OLDER}.index.json")
+MAX_CONFIG_BYTES = 10 << 20
+MAX_SHARDS = 100
+# What our Architecture holds and timm's create_model must be told, where it is not the variant's own.
+MODEL_ARGS = set(Architecture.model_fields) - {"name", "num_classes"}
+PASSED_OVER = {"num_classes", "pretrained", "features_only"}  # which change no function
+# What timm takes where a configuration does not say.
+TIMMS = {
+    "input_size": (3, 224, 224),
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+}
+HEAD = "head.weight"
+PLAIN_ARGS = {"global_pool": "avg", "crop_kernels": True}  # arguments of the network that no description has
+
+
+def is_hub_folder(path: Path) -> bool:
+    """Tell whether a folder is one of this format."""
+    return (path / CONFIG).is_file() and tensors_file(path) is not None
+
+
+def tensors_file(folder: Path) -> Path | None:
+    """Give a folder's file of tensors, or the index of the files that they are divided into."""
+    return next((folder / name for name in (TENSORS, OLDER, *INDEXES) if (folder / name).is_file()), None)
+
+
+def is_ours(folder: Path) -> bool:
+    """Tell whether a folder's configuration is of a MogaNet."""
+    try:
+        return read_config(folder).get("architecture") in VARIANTS
+    except (WeightsError, TypeError):
+        return False
+
+
+def read_hub(folder: Path, choices: Choices) -> Checkpoint:
+    """Read a folder. Raises WeightsError where its configuration is of no MogaNet, or damaged."""
+    config = read_config(folder)
+    name, args, pretrained = (config.get(key) for key in ("architecture", "model_args", "pretrained_cfg"))
+    args, pretrained = args if isinstance(args, dict) else {}, pretrained if isinstance(pretrained, dict) else config
+    if not isinstance(name, str) or name not in VARIANTS:
+        raise WeightsError(f"{folder / CONFIG} is of {str(name)[:60]!r}, which is no variant of MogaNet")
+    for key, plain in PLAIN_ARGS.items():
+        if args.get(key, plain) != plain:
+            raise WeightsError(f"{folder / CONFIG} sets {key} to {str(args[key])[:60]!r}; only {plain!r} can be read")
+    _say_passed_over(folder, args)
+    try:
+        architecture = Architecture(name=name, **{key: args[key] for key in MODEL_ARGS & args.keys()})
+        preprocessing = _preprocessing(pretrained, folder)
+    except (ValidationError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{folder / CONFIG} describes a network that can't be: {reason}") from None
+    if choices.weights == "ema":
+        raise WeightsError(f"{folder} holds no EMA weights; leave --weights away")
+    state, names = _read_tensors(folder), _names(config) or _names(pretrained)
+    _compare_classes(folder, config.get("num_classes"), state)
+    reasons = {
+        "weights": "the only ones in the folder",
+        "gate": f"as {CONFIG} says",
+        "channel_aggregation": f"as {CONFIG} says",
+    }
+    return Checkpoint(
+        "hub",
+        state,
+        architecture.gate,
+        architecture.channel_aggregation,
+        "plain",
+        reasons,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        class_names=names,
+    )
+
+
+def _say_passed_over(folder: Path, args: Mapping[str, Any]) -> None:
+    unknown = sorted(args.keys() - MODEL_ARGS - PLAIN_ARGS.keys() - PASSED_OVER)
+    if unknown:
+        say(
+            f"{folder / CONFIG} sets {', '.join(name[:60] for name in unknown[:5])} in model_args, which our network "
+            "does not know: passed over, so that its answers may be others",
+            doubtful=True,
+        )
+
+
+def _names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Give the classes' names: a list, or texts by number as transformers has them."""
+    for key in ("label_names", "id2label"):
+        names = config.get(key)
+        if isinstance(names, dict) and names.keys() == {str(number) for number in range(len(names))}:
+            names = [names[str(number)] for number in range(len(names))]
+        if isinstance(names, list) and names and all(isinstance(name, str | int) for name in names):
+            return tuple(map(str, names))
+        if names:
+            say(f"{CONFIG} has a {key} that is no list of names, and is passed over", doubtful=True)
+    return None
+
+
+def _compare_classes(folder: Path, stated: Any, state: Mapping[str, Tensor]) -> None:
+    outputs = len(state[HEAD]) if HEAD in state and state[HEAD].dim() else None
+    if isinstance(stated, int) and outputs not in (None, stated):
+        say(f"{folder / CONFIG} says {stated} classes, but its head has {outputs}: the head is taken", doubtful=True)
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    path = tensors_file(folder)
+    assert path is not None, "is_hub_folder has looked"
+    if path.name not in INDEXES:
+        return _read_one(path)
+    shards = _read_json(path).get("weight_map")
+    names = set(shards.values()) if isinstance(shards, dict) and all(map(_is_name, shards.values())) else set()
+    if not 0 < len(names) <= MAX_SHARDS:
+        raise WeightsError(f"{path} names no files of this folder that hold tensors")
+    state: dict[str, Tensor] = {}
+    for name in sorted(names):
+        state |= _read_one(folder / name)
+    return state
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def _read_one(path: Path) -> dict[str, Tensor]:
+    values = read_content(path).values
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path} holds a {type(values).__name__}, not tensors by their names")
+    return checked_state(values, path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a folder's configuration. Raises WeightsError for what is no JSON object."""
+    return _read_json(folder / CONFIG)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(read_small(path, MAX_CONFIG_BYTES, WeightsError).removeprefix("\ufeff"))  # Notepad's mark
+    except WeightsError:
+        raise
+    except (RecursionError, ValueError) as error:
+        raise WeightsError(f"{path} can't be read as JSON ({str(error)[:100]})") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} holds no JSON object")
+    return config
+
+
+def _preprocessing(cfg: Mapping[str, Any], folder: Path) -> Preprocessing | None:
+    """Give what a configuration says, the rest as timm takes it, which is said; None where it says nothing."""
+    missing = {name: value for name, value in TIMMS.items() if cfg.get(name) is None}
+    if len(missing) == len(TIMMS):
+        return None
+    if missing:
+        taken = ", ".join(f"{name} {value}" for name, value in missing.items())
+        say(f"{folder / CONFIG} does not say all of the preprocessing: {taken} is taken, as timm does")
+    cfg = {**cfg, **missing}
+    channels, height, width = cfg["input_size"]
+    return Preprocessing(
+        size=(height, width),
+        crop_mode=cfg.get("crop_mode") or "center",
+        crop_fraction=cfg["crop_pct"],
+        interpolation=cfg["interpolation"],
+        channels=channels,
+        mean=cfg["mean"],
+        std=cfg["std"],
+    )
+
+
+def write_config(
+    folder: Path, architecture: Architecture, preprocessing: Preprocessing, class_names: tuple[str, ...]
+) -> None:
+    """Write `config.json` so that `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the same function."""
+    config = config_of(architecture, preprocessing, class_names)
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def config_of(architecture: Architecture, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """Give what `config.json` says of a network."""
+    classes = len(class_names)
+    dims = architecture.embed_dims or VARIANTS[architecture.name]["embed_dims"]
+    stride = architecture.stem_stride * 8
+    blank = Architecture().model_dump()
+    args = architecture.model_dump(mode="json", exclude_none=True)
+    height, width = preprocessing.size
+    return {
+        "architecture": architecture.name,
+        "num_classes": classes,
+        "num_features": dims[-1],
+        "global_pool": "avg",
+        "model_args": {key: args[key] for key in sorted(MODEL_ARGS & args.keys()) if args[key] != blank[key]},
+        "label_names": list(class_names),
+        "pretrained_cfg": {
+            "custom_load": False,
+            "num_classes": classes,
+            "input_size": [preprocessing.channels, height, width],
+            "fixed_input_size": False,
+            "pool_size": [-(-height // stride), -(-width // stride)],
+            "crop_pct": preprocessing.crop_fraction,
+            "crop_mode": preprocessing.crop_mode,
+            "interpolation": preprocessing.interpolation,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "first_conv": "patch_embed1.projection.0",
+            "classifier": "head",
+        },
+    }

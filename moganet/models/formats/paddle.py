@@ -1,0 +1,112 @@
+"""The PaddlePaddle port's `.pdparams`: a pickled dict of numpy arrays, and a function of its own."""
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moganet.errors import WeightsError
+from moganet.files import atomic_path
+from moganet.models.reading.checkpoint import Checkpoint, Choices, checked_state, hash_tensors
+from moganet.models.reading.contents import DESCRIPTION_KEY, Content, description_in
+from moganet.models.reading.networks import choose_network, find_networks
+
+HASH_KEY = "moganet_sha256"  # over what the file holds, as it is read
+MARK = "patch_embed1.proj.0.weight"  # a name that every network of the port has
+
+# The port's names against the reference's, applied in this order.
+RENAMES = (
+    (r"^patch_embed1\.norm\.", "patch_embed1.projection.4."),
+    (r"^(patch_embed\d)\.proj\.", r"\1.projection."),
+    (r"\.attn\.proj([12])\.", r".attn.proj_\1."),
+    (r"\.value\.dwconv(\d)\.", r".value.DW_conv\1."),
+    (r"\.value\.pwconv\.", ".value.PW_conv."),
+    (r"\.ffn\.", ".mlp."),
+    (r"\.layer_scales?_?([12])$", r".layer_scale_\1"),
+    (r"\._mean$", ".running_mean"),
+    (r"\._variance$", ".running_var"),
+)
+# And back.
+PORT_NAMES = (
+    (r"^patch_embed1\.projection\.4\.", "patch_embed1.norm."),
+    (r"^(patch_embed\d)\.projection\.", r"\1.proj."),
+    (r"\.attn\.proj_([12])\.", r".attn.proj\1."),
+    (r"\.value\.DW_conv(\d)\.", r".value.dwconv\1."),
+    (r"\.value\.PW_conv\.", ".value.pwconv."),
+    (r"\.mlp\.", ".ffn."),
+    (r"\.layer_scale_([12])$", r".layer_scales\1"),
+    (r"\.running_mean$", "._mean"),
+    (r"\.running_var$", "._variance"),
+)
+REASONS = {
+    "gate": "as in the port",
+    "channel_aggregation": "the port's function, which leaves `decompose` unused",
+}
+
+
+def is_paddle(content: Content) -> bool:
+    """Tell whether a file has this format's keys."""
+    return content.kind == "arrays" and bool(find_networks(content.values, MARK))
+
+
+def read_paddle(content: Content, choices: Choices) -> Checkpoint:
+    """Read a file's content. The port computes the channel aggregation without `decompose`, and so does the result."""
+    chosen = choose_network(content, choices, find_networks(content.values, MARK))
+    state: dict[str, Tensor] = {}
+    for name, array in chosen.network.state.items():
+        if isinstance(array, np.ndarray):
+            tensor = _as_tensor(array)
+            # Paddle's Linear is (in, out).
+            state[_rename(name, RENAMES)] = tensor.T.contiguous() if name == "head.weight" else tensor
+    state = checked_state(state, content.path)
+    recorded = content.values.get(HASH_KEY)
+    if recorded is not None and recorded != hash_tensors(state):
+        raise WeightsError(
+            f"{content.path} is damaged: its arrays do not have the hash that was recorded; make it anew"
+        )
+    return Checkpoint(
+        "paddle",
+        state,
+        "single",
+        "paddle",
+        chosen.weights,
+        {"weights": chosen.reason, **REASONS},
+        guessed=("weights",) * chosen.is_guess,
+        notes=tuple(chosen.network.notes()),
+        description=description_in(content.values, content.path),
+    )
+
+
+def _as_tensor(array: np.ndarray) -> Tensor:
+    native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*")  # the file's bytes; nobody writes into them
+        return torch.from_numpy(native)
+
+
+def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def write_paddle(path: Path, state: Mapping[str, Tensor], description: str | None) -> None:
+    """Write a plain pickle of arrays under the port's names, which `paddle.load` reads, and their hash.
+
+    description: kept beside the arrays where the network's function is not the port's. Paddle counts no batches.
+    """
+    kept = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    content: dict[str, Any] = {HASH_KEY: hash_tensors(kept)}
+    for name, tensor in kept.items():
+        array = tensor.detach().cpu().numpy()
+        content[_rename(name, PORT_NAMES)] = np.ascontiguousarray(array.T) if name == "head.weight" else array
+    if description is not None:
+        content[DESCRIPTION_KEY] = description
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        pickle.dump(content, file, protocol=4)

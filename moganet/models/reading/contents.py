@@ -1,0 +1,163 @@
+"""What a weights file holds, read so that nothing in it runs and no lie about sizes costs memory."""
+
+import argparse
+import io
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from moganet.errors import WeightsError
+from moganet.files import path_in_utf8
+from moganet.models.reading.arrays import load_arrays
+from moganet.models.reading.unpickle import rehearse
+
+# The first pickle of a file that torch.save wrote before version 1.6: torch's magic number, in protocol 2.
+LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY_PICKLES = 5  # magic number, protocol, system, content, keys of the storages; then come bytes
+# Officially released files keep their arguments in a Namespace, mmcv its best figure in a numpy scalar.
+SAFE_GLOBALS = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+DESCRIPTION_KEY = "moganet"  # what our own files say of themselves; other readers pass it over
+POINTER = b"version https:/"  # how Git LFS begins what stands for a file
+MAX_PICKLE_BYTES = 64 << 20  # names and shapes, without the tensors' bytes; released files have less than one
+
+
+@dataclass(frozen=True)
+class Content:
+    """What was read: a torch file's objects, a pickle's dict of arrays, or a safetensors file's tensors and texts."""
+
+    path: Path
+    kind: Literal["torch", "arrays", "safetensors"]
+    values: Any
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_content(path: Path) -> Content:
+    """Read a file by what it holds. Raises WeightsError for one that is missing, damaged, or would run code.
+
+    Large tensors stay in the file until they are used; copy those that must outlive a change of the file.
+    """
+    if not path.is_file():
+        what = "it is a folder, a pipe or a device" if path.exists() else "nothing is there"
+        raise WeightsError(f"there is no file {path}: {what}")
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(LEGACY_START))
+    except OSError as error:
+        raise WeightsError(f"can't open {path}: {error.strerror}") from None
+    if not start:
+        raise WeightsError(f"{path} is empty; download it again")
+    if start.lstrip()[:1] == b"<":
+        raise WeightsError(f"{path} is a web page, not a weights file; download the file itself")
+    if start.startswith(POINTER):
+        raise WeightsError(f"{path} is a pointer of Git LFS, not the file itself; fetch that with `git lfs pull`")
+    if start[8:9] == b"{" or path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if start[:2] == b"PK" or zipfile.is_zipfile(path):
+        return Content(path, "torch", _read_zip(path))
+    if start == LEGACY_START:
+        return Content(path, "torch", _read_legacy(path))
+    with open(path, "rb") as file:
+        return Content(path, "arrays", load_arrays(file, path))
+
+
+def _read_safetensors(path: Path) -> Content:
+    try:
+        with path_in_utf8(path) as named, safe_open(named, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return Content(path, "safetensors", {n: file.get_tensor(n) for n in file.keys()}, metadata)  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} is no whole safetensors file ({_first_line(error)}); train or download it again"
+        ) from None
+
+
+def _read_zip(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _refuse_others(path, [member.filename for member in members])
+            if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in members):
+                raise WeightsError(f"{path} is a zip archive, but not as torch.save writes one: it is compressed")
+            pickles = [m for m in members if m.filename.rpartition("/")[2] == "data.pkl"]
+            if len(pickles) != 1 or sum(m.file_size for m in members) > path.stat().st_size:
+                raise WeightsError(f"{path} is a zip archive, but not as torch.save writes it: it has no data.pkl")
+            if pickles[0].file_size > MAX_PICKLE_BYTES:
+                raise WeightsError(f"{path} is a zip archive whose data.pkl has {pickles[0].file_size:,} bytes")
+            folder = pickles[0].filename.removesuffix("data.pkl") + "data/"
+            records = {m.filename.removeprefix(folder): m.file_size for m in members if m.filename.startswith(folder)}
+            rehearse(io.BytesIO(archive.read(pickles[0])), pickles[0].file_size, records)
+            damaged = archive.testzip()  # torch does not look at the sums
+            if damaged is not None:
+                raise WeightsError(
+                    f"{path} is damaged: {damaged[:60]} does not have the sum that was recorded; get it anew"
+                )
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise _unreadable(path, error) from None
+    return _load_torch(path, mmap=True)
+
+
+def _refuse_others(path: Path, names: list[str]) -> None:
+    """Refuse archives of other kinds, and say what to do with them."""
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        raise WeightsError(f"{path} is a TorchScript program, which holds code; save its state_dict() instead")
+    if names and all(name.endswith(".npy") for name in names):
+        raise WeightsError(f"{path} is an archive of numpy arrays; save them by safetensors.numpy.save_file instead")
+
+
+def description_in(texts: Mapping[Any, Any], path: Path) -> str | None:
+    """Give what a file of ours says of itself, or None in a file of others.
+
+    Raises WeightsError where it lies under another key: then a bit of the key was flipped.
+    """
+    text = texts.get(DESCRIPTION_KEY)
+    if isinstance(text, str):
+        return text
+    lost = next((key for key, value in texts.items() if isinstance(value, str) and '"seal": "' in value), None)
+    if lost is not None or text is not None:
+        raise WeightsError(f"{path} is damaged: its description is not where it was written; make or download it again")
+    return None
+
+
+def _read_legacy(path: Path) -> Any:
+    try:
+        with open(path, "rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                rehearse(file, min(path.stat().st_size, MAX_PICKLE_BYTES))
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    return _load_torch(path, mmap=False)
+
+
+def _load_torch(path: Path, mmap: bool) -> Any:
+    scalar: Any = np.float64(0).__reduce__()[0]  # numpy's own function for it, wherever it lies
+    scalars = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    try:
+        with torch.serialization.safe_globals([*SAFE_GLOBALS, *scalars]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old storage classes
+            with path_in_utf8(path) as named:
+                return torch.load(named, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, KeyError, EOFError, …
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    reason = _first_line(error)
+    # A name with capitals is a class: most likely torch.save(model).
+    is_module = re.match(r"it asks for [\w.]+\.[A-Z]\w*$", reason) is not None
+    remedy = "; if it is a whole module, save its state_dict() instead" if is_module else ""
+    return WeightsError(f"{path} can't be read as plain tensors ({reason}); nothing was run{remedy}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,59 @@
+"""What verbs give: frozen and typed, read by names as well as by keys, as JSON has them."""
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """A part of a result. `part.name` and `part["name"]` are the same; what was not found out is no key of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.model_fields_set:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.model_fields_set
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]  # of the keys, as a mapping does
+        return iter(self._known())
+
+    def __eq__(self, other: object) -> bool:
+        return self._known() == (other._known() if isinstance(other, Record) else other)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def _known(self) -> dict[str, Any]:
+        every = {**self.__dict__, **(self.__pydantic_extra__ or {})}
+        return {name: value for name, value in every.items() if name in self.model_fields_set}
+
+    def keys(self) -> KeysView[str]:
+        """Give the names of what was found out."""
+        return self._known().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Give the names with their values."""
+        return self._known().items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Give what was found out under a name, else the default."""
+        return self._known().get(key, default)
+
+    def changed(self, **values: Any) -> Self:
+        """Give the record with other values, validated."""
+        return type(self).model_validate({**self._known(), **values})
+
+    def plain(self) -> Mapping[str, Any]:
+        """Give what JSON takes."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Result(Record):
+    """What a verb gives. notes: what was said while it worked."""
+
+    notes: tuple[str, ...] = ()

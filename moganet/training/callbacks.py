@@ -1,0 +1,194 @@
+"""What happens around a run's loop: progress for people, and the files that a run leaves."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import WeightAveraging
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from moganet.errors import TrainingError, WeightsError
+from moganet.inference import ModelDescription, save_model_file
+from moganet.models.model_file import make_fixtures
+from moganet.tasks.classify.training import TAMER, Classification
+
+
+class RunProgress(pl.Callback):
+    """Show a bar with images/s and the time left on a terminal, a plain line an epoch elsewhere (on stderr)."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar: Progress | None = None
+        self.task: Any = None
+        self.images, self.seconds = 0, 0.0
+        self.start, self.earlier = time.perf_counter(), 0.0
+        self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Give the rate over all training so far, validation excluded."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Give the seconds since the run began, without those in which it was stopped."""
+        return self.earlier + time.perf_counter() - self.start
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "seconds": self.seconds, "elapsed": self.elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.images, self.seconds, self.earlier = (state_dict[name] for name in ("images", "seconds", "elapsed"))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.batch_start = time.perf_counter()
+        if self.console.is_terminal and trainer.is_global_zero:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(
+                "train",
+                total=trainer.estimated_stepping_batches * trainer.accumulate_grad_batches,
+                completed=trainer.global_step * trainer.accumulate_grad_batches,
+                rate="",
+            )
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        number = len(batch[0]) * trainer.world_size
+        elapsed = now - self.batch_start
+        self.images, self.seconds = self.images + number, self.seconds + elapsed
+        self.epoch_images, self.epoch_seconds = self.epoch_images + number, self.epoch_seconds + elapsed
+        self.batch_start = now
+        if self.bar is not None:
+            rate = f"{self.epoch_images / self.epoch_seconds:.0f} images/s"
+            self.bar.update(
+                self.task, advance=1, rate=rate, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.batch_start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        rate = self.epoch_images / self.epoch_seconds if self.epoch_seconds else 0.0
+        pl_module.log("train/images_per_second", rate, sync_dist=trainer.world_size > 1)
+        if trainer.is_global_zero:
+            text = describe_epoch(trainer, rate)
+            if self.bar is not None:
+                self.bar.console.print(text, highlight=False)
+            else:
+                print(text, file=sys.stderr, flush=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def describe_epoch(trainer: pl.Trainer, rate: float) -> str:
+    """Say in one line what an epoch gave."""
+    values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+    for split, label in (("train", "train"), ("val", "validation")):
+        if f"{split}/loss" in values:
+            parts.append(f"{label} loss {values[f'{split}/loss']:.4f} top1 {100 * values[f'{split}/top1']:.2f} %")
+    return "  ".join([*parts, f"{rate:.0f} images/s"])
+
+
+def average_weights(decay: float) -> WeightAveraging:
+    """Average the weights exponentially, with a decay that warms up so that a short run forgets its start.
+
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage.
+    """
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        if averaged[0].is_floating_point():
+            number = int(num_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + number) / (10 + number)))
+        else:  # counters
+            torch._foreach_copy_(averaged, current)
+
+    return WeightAveraging(multi_avg_fn=average)
+
+
+class ModelFiles(pl.Callback):
+    """Keep the weights of the best validation accuracy and the last ones.
+
+    Must come before the callback that averages weights: that one puts the averages in place for validation, and
+    takes them out again after this one has read them.
+    """
+
+    def __init__(self, out: Path, description: ModelDescription, fixtures: list[Tensor]) -> None:
+        self.out, self.description, self.fixtures = out, description, fixtures
+        self.best: dict[str, float] | None = None
+        self.last: dict[str, float] = {}
+        self.validated_step = -1
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Classification)
+        if trainer.world_size == 1 and not pl_module.val_top1.update_called:
+            return
+        measured = {
+            "epoch": trainer.current_epoch + 1,
+            "top1": float(pl_module.val_top1.compute()),
+            "loss": float(pl_module.val_loss.compute()),
+        }
+        self.last, self.validated_step = measured, trainer.global_step
+        self.save(trainer, pl_module, "last", measured)
+        if self.best is None or measured["top1"] >= self.best["top1"]:  # of equals the later, better averaged
+            self.best = measured
+            self.save(trainer, pl_module, "best", measured)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "last": self.last, "validated_step": self.validated_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.last = state_dict["best"], state_dict["last"]
+        self.validated_step = state_dict["validated_step"]
+
+    def finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what validation has not written: the last weights, and "best" where nothing was measured."""
+        if self.validated_step != trainer.global_step:
+            self.last = {}
+            self.save(trainer, pl_module, "last", None)
+            if self.best is None:
+                self.save(trainer, pl_module, "best", None)
+
+    def save(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, which: str, measured: dict[str, float] | None
+    ) -> None:
+        """Write a model file with what was measured of it."""
+        assert isinstance(pl_module, Classification)
+        if not trainer.is_global_zero:
+            return
+        provenance = {**self.description.provenance, "steps": trainer.global_step, "validation": measured}
+        try:
+            fixtures = make_fixtures(pl_module.network, self.description.preprocessing, self.fixtures)
+        except WeightsError as error:  # of the last step, which no loss is computed after
+            raise TrainingError(f"after step {trainer.global_step} {error}; {TAMER}") from None
+        description = self.description.changed(provenance=provenance, fixtures=fixtures)
+        save_model_file(self.out / f"{which}.safetensors", pl_module.network.state_dict(), description)

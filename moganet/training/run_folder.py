@@ -1,0 +1,226 @@
+"""A run's folder: what lies in it, who may write there, and which run goes on in it."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from moganet.config import Recipe, load_recipe
+from moganet.data import Dataset, FileSplit
+from moganet.engine.report import REPORT_FILE
+from moganet.errors import ConfigError, OutputError
+from moganet.files import read_small
+from moganet.notices import say
+from moganet.training.checkpoints import CHECKPOINT_FILE, difference, is_first_process, read_fingerprint
+from moganet.training.interaction_record import CURVES_FILE
+
+RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
+LOCK_FILE = ".lock"
+RESULT_LIMIT = 100_000_000  # bytes; it names each file that could not be read
+# What a run leaves, and --overwrite removes.
+RUN_OUTPUTS = (
+    *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png", CURVES_FILE),
+    *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", REPORT_FILE, RESULT_FILE),
+)
+
+
+def _entries(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Give what lies in a folder under such names, links that lead nowhere among it."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
+
+
+def read_run(folder: Path) -> Recipe | None:
+    """Read the recipe of a run that can go on or is finished, None where a run is to begin.
+
+    Raises ConfigError where beginning would remove something: only a run that had not saved yet may begin anew.
+    """
+    has_recipe = (folder / RECIPE_FILE).is_file()
+    if has_recipe and any((folder / name).is_file() for name in (CHECKPOINT_FILE, RESULT_FILE)):
+        return load_recipe(folder / RECIPE_FILE)
+    patterns = ("*.safetensors", "evaluation-*") if has_recipe else RUN_OUTPUTS
+    found = sorted(path.name for path in _entries(folder, patterns))
+    if found and is_first_process():
+        missing = CHECKPOINT_FILE if has_recipe else RECIPE_FILE
+        raise ConfigError(
+            f"{folder} holds {found[0]} but no {missing} to go on from; choose another --out, or --overwrite it"
+        )
+    return None
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read what a finished run gave. Raises ConfigError for a file that no run wrote."""
+    try:
+        result = json.loads(read_small(folder / RESULT_FILE, RESULT_LIMIT, ConfigError))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        result = None
+    if not isinstance(result, dict):
+        raise ConfigError(f"{folder / RESULT_FILE} is not what a run writes; remove it, and the run is finished again")
+    return result
+
+
+def same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, *, found_batch: bool) -> Recipe:
+    """Give the recipe to go on with, where it is the one that the run began with. Raises ConfigError where not.
+
+    found_batch: --find-batch chose the batch size, when the run began.
+    """
+    if found_batch:
+        new = new.changed(data=new.data.changed(batch_size=old.data.batch_size))
+    what = difference(old, new)
+    if what is None and (folder / CHECKPOINT_FILE).is_file():
+        what = _other_images(dataset, read_fingerprint(folder / CHECKPOINT_FILE))
+    if what is not None:
+        raise ConfigError(f"{folder} holds another run: {what}; go on with what it began with, or choose another --out")
+    # A step's parts may have been made smaller, for want of memory.
+    if old.num_processes == new.num_processes and old.data.batch_size < new.data.batch_size:
+        data = new.data.changed(batch_size=old.data.batch_size)
+        trainer = new.trainer.changed(accumulate=old.trainer.accumulate)
+        new = new.changed(data=data, trainer=trainer)
+    return new
+
+
+def _other_images(dataset: Dataset, began_with: str | None) -> str | None:
+    """Say how a data set differs from the one that a run began with, None where it is that one."""
+    found = dataset.recognised(began_with) if began_with is not None else None
+    if found == "names":
+        say(
+            f"the run began before the contents of images were remembered: those of {dataset.spec} are taken for the "
+            "same by their file names only",
+            doubtful=True,
+        )
+    if found is not None:
+        return None
+    return (
+        f"the images or classes of {dataset.spec}, or their order, are not those that it began with, by their contents "
+        "(put back what is missing, and as it was what was replaced)"
+    )
+
+
+def claim_folder(name: str) -> Path:
+    """Make runs/NAME-N, the first that is not there yet; so runs that begin at once have folders of their own."""
+    stem = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60] or "run"
+    for number in itertools.count(1):
+        folder = Path("runs") / f"{stem}-{number}"
+        if not is_first_process():
+            return folder  # it writes nothing
+        try:
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if folder.parent.is_dir():
+                continue
+            raise OutputError(f"{folder.parent} is no folder; choose another place with --out") from None
+        except OSError as error:
+            raise OutputError(f"can't make the folder {folder}: {error.strerror}; choose another --out") from None
+        return folder
+    raise AssertionError
+
+
+def refuse_full(folder: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError for a folder in which no run may begin: it holds one, or what is no run's.
+
+    overwrite: a run in it is replaced; what lies beside it stays, and is said.
+    """
+    if not is_first_process() or not folder.is_dir():
+        return
+    try:
+        ours = {path.name for path in _entries(folder, RUN_OUTPUTS)}
+        others = sorted(path.name for path in folder.iterdir() if path.name not in ours and path.name[0] != ".")
+    except OSError as error:
+        raise OutputError(f"can't look into {folder}: {error.strerror}; choose another --out") from None
+    if (folder / RECIPE_FILE).is_file():
+        if not overwrite:
+            raise ConfigError(f"{folder} already holds a run; --resume it, choose another --out, or --overwrite it")
+        if others:
+            say(f"{folder} keeps what is no training's: {', '.join(others[:5])}{', …' if len(others) > 5 else ''}")
+    elif found := [*sorted(ours), *others]:
+        raise ConfigError(
+            f"{folder} holds {found[0]}{' and more' if len(found) > 1 else ''}, but no run; nothing is replaced "
+            "or mixed with; choose another --out, a folder that is empty or not there yet"
+        )
+
+
+def say_inside(folder: Path, dataset: Dataset) -> None:
+    """Say that a run's folder lies among the images that it learns from."""
+    split = dataset.split("train")
+    if not isinstance(split, FileSplit) or not len(split):
+        return
+    # The common folder of all images; of a single class's only where there is one.
+    places = {str(file.absolute().parent) for file in split.files if isinstance(file, Path)}
+    if places and folder.resolve().is_relative_to(Path(os.path.commonpath(places)).resolve()):
+        say(
+            f"the run's folder {folder} lies among the images of {dataset.spec}; choose otherwise by --out",
+            doubtful=True,
+        )
+
+
+@contextmanager
+def own_folder(folder: Path, *, claimed: bool = False) -> Iterator[None]:
+    """Make a run's folder and keep other runs out of it; what begins and fails before it writes leaves none behind.
+
+    claimed: it was made by `claim_folder`. The lock ends with the process, however that ends; of several processes the
+    first one takes it. Raises ConfigError where a run is at work in it.
+    """
+    if not is_first_process():
+        yield
+        return
+    made = [folder, folder.parent] if claimed else _make_folder(folder)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"another process is training in {folder}; wait for it, or choose another --out") from None
+    except (OSError, NotImplementedError):  # a file system without locks, or one that is read-only
+        pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / LOCK_FILE).unlink(missing_ok=True)
+        lock.release()
+        for place in made:  # only where they are empty
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; give what was made, the innermost first."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return missing
+    except OSError as error:
+        raise OutputError(f"can't make the folder {folder}: {error.strerror}; choose another --out") from None
+
+
+def clear_folder(folder: Path, *, keep: bool) -> None:
+    """Remove what an older run left: nothing of it may be taken for the new one's. A link goes, not what it names.
+
+    keep: the run in it goes on; only what a killed process was about to write is removed.
+    """
+    if not is_first_process():
+        return
+    patterns = (".*.partial.*",) if keep else (".*.partial.*", *RUN_OUTPUTS)
+    try:
+        found = _entries(folder, patterns)
+        odd = [path for path in _entries(folder, RUN_OUTPUTS) if not (path.is_file() or path.is_dir())]
+        if keep and odd:  # a pipe would be waited for
+            raise OutputError(f"{odd[0]} is no file that a run writes (a pipe, a device, a broken link); remove it")
+        for path in sorted(found, key=lambda path: path.name == RECIPE_FILE):  # by which a run is known: the last
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"can't clear the folder {folder}: {error.strerror or error}; choose another --out") from None

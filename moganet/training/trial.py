@@ -1,0 +1,61 @@
+"""A recipe's settings tried on two made-up images before anything is written: what kornia, timm and torch refuse."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
+
+from moganet.config import Recipe
+from moganet.data import ArraySplit
+from moganet.data.loader import Batch
+from moganet.data.module import ImageDataModule
+from moganet.errors import ConfigError, MogaNetError
+from moganet.tasks.classify.training import Classification, build_optimizer, build_schedule
+
+SIDES = (48, 56)  # pixels, of a made-up photograph
+STEPS = 100
+
+
+@isolate_rng(include_cuda=False)
+def try_settings(recipe: Recipe, module: ImageDataModule, task: Classification) -> None:
+    """Do once what a step does. Raises ConfigError that names the section whose values can't be computed with."""
+    batch: Batch = _tried("augment", lambda: _augmented(recipe, module))
+    _tried("schedule", lambda: _scheduled(task))
+    if not recipe.trainer.compile:
+        logits: Tensor = _tried("network or preprocessing.size", lambda: _answered(task, batch.images))
+        _tried("loss", lambda: task.criterion(logits, batch.labels))
+
+
+def _tried(section: str, part: Callable[[], Any]) -> Any:
+    try:
+        return part()
+    except MogaNetError:
+        raise
+    except Exception as error:  # of libraries, which raise of many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"the settings of {section} can't be computed with: {reason}") from None
+
+
+def _augmented(recipe: Recipe, module: ImageDataModule) -> Batch:
+    split, channels = module.dataset.split("train"), recipe.preprocessing.channels
+    sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else SIDES
+    images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
+    if module.worker_transform is not None:
+        images = torch.stack([module.worker_transform(image) for image in images])
+    return module.augmented(Batch(images, torch.tensor([0, 1])))
+
+
+def _scheduled(task: Classification) -> None:
+    schedule = build_schedule(build_optimizer(task.network, task.optimizer_config), task.schedule_config, STEPS)
+    for step in range(STEPS):
+        schedule.step_update(step)
+
+
+@torch.no_grad()
+def _answered(task: Classification, images: Tensor) -> Tensor:
+    was_training = task.network.training
+    logits: Tensor = task.network.eval()(images)
+    task.network.train(was_training)
+    return logits

@@ -1,0 +1,64 @@
+"""Lightning's finder of a batch size, as `moganet train --find-batch`."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.tuner import Tuner  # type: ignore[attr-defined]
+
+from moganet.config import Recipe
+from moganet.data import Dataset
+from moganet.notices import say
+from moganet.training.assemble import build_module, build_task, make_trainer
+
+MAX_BATCH_TRIALS = 10  # doublings, from 16
+
+
+def find_batch_size(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """Choose the largest power of two for data.batch_size that fits memory and the set; give the changed recipe."""
+    largest = 1 << (len(dataset.split("train")).bit_length() - 1)
+    small = recipe.changed(data=recipe.data.changed(batch_size=min(16, largest)))
+    with _bare_trainer(small) as trainer, _memory_limit(trainer):
+        found = Tuner(trainer).scale_batch_size(
+            build_task(small, dataset),
+            datamodule=build_module(small, dataset),
+            init_val=min(16, largest),
+            max_trials=MAX_BATCH_TRIALS,
+            steps_per_trial=1,
+        )
+    size = min(int(found or 16), largest)
+    say(f"found the batch size {size} (the recipe has {recipe.data.batch_size})")
+    return recipe.changed(data=recipe.data.changed(batch_size=size))
+
+
+@contextmanager
+def _bare_trainer(recipe: Recipe) -> Iterator[pl.Trainer]:
+    """Give a Trainer that leaves no file behind."""
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*number of training batches.*")
+        # The finder restores the network from a checkpoint that they write, whence enable_checkpointing.
+        yield make_trainer(recipe, Path(folder), max_epochs=1, logger=False, limit_val_batches=0)
+
+
+@contextmanager
+def _memory_limit(trainer: pl.Trainer) -> Iterator[None]:
+    """On a CPU let a batch that is too large fail as an allocation, before the system kills the process."""
+    if trainer.strategy.root_device.type != "cpu" or os.name != "posix":
+        yield
+        return
+    import resource
+
+    page = os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/self/statm", encoding="ascii") as file:
+        used = int(file.read().split()[0]) * page
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(0.9 * os.sysconf("SC_AVPHYS_PAGES") * page), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
