@@ -103,7 +103,7 @@ def accuracy(network: nn.Module, dataset: Dataset, recipe: Recipe) -> float:
     network.eval()
     right = 0
     for batch in evaluation_loader(dataset.split("test"), recipe.preprocessing, 250, None):
-        right += int((network(normalize(batch.images, recipe.preprocessing)).argmax(1) == batch.labels).sum())
+        right += int((network(normalize(batch.images, recipe.preprocessing)).argmax(1) == batch.targets).sum())
     return right / len(dataset.split("test"))
 
 

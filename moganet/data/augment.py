@@ -3,15 +3,19 @@
 Order: crop, colour jitter, flip, affine map, normalisation, erasing; then mixup or cutmix across the batch.
 """
 
+from typing import Any
+
 import kornia.augmentation as K
 import numpy as np
 import torch
 from timm.data import create_transform
 from torch import Tensor, nn
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import AugmentConfig, Preprocessing
+from moganet.data.geometry import Transform, bring_to_size
 from moganet.data.preprocess import normalize, resize_and_crop
 from moganet.errors import ConfigError
 
@@ -19,15 +23,19 @@ from moganet.errors import ConfigError
 class BatchAugment(nn.Module):
     """Augment uint8 images (B, C, H, W) into the network's input, float (B, C, h, w).
 
-    cropped: the images have had their random crop already (RandomCropToSize, in a worker).
+    cropped: the images have had their random crop already (RandomCropToSize, in a worker). placed: and all of their
+    geometry (PlacedGeometry).
     """
 
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing, *, cropped: bool = False) -> None:
+    def __init__(
+        self, augment: AugmentConfig, preprocessing: Preprocessing, *, cropped: bool = False, placed: bool = False
+    ) -> None:
         super().__init__()
         self.preprocessing = preprocessing
         self.resizes = augment.crop != "resized" and not cropped
-        self.geometry = nn.Sequential(*_crops(augment, preprocessing, cropped))
-        layers = [] if augment.auto_augment else _after_crop(augment, preprocessing.channels)
+        self.geometry = nn.Sequential(*([] if placed else _crops(augment, preprocessing, cropped)))
+        layers = [] if augment.auto_augment else [*_colours(augment, preprocessing.channels)]
+        layers += [] if augment.auto_augment or placed else _moves(augment)
         self.photometry = nn.Sequential(*layers)
         self.erasing = K.RandomErasing(p=augment.erasing) if augment.erasing else nn.Identity()
 
@@ -49,11 +57,34 @@ class RandomCropToSize:
             mode = v2.InterpolationMode(preprocessing.interpolation)
             self.crop = v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
         if self.crop is None:
-            return resize_and_crop(image, self.preprocessing)
+            return resize_and_crop(image, self.preprocessing), target
         cropped: Tensor = self.crop(image)
-        return cropped
+        return cropped, target
+
+
+class PlacedGeometry:
+    """Crop, flip and move one uint8 image (C, H, W) in a worker, and what lies in it (tv_tensors) by the same draw."""
+
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
+        mode = v2.InterpolationMode(preprocessing.interpolation)
+        self.preprocessing, self.resizes = preprocessing, augment.crop != "resized"
+        moves: list[nn.Module] = [v2.RandomHorizontalFlip(augment.hflip)]
+        if augment.crop == "resized":
+            moves.append(v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True))
+        elif augment.crop == "pad":
+            moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
+        if augment.rotation or augment.translate or augment.zoom != (1.0, 1.0):
+            shift = (augment.translate, augment.translate) if augment.translate else None
+            moves.append(v2.RandomAffine(augment.rotation, shift, augment.zoom))
+        self.moves = v2.Compose(moves)
+
+    def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
+        if self.resizes:
+            image, target = bring_to_size(image, target, self.preprocessing)
+        moved, target = self.moves(tv_tensors.Image(image), target)
+        return moved.as_subclass(Tensor), target
 
 
 class PolicyTransform:
@@ -85,22 +116,30 @@ class PolicyTransform:
             ) from None
         self.plain = None if resized else preprocessing
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
         if self.plain is not None:
             image = resize_and_crop(image, self.plain)
-        return torch.from_numpy(np.ascontiguousarray(self.transform(F.to_pil_image(image))))
+        return torch.from_numpy(np.ascontiguousarray(self.transform(F.to_pil_image(image)))), target
 
 
-def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing) -> "PolicyTransform | RandomCropToSize":
-    """Make what a worker does to an image: a policy where there is one, else the crop alone."""
+def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool) -> Transform:
+    """Make what a worker does to an image: a policy where there is one, else the crop alone.
+
+    placed: targets lie in the image; then all of its geometry is done here. Raises ConfigError for a policy then, since
+    timm's move the image alone.
+    """
+    if placed and augment.auto_augment:
+        raise ConfigError(f"augment.auto_augment {augment.auto_augment!r} moves the image and not what is marked in it")
+    if placed:
+        return PlacedGeometry(augment, preprocessing)
     return (PolicyTransform if augment.auto_augment else RandomCropToSize)(augment, preprocessing)
 
 
 class Mix:
-    """Blend images and labels across a batch: mixup or cutmix, one of the two a batch where both are set.
+    """Blend images and targets across a batch: mixup or cutmix, one of the two a batch where both are set.
 
-    Gives soft targets (B, num_classes); without either, and in batches that mix_prob spares, images and labels (B,)
-    stay as they are.
+    Targets are classes (B,) or rows of 0 and 1 (B, num_classes), and become soft rows (B, num_classes); without either,
+    and in batches that mix_prob spares, images and targets stay as they are.
     """
 
     def __init__(self, augment: AugmentConfig, num_classes: int) -> None:
@@ -112,10 +151,10 @@ class Mix:
         self.mix = v2.RandomChoice(mixes) if mixes else None
         self.probability = augment.mix_prob
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, targets: Any) -> tuple[Tensor, Any]:
         if self.mix is None or (self.probability < 1 and float(torch.rand(())) >= self.probability):
-            return images, labels
-        mixed: tuple[Tensor, Tensor] = self.mix(images, labels)
+            return images, targets
+        mixed: tuple[Tensor, Tensor] = self.mix(images, targets)
         return mixed
 
 
@@ -132,11 +171,15 @@ def _crops(augment: AugmentConfig, preprocessing: Preprocessing, cropped: bool) 
     return []
 
 
-def _after_crop(augment: AugmentConfig, channels: int) -> list[nn.Module]:
-    layers: list[nn.Module] = []
+def _colours(augment: AugmentConfig, channels: int) -> list[nn.Module]:
     brightness, contrast, saturation = augment.color_jitter
-    if any(augment.color_jitter):
-        layers.append(K.ColorJitter(brightness, contrast, saturation if channels == 3 else 0.0, p=1.0))
+    if not any(augment.color_jitter):
+        return []
+    return [K.ColorJitter(brightness, contrast, saturation if channels == 3 else 0.0, p=1.0)]
+
+
+def _moves(augment: AugmentConfig) -> list[nn.Module]:
+    layers: list[nn.Module] = []
     if augment.hflip:
         layers.append(K.RandomHorizontalFlip(augment.hflip))
     if augment.rotation or augment.translate or augment.zoom != (1.0, 1.0):

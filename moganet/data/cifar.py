@@ -26,6 +26,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from moganet.data.source import ArraySplit, Dataset
+from moganet.data.targets import ClassIndices
 from moganet.errors import DataError
 from moganet.files import cache_folder, typed_path
 
@@ -51,7 +52,7 @@ def open_cifar(name: str, path: str | None) -> Dataset:
             f"{root} is not a whole {name} ({reason}); unpack or download it again from {kind.url}"
         ) from None
     splits = {
-        split: ArraySplit(_to_tensor(part.data), torch.tensor(part.targets), f"{name}/{split}")
+        split: ArraySplit(_to_tensor(part.data), ClassIndices(torch.tensor(part.targets)), f"{name}/{split}")
         for split, part in parts.items()
     }
     spec = f"{name}:{typed_path(path).absolute()}" if path else name

@@ -6,6 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from moganet.data.source import ArraySplit, Dataset
+from moganet.data.targets import ClassIndices
 from moganet.errors import DataError
 
 # A seed of its own: the test set is a property of the data, not of a run.
@@ -20,7 +21,9 @@ def open_digits(path: str | None) -> Dataset:
     images = np.round(scans.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=TEST_SEED, stratify=labels)
     splits = {
-        name: ArraySplit(torch.from_numpy(images[indices]), torch.from_numpy(labels[indices]), f"digits/{name}")
+        name: ArraySplit(
+            torch.from_numpy(images[indices]), ClassIndices(torch.from_numpy(labels[indices])), f"digits/{name}"
+        )
         for name, indices in (("train", np.sort(train)), ("test", np.sort(test)))
     }
     return Dataset("digits", tuple("0123456789"), splits)

@@ -1,4 +1,9 @@
-"""Which images of a set are held back for validation: drawn by a seed, in proportion, groups and copies undivided."""
+"""Which images of a set are held back for validation: drawn by a seed, in proportion, groups and copies undivided.
+
+Images of several classes are divided by iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, figure 1): the
+rarest class first, each image to the side that still lacks most of that class. A class with two images or more stands
+on both sides, which the paper's rule alone does not promise.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -15,6 +20,8 @@ def choose_held_out(
 ) -> np.ndarray:
     """Give the places, in order, of `amount` images (a number or a share), each class in proportion.
 
+    labels: classes (N,), or rows of 0 and 1 (N, classes).
+
     A class with a single image stays in training. Groups, and copies of one image, are not divided; the amount is then
     met as nearly as they allow.
     """
@@ -23,6 +30,8 @@ def choose_held_out(
     if number >= total:
         raise DataError(f"data.validation asks for {number} of {total} training images; hold back fewer")
     copies = num_copies(contents)
+    if labels.ndim == 2:
+        return _held_rows(labels, together(contents, groups) if copies or groups else np.arange(total), number, seed)
     if groups is not None:
         return _held_groups(labels, together(contents, groups) if copies else groups, number, seed)
     if not copies:
@@ -58,3 +67,64 @@ def _held_groups(labels: np.ndarray, groups: Sequence[str] | np.ndarray, number:
     if not len(held):
         raise DataError("the groups are so large that none can be held back; make smaller ones or name a split")
     return np.sort(held)
+
+
+def _held_rows(rows: np.ndarray, units: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Divide rows of 0 and 1 (N, classes); units (N,): rows of one number stay together."""
+    names, unit_of = np.unique(units, return_inverse=True)
+    if len(names) < 2:
+        raise DataError("all images are copies or of one group, so that none can be held back; name a split")
+    counts = np.zeros((len(names), rows.shape[1] + 1))
+    np.add.at(counts, unit_of, np.column_stack([rows, rows.sum(1) == 0]))  # those of no class are one more class
+    held = _iterative(counts, np.bincount(unit_of), number / len(rows), np.random.default_rng(seed))
+    return np.flatnonzero(held[unit_of])
+
+
+def _iterative(counts: np.ndarray, sizes: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """Tell which units are held; counts (units, classes) and sizes (units,) in images, share: of the images."""
+    has = counts > 0
+    units_of = has.sum(0)
+    wanted = np.stack([counts.sum(0) * (1 - share), counts.sum(0) * share])  # (sides, classes)
+    room = np.array([sizes.sum() * (1 - share), sizes.sum() * share])
+    held, left = np.zeros(len(counts), bool), np.ones(len(counts), bool)
+    given = np.zeros((2, counts.shape[1]), int)  # units of each class on each side
+    while (open_classes := np.flatnonzero(has[left].any(0))).size:
+        rarest = open_classes[has[left][:, open_classes].sum(0).argmin()]
+        for unit in generator.permutation(np.flatnonzero(left & has[:, rarest])):
+            side = _side(wanted[:, rarest], room, generator)
+            last = units_of[rarest] - given[:, rarest].sum() == 1
+            if units_of[rarest] == 1:
+                side = 0  # a class's only unit is needed for training
+            elif last and not given[1 - side, rarest]:
+                side = 1 - side
+            held[unit], left[unit] = side == 1, False
+            wanted[side] -= counts[unit]
+            room[side] -= sizes[unit]
+            given[side] += has[unit]
+    return held
+
+
+def _side(wanted: np.ndarray, room: np.ndarray, generator: np.random.Generator) -> int:
+    """Choose the side that lacks most of the class, else of all images, else by chance."""
+    for lack in (wanted, room):
+        if not np.isclose(lack[0], lack[1]):
+            return int(lack.argmax())
+    return int(generator.integers(2))
+
+
+def choose_share(strata: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Give the places, in order, of a share of each class's images, at least one; a larger share has the same."""
+    generator = np.random.default_rng(seed)
+    kept = []
+    for places in _by_class(strata):
+        drawn = generator.permutation(places)
+        kept.append(drawn[: max(1, round(share * len(drawn)))])
+    return np.unique(np.concatenate(kept))
+
+
+def _by_class(strata: np.ndarray) -> list[np.ndarray]:
+    """Give the places of each class's images, and of those of none."""
+    if strata.ndim == 1:
+        return [np.flatnonzero(strata == label) for label in np.unique(strata)]
+    places = [np.flatnonzero(column) for column in (*strata.T, strata.sum(1) == 0)]
+    return [some for some in places if len(some)]

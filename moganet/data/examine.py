@@ -1,12 +1,11 @@
 """Every image of a data set, read whole by the one reader: what is wrong with it, and which are the same picture."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from moganet.data import Dataset, FileSplit, Finding, Split
 from moganet.data.contents import ImageFile
@@ -22,12 +21,12 @@ IMBALANCE = 10  # the largest class against the smallest
 
 @dataclass(frozen=True)
 class Seen:
-    """An image that was read whole: where it stands, its name and label, and what tells it from others."""
+    """An image that was read whole: where it stands, its name, its target by name, and what tells it from others."""
 
     split: str
     index: int
     file: str
-    label: int
+    label: str
     digest: bytes
     hashes: Hashes
 
@@ -39,7 +38,8 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> tuple[list[Fi
     for name, split in dataset.splits.items():
         pool, depths = ThreadPoolExecutor(), []
         try:
-            results = pool.map(lambda i, name=name, split=split: _examine_image(name, split, i), range(len(split)))
+            look = partial(_examine_image, name, split, dataset.class_names)
+            results = pool.map(look, range(len(split)))
             for found, image, depth in progress(results, len(split), f"examine {name}"):
                 findings += found
                 seen += [image] if image is not None else []
@@ -62,7 +62,7 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
         name: dict(
             zip(
                 dataset.class_names,
-                torch.bincount(split.labels, minlength=len(dataset.class_names)).tolist(),
+                split.targets.counts(len(dataset.class_names)).tolist(),
                 strict=True,
             )
         )
@@ -70,7 +70,9 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
-def _examine_image(name: str, split: Split, index: int) -> tuple[list[Finding], Seen | None, Depth | None]:
+def _examine_image(
+    name: str, split: Split, names: Sequence[str], index: int
+) -> tuple[list[Finding], Seen | None, Depth | None]:
     """Read one image; give what is wrong with it, what tells it from others, and its depth beyond 8 bits."""
     shown, findings, depth = split.name_of(index), [], None
     try:
@@ -85,7 +87,8 @@ def _examine_image(name: str, split: Split, index: int) -> tuple[list[Finding], 
     except Exception as error:  # whatever foreign code raises is a fault of this file
         return [Finding("unreadable", shown, f"{type(error).__name__}: {error}")], None, None
     digest = hashlib.blake2b(str(tuple(image.shape)).encode() + image.numpy().tobytes(), digest_size=16).digest()
-    return findings, Seen(name, index, shown, int(split.labels[index]), digest, hash_images(image[None])), depth
+    label = split.targets.text(index, names)
+    return findings, Seen(name, index, shown, label, digest, hash_images(image[None])), depth
 
 
 def _examine_file(file: ImageFile, picture: Picture) -> list[Finding]:
@@ -116,12 +119,11 @@ def _copy(dataset: Dataset, image: Seen, others: list[Seen]) -> Finding | None:
     """Name the gravest of the copies of an image."""
     same = list(_same(dataset, image, [other for other in others if other.label != image.label]))
     if same:
-        names = dataset.class_names
-        detail = f"is {names[image.label]!r}, but the same picture is {names[same[0].label]!r} in {same[0].file}"
+        detail = f"is {image.label!r}, but the same picture is {same[0].label!r} in {same[0].file}"
         return Finding("contradictory", image.file, detail)
     if across := [other for other in others if other.split != image.split]:
         other = across[0]
-        label = "" if other.label == image.label else f", as {dataset.class_names[other.label]!r}"
+        label = "" if other.label == image.label else f", as {other.label!r}"
         return Finding("duplicate", image.file, f"in {image.split}, as {other.file} in {other.split}{label}")
     for other in _same(dataset, image, others):
         return Finding("duplicate", image.file, f"the same picture as {other.file}")

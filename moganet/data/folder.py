@@ -19,6 +19,7 @@ from moganet.data.scan import Folder, Passed, describe, list_images, places, sca
 from moganet.data.source import Dataset, FileSplit
 from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.data.table_read import TABLE_SUFFIXES
+from moganet.data.targets import ClassIndices
 from moganet.errors import DataError
 from moganet.files import typed_path
 
@@ -300,7 +301,8 @@ def _open_split(classes: dict[str, list[Folder]], names: tuple[str, ...]) -> Fil
         for label, name in enumerate(names)
         for file in sorted(path for part in classes.get(name, ()) for path in part.all_images)
     ]
-    return FileSplit([file for file, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))
+    labels = torch.tensor([label for _, label in found], dtype=torch.long)
+    return FileSplit([file for file, _ in found], ClassIndices(labels))
 
 
 def _all_passed(*folders: Folder) -> list[Passed]:

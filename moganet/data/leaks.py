@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 
 from moganet.data.contents import UNREADABLE
-from moganet.data.source import Dataset, FileSplit
+from moganet.data.source import Dataset
 
 
 @dataclass(frozen=True)
 class Copy:
-    """An image that has the bytes of an earlier one: split, place and label of each."""
+    """An image that has the bytes of an earlier one: split, place and the name of the target of each."""
 
-    first: tuple[str, int, int]
-    second: tuple[str, int, int]
+    first: tuple[str, int, str]
+    second: tuple[str, int, str]
 
     @property
     def contradicts(self) -> bool:
@@ -21,11 +21,11 @@ class Copy:
 
 def find_copies(dataset: Dataset) -> list[Copy]:
     """List the images that are copies, byte for byte, of an earlier one of the same or another split."""
-    seen: dict[bytes, tuple[str, int, int]] = {}
+    seen: dict[bytes, tuple[str, int, str]] = {}
     found = []
     for name, split in dataset.distinct().items():
-        for place, (content, label) in enumerate(zip(split.contents(), split.labels.tolist(), strict=True)):
-            here = name, place, label
+        for place, content in enumerate(split.contents()):
+            here = name, place, split.targets.text(place, dataset.class_names)
             first = seen.setdefault(content, here)
             if first is not here and content != UNREADABLE:
                 found.append(Copy(first, here))
@@ -36,7 +36,7 @@ def find_torn_groups(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     """Give the groups of which images stand in more than one split, and those splits."""
     splits_of: dict[str, dict[str, None]] = {}
     for name, split in dataset.splits.items():
-        for group in (split.groups if isinstance(split, FileSplit) else None) or ():
+        for group in split.groups or ():
             splits_of.setdefault(group, {})[name] = None
     return {group: tuple(names) for group, names in splits_of.items() if len(names) > 1}
 
@@ -65,6 +65,6 @@ def describe_leaks(dataset: Dataset) -> list[str]:
     return lines
 
 
-def _named(dataset: Dataset, image: tuple[str, int, int]) -> str:
+def _named(dataset: Dataset, image: tuple[str, int, str]) -> str:
     split, place, label = image
-    return f"{dataset.splits[split].name_of(place)} ({dataset.class_names[label]})"
+    return f"{dataset.splits[split].name_of(place)} ({label})"

@@ -21,6 +21,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,15 +43,17 @@ class Unreadable(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), labels (B,) or soft targets (B, classes), and the files that could not be read.
+    """Images (B, C, H, W), their targets as the task has them, and the files that could not be read.
 
+    places: where the images stand in their split.
     seed: of everything random that the device does with a training batch, from its augmentation to stochastic depth.
     notes: what was said while it was read, perhaps in another process.
     """
 
     images: Tensor
-    labels: Tensor
+    targets: Any
     unreadable: tuple[Unreadable, ...] = ()
+    places: tuple[int, ...] = ()
     seed: int | None = None
     notes: tuple[str, ...] = ()
 
@@ -256,8 +259,16 @@ def _unpacked(answer: bytes) -> Batch:
     found = pickle.loads(answer)
     if isinstance(found, BaseException):
         raise found
-    images, labels, *rest = found
-    return Batch(torch.from_numpy(images), torch.from_numpy(labels), *rest)
+    return Batch(*_each(found, np.ndarray, torch.from_numpy))
+
+
+def _each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
+    """Give a value with something else in the place of all of a kind, however deep they lie in it."""
+    if isinstance(value, kind):
+        return made(value)
+    if isinstance(value, dict):
+        return {key: _each(inner, kind, made) for key, inner in value.items()}
+    return type(value)(_each(inner, kind, made) for inner in value) if type(value) in (list, tuple) else value
 
 
 def _work(what: Batches | bytes, link: Connection, parent: int | None) -> None:
@@ -299,7 +310,7 @@ def _is_asked(link: Connection, parent: int | None) -> bool:
 def _packed(read: Callable[[Sequence[Any]], Batch], places: Sequence[Any]) -> bytes:
     try:
         batch = read(places)
-        return pickle.dumps((batch.images.numpy(), batch.labels.numpy(), *batch[2:]), protocol=5)
+        return pickle.dumps(_each(tuple(batch), Tensor, Tensor.numpy), protocol=5)
     except MogaNetError as error:
         return pickle.dumps(error)
     except MemoryError:

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
+from moganet.data.geometry import Transform, bring_to_size
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
 from moganet.data.preprocess import normalize, resize_and_crop
-from moganet.data.source import ArraySplit, FileSplit, Sample, Split, spread
+from moganet.data.source import ArraySplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
 from moganet.notices import listening
@@ -40,7 +41,7 @@ class _ArrayBatches:
         indices = [place.image if isinstance(place, Draw) else place for place in places]
         images = self.split.images[indices]
         images = self.transform(images) if self.transform and indices else images
-        return Batch(images, self.split.labels[indices], seed=_seed(places))
+        return Batch(images, self.split.targets.batch(indices), places=tuple(indices), seed=_seed(places))
 
 
 class _ImageBatches:
@@ -49,7 +50,7 @@ class _ImageBatches:
     `substitute` puts the next readable file in its place, as training needs; else the batch is shorter.
     """
 
-    def __init__(self, split: Split, transform: Callable[[Tensor], Tensor], *, substitute: bool) -> None:
+    def __init__(self, split: Split, transform: Transform, *, substitute: bool) -> None:
         self.split, self.transform, self.substitute = split, transform, substitute
 
     def read(self, places: Sequence[int | Draw]) -> Batch:
@@ -60,7 +61,8 @@ class _ImageBatches:
 
     @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
     def _read(self, places: Sequence[int | Draw]) -> Batch:
-        images, labels, unreadable = [], [], []
+        images, targets, found = [], [], []
+        unreadable: list[Unreadable] = []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
             if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
@@ -68,12 +70,13 @@ class _ImageBatches:
             for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
-                    sample = self.split[position]
-                    images.append(self._transformed(sample))
+                    image, target = self._transformed(self.split[position])
                 except DataError as error:
                     unreadable.append(Unreadable(self._name(position), str(error)))
                     continue
-                labels.append(sample.label)
+                images.append(image)
+                targets.append(target)
+                found.append(position)
                 break
         if not images and self.substitute:
             number = len({one.file for one in unreadable})  # not the attempts: small sets come round again
@@ -81,11 +84,11 @@ class _ImageBatches:
                 f"{number} of {len(self.split)} images were tried, and none can be read: {unreadable[0].reason}"
             )
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
-        return Batch(stacked, torch.tensor(labels, dtype=torch.long), tuple(unreadable), _seed(places))
+        return Batch(stacked, self.split.targets.stack(targets), tuple(unreadable), tuple(found), _seed(places))
 
-    def _transformed(self, sample: Sample) -> Tensor:
+    def _transformed(self, sample: Sample) -> tuple[Tensor, Any]:
         try:
-            return self.transform(sample.image)
+            return self.transform(sample.image, sample.target)
         except DataError as error:
             raise DataError(f"{sample.name}: {error}") from None
 
@@ -112,12 +115,12 @@ def evaluation_loader(
     division: Division = ALONE,
 ) -> Loader:
     """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
-    resize = partial(resize_and_crop, preprocessing=preprocessing)
     split = split.with_channels(preprocessing.channels)
     batches = EvenBatches(len(split), batch_size, division)
     if isinstance(split, ArraySplit):
-        return Loader(_ArrayBatches(split, resize), batches, 0)
-    return Loader(_ImageBatches(split, resize, substitute=False), batches, num_workers(workers))
+        return Loader(_ArrayBatches(split, partial(resize_and_crop, preprocessing=preprocessing)), batches, 0)
+    to_size = partial(bring_to_size, preprocessing=preprocessing)
+    return Loader(_ImageBatches(split, to_size, substitute=False), batches, num_workers(workers))
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -142,9 +145,11 @@ class ImageDataModule(pl.LightningDataModule):
         self.accumulate, self.processes, self.position = accumulate, processes, (0, 0)
         self.dataset, self.data, self.preprocessing, self.seed = dataset, data, preprocessing, seed
         self.batch_size = data.batch_size  # an attribute of its own, since Lightning's finder sets it
-        one_by_one = augment.auto_augment is not None or isinstance(dataset.split("train"), FileSplit)
-        self.worker_transform = worker_transform(augment, preprocessing) if one_by_one else None
-        self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one)
+        train = dataset.split("train")
+        placed = train.targets.have_places
+        one_by_one = placed or augment.auto_augment is not None or not train.in_memory
+        self.worker_transform = worker_transform(augment, preprocessing, placed=placed) if one_by_one else None
+        self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one, placed=placed)
         self.mix = Mix(augment, len(dataset.class_names))
         self._loaders: list[Loader] = []
         self.unreadable: dict[Unreadable, None] = {}  # in the order of their discovery
@@ -176,7 +181,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         split, data = self.dataset.split("train").with_channels(self.preprocessing.channels), self.data
-        weights = class_weights(split.labels, len(self.dataset.class_names))[split.labels] if data.balanced else None
+        weights = split.targets.weights(len(self.dataset.class_names)) if data.balanced else None
         order = EpochOrder(len(split), self.seed, weights)
         step_size = self.batch_size * self.division.parts
         parts = StepParts(order, step_size, self.division, drop_last=data.drop_last, start=self.position)
@@ -225,19 +230,13 @@ class ImageDataModule(pl.LightningDataModule):
             self.unreadable[one] = None
         if self.trainer is not None and self.trainer.training:
             return self.augmented(batch)
-        return Batch(normalize(batch.images, self.preprocessing), batch.labels)
+        return Batch(normalize(batch.images, self.preprocessing), batch.targets)
 
     def augmented(self, batch: Batch) -> Batch:
         """Augment and mix a batch of training images."""
         if batch.seed is not None:
             torch.manual_seed(batch.seed)
-        return Batch(*self.mix(self.augment(batch.images), batch.labels))
-
-
-def class_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Give each class a weight inverse to its number of images, so that the mean over images is 1."""
-    counts = torch.bincount(labels, minlength=num_classes).clamp(min=1)
-    return len(labels) / (num_classes * counts.float())
+        return Batch(*self.mix(self.augment(batch.images), batch.targets))
 
 
 def check_readable(split: Split, name: str, number: int = 16) -> None:

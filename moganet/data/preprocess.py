@@ -20,19 +20,23 @@ __all__ = ["ImageLike", "decode", "match_channels", "normalize", "preprocess", "
 THIN = 16  # of an image whose longer side would become more than so many crops, only what the crop sees is resized
 
 
+def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int]:
+    """Give height and width to which images of a size (height, width) are resized before their middle is cropped."""
+    height, width = preprocessing.size
+    if preprocessing.crop_mode == "squash":
+        return [height, width]
+    # Rounded down at each step, as torchvision and timm do: one pixel more would shift the crop.
+    full = [int(side / preprocessing.crop_fraction) for side in (height, width)]
+    covering = 0 if full[0] * have[1] >= full[1] * have[0] else 1  # the side that is resized to its full length
+    other = max(full[1 - covering], int(full[covering] * have[1 - covering] / have[covering]))
+    return [full[0], other] if covering == 0 else [other, full[1]]
+
+
 def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Bring uint8 images (..., C, H, W) to the described size, (..., C, h, w)."""
     height, width = preprocessing.size
     mode = InterpolationMode(preprocessing.interpolation)
-    if preprocessing.crop_mode == "squash":
-        target = [height, width]
-    else:
-        # Rounded down at each step, as torchvision and timm do: one pixel more would shift the crop.
-        full = [int(side / preprocessing.crop_fraction) for side in (height, width)]
-        have = images.shape[-2:]
-        covering = 0 if full[0] * have[1] >= full[1] * have[0] else 1  # the side that is resized to its full length
-        other = max(full[1 - covering], int(full[covering] * have[1 - covering] / have[covering]))
-        target = [full[0], other] if covering == 0 else [other, full[1]]
+    target = target_size((images.shape[-2], images.shape[-1]), preprocessing)
     try:
         if target[0] > THIN * height or target[1] > THIN * width:
             return _resize_seen(images, target, preprocessing)

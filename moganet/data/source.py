@@ -4,16 +4,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from moganet.data.contents import ImageFile, hash_arrays, hash_files
-from moganet.data.divide import choose_held_out
+from moganet.data.divide import choose_held_out, choose_share
 from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
+from moganet.data.targets import Targets, TensorTargets, as_targets
 from moganet.errors import DataError
 
 OF_CONTENTS = "contents:"  # how a fingerprint begins
@@ -21,26 +22,86 @@ ANY_BYTES = ("utf-8", "surrogateescape")
 
 
 class Sample(NamedTuple):
-    """One labelled image: uint8 (C, H, W), the class's index, and a name that finds it again."""
+    """One labelled image: uint8 (C, H, W), its target (a class's index, or what the task has), a name to find it by."""
 
     image: Tensor
-    label: int
+    target: Any
     name: str
+
+    @property
+    def label(self) -> Any:
+        """Give the target, by the name that it has where images have one class each."""
+        return self.target
+
+
+class Split(Protocol):
+    """Images with their targets, in an order.
+
+    in_memory: whether all of its images are held decoded. groups: what an image belongs to, where images of one group
+    must not be divided between training and validation.
+    """
+
+    @property
+    def targets(self) -> Targets: ...
+    @property
+    def in_memory(self) -> bool: ...
+    @property
+    def groups(self) -> Sequence[str] | None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+    def name_of(self, index: int) -> str:
+        """Give the name that finds an image again."""
+
+    def contents(self) -> list[bytes]:
+        """Give what identifies each image by its content, the same for all that can't be read."""
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """Keep the images at `indices`, in that order."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Give its images and then those of others of its kind."""
+
+    def with_targets(self, targets: Targets) -> Self:
+        """Give the split with other targets for the same images."""
+
+    def with_channels(self, channels: int) -> Self:
+        """Give the split with images of that many channels."""
+
+
+class _WithTargets:
+    """What both kinds of splits share."""
+
+    targets: Targets
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", as_targets(self.targets))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def labels(self) -> Tensor:
+        """Give targets that are one tensor: classes (N,), or rows of 0 and 1 (N, classes)."""
+        assert isinstance(self.targets, TensorTargets)
+        return self.targets.values
+
+    def with_targets(self, targets: Targets) -> Self:
+        """Give the split with other targets for the same images."""
+        return replace(self, targets=targets)  # type: ignore[type-var]  # both kinds are dataclasses
 
 
 @dataclass(frozen=True)
-class ArraySplit:
-    """Images that are held decoded: uint8 (N, C, H, W), with labels (N,)."""
+class ArraySplit(_WithTargets):
+    """Images that are held decoded: uint8 (N, C, H, W), with their targets."""
 
     images: Tensor
-    labels: Tensor
+    targets: Targets
     name: str = ""
-
-    def __len__(self) -> int:
-        return len(self.labels)
+    in_memory: ClassVar[bool] = True
+    groups: ClassVar[None] = None
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.images[index], int(self.labels[index]), self.name_of(index))
+        return Sample(self.images[index], self.targets[index], self.name_of(index))
 
     def name_of(self, index: int) -> str:
         """Give the name that finds an image again."""
@@ -53,7 +114,12 @@ class ArraySplit:
     def subset(self, indices: Sequence[int]) -> Self:
         """Keep the images at `indices`, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
-        return type(self)(self.images[chosen], self.labels[chosen], self.name)
+        return replace(self, images=self.images[chosen], targets=self.targets.subset(indices))
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Give its images and then those of others."""
+        targets = self.targets.joined([other.targets for other in others])
+        return replace(self, images=torch.cat([self.images, *(other.images for other in others)]), targets=targets)
 
     def with_channels(self, channels: int) -> Self:
         """Give the split with images of that many channels."""
@@ -61,27 +127,24 @@ class ArraySplit:
 
 
 @dataclass(frozen=True)
-class FileSplit:
+class FileSplit(_WithTargets):
     """Images that stay files until they are asked for.
 
-    groups: what an image belongs to, where images of one group must not be divided between training and validation.
-    known: the contents that were read already, which this split's parts need not read again.
+    groups: as in Split. known: the contents that were read already, which this split's parts need not read again.
     white_level: as in Preprocessing.
     """
 
     files: Sequence[ImageFile]
-    labels: Tensor
+    targets: Targets
     channels: int = 3
     groups: Sequence[str] | None = None
     known: dict[ImageFile, bytes] = field(default_factory=dict, repr=False, compare=False)
     white_level: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
+    in_memory: ClassVar[bool] = False
 
     def __getitem__(self, index: int) -> Sample:
         file = self.files[index]
-        return Sample(decode(file, self.channels, self.white_level), int(self.labels[index]), str(file))
+        return Sample(decode(file, self.channels, self.white_level), self.targets[index], str(file))
 
     def name_of(self, index: int) -> str:
         """Give the name that finds an image again."""
@@ -96,15 +159,18 @@ class FileSplit:
     def subset(self, indices: Sequence[int]) -> Self:
         """Keep the files at `indices`, in that order."""
         groups = None if self.groups is None else [self.groups[i] for i in indices]
-        labels = self.labels[torch.as_tensor(indices, dtype=torch.long)]
-        return replace(self, files=[self.files[i] for i in indices], labels=labels, groups=groups)
+        targets = self.targets.subset(indices)
+        return replace(self, files=[self.files[i] for i in indices], targets=targets, groups=groups)
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Give its files and then those of others; nothing is divided any more."""
+        targets = self.targets.joined([other.targets for other in others])
+        files = [*self.files, *(file for other in others for file in other.files)]
+        return replace(self, files=files, targets=targets, groups=None)
 
     def with_channels(self, channels: int) -> Self:
         """Give the split with images of that many channels."""
         return replace(self, channels=channels)
-
-
-Split = ArraySplit | FileSplit
 
 
 @dataclass(frozen=True)
@@ -145,7 +211,7 @@ class Dataset:
         digest = hashlib.sha256(json.dumps(self.class_names).encode())
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
-            digest.update(split.labels.numpy().astype("<i8").tobytes() + b"".join(split.contents()))
+            digest.update(split.targets.identity() + b"".join(split.contents()))
         return f"{OF_CONTENTS}{digest.hexdigest()}"
 
     def recognised(self, fingerprint: str) -> Literal["contents", "names", None]:
@@ -161,11 +227,11 @@ class Dataset:
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name}\n".encode())
             if isinstance(split, FileSplit):
-                pairs = zip(split.labels.tolist(), split.files, strict=True)
+                pairs = zip(split.targets.strata().tolist(), split.files, strict=True)
                 digest.update("\n".join(sorted(f"{label} {file.name}" for label, file in pairs)).encode(*ANY_BYTES))
-            else:
+            elif isinstance(split, ArraySplit):
                 sums = split.images.sum((1, 2, 3), dtype=torch.int64)
-                digest.update(split.labels.numpy().tobytes() + sums.numpy().tobytes())
+                digest.update(split.targets.identity() + sums.numpy().tobytes())
         return digest.hexdigest()
 
     def with_validation(self, validation: int | float | str | None, seed: int) -> "Dataset":
@@ -182,8 +248,7 @@ class Dataset:
 
     def _divided(self, amount: int | float, seed: int) -> "Dataset":
         train = self.split("train")
-        groups = train.groups if isinstance(train, FileSplit) else None
-        held = choose_held_out(train.labels.numpy(), amount, seed, groups, train.contents())
+        held = choose_held_out(train.targets.strata(), amount, seed, train.groups, train.contents())
         kept = np.setdiff1d(np.arange(len(train)), held)
         parts = {"train": train.subset(kept.tolist()), "val": train.subset(held.tolist())}
         return replace(self, splits={**self.splits, **parts})
@@ -195,13 +260,8 @@ class Dataset:
         """
         if fraction == 1.0:
             return self
-        train, generator = self.split("train"), np.random.default_rng(seed)
-        labels = train.labels.numpy()
-        kept = []
-        for label in np.unique(labels):
-            drawn = generator.permutation(np.flatnonzero(labels == label))
-            kept.append(drawn[: max(1, round(fraction * len(drawn)))])
-        part = train.subset(np.sort(np.concatenate(kept)).tolist())
+        train = self.split("train")
+        part = train.subset(choose_share(train.targets.strata(), fraction, seed).tolist())
         return replace(self, splits={**self.splits, "train": part})
 
 
@@ -212,9 +272,6 @@ def spread(total: int, number: int) -> list[int]:
 
 def concatenate(splits: Sequence[Split]) -> Split:
     """Join splits of one kind in their order."""
-    labels = torch.cat([split.labels for split in splits])
-    arrays = [split for split in splits if isinstance(split, ArraySplit)]
-    if arrays:
-        return ArraySplit(torch.cat([split.images for split in arrays]), labels, "all")
-    files = [split for split in splits if isinstance(split, FileSplit)]
-    return replace(files[0], files=[file for split in files for file in split.files], labels=labels, groups=None)
+    first, *others = splits
+    whole = first.joined(others) if others else first
+    return replace(whole, name="all") if isinstance(whole, ArraySplit) else whole

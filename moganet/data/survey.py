@@ -36,6 +36,7 @@ def survey(split: Split, max_files: int) -> Survey:
     if isinstance(split, ArraySplit):
         height, width = split.images.shape[-2:]
         return Survey(np.arange(len(split)), np.tile([width, height], (len(split), 1)), hash_images(split.images))
+    assert isinstance(split, FileSplit)
     indices = spread(len(split), max_files)
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda i: _measure(split, i), indices))
@@ -57,6 +58,7 @@ def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarr
     """Give images as uint8 (side, side, 3), the middle of those that are no squares; grey what can't be read."""
     if isinstance(split, ArraySplit):
         return [_middle(match_channels(split.images[index], 3), side) for index in indices]
+    assert isinstance(split, FileSplit)
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda i: _thumbnail(split, i, side), indices))
 

@@ -22,6 +22,7 @@ from moganet.data.table_cells import as_text, clean_labels, is_missing
 from moganet.data.table_columns import COLUMNS, choose_columns, divide, read_query
 from moganet.data.table_images import find_images, is_empty
 from moganet.data.table_read import Table, read_table
+from moganet.data.targets import ClassIndices
 from moganet.errors import DataError
 
 SHOWN = 5  # of a list, in a message
@@ -56,7 +57,7 @@ def open_table(path: str | None) -> Dataset:
     kept = _without_repeated(table, rows)
     class_names = tuple(sorted(set(rows.labels)))
     number = {name: i for i, name in enumerate(class_names)}
-    labels = torch.tensor([number[label] for label in rows.labels], dtype=torch.long)
+    labels = ClassIndices(torch.tensor([number[label] for label in rows.labels], dtype=torch.long))
     whole = FileSplit(rows.images, labels, groups=rows.groups)
     places = {name: [i for i in kept if rows.splits[i] == name] for name in SPLITS}
     parts: dict[str, Split] = {name: whole.subset(chosen) for name, chosen in places.items() if chosen}

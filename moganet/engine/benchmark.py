@@ -237,7 +237,7 @@ def benchmark_data(
 def _endless(loader: Loader, module: ImageDataModule, device: torch.device) -> Iterator[Batch]:
     while True:
         for batch in loader:
-            yield module.augmented(Batch(batch.images.to(device), batch.labels.to(device)))
+            yield module.augmented(Batch(batch.images.to(device), batch.targets.to(device)))
 
 
 def _step(
@@ -249,7 +249,7 @@ def _step(
 ) -> None:
     optimizer.zero_grad()
     with torch.autocast(batch.images.device.type, half, enabled=half is not None):
-        loss = criterion(network(batch.images), batch.labels)
+        loss = criterion(network(batch.images), batch.targets)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     if batch.images.is_cuda:

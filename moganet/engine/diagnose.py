@@ -176,7 +176,7 @@ def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album
     """Count, measure and compare the images of a data set's splits."""
     splits = _distinct(dataset)
     surveys = {name: survey(split, MAX_SURVEYED) for name, split in splits.items()}
-    counts = {n: torch.bincount(s.labels, minlength=len(dataset.class_names)).numpy() for n, s in splits.items()}
+    counts = {n: s.targets.counts(len(dataset.class_names)) for n, s in splits.items()}
     copies: dict[tuple[str, str], int] = {}
     pairs: list[tuple[Shown, Shown]] = []
     latest_first = sorted(itertools.combinations(splits, 2), key=lambda two: -list(splits).index(two[1]))
@@ -206,5 +206,5 @@ def _show_image(dataset: Dataset, name: str, place: int, album: Album) -> Shown:
     """Put an image in the album, with its class, its split, and its file or place."""
     split = dataset.splits[name]
     found = split.files[place].name if isinstance(split, FileSplit) else place
-    caption = f"{dataset.class_names[int(split.labels[place])]} ({name}/{found})"
+    caption = f"{split.targets.text(place, dataset.class_names)} ({name}/{found})"
     return Shown(album.add(name, split, place), caption)

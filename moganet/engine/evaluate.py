@@ -225,7 +225,7 @@ def collect_logits(
         unreadable += batch.unreadable
         if len(batch.images):
             logits.append(predictor.logits(normalize(batch.images, preprocessing)))
-            labels.append(batch.labels)
+            labels.append(batch.targets)
     if not labels:
         return torch.empty(0, len(predictor.class_names)), torch.empty(0, dtype=torch.long), unreadable
     return torch.cat(logits), torch.cat(labels), unreadable

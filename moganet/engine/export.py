@@ -176,7 +176,7 @@ def batches(split: Split, labels: Tensor, preprocessing: Preprocessing) -> Itera
     for batch in evaluation_loader(split, preprocessing, BATCH, 0):
         unreadable += [bad.reason for bad in batch.unreadable]
         if len(batch.images):
-            yield normalize(batch.images, preprocessing), labels[batch.labels]
+            yield normalize(batch.images, preprocessing), labels[batch.targets]
     _say_left_out(unreadable, len(split))
 
 
@@ -190,7 +190,7 @@ def whole_images(split: Split, labels: Tensor, preprocessing: Preprocessing) -> 
         except DataError as error:
             unreadable.append(str(error))
             continue
-        yield sample.image[None], labels[sample.label][None]
+        yield sample.image[None], labels[sample.target][None]
     _say_left_out(unreadable, len(split))
 
 

@@ -36,7 +36,7 @@ class ImageChoice:
 
     def __init__(self, split: Split, subjects: Sequence[Subject], seed: int, *, only_correct: bool) -> None:
         self.split, self.subjects, self.only_correct = split, subjects, only_correct
-        self.order = classes_in_turn(split.labels.numpy(), seed)
+        self.order = classes_in_turn(split.targets.strata(), seed)
         self.looked_at = 0
 
     def first(self, number: int) -> Iterator[Chosen]:
@@ -97,4 +97,4 @@ def mean_colour(split: Split, preprocessing: Preprocessing) -> Tensor:
 
 def _is_right(one: Subject, sample: Sample) -> bool:
     logits = one.run(input_of(one.preprocessing, sample.image)[None].to(one.device))
-    return int(logits[0].argmax()) == one.classes[sample.label]
+    return bool(int(logits[0].argmax()) == one.classes[sample.target])

@@ -275,7 +275,7 @@ class _Run:
     ) -> Interactions:
         image = input_of(one.preprocessing, chosen.sample.image).to(one.device)
         absent = baseline_of(self.settings["baseline"], image, self.means.get(one.name, torch.zeros(len(image))))
-        label = one.classes[chosen.sample.label]
+        label = one.classes[chosen.sample.target]
         value = MaskedImage(one.run, image, absent, label, self.settings["reward"], amount.grid)
         if watched:
             value.watch = lambda done: self.watch(done, self.total)
@@ -288,7 +288,7 @@ class _Run:
         what = (one.identity, one.runtime, one.precision, one.preprocessing.model_dump_json(), one.classes)
         means = self.means[one.name].tolist() if one.name in self.means else None
         folder = self.files.model(one.name, repr((what, means, self.batches[one.name])))
-        return None if folder is None else folder / f"{chosen.identity[:32]}-{chosen.sample.label}.npz"
+        return None if folder is None else folder / f"{chosen.identity[:32]}-{chosen.sample.target}.npz"
 
     def _result(
         self, found: dict[str, list[Interactions]], seconds: dict[str, float], images: list[str]

@@ -17,6 +17,7 @@ from moganet.data.folder import list_images
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import decode, normalize, preprocess
 from moganet.data.source import spread
+from moganet.data.targets import ClassIndices
 from moganet.engine.evaluate import Progress, choose_split, default_batch, no_progress, open_for
 from moganet.errors import DataError
 from moganet.files import atomic_path, read_names, typed_path
@@ -152,7 +153,7 @@ def _expand_stdin(patterns: Iterable[str | Path]) -> Iterator[str]:
 
 def _items_of_split(split: Split, class_names: tuple[str, ...], limit: int | None) -> Iterator[Item]:
     for index in spread(len(split), limit or len(split)):
-        truth = class_names[int(split.labels[index])]
+        truth = split.targets.text(index, class_names)
         if isinstance(split, FileSplit):
             yield str(split.files[index]), truth, split.files[index]
         else:
@@ -177,7 +178,7 @@ def _batches(
         return
     # Several batches are decoded and resized by workers, while the network works; one is quicker done than they start.
     workers = workers if len(items) > batch_size else 0
-    labels = torch.zeros(len(items), dtype=torch.long)
+    labels = ClassIndices(torch.zeros(len(items), dtype=torch.long))
     files = FileSplit([item[2] for item in items], labels, white_level=preprocessing.white_level)
     loader = evaluation_loader(files, preprocessing, batch_size, workers)
     for number, batch in enumerate(loader):

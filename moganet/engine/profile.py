@@ -125,10 +125,10 @@ def _endless(module: ImageDataModule) -> Iterator[Batch]:
 
 
 def _prepare(raw: Batch, module: ImageDataModule, device: torch.device) -> Batch:
-    return module.augmented(Batch(raw.images.to(device, non_blocking=True), raw.labels.to(device, non_blocking=True)))
+    return module.augmented(Batch(raw.images.to(device, non_blocking=True), raw.targets.to(device, non_blocking=True)))
 
 
 def _loss(network: nn.Module, criterion: nn.Module, batch: Batch, half: torch.dtype | None) -> torch.Tensor:
     with torch.autocast(batch.images.device.type, half, enabled=half is not None):
-        loss: torch.Tensor = criterion(network(batch.images), batch.labels)
+        loss: torch.Tensor = criterion(network(batch.images), batch.targets)
     return loss

@@ -196,9 +196,10 @@ def _say_unseen(dataset: Dataset, unreadable: Sequence[Unreadable]) -> None:
     train, left_out = dataset.split("train"), {one.file for one in unreadable}
     if not left_out:
         return
-    labels = train.labels.tolist()
-    seen = {labels[i] for i in range(len(train)) if train.name_of(i) not in left_out}
-    if unseen := [dataset.class_names[label] for label in sorted(set(labels) - seen)]:
+    counts = train.targets.counts(len(dataset.class_names))
+    read = train.targets.subset([i for i in range(len(train)) if train.name_of(i) not in left_out])
+    missing = (counts > 0) & (read.counts(len(dataset.class_names)) == 0)
+    if unseen := [name for name, lacks in zip(dataset.class_names, missing, strict=True) if lacks]:
         say(f"the network has seen no image of {shown(unseen)}: none of theirs can be read", doubtful=True)
 
 
@@ -242,7 +243,7 @@ def preview(
     module = build_module(settings, dataset)
     batch = module.augmented(next(iter(module.train_dataloader())))
     images, names = batch.images[:PREVIEW_IMAGES], []
-    for target in batch.labels[:PREVIEW_IMAGES]:
+    for target in batch.targets[:PREVIEW_IMAGES]:
         shares = {int(target): 1.0} if target.ndim == 0 else {int(i): float(target[i]) for i in target.nonzero()}
         named = [f"{dataset.class_names[i]}" + ("" if share == 1 else f" {share:.2f}") for i, share in shares.items()]
         names.append("\n".join(named))

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from moganet.config import Recipe
 from moganet.data import Dataset
-from moganet.data.module import ImageDataModule, class_weights
+from moganet.data.module import ImageDataModule
+from moganet.data.targets import class_weights
 from moganet.errors import ConfigError, MissingExtraError, MogaNetError
 from moganet.inference import load
 from moganet.launchers import by_slurm, by_torchrun, launched, refuse_without_srun
@@ -168,7 +169,8 @@ def _class_weights(recipe: Recipe, dataset: Dataset) -> Tensor | None:
     if given is None:
         return None
     if given == "balanced":
-        return class_weights(dataset.split("train").labels, classes)
+        train = dataset.split("train")
+        return class_weights(train.targets.counts(classes), len(train))
     if len(given) != classes:
         raise ConfigError(f"loss.class_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
     return torch.tensor(given, dtype=torch.float32)

@@ -1,7 +1,5 @@
 """A run's data set, opened and divided, and what was made of it in one line."""
 
-from collections import Counter
-
 from moganet.config import Recipe
 from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
@@ -32,8 +30,8 @@ def open_divided(spec: str, settings: Recipe) -> Dataset:
 
 def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     train, val = dataset.split("train"), dataset.split("val")
-    counts = Counter(train.labels.tolist())
-    named = [f"{name} {counts[index]}" for index, name in enumerate(dataset.class_names[:MAX_CLASSES])]
+    counts = train.targets.counts(len(dataset.class_names)).tolist()
+    named = [f"{name} {number}" for name, number in zip(dataset.class_names[:MAX_CLASSES], counts, strict=False)]
     more = "" if len(dataset.class_names) <= MAX_CLASSES else f", and {len(dataset.class_names) - MAX_CLASSES} more"
     asked = settings.data.validation
     if isinstance(asked, str) or (asked is None and "val" in opened.splits):

@@ -61,7 +61,7 @@ class InteractionRecord(pl.Callback):
         n, found = self.grid**2, []
         for chosen in self.images:
             image = input_of(self.preprocessing, chosen.sample.image).to(device)
-            value = MaskedImage(run, image, torch.zeros_like(image), chosen.sample.label, "log-odds", self.grid)
+            value = MaskedImage(run, image, torch.zeros_like(image), chosen.sample.target, "log-odds", self.grid)
             pairs = sample_pairs(self.grid, min(PAIRS, count_pairs(self.grid)), chosen.identity)
             contexts = sample_contexts(n, pairs, published_orders(n), CONTEXTS, chosen.identity)
             found.append(pair_interactions(value, pairs, contexts, batch_size=BATCH))

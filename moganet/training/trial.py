@@ -25,7 +25,7 @@ def try_settings(recipe: Recipe, module: ImageDataModule, task: Classification) 
     _tried("schedule", lambda: _scheduled(task))
     if not recipe.trainer.compile:
         logits: Tensor = _tried("network or preprocessing.size", lambda: _answered(task, batch.images))
-        _tried("loss", lambda: task.criterion(logits, batch.labels))
+        _tried("loss", lambda: task.criterion(logits, batch.targets))
 
 
 def _tried(section: str, part: Callable[[], Any]) -> Any:
@@ -43,8 +43,8 @@ def _augmented(recipe: Recipe, module: ImageDataModule) -> Batch:
     sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else SIDES
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
     if module.worker_transform is not None:
-        images = torch.stack([module.worker_transform(image) for image in images])
-    return module.augmented(Batch(images, torch.tensor([0, 1])))
+        images = torch.stack([module.worker_transform(image, None)[0] for image in images])
+    return module.augmented(Batch(images, split.targets.batch([0, len(split) - 1])))
 
 
 def _scheduled(task: Classification) -> None:

@@ -50,7 +50,7 @@ class Numbers:
 
 
 def numbers(batches) -> list[int]:
-    return [int(batch.labels[0]) for batch in batches]
+    return [int(batch.targets[0]) for batch in batches]
 
 
 def order(number: int = 8) -> list[list[int]]:
@@ -113,7 +113,7 @@ class Large:
 def test_batches_larger_than_a_socket_and_more_processes_than_batches():
     places = [list(range(first, first + 100_000)) for first in range(6)]
     for (first, *_), batch in zip(places, Loader(Large(), places, 50), strict=True):
-        assert int(batch.labels[0]) == first and bool((batch.images == first).all())
+        assert int(batch.targets[0]) == first and bool((batch.images == first).all())
 
 
 @pytest.mark.slow

@@ -1,0 +1,150 @@
+"""What is known of each image of a split, its target, and what of it divides, counts, identifies and joins images.
+
+Here are the targets that are numbers: a class an image, or any number of classes. What lies in files (boxes, masks,
+points) brings a class of its own with the same methods.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Targets(ABC):
+    """The targets of a split's images, in their order.
+
+    have_places: whether they lie in the image (boxes, masks, points), so that its geometry is theirs: tv_tensors.
+    """
+
+    have_places: ClassVar[bool] = False
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Any: ...
+
+    @abstractmethod
+    def subset(self, indices: Sequence[int]) -> Self:
+        """Keep those at `indices`, in that order."""
+
+    @abstractmethod
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Give these and then the others."""
+
+    @abstractmethod
+    def mapped(self, order: Sequence[int], number: int) -> Self:
+        """Give them in `number` classes of which order[i] is the i-th here (-1: none)."""
+
+    @abstractmethod
+    def stack(self, targets: Sequence[Any]) -> Any:
+        """Make a batch of some images' targets."""
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        """Give the targets at `indices` as a batch."""
+        return self.stack([self[index] for index in indices])
+
+    @abstractmethod
+    def strata(self) -> NDArray[np.int64]:
+        """Give by what images are divided evenly: a class an image (N,), or rows of 0 and 1 (N, classes)."""
+
+    @abstractmethod
+    def identity(self) -> bytes:
+        """Give bytes that change whenever a target does."""
+
+    @abstractmethod
+    def text(self, index: int, class_names: Sequence[str]) -> str:
+        """Name an image's target for a person; equal texts are equal targets."""
+
+    def counts(self, num_classes: int) -> NDArray[np.int64]:
+        """Count the images of each class (num_classes,)."""
+        strata = self.strata()
+        return strata.sum(0) if strata.ndim == 2 else np.bincount(strata, minlength=num_classes)
+
+    def weights(self, num_classes: int) -> Tensor:
+        """Give each image a weight (N,) by which classes are drawn equally often: that of its rarest class."""
+        weights, strata = class_weights(self.counts(num_classes), len(self)), self.strata()
+        if strata.ndim == 1:
+            return weights[torch.from_numpy(strata)]
+        of_each = torch.from_numpy(strata) * weights
+        return torch.where(of_each.amax(1) > 0, of_each.amax(1), weights.min())
+
+
+@dataclass(frozen=True)
+class TensorTargets(Targets):
+    """Targets that are one tensor, an entry an image."""
+
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        return type(self)(self.values[torch.as_tensor(indices, dtype=torch.long)])
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        return type(self)(torch.cat([self.values, *(other.values for other in others)]))
+
+    def strata(self) -> NDArray[np.int64]:
+        return self.values.numpy().astype(np.int64, copy=False)
+
+    def identity(self) -> bytes:
+        return self.strata().astype("<i8").tobytes()
+
+
+@dataclass(frozen=True)
+class ClassIndices(TensorTargets):
+    """One class an image: values (N,), int64."""
+
+    def __getitem__(self, index: int) -> int:
+        return int(self.values[index])
+
+    def mapped(self, order: Sequence[int], number: int) -> Self:
+        return type(self)(torch.as_tensor(order, dtype=torch.long)[self.values])
+
+    def stack(self, targets: Sequence[int]) -> Tensor:
+        return torch.tensor(targets, dtype=torch.long)
+
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        return self.values[torch.as_tensor(indices, dtype=torch.long)]
+
+    def text(self, index: int, class_names: Sequence[str]) -> str:
+        return class_names[self[index]]
+
+
+@dataclass(frozen=True)
+class ClassSets(TensorTargets):
+    """Any number of classes an image, none among them: values (N, classes), uint8 of 0 and 1; a batch is float32."""
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.values[index]
+
+    def mapped(self, order: Sequence[int], number: int) -> Self:
+        known = [(i, place) for i, place in enumerate(order) if place >= 0]
+        values = torch.zeros(len(self), number, dtype=self.values.dtype)
+        values[:, [place for _, place in known]] = self.values[:, [i for i, _ in known]]
+        return type(self)(values)
+
+    def stack(self, targets: Sequence[Tensor]) -> Tensor:
+        rows = torch.stack(list(targets)) if targets else self.values[:0]
+        return rows.float()
+
+    def text(self, index: int, class_names: Sequence[str]) -> str:
+        return "|".join(class_names[i] for i in self.values[index].nonzero()[:, 0].tolist())
+
+
+def as_targets(given: Targets | Tensor) -> Targets:
+    """Take a tensor for classes (N,), or rows of 0 and 1 (N, classes)."""
+    if isinstance(given, Targets):
+        return given
+    return ClassIndices(given) if given.ndim == 1 else ClassSets(given)
+
+
+def class_weights(counts: NDArray[np.int64], num_images: int) -> Tensor:
+    """Give each class a weight inverse to its number of images, so that the mean over images of one class each is 1."""
+    return num_images / (len(counts) * torch.from_numpy(counts).clamp(min=1).float())
