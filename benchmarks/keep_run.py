@@ -16,9 +16,9 @@ from typing import Any
 from sides import without_path
 
 import moganet
-from moganet.config import load_recipe
 from moganet.engine.doctor import environment
 from moganet.files import write_text
+from moganet.tasks.recipes import load_recipe
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = ("top1", "interval", "loss", "ece", "num_images")

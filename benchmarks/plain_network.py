@@ -32,7 +32,8 @@ from moganet.engine.train import prepare
 from moganet.files import write_text
 from moganet.machine import keep_freed_memory
 from moganet.network.moganet import Stem
-from moganet.tasks.classify.training import Classification
+from moganet.tasks.module import Learning
+from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_trainer
 from moganet.training.callbacks import RunProgress
 
@@ -89,7 +90,8 @@ def fit(recipe: Recipe, dataset: Dataset, out: Path) -> tuple[nn.Module, RunProg
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network = timm.create_model("plain_resnet", num_classes=len(dataset.class_names))
     network = network.to(memory_format=torch.channels_last)
-    task = Classification(network, len(dataset.class_names), recipe.loss, recipe.optimizer, recipe.schedule)
+    learning = Learning(recipe.loss, recipe.optimizer, recipe.schedule)
+    task = task_of(recipe).module(network, recipe, dataset, learning)
     progress = RunProgress()
     trainer = build_trainer(recipe, out, [progress, ModelCheckpoint(out, save_last=True, save_top_k=0)])
     last = out / "last.ckpt"

@@ -16,9 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from moganet import build_network
-from moganet.config import OptimizerConfig, load_recipe
+from moganet.config import OptimizerConfig
 from moganet.machine import has_fast_bf16
-from moganet.tasks.classify.training import build_optimizer
+from moganet.tasks.optimize import build_optimizer
+from moganet.tasks.recipes import load_recipe
 
 CIFAR10 = load_recipe("cifar10").network
 SETTINGS: tuple[tuple[str, str, dict[str, Any], int, int], ...] = (  # what, variant, options, pixels, batch

@@ -5,8 +5,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moganet.config import Preprocessing, Recipe, list_recipes, load_recipe
+from moganet.config import Preprocessing, Recipe, list_recipes
 from moganet.errors import ConfigError
+from moganet.tasks.recipes import load_recipe
 
 
 @pytest.mark.parametrize("name", list_recipes())

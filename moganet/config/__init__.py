@@ -11,8 +11,17 @@ from moganet.config.descriptions import (
     Preprocessing,
     Settings,
 )
-from moganet.config.load import RECIPE_LIMIT, list_recipes, load_recipe, parse_yaml, validate
-from moganet.config.recipe import AugmentConfig, DataConfig, LossConfig, OptimizerConfig, Recipe, ScheduleConfig
+from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_yaml, read_recipe, validate
+from moganet.config.recipe import (
+    AugmentConfig,
+    DataConfig,
+    LossSettings,
+    OptimizerConfig,
+    Recipe,
+    ScheduleConfig,
+    TaskSettings,
+    TrainerConfig,
+)
 
 __all__ = [
     "MAX_CHANNELS",
@@ -24,15 +33,17 @@ __all__ = [
     "DataConfig",
     "Fraction",
     "Gate",
-    "LossConfig",
+    "LossSettings",
     "OptimizerConfig",
     "Precision",
     "Preprocessing",
     "Recipe",
     "ScheduleConfig",
     "Settings",
+    "TaskSettings",
+    "TrainerConfig",
     "list_recipes",
-    "load_recipe",
     "parse_yaml",
+    "read_recipe",
     "validate",
 ]

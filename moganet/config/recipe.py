@@ -68,18 +68,19 @@ class AugmentConfig(Settings):
     mix_prob: Fraction = 1.0
 
 
-class LossConfig(Settings):
-    """Cross-entropy or, per class, binary cross-entropy; targets are soft under mixup and cutmix.
+class TaskSettings(Settings):
+    """What a network learns; each task has settings of its own, known by their name."""
 
-    class_weights: "balanced" weighs classes inversely to their number of images. bce_threshold: soft targets above it
-    count as 1 (RSB). teacher: a timm model ("timm:NAME", pretrained) or any MODEL whose soft answers, at
-    `temperature`, make up the share `teacher_weight` of the loss.
+    name: str = "classify"
+
+
+class LossSettings(Settings):
+    """What every task's loss has; each task has one of its own.
+
+    teacher: a MODEL whose soft answers, at `temperature`, make up the share `teacher_weight` of the loss.
     """
 
-    name: Literal["cross_entropy", "bce"] = "cross_entropy"
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
-    bce_threshold: Fraction | None = None
+    name: str
     teacher: str | None = None
     teacher_weight: Fraction = 0.5
     temperature: Factor = 1.0
@@ -167,12 +168,13 @@ def _names(value: Any) -> Any:
 
 
 class Recipe(Settings):
-    """A whole run, from data to trained weights.
+    """A whole run, from data to trained weights; of each task there is a kind with its own `task` and `loss`.
 
     logger: csv, tensorboard, wandb, mlflow, comet or neptune. report: write report.html at the end.
     """
 
     name: str
+    task: TaskSettings = TaskSettings()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     network: Architecture = Architecture()
     start: StartConfig = StartConfig()
@@ -180,7 +182,7 @@ class Recipe(Settings):
     data: DataConfig
     preprocessing: Preprocessing = Preprocessing()
     augment: AugmentConfig = AugmentConfig()
-    loss: LossConfig = LossConfig()
+    loss: LossSettings
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: TrainerConfig = TrainerConfig()

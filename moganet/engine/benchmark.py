@@ -34,7 +34,7 @@ from moganet.machine import HALF, has_fast_bf16, keep_freed_memory
 from moganet.notices import noted
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
-from moganet.tasks.classify.training import build_optimizer
+from moganet.tasks.optimize import build_optimizer
 from moganet.training.assemble import build_module, build_task
 
 ROUNDS = 5
@@ -202,11 +202,11 @@ def benchmark_data(
     module, task = build_module(settings, dataset), build_task(settings, dataset).to(device)
     if device.type == "cpu":
         keep_freed_memory()
-    optimizer = build_optimizer(task.network, task.optimizer_config)
+    optimizer = build_optimizer(task.network, task.learning.optimizer)
     loader = module.train_dataloader()
     batches = _endless(loader, module, device)
     batch = next(batches)  # the workers' start is not measured
-    step = partial(_step, task.network.train(), task.criterion, optimizer, batch, HALF.get(settings.trainer.precision))
+    step = partial(_step, task.network.train(), task.loss_of, optimizer, batch, HALF.get(settings.trainer.precision))
     step()
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
     ready = loader.workers * AHEAD

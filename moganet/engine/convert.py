@@ -136,8 +136,8 @@ def _port_says_it(description: ModelDescription) -> bool:
     shape = {"name", "num_classes", "in_chans", "embed_dims", "depths", "mlp_ratios"}  # the arrays show these
     rest, blank = architecture.model_dump(exclude=shape), Architecture().model_dump(exclude=shape)
     bare = describe(architecture, {})
-    same = (bare.preprocessing, bare.class_names) == (description.preprocessing, description.class_names)
-    return rest == {**blank, **PORT} and same and description.temperature is None and description.reject is None
+    same = (bare.preprocessing, bare.task) == (description.preprocessing, description.task)
+    return rest == {**blank, **PORT} and same
 
 
 def _differences(architecture: Architecture, theirs: dict[str, str], who: str) -> list[str]:

@@ -17,7 +17,7 @@ from moganet.engine.doctor import environment
 from moganet.engine.train import prepare
 from moganet.machine import HALF, keep_freed_memory
 from moganet.notices import noted
-from moganet.tasks.classify.training import build_optimizer
+from moganet.tasks.optimize import build_optimizer
 from moganet.training.assemble import build_module, build_task
 
 PARTS = ("data", "augment", "forward", "backward", "optimizer")
@@ -46,7 +46,7 @@ def profile(
     if device.type == "cpu":
         keep_freed_memory()
     network = task.network.train()
-    optimizer = build_optimizer(network, task.optimizer_config)
+    optimizer = build_optimizer(network, task.learning.optimizer)
     half = HALF.get(settings.trainer.precision)
     batches, times = _endless(module), []
     by_kind: dict[str, float] = {}
@@ -56,7 +56,7 @@ def profile(
         batch = clock.measure("augment", lambda raw=raw: _prepare(raw, module, device))  # type: ignore[misc]
         optimizer.zero_grad()
         with _timed_modules(network, by_kind if turn == WARM_UP else None):
-            loss = clock.measure("forward", lambda batch=batch: _loss(network, task.criterion, batch, half))  # type: ignore[misc]
+            loss = clock.measure("forward", lambda batch=batch: _loss(network, task.loss_of, batch, half))  # type: ignore[misc]
         clock.measure("backward", loss.backward)
         clock.measure("optimizer", optimizer.step)
         if turn >= WARM_UP:
@@ -128,7 +128,9 @@ def _prepare(raw: Batch, module: ImageDataModule, device: torch.device) -> Batch
     return module.augmented(Batch(raw.images.to(device, non_blocking=True), raw.targets.to(device, non_blocking=True)))
 
 
-def _loss(network: nn.Module, criterion: nn.Module, batch: Batch, half: torch.dtype | None) -> torch.Tensor:
+def _loss(
+    network: nn.Module, criterion: Callable[..., torch.Tensor], batch: Batch, half: torch.dtype | None
+) -> torch.Tensor:
     with torch.autocast(batch.images.device.type, half, enabled=half is not None):
         loss: torch.Tensor = criterion(network(batch.images), batch.targets)
     return loss

@@ -46,11 +46,11 @@ from moganet.inference import Predictor, load
 from moganet.inference.calibration import MIN_IMAGES, fit_reject, fit_temperature, keep_calibration, why_no_temperature
 from moganet.inference.runtimes import Runtime
 from moganet.machine import keep_freed_memory
-from moganet.models.model_file import Reject
 from moganet.models.read import find_model
 from moganet.notices import noted, say
 from moganet.report.page import Calibration, Report, Shown, write_page
 from moganet.report.sheet import make_sheet
+from moganet.tasks.classify.description import Reject
 
 REPORT_FILE = "report.html"
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
@@ -170,7 +170,7 @@ def _calibrate(
     predictor: Predictor, tested: _Measured, validated: _Measured | None, keep_in: str | Path | None
 ) -> Calibration:
     """Take the model's temperature, or fit one on the validation images and keep it in the model's file."""
-    temperature, classes = predictor.config.temperature, len(predictor.class_names)
+    temperature, classes = predictor.config.task.temperature, len(predictor.class_names)
     same = " It was fitted on these same images, so that the error after is flattering." if validated is tested else ""
     if temperature is not None:
         source = f"The temperature is the one that the model file keeps.{same}"

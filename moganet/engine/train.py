@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import timm
 import torch
 
-from moganet.config import Recipe, load_recipe
+from moganet.config import Recipe
 from moganet.data import Dataset
 from moganet.data.class_names import shown
 from moganet.data.contents import sketch
@@ -28,7 +28,8 @@ from moganet.models.model_file import NUM_FIXTURES
 from moganet.notices import heard, noted, say
 from moganet.report.curves import draw_curves, read_metrics
 from moganet.report.grids import draw_images
-from moganet.tasks.classify.training import Classification
+from moganet.tasks.module import TaskModule
+from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.assemble import build_module, build_task, build_trainer, resolve
 from moganet.training.callbacks import ModelFiles, RunProgress
 from moganet.training.checkpoints import (
@@ -134,7 +135,10 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
     description = _describe(settings, dataset)
-    files, progress = ModelFiles(folder, description, fixtures), RunProgress()
+    files, progress = (
+        ModelFiles(folder, description, fixtures, task_of(settings).monitor),
+        RunProgress(task_of(settings).metrics),
+    )
     checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
     if not resumed:
@@ -280,7 +284,7 @@ _LESS_MEMORY = (
 
 
 def _fit(
-    trainer: pl.Trainer, task: Classification, module: ImageDataModule, checkpoints: Checkpoints, goes_on: Path | None
+    trainer: pl.Trainer, task: TaskModule, module: ImageDataModule, checkpoints: Checkpoints, goes_on: Path | None
 ) -> None:
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
@@ -326,6 +330,6 @@ def _describe(recipe: Recipe, dataset: Dataset) -> ModelDescription:
     return ModelDescription(
         architecture=recipe.network,
         preprocessing=recipe.preprocessing,
-        class_names=dataset.class_names,
+        task=task_of(recipe).describe(dataset),
         provenance=provenance,
     )

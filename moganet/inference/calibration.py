@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moganet.models.model_file import Reject, load_model_file, save_model_file
+from moganet.models.model_file import load_model_file, save_model_file
+from moganet.tasks.classify.description import Reject
 
 KEPT = 0.95
 MIN_IMAGES = 100  # of validation, for either: benchmarks/temperature.py measures what fewer do

@@ -66,7 +66,7 @@ def load_exported(path: Path, runtime: Runtime = "auto", precision: Precision = 
     description = metadata.description
     if metadata.raw:
         _say_of_raw(metadata, path)
-        scale = description.temperature if metadata.is_scaled else None
+        scale = description.task.temperature if metadata.is_scaled else None
         run, description = _of_raw(run, scale or 1.0, description.preprocessing), raw_description(description)
     elif metadata.size is not None:
         run = _of_one_size(run, metadata.size, path)
@@ -81,18 +81,18 @@ def raw_description(description: ModelDescription) -> ModelDescription:
     """
     own = description.preprocessing
     plain = own.changed(mean=(0.0,) * own.channels, std=(1.0,) * own.channels)
-    return description.changed(preprocessing=plain, fixtures=(), reject=None)
+    return description.changed(preprocessing=plain, fixtures=(), task=description.task.of_probabilities())
 
 
 def _say_of_raw(metadata: ExportMetadata, path: Path) -> None:
-    temperature = metadata.description.temperature
+    temperature = metadata.description.task.temperature
     if metadata.calibrated is None and metadata.is_scaled:
         say(
             f"{path} is from before raw files said so: its probabilities are taken for calibrated ones; export it again"
         )
     if metadata.is_scaled and temperature is not None and temperature < COLD:
         say(f"{path} holds probabilities scaled by {temperature:g}: the smallest can't be unscaled; use --calibrated")
-    if metadata.description.reject is not None:
+    if metadata.description.task != metadata.description.task.of_probabilities():
         say(
             f"{path} gives probabilities, by which can't be told what is unlike the training images; use the model file"
         )

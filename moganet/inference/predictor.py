@@ -149,11 +149,11 @@ class Predictor:
         """
         if not calibrated:
             return logits.softmax(1)
-        if self.config.temperature is None:
+        if self.config.task.temperature is None:
             raise ConfigError(
                 f"{self.name_of_model} keeps no temperature to calibrate with; {self._how_to_calibrate()}"
             )
-        return (logits / self.config.temperature).softmax(1)
+        return (logits / self.config.task.temperature).softmax(1)
 
     def _how_to_calibrate(self) -> str:
         if self._model is None:
@@ -165,7 +165,7 @@ class Predictor:
 
         By the energy threshold that the model file keeps (Liu et al. 2020).
         """
-        reject = self.config.reject
+        reject = getattr(self.config.task, "reject", None)
         return None if reject is None else energy(logits) > reject.threshold
 
     def __call__(

@@ -8,16 +8,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moganet.config import Architecture, Fraction, Preprocessing, Settings
+from moganet.config import Architecture, Preprocessing, Settings
 from moganet.data.preprocess import decode, preprocess
 from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
@@ -33,6 +33,9 @@ from moganet.models.formats import (
 )
 from moganet.models.provenance import without_places
 from moganet.notices import say
+from moganet.tasks import TASKS
+from moganet.tasks.recipes import DEFAULT
+from moganet.tasks.task import TaskDescription
 
 METADATA_KEY, SEAL = DESCRIPTION_KEY, "seal"
 MAX_DESCRIPTION = 64 << 20  # characters; a million names, recipe and pictures have fewer
@@ -43,7 +46,6 @@ KINDS: dict[str, type] = {
     **dict.fromkeys(("data", "source", "file", "fingerprint"), str),
 }
 FIXTURE_SIDE = 160  # pixels; a fixture must be small, not pretty
-Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
 
 
 class Fixture(Settings):
@@ -53,35 +55,48 @@ class Fixture(Settings):
     logits: tuple[float, ...]
 
 
-class Reject(Settings):
-    """From which energy on an image counts as unlike those that the model was trained on (Liu et al. 2020).
-
-    threshold: of the energy, -logsumexp(logits); images above it are rejected. kept: the share of the validation
-    images below it. num_images: how many those were.
-    """
-
-    threshold: float
-    kept: Fraction
-    num_images: Annotated[int, Field(ge=0)]
+OF_TASK = ("class_names", "temperature", "reject")  # what version 1 said itself, of classifiers
 
 
 class ModelDescription(Settings):
     """What a model file says of its tensors.
 
-    temperature: what the logits are divided by for calibrated probabilities, fitted on validation images.
-    reject: above which energy an image is unlike the training images, found on validation images.
+    task: what the network answers, as its task describes it; version 1 knew classification only, and is read as that.
     provenance: recipe, data, seed, versions, measured accuracy. sha256: over the tensors' names, types, shapes, bytes.
     """
 
-    version: int = 1
+    version: Literal[1, 2] = 2
     architecture: Architecture
     preprocessing: Preprocessing
-    class_names: tuple[str, ...]
-    temperature: Temperature | None = None
-    reject: Reject | None = None
+    task: SerializeAsAny[TaskDescription]
     provenance: dict[str, Any] = Field(default_factory=dict)
     sha256: str = ""
     fixtures: tuple[Fixture, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_version_2(cls, values: Any) -> Any:
+        """Put what belongs to the task where version 2 has it."""
+        if not isinstance(values, dict):
+            return values
+        moved = {name: values[name] for name in OF_TASK if name in values}
+        rest = {name: value for name, value in values.items() if name not in OF_TASK}
+        task = rest.get("task", {"name": DEFAULT})
+        plain = task.model_dump() if isinstance(task, TaskDescription) else task
+        return {**rest, "version": 2, "task": {**plain, **moved} if isinstance(plain, dict) else plain}
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _of_known_task(cls, task: Any) -> Any:
+        name = task.get("name") if isinstance(task, dict) else None
+        if not isinstance(name, str) or name not in TASKS:
+            raise ValueError(f"its task is {str(name)[:60]!r}; known: {', '.join(TASKS)}")
+        return TASKS[name].description.model_validate(task)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Give a name for each class that the network tells apart."""
+        return self.task.class_names
 
     @field_validator("provenance")
     @classmethod

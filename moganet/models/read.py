@@ -36,6 +36,8 @@ from moganet.models.shipped import shipped_models
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say
+from moganet.tasks import TASKS
+from moganet.tasks.recipes import DEFAULT
 
 RUN_FILES = ("best.safetensors", "last.safetensors")
 FUNCTION = ("gate", "channel_aggregation", "stem_stride")
@@ -282,7 +284,7 @@ def describe(
     return ModelDescription(
         architecture=architecture,
         preprocessing=preprocessing,
-        class_names=default_names(classes),
+        task=TASKS[DEFAULT].description(name=DEFAULT, class_names=default_names(classes)),
         provenance=provenance,
     )
 

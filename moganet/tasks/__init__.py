@@ -1,1 +1,11 @@
-"""Networks with loss and metrics, as LightningModules."""
+"""Tasks by name: what a network learns and answers, a folder each.
+
+To add one: a folder here that fills the contract in `task.py`, a line below, its recipes, its documentation.
+"""
+
+from moganet.tasks import classify
+from moganet.tasks.task import Task
+
+TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK,)}
+
+__all__ = ["TASKS", "Task"]

@@ -15,12 +15,11 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
 from timm.optim import list_optimizers
-from torch import Tensor, nn
+from torch import nn
 
 from moganet.config import Recipe
 from moganet.data import Dataset
 from moganet.data.module import ImageDataModule
-from moganet.data.targets import class_weights
 from moganet.errors import ConfigError, MissingExtraError, MogaNetError
 from moganet.inference import load
 from moganet.launchers import by_slurm, by_torchrun, launched, refuse_without_srun
@@ -28,7 +27,9 @@ from moganet.machine import has_fast_bf16
 from moganet.models.build import build_network_for
 from moganet.network import full_name
 from moganet.network.moganet import MogaNet
-from moganet.tasks.classify.training import Classification, build_optimizer
+from moganet.tasks.module import Learning, TaskModule
+from moganet.tasks.optimize import build_optimizer
+from moganet.tasks.recipes import task_of
 from moganet.training.callbacks import average_weights
 from moganet.training.checkpoints import PROCESSES_WAIT
 from moganet.training.start import choose_start, load_teacher, start_from
@@ -125,7 +126,7 @@ def _check_choices(recipe: Recipe) -> None:
             raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")
 
 
-def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Classification:
+def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> TaskModule:
     """Build network, loss and optimizer of a resolved recipe. Raises ConfigError for what does not exist.
 
     resumed: a checkpoint will fill the network; the weights that the run started from are not needed.
@@ -140,16 +141,9 @@ def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Cl
     optimizer = recipe.optimizer
     if optimizer.lr_per is not None:
         optimizer = optimizer.changed(lr=optimizer.lr * recipe.images_a_step / optimizer.lr_per)
-    task = Classification(
-        network,
-        len(dataset.class_names),
-        recipe.loss,
-        optimizer,
-        recipe.schedule,
-        class_weights=_class_weights(recipe, dataset),
-        teacher=load_teacher(recipe, dataset),
-        frozen=_frozen(network, recipe.start.freeze),
-    )
+    frozen = _frozen(network, recipe.start.freeze)
+    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), frozen)
+    task = task_of(recipe).module(network, recipe, dataset, learning)
     try:
         build_optimizer(network, optimizer)
     except Exception as error:  # timm's and torch's optimizers raise of many kinds
@@ -164,18 +158,6 @@ def _frozen(network: nn.Module, stages: int) -> list[nn.Module]:
     return [network.get_submodule(f"{part}{i}") for i in range(1, stages + 1) for part in parts]
 
 
-def _class_weights(recipe: Recipe, dataset: Dataset) -> Tensor | None:
-    given, classes = recipe.loss.class_weights, len(dataset.class_names)
-    if given is None:
-        return None
-    if given == "balanced":
-        train = dataset.split("train")
-        return class_weights(train.targets.counts(classes), len(train))
-    if len(given) != classes:
-        raise ConfigError(f"loss.class_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
-    return torch.tensor(given, dtype=torch.float32)
-
-
 def build_trainer(
     recipe: Recipe, folder: Path, callbacks: list[Callback], *, purge_step: int | None = None
 ) -> pl.Trainer:
@@ -185,7 +167,9 @@ def build_trainer(
     """
     settings = recipe.trainer
     if settings.early_stop is not None:
-        callbacks = [*callbacks, EarlyStopping("val/top1", mode="max", patience=settings.early_stop, strict=False)]
+        monitor, patience = task_of(recipe).monitor, settings.early_stop
+        stopping = EarlyStopping(f"val/{monitor.name}", mode=monitor.mode, patience=patience, strict=False)
+        callbacks = [*callbacks, stopping]
     if settings.ema is not None:
         callbacks = [*callbacks, average_weights(settings.ema)]
     options = {

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from torch import Tensor
 from moganet.errors import TrainingError, WeightsError
 from moganet.inference import ModelDescription, save_model_file
 from moganet.models.model_file import make_fixtures
-from moganet.tasks.classify.training import TAMER, Classification
+from moganet.tasks.module import TAMER, TaskModule
+from moganet.tasks.task import Metric
 
 
 class RunProgress(pl.Callback):
     """Show a bar with images/s and the time left on a terminal, a plain line an epoch elsewhere (on stderr)."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.metrics = metrics
         self.console = Console(stderr=True)
         self.bar: Progress | None = None
         self.task: Any = None
@@ -90,7 +93,7 @@ class RunProgress(pl.Callback):
         rate = self.epoch_images / self.epoch_seconds if self.epoch_seconds else 0.0
         pl_module.log("train/images_per_second", rate, sync_dist=trainer.world_size > 1)
         if trainer.is_global_zero:
-            text = describe_epoch(trainer, rate)
+            text = describe_epoch(trainer, rate, self.metrics)
             if self.bar is not None:
                 self.bar.console.print(text, highlight=False)
             else:
@@ -108,14 +111,21 @@ class RunProgress(pl.Callback):
             self.bar = None
 
 
-def describe_epoch(trainer: pl.Trainer, rate: float) -> str:
-    """Say in one line what an epoch gave."""
+def describe_epoch(trainer: pl.Trainer, rate: float, metrics: Sequence[Metric]) -> str:
+    """Say in one line what an epoch gave: the loss, and what the task's `metrics` name."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
     for split, label in (("train", "train"), ("val", "validation")):
         if f"{split}/loss" in values:
-            parts.append(f"{label} loss {values[f'{split}/loss']:.4f} top1 {100 * values[f'{split}/top1']:.2f} %")
+            parts.append(f"{label} loss {values[f'{split}/loss']:.4f}")
+            parts[-1] += "".join(_figure(metric, values.get(f"{split}/{metric.name}")) for metric in metrics)
     return "  ".join([*parts, f"{rate:.0f} images/s"])
+
+
+def _figure(metric: Metric, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f" {metric.name} {100 * value:.2f} %" if metric.share else f" {metric.name} {value:.4f}"
 
 
 def average_weights(decay: float) -> WeightAveraging:
@@ -136,32 +146,33 @@ def average_weights(decay: float) -> WeightAveraging:
 
 
 class ModelFiles(pl.Callback):
-    """Keep the weights of the best validation accuracy and the last ones.
+    """Keep the weights of the best validation and the last ones.
 
     Must come before the callback that averages weights: that one puts the averages in place for validation, and
     takes them out again after this one has read them.
     """
 
-    def __init__(self, out: Path, description: ModelDescription, fixtures: list[Tensor]) -> None:
-        self.out, self.description, self.fixtures = out, description, fixtures
+    def __init__(self, out: Path, description: ModelDescription, fixtures: list[Tensor], monitor: Metric) -> None:
+        self.out, self.description, self.fixtures, self.monitor = out, description, fixtures, monitor
         self.best: dict[str, float] | None = None
         self.last: dict[str, float] = {}
         self.validated_step = -1
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Classification)
-        if trainer.world_size == 1 and not pl_module.val_top1.update_called:
+        assert isinstance(pl_module, TaskModule)
+        if trainer.world_size == 1 and not pl_module.evaluator.has_seen:
             return
-        measured = {
-            "epoch": trainer.current_epoch + 1,
-            "top1": float(pl_module.val_top1.compute()),
-            "loss": float(pl_module.val_loss.compute()),
-        }
+        measured = {"epoch": trainer.current_epoch + 1, **pl_module.evaluator.compute()}
         self.last, self.validated_step = measured, trainer.global_step
         self.save(trainer, pl_module, "last", measured)
-        if self.best is None or measured["top1"] >= self.best["top1"]:  # of equals the later, better averaged
+        if self.best is None or self._is_better(measured, self.best):
             self.best = measured
             self.save(trainer, pl_module, "best", measured)
+
+    def _is_better(self, new: dict[str, float], old: dict[str, float]) -> bool:
+        """Tell whether figures are better than those before; of equals the later is, better averaged."""
+        name, sign = self.monitor.name, 1 if self.monitor.mode == "max" else -1
+        return sign * new[name] >= sign * old[name]
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "last": self.last, "validated_step": self.validated_step}
@@ -182,7 +193,7 @@ class ModelFiles(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, which: str, measured: dict[str, float] | None
     ) -> None:
         """Write a model file with what was measured of it."""
-        assert isinstance(pl_module, Classification)
+        assert isinstance(pl_module, TaskModule)
         if not trainer.is_global_zero:
             return
         provenance = {**self.description.provenance, "steps": trainer.global_step, "validation": measured}

@@ -20,7 +20,7 @@ from moganet.interactions import pair_interactions, published_orders, sample_con
 from moganet.interactions.sampling import count_pairs
 from moganet.network.fuse import fuse
 from moganet.network.moganet import MogaNet
-from moganet.tasks.classify.training import Classification
+from moganet.tasks.module import TaskModule
 
 logger = logging.getLogger(__name__)
 CURVES_FILE = "interactions.csv"
@@ -45,7 +45,7 @@ class InteractionRecord(pl.Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every or not trainer.is_global_zero or trainer.sanity_checking:
             return
-        assert isinstance(pl_module, Classification)
+        assert isinstance(pl_module, TaskModule)
         try:
             rows = self.measure(pl_module.network)
         except InteractionError as error:  # a network that does not answer with finite numbers yet

@@ -13,12 +13,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from moganet.config import Recipe, load_recipe
+from moganet.config import Recipe
 from moganet.data import Dataset, FileSplit
 from moganet.engine.report import REPORT_FILE
 from moganet.errors import ConfigError, OutputError
 from moganet.files import read_small
 from moganet.notices import say
+from moganet.tasks.recipes import load_recipe
 from moganet.training.checkpoints import CHECKPOINT_FILE, difference, is_first_process, read_fingerprint
 from moganet.training.interaction_record import CURVES_FILE
 

@@ -12,20 +12,21 @@ from moganet.data import ArraySplit
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
 from moganet.errors import ConfigError, MogaNetError
-from moganet.tasks.classify.training import Classification, build_optimizer, build_schedule
+from moganet.tasks.module import TaskModule
+from moganet.tasks.optimize import build_optimizer, build_schedule
 
 SIDES = (48, 56)  # pixels, of a made-up photograph
 STEPS = 100
 
 
 @isolate_rng(include_cuda=False)
-def try_settings(recipe: Recipe, module: ImageDataModule, task: Classification) -> None:
+def try_settings(recipe: Recipe, module: ImageDataModule, task: TaskModule) -> None:
     """Do once what a step does. Raises ConfigError that names the section whose values can't be computed with."""
     batch: Batch = _tried("augment", lambda: _augmented(recipe, module))
     _tried("schedule", lambda: _scheduled(task))
     if not recipe.trainer.compile:
         logits: Tensor = _tried("network or preprocessing.size", lambda: _answered(task, batch.images))
-        _tried("loss", lambda: task.criterion(logits, batch.targets))
+        _tried("loss", lambda: task.loss_of(logits, batch.targets))
 
 
 def _tried(section: str, part: Callable[[], Any]) -> Any:
@@ -47,14 +48,14 @@ def _augmented(recipe: Recipe, module: ImageDataModule) -> Batch:
     return module.augmented(Batch(images, split.targets.batch([0, len(split) - 1])))
 
 
-def _scheduled(task: Classification) -> None:
-    schedule = build_schedule(build_optimizer(task.network, task.optimizer_config), task.schedule_config, STEPS)
+def _scheduled(task: TaskModule) -> None:
+    schedule = build_schedule(build_optimizer(task.network, task.learning.optimizer), task.learning.schedule, STEPS)
     for step in range(STEPS):
         schedule.step_update(step)
 
 
 @torch.no_grad()
-def _answered(task: Classification, images: Tensor) -> Tensor:
+def _answered(task: TaskModule, images: Tensor) -> Tensor:
     was_training = task.network.training
     logits: Tensor = task.network.eval()(images)
     task.network.train(was_training)

@@ -157,7 +157,7 @@ def test_a_model_from_before_knows_its_home_where_that_is_in_memory(name):
     predictor = moganet.load(name)
     assert not predictor.config.provenance["fingerprint"].startswith("contents:")
     dataset, is_home = open_for(predictor, None)
-    assert is_home and len(dataset.split("val")) == predictor.config.reject.num_images
+    assert is_home and len(dataset.split("val")) == predictor.config.task.reject.num_images
 
 
 def test_a_run_from_before_is_known_by_names_and_says_so(home, tmp_path):
@@ -255,7 +255,7 @@ def test_replaced_images_are_not_held_back_not_resumed_and_calibrate_nothing(hom
         with pytest.raises(ConfigError, match="by their contents"):
             moganet.train("digits", data=str(day1), overrides=TINY, out=run, resume=True)
         moganet.write_report(run, data=str(day1.rename(home / "day3")), out=tmp_path / "r.html", explain=None)
-        assert load_model_file(run / "best.safetensors")[1].temperature is None
+        assert load_model_file(run / "best.safetensors")[1].task.temperature is None
     finally:
         shutil.rmtree(home / "day3", ignore_errors=True)
         shutil.rmtree(day1, ignore_errors=True)

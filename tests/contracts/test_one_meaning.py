@@ -47,7 +47,7 @@ def test_the_file_itself_gives_what_its_metadata_say(to, kind):
     path, plain = exported(to, kind), moganet.load(model(), "eager")
     metadata = read_metadata(path)
     assert metadata.raw == ("raw" in kind) and metadata.calibrated is ("calibrated" in kind)
-    assert metadata.is_scaled is ("calibrated" in kind) and metadata.description.temperature == TEMPERATURE
+    assert metadata.is_scaled is ("calibrated" in kind) and metadata.description.task.temperature == TEMPERATURE
     if not metadata.raw:
         return
     given = EXPORTERS[to].load(path, "f32")(torch.from_numpy(pictures()[0])[None])[0].numpy()

@@ -62,7 +62,8 @@ def test_padding_shifts_over_reflected_borders():
 def test_workers_bring_any_size_to_one(crop):
     transform = RandomCropToSize(AugmentConfig(crop=crop), PLAIN)
     for height, width in ((10, 60), (33, 31), (1, 1)):
-        out = transform(torch.zeros(3, height, width, dtype=torch.uint8))
+        out, target = transform(torch.zeros(3, height, width, dtype=torch.uint8), 7)
+        assert target == 7
         assert out.shape == (3, 32, 32) and out.dtype == torch.uint8
 
 

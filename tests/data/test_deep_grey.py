@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import moganet
-from moganet.config import AugmentConfig, DataConfig, Preprocessing, load_recipe
+from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data import open_data
 from moganet.data.module import ImageDataModule
 from moganet.data.read import decode, read
 from moganet.data.survey import thumbnails
 from moganet.errors import ConfigError, DataError
+from moganet.tasks.recipes import load_recipe
 
 TYPES = {"u2": (np.uint16, 65535), "i4": (np.int32, 65535), "f4": (np.float32, 1.0)}
 

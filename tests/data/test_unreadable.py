@@ -15,7 +15,9 @@ from moganet.errors import DataError
 def test_images_are_counted_and_not_attempts(number, tmp_path):
     split = FileSplit([tmp_path / f"{i}.png" for i in range(number)], torch.zeros(number, dtype=torch.long))
     with pytest.raises(DataError, match=rf"^{min(number, 107)} of {number} images were tried, and none can be read"):
-        _ImageBatches(split, lambda image: image, substitute=True).read([i % number for i in range(8)])
+        _ImageBatches(split, lambda image, target: (image, target), substitute=True).read(
+            [i % number for i in range(8)]
+        )
 
 
 def test_a_training_that_can_read_nothing_makes_no_folder(tmp_path):

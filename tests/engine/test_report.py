@@ -86,17 +86,17 @@ def test_the_temperature_is_kept_and_used(reported, trained_run):
     run, result, page = reported
     state, description = load_model_file(run / "best.safetensors")
     old, _ = load_model_file(trained_run / "best.safetensors")
-    assert description.temperature == pytest.approx(result["temperature"])
+    assert description.task.temperature == pytest.approx(result["temperature"])
     assert all(torch.equal(state[name], old[name]) for name in old) and moganet.verify(run)["ok"]
     predictor = moganet.load(run)
     images = [sample.image for sample in moganet.open_data("digits").split("test").subset([0, 1, 2])]
     logits = predictor.logits(predictor.preprocess(images))
     probabilities = [p.probabilities for p in predictor(images, top_k=1, calibrated=True)]
-    expected = (logits / description.temperature).softmax(1).amax(1)
+    expected = (logits / description.task.temperature).softmax(1).amax(1)
     assert [p[0] for p in probabilities] == pytest.approx(expected.tolist(), rel=1e-4)
     assert f"{100 * result['ece_calibrated']:.1f} %" in page
     again = write_report(run, runtime="eager", explain=None)
-    assert again["temperature"] == description.temperature
+    assert again["temperature"] == description.task.temperature
     assert [left["part"] for left in again["left_out"]] == ["explanation"]
 
 
@@ -127,7 +127,7 @@ def test_wrong_labels_and_copies_are_found(trained_run, tmp_path):
     labels = page.partition('kicker">Labels')[2].partition("</section>")[0]
     assert all(f"({name})" in labels for name in moved) and 4 <= result["suspected_labels"] <= 24
     assert result["copies"] == [{"split": "test", "in": "train", "images": 150}]
-    assert load_model_file(trained_run / "best.safetensors")[1].temperature is None  # other data's is not kept
+    assert load_model_file(trained_run / "best.safetensors")[1].task.temperature is None  # other data's is not kept
 
 
 def test_a_part_whose_package_is_missing_says_so(trained_run, tmp_path, monkeypatch):
@@ -233,7 +233,7 @@ def test_odd_names_stay_text(browser, trained_run, tmp_path):
 def test_an_image_of_another_kind_is_rejected(reported, tmp_path):
     run, _, _ = reported
     predictor = moganet.load(run)
-    assert 0.9 < predictor.config.reject.kept < 1 and predictor.config.reject.num_images > 100
+    assert 0.9 < predictor.config.task.reject.kept < 1 and predictor.config.task.reject.num_images > 100
     held = moganet.predict(run, data="digits", split="val")["predictions"]
     assert 0.02 < np.mean([one["rejected"] for one in held]) < 0.12
     noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32), np.uint8)

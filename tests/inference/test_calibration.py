@@ -44,4 +44,4 @@ def test_a_threshold_can_be_kept_without_a_temperature(tmp_path):
     path = make_model(tmp_path / "m.safetensors")
     keep_calibration(path, None, fit_reject(torch.randn(200, 10)))
     description = load_model_file(path)[1]
-    assert description.temperature is None and description.reject.num_images == 200
+    assert description.task.temperature is None and description.task.reject.num_images == 200

@@ -5,7 +5,8 @@ from PIL import Image
 from test_sources import make_cifar
 
 import moganet
-from moganet.config import list_recipes, load_recipe
+from moganet.config import list_recipes
+from moganet.tasks.recipes import load_recipe
 
 # The paper's table: weight decay, stochastic depth, RandAugment's magnitude, mixup, averaging, least rate.
 IMAGENET = {

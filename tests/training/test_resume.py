@@ -18,9 +18,10 @@ from filelock import FileLock
 from test_sources import make_folder
 
 import moganet
-from moganet.config import load_recipe
 from moganet.errors import ConfigError, MogaNetError, OutputError, TrainingError, WeightsError
-from moganet.tasks.classify.training import CHECK_EVERY, Classification
+from moganet.tasks.classify.training import Classification
+from moganet.tasks.module import CHECK_EVERY
+from moganet.tasks.recipes import load_recipe
 from moganet.training.checkpoints import STOP_SIGNALS, Checkpoints, RunStopped
 
 TINY = {

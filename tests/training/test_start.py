@@ -8,7 +8,7 @@ from test_sources import make_folder
 from torch import nn
 
 import moganet
-from moganet.config import Preprocessing, load_recipe
+from moganet.config import Preprocessing
 from moganet.data import Dataset, open_data
 from moganet.errors import ConfigError
 from moganet.inference import Predictor
@@ -16,6 +16,7 @@ from moganet.models.read import describe
 from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES
 from moganet.notices import listening
+from moganet.tasks.recipes import load_recipe
 from moganet.training.start import Teacher, choose_start, load_teacher, start_from
 
 SHAPE = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)}

@@ -9,10 +9,10 @@ import yaml
 from test_sources import make_folder
 
 import moganet
-from moganet.config import load_recipe
 from moganet.errors import ConfigError, DataError, MogaNetError, OutputError, TrainingError
 from moganet.inference import load_model_file
 from moganet.models.model_file import replay_fixtures
+from moganet.tasks.recipes import load_recipe
 
 TINY = {
     "network.embed_dims": [8, 8, 16, 16],

@@ -7,9 +7,13 @@ from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
 from moganet import build_network
-from moganet.config import ScheduleConfig, load_recipe
+from moganet.config import ScheduleConfig
 from moganet.models.formats import architecture_of, read_checkpoint
-from moganet.tasks.classify.training import Classification, build_schedule
+from moganet.tasks.classify.description import ClassifyDescription
+from moganet.tasks.classify.training import Classification
+from moganet.tasks.module import Learning
+from moganet.tasks.optimize import build_schedule
+from moganet.tasks.recipes import load_recipe
 
 STEPS, BATCH = 20, 16
 
@@ -30,7 +34,8 @@ def test_the_published_recipe_follows_the_ports_losses_for_20_steps(tmp_path):
             rates.append(self.optimizers().param_groups[0]["lr"])
             return loss
 
-    task = Recorded(network, 10, recipe.loss, recipe.optimizer, recipe.schedule)
+    description = ClassifyDescription(class_names=tuple("0123456789"))
+    task = Recorded(network, description, Learning(recipe.loss, recipe.optimizer, recipe.schedule))
     pairs = list(zip(expected["train_images"], expected["train_labels"], strict=True))
     trainer = Trainer(
         max_steps=STEPS,

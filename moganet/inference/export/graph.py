@@ -46,7 +46,7 @@ class ExportMetadata(Settings):
     @property
     def is_scaled(self) -> bool:
         """Tell whether a raw file's probabilities are scaled by the temperature."""
-        kept = self.description.temperature is not None
+        kept = self.description.task.temperature is not None
         return self.raw and kept and self.calibrated is not False
 
 
@@ -99,7 +99,7 @@ class Graph:
     @property
     def temperature(self) -> float | None:
         """Give what a raw graph divides the logits by."""
-        return self.description.temperature if self.calibrated else None
+        return self.description.task.temperature if self.calibrated else None
 
     def cropped(self, pad_by_hand: bool = False) -> nn.Module:
         """Give the network for the graph's size."""

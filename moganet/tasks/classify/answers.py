@@ -1,0 +1,80 @@
+"""What a classifier answers: the likeliest classes of an image; without torch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moganet.results import Record
+from moganet.tasks.classify.description import ClassifyDescription
+from moganet.tasks.task import Array, Row
+
+USUAL = 5  # classes that are named
+COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of an image, the best first: names, and probabilities that sum to 1 over all classes.
+
+    rejected: whether the image is unlike those that the model was trained on; None where it can't be told.
+    """
+
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    rejected: bool | None = None
+
+
+class Named(Record):
+    """A class, and how likely it is."""
+
+    name: str
+    probability: float
+
+
+class ClassifyRow(Row):
+    """An image's classes, the likeliest first. rejected: it is unlike those that the model was trained on."""
+
+    classes: tuple[Named, ...]
+    rejected: bool | None = None
+
+    def text(self) -> str:
+        """Say the classes in one line."""
+        named = ", ".join(f"{one.name} {100 * one.probability:.1f} %" for one in self.classes)
+        notes = ["(untrained)"] * self.untrained + ["(unlike what it was trained on)"] * bool(self.rejected)
+        return " ".join([named, *notes])
+
+    def cells(self) -> Iterable[Sequence[object]]:
+        """Give a line a class."""
+        rejected = {True: "yes", False: "no", None: ""}[self.rejected]
+        for rank, one in enumerate(self.classes, 1):
+            yield self.file, self.truth or "", rank, one.name, f"{one.probability:.6f}", rejected
+
+
+def softmax(logits: Array) -> NDArray[np.float32]:
+    """Turn logits (B, classes) into probabilities that sum to 1."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
+
+
+def energy(logits: Array) -> NDArray[np.float64]:
+    """Give the energy (N,) of logits (N, classes): the higher, the less an image is like what was trained on."""
+    wide = logits.astype(np.float64)
+    most = wide.max(1)
+    return np.asarray(-(most + np.log(np.exp(wide - most[:, None]).sum(1))))
+
+
+def predictions(
+    logits: Array, probabilities: Array, description: ClassifyDescription, top_k: int | None
+) -> list[Prediction]:
+    """Name the `top_k` likeliest classes [5] of each row."""
+    names, reject = description.class_names, description.reject
+    number = min(USUAL if top_k is None else top_k, len(names))
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :number]
+    values = np.take_along_axis(probabilities, order, 1).tolist()
+    unlike = [None] * len(values) if reject is None else (energy(logits) > reject.threshold).tolist()
+    return [
+        Prediction(tuple(names[i] for i in columns), tuple(row), is_unlike)
+        for row, columns, is_unlike in zip(values, order.tolist(), unlike, strict=True)
+    ]

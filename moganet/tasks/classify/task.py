@@ -1,0 +1,108 @@
+"""Image classification as a task."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moganet.config import Recipe
+from moganet.errors import ConfigError, DataError
+from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Named, Prediction, predictions, softmax
+from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
+from moganet.tasks.task import Array, Asked, Metric, Outputs, Task, TaskDescription
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from moganet.data import Dataset
+    from moganet.report import GridItem
+    from moganet.tasks.classify.evaluator import ClassifyEvaluation, ClassifyEvaluator
+    from moganet.tasks.classify.training import Classification
+    from moganet.tasks.module import Learning
+
+
+class Classify(Task):
+    """One class an image."""
+
+    name = "classify"
+    settings, loss, description = ClassifySettings, ClassifyLoss, ClassifyDescription
+    metrics = (Metric("top1", "top-1"),)
+    columns = COLUMNS
+    rewards = True
+
+    @property
+    def evaluation(self) -> "type[ClassifyEvaluation]":
+        from moganet.tasks.classify.evaluator import ClassifyEvaluation
+
+        return ClassifyEvaluation
+
+    def check(self, dataset: "Dataset", *, training: bool) -> None:
+        if dataset.distinct() and next(iter(dataset.distinct().values())).targets.strata().ndim != 1:
+            raise DataError(
+                f"{dataset.spec} has any number of classes an image, and a classifier names one; use another recipe"
+            )
+        if training and len(dataset.class_names) < 2:
+            alone = next((finding.detail for finding in dataset.findings if finding.kind == "one-class"), None)
+            one = f"{dataset.spec} has one class, {dataset.class_names[0]!r}; a classifier needs two"
+            raise DataError(alone or one)
+
+    def module(
+        self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning"
+    ) -> "Classification":
+        from moganet.tasks.classify.training import Classification
+
+        description = self.describe(dataset)
+        assert isinstance(description, ClassifyDescription)
+        return Classification(network, description, learning, _class_weights(recipe, dataset))
+
+    def evaluator(self, description: TaskDescription, *, keeps: bool) -> "ClassifyEvaluator":
+        from moganet.tasks.classify.evaluator import ClassifyEvaluator
+
+        assert isinstance(description, ClassifyDescription)
+        return ClassifyEvaluator(description, keeps=keeps)
+
+    def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
+        assert isinstance(description, ClassifyDescription)
+        return softmax(outputs["logits"] / (description.temperature or 1.0) if calibrated else outputs["logits"])
+
+    def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Prediction]:
+        assert isinstance(description, ClassifyDescription)
+        probabilities = self.probabilities(outputs, description, calibrated=asked.calibrated)
+        return predictions(outputs["logits"], probabilities, description, asked.top_k)
+
+    def row(self, file: str, answer: Prediction, truth: Any, *, trained: bool) -> ClassifyRow:
+        named = zip(answer.names, answer.probabilities, strict=True)
+        given: dict[str, Any] = {} if truth is None else {"truth": truth}
+        given |= {} if answer.rejected is None else {"rejected": answer.rejected}
+        given |= {} if trained else {"untrained": True}
+        return ClassifyRow(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **given)
+
+    def picture(self, image: "Tensor", answer: Prediction, truth: Any) -> "GridItem":
+        from moganet.report import GridItem
+
+        best = answer.names[0], answer.probabilities[0]
+        return GridItem(image, *best, truth, rejected=bool(answer.rejected))
+
+    def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
+        return file.parent.name if file.parent.name in description.class_names else None
+
+    def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.bool_]:
+        return np.asarray(given["logits"].argmax(1) == expected["logits"].argmax(1))
+
+
+def _class_weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
+    import torch
+
+    from moganet.data.targets import class_weights
+
+    assert isinstance(recipe.loss, ClassifyLoss)
+    given, classes = recipe.loss.class_weights, len(dataset.class_names)
+    if given is None:
+        return None
+    if given == "balanced":
+        train = dataset.split("train")
+        return class_weights(train.targets.counts(classes), len(train))
+    if len(given) != classes:
+        raise ConfigError(f"loss.class_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
+    return torch.tensor(given, dtype=torch.float32)

@@ -1,0 +1,49 @@
+"""What measures outputs against targets: the same in training, `evaluate`, the report and an export's check."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+
+class Evaluator(nn.Module):
+    """Collect outputs and targets a batch at a time, and give figures of them.
+
+    metrics: torchmetrics by the names of the figures that a training logs; their states are those of one process, and
+    torchmetrics joins them over several. keeps: whether outputs are kept too, which `details` needs.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric], *, keeps: bool) -> None:
+        super().__init__()
+        self.metrics, self.keeps = nn.ModuleDict(dict(metrics)), keeps
+        self.kept: list[tuple[Mapping[str, Tensor], Any]] = []
+
+    def update(self, outputs: Mapping[str, Tensor], targets: Any) -> None:
+        """Take a batch: float32 outputs by name, and its targets."""
+        if self.keeps:
+            self.kept.append((outputs, targets))
+        else:
+            self.measure(outputs, targets)
+
+    @abstractmethod
+    def measure(self, outputs: Mapping[str, Tensor], targets: Any) -> None:
+        """Update the metrics."""
+
+    @property
+    def has_seen(self) -> bool:
+        """Tell whether a batch came since the last reset."""
+        return any(metric.update_called for metric in self.figures().values())
+
+    def figures(self) -> dict[str, Metric]:
+        """Give the metrics by the names of their figures."""
+        return {name: metric for name, metric in self.metrics.items() if isinstance(metric, Metric)}
+
+    def compute(self) -> dict[str, float]:
+        """Give the figures of all that came."""
+        return {name: float(metric.compute()) for name, metric in self.figures().items()}
+
+    @abstractmethod
+    def details(self) -> dict[str, Any]:
+        """Give all that the task's Evaluation says of what was kept."""

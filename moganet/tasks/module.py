@@ -1,0 +1,211 @@
+"""What all tasks share in training (a LightningModule): a finite loss, frozen parts, a teacher, optimizer, schedule."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric
+
+from moganet.config import LossSettings, OptimizerConfig, ScheduleConfig
+from moganet.errors import TrainingError
+from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.optimize import build_optimizer, build_schedule
+
+CHECK_EVERY = {"cpu": 1, "cuda": 50}  # batches; on a GPU each look at a value waits for all work before it
+TAMER = "lower optimizer.lr, set trainer.clip_norm, or use --set trainer.precision=f32"
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a network learns. teacher: another network, of the same classes. frozen: modules that stay as they are."""
+
+    loss: LossSettings
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    teacher: nn.Module | None = None
+    frozen: Sequence[nn.Module] = ()
+
+
+class TaskModule(pl.LightningModule):
+    """Train and validate a network on batches (images, targets, …).
+
+    A task says what the loss is (`loss_of`), what its training logs beside it (`train_metrics`, `measure`), and what
+    evaluates it.
+    """
+
+    def __init__(
+        self, network: nn.Module, learning: Learning, evaluator: Evaluator, train_metrics: Mapping[str, Metric]
+    ) -> None:
+        super().__init__()
+        self.network, self.learning = network, learning
+        # In a list, so that the teacher is neither trained nor saved nor averaged with the network.
+        teacher = learning.teacher
+        self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []
+        self._frozen = [module.requires_grad_(False) for module in learning.frozen]
+        self._finite: Tensor | None = None
+        self._last_images: Tensor | None = None
+        self._unseen = 0
+        self.evaluator = evaluator
+        self.train_loss = MeanMetric(nan_strategy="disable")  # a look at its values would wait for the device
+        self.train_metrics = nn.ModuleDict(dict(train_metrics))
+
+    @abstractmethod
+    def loss_of(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Give the loss of what the network gave for a batch."""
+
+    @abstractmethod
+    def measure(self, outputs: Tensor, targets: Any) -> None:
+        """Update the metrics of training by a batch's outputs, which have no gradients."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, except for what is frozen."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        self.train()  # Lightning keeps the modes that it finds
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.network(images)
+        return outputs
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        images, targets = batch[:2]
+        outputs = self(images)
+        loss = self.loss_of(outputs, targets)
+        if self._teacher:
+            loss = self._with_teacher(loss, outputs, images)
+        self._watch(loss.detach(), images)
+        self.train_loss.update(loss.detach(), len(images))
+        self.measure(outputs.detach(), targets)
+        for name, metric in self._train_figures().items():
+            self.log(f"train/{name}", metric, on_step=False, on_epoch=True)
+        return loss
+
+    def _train_figures(self) -> dict[str, Metric]:
+        named = {name: metric for name, metric in self.train_metrics.items() if isinstance(metric, Metric)}
+        return {"loss": self.train_loss, **named}
+
+    def divergence(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        """Give the divergence of outputs from a teacher's answers at the loss's temperature."""
+        temperature = self.learning.loss.temperature
+        return F.kl_div(
+            F.log_softmax(outputs / temperature, 1),
+            F.log_softmax(answers / temperature, 1),
+            log_target=True,
+            reduction="batchmean",
+        )
+
+    def _with_teacher(self, loss: Tensor, outputs: Tensor, images: Tensor) -> Tensor:
+        """Mix in the divergence from the teacher's answers (Hinton et al. 2015, eq. 4 and section 2.1)."""
+        temperature, share = self.learning.loss.temperature, self.learning.loss.teacher_weight
+        with torch.no_grad():
+            answers = self._teacher[0].to(images.device)(images)
+        return (1 - share) * loss + share * temperature**2 * self.divergence(outputs, answers)
+
+    def _watch(self, loss: Tensor, images: Tensor) -> None:
+        """Stop at a loss that is not finite; on a GPU look every so many steps, since a look waits for the device."""
+        self._finite = loss.isfinite() if self._finite is None else self._finite & loss.isfinite()
+        self._unseen, self._last_images = self._unseen + 1, images
+        if self._unseen >= CHECK_EVERY.get(loss.device.type, 1):
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        finite, self._finite, self._unseen = self._finite, None, 0
+        if finite is not None and self._last_images is not None and not bool(finite):
+            raise self._not_finite(self._last_images)
+
+    def _not_finite(self, images: Tensor) -> TrainingError:
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        culprit = first_not_finite(self.network, images)
+        where = (
+            f"the first module whose output is not finite is {culprit}"
+            if culprit
+            else "every module's output is finite"
+        )
+        return TrainingError(
+            f"the loss is not finite at step {self.global_step} (learning rate {rate:.3g}); {where}; {TAMER}"
+        )
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        images, targets = batch[:2]
+        if len(images):
+            self.evaluator.update({"logits": self(images).float()}, targets)
+        elif self.trainer.world_size == 1:  # none of the batch's files could be read
+            return
+        # Several processes log together, the one without images as well.
+        for name, metric in self.evaluator.figures().items():
+            self.log(f"val/{name}", metric, on_step=False, on_epoch=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the metrics of an epoch that has begun, over all processes; their states are sums.
+
+        Raises TrainingError for a loss that was not finite, so that no such state takes the place of a good one.
+        """
+        self._check_finite()
+        checkpoint["metrics"] = {}
+        for name, metric in self._train_figures().items():
+            state = {key: value.clone() for key, value in metric.metric_state.items() if isinstance(value, Tensor)}
+            if self.trainer.world_size > 1:
+                for value in state.values():
+                    torch.distributed.all_reduce(value)
+            checkpoint["metrics"][name] = metric._update_count, state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, metric in self._train_figures().items():
+            metric._update_count, state = checkpoint["metrics"][name]
+            for key, value in state.items():  # one process goes on with the sums of all
+                own = value if self.trainer.is_global_zero else torch.zeros_like(value)
+                setattr(metric, key, own.clone().to(metric.device))
+
+    def configure_optimizers(self) -> Any:
+        # A fused step takes float16's scale out of the gradients itself, too late for clipping.
+        fused = not (self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val)
+        optimizer = build_optimizer(self.network, self.learning.optimizer, fused=fused)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = build_schedule(optimizer, self.learning.schedule, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm over all gradients; Lightning's own refuses a fused optimizer in bf16 too."""
+        if gradient_clip_val:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        scheduler.step_update(self.global_step)
+
+
+def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
+    """Name the first module, in the order of execution, whose output holds an infinity or a NaN."""
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
+                found.append(name)
+
+        return hook
+
+    leaves = [(name, module) for name, module in network.named_modules() if not any(module.children())]
+    hooks = [module.register_forward_hook(watch(name)) for name, module in leaves]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None

@@ -1,0 +1,35 @@
+"""A recipe, of the kind that its task has."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moganet.config import Recipe, read_recipe, validate
+from moganet.errors import ConfigError
+from moganet.tasks import TASKS, Task
+
+DEFAULT = "classify"  # what recipes of before tasks had names are of
+
+
+def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or from a YAML file, and apply overrides.
+
+    overrides: dotted keys to values, or "key=value" texts whose values are YAML. A section that has a name takes
+    `section=NAME` for it. Raises ConfigError that names an unknown key and the nearest known one.
+    """
+    values = read_recipe(recipe, overrides)
+    given = values.get("task", DEFAULT)
+    values = {**values, "task": {"name": given} if isinstance(given, str) else given}
+    return validate(_task_of(given, f"recipe {recipe}").recipe, values, f"recipe {recipe}")
+
+
+def task_of(recipe: Recipe) -> Task:
+    """Give the task of a recipe."""
+    return TASKS[recipe.task.name]
+
+
+def _task_of(given: Any, what: str) -> Task:
+    name = given.get("name", DEFAULT) if isinstance(given, dict) else getattr(given, "name", given)
+    if not isinstance(name, str) or name not in TASKS:
+        raise ConfigError(f"{what}: there is no task {str(name)[:60]!r}; choose one of {', '.join(TASKS)}")
+    return TASKS[name]

@@ -1,0 +1,210 @@
+"""The contract of a task: what everything above the network asks of it, and what each task says in its own way.
+
+Nothing here imports torch: an exported model answers without it. What learns and measures is imported when asked for.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, create_model
+
+from moganet.config import LossSettings, Recipe, Settings, TaskSettings
+from moganet.results import Record, Result
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from moganet.data import Dataset
+    from moganet.report import GridItem
+    from moganet.tasks.evaluator import Evaluator
+    from moganet.tasks.module import Learning, TaskModule
+
+Array = NDArray[np.floating]
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
+Outputs = Mapping[str, Array]  # what a network gives for a batch, by name
+
+
+class TaskDescription(Settings):
+    """What a model file says of its task.
+
+    class_names: a name for each class that the network tells apart. temperature: what the logits are divided by for
+    calibrated probabilities, fitted on validation images.
+    """
+
+    name: str
+    class_names: tuple[str, ...] = ()
+    temperature: Temperature | None = None
+
+    def of_probabilities(self) -> Self:
+        """Give what holds where only probabilities are given, and no logits."""
+        return self
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that training and evaluation give. share: it is a fraction, shown in per cent. mode: which is better."""
+
+    name: str
+    title: str
+    share: bool = True
+    mode: str = "max"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How answers are wanted. top_k: how many classes, None: what is usual. calibrated: scaled by the temperature."""
+
+    top_k: int | None = None
+    calibrated: bool = False
+
+
+class Row(Record):
+    """What is answered for one image, as JSON has it. truth: where it is known. untrained: it means nothing yet."""
+
+    file: str
+    truth: Any = None
+    untrained: bool = False
+
+    def text(self) -> str:
+        """Say the answer in one line."""
+        raise NotImplementedError
+
+    def cells(self) -> Iterable[Sequence[object]]:
+        """Give the lines of a CSV file, in the columns that the task names."""
+        raise NotImplementedError
+
+
+class Evaluation(Result):
+    """How good a model is on a split; each task adds its own figures.
+
+    images_per_second: decoding included. unreadable: files that count nowhere. out, unwritten: where its files lie, or
+    why they do not.
+    """
+
+    data: str
+    split: str
+    num_images: int
+    images_per_second: float
+    seconds: float
+    unreadable: tuple[Record, ...]
+    model: str
+    sha256: str
+    runtime: str
+    precision: str
+    untrained: bool
+    out: str | None = None
+    unwritten: str | None = None
+
+    def headline(self) -> str:
+        """Say the most important figure in a few words."""
+        raise NotImplementedError
+
+    def lines(self) -> Iterable[str]:
+        """Say the figures, a line each."""
+        raise NotImplementedError
+
+    def table(self) -> "Table":
+        """Give the figures of each class."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under heads, for a person; numbers: the heads of columns that stand to the right."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[str] = ()
+
+
+class Task(ABC):
+    """What a network is trained to answer.
+
+    settings, loss: of a recipe. description: of a model file. monitor: the figure that the best weights are chosen by.
+    metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
+    activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
+    pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
+    measured, for its one true class.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[type[TaskSettings]]
+    loss: ClassVar[type[LossSettings]]
+    description: ClassVar[type[TaskDescription]]
+    metrics: ClassVar[tuple[Metric, ...]]
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    activation: ClassVar[str] = "softmax"
+    columns: ClassVar[tuple[str, ...]]
+    pipeline: ClassVar[str] = "image-classification"
+    rewards: ClassVar[bool] = False
+
+    @property
+    def monitor(self) -> Metric:
+        """Give the figure that the best weights are chosen by."""
+        return self.metrics[0]
+
+    @cached_property
+    def recipe(self) -> type[Recipe]:
+        """Give the kind of recipe that this task has."""
+        fields: dict[str, Any] = {"task": (self.settings, self.settings()), "loss": (self.loss, self.loss())}  # type: ignore[call-arg]
+        return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **fields)
+
+    @property
+    @abstractmethod
+    def evaluation(self) -> type[Evaluation]:
+        """Give the type of what `evaluate` gives."""
+
+    # Data and training
+
+    @abstractmethod
+    def check(self, dataset: "Dataset", *, training: bool) -> None:
+        """Raise DataError for a set whose targets are of another kind, or of which nothing can be learned."""
+
+    def describe(self, dataset: "Dataset") -> TaskDescription:
+        """Describe what a network is trained for on a set."""
+        return self.description(name=self.name, class_names=dataset.class_names)
+
+    @abstractmethod
+    def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
+        """Make what trains a network: loss and metrics. Raises ConfigError for settings that do not fit the set."""
+
+    @abstractmethod
+    def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
+        """Make what measures outputs against targets: in training, evaluation, the report and the export's check.
+
+        keeps: whether outputs are kept, which its `details` needs.
+        """
+
+    # Answers
+
+    @abstractmethod
+    def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
+        """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
+
+    @abstractmethod
+    def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Any]:
+        """Give a typed answer an image."""
+
+    @abstractmethod
+    def row(self, file: str, answer: Any, truth: Any, *, trained: bool) -> Row:
+        """Give an answer as JSON has it."""
+
+    @abstractmethod
+    def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
+        """Draw an answer and the truth, where it is known, on the image uint8 (C, H, W)."""
+
+    def truth_of_file(self, file: Path, description: TaskDescription) -> Any:
+        """Give what a file's place says of its truth, None where that is nothing."""
+        return None
+
+    # Exports
+
+    @abstractmethod
+    def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.bool_]:
+        """Tell for each image (B,) whether two networks decide alike."""
