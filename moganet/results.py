@@ -53,6 +53,13 @@ class Record(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+class LeftOut(Record):
+    """A file that was left out, and why."""
+
+    file: str
+    reason: str
+
+
 class Result(Record):
     """What a verb gives. notes: what was said while it worked."""
 

@@ -6,6 +6,7 @@ one definition. It follows Pillow's resizing within two grey levels (mean differ
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
@@ -74,6 +75,19 @@ def _resize_seen(images: Tensor, target: list[int], preprocessing: Preprocessing
         rows = Image.fromarray(plane).resize((crop[1], have[0]), method, (left, 0, right, have[0]))
         planes.append(np.asarray(rows.resize(crop[::-1], method, (0, top, crop[1], bottom))))
     return torch.from_numpy(np.stack(planes)).reshape(*images.shape[:-2], *crop).to(images.device)
+
+
+def sized(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Read any image and bring it to size, an array uint8 (C, h, w)."""
+    pixels = decode(image, preprocessing.channels, preprocessing.white_level)
+    array: NDArray[np.uint8] = resize_and_crop(pixels, preprocessing).numpy()
+    return array
+
+
+def scaled(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Turn uint8 images (..., C, H, W) into floats with the described mean and standard deviation."""
+    floats: NDArray[np.float32] = normalize(torch.from_numpy(images), preprocessing).numpy()
+    return floats
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:

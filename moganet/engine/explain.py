@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from moganet.config import Precision
-from moganet.data.preprocess import decode, normalize, resize_and_crop
-from moganet.engine.evaluate import no_progress
-from moganet.engine.predict import list_files
+from moganet.data.listing import list_files
+from moganet.data.preprocess import normalize
+from moganet.engine.evaluate import predictor_of
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.explanations import METHODS, Explanation, overlay
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
 from moganet.explanations.lime import STABLE
 from moganet.explanations.method import Progress, Scores
 from moganet.files import atomic_path, check_place, to_json, write_text
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
 from moganet.inference.predictor import as_images
-from moganet.inference.runtimes import Runtime
+from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import keep_freed_memory
 from moganet.notices import noted, say
 from moganet.report.drawing import caption
@@ -59,6 +59,7 @@ def explain(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
+    choices: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Explain images by one or several methods, and go on past those that can't be read.
@@ -76,7 +77,7 @@ def explain(
     folder = Path(out) if out is not None else None
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
-    predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    predictor = predictor_of(model, runtime, precision, choices or {})
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
     _check_options(names, options)
     if predictor.device.type == "cpu":
@@ -89,7 +90,7 @@ def explain(
         try:
             asked = _ask(predictor, name, source, target)
         except DataError as error:
-            unreadable.append({"file": name, "reason": str(error)})
+            unreadable.append(LeftOut(file=name, reason=str(error)))
             continue
         found = []
         for own in names:
@@ -164,7 +165,7 @@ def _check_options(names: list[str], options: dict[str, Any]) -> None:
             )
 
 
-def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[dict[str, str]]]:
+def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
     items = as_images(images)
     if not items:
         raise DataError("nothing to explain; give images, folders, patterns or '-'")
@@ -179,9 +180,8 @@ def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[dict[str, str]]]:
 def _ask(predictor: Predictor, name: str, source: Any, target: str | int | None) -> _Asked:
     if not predictor.class_names:
         raise WeightsError(f"{predictor.name_of_model} has no head, so there is no class to explain")
-    preprocessing = predictor.config.preprocessing
-    picture = resize_and_crop(decode(source, preprocessing.channels, preprocessing.white_level), preprocessing)
-    x = normalize(picture, preprocessing)
+    picture = predictor.picture(source)
+    x = normalize(picture, predictor.config.preprocessing)
     probabilities = predictor.probabilities(predictor.logits(x[None]))[0]
     index = int(probabilities.argmax()) if target is None else find_class(target, predictor.class_names)
     return _Asked(name, picture, x, index, float(probabilities[index]))
@@ -256,7 +256,7 @@ def _randomized(
     if name == "lime":
         options = options | {"samples": CHECK_SAMPLES}
     if not METHODS[name].needs_module:
-        model = scores_of(Predictor(drawn, predictor.config, "eager"))
+        model = scores_of(open_predictor(drawn, predictor.config, "eager"))
     return rank_correlation(explained.map, _run(name, model, asked, options).map)
 
 

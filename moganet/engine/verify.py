@@ -10,7 +10,7 @@ from moganet.errors import WeightsError
 from moganet.inference import ModelDescription, Predictor, load, read_model
 from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.inference.runtimes import Runtime
+from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.models.build import build_from
 from moganet.models.model_file import replay_fixtures
 from moganet.notices import noted
@@ -46,7 +46,7 @@ def verify(
         )
     network = build_from(contents)
     del contents  # what was read is copied by now
-    predictor = Predictor(network, description, runtime, precision)
+    predictor = open_predictor(network, description, runtime, precision)
     recorded = description.sha256 or None  # the port's files have one of their own, which was compared
     return _replayed(model, predictor, description, recorded, TOLERANCE if tolerance is None else tolerance)
 

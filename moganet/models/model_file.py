@@ -147,6 +147,12 @@ def replay_fixtures(description: ModelDescription, logits_of: Any) -> float:
     return worst
 
 
+def fixture_inputs(description: ModelDescription) -> list[np.ndarray]:
+    """Give the network's input (1, C, H, W) for each fixture."""
+    own = description.preprocessing
+    return [preprocess(decode(_picture(one), own.channels), own)[None].numpy() for one in description.fixtures]
+
+
 def _picture(fixture: Fixture) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(base64.b64decode(fixture.png, validate=True)), formats=["PNG"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from moganet.data import Dataset
+    from moganet.data.targets import Targets
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.module import Learning, TaskModule
@@ -187,6 +188,13 @@ class Task(ABC):
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
 
+    def logits_of(self, probabilities: Array) -> Array:
+        """Give logits of probabilities (B, classes), but for a number that all of an image's share where they sum to 1."""
+        if self.activation == "softmax":
+            return np.asarray(np.log(probabilities.clip(1e-38, None)), np.float32)
+        inside = probabilities.clip(1e-38, 1 - 1e-7)
+        return np.asarray(np.log(inside) - np.log1p(-inside), np.float32)
+
     @abstractmethod
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Any]:
         """Give a typed answer an image."""
@@ -198,6 +206,18 @@ class Task(ABC):
     @abstractmethod
     def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
         """Draw an answer and the truth, where it is known, on the image uint8 (C, H, W)."""
+
+    def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> Any:
+        """Give an image's truth as a row has it, None where it is not known."""
+        return targets.text(place, class_names) or None
+
+    def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
+        """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""
+        return None
+
+    def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
+        """Draw what an evaluation found into a folder; give the names of the files."""
+        return []
 
     def truth_of_file(self, file: Path, description: TaskDescription) -> Any:
         """Give what a file's place says of its truth, None where that is nothing."""

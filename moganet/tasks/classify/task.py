@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from moganet.config import Recipe
 from moganet.errors import ConfigError, DataError
-from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Named, Prediction, predictions, softmax
+from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Named, Prediction, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
 from moganet.tasks.task import Array, Asked, Metric, Outputs, Task, TaskDescription
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from moganet.tasks.classify.evaluator import ClassifyEvaluation, ClassifyEvaluator
     from moganet.tasks.classify.training import Classification
     from moganet.tasks.module import Learning
+
+
+MATRIX_FILE = "confusion.png"
 
 
 class Classify(Task):
@@ -83,6 +86,16 @@ class Classify(Task):
 
         best = answer.names[0], answer.probabilities[0]
         return GridItem(image, *best, truth, rejected=bool(answer.rejected))
+
+    def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
+        assert isinstance(description, ClassifyDescription)
+        return unlike(outputs["logits"], description)
+
+    def draw(self, evaluation: "ClassifyEvaluation", class_names: Sequence[str], folder: Path) -> list[str]:
+        from moganet.report import draw_confusion
+
+        draw_confusion(np.array(evaluation.confusion), class_names, folder / MATRIX_FILE, evaluation.headline())
+        return [MATRIX_FILE]
 
     def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
         return file.parent.name if file.parent.name in description.class_names else None
