@@ -1,7 +1,6 @@
 """`evaluate`: how good a model is on a labelled set, and how fast over the whole of it."""
 
 import time
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,21 +22,17 @@ from moganet.data.preprocess import normalize
 from moganet.data.source import concatenate
 from moganet.errors import DataError, OutputError
 from moganet.files import check_place, to_json, write_text
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
 from moganet.inference.runtimes import Runtime
 from moganet.machine import keep_freed_memory
 from moganet.models.provenance import source_on_this_machine
 from moganet.notices import noted, say
+from moganet.progress import Progress, no_progress
 from moganet.report import draw_confusion
 
 EVALUATION_FILE = "evaluation.json"
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-
-
-def no_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
-    """Pass the items through; the command line gives a function that draws a bar."""
-    return items
 
 
 @noted
@@ -52,6 +47,7 @@ def evaluate(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
+    **choices: Any,
 ) -> dict[str, Any]:
     """Measure a model on a split of a data set.
 
@@ -60,6 +56,7 @@ def evaluate(
     batch_size: images at a time; None is what suits the device.
     workers: processes that read images; None is one a core.
     out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
+    choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
     Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
     included), `per_class` (None where a class has no images), `confusion` (rows are the truth), `unreadable` files,
     which count nowhere, and `ece_by_chance`: what a perfectly calibrated model would show on so many images.
@@ -67,7 +64,7 @@ def evaluate(
     """
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
-    predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    predictor = as_predictor(model, runtime, precision, **choices)
     if predictor.device.type == "cpu":
         keep_freed_memory()
     dataset, is_home = open_for(predictor, data)
@@ -100,7 +97,7 @@ def evaluate(
         "precision": predictor.precision,
         "untrained": not predictor.trained,
     }
-    if out is None and not isinstance(model, Predictor) and Path(model).is_dir():
+    if out is None and not choices and not isinstance(model, Predictor) and Path(model).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(model) / f"evaluation-{other}{split}"

@@ -16,18 +16,20 @@ from moganet.data import Split
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize, preprocess
 from moganet.data.source import spread
-from moganet.engine.evaluate import Progress, choose_split, no_progress, open_for
+from moganet.engine.evaluate import choose_split, open_for
 from moganet.engine.export_form import Form, beside, check_free, default_out
 from moganet.errors import ConfigError, DataError, MogaNetError, OutputError, WeightsError
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.graph import Run
 from moganet.inference.export.verify import agreement, check, check_raw, tolerance_of
 from moganet.inference.exported import load_exported, read_metadata
+from moganet.inference.load import as_predictor
 from moganet.machine import has_fast_bf16
 from moganet.network.fuse import fuse
 from moganet.network.moganet import MogaNet
 from moganet.notices import noted, say
+from moganet.progress import Progress, no_progress
 
 NUM_CALIBRATION, NUM_COMPARED, BATCH, ROUNDS = 128, 1000, 32, 5
 HALF_TYPES = ("bf16", "f16")
@@ -61,6 +63,7 @@ def export(
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
     progress: Progress = no_progress,
+    **choices: Any,
 ) -> dict[str, Any]:
     """Write a model for another runtime, and keep the file only where it gives what the model gives.
 
@@ -69,13 +72,13 @@ def export(
     those that its temperature scales. size: height and width of the input, instead of
     the model's own; any_size leaves it open. data: a set to compare decisions on (up to `limit` images), and for int8
     to calibrate with; int8 takes the model's own set where none is given. overwrite: let a file beside the model be
-    replaced that is not this model in this form; a file that `out` names is replaced anyway.
+    replaced that is not this model in this form; a file that `out` names is replaced anyway. choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
     `agreement`, `top1` and `top1_before`. Raises ConfigError for what can't be exported so, WeightsError where the file
     differs by more than the tolerance: it is deleted then.
     """
     check_export(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
-    source = model if isinstance(model, Predictor) else load(model, "eager")
+    source = as_predictor(model, "eager", **choices)
     if not isinstance(source.model, MogaNet):
         raise ConfigError(f"{source.name_of_model} is no MogaNet, and only MogaNets are exported")
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
@@ -269,15 +272,16 @@ def export_all(
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
     progress: Progress = no_progress,
+    **choices: Any,
 ) -> dict[str, Any]:
     """Export to every format, and measure each against torch, in turns in one run.
 
     out: the folder [beside the model]. overwrite: let files be replaced that are another model, or another form of it
-    (`failed` says which, else). int8 is written where `data` is given, to be calibrated with. Gives `exports`:
-    a row each with `name`, `bytes`, `deviation`, with data `agreement` and `top1`, `images_per_second` (the median of
-    five rounds), and `out`; or `failed`, which says why there is no file.
+    (`failed` says which, else). choices: as in `load`. int8 is written where `data` is given, to be calibrated with.
+    Gives `exports`: a row each with `name`, `bytes`, `deviation`, with data `agreement` and `top1`, `images_per_second`
+    (the median of five rounds), and `out`; or `failed`, which says why there is no file.
     """
-    source = model if isinstance(model, Predictor) else load(model, "eager")
+    source = as_predictor(model, "eager", **choices)
     images = open_images(source, data, limit) if data is not None else None
     rows: list[dict[str, Any]] = []
     runs: dict[str, Run] = {"torch": plain(source), "torch, fused": source.logits}

@@ -18,14 +18,16 @@ from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import decode, normalize, preprocess
 from moganet.data.source import spread
 from moganet.data.targets import ClassIndices
-from moganet.engine.evaluate import Progress, choose_split, default_batch, no_progress, open_for
+from moganet.engine.evaluate import choose_split, default_batch, open_for
 from moganet.errors import DataError
 from moganet.files import atomic_path, read_names, typed_path
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Prediction
 from moganet.inference.runtimes import Runtime
 from moganet.machine import keep_freed_memory
 from moganet.notices import noted
+from moganet.progress import Progress, no_progress
 from moganet.report import GridItem, check_picture_name, draw_grid
 
 
@@ -46,6 +48,7 @@ def predict(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
+    **choices: Any,
 ) -> dict[str, Any]:
     """Predict images, and go on past those that can't be read.
 
@@ -54,6 +57,7 @@ def predict(
     data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     calibrated: give probabilities scaled by the model file's temperature, which `report` fits and keeps.
+    choices: as in `load`.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row for each image and class.
     Gives `predictions` ({"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
@@ -63,7 +67,7 @@ def predict(
         check_picture_name(Path(grid))
     if top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
-    predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    predictor = as_predictor(model, runtime, precision, **choices)
     if predictor.device.type == "cpu":
         keep_freed_memory()
     items, unreadable = _collect(predictor, [files] if isinstance(files, str | Path) else files, data, split, limit)
