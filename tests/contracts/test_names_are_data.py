@@ -68,7 +68,7 @@ def test_json_holds_any_text_in_any_encoding(value, ascii_only):
 
 
 def test_all_that_is_printed_goes_through_one_door():
-    """Only `output.py` prints and makes a console, and `progress.py` one for bars; only `drawing.py` writes a figure."""
+    """Only `output.py` prints; only it and `progress.py` make a console; only `drawing.py` writes a figure."""
     for file in sorted((ROOT / "moganet_cli").glob("*.py")):
         calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)}
         if file.name != "output.py":
