@@ -71,10 +71,10 @@ def interactions(
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.interactions import interaction_curves
-    from moganet.progress import EvaluationBar
+    from moganet.progress import watched
 
     try:
-        with EvaluationBar() as watch:
+        with watched() as watch:
             result = interaction_curves(
                 models,
                 data,

@@ -38,14 +38,14 @@ def test_nothing_else_gets_a_bar(show, items, said, capsys):
 
 
 def test_evaluations_are_a_bar_on_a_terminal_and_a_line_now_and_then_elsewhere(terminal, monkeypatch, caplog):
-    with progress.EvaluationBar() as watch:
+    with progress.watched() as watch:
         watch(10, 20)
         watch(10, 20)
     assert "interactions" in terminal.getvalue() and "evaluations/s" in terminal.getvalue()
     monkeypatch.setattr(progress, "stderr_console", lambda: Console(file=io.StringIO()))
     monkeypatch.setattr(progress, "SECONDS_A_LINE", -1)
     caplog.set_level("INFO", "moganet")
-    with progress.EvaluationBar() as watch:
+    with progress.watched() as watch:
         watch(1000, 4000)
     (line,) = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"1,000 of about 4,000 evaluations, \d[\d,]* a second, \d+\.\d minutes left", line)
