@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from moganet import load, open_data
 from moganet.data.source import spread
-from moganet.engine.evaluate import collect_logits, match_classes, no_progress
+from moganet.engine.evaluate import collect_logits, match_classes
 from moganet.inference.calibration import COLDEST, HOTTEST, fit_temperature
+from moganet.progress import no_progress
 
 NUMBERS, DRAWS = (10, 20, 30, 50, 100, 200, 500), 100
 

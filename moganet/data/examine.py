@@ -13,8 +13,8 @@ from moganet.data.deep_grey import Depth, too_dark
 from moganet.data.duplicates import TINY_SIDE, Hashes, earlier_copies, hash_images, is_same_picture
 from moganet.data.formats import fits_suffix
 from moganet.data.read import Picture, read
-from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
+from moganet.progress import Progress, no_progress
 
 IMBALANCE = 10  # the largest class against the smallest
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from moganet.config import Precision
-from moganet.errors import ConfigError, OutputError
+from moganet.errors import OutputError
 from moganet.files import check_place, to_json, write_text
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, match_classes, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
@@ -40,7 +41,8 @@ def evaluate(
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size: images at a time; None is what suits the device.
-    workers: processes that read images; None is one a core. choices: as in `load`.
+    workers: processes that read images; None is one a core.
+    choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
     Gives the figures of the model's task (for a classifier `top1`, `top5`, `ece`, `interval`, `loss`, `per_class`,
     `confusion`: moganet.tasks.classify.evaluator), `images_per_second` (decoding included) and `unreadable` files,
@@ -49,7 +51,7 @@ def evaluate(
     """
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
-    predictor = predictor_of(model, runtime, precision, choices)
+    predictor = as_predictor(model, runtime, precision, **choices)
     dataset, is_home = open_for(predictor, data)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
@@ -78,22 +80,11 @@ def evaluate(
         precision=predictor.precision,
         untrained=not predictor.trained,
     )
-    if out is None and not isinstance(model, Predictor) and Path(model).is_dir():
+    if out is None and not choices and not isinstance(model, Predictor) and Path(model).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(model) / f"evaluation-{other}{split}"
     return result if out is None else _write(result, Path(out), predictor)
-
-
-def predictor_of(
-    model: str | Path | Predictor, runtime: Runtime, precision: Precision, choices: dict[str, Any]
-) -> Predictor:
-    """Give the Predictor of a MODEL, or the one that is given. Raises ConfigError for choices beside one."""
-    if not isinstance(model, Predictor):
-        return load(model, runtime, precision, **choices)
-    if choices:
-        raise ConfigError(f"a Predictor is loaded already: choose {', '.join(choices)} where it is loaded")
-    return model
 
 
 def _write(result: Evaluation, folder: Path, predictor: Predictor) -> Evaluation:

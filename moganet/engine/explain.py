@@ -14,18 +14,20 @@ from torch import Tensor
 from moganet.config import Precision
 from moganet.data.listing import list_files
 from moganet.data.preprocess import normalize
-from moganet.engine.evaluate import predictor_of
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.explanations import METHODS, Explanation, overlay
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
 from moganet.explanations.lime import STABLE
-from moganet.explanations.method import Progress, Scores
+from moganet.explanations.method import Scores
 from moganet.files import atomic_path, check_place, to_json, write_text
 from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import keep_freed_memory
+from moganet.models.formats import Choices
 from moganet.notices import noted, say
+from moganet.progress import Progress, no_progress
 from moganet.report.drawing import caption
 from moganet.report.explained import Panel, draw_explained
 
@@ -59,7 +61,6 @@ def explain(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
-    choices: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Explain images by one or several methods, and go on past those that can't be read.
@@ -70,14 +71,15 @@ def explain(
     far the map stays when the weights are drawn anew. out: a folder for pictures, maps (.npz) and explanations.json;
     what an earlier call wrote there stays, and new names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
-    integrated-gradients, copies and noise of saliency, window of occlusion, batch_size.
+    integrated-gradients, copies and noise of saliency, window of occlusion, batch_size; and choices as in `load`.
     Gives `images` ({"file", "method", "target", "probability", "map": (H, W) array, and what the method found}) and
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
     folder = Path(out) if out is not None else None
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
-    predictor = predictor_of(model, runtime, precision, choices or {})
+    choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
+    predictor = as_predictor(model, runtime, precision, **choices)
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
     _check_options(names, options)
     if predictor.device.type == "cpu":

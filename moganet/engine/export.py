@@ -12,10 +12,10 @@ import torch
 
 from moganet.config import Preprocessing
 from moganet.engine.benchmark import in_turns
-from moganet.engine.evaluate import predictor_of
 from moganet.engine.export_form import Form, beside, check_free, default_out
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
 from moganet.inference.export.verify import Reference, check, check_raw, tolerance_of
@@ -103,7 +103,7 @@ def export(
     differs by more than the tolerance: it is deleted then.
     """
     check_export(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
-    source = predictor_of(model, "eager", "f32", choices)
+    source = as_predictor(model, "eager", **choices)
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
     graph = make_graph(source, form)
     target = Path(os.path.realpath(out)) if out is not None else Path(default_out(source, form))
@@ -247,7 +247,7 @@ def export_all(
     Gives `exports`: a row each with `name`, `bytes`, `deviation`, with data `agreement` and the task's first figure,
     `images_per_second` (the median of five rounds), and `out`; or `failed`, which says why there is no file.
     """
-    source = predictor_of(model, "eager", "f32", choices)
+    source = as_predictor(model, "eager", **choices)
     images = open_comparison(source, data, limit) if data is not None else None
     known = Reference(plain(source)), images
     runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.outputs}

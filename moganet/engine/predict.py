@@ -13,10 +13,10 @@ from moganet.config import Precision
 from moganet.data import Split
 from moganet.data.listing import list_files
 from moganet.data.source import spread
-from moganet.engine.evaluate import predictor_of
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, open_for
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream, split_of_files
@@ -84,7 +84,7 @@ def predict(
         check_picture_name(Path(grid))
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
-    predictor = predictor_of(model, runtime, precision, choices)
+    predictor = as_predictor(model, runtime, precision, **choices)
     images = _collect(predictor, [files] if isinstance(files, str | Path) else files, data, split, limit)
     several = len(images.split) > (batch_size or 1)  # one batch is quicker read than processes start
     stream = Stream(predictor, images.split, batch_size, workers if several else 0)

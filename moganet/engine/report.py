@@ -28,13 +28,11 @@ from moganet.engine.diagnose import (
 )
 from moganet.engine.evaluate import (
     CALIBRATION_BINS,
-    Progress,
     choose_split,
     collect_logits,
     default_batch,
     match_classes,
     measure,
-    no_progress,
     open_for,
     say_absent,
 )
@@ -48,6 +46,7 @@ from moganet.inference.runtimes import Runtime
 from moganet.machine import keep_freed_memory
 from moganet.models.read import find_model
 from moganet.notices import noted, say
+from moganet.progress import Progress, no_progress
 from moganet.report.page import Calibration, Report, Shown, write_page
 from moganet.report.sheet import make_sheet
 from moganet.tasks.classify.description import Reject
@@ -86,22 +85,23 @@ def write_report(
     explain: Explain | None = EXPLAIN,
     progress: Progress = no_progress,
     result: dict[str, Any] | None = None,
+    **choices: Any,
 ) -> dict[str, Any]:
     """Write a page on a model: what it gets right and wrong, on which images, and what those images are like.
 
     model, data, split: as in `evaluate`. A temperature is fitted on the validation images where the model file keeps
-    none, and kept in it, for `predict(calibrated=True)`.
+    none, and kept in it, for `predict(calibrated=True)`. choices: as in `load`; with any, nothing is kept in the file.
     out: the HTML file; the default is report.html in a run's folder, else NAME-report.html here.
     explain: shows where the network looked; None leaves that out. result: of a run that has not written it yet.
     Gives `report` (the file), `bytes`, `seconds`, what was measured, and `left_out` ({"part", "reason"}). A part whose
     package is not installed is left out and says so. Raises DataError, WeightsError or OutputError.
     """
     start = time.perf_counter()
-    page = Path(out) if out is not None else _default_page(model)
+    page = Path(out) if out is not None else _default_page(model, in_run=Path(model).is_dir() and not choices)
     if page.is_dir():
         raise OutputError(f"{page} is a folder; give --out the name of an HTML file, say {page / REPORT_FILE}")
     check_place(page, "--out")
-    predictor = load(model, runtime, precision)
+    predictor = load(model, runtime, precision, **choices)
     if predictor.device.type == "cpu":
         keep_freed_memory()
     dataset, is_home = open_for(predictor, data)
@@ -113,7 +113,7 @@ def write_report(
     validated = tested if held is images else None
     if held is not None and held is not images:
         validated = _see(predictor, "val", held, order, (batch, workers, progress))
-    calibration = _calibrate(predictor, tested, validated, model if is_home else None)
+    calibration = _calibrate(predictor, tested, validated, model if is_home and not choices else None)
     origin = read_origin(model, predictor, result)
     seen = [tested] if validated is None or validated is tested else [tested, validated]
     fresh = [
@@ -143,9 +143,9 @@ def write_report(
     }
 
 
-def _default_page(model: str | Path) -> Path:
+def _default_page(model: str | Path, *, in_run: bool) -> Path:
     path = Path(model)
-    return path / REPORT_FILE if path.is_dir() else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
+    return path / REPORT_FILE if in_run else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
 
 
 def _see(

@@ -12,6 +12,7 @@ from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.models.build import build_from
+from moganet.models.formats import Choices
 from moganet.models.model_file import replay_fixtures
 from moganet.notices import noted
 
@@ -20,24 +21,28 @@ TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, 
 
 @noted
 def verify(
-    model: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", tolerance: float | None = None
+    model: str | Path,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    tolerance: float | None = None,
+    **choices: Any,
 ) -> dict[str, Any]:
     """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
-        1e-4, and what the export's precision may lose for an exported file.
+        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """
     if is_exported(Path(model)):
-        predictor = load(model, runtime, precision)
+        predictor = load(model, runtime, precision, **choices)
         if not predictor.config.fixtures:
             recorded = read_metadata(Path(model)).sha256
             if recorded is None:
                 raise WeightsError(f"{model} records neither a hash nor fixtures; export it again")
             return _replayed(model, predictor, predictor.config, recorded, tolerance or TOLERANCE)
         return _replayed(model, predictor, predictor.config, None, tolerance or _of_export(Path(model), predictor))
-    contents = read_model(model)
+    contents = read_model(model, Choices(**choices))
     description = contents.description
     if not (description.fixtures or description.sha256):
         raise WeightsError(

@@ -52,6 +52,17 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
     return Predictor(network, description, runtime, precision, name_of_model=str(what))
 
 
+def as_predictor(
+    model: str | Path | Predictor, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+) -> Predictor:
+    """Give a Predictor as it is, and load a MODEL. Raises ConfigError for choices where the Predictor's are made."""
+    if not isinstance(model, Predictor):
+        return load(model, runtime, precision, **choices)
+    if choices:
+        raise ConfigError(f"a Predictor has its weights and its function: give {', '.join(choices)} to load")
+    return model
+
+
 def list_models(pretrained: bool = False) -> list[str]:
     """List the variants' names, or with `pretrained` those of trained models: ones that ship, and ones to download."""
     return [*shipped_models(), *RELEASES] if pretrained else list(VARIANTS)
