@@ -256,6 +256,19 @@ def test_whatever_a_decoder_raises_is_that_images_error(error, tmp_path, monkeyp
     assert len(thumbnails(split, [0], 8)) == 1
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
+def test_a_truncated_image_is_that_images_error_by_every_door(kind, tmp_path, predictor):
+    whole = io.BytesIO()
+    Image.fromarray(drawn(height=90, width=90)).save(whole, kind)
+    path = tmp_path / "x.any"
+    path.write_bytes(whole.getvalue()[: -whole.tell() // 3])
+    with open(path, "rb") as file, Image.open(path) if kind != "WEBP" else open(path, "rb") as opened:
+        for passed in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), file, opened):
+            for read_it in (decode, predictor, predictor.preprocess):
+                with pytest.raises(DataError):
+                    read_it(passed)
+
+
 def test_the_rest_of_a_folder_goes_on(tmp_path, monkeypatch, predictor):
     for name in ("a", "b"):
         for number in range(4):
