@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.config import Preprocessing
+from moganet.data import resample
+from moganet.data.read import ImageLike, read_pixels
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.inference.threads import settle_after_fork
@@ -20,8 +23,6 @@ from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from moganet.data.preprocess import ImageLike
 
 
 class NamedRun(Run, Protocol):
@@ -127,19 +128,19 @@ class Predictor:
 
     def picture(self, image: Any) -> "Tensor":
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
-        return _tensor(_pictures().sized(image, self.config.preprocessing))
+        return _tensor(_sized(image, self.config.preprocessing))
 
-    def _inputs(self, items: "Sequence[ImageLike]", places: range) -> Array:
+    def _inputs(self, items: Sequence[ImageLike], places: range) -> Array:
         """Give the network's input for some of the images that were handed in."""
         settle_after_fork()
         preprocessing, inputs = self.config.preprocessing, []
         for place in places:
             try:
-                inputs.append(_pictures().sized(items[place], preprocessing))
+                inputs.append(_sized(items[place], preprocessing))
             except DataError as error:
                 which = f"image {place + 1} of {len(items)}: " if len(items) > 1 else ""
                 raise DataError(f"{which}{error}") from None
-        return _pictures().scaled(np.stack(inputs), preprocessing)
+        return _scaled(np.stack(inputs), preprocessing)
 
     def probabilities(self, logits: "Tensor", calibrated: bool = False) -> "Tensor":
         """Turn logits (B, classes) into probabilities: of one class among all they sum to 1.
@@ -185,21 +186,23 @@ class Predictor:
         return found
 
 
-class _Pictures(Protocol):
-    """How an image becomes the network's input."""
-
-    def sized(self, image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """Read any image and bring it to size, uint8 (C, h, w)."""
-
-    def scaled(self, images: NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
-        """Scale colours as the network was trained with, float32."""
+def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Read any image and bring it to size, uint8 (C, h, w): by torch where it is there, which gives the same bits."""
+    if "torch" in sys.modules:
+        return _by_torch().sized(image, preprocessing)  # type: ignore[no-any-return]
+    pixels = read_pixels(image, preprocessing.channels, preprocessing.white_level)
+    return resample.resize_and_crop(pixels, preprocessing)
 
 
-def _pictures() -> _Pictures:
-    """Give the reader that is quickest here: torch's where torch is there; both give the same pixels."""
-    name = "moganet.data.preprocess"
-    module: Any = importlib.import_module(name)
-    return module  # type: ignore[no-any-return]
+def _scaled(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
+    """Scale colours as the network was trained with, float32."""
+    if "torch" in sys.modules:
+        return _by_torch().scaled(images, preprocessing)  # type: ignore[no-any-return]
+    return resample.normalize(images, preprocessing)
+
+
+def _by_torch() -> Any:
+    return importlib.import_module("moganet.data.preprocess")
 
 
 def _array(x: Any) -> Array:
@@ -211,7 +214,7 @@ def _tensor(values: Any) -> Any:
     return importlib.import_module("torch").from_numpy(values)
 
 
-def as_images(images: Any) -> "Sequence[ImageLike]":
+def as_images(images: Any) -> Sequence[ImageLike]:
     """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N.
 
     Raises DataError for what is neither.
