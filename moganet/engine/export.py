@@ -15,11 +15,11 @@ from moganet.engine.benchmark import in_turns
 from moganet.engine.export_form import Form, beside, check_free, default_out
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.inference import Predictor
-from moganet.inference.load import as_predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
 from moganet.inference.export.verify import Reference, check, check_raw, tolerance_of
 from moganet.inference.exported import load_exported, read_metadata
+from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
 from moganet.inference.runtimes import PlainRun
 from moganet.machine import has_fast_bf16

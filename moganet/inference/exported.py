@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from moganet.config import Preprocessing
 from moganet.errors import ConfigError, WeightsError, foreign
 from moganet.inference.metadata import MAX_BYTES, ExportMetadata, parse_metadata
 from moganet.inference.predictor import Predictor

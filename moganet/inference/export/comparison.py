@@ -99,9 +99,7 @@ def _say_left_out(reasons: list[str], total: int) -> None:
         say(f"left out: {len(reasons)} of {total} images can't be read; the first: {reasons[0]}")
 
 
-def compare(
-    run: Run, graph: Graph, images: Comparison, reference: Reference, progress: Progress
-) -> dict[str, Any]:
+def compare(run: Run, graph: Graph, images: Comparison, reference: Reference, progress: Progress) -> dict[str, Any]:
     """Compare decisions: `agreement`, and the task's first figure of each side, over images whose class is known.
 
     Raw graphs are given whole images, and the network what preprocessing makes of them.
