@@ -30,6 +30,7 @@ from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.report.drawing import caption
 from moganet.report.explained import Panel, draw_explained
+from moganet.results import LeftOut
 
 RESULT_FILE, MAX_STEM = "explanations.json", 100
 CHECK_SAMPLES = 1000  # of LIME with drawn weights: enough to see whether the map stays

@@ -120,7 +120,7 @@ def _export(
     source: Predictor, form: Form, target: Path, known: tuple[Reference, Comparison | None], progress: Progress
 ) -> Exported:
     """Write a file beside the place where it shall lie, and move it there when it is found right."""
-    (reference, images), graph = known, make_graph(source, form)
+    images, graph = known[1], make_graph(source, form)
     if images is not None and form.precision == "int8":
         graph = replace(graph, calibration=images.calibration())
     with beside(target) as made:

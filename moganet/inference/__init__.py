@@ -1,9 +1,10 @@
 """A trained model on disk, and one way to run any."""
 
 from moganet.inference.load import list_models, load
-from moganet.inference.predictor import Prediction, Predictor
+from moganet.inference.predictor import Predictor
 from moganet.models.model_file import ModelDescription, load_model_file, save_model_file
 from moganet.models.read import ModelContents, read_model
+from moganet.tasks.classify.answers import Prediction
 
 __all__ = [
     "ModelContents",

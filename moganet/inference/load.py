@@ -10,7 +10,7 @@ from moganet.config import Architecture, Precision
 from moganet.errors import ConfigError
 from moganet.inference.exported import is_exported, load_exported
 from moganet.inference.predictor import Predictor, warn_untrained
-from moganet.inference.runtimes import Runtime
+from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.models.build import build_from, build_network_for
 from moganet.models.formats import Choices
 from moganet.models.model_file import ModelDescription
@@ -45,11 +45,11 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
     if name in VARIANTS and not Path(what).exists():
         warn_untrained(name)
         network, description = _untrained(name, asked)
-        return Predictor(network, description, runtime, precision, trained=False, name_of_model=str(what))
+        return open_predictor(network, description, runtime, precision, trained=False, name_of_model=str(what))
     contents = read_model(what, asked)
     network, description = build_from(contents), contents.description
     del contents  # what was read is copied by now, and laying out the network needs room
-    return Predictor(network, description, runtime, precision, name_of_model=str(what))
+    return open_predictor(network, description, runtime, precision, name_of_model=str(what))
 
 
 def as_predictor(

@@ -210,8 +210,9 @@ def _array(x: Any) -> Array:
     return np.asarray(x.detach().float().cpu() if hasattr(x, "detach") else x)
 
 
-def _tensor(values: Any) -> Any:
-    return importlib.import_module("torch").from_numpy(values)
+def _tensor(values: Any) -> "Tensor":
+    made: Tensor = importlib.import_module("torch").from_numpy(values)
+    return made
 
 
 def as_images(images: Any) -> Sequence[ImageLike]:

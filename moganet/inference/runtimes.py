@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +136,8 @@ class LazyRun:
     """A runtime that is opened when it is first asked, since opening may take seconds; OpenVINO gives way to torch."""
 
     def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
-        self.precision, self._runtime = precision, runtime
+        self.precision: Precision = precision
+        self._runtime = runtime
         self._made_of = network, description
         self._run: NamedRun | None = None
         self._guard = Guard()
@@ -159,7 +160,7 @@ class LazyRun:
 
     def _open(self) -> NamedRun:
         network, description = self._made_of
-        run = open_runtime(self._runtime, network, description, cast(Precision, self.precision))
+        run = open_runtime(self._runtime, network, description, self.precision)
         if self._runtime != "openvino" or not isinstance(run, CachedRun):
             return run
         try:

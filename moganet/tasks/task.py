@@ -189,7 +189,7 @@ class Task(ABC):
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
 
     def logits_of(self, probabilities: Array) -> Array:
-        """Give logits of probabilities (B, classes), but for a number that all of an image's share where they sum to 1."""
+        """Give logits of probabilities (B, classes), but for a number that an image's share where they sum to 1."""
         if self.activation == "softmax":
             return np.asarray(np.log(probabilities.clip(1e-38, None)), np.float32)
         inside = probabilities.clip(1e-38, 1 - 1e-7)

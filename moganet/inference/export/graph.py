@@ -1,4 +1,4 @@
-"""What every exporter writes: a network in its fastest form, its description, and preprocessing where it is asked for."""
+"""What every exporter writes: a network in its fastest form, its description, and preprocessing where asked for."""
 
 import json
 from collections.abc import Callable, Sequence

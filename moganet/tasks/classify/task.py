@@ -1,5 +1,6 @@
 """Image classification as a task."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
