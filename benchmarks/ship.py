@@ -21,10 +21,11 @@ import yaml
 import moganet
 from moganet.config import load_recipe
 from moganet.engine.doctor import environment
-from moganet.engine.evaluate import collect_logits, match_classes, measure, no_progress, open_for
+from moganet.engine.evaluate import collect_logits, match_classes, no_progress, open_for
 from moganet.inference import load_model_file, save_model_file
 from moganet.models.build import build_network_for
 from moganet.models.model_file import NUM_FIXTURES, make_fixtures
+from moganet.tasks.classify.measure import measure
 
 SHIPPED = Path(moganet.__file__).parent / "weights" / "shipped"
 TOLERANCE, MAX_BYTES = 0.0005, 3_000_000

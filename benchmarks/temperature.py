@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from moganet import load, open_data
 from moganet.data.source import spread
 from moganet.engine.evaluate import collect_logits, match_classes, no_progress
-from moganet.inference.calibration import COLDEST, HOTTEST, fit_temperature
+from moganet.tasks.classify.calibration import COLDEST, HOTTEST, fit_temperature
 
 NUMBERS, DRAWS = (10, 20, 30, 50, 100, 200, 500), 100
 

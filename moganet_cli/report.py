@@ -40,6 +40,7 @@ def report(
 ) -> None:
     from moganet.engine.report import EXPLAIN
     from moganet.engine.report import write_report as run
+    from moganet.tasks.classify.report import headline
 
     result = run(
         model,
@@ -61,5 +62,5 @@ def report(
         print_json(result)
         return
     untrained = " (untrained)" if result["untrained"] else ""
-    line(f"{model}{untrained}: {100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right")
+    line(f"{model}{untrained}: {headline(result)}")
     line(f"report: {result['report']} ({result['bytes'] / 1e6:.1f} MB, {result['seconds']:.1f} s)")

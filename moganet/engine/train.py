@@ -26,8 +26,9 @@ from moganet.inference import ModelDescription
 from moganet.machine import keep_freed_memory, release_memory
 from moganet.models.model_file import NUM_FIXTURES
 from moganet.notices import heard, noted, say
-from moganet.report.curves import draw_curves, read_metrics
+from moganet.report.curves import draw_curves
 from moganet.report.grids import draw_images
+from moganet.tasks.classify.report import ACCURACY
 from moganet.tasks.classify.training import Classification
 from moganet.training.assemble import build_module, build_task, build_trainer, resolve
 from moganet.training.callbacks import ModelFiles, RunProgress
@@ -41,7 +42,9 @@ from moganet.training.checkpoints import (
 from moganet.training.division import open_divided
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
+from moganet.training.origin import read_metrics
 from moganet.training.run_folder import (
+    METRICS_FILE,
     RECIPE_FILE,
     RESULT_FILE,
     claim_folder,
@@ -162,8 +165,8 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
         return {}
     _say_unseen(dataset, unreadable)
     title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
-    metrics = read_metrics(folder / "metrics.csv")
-    draw_curves(metrics, folder / "curves.png", title)
+    metrics = read_metrics(folder / METRICS_FILE)
+    draw_curves(metrics, folder / "curves.png", title, ACCURACY)
     result = {
         "out": str(folder),
         "epochs": trainer.current_epoch,

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from moganet.config import Precision
 from moganet.data.preprocess import ImageLike, decode, preprocess
 from moganet.errors import ConfigError, DataError, WeightsError
-from moganet.inference.calibration import energy
 from moganet.inference.export.graph import Run
 from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
 from moganet.inference.threads import Guard, settle_after_fork
 from moganet.models.model_file import ModelDescription
 from moganet.notices import remember
+from moganet.tasks.classify.calibration import energy
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from moganet.config import Architecture, Fraction, Preprocessing, Settings
+from moganet.config import Architecture, Preprocessing, Settings
 from moganet.data.preprocess import decode, preprocess
 from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
@@ -33,6 +33,7 @@ from moganet.models.formats import (
 )
 from moganet.models.provenance import without_places
 from moganet.notices import say
+from moganet.tasks.classify.description import Reject
 
 METADATA_KEY, SEAL = DESCRIPTION_KEY, "seal"
 MAX_DESCRIPTION = 64 << 20  # characters; a million names, recipe and pictures have fewer
@@ -51,18 +52,6 @@ class Fixture(Settings):
 
     png: str
     logits: tuple[float, ...]
-
-
-class Reject(Settings):
-    """From which energy on an image counts as unlike those that the model was trained on (Liu et al. 2020).
-
-    threshold: of the energy, -logsumexp(logits); images above it are rejected. kept: the share of the validation
-    images below it. num_images: how many those were.
-    """
-
-    threshold: float
-    kept: Fraction
-    num_images: Annotated[int, Field(ge=0)]
 
 
 class ModelDescription(Settings):

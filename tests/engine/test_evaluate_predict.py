@@ -11,9 +11,10 @@ from sklearn.metrics import precision_recall_fscore_support
 from test_sources import make_folder
 
 import moganet
-from moganet.engine.evaluate import match_classes, measure, say_absent, wilson_interval
+from moganet.engine.evaluate import match_classes
 from moganet.errors import DataError, OutputError
 from moganet.notices import listening
+from moganet.tasks.classify.measure import measure, say_absent, wilson_interval
 
 
 def test_evaluation_agrees_with_scikit_learn(trained_run):
