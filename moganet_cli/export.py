@@ -1,13 +1,16 @@
 """`moganet export`: a model for another runtime."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 import typer
 
 from moganet_cli.app import app
 from moganet_cli.options import MAX_SIDE, AsJson, Data, Model, StemChoices, with_options
-from moganet_cli.output import Found, line, print_json, print_table
+from moganet_cli.output import line, print_json, print_table
+
+if TYPE_CHECKING:
+    from moganet.engine.export import Exports
 
 
 @app.command(help="Write a model for another runtime; the file is kept only where it gives what the model gives.")
@@ -51,34 +54,20 @@ def export(
     if to is None:
         if raw or calibrated or any_size or size is not None or precision != "f32":
             raise ConfigError("--all writes its own choice of forms: leave --precision, --raw, --size, --any-size out")
-        result = export_all(model, out, **common, **choices)
-        print_json(result) if as_json else _print_all(result)
+        every_form = export_all(model, out, **common, **choices)
+        print_json(every_form) if as_json else _print_all(every_form)
         return
     form: dict[str, Any] = {"precision": precision, "raw": raw, "calibrated": calibrated, "size": size}
     result = run(model, to, out, **form, any_size=any_size, **common, **choices)
-    print_json(result) if as_json else _print(result)
+    if as_json:
+        print_json(result)
+        return
+    for text in result.lines():
+        line(text)
 
 
-def _print(result: Found) -> None:
-    line(f"written to {result['out']} ({result['bytes'] / 1e6:.1f} MB)")
-    line(f"largest deviation {result['deviation']:.2g} of the logits' spread (tolerance {result['tolerance']:g})")
-    if "agreement" in result:
-        line(f"decides as the model on {100 * result['agreement']:.2f} % of {result['num_images']} images")
-    if "top1" in result:
-        line(f"top-1 {100 * result['top1']:.2f} %, the model {100 * result['top1_before']:.2f} %")
-
-
-def _print_all(result: Found) -> None:
-    numbers = ("MB", "deviation", "agreement", "top-1", "images/s")
-    rows = []
-    for row in result["exports"]:
-        if "failed" in row:
-            rows.append((row["name"], *[""] * len(numbers), row["failed"]))
-            continue
-        shares = [f"{100 * row[key]:.2f} %" if key in row else "" for key in ("agreement", "top1")]
-        rate = f"{row['images_per_second']:.1f}"
-        size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
-        rows.append((row["name"], size, f"{row['deviation']:.2g}", *shares, rate, row.get("out", "")))
-    print_table(("format", *numbers, "file"), rows, numbers)
-    height, width = result["size"]
-    line(f"images/s for {result['batch_size']} images of {height}x{width} at a time; deviation in standard deviations")
+def _print_all(result: "Exports") -> None:
+    table = result.table()
+    print_table(table.heads, table.rows, table.numbers)
+    for text in result.lines():
+        line(text)

@@ -22,6 +22,9 @@ class Found(Protocol):
     def get(self, key: str, default: Any = None, /) -> Any: ...
 
 
+HELD = 1000  # rows, before those that came are printed
+
+
 class StdoutError(Exception):
     """Stdout takes no more: the disk behind it is full, or it is broken."""
 
@@ -48,17 +51,84 @@ def complain(text: str) -> None:
 
 def print_json(result: Found) -> None:
     """Print one object on stdout, valid in every locale."""
+    _write(_json(result))
+
+
+def _json(value: Any) -> str:
     from moganet.files import to_json
-    from moganet.results import Record
 
-    plain = result.plain() if isinstance(result, Record) else result
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    _write(to_json(plain, ascii_only=not encoding.lower().startswith("utf")))
+    return to_json(value, ascii_only=not encoding.lower().startswith("utf"))
 
 
-def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()) -> None:
+class _Rows:
+    """Rows that are printed as they come, some at a time: however many there are, few are held."""
+
+    def __init__(self) -> None:
+        self.number, self.held = 0, list[Any]()
+
+    def add(self, row: Any) -> None:
+        """Take one more."""
+        self.number += 1
+        self.held.append(row)
+        if len(self.held) >= HELD:
+            self.write()
+
+    def write(self) -> None:
+        """Print what is held."""
+        raise NotImplementedError
+
+
+class JsonRows(_Rows):
+    """One object, of which a list under `key` is printed as it comes, and the rest at its end."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key, self.begun = key, False
+
+    def write(self) -> None:
+        begin = ", " if self.begun else f'{{"{self.key}": ['
+        self.begun = True
+        _write(begin + ", ".join(map(_json, self.held)), end="")
+        self.held = []
+
+    def end(self, result: Found) -> None:
+        """Print what is left of the rows, and what else the result has."""
+        from moganet.results import Record
+
+        assert isinstance(result, Record)
+        if self.held or not self.begun:
+            self.write()
+        rest = {key: value for key, value in result.plain().items() if key != self.key}
+        _write(f"], {_json(rest)[1:]}")
+
+
+class TableRows(_Rows):
+    """A table whose rows are printed as they come, under heads that stand once."""
+
+    def __init__(self, heads: Sequence[str]) -> None:
+        super().__init__()
+        self.heads, self.begun = heads, False
+
+    def write(self) -> None:
+        print_table(self.heads, self.held, show_heads=not self.begun)
+        self.begun, self.held = True, []
+
+    def end(self, result: Found) -> None:
+        """Print what is left."""
+        if self.held or not self.begun:
+            self.write()
+
+
+def print_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    numbers: Collection[str] = (),
+    *,
+    show_heads: bool = True,
+) -> None:
     """Print rows under their heads on stdout, those called numbers to the right; in a file no name is wrapped."""
-    table = Table(box=None)
+    table = Table(box=None, show_header=show_heads)
     for head in heads:
         justify: Literal["left", "right"] = "right" if head in numbers else "left"
         table.add_column(Text(shown(head)), justify=justify, overflow="fold")
@@ -72,9 +142,9 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Co
     _write("\n".join(row.rstrip() for row in capture.get().splitlines()))
 
 
-def _write(text: str) -> None:
+def _write(text: str, end: str = "\n") -> None:
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         if error.errno in (errno.EPIPE, errno.ESHUTDOWN):
             raise

@@ -7,9 +7,7 @@ import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
 from moganet_cli.options import AsJson, Data, Measuring, Model, Split, with_options
-from moganet_cli.output import Found, complain, line, print_json, print_table
-
-NOTES = {"untrained": "(untrained)", "rejected": "(unlike what it was trained on)"}
+from moganet_cli.output import JsonRows, TableRows, complain, line
 
 
 @app.command(help="Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin.")
@@ -21,7 +19,9 @@ def predict(
     ] = None,
     data: Data = None,
     split: Split = "test",
-    top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Classes to name for each image [default: 5, or all that are found].")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images.")] = None,
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Scale the probabilities by the temperature that the model file keeps.")
@@ -34,6 +34,7 @@ def predict(
     from moganet.engine.predict import predict as run
     from moganet.progress import show_progress
 
+    rows: JsonRows | TableRows = JsonRows("predictions") if as_json else TableRows(("file", "prediction"))
     result = run(
         model,
         files or [],
@@ -44,21 +45,13 @@ def predict(
         calibrated=calibrated,
         grid=grid,
         csv_file=csv_file,
+        each=lambda row: rows.add(row if as_json else (row.file, row.text())),
         progress=show_progress,
         **passed,
     )
-    for item in result["unreadable"]:
-        complain(f"can't read {item['file']}: {item['reason']}")
-    print_json(result) if as_json else _print(result)
-    raise typer.Exit(0 if not result["unreadable"] else EXIT_PARTLY if result["predictions"] else EXIT_USER)
-
-
-def _print(result: Found) -> None:
-    rows = []
-    for item in result["predictions"]:
-        named = ", ".join(f"{found['name']} {100 * found['probability']:.1f} %" for found in item["classes"])
-        notes = [note for key, note in NOTES.items() if item.get(key)]
-        rows.append((item["file"], " ".join([named, *notes])))
-    print_table(("file", "prediction"), rows)
-    if "grid" in result:
-        line(f"grid: {result['grid']}")
+    for item in result.unreadable:
+        complain(f"can't read {item.file}: {item.reason}")
+    rows.end(result)
+    if not as_json and result.grid is not None:
+        line(f"grid: {result.grid}")
+    raise typer.Exit(0 if not result.unreadable else EXIT_PARTLY if rows.number else EXIT_USER)

@@ -37,6 +37,5 @@ def report(
 
 
 def _print(model: str, result: Found) -> None:
-    right = f"{100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right"
-    line(f"{model}{untrained(result)}: {right}")
+    line(f"{model}{untrained(result)}: {result['headline']}")
     line(f"report: {result['report']} ({result['bytes'] / 1e6:.1f} MB, {result['seconds']:.1f} s)")

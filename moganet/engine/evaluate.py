@@ -91,8 +91,8 @@ def _write(result: Evaluation, folder: Path, predictor: Predictor) -> Evaluation
     """Write the files of an evaluation; what was measured is worth more than they are."""
     try:
         write_text(folder / EVALUATION_FILE, to_json(result, indent=1))
-        predictor.task.draw(result, predictor.class_names, folder)
+        drawn = predictor.task.draw(result, predictor.class_names, folder)
     except OutputError as error:
         say(f"{error} by --out; the figures are kept nowhere else", doubtful=True)
         return result.changed(unwritten=str(error))
-    return result.changed(out=str(folder))
+    return result.changed(out=str(folder), files=(EVALUATION_FILE, *drawn))

@@ -1,6 +1,7 @@
 """`export`: a model as a file for another runtime, kept only where it gives what the model gives."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from moganet.network.fuse import fastest
 from moganet.notices import noted
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
-from moganet.tasks.task import Asked
+from moganet.tasks.task import Asked, Table
 
 ROUNDS = 5
 HALF_TYPES = ("bf16", "f16")
@@ -50,7 +51,18 @@ class Exported(Result, extra="allow"):
     num_images: int | None = None
     least_agreement: float | None = None
     agreement: float | None = None
+    metric: str | None = None
     __pydantic_extra__: dict[str, float]
+
+    def lines(self) -> Iterator[str]:
+        """Say the result, a line each."""
+        yield f"written to {self.out} ({self.bytes / 1e6:.1f} MB)"
+        yield f"largest deviation {self.deviation:.2g} of the logits' spread (tolerance {self.tolerance:g})"
+        if self.agreement is not None:
+            yield f"decides as the model on {100 * self.agreement:.2f} % of {self.num_images} images"
+        for name, after in (self.__pydantic_extra__ or {}).items():
+            if f"{name}_before" in self:
+                yield f"{self.metric} {100 * after:.2f} %, the model {100 * self[f'{name}_before']:.2f} %"
 
 
 class Compared(Record, extra="allow"):
@@ -62,6 +74,15 @@ class Compared(Record, extra="allow"):
     images_per_second: float | None = None
     __pydantic_extra__: dict[str, Any]
 
+    def cells(self, numbers: int) -> tuple[str, ...]:
+        """Give the cells of a table's row."""
+        if self.failed is not None:
+            return self.name, *[""] * numbers, self.failed
+        figure = next((self[name] for name in self if f"{name}_before" in self), None)
+        shares = [f"{100 * share:.2f} %" if share is not None else "" for share in (self.get("agreement"), figure)]
+        size = f"{self['bytes'] / 1e6:.1f}" if "bytes" in self else ""
+        return self.name, size, f"{self.deviation:.2g}", *shares, f"{self.images_per_second:.1f}", self.get("out", "")
+
 
 class Exports(Result):
     """Every format against torch, measured in turns."""
@@ -71,6 +92,18 @@ class Exports(Result):
     batch_size: int
     exports: tuple[Compared, ...]
     rounds: int
+    metric: str
+
+    def table(self) -> Table:
+        """Give a row for each form."""
+        numbers = ("MB", "deviation", "agreement", self.metric, "images/s")
+        return Table(("format", *numbers, "file"), [row.cells(len(numbers)) for row in self.exports], numbers)
+
+    def lines(self) -> Iterator[str]:
+        """Say how it was measured."""
+        height, width = self.size
+        how = f"images/s for {self.batch_size} images of {height}x{width} at a time"
+        yield f"{how}; deviation in standard deviations"
 
 
 @noted
@@ -99,8 +132,8 @@ def export(
     to calibrate with; int8 takes the model's own set where none is given. overwrite: let a file beside the model be
     replaced that is not this model in this form; a file that `out` names is replaced anyway. choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
-    `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so, WeightsError where the file
-    differs by more than the tolerance: it is deleted then.
+    `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
+    WeightsError where the file differs by more than the tolerance: it is deleted then.
     """
     check_export(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
     source = as_predictor(model, "eager", **choices)
@@ -212,7 +245,7 @@ def verify_export(
     if images is None:
         return result
     compared = compare(run, graph, images, reference, progress)
-    result |= {"least_agreement": tolerance.agreement, **compared}
+    result |= {"least_agreement": tolerance.agreement, "metric": source.task.monitor.short, **compared}
     if compared["agreement"] < tolerance.agreement:
         share = f"it decides as the model on {100 * compared['agreement']:.1f} % of {compared['num_images']} images"
         raise WeightsError(_failure(graph, f"{share}, fewer than {100 * tolerance.agreement:g} %"))
@@ -269,6 +302,7 @@ def export_all(
         batch_size=BATCH,
         exports=tuple(Compared(name=name, **row) for name, row in rows.items()),
         rounds=ROUNDS,
+        metric=source.task.monitor.short,
     )
 
 

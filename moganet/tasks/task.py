@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, create_model
 
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
-from moganet.results import Record, Result
+from moganet.results import Metric, Record, Result
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.module import Learning, TaskModule
+    from moganet.tasks.report import Reported, Seen
 
 Array = NDArray[np.floating]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
@@ -45,16 +46,6 @@ class TaskDescription(Settings):
     def of_probabilities(self) -> Self:
         """Give what holds where only probabilities are given, and no logits."""
         return self
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure that training and evaluation give. share: it is a fraction, shown in per cent. mode: which is better."""
-
-    name: str
-    title: str
-    share: bool = True
-    mode: str = "max"
 
 
 @dataclass(frozen=True)
@@ -84,8 +75,8 @@ class Row(Record):
 class Evaluation(Result):
     """How good a model is on a split; each task adds its own figures.
 
-    images_per_second: decoding included. unreadable: files that count nowhere. out, unwritten: where its files lie, or
-    why they do not.
+    images_per_second: decoding included. unreadable: files that count nowhere. out, files, unwritten: where which files
+    of it lie, or why they do not.
     """
 
     data: str
@@ -100,6 +91,7 @@ class Evaluation(Result):
     precision: str
     untrained: bool
     out: str | None = None
+    files: tuple[str, ...] = ()
     unwritten: str | None = None
 
     def headline(self) -> str:
@@ -222,6 +214,10 @@ class Task(ABC):
     def truth_of_file(self, file: Path, description: TaskDescription) -> Any:
         """Give what a file's place says of its truth, None where that is nothing."""
         return None
+
+    @abstractmethod
+    def report(self, seen: "Seen") -> "Reported":
+        """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
 
     # Exports
 
