@@ -28,8 +28,11 @@ def match_channels(images: np.ndarray, channels: int) -> np.ndarray:
 def _over_white(images: np.ndarray) -> np.ndarray:
     if (images[..., -1, :, :] == 255).all():
         return images[..., :-1, :, :]
-    colours, opacity = images[..., :-1, :, :].astype(np.int32), images[..., -1:, :, :].astype(np.int32)
-    return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
+    colours, opacity = images[..., :-1, :, :], images[..., -1:, :, :].astype(np.uint16)
+    shown = colours * opacity  # in 16 bits, which hold up to 255 * 255 + 127
+    shown += 255 * (255 - opacity) + 127
+    shown //= 255
+    return shown.astype(np.uint8)
 
 
 def _grey(images: np.ndarray) -> np.ndarray:
