@@ -4,7 +4,7 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from moganet.config import Precision
 from moganet.data import Dataset, FileSplit, Split
-from moganet.data.loader import Unreadable
 from moganet.data.preprocess import decode, normalize, resize_and_crop
 from moganet.engine.doctor import environment
 from moganet.engine.evaluate import (
@@ -26,7 +25,7 @@ from moganet.engine.evaluate import (
     no_progress,
     open_for,
 )
-from moganet.errors import DataError, OutputError, WeightsError
+from moganet.errors import DataError, OutputError
 from moganet.explanations.input_gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load, load_model_file, save_model_file
@@ -36,7 +35,7 @@ from moganet.models.build import build_network_for
 from moganet.models.provenance import without_place, without_places
 from moganet.models.read import find_model
 from moganet.network.cost import count_macs, count_parameters
-from moganet.notices import noted, say
+from moganet.notices import noted
 from moganet.report.curves import curves_section
 from moganet.report.heat import overlay
 from moganet.report.images import images_section
@@ -45,7 +44,7 @@ from moganet.report.page import Fact, Page, write_page
 from moganet.report.sheet import make_sheet
 from moganet.tasks.classify.report import ACCURACY, compose, count_labels, name_label
 from moganet.tasks.images import examine_images
-from moganet.tasks.report import Answers, Explained, Keep, Seen
+from moganet.tasks.report import Answers, Seen
 from moganet.training.origin import Origin, read_origin
 from moganet.training.run_folder import REPORT_FILE
 
@@ -58,15 +57,6 @@ SHORT = 2.0  # seconds, of which starting is a large part
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 EXPLAIN: Explain | None = input_gradients
 EXPLAINED_BY = "averaged input gradients"
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A split that the network has seen, the images per second, and the files that could not be read."""
-
-    answers: Answers
-    rate: float
-    unreadable: list[Unreadable]
 
 
 @noted
@@ -104,27 +94,27 @@ def write_report(
     dataset, is_home = open_for(predictor, data)
     how = (batch_size or default_batch(predictor), workers, progress)
     tested, validation = _see_splits(predictor, dataset, split, how)
-    parts = [tested.answers] if validation is None or validation is tested.answers else [tested.answers, validation]
+    parts = [tested] if validation is None or validation is tested else [tested, validation]
     seen = Seen(
-        answers=tested.answers,
+        answers=tested,
         validation=validation,
         fresh=[part for part in parts if part.name in FRESH or not (is_home or part.name == "train")],
         data=dataset.spec.partition(":")[0],
         class_names=predictor.class_names,
         temperature=predictor.config.temperature,
-        keep=_keep_in(model) if is_home else None,
-        explain=None if explain is None else _explaining(predictor, explain),
+        keep=partial(keep_in_file, model) if is_home else None,
+        explain=None if explain is None else partial(_explain, predictor, explain),
     )
     origin = read_origin(model, predictor.config.provenance, result)
-    page, measured = _compose(predictor, dataset, tested, seen, origin)
+    page, measured = _compose(predictor, dataset, seen, origin)
     write_page(page, place)
     return {
         "report": str(place),
         "bytes": place.stat().st_size,
         "seconds": time.perf_counter() - start,
         "data": dataset.spec,
-        "split": tested.answers.name,
-        "num_images": len(tested.answers),
+        "split": tested.name,
+        "num_images": len(tested),
         **measured,
         "left_out": [{"part": part, "reason": reason} for part, reason in page.left_out.items()],
         "unreadable": [bad._asdict() for bad in tested.unreadable],
@@ -139,19 +129,19 @@ def _default_page(model: str | Path) -> Path:
 
 def _see_splits(
     predictor: Predictor, dataset: Dataset, split: str, how: tuple[int, int | None, Progress]
-) -> tuple[_Measured, Answers | None]:
+) -> tuple[Answers, Answers | None]:
     """Let the network see a split and the images that were held back, where there are; they may be the same."""
     order = match_classes(dataset.class_names, predictor.class_names)
     name, images = choose_split(dataset, split)
     tested, held = _see(predictor, name, images, order, how), dataset.splits.get("val")
     if held is None or held is images:
-        return tested, None if held is None else tested.answers
-    return tested, _see(predictor, "val", held, order, how).answers
+        return tested, None if held is None else tested
+    return tested, _see(predictor, "val", held, order, how)
 
 
 def _see(
     predictor: Predictor, name: str, images: Split, order: Tensor, how: tuple[int, int | None, Progress]
-) -> _Measured:
+) -> Answers:
     """Let the network see a split. Raises DataError where none of it can be read."""
     begin = time.perf_counter()
     logits, labels, unreadable = collect_logits(predictor, images, *how)
@@ -162,19 +152,17 @@ def _see(
     places, left_out = np.arange(len(images)), {bad.file for bad in unreadable}
     if isinstance(images, FileSplit):
         places = np.array([i for i, file in enumerate(images.files) if str(file) not in left_out])
-    return _Measured(Answers(name, images, places, logits, order[labels]), len(labels) / seconds, unreadable)
+    return Answers(name, images, places, logits, order[labels], seconds, unreadable)
 
 
-def _compose(
-    predictor: Predictor, dataset: Dataset, tested: _Measured, seen: Seen, origin: Origin
-) -> tuple[Page, dict[str, Any]]:
+def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin) -> tuple[Page, dict[str, Any]]:
     """Gather what the page shows, and what of it the result holds."""
-    album, size = seen.album, predictor.config.preprocessing.size
+    tested, album, size = seen.answers, seen.album, predictor.config.preprocessing.size
     shown, said = examine_images(dataset, size, album, count_labels, name_label), compose(seen)
     page = Page(
         title=said.title,
         name=predictor.name_of_model,
-        split=tested.answers.name,
+        split=tested.name,
         facts=[*said.facts, _rate(predictor, tested), *_costs(predictor, origin.result)],
         sections=[curves_section(origin.metrics, ACCURACY), *said.sections, images_section(shown)],
         sheet=make_sheet(album.pictures(), SHEET_BYTES),
@@ -189,47 +177,31 @@ def _compose(
     return page, {**said.result, "copies": copies}
 
 
-def _keep_in(model: str | Path) -> Keep:
-    """Make what writes into a model's file what was found on validation images."""
-
-    def keep(changes: Mapping[str, object]) -> bool:
-        try:
-            keep_in_file(find_model(model)[0], changes)
-        except (WeightsError, OutputError, OSError) as error:
-            say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
-            return False
-        return True
-
-    return keep
-
-
-def keep_in_file(path: Path, changes: Mapping[str, object]) -> None:
-    """Change what a model file says of itself; its tensors stay bit for bit what they are."""
+def keep_in_file(model: str | Path, found: Mapping[str, object]) -> None:
+    """Let a model's file say what was found; its tensors stay bit for bit what they are."""
+    path = find_model(model)[0]
     state, description = load_model_file(path)
-    save_model_file(path, state, description.changed(**changes))
+    save_model_file(path, state, description.changed(**found))
 
 
-def _explaining(predictor: Predictor, explain: Explain) -> Explained:
-    """Make what draws where the network looked for a class."""
-
-    def explained(answers: Answers, chosen: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
-        preprocessing = predictor.config.preprocessing
-        images = [decode(answers.split[int(answers.places[i])].image, preprocessing.channels) for i in chosen]
-        seen = torch.stack([resize_and_crop(image, preprocessing) for image in images])
-        x, targets = normalize(seen, preprocessing).to(predictor.device), torch.from_numpy(classes)
-        maps = explain(predictor.model, x, targets.to(predictor.device)).detach().float().cpu().numpy()
-        colours = seen[:, :3] if preprocessing.channels >= 3 else seen[:, :1].expand(-1, 3, -1, -1)
-        pixels = colours.permute(0, 2, 3, 1).numpy()
-        return [overlay(np.ascontiguousarray(p), heat, HEAT_SIDE) for p, heat in zip(pixels, maps, strict=True)]
-
-    return explained
+def _explain(
+    predictor: Predictor, explain: Explain, answers: Answers, chosen: np.ndarray, classes: np.ndarray
+) -> list[np.ndarray]:
+    """Draw where the network looked for each image's class, uint8 (side, side, 3)."""
+    preprocessing = predictor.config.preprocessing
+    images = [decode(answers.split[int(answers.places[i])].image, preprocessing.channels) for i in chosen]
+    seen = torch.stack([resize_and_crop(image, preprocessing) for image in images])
+    x, targets = normalize(seen, preprocessing).to(predictor.device), torch.from_numpy(classes)
+    maps = explain(predictor.model, x, targets.to(predictor.device)).detach().float().cpu().numpy()
+    colours = seen[:, :3] if preprocessing.channels >= 3 else seen[:, :1].expand(-1, 3, -1, -1)
+    pixels = colours.permute(0, 2, 3, 1).numpy()
+    return [overlay(np.ascontiguousarray(p), heat, HEAT_SIDE) for p, heat in zip(pixels, maps, strict=True)]
 
 
-def _rate(predictor: Predictor, tested: _Measured) -> Fact:
+def _rate(predictor: Predictor, tested: Answers) -> Fact:
     how = f"reading included; {predictor.runtime}, {predictor.precision}"
-    if len(tested.answers) / max(tested.rate, 1e-9) < SHORT:
-        how += "; too short to tell"
-    return "Images per second", f"{tested.rate:,.0f}", how
+    unsure = "; too short to tell" if tested.seconds < SHORT else ""
+    return "Images per second", f"{len(tested) / max(tested.seconds, 1e-9):,.0f}", how + unsure
 
 
 def _costs(predictor: Predictor, result: dict[str, Any]) -> list[Fact]:
@@ -276,7 +248,7 @@ def _provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
-def _note(predictor: Predictor, tested: _Measured) -> str:
+def _note(predictor: Predictor, tested: Answers) -> str:
     notes = [] if predictor.trained else ["This network is untrained: its answers mean nothing yet."]
     if tested.unreadable:
         notes.append(f"{len(tested.unreadable)} files can't be read and count nowhere: {tested.unreadable[0].reason}.")
