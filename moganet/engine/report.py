@@ -4,7 +4,7 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from moganet.config import Precision
 from moganet.data import Dataset, Split
-from moganet.data.loader import Unreadable
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
-from moganet.errors import OutputError, WeightsError
+from moganet.errors import OutputError
 from moganet.explanations.input_gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load, load_model_file, save_model_file
@@ -28,7 +27,7 @@ from moganet.models.build import build_network_for
 from moganet.models.provenance import without_place, without_places
 from moganet.models.read import find_model
 from moganet.network.cost import count_macs, count_parameters
-from moganet.notices import noted, say
+from moganet.notices import noted
 from moganet.progress import Progress, no_progress
 from moganet.report.curves import curves_section
 from moganet.report.heat import overlay
@@ -38,7 +37,7 @@ from moganet.report.page import Fact, Page, write_page
 from moganet.report.sheet import make_sheet
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks.images import examine_images
-from moganet.tasks.report import Answers, Explained, Keep, Reported, Seen
+from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
 from moganet.training.origin import Origin, read_origin
 from moganet.training.run_folder import REPORT_FILE
@@ -78,15 +77,6 @@ class ReportResult(Result, extra="allow"):
     __pydantic_extra__: dict[str, float | int | None]
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A split that the network has seen, the images per second, and the files that could not be read."""
-
-    answers: Answers
-    rate: float
-    unreadable: list[Unreadable]
-
-
 @noted
 def write_report(
     model: str | Path,
@@ -113,7 +103,7 @@ def write_report(
     package is not installed is left out and says so. Raises DataError, WeightsError or OutputError.
     """
     start = time.perf_counter()
-    place = Path(out) if out is not None else _default_page(model)
+    place = Path(out) if out is not None else _default_page(model, in_run=Path(model).is_dir() and not choices)
     if place.is_dir():
         raise OutputError(f"{place} is a folder; give --out the name of an HTML file, say {place / REPORT_FILE}")
     check_place(place, "--out")
@@ -121,26 +111,26 @@ def write_report(
     dataset, is_home = open_for(predictor, data)
     predictor.task.check(dataset, training=False)
     tested, validation = _see_splits(predictor, dataset, split, (batch_size, workers, progress))
-    parts = [tested.answers] if validation is None or validation is tested.answers else [tested.answers, validation]
+    parts = [tested] if validation is None or validation is tested else [tested, validation]
     seen = Seen(
-        answers=tested.answers,
+        answers=tested,
         validation=validation,
         fresh=[part for part in parts if part.name in FRESH or not (is_home or part.name == "train")],
         data=dataset.spec.partition(":")[0],
         description=predictor.config.task,
-        keep=_keep_in(model) if is_home and not choices else None,
-        explain=None if explain is None else _explaining(predictor, explain),
+        keep=partial(keep_in_file, model) if is_home and not choices else None,
+        explain=None if explain is None else partial(_explain, predictor, explain),
     )
     origin = read_origin(model, predictor.config.provenance, result)
-    page, said, copies = _compose(predictor, dataset, tested, seen, origin)
+    page, said, copies = _compose(predictor, dataset, seen, origin)
     write_page(page, place)
     return ReportResult(
         report=str(place),
         bytes=place.stat().st_size,
         seconds=time.perf_counter() - start,
         data=dataset.spec,
-        split=tested.answers.name,
-        num_images=len(tested.answers),
+        split=tested.name,
+        num_images=len(tested),
         headline=said.headline,
         left_out=tuple(LeftOutPart(part=part, reason=reason) for part, reason in page.left_out.items()),
         unreadable=tuple(LeftOut(**bad._asdict()) for bad in tested.unreadable),
@@ -150,22 +140,22 @@ def write_report(
     )
 
 
-def _default_page(model: str | Path) -> Path:
+def _default_page(model: str | Path, *, in_run: bool) -> Path:
     path = Path(model)
-    return path / REPORT_FILE if path.is_dir() else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
+    return path / REPORT_FILE if in_run else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
 
 
 def _see_splits(
     predictor: Predictor, dataset: Dataset, split: str, how: tuple[int | None, int | None, Progress]
-) -> tuple[_Measured, Answers | None]:
+) -> tuple[Answers, Answers | None]:
     """Let the network see a split and the images that were held back, where there are; they may be the same."""
     name, images = choose_split(dataset, split)
     held = dataset.splits.get("val")
     tested = _see(predictor, dataset, (name, images), how)
-    say_absent(images.with_targets(tested.answers.split.targets), predictor.class_names, name)
+    say_absent(images.with_targets(tested.split.targets), predictor.class_names, name)
     if held is None or held is images:
-        return tested, None if held is None else tested.answers
-    return tested, _see(predictor, dataset, ("val", held), how).answers
+        return tested, None if held is None else tested
+    return tested, _see(predictor, dataset, ("val", held), how)
 
 
 def _see(
@@ -173,7 +163,7 @@ def _see(
     dataset: Dataset,
     named: tuple[str, Split],
     how: tuple[int | None, int | None, Progress],
-) -> _Measured:
+) -> Answers:
     """Let the network see a split. Raises DataError where none of it can be read."""
     (name, images), (batch_size, workers, progress) = named, how
     order = match_classes(dataset.class_names, predictor.class_names)
@@ -187,20 +177,19 @@ def _see(
         places += seen.places
     seconds = time.perf_counter() - begin
     stream.check(f"{dataset.spec} ({name})")
-    answers = Answers(name, images, np.array(places), torch.cat(outputs), torch.cat(targets))
-    return _Measured(answers, len(answers) / seconds, stream.unreadable)
+    return Answers(name, images, np.array(places), torch.cat(outputs), torch.cat(targets), seconds, stream.unreadable)
 
 
 def _compose(
-    predictor: Predictor, dataset: Dataset, tested: _Measured, seen: Seen, origin: Origin
+    predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin
 ) -> tuple[Page, Reported, list[Mapping[str, str | int]]]:
     """Gather what the page shows, and what of it the result holds."""
-    album, size = seen.album, predictor.config.preprocessing.size
+    tested, album, size = seen.answers, seen.album, predictor.config.preprocessing.size
     shown, said = examine_images(dataset, size, album), predictor.task.report(seen)
     page = Page(
         title=said.title,
         name=predictor.name_of_model,
-        split=tested.answers.name,
+        split=tested.name,
         facts=[*said.facts, _rate(predictor, tested), *_costs(predictor, origin.result)],
         sections=[curves_section(origin.metrics, predictor.task.monitor), *said.sections, images_section(shown)],
         sheet=make_sheet(album.pictures(), SHEET_BYTES),
@@ -217,46 +206,30 @@ def _compose(
     return page, said, copies
 
 
-def _keep_in(model: str | Path) -> Keep:
-    """Make what writes into a model's file what was found on validation images."""
-
-    def keep(description: TaskDescription) -> bool:
-        try:
-            keep_in_file(find_model(model)[0], description)
-        except (WeightsError, OutputError, OSError) as error:
-            say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
-            return False
-        return True
-
-    return keep
-
-
-def keep_in_file(path: Path, task: TaskDescription) -> None:
-    """Change what a model file says of its task; its tensors stay bit for bit what they are."""
+def keep_in_file(model: str | Path, task: TaskDescription) -> None:
+    """Let a model's file say what was found of its task; its tensors stay bit for bit what they are."""
+    path = find_model(model)[0]
     state, description = load_model_file(path)
     save_model_file(path, state, description.changed(task=task))
 
 
-def _explaining(predictor: Predictor, explain: Explain) -> Explained:
-    """Make what draws where the network looked for a class."""
-
-    def explained(answers: Answers, chosen: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
-        preprocessing = predictor.config.preprocessing
-        seen = torch.stack([predictor.picture(answers.split[int(answers.places[i])].image) for i in chosen])
-        x, targets = normalize(seen, preprocessing).to(predictor.device), torch.from_numpy(classes)
-        maps = explain(predictor.model, x, targets.to(predictor.device)).detach().float().cpu().numpy()
-        colours = seen[:, :3] if preprocessing.channels >= 3 else seen[:, :1].expand(-1, 3, -1, -1)
-        pixels = colours.permute(0, 2, 3, 1).numpy()
-        return [overlay(np.ascontiguousarray(p), heat, HEAT_SIDE) for p, heat in zip(pixels, maps, strict=True)]
-
-    return explained
+def _explain(
+    predictor: Predictor, explain: Explain, answers: Answers, chosen: np.ndarray, classes: np.ndarray
+) -> list[np.ndarray]:
+    """Draw where the network looked for each image's class, uint8 (side, side, 3)."""
+    preprocessing = predictor.config.preprocessing
+    seen = torch.stack([predictor.picture(answers.split[int(answers.places[i])].image) for i in chosen])
+    x, targets = normalize(seen, preprocessing).to(predictor.device), torch.from_numpy(classes)
+    maps = explain(predictor.model, x, targets.to(predictor.device)).detach().float().cpu().numpy()
+    colours = seen[:, :3] if preprocessing.channels >= 3 else seen[:, :1].expand(-1, 3, -1, -1)
+    pixels = colours.permute(0, 2, 3, 1).numpy()
+    return [overlay(np.ascontiguousarray(p), heat, HEAT_SIDE) for p, heat in zip(pixels, maps, strict=True)]
 
 
-def _rate(predictor: Predictor, tested: _Measured) -> Fact:
+def _rate(predictor: Predictor, tested: Answers) -> Fact:
     how = f"reading included; {predictor.runtime}, {predictor.precision}"
-    if len(tested.answers) / max(tested.rate, 1e-9) < SHORT:
-        how += "; too short to tell"
-    return "Images per second", f"{tested.rate:,.0f}", how
+    unsure = "; too short to tell" if tested.seconds < SHORT else ""
+    return "Images per second", f"{len(tested) / max(tested.seconds, 1e-9):,.0f}", how + unsure
 
 
 def _costs(predictor: Predictor, result: Mapping[str, Any]) -> list[Fact]:
@@ -303,7 +276,7 @@ def _provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
-def _note(predictor: Predictor, tested: _Measured) -> str:
+def _note(predictor: Predictor, tested: Answers) -> str:
     notes = [] if predictor.trained else ["This network is untrained: its answers mean nothing yet."]
     if tested.unreadable:
         notes.append(f"{len(tested.unreadable)} files can't be read and count nowhere: {tested.unreadable[0].reason}.")

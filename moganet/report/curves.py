@@ -1,8 +1,7 @@
 """A run's metrics over its epochs, as a picture (the article's figure) and as a section of the report."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from markupsafe import Markup
@@ -20,15 +19,6 @@ FLAT = 0.002  # a gain that counts as none
 Metrics = Mapping[str, Mapping[float, float]]  # {name: {epoch: value}}
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart with its name and, for the legend, its lines."""
-
-    name: str
-    drawing: Markup
-    series: Sequence[Series]
-
-
 def curves_section(metrics: Metrics, watched: Metric) -> Section:
     """Show loss, what is watched, learning rate and images per second, those that the run has, each with its legend."""
     charts = [
@@ -43,11 +33,13 @@ def curves_section(metrics: Metrics, watched: Metric) -> Section:
     if not drawn:
         reason = "The curves are left out: the run's metrics are not beside the model."
         return Section("Training", left_out={"curves": reason})
-    return Section("Training", say_curves(metrics, watched), "moganet.report/curves.html", drawn)
+    return Section("Training", say_curves(metrics, watched), "moganet.report/curves.html", {"charts": drawn})
 
 
-def _chart(name: str, metrics: Metrics, lines: Mapping[str, str], is_share: bool = False) -> Chart | None:
-    """Draw the lines that there are; lines maps metrics to their labels."""
+def _chart(
+    name: str, metrics: Metrics, lines: Mapping[str, str], is_share: bool = False
+) -> tuple[str, Markup, list[Series]] | None:
+    """Draw the lines that there are, under a name; lines maps metrics to their labels."""
     series = [
         Series(label, style, [(epoch + 1, value) for epoch, value in sorted(metrics[key].items())])
         for (key, label), style in zip(lines.items(), "ab", strict=False)
@@ -60,7 +52,7 @@ def _chart(name: str, metrics: Metrics, lines: Mapping[str, str], is_share: bool
         (first_x, first), (last_x, last) = one.points[0], one.points[-1]
         values = (percent(first), percent(last)) if is_share else (f"{first:.3g}", f"{last:.3g}")
         ends.append(f"{one.name}: {values[0]} after epoch {first_x:g}, {values[1]} after epoch {last_x:g}")
-    return Chart(name, line_chart(series, f"{name} by epoch. {'; '.join(ends)}.", percent=is_share), series)
+    return name, line_chart(series, f"{name} by epoch. {'; '.join(ends)}.", percent=is_share), series
 
 
 def say_curves(metrics: Metrics, watched: Metric) -> str:

@@ -26,16 +26,12 @@ class Images:
     note: str = ""
     class_names: Sequence[str] = ()
 
-    @property
-    def findings(self) -> list[str]:
-        """Give what is to be said, the first as the section's title."""
-        balance = [say_balance(self.counts)] if self.counts else []
-        return [*balance, say_sizes(self.sizes, self.network_size), say_copies(self.copies)]
-
 
 def images_section(images: Images) -> Section:
     """Show balance, sizes and near-copies."""
-    return Section("Data", images.findings[0], "moganet.report/images.html", images)
+    balance = [say_balance(images.counts)] if images.counts else []
+    findings = [*balance, say_sizes(images.sizes, images.network_size), say_copies(images.copies)]
+    return Section("Data", findings[0], "moganet.report/images.html", {"images": images, "findings": findings[1:]})
 
 
 def say_balance(counts: Mapping[str, np.ndarray]) -> str:

@@ -34,7 +34,7 @@ class Section:
     kicker: str
     title: str = ""
     template: str = ""
-    content: object = None
+    content: Mapping[str, object] = field(default_factory=dict)
     style: str = ""
     script: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from moganet.data import ArraySplit, FileSplit, Split
+from moganet.data.loader import Unreadable
 from moganet.data.survey import thumbnails
 from moganet.report.page import Fact, Section
 from moganet.tasks.task import TaskDescription
@@ -20,6 +21,7 @@ class Answers:
     """What a network gave for the n readable images of a split.
 
     places: (n,), where they stand in it. outputs: (n, …), as the network gives them; targets: (n, …), the model's.
+    seconds: what all of it took, reading included.
     """
 
     name: str
@@ -27,18 +29,16 @@ class Answers:
     places: np.ndarray
     outputs: Tensor
     targets: Tensor
+    seconds: float
+    unreadable: Sequence[Unreadable] = ()
 
     def __len__(self) -> int:
         return len(self.places)
 
     def name_of(self, number: int) -> str:
         """Give the file's name, or the place in a set in memory."""
-        return short_name(self.name, self.split, int(self.places[number]))
-
-
-def short_name(name: str, split: Split, place: int) -> str:
-    """Name an image of a split within a page: its file, or its place in a set in memory."""
-    return split.files[place].name if isinstance(split, FileSplit) else f"{name}/{place}"
+        place = int(self.places[number])
+        return self.split.files[place].name if isinstance(self.split, FileSplit) else f"{self.name}/{place}"
 
 
 class Album:
@@ -73,8 +73,7 @@ class Album:
 
 # (answers, numbers in them (k,), classes (k,)) to pictures of where the network looked for these, uint8 (s, s, 3).
 Explained = Callable[[Answers, np.ndarray, np.ndarray], list[np.ndarray]]
-# What the model file is to say of its task from now on; whether that could be written.
-Keep = Callable[[TaskDescription], bool]
+Keep = Callable[[TaskDescription], None]  # writes what the model file is to say of its task
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Seen:
 
     answers: for the split that is reported on. validation: for images that were held back, where there are (it may be
     `answers` itself). fresh: those of both that were not trained on. data: the set's name, in words.
-    description: what the model file says. keep: None where the images are none of the model's own.
+    description: what the model file says of its task. keep: None where the images are none of the model's own.
     explain: raises MogaNetError where a model can't be explained; None where that was not asked for.
     """
 

@@ -1,7 +1,6 @@
 """A classifier's answers as classes, and pictures of them with what was said."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,32 +10,18 @@ from moganet.tasks.report import Album, Answers
 ROOM = "moganet.tasks.classify"  # which holds the templates
 
 
-@dataclass(frozen=True)
 class Classified:
     """What was answered for the n images of a split.
 
-    labels, predicted, confidence: (n,), the model's class indices, and the probability of the predicted one.
-    probabilities: (n, classes).
+    labels, predicted, confidence, correct: (n,), the model's class indices, the probability of the predicted one, and
+    whether it is the label. probabilities: (n, classes).
     """
 
-    answers: Answers
-    labels: np.ndarray = field(init=False)
-    probabilities: np.ndarray = field(init=False)
-    predicted: np.ndarray = field(init=False)
-    confidence: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        probabilities = self.answers.outputs.softmax(1).numpy()
-        object.__setattr__(self, "labels", self.answers.targets.numpy())
-        object.__setattr__(self, "probabilities", probabilities)
-        object.__setattr__(self, "predicted", probabilities.argmax(1))
-        object.__setattr__(self, "confidence", probabilities.max(1))
-
-    @property
-    def correct(self) -> np.ndarray:
-        """Tell which answers are right, (n,)."""
-        right: np.ndarray = self.predicted == self.labels
-        return right
+    def __init__(self, answers: Answers) -> None:
+        self.answers, self.labels = answers, answers.targets.numpy()
+        self.probabilities = answers.outputs.softmax(1).numpy()
+        self.predicted, self.confidence = self.probabilities.argmax(1), self.probabilities.max(1)
+        self.correct = self.predicted == self.labels
 
     def place(self, number: int, album: Album) -> int:
         """Put an image in the album, and give its number there."""

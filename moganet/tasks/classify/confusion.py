@@ -1,7 +1,6 @@
 """The confusion matrix: what each class was taken for, as a picture and as a section whose cells open images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,28 +40,6 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path, t
     save_figure(figure, path)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """How many images of a class were taken for one; strength: of its colour; opens: whether there are pictures."""
-
-    truth: int
-    predicted: int
-    count: int
-    strength: float
-    opens: bool
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """The page's matrix. opened: pictures and captions by "truth,predicted"; written: whether cells carry numbers."""
-
-    class_names: Sequence[str]
-    shown: Sequence[int]
-    rows: Sequence[Sequence[Cell]]
-    opened: Mapping[str, Sequence[tuple[int, str]]]
-    written: bool
-
-
 def matrix_section(
     matrix: np.ndarray, names: Sequence[str], cells: Mapping[tuple[int, int], Sequence[Shown]]
 ) -> Section:
@@ -75,9 +52,14 @@ def matrix_section(
     for truth in shown.tolist():
         total = max(int(matrix[truth].sum()), 1)
         counts = {predicted: int(matrix[truth, predicted]) for predicted in shown.tolist()}
-        rows.append([Cell(truth, p, n, round((n / total) ** 0.5, 3), (truth, p) in cells) for p, n in counts.items()])
-    opened = {f"{truth},{found}": [(s.picture, s.caption) for s in some] for (truth, found), some in cells.items()}
-    content = Matrix(names, shown.tolist(), rows, opened, len(shown) <= MAX_WRITTEN)
+        rows.append((truth, [(p, n, round((n / total) ** 0.5, 3), (truth, p) in cells) for p, n in counts.items()]))
+    content = {
+        "class_names": list(names),
+        "shown": shown.tolist(),
+        "rows": rows,
+        "written": len(shown) <= MAX_WRITTEN,
+        "opened": {f"{t},{p}": [(one.picture, one.caption) for one in some] for (t, p), some in cells.items()},
+    }
     files = (f"{ROOM}/matrix.css", f"{ROOM}/matrix.js")
     return Section("Confusion", say_confusion(names, matrix), f"{ROOM}/matrix.html", content, *files)
 

@@ -2,13 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from moganet.errors import DataError, MissingExtraError, MogaNetError
 from moganet.report.numbers import percent
-from moganet.report.page import Section, Shown
+from moganet.report.page import Section
 from moganet.tasks.classify.classified import ROOM, Classified, show
 from moganet.tasks.report import Seen
 
@@ -16,30 +15,15 @@ MAX_EXPLAINED = 12  # errors, and as many close calls
 MAX_DOUBTFUL = 24
 
 
-@dataclass(frozen=True)
-class Errors:
-    """The errors made with most confidence, and the right answers made with least."""
-
-    errors: Sequence[Shown]
-    hits: Sequence[Shown]
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The most doubtful labels, and how many there are. accuracy: of the network that doubts them."""
-
-    shown: Sequence[Shown]
-    number: int
-    accuracy: float
-
-
 def errors_section(seen: Seen, given: Classified) -> Section:
     """Show errors and close calls, each with where the network looked."""
     errors, hits = choose_errors(given), choose_hits(given)
     heats, left_out = _explain(seen, given, np.concatenate([errors, hits]))
     names, album = seen.class_names, seen.album
-    shown_errors = show(given, errors, names, album, heats[: len(errors)])
-    content = Errors(shown_errors, show(given, hits, names, album, heats[len(errors) :]))
+    content = {
+        "errors": show(given, errors, names, album, heats[: len(errors)]),
+        "hits": show(given, hits, names, album, heats[len(errors) :]),
+    }
     title = say_errors(given.confidence, given.correct)
     return Section("Errors and close calls", title, f"{ROOM}/errors.html", content, left_out=left_out)
 
@@ -90,7 +74,8 @@ def labels_section(seen: Seen, fresh: Sequence[Classified], accuracy: float) -> 
         return Section("Labels", left_out={"labels": reason}), None
     shown = [show(fresh[part], [number], seen.class_names, seen.album)[0] for part, number in found[:MAX_DOUBTFUL]]
     title = say_labels(len(found), sum(len(part.labels) for part in fresh))
-    return Section("Labels", title, f"{ROOM}/labels.html", Labels(shown, len(found), accuracy)), len(found)
+    content = {"shown": shown, "number": len(found), "accuracy": accuracy}
+    return Section("Labels", title, f"{ROOM}/labels.html", content), len(found)
 
 
 def find_doubtful(parts: Sequence[Classified]) -> list[tuple[int, int]]:

@@ -1,11 +1,11 @@
 """How well a classifier knows its errors: its temperature, and accuracy against confidence before and after it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup
+from torch import Tensor
 
+from moganet.errors import MogaNetError
 from moganet.notices import say
 from moganet.report.charts import reliability_chart
 from moganet.report.numbers import percent
@@ -18,14 +18,6 @@ from moganet.tasks.report import Answers, Seen
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The temperature of a model, None where it has none, and what it was fitted on, or why there is none."""
-
-    temperature: float | None
-    source: str
-
-
-@dataclass(frozen=True)
 class Sureness:
     """Each image's confidence (n,), and the calibration error over all: at a temperature, or as trained."""
 
@@ -34,55 +26,44 @@ class Sureness:
     error: float
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Charts of accuracy against confidence under their headings, and what the temperature was fitted on."""
-
-    charts: Sequence[tuple[str, Markup]]
-    bins: int
-    source: str
-
-
-def calibrate(seen: Seen) -> Calibration:
-    """Take the model's temperature, or fit one on the validation images and keep it in the model's file."""
-    flattered = " It was fitted on these same images, so that the error after is flattering."
-    same = flattered if seen.validation is seen.answers else ""
+def calibrate(seen: Seen) -> tuple[float | None, str]:
+    """Take the model's temperature, or fit one and keep it; say what it was fitted on, or why there is none."""
+    same = " It was fitted on these same images, so that the error after is flattering."
+    same = same if seen.validation is seen.answers else ""
     if seen.description.temperature is not None:
-        return Calibration(seen.description.temperature, f"The temperature is the one that the model file keeps.{same}")
+        return seen.description.temperature, f"The temperature is the one that the model file keeps.{same}"
     if seen.validation is None or len(seen.class_names) < 2:
-        return Calibration(None, "There are no validation images of the model to fit a temperature on.")
-    fitted = _fit(seen.validation, same)
-    return Calibration(fitted.temperature, fitted.source + _keep(seen, seen.validation, fitted.temperature))
-
-
-def _fit(validation: Answers, same: str) -> Calibration:
-    logits, labels = validation.outputs, validation.targets
+        return None, "There are no validation images of the model to fit a temperature on."
+    logits, labels = seen.validation.outputs, seen.validation.targets
     temperature = fit_temperature(logits, labels)
     refused = why_no_temperature(temperature, len(labels), int((logits.argmax(1) != labels).sum()))
-    if refused:
-        say(refused)
-        return Calibration(None, f"{refused[0].upper()}{refused[1:]}.")
-    return Calibration(temperature, f"The temperature was fitted on {len(labels):,} validation images.{same}")
+    if refused is None:
+        source = f"The temperature was fitted on {len(labels):,} validation images.{same}"
+        return temperature, source + _keep(seen, logits, temperature)
+    say(refused)
+    return None, f"{refused[0].upper()}{refused[1:]}." + _keep(seen, logits, None)
 
 
-def _keep(seen: Seen, validation: Answers, temperature: float | None) -> str:
+def _keep(seen: Seen, logits: Tensor, temperature: float | None) -> str:
     """Keep a temperature, where there is one, and a reject threshold; say what became of the temperature."""
     if seen.keep is None:
         return " It is not kept: these are no validation images of the model." if temperature is not None else ""
-    if len(validation) < MIN_IMAGES:
+    if len(logits) < MIN_IMAGES:
         return ""
     assert isinstance(seen.description, ClassifyDescription)
-    reject = fit_reject(validation.outputs)
-    if not seen.keep(seen.description.changed(temperature=temperature, reject=reject)):
+    try:
+        seen.keep(seen.description.changed(temperature=temperature, reject=fit_reject(logits)))
+    except (MogaNetError, OSError) as error:
+        say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
         return " It could not be kept in the model's file."
     return " It is kept in the model file, for moganet predict --calibrated." if temperature is not None else ""
 
 
-def sureness(answers: Answers, temperature: float | None) -> Sureness:
-    """Give how sure the answers are, as trained or at a temperature."""
-    logits = answers.outputs if temperature is None else answers.outputs / temperature
-    name = "As trained" if temperature is None else f"At temperature {temperature:.2f}"
-    return Sureness(name, logits.softmax(1).amax(1).numpy(), calibration_error(logits, answers.targets))
+def sureness(answers: Answers, temperature: float) -> Sureness:
+    """Give how sure the answers are at a temperature."""
+    logits = answers.outputs / temperature
+    error = calibration_error(logits, answers.targets)
+    return Sureness(f"At temperature {temperature:.2f}", logits.softmax(1).amax(1).numpy(), error)
 
 
 def reliability_section(correct: np.ndarray, before: Sureness, after: Sureness | None, source: str) -> Section:
@@ -96,8 +77,9 @@ def reliability_section(correct: np.ndarray, before: Sureness, after: Sureness |
         chart = reliability_chart(one.confidence, right, CALIBRATION_BINS, alt)
         charts.append((f"{one.name}: error {percent(one.error)}", chart))
     bias = float(before.confidence.mean() - correct.mean())
+    content = {"charts": charts, "bins": CALIBRATION_BINS, "source": source}
     title = say_reliability(bias, before.error, after.error if after else None)
-    return Section("Reliability", title, f"{ROOM}/reliability.html", Reliability(charts, CALIBRATION_BINS, source))
+    return Section("Reliability", title, f"{ROOM}/reliability.html", content)
 
 
 def say_reliability(bias: float, before: float, after: float | None) -> str:

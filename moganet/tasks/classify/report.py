@@ -1,7 +1,6 @@
 """A classifier's part of the report: its figures, and its sections from the classes to the labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,27 +18,19 @@ MAX_ROWS = 20  # of the table of classes, before the rest is folded away
 Row = Mapping[str, Any]  # of the table of classes, as `measure` gives it
 
 
-@dataclass(frozen=True)
-class Classes:
-    """The table's first rows, and those that are folded away."""
-
-    first: Sequence[Row]
-    others: Sequence[Row]
-
-
 def compose(seen: Seen) -> Reported:
     """Say how good a classifier is; a temperature is fitted where its file keeps none, and kept in it."""
-    calibration = calibrate(seen)
+    temperature, source = calibrate(seen)
     measured = measure(seen.answers.outputs, seen.answers.targets, seen.class_names)
     given = {id(part): Classified(part) for part in (seen.answers, *seen.fresh)}
     asked, fresh = given[id(seen.answers)], [given[id(part)] for part in seen.fresh]
-    before = sureness(seen.answers, None)
-    after = None if calibration.temperature is None else sureness(seen.answers, calibration.temperature)
+    before = Sureness("As trained", asked.confidence, measured["ece"])
+    after = None if temperature is None else sureness(seen.answers, temperature)
     matrix, accuracy = np.array(measured["confusion"]), measured["top1"]
     errors, (labels, num_doubtful) = errors_section(seen, asked), labels_section(seen, fresh, accuracy)
     confusion = matrix_section(matrix, seen.class_names, fill_cells(asked, seen.album))
     classes = classes_section(measured["per_class"], seen.class_names, matrix)
-    reliability = reliability_section(asked.correct, before, after, calibration.source)
+    reliability = reliability_section(asked.correct, before, after, source)
     return Reported(
         f"{percent(accuracy)} of {len(asked.labels):,} {seen.data} images right",
         f"{100 * accuracy:.2f} % of {len(asked.labels)} {seen.answers.name} images right",
@@ -47,7 +38,7 @@ def compose(seen: Seen) -> Reported:
         [classes, confusion, reliability, errors, labels],
         {
             "top1": accuracy,
-            "temperature": calibration.temperature,
+            "temperature": temperature,
             "ece": before.error,
             "ece_calibrated": after.error if after else None,
             "suspected_labels": num_doubtful,
@@ -81,7 +72,7 @@ def classes_section(per_class: Sequence[Row], names: Sequence[str], matrix: np.n
     rows.sort(key=lambda row: (not row["num_images"], row["recall"] or 0.0, row["f1"] or 0.0))
     recall = np.array([row["recall"] for row in per_class], float)  # nan where a class has no images
     title = say_classes(names, recall, np.array([row["num_images"] for row in per_class]))
-    return Section("Classes", title, f"{ROOM}/classes.html", Classes(rows[:MAX_ROWS], rows[MAX_ROWS:]))
+    return Section("Classes", title, f"{ROOM}/classes.html", {"first": rows[:MAX_ROWS], "others": rows[MAX_ROWS:]})
 
 
 def say_classes(names: Sequence[str], recall: np.ndarray, number: np.ndarray) -> str:
