@@ -21,7 +21,7 @@ from moganet.models.shipped import shipped_models
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say
-from moganet.training.checkpoints import is_first_process
+from moganet.training.signals import is_first_process
 
 PRETRAINED, FRESH = "pretrained", "none"  # words for start.model
 REACH = 8  # seconds in which a server must answer before its weights are done without
