@@ -16,7 +16,7 @@ from moganet.data import Dataset
 from moganet.engine.doctor import environment
 from moganet.files import read_small
 from moganet.inference import Predictor
-from moganet.models.build import build_network_for
+from moganet.models.build import build_blank
 from moganet.models.provenance import RECIPE, without_place, without_places
 from moganet.network.cost import count_macs, count_parameters
 from moganet.report.curves import read_learning_rate, read_metrics
@@ -82,8 +82,7 @@ def figures(measured: dict[str, Any], calibration: Calibration, predictor: Predi
 def costs(predictor: Predictor, result: dict[str, Any]) -> list[Fact]:
     """Give what the network and its training cost; result as result.json has it."""
     config = predictor.config
-    with torch.device("meta"):
-        network = build_network_for(config.architecture)
+    network = build_blank(config.architecture)
     channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
     facts = [
         ("Parameters", short(count_parameters(network)), config.architecture.name),

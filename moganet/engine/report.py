@@ -46,7 +46,7 @@ from moganet.inference import Predictor, load
 from moganet.inference.calibration import MIN_IMAGES, fit_reject, fit_temperature, keep_calibration, why_no_temperature
 from moganet.inference.runtimes import Runtime
 from moganet.machine import keep_freed_memory
-from moganet.models.read import find_model
+from moganet.models.find import find
 from moganet.notices import noted, say
 from moganet.report.page import Calibration, Report, Shown, write_page
 from moganet.report.sheet import make_sheet
@@ -205,7 +205,7 @@ def _calibration_error(logits: Tensor, labels: Tensor) -> float:
 def _keep(model: str | Path, temperature: float | None, reject: Reject) -> str:
     """Keep a temperature, where there is one, and a reject threshold in a model's file; say whether that was done."""
     try:
-        keep_calibration(find_model(model)[0], temperature, reject)
+        keep_calibration(find(model).path, temperature, reject)
     except (WeightsError, OutputError, OSError) as error:
         say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
         return " It could not be kept in the model's file."

@@ -24,7 +24,7 @@ from moganet.errors import ConfigError, DataError, OutputError, TrainingError, W
 from moganet.files import to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.machine import keep_freed_memory, release_memory
-from moganet.models.model_file import NUM_FIXTURES
+from moganet.models.fixtures import NUM_FIXTURES
 from moganet.notices import heard, noted, say
 from moganet.report.curves import draw_curves, read_metrics
 from moganet.report.grids import draw_images

@@ -12,7 +12,7 @@ from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.runtimes import Runtime
 from moganet.models.build import build_from
-from moganet.models.model_file import replay_fixtures
+from moganet.models.fixtures import replay_fixtures
 from moganet.notices import noted
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6
@@ -41,7 +41,7 @@ def verify(
     description = contents.description
     if not (description.fixtures or description.sha256):
         raise WeightsError(
-            f"{contents.path} ({contents.chosen['format']}) records neither a hash nor fixtures; "
+            f"{contents.path} ({contents.chosen.format}) records neither a hash nor fixtures; "
             "write it as a model file with `moganet convert`"
         )
     network = build_from(contents)

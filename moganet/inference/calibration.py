@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moganet.models.model_file import load_model_file, save_model_file
+from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.tasks.classify.description import Reject
 
 KEPT = 0.95

@@ -12,7 +12,7 @@ from moganet.inference.export import EXPORTERS, ExportMetadata
 from moganet.inference.export.graph import MAX_BYTES, Run, foreign, parse_metadata
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
-from moganet.models.model_file import ModelDescription
+from moganet.models.description import ModelDescription
 from moganet.notices import say
 
 COLD = 0.16  # below this temperature, float32 no longer holds the probabilities that are unscaled again

@@ -16,7 +16,7 @@ from moganet.inference.calibration import energy
 from moganet.inference.export.graph import Run
 from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
 from moganet.inference.threads import Guard, settle_after_fork
-from moganet.models.model_file import ModelDescription
+from moganet.models.description import ModelDescription
 from moganet.notices import remember
 
 

@@ -24,7 +24,8 @@ from moganet.inference.export import EXPORTERS, Graph, compiled
 from moganet.inference.export.graph import MAX_BYTES, Run, Runner, blocks, first_line, hash_of
 from moganet.inference.threads import Guard, is_forked
 from moganet.machine import HALF, has_fast_bf16
-from moganet.models.model_file import ModelDescription, hash_tensors
+from moganet.models.description import ModelDescription
+from moganet.models.reading.checkpoint import hash_tensors
 from moganet.network.fuse import FusedMogaNet, fuse
 from moganet.network.moganet import MogaNet
 from moganet.notices import say

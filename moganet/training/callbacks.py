@@ -15,7 +15,7 @@ from torch import Tensor
 
 from moganet.errors import TrainingError, WeightsError
 from moganet.inference import ModelDescription, save_model_file
-from moganet.models.model_file import make_fixtures
+from moganet.models.fixtures import make_fixtures
 from moganet.tasks.module import TAMER, TaskModule
 from moganet.tasks.task import Metric
 

@@ -32,8 +32,8 @@ from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
 from moganet.inference import ModelDescription
 from moganet.launchers import by_torchrun
-from moganet.models.formats import RUN_KEY
-from moganet.models.model_file import published
+from moganet.models.description import published
+from moganet.models.formats.run import RUN_KEY
 from moganet.notices import say
 
 CHECKPOINT_FILE = "last.ckpt"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from moganet.config import Settings
 from moganet.errors import ConfigError, MissingExtraError, MogaNetError, WeightsError
 from moganet.inference.export.raw import RawGraph
-from moganet.models.model_file import SEAL, ModelDescription, published, seal_of
+from moganet.models.description import SEAL, ModelDescription, published, seal_of
 from moganet.network.fuse import FusedMogaNet, crop_to_size
 
 ExportPrecision = Literal["f32", "bf16", "f16", "int8"]

@@ -9,7 +9,8 @@ from torch import Tensor
 from moganet.config import Preprocessing
 from moganet.data.preprocess import preprocess
 from moganet.inference.export.graph import ExportPrecision, Run
-from moganet.models.model_file import ModelDescription, replay_fixtures
+from moganet.models.description import ModelDescription
+from moganet.models.fixtures import replay_fixtures
 
 NUM_PROBES = 3  # an odd batch, that the graph was not traced with
 
