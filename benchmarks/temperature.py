@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from moganet.inference.calibration import COLDEST, HOTTEST, fit_temperature
 from sides import write
 from torch import Tensor
 from torch.nn import functional as F
 
 from moganet import load, open_data
 from moganet.data.source import spread
-from moganet.engine.evaluate import collect_logits, match_classes, no_progress
-from moganet.inference.calibration import COLDEST, HOTTEST, fit_temperature
+from moganet.engine.evaluate import collect_logits, match_classes
+from moganet.progress import no_progress
 
 NUMBERS, DRAWS = (10, 20, 30, 50, 100, 200, 500), 100
 

@@ -11,6 +11,9 @@ MogaNetError (a ValueError)   the user can mend it; the command line prints the 
 └── MissingExtraError         an optional dependency is not installed
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MogaNetError(ValueError):
     """A mistake that the user can mend; its text is one line that says how."""
@@ -46,3 +49,21 @@ class OutputError(MogaNetError):
 
 class MissingExtraError(MogaNetError):
     """An optional dependency is not installed; the text names the extra."""
+
+
+def first_line(error: BaseException) -> str:
+    """Give an error's first line with words in it, or its kind; where a runtime's C++ file stood is passed over."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
+    return said[0][:300] if said else type(error).__name__
+
+
+@contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Turn whatever other people's code raises within the block into a WeightsError of one line: what, and why."""
+    try:
+        yield
+    except MogaNetError:
+        raise
+    except Exception as error:  # runtimes, protobuf and zipfile share no class of errors
+        raise WeightsError(f"{what}: {first_line(error)}") from None

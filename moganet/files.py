@@ -261,7 +261,7 @@ def read_small(path: Path, limit: int, error: type[MogaNetError] = DataError) ->
 
 
 def to_json(value: Any, indent: int | None = None, *, ascii_only: bool = False) -> str:
-    """Give a value as JSON; it knows no NaN and no infinities, so they become null.
+    """Give a value as JSON, records as objects; it knows no NaN and no infinities, so they become null.
 
     What steers a terminal, and what no encoding takes, is escaped. ascii_only: all but ASCII is.
     """
@@ -270,7 +270,7 @@ def to_json(value: Any, indent: int | None = None, *, ascii_only: bool = False) 
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
+    if hasattr(value, "items"):  # a dict, or a record of moganet.results
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]

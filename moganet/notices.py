@@ -13,11 +13,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 logger = logging.getLogger("moganet")
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 Arguments = ParamSpec("Arguments")
+Given = TypeVar("Given")
 
 # What steers a terminal or can't be seen: controls (C0, DEL, C1), marks and overrides of direction, ends of lines and
 # paragraphs, characters without width, and halves of surrogate pairs, which stand for bytes that aren't UTF-8. The
@@ -70,16 +71,20 @@ def listening() -> Iterator[list[str]]:
         _heard.reset(token)
 
 
-def noted(verb: Callable[Arguments, dict[str, Any]]) -> Callable[Arguments, dict[str, Any]]:
-    """Let a verb's result hold `notes`: all lines that were said while it worked (an empty result stays empty).
+def noted(verb: Callable[Arguments, Given]) -> Callable[Arguments, Given]:
+    """Let a verb's result, typed or a dict, hold `notes`: all lines that were said while it worked.
 
-    A result that comes with notes, of a run that was finished before, keeps them.
+    An empty result, or none, stays so. One that comes with notes, of a run that was finished before, keeps them.
     """
 
     @functools.wraps(verb)
-    def listened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> dict[str, Any]:
+    def listened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Given:
         with listening() as said:
-            result = verb(*args, **kwargs)
-        return {**result, "notes": list(dict.fromkeys([*result.get("notes", ()), *said]))} if result else result
+            result: Any = verb(*args, **kwargs)
+        if result:
+            notes = list(dict.fromkeys([*result.get("notes", ()), *said]))
+            result = result.changed(notes=notes) if hasattr(result, "changed") else {**result, "notes": notes}
+        given: Given = result
+        return given
 
     return listened

@@ -1,6 +1,7 @@
 """What verbs give: frozen and typed, read by names as well as by keys, as JSON has them."""
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -51,6 +52,29 @@ class Record(BaseModel):
     def plain(self) -> Mapping[str, Any]:
         """Give what JSON takes."""
         return self.model_dump(exclude_unset=True)
+
+
+class LeftOut(Record):
+    """A file that was left out, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that training and evaluation give, by its name ("train/NAME", "val/NAME").
+
+    title: in a chart. short: in a line of text. noun: in a sentence. share: it is a fraction, shown in per cent.
+    mode: which of two is better, "max" or "min".
+    """
+
+    name: str
+    title: str
+    short: str
+    noun: str
+    share: bool = True
+    mode: str = "max"
 
 
 class Result(Record):

@@ -1,29 +1,15 @@
 """`moganet explain`: why a model decides as it does."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import typer
-from rich.console import Console
 
-from moganet_cli.app import (
-    EXIT_PARTLY,
-    EXIT_USER,
-    MAX_BATCH,
-    MAX_SEED,
-    AsJson,
-    Model,
-    Precision,
-    Runtime,
-    app,
-    complain,
-    line,
-    make_console,
-    print_json,
-    print_table,
-)
+from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
+from moganet_cli.options import MAX_BATCH, MAX_SEED, AsJson, Asking, Model, with_options
+from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
 METHODS = {
@@ -38,6 +24,7 @@ COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
 
 
 @app.command(help="Show why a model decides: maps over images. IMAGES: files, folders, patterns, or '-' for a list.")
+@with_options
 def explain(
     model: Model,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Images, folders, patterns, or '-'.")],
@@ -72,11 +59,11 @@ def explain(
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=MAX_BATCH, help="Images at a time [default: 32 predictions, 8 gradients].")
     ] = None,
-    precision: Precision = "f32",
-    runtime: Runtime = "auto",
     as_json: AsJson = False,
+    **passed: Unpack[Asking],
 ) -> None:
     from moganet.engine.explain import explain as run
+    from moganet.progress import show_samples
 
     result = run(
         model,
@@ -92,16 +79,13 @@ def explain(
         overwrite=overwrite,
         seed=seed,
         batch_size=batch_size,
-        precision=precision,
-        runtime=runtime,
         progress=show_samples,
+        **passed,
     )
     for item in result["unreadable"]:
         complain(f"can't read {item['file']}: {item['reason']}")
-    for entry in result["images"]:
-        del entry["map"]
     if as_json:
-        print_json(result)
+        print_json({**result, "images": [_without_map(entry) for entry in result["images"]]})
     elif result["images"]:
         _print(result)
     raise typer.Exit(0 if not result["unreadable"] else EXIT_PARTLY if result["images"] else EXIT_USER)
@@ -118,63 +102,36 @@ def _samples(text: str) -> int | str | None:
     return int(text)
 
 
-def _print(result: dict[str, Any]) -> None:
-    from moganet.explanations.lime import STABLE
+def _without_map(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "map"}
 
+
+def _print(result: Found) -> None:
     rows = []
     for entry in result["images"]:
-        found = []
-        if "r2" in entry:
-            rate = entry["samples_per_second"]
-            stable = entry.get("stable")
-            found.append(f"{entry['samples']} samples, {rate:.0f} samples/s, R² {entry['r2']:.2f}")
-            if stable is not None:
-                found.append(f"ranking {'' if stable >= STABLE else 'NOT '}stable ({100 * stable:.0f} % of fits)")
-        if "blocks" in entry:
-            found.append(_orders(entry["blocks"]))
-        if "insertion" in entry:
-            found.append(f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})")
-            found.append(f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})")
-            kept = entry["randomized_correlation"]
-            found.append(f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw")
-        target = f"{entry['target']} {100 * entry['probability']:.1f} %"
-        untrained = " (untrained)" if entry.get("untrained") else ""
-        rows.append((entry["file"], entry["method"], target + untrained, ", ".join(found)))
+        target = f"{entry['target']} {100 * entry['probability']:.1f} %{untrained(entry)}"
+        rows.append((entry["file"], entry["method"], target, ", ".join(_findings(entry))))
     print_table(("file", "method", "target", "found"), rows)
     line(f"pictures: {result['out']}")
 
 
-def _orders(blocks: list[dict[str, Any]]) -> str:
+def _findings(entry: Found) -> Iterator[str]:
+    from moganet.explanations.lime import STABLE
+
+    if "r2" in entry:
+        stable = entry.get("stable")
+        yield f"{entry['samples']} samples, {entry['samples_per_second']:.0f} samples/s, R² {entry['r2']:.2f}"
+        if stable is not None:
+            yield f"ranking {'' if stable >= STABLE else 'NOT '}stable ({100 * stable:.0f} % of fits)"
+    if "blocks" in entry:
+        yield _orders(entry["blocks"])
+    if "insertion" in entry:
+        yield f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})"
+        yield f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})"
+        kept = entry["randomized_correlation"]
+        yield f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw"
+
+
+def _orders(blocks: Sequence[Found]) -> str:
     means = [sum(block["shares"][k] for block in blocks) / len(blocks) for k in range(3)]
     return "dilation 1, 2, 3: " + ", ".join(f"{100 * mean:.0f} %" for mean in means)
-
-
-def show_samples(numbers: Iterable[int], total: int, what: str) -> Iterable[int]:
-    """Draw a bar with samples per second on stderr while their numbers pass, on a terminal only."""
-    console = make_console(stderr=True)
-    return _with_bar(numbers, total, what, console) if console.is_terminal else numbers
-
-
-def _with_bar(numbers: Iterable[int], total: int, what: str, console: Console) -> Iterator[int]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    unit = "samples" if what == "lime" else "images"
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            speed = task.speed or 0.0
-            return Text(f"{speed:.{0 if speed >= 10 else 1}f} {unit}/s")
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        for number in numbers:
-            yield number
-            bar.advance(task, number)

@@ -1,33 +1,15 @@
 """`moganet interactions`: how strong patches interact in networks, at each order."""
 
 import re
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from moganet_cli.app import (
-    EXIT_INTERRUPTED,
-    MAX_BATCH,
-    MAX_SEED,
-    MAX_SIDE,
-    AsJson,
-    Data,
-    Precision,
-    Runtime,
-    Split,
-    app,
-    complain,
-    line,
-    make_console,
-    print_json,
-    print_table,
-)
+from moganet_cli.app import EXIT_INTERRUPTED, app
+from moganet_cli.options import MAX_BATCH, MAX_SEED, MAX_SIDE, AsJson, Data, Precision, Runtime, Split
+from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
-SECONDS_A_LINE = 30  # between two lines of progress where there is no terminal
 UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
 
 Models = Annotated[
@@ -89,9 +71,10 @@ def interactions(
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.interactions import interaction_curves
+    from moganet.progress import watched
 
     try:
-        with _Watch() as watch:
+        with watched() as watch:
             result = interaction_curves(
                 models,
                 data,
@@ -117,51 +100,10 @@ def interactions(
         kept = f"what was measured is in {out}; the same command goes on" if out else "nothing is kept without --out"
         complain(f"moganet: stopped; {kept}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if as_json:
-        print_json(result)
-    else:
-        _print(result)
+    print_json(result) if as_json else _print(result)
 
 
-class _Watch:
-    """Show evaluations a second and the time left: a bar on a terminal, a line now and then elsewhere (stderr)."""
-
-    def __init__(self) -> None:
-        self.console = make_console(stderr=True)
-        self.done, self.start, self.said = 0, 0.0, 0.0
-        self.bar: Progress | None = None
-        self.task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"))
-            self.bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True)
-            self.bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.perf_counter()
-        if not self.done:  # the first batch has no start
-            self.start = self.said = now
-        self.done += done
-        rate = self.done / (now - self.start) if now > self.start else 0.0
-        if self.bar is not None:
-            if self.task is None:
-                self.task = self.bar.add_task("interactions", total=total, rate="")
-            self.bar.update(self.task, completed=self.done, total=total, rate=f"{rate:,.0f} evaluations/s")
-        elif now - self.said > SECONDS_A_LINE:
-            self.said = now
-            left = max(0.0, (total - self.done) / rate) if rate else 0.0
-            complain(
-                f"{self.done:,} of about {total:,} evaluations, {rate:,.0f} a second, {left / 60:.1f} minutes left"
-            )
-
-
-def _print(result: dict[str, Any]) -> None:
+def _print(result: Found) -> None:
     models = result["models"]
     heads = ("m", "m/n", *(Path(one["name"]).name for one in models))
     table = []
@@ -170,13 +112,7 @@ def _print(result: dict[str, Any]) -> None:
         table.append((str(rows[0]["order"]), f"{rows[0]['fraction']:.2f}", *cells))
     print_table(heads, table, heads)
     for one in models:
-        rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
-        low, high = one["middle_band"]
-        untrained = " (untrained)" if one["untrained"] else ""
-        line(
-            f"{one['name']}{untrained}: middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f}), "
-            f"{one['evaluations']:,} evaluations, {rate}"
-        )
+        _print_middle(one)
     for pair in result["comparisons"]:
         low, high = pair["middle_band"]
         line(f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})")
@@ -187,3 +123,10 @@ def _print(result: dict[str, Any]) -> None:
     )
     if "out" in result:
         line(f"written to {result['out']} (interactions.json, interactions.csv, interactions.png)")
+
+
+def _print_middle(one: Found) -> None:
+    rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
+    low, high = one["middle_band"]
+    middle = f"middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f})"
+    line(f"{one['name']}{untrained(one)}: {middle}, {one['evaluations']:,} evaluations, {rate}")

@@ -8,7 +8,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from moganet_cli.app import EXIT_UNHEARD, EXIT_USER, complain
+from moganet_cli.app import EXIT_UNHEARD, EXIT_USER
+from moganet_cli.output import complain
 
 
 def prepare() -> None:

@@ -1,11 +1,13 @@
-"""`moganet train`."""
+"""`moganet train`: a network by a recipe."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moganet_cli.app import AsJson, Data, Recipe, Settings, app, line, print_json, print_table
+from moganet_cli.app import app
+from moganet_cli.options import AsJson, Data, Recipe, Settings
+from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
 
@@ -55,9 +57,10 @@ def train(
     result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
     if not result:  # a process beside the first one, which alone reports
         return
-    if as_json:
-        print_json(result)
-        return
+    print_json(result) if as_json else _print(result)
+
+
+def _print(result: Found) -> None:
     line(f"trained {result['epochs']} epochs ({result['steps']} steps) in {result['seconds']:.0f} s")
     if result["best"]:
         line(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
@@ -70,12 +73,13 @@ def _profile(recipe: str, data: str | None, settings: list[str], start: str | No
     from moganet.engine.profile import profile
 
     result = profile(recipe, data, settings, start=start)
-    if as_json:
-        print_json(result)
-        return
+    print_json(result) if as_json else _print_profile(result)
+
+
+def _print_profile(result: Found) -> None:
     spent = result["milliseconds"].items()
     rows = [(part, f"{time:.1f}", f"{100 * result['shares'][part]:.1f} %") for part, time in spent]
     print_table(("part", "ms a step", "share"), rows, ("ms a step", "share"))
-    size = "x".join(map(str, result["size"]))
+    size = dimensions(result["size"])
     line(f"{result['images_per_second']:.1f} images/s in steps of {result['batch_size']} images of {size}")
     line("forward, by kind of module: " + ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in result["slowest"].items()))

@@ -15,6 +15,8 @@ from conftest import GOLDEN
 from PIL import Image
 
 import moganet_cli
+from moganet import evaluate, explain, export, load, predict
+from moganet.errors import ConfigError
 
 COMMANDS = ["train", "evaluate", "predict", "verify", "explain", "report", "interactions", "info", "convert", "push"]
 COMMANDS += ["export", "doctor"]
@@ -269,3 +271,84 @@ def test_what_is_asked_of_a_variant_is_answered_or_refused(moganet):
     assert parameters[0] < parameters[1]
     refused = moganet("info", "--gate", "double")
     assert refused.returncode == 2 and "gate can be chosen for one network" in refused.stderr
+
+
+FUNCTION = {"weights": "ema", "gate": "double", "channel_aggregation": "paddle", "stem_stride": 2}
+SHAPE = {"num_classes": 3, "in_chans": 1}
+# Each command with the verb that it calls and those choices that change a model's shape.
+CHOOSING = {
+    "evaluate m": ("evaluate.evaluate", ["in_chans"]),
+    "predict m x.png": ("predict.predict", ["in_chans"]),
+    "explain m x.png": ("explain.explain", ["in_chans"]),
+    "report m": ("report.write_report", ["in_chans"]),
+    "export m --to onnx": ("export.export", ["in_chans"]),
+    "export m --all": ("export.export_all", ["in_chans"]),
+    "verify m": ("verify.verify", []),
+    "info m": ("info.info", ["num_classes", "in_chans"]),
+    "convert m x.safetensors": ("convert.convert", ["num_classes", "in_chans"]),
+    "push m a/b": ("push.push", []),
+}
+
+
+@pytest.mark.parametrize("command", CHOOSING)
+def test_every_command_passes_on_the_choices_that_were_given_and_no_others(moganet, command, monkeypatch):
+    verb, shape = CHOOSING[command]
+    passed = []
+
+    def called(*_, **given):
+        passed.append({name: value for name, value in given.items() if name in FUNCTION | SHAPE})
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(f"moganet.engine.{verb}", called)
+    choices = FUNCTION | {name: SHAPE[name] for name in shape}
+    for chosen in ({}, choices, *({name: value} for name, value in choices.items())):
+        options = [str(part) for name, value in chosen.items() for part in (f"--{name.replace('_', '-')}", value)]
+        assert "seen" in moganet(*command.split(), *options).stderr and passed.pop() == chosen
+    for name in set(SHAPE) - set(shape):
+        assert "No such option" in moganet(*command.split(), f"--{name.replace('_', '-')}", "1").stderr
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for label in ("class_0", "class_1"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.linear_gradient("L").rotate(90 * int(label[-1])).save(tmp_path / "photos" / label / "x.png")
+    return tmp_path / "photos"
+
+
+def test_a_chosen_function_is_what_is_measured_predicted_and_explained(moganet, photos, tmp_path):
+    model, data = GOLDEN / "mini_official.pth.tar", f"folder:{photos}"
+    losses, answers, explained = {}, {}, {}
+    for gate in ("single", "double"):
+        how = ("--gate", gate, "--json")
+        losses[gate] = json.loads(moganet("evaluate", model, "--data", data, *how).stdout)["loss"]
+        answers[gate] = json.loads(moganet("predict", model, photos, *how).stdout)["predictions"]
+        out = moganet("explain", model, photos, "--method", "saliency", "--out", tmp_path / gate, *how).stdout
+        explained[gate] = [image["probability"] for image in json.loads(out)["images"]]
+    for found in (losses, answers, explained):
+        assert found["single"] != found["double"]
+    default = json.loads(moganet("predict", model, photos, "--json").stdout)["predictions"]
+    assert default == answers["single"]
+
+
+def test_what_a_run_keeps_is_of_its_own_function(moganet, trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in trained_run.rglob("*")}
+    assert moganet("evaluate", trained_run, "--gate", "double").returncode == 0
+    assert moganet("report", trained_run, "--gate", "double", "--no-explain").returncode == 0
+    assert before == {path: path.stat().st_mtime_ns for path in trained_run.rglob("*")}
+    assert (tmp_path / "digits-report.html").exists()
+
+
+def test_a_predictor_has_its_choices_made(photos):
+    predictor = load(GOLDEN / "mini_official.pth.tar", "eager")
+    for verb, given in (
+        (evaluate, {"data": f"folder:{photos}"}),
+        (predict, {"files": photos}),
+        (explain, {"images": photos}),
+        (export, {"to": "onnx"}),
+    ):
+        with pytest.raises(ConfigError, match="give gate to load"):
+            verb(predictor, **given, gate="double")
+    with pytest.raises(ConfigError, match=r"load knows weights.*not gates"):
+        evaluate(GOLDEN / "mini_official.pth.tar", gates="double")

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all wherever a user points, and a cache where there is no home."""
 
 import io
+import json
 import os
 import stat
 from pathlib import Path
@@ -9,8 +10,18 @@ import pytest
 
 from moganet import files
 from moganet.errors import ConfigError, DataError, OutputError
-from moganet.files import atomic_path, cache_folder, check_place, read_names, read_small, typed_path, write_text
+from moganet.files import (
+    atomic_path,
+    cache_folder,
+    check_place,
+    read_names,
+    read_small,
+    to_json,
+    typed_path,
+    write_text,
+)
 from moganet.notices import listening
+from moganet.results import Record
 
 
 def places(tmp_path):
@@ -160,3 +171,18 @@ def test_what_is_no_small_regular_text_is_refused_at_once(tmp_path: Path, kind: 
 def test_the_caller_names_the_kind_of_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_small(tmp_path / "none", 100, ConfigError)
+
+
+class Part(Record):
+    name: str
+    share: float | None = None
+
+
+class Longer(Part):
+    parts: tuple[Record, ...] = ()
+
+
+def test_records_are_json_objects_of_what_was_found_out_however_deep():
+    given = {"all": [Longer(name="a", parts=(Part(name="b", share=float("nan")), Part(name="c")))]}
+    part = {"name": "a", "parts": [{"name": "b", "share": None}, {"name": "c"}]}
+    assert json.loads(to_json(given)) == {"all": [part]}

@@ -6,6 +6,7 @@ import pytest
 
 import moganet
 from moganet.notices import listening, noted, say
+from moganet.results import Result
 
 
 @noted
@@ -40,7 +41,20 @@ def test_verbs_do_not_hear_each_other():
 
 
 def test_an_empty_result_stays_empty():
-    assert noted(lambda: {})() == {}
+    assert noted(lambda: {})() == {} and noted(lambda: None)() is None
+
+
+class Measured(Result):
+    value: int
+
+
+def test_a_typed_result_has_its_notes_and_those_of_before():
+    @noted
+    def verb() -> Measured:
+        say("now")
+        return Measured(value=1, notes=("before",))
+
+    assert verb() == Measured(value=1, notes=("before", "now"))
 
 
 NO_VERBS = {"build_network", "list_models", "load", "open_data", "MogaNet", "Prediction", "Predictor"}

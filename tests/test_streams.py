@@ -17,7 +17,8 @@ from moganet.errors import DataError
 SCRIPT = """
 import sys, time
 from moganet_cli import main
-from moganet_cli.app import app, line
+from moganet_cli.app import app
+from moganet_cli.output import line
 @app.command()
 def say(text: str, times: int = 1) -> None:
     for _ in range(times):
@@ -140,7 +141,7 @@ def test_a_usage_error_is_one_line(capsys):
 
 
 def test_json_is_valid_where_stdout_is_not_utf8(monkeypatch, tmp_path):
-    from moganet_cli.app import print_json
+    from moganet_cli.output import print_json
 
     with open(tmp_path / "out", "w", encoding="cp1252") as file:
         monkeypatch.setattr("sys.stdout", file)

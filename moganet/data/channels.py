@@ -1,12 +1,11 @@
 """What an image's channels mean: 1 is grey, 3 is colour, 2 and 4 are these with opacity."""
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from moganet.errors import DataError
 
 
-def match_channels(images: Tensor, channels: int) -> Tensor:
+def match_channels(images: np.ndarray, channels: int) -> np.ndarray:
     """Bring uint8 images (..., C, H, W) to the network's channels: 1 is grey, 3 is colour; 2 and 4 have opacity.
 
     What is transparent shows white paper, not hidden colours. Raises DataError for channels that have no such meaning.
@@ -23,17 +22,27 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
         images = _over_white(images)
     if channels == 1:
         return images if images.shape[-3] == 1 else _grey(images)
-    return images if images.shape[-3] == 3 else images.expand(*images.shape[:-3], 3, -1, -1)
+    return images if images.shape[-3] == 3 else _thrice(images)
 
 
-def _over_white(images: Tensor) -> Tensor:
-    if bool((images[..., -1, :, :] == 255).all()):
+def _over_white(images: np.ndarray) -> np.ndarray:
+    if (images[..., -1, :, :] == 255).all():
         return images[..., :-1, :, :]
-    colours, opacity = images[..., :-1, :, :].int(), images[..., -1:, :, :].int()
-    return ((colours * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
+    colours, opacity = images[..., :-1, :, :], images[..., -1:, :, :].astype(np.uint16)
+    shown = colours * opacity  # in 16 bits, which hold up to 255 * 255 + 127
+    shown += 255 * (255 - opacity) + 127
+    shown //= 255
+    return shown.astype(np.uint8)
 
 
-def _grey(images: Tensor) -> Tensor:
+def _grey(images: np.ndarray) -> np.ndarray:
     """Weigh colours as Pillow does (ITU-R 601, in 1/65536), whose grey of a grey image is that image."""
-    red, green, blue = (images[..., i : i + 1, :, :].int() for i in range(3))
-    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).to(torch.uint8)
+    red, green, blue = (images[..., i : i + 1, :, :].astype(np.int32) for i in range(3))
+    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).astype(np.uint8)
+
+
+def _thrice(images: np.ndarray) -> np.ndarray:
+    """Show one plane as three without copies; torch wants it writable, which `np.broadcast_to` is not."""
+    *batch, _, height, width = images.shape
+    strides = (*images.strides[:-3], 0, *images.strides[-2:])
+    return np.lib.stride_tricks.as_strided(images, (*batch, 3, height, width), strides)

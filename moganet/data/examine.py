@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from moganet.data import Dataset, FileSplit, Finding, Split
 from moganet.data.contents import ImageFile
 from moganet.data.deep_grey import Depth, too_dark
 from moganet.data.duplicates import TINY_SIDE, Hashes, earlier_copies, hash_images, is_same_picture
 from moganet.data.formats import fits_suffix
 from moganet.data.read import Picture, read
-from moganet.engine.evaluate import Progress, no_progress
 from moganet.errors import DataError
+from moganet.progress import Progress, no_progress
 
 IMBALANCE = 10  # the largest class against the smallest
 
@@ -78,7 +80,7 @@ def _examine_image(
     try:
         if isinstance(split, FileSplit):
             picture = read(split.files[index], white_level=split.white_level)
-            image, depth = picture.pixels, picture.depth
+            image, depth = torch.from_numpy(picture.pixels), picture.depth
             findings = _examine_file(split.files[index], picture)
         else:
             image = split[index].image

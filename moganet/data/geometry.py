@@ -11,7 +11,8 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import Preprocessing
-from moganet.data.preprocess import resize_and_crop, target_size
+from moganet.data.preprocess import resize_and_crop
+from moganet.data.resample import target_size
 
 Transform = Callable[[Tensor, Any], tuple[Tensor, Any]]  # an image uint8 (C, H, W), and its target
 

@@ -12,12 +12,10 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
-from torch import Tensor
 
 from moganet.data import formats
 from moganet.data.channels import match_channels
@@ -25,7 +23,14 @@ from moganet.data.deep_grey import COLOUR, SETTING, Depth, to_8_bit, white_of
 from moganet.errors import DataError
 from moganet.notices import say
 
-ImageLike = Image.Image | np.ndarray | Tensor | str | os.PathLike[str] | bytes | IO[bytes]
+
+class TensorLike(Protocol):
+    """A tensor of torch, which the reader knows by what it does: nothing here imports torch."""
+
+    def detach(self) -> Any: ...
+
+
+ImageLike = Image.Image | np.ndarray | TensorLike | str | os.PathLike[str] | bytes | IO[bytes]
 
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of EXIF's orientations
     2: lambda array: array[:, ::-1],
@@ -63,14 +68,14 @@ class Picture:
     what.
     """
 
-    pixels: Tensor
+    pixels: np.ndarray
     size: tuple[int, int]
     format: str | None = None
     depth: Depth | None = None
     notes: tuple[str, ...] = ()
 
 
-def decode(image: ImageLike, channels: int = 3, white_level: float | None = None) -> Tensor:
+def read_pixels(image: ImageLike, channels: int = 3, white_level: float | None = None) -> np.ndarray:
     """Give an image as uint8 (C, H, W), and say what was taken for what.
 
     image: a path, a file's bytes, an open file, a PIL image; an array (H, W) or (H, W, C); or a tensor (C, H, W).
@@ -88,7 +93,7 @@ def decode(image: ImageLike, channels: int = 3, white_level: float | None = None
 def read(
     image: ImageLike, channels: int = 3, white_level: float | None = None, *, at_least: int | None = None
 ) -> Picture:
-    """Read an image as `decode` does, and say nothing.
+    """Read an image as `read_pixels` does, and say nothing.
 
     at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels. It is
     the same picture, averaged: for thumbnails and hashes, never for a network.
@@ -128,15 +133,14 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
         return _read_file(io.BytesIO(image), white_level, at_least)
     if isinstance(image, Image.Image):
         return _read_pil(image, white_level)
-    if isinstance(image, Tensor):
+    if hasattr(image, "read"):
+        return _read_file(image, white_level, at_least)
+    if hasattr(image, "detach"):  # files have that too
         tensor = image.detach().cpu()
         if tensor.ndim not in (2, 3):
             raise DataError(f"a tensor image must be (H, W) or (C, H, W), not {tuple(tensor.shape)}")
-        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        planes = tensor[None] if tensor.ndim == 2 else tensor
-        return _read_array(planes.numpy(), white_level, tuple(tensor.shape))
-    if hasattr(image, "read"):
-        return _read_file(image, white_level, at_least)
+        planes = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+        return _read_array(planes[None] if planes.ndim == 2 else planes, white_level, planes.shape)
     if np.ma.is_masked(image):
         raise DataError("the array has masked pixels, which have no colour; fill them: array.filled(VALUE)")
     array = np.asarray(image)
@@ -170,7 +174,7 @@ def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, 
         else:
             array, depth = to_8_bit(array, depth)
     # A copy where the array can't be written to, or runs backwards: torch knows neither.
-    pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    pixels = np.require(array, requirements=["C", "W"])
     note = depth.note() if depth is not None and depth.kind != "float" else None  # floats in 0..1 are what is asked for
     return Picture(pixels, (array.shape[2], array.shape[1]), depth=depth, notes=(note,) if note else ())
 
@@ -242,8 +246,8 @@ def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, in
             depth = _depth_of_colour(array, white_level)
     if turn in TURNS:
         array = TURNS[turn](array)
-    pixels = torch.from_numpy(np.require(array.transpose(2, 0, 1), requirements=["C", "W"]))
-    if pixels.numel() == 0:
+    pixels = np.require(array.transpose(2, 0, 1), requirements=["C", "W"])
+    if pixels.size == 0:
         raise DataError(f"the image has no pixels: it is {width} x {height}")
     notes = [note for note in (depth.note() if depth else None, _note_of_frames(image)) if note]
     kind = formats.FAMILIES.get(image.format or "", image.format)

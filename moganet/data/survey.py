@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from moganet.data.channels import match_channels
 from moganet.data.duplicates import Hashes, hash_images
+from moganet.data.preprocess import match_channels
 from moganet.data.read import read
 from moganet.data.source import ArraySplit, FileSplit, Split, spread
 from moganet.errors import DataError
@@ -51,7 +52,7 @@ def _measure(split: FileSplit, index: int) -> tuple[tuple[int, int], Hashes] | N
         picture = read(split.files[index], white_level=split.white_level, at_least=HASHED_SIDE)
     except DataError:
         return None  # it is named where the network's images are read, and counted here
-    return picture.size, hash_images(picture.pixels[None])
+    return picture.size, hash_images(torch.from_numpy(picture.pixels[None]))
 
 
 def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarray]:
@@ -65,7 +66,8 @@ def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarr
 
 def _thumbnail(split: FileSplit, index: int, side: int) -> np.ndarray:
     try:
-        return _middle(read(split.files[index], 3, split.white_level, at_least=2 * side).pixels, side)
+        picture = read(split.files[index], 3, split.white_level, at_least=2 * side)
+        return _middle(torch.from_numpy(picture.pixels), side)
     except DataError:
         return np.full((side, side, 3), NO_PICTURE, np.uint8)
 

@@ -61,6 +61,10 @@ class Targets(ABC):
     def text(self, index: int, class_names: Sequence[str]) -> str:
         """Name an image's target for a person; equal texts are equal targets."""
 
+    def known(self) -> NDArray[np.bool_]:
+        """Tell of which images (N,) the target is one that can be answered: `mapped` may leave none."""
+        return np.ones(len(self), bool)
+
     def counts(self, num_classes: int) -> NDArray[np.int64]:
         """Count the images of each class (num_classes,)."""
         strata = self.strata()
@@ -107,6 +111,9 @@ class ClassIndices(TensorTargets):
     def mapped(self, order: Sequence[int], number: int) -> Self:
         return type(self)(torch.as_tensor(order, dtype=torch.long)[self.values])
 
+    def known(self) -> NDArray[np.bool_]:
+        return self.strata() >= 0
+
     def stack(self, targets: Sequence[int]) -> Tensor:
         return torch.tensor(targets, dtype=torch.long)
 
@@ -136,6 +143,40 @@ class ClassSets(TensorTargets):
 
     def text(self, index: int, class_names: Sequence[str]) -> str:
         return "|".join(class_names[i] for i in self.values[index].nonzero()[:, 0].tolist())
+
+
+@dataclass(frozen=True)
+class NoTargets(Targets):
+    """Of `number` images nothing is known."""
+
+    number: int
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: int) -> None:
+        return None
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        return type(self)(len(indices))
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        return type(self)(len(self) + sum(map(len, others)))
+
+    def mapped(self, order: Sequence[int], number: int) -> Self:
+        return self
+
+    def stack(self, targets: Sequence[None]) -> None:
+        return None
+
+    def strata(self) -> NDArray[np.int64]:
+        return np.zeros(len(self), np.int64)
+
+    def identity(self) -> bytes:
+        return b""
+
+    def text(self, index: int, class_names: Sequence[str]) -> str:
+        return ""
 
 
 def as_targets(given: Targets | Tensor) -> Targets:

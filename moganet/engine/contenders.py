@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Precision
+from moganet.engine.masking import Run
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import load
-from moganet.inference.export.graph import Run
-from moganet.inference.export.openvino import OpenVinoRun
+from moganet.inference.runs.openvino import OpenVinoRun
 from moganet.inference.runtimes import EagerRun, Runtime, choose_runtime
 from moganet.network import VARIANTS, build_network, full_name
 
@@ -81,8 +81,7 @@ def contender(name: str, runtime: Runtime, precision: Precision, size: int | Non
     channels = predictor.config.preprocessing.channels
     side = size or max(predictor.config.preprocessing.size)
     predictor.logits(torch.zeros(1, channels, side, side))
-    network_or_none = predictor._model
-    parameters = count(network_or_none) if network_or_none is not None else 0
+    parameters = count(predictor.model) if predictor.has_module else 0
     return Contender(name, predictor.logits, predictor.runtime, parameters, channels, side)
 
 
@@ -94,17 +93,17 @@ def count(network: nn.Module) -> int:
 def run_timm(network: nn.Module, runtime: Runtime, precision: Precision, size: int) -> tuple[Run, str]:
     """Run a timm model by the runtime that a model of ours would have; eagerly where that can't take it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.device("meta"):
-        ours = build_network("nano")
-    chosen = choose_runtime(runtime, device, ours)
+    chosen = choose_runtime(runtime, device)
     if chosen == "openvino":
         try:
-            return OpenVinoRun(_to_openvino(network, size), precision), chosen
+            made = OpenVinoRun(_to_openvino(network, size), precision, ("logits",))
+            return (lambda x: torch.from_numpy(made(x.numpy())["logits"])), chosen
         except Exception as error:  # a tracer and a converter, with errors of many kinds
             logger.warning("OpenVINO can't take this timm model (%s); it runs eagerly", str(error).splitlines()[0])
     if chosen == "compile":
-        return EagerRun(torch.compile(network), precision, device), chosen  # type: ignore[arg-type]
-    return EagerRun(network, precision, device), "eager"
+        network = torch.compile(network)  # type: ignore[assignment]
+    eager = EagerRun(network.to(device), precision)
+    return (lambda x: eager.tensors(x)["logits"]), chosen if chosen == "compile" else "eager"
 
 
 def _to_openvino(network: nn.Module, size: int) -> Any:

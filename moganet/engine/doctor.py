@@ -15,9 +15,9 @@ from moganet.data import Dataset, Finding, UnusableDataError, open_data
 from moganet.data.class_names import find_lookalikes
 from moganet.data.examine import class_counts, examine
 from moganet.data.findings import GRAVE
-from moganet.engine.evaluate import Progress, no_progress
 from moganet.machine import has_fast_bf16
 from moganet.notices import noted, say
+from moganet.progress import Progress, no_progress
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 

@@ -1,43 +1,25 @@
 """`evaluate`: how good a model is on a labelled set, and how fast over the whole of it."""
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-from torchmetrics.classification import MulticlassCalibrationError
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from moganet.config import Precision
-from moganet.data import Dataset, Split, open_data
-from moganet.data.class_names import likeness, shown
-from moganet.data.contents import known_again
-from moganet.data.loader import Unreadable
-from moganet.data.module import evaluation_loader
-from moganet.data.preprocess import normalize
-from moganet.data.source import concatenate
-from moganet.errors import DataError, OutputError
+from moganet.errors import OutputError
 from moganet.files import check_place, to_json, write_text
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
+from moganet.inference.own_data import choose_split, match_classes, open_for, say_absent
 from moganet.inference.runtimes import Runtime
-from moganet.machine import keep_freed_memory
-from moganet.models.provenance import source_on_this_machine
+from moganet.inference.stream import Stream
 from moganet.notices import noted, say
-from moganet.report import draw_confusion
+from moganet.progress import Progress, no_progress
+from moganet.results import LeftOut
+from moganet.tasks.task import Evaluation
 
 EVALUATION_FILE = "evaluation.json"
-CALIBRATION_BINS = 15  # as in Guo et al. 2017
-Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-
-
-def no_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
-    """Pass the items through; the command line gives a function that draws a bar."""
-    return items
 
 
 @noted
@@ -52,253 +34,65 @@ def evaluate(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+    **choices: Any,
+) -> Evaluation:
     """Measure a model on a split of a data set.
 
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size: images at a time; None is what suits the device.
     workers: processes that read images; None is one a core.
-    out: a folder for evaluation.json and confusion.png; for a run's folder the default is in that folder.
-    Gives fractions (`top1`, `top5`, `ece`, `interval`), the mean cross-entropy `loss`, `images_per_second` (decoding
-    included), `per_class` (None where a class has no images), `confusion` (rows are the truth), `unreadable` files,
-    which count nowhere, and `ece_by_chance`: what a perfectly calibrated model would show on so many images.
+    choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
+    out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
+    Gives the figures of the model's task (for a classifier `top1`, `top5`, `ece`, `interval`, `loss`, `per_class`,
+    `confusion`: moganet.tasks.classify.evaluator), `images_per_second` (decoding included) and `unreadable` files,
+    which count nowhere.
     Raises DataError, WeightsError or, before anything is measured, OutputError.
     """
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
-    predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
-    if predictor.device.type == "cpu":
-        keep_freed_memory()
+    predictor = as_predictor(model, runtime, precision, **choices)
     dataset, is_home = open_for(predictor, data)
+    predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
     order = match_classes(dataset.class_names, predictor.class_names)
+    images = images.with_targets(images.targets.mapped(order, len(predictor.class_names)))
+    stream, places = Stream(predictor, images, batch_size, workers), list[int]()
+    evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
-    logits, labels, unreadable = collect_logits(
-        predictor, images, batch_size or default_batch(predictor), workers, progress
-    )
+    for seen in progress(stream, len(stream), "evaluate"):
+        evaluator.update({name: torch.from_numpy(values) for name, values in seen.outputs.items()}, seen.targets)
+        places += seen.places
     seconds = time.perf_counter() - start
-    if not len(labels):
-        first = unreadable[0].reason if unreadable else "it has none"
-        raise DataError(f"none of the {len(images)} images of {dataset.spec} ({split}) can be read: {first}")
-    result = {
-        "data": dataset.spec,
-        "split": split,
-        "num_images": len(labels),
-        **measure(logits, order[labels], predictor.class_names),
-    }
-    say_absent(result["per_class"], split)
-    result |= {
-        "images_per_second": len(labels) / seconds,
-        "seconds": seconds,
-        "unreadable": [bad._asdict() for bad in unreadable],
-    }
-    result |= {
-        "model": predictor.name_of_model,
-        "sha256": predictor.config.sha256,
-        "runtime": predictor.runtime,
-        "precision": predictor.precision,
-        "untrained": not predictor.trained,
-    }
-    if out is None and not isinstance(model, Predictor) and Path(model).is_dir():
+    stream.check(f"{dataset.spec} ({split})")
+    say_absent(images.subset(places), predictor.class_names, split)
+    result = predictor.task.evaluation(
+        data=dataset.spec,
+        split=split,
+        num_images=stream.num_seen,
+        **evaluator.details(),
+        images_per_second=stream.num_seen / seconds,
+        seconds=seconds,
+        unreadable=tuple(LeftOut(**one._asdict()) for one in stream.unreadable),
+        model=predictor.name_of_model,
+        sha256=predictor.config.sha256,
+        runtime=predictor.runtime,
+        precision=predictor.precision,
+        untrained=not predictor.trained,
+    )
+    if out is None and not choices and not isinstance(model, Predictor) and Path(model).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(model) / f"evaluation-{other}{split}"
-    if out is not None:
-        try:
-            _write(result, Path(out), predictor)
-        except OutputError as error:  # what was measured is worth more than its files
-            say(f"{error} by --out; the figures are kept nowhere else", doubtful=True)
-            result["unwritten"] = str(error)
-    return result
+    return result if out is None else _write(result, Path(out), predictor)
 
 
-def default_batch(predictor: Predictor) -> int:
-    """Give the images at a time that suit the device: on a CPU small batches, so that decoding and network overlap."""
-    return 128 if predictor.device.type == "cuda" else 32
-
-
-def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
-    """Open a data set, and say whether it is the one that the model was trained on, whose held-back images are "val".
-
-    It is known by the contents of its images, wherever they lie. Other data is given whole, as it divides itself; how
-    many of its images were trained on is said.
-    Raises DataError where it is that one but has changed since: what was held back can no longer be told.
-    """
-    provenance = predictor.config.provenance
-    recipe = provenance.get("recipe") or {}
-    trained_on, seed = {"source": None, "validation": None, **(recipe.get("data") or {})}, recipe.get("seed", 0)
-    if data is None and trained_on["source"] is None:
-        raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
-    source = source_on_this_machine(trained_on["source"], predictor.name_of_model) if data is None else data
-    dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
-    if provenance.get("fingerprint") is None:
-        return dataset, False
-    divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
-    if dataset.class_names == predictor.class_names:
-        with suppress(DataError, TypeError, ValueError, KeyError):  # of a file of anyone's making
-            divided = dataset.with_validation(trained_on["validation"], seed)
-            divided = divided.with_fraction(trained_on.get("fraction", 1.0), seed)
-    undivided = "val" not in dataset.splits and trained_on["validation"] != "test"
-    match divided.recognised(provenance["fingerprint"]):
-        case "contents":
-            if data is not None and undivided and "test" not in dataset.splits:  # which is taken otherwise
-                say(
-                    f"{dataset.spec} holds the images that this model was trained on: as val are taken the "
-                    f"{len(divided.splits['val']):,} that were held back; --split all takes {_size(divided, 'all'):,}"
-                )
-            return divided, True
-        case "names":
-            if undivided:
-                so = "by these a part is held back" if at_home else "they may be them"
-                say(
-                    f"this model is from before the contents of images were remembered: {dataset.spec} has the names "
-                    f"of those it was trained on, so that {so}",
-                    doubtful=True,
-                )
-            return (divided if at_home else dataset), False
-    if data is None and undivided:
-        raise DataError(
-            f"{dataset.spec} has changed since the model was trained (in the contents or the order of its images), so "
-            "that the images held back can't be told from those trained on; restore it, or give --data, which is "
-            "measured as a whole"
-        )
-    _say_trained_on(dataset, str(provenance.get("images", "")), at_home=at_home)
-    return dataset, False
-
-
-def _is_home(dataset: Dataset, source: str, predictor: Predictor) -> bool:
-    """Tell whether a set lies where the model was trained."""
-    with suppress(DataError):
-        return dataset.spec in (source, source_on_this_machine(source, predictor.name_of_model))
-    return False
-
-
-def _say_trained_on(dataset: Dataset, sketched: str, *, at_home: bool) -> None:
-    """Say of which images that measure it is known that the model was trained on them, or may have been."""
-    if at_home and not sketched:
-        what = "has changed since the model was trained: what is measured may have been trained on, and flatter then"
-        say(f"{dataset.spec} {what}", doubtful=True)
-    for name, split in dataset.splits.items() if sketched else ():
-        known, told = known_again(sketched, split.contents()) if name != "train" or len(dataset.splits) == 1 else (0, 0)
-        if known:
-            of = f"{told:,}" if told == len(split) else f"{told:,} that can be told among the {len(split):,}"
-            what = f"the model was trained on {known:,} of {of} images of {dataset.spec} ({name})"
-            say(f"{what}, by their contents; figures of these flatter", doubtful=True)
-
-
-def choose_split(dataset: Dataset, name: str) -> tuple[str, Split]:
-    """Give the asked split; for "test" the nearest thing that the set has: "val", or all of an undivided set."""
-    if name == "test" and name not in dataset.splits:
-        name = "val" if "val" in dataset.splits else "all"
-        say(f"{dataset.spec} has no test split: {name} is taken ({_size(dataset, name):,} images); choose with --split")
-    if name == "all":
-        return "all", concatenate(list(dataset.distinct().values()))
-    return name, dataset.split(name)
-
-
-def _size(dataset: Dataset, name: str) -> int:
-    return sum(map(len, dataset.distinct().values())) if name == "all" else len(dataset.splits[name])
-
-
-def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> Tensor:
-    """Give the model's class index for each of the data set's, by name."""
-    missing = [name for name in names if name not in known]
-    if missing:
-        alike = {likeness(name): name for name in known}
-        twins = [f"{name!a} looks like {alike[likeness(name)]!a}" for name in missing if likeness(name) in alike]
-        raise DataError(
-            f"the data set has classes that the model does not know: {shown(missing)}; the model knows "
-            f"{shown(known, 10)}" + (f" ({twins[0]}; rename it)" if twins else "")
-        )
-    return torch.tensor([known.index(name) for name in names])
-
-
-def collect_logits(
-    predictor: Predictor, split: Split, batch_size: int, workers: int | None, progress: Progress
-) -> tuple[Tensor, Tensor, list[Unreadable]]:
-    """Give the logits (N, classes) and the data set's labels (N,) of the readable images, in order, and the others."""
-    preprocessing = predictor.config.preprocessing
-    loader = evaluation_loader(split, preprocessing, batch_size, workers)
-    logits, labels, unreadable = [], [], []
-    for batch in progress(loader, len(loader), "evaluate"):
-        unreadable += batch.unreadable
-        if len(batch.images):
-            logits.append(predictor.logits(normalize(batch.images, preprocessing)))
-            labels.append(batch.targets)
-    if not labels:
-        return torch.empty(0, len(predictor.class_names)), torch.empty(0, dtype=torch.long), unreadable
-    return torch.cat(logits), torch.cat(labels), unreadable
-
-
-def say_absent(per_class: list[dict[str, Any]], split: str) -> None:
-    """Say which classes a split has no images of, since nothing was measured of them."""
-    absent = [row["name"] for row in per_class if not row["num_images"]]
-    if absent:
-        names = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-        say(f"{len(absent)} of {len(per_class)} classes have no images in {split}, and no figures: {names}")
-
-
-def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """Give what `evaluate` says of logits (N, classes) and labels (N,), the model's indices."""
-    classes = len(class_names)
-    ranks = logits.topk(min(5, classes), dim=1).indices == labels[:, None]
-    top1 = ranks[:, 0].float().mean().item()
-    confusion = multiclass_confusion_matrix(logits, labels, classes) if classes > 1 else torch.tensor([[len(labels)]])
-    calibration = MulticlassCalibrationError(classes, n_bins=CALIBRATION_BINS) if classes > 1 else None
-    return {
-        "top1": top1,
-        "top5": ranks.any(1).float().mean().item(),
-        "loss": F.cross_entropy(logits, labels).item(),
-        "ece": calibration(logits.softmax(1), labels).item() if calibration else 0.0,
-        "ece_by_chance": ece_by_chance(logits.softmax(1).amax(1)),
-        "interval": list(wilson_interval(top1, len(labels))),
-        "per_class": _per_class(confusion.double(), class_names),
-        "confusion": confusion.tolist(),
-    }
-
-
-def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
-    """Give the 95 % interval of a share among `number` trials (Wilson 1927)."""
-    center = (share + z**2 / (2 * number)) / (1 + z**2 / number)
-    half = z / (1 + z**2 / number) * (share * (1 - share) / number + z**2 / (4 * number**2)) ** 0.5
-    return max(0.0, center - half), min(1.0, center + half)
-
-
-def ece_by_chance(confidence: Tensor, draws: int = 100) -> float:
-    """Give the mean calibration error where each answer is right as often as its confidence (N,) says.
-
-    With few images the bins' shares scatter, and all of that scatter counts as error.
-    """
-    random = np.random.default_rng(0)
-    sure = confidence.double().numpy().clip(0, 1)
-    bins = np.minimum((sure * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    errors = [
-        np.abs(np.bincount(bins, weights=sure - (random.random(len(sure)) < sure), minlength=CALIBRATION_BINS)).sum()
-        for _ in range(draws)
-    ]
-    return float(np.mean(errors) / max(len(sure), 1))
-
-
-def _per_class(confusion: Tensor, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Give precision, recall and F1 from counts (truth, predicted).
-
-    All are None where the class has no images, and precision is where it is never predicted: nothing was measured.
-    """
-    right, true, predicted = (part.tolist() for part in (confusion.diagonal(), confusion.sum(1), confusion.sum(0)))
-    rows: list[dict[str, Any]] = []
-    for name, hits, images, answers in zip(class_names, right, true, predicted, strict=True):
-        row: dict[str, Any] = {"name": name, "precision": None, "recall": None, "f1": None, "num_images": int(images)}
-        if images:
-            row |= {"recall": hits / images, "f1": 2 * hits / (images + answers)}
-            row["precision"] = hits / answers if answers else None
-        rows.append(row)
-    return rows
-
-
-def _write(result: dict[str, Any], folder: Path, predictor: Predictor) -> None:
-    write_text(folder / EVALUATION_FILE, to_json(result, indent=1))
-    matrix = torch.tensor(result["confusion"]).numpy()
-    title = f"{100 * result['top1']:.2f} % of {result['num_images']} {result['split']} images right"
-    draw_confusion(matrix, predictor.class_names, folder / "confusion.png", title)
-    result["out"] = str(folder)
+def _write(result: Evaluation, folder: Path, predictor: Predictor) -> Evaluation:
+    """Write the files of an evaluation; what was measured is worth more than they are."""
+    try:
+        write_text(folder / EVALUATION_FILE, to_json(result, indent=1))
+        drawn = predictor.task.draw(result, predictor.class_names, folder)
+    except OutputError as error:
+        say(f"{error} by --out; the figures are kept nowhere else", doubtful=True)
+        return result.changed(unwritten=str(error))
+    return result.changed(out=str(folder), files=(EVALUATION_FILE, *drawn))

@@ -12,22 +12,25 @@ import torch
 from torch import Tensor
 
 from moganet.config import Precision
-from moganet.data.preprocess import decode, normalize, resize_and_crop
-from moganet.engine.evaluate import no_progress
-from moganet.engine.predict import list_files
+from moganet.data.listing import list_files
+from moganet.data.preprocess import normalize
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.explanations import METHODS, Explanation, overlay
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
 from moganet.explanations.lime import STABLE
-from moganet.explanations.method import Progress, Scores
+from moganet.explanations.method import Scores
 from moganet.files import atomic_path, check_place, to_json, write_text
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
+from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
-from moganet.inference.runtimes import Runtime
+from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import keep_freed_memory
+from moganet.models.choices import Choices
 from moganet.notices import noted, say
+from moganet.progress import Progress, no_progress
 from moganet.report.drawing import caption
 from moganet.report.explained import Panel, draw_explained
+from moganet.results import LeftOut
 
 RESULT_FILE, MAX_STEM = "explanations.json", 100
 CHECK_SAMPLES = 1000  # of LIME with drawn weights: enough to see whether the map stays
@@ -69,14 +72,15 @@ def explain(
     far the map stays when the weights are drawn anew. out: a folder for pictures, maps (.npz) and explanations.json;
     what an earlier call wrote there stays, and new names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
-    integrated-gradients, copies and noise of saliency, window of occlusion, batch_size.
+    integrated-gradients, copies and noise of saliency, window of occlusion, batch_size; and choices as in `load`.
     Gives `images` ({"file", "method", "target", "probability", "map": (H, W) array, and what the method found}) and
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
     folder = Path(out) if out is not None else None
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
-    predictor = model if isinstance(model, Predictor) else load(model, runtime, precision)
+    choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
+    predictor = as_predictor(model, runtime, precision, **choices)
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
     _check_options(names, options)
     if predictor.device.type == "cpu":
@@ -89,7 +93,7 @@ def explain(
         try:
             asked = _ask(predictor, name, source, target)
         except DataError as error:
-            unreadable.append({"file": name, "reason": str(error)})
+            unreadable.append(LeftOut(file=name, reason=str(error)))
             continue
         found = []
         for own in names:
@@ -164,7 +168,7 @@ def _check_options(names: list[str], options: dict[str, Any]) -> None:
             )
 
 
-def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[dict[str, str]]]:
+def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
     items = as_images(images)
     if not items:
         raise DataError("nothing to explain; give images, folders, patterns or '-'")
@@ -179,9 +183,8 @@ def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[dict[str, str]]]:
 def _ask(predictor: Predictor, name: str, source: Any, target: str | int | None) -> _Asked:
     if not predictor.class_names:
         raise WeightsError(f"{predictor.name_of_model} has no head, so there is no class to explain")
-    preprocessing = predictor.config.preprocessing
-    picture = resize_and_crop(decode(source, preprocessing.channels, preprocessing.white_level), preprocessing)
-    x = normalize(picture, preprocessing)
+    picture = predictor.picture(source)
+    x = normalize(picture, predictor.config.preprocessing)
     probabilities = predictor.probabilities(predictor.logits(x[None]))[0]
     index = int(probabilities.argmax()) if target is None else find_class(target, predictor.class_names)
     return _Asked(name, picture, x, index, float(probabilities[index]))
@@ -256,7 +259,7 @@ def _randomized(
     if name == "lime":
         options = options | {"samples": CHECK_SAMPLES}
     if not METHODS[name].needs_module:
-        model = scores_of(Predictor(drawn, predictor.config, "eager"))
+        model = scores_of(open_predictor(drawn, predictor.config, "eager"))
     return rank_correlation(explained.map, _run(name, model, asked, options).map)
 
 

@@ -1,49 +1,109 @@
 """`export`: a model as a file for another runtime, kept only where it gives what the model gives."""
 
 import os
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, get_args
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from moganet.config import Preprocessing
-from moganet.data import Split
-from moganet.data.module import evaluation_loader
-from moganet.data.preprocess import normalize, preprocess
-from moganet.data.source import spread
-from moganet.engine.evaluate import Progress, choose_split, no_progress, open_for
+from moganet.engine.benchmark import in_turns
 from moganet.engine.export_form import Form, beside, check_free, default_out
-from moganet.errors import ConfigError, DataError, MogaNetError, OutputError, WeightsError
-from moganet.inference import Predictor, load
+from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
+from moganet.inference import Predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
-from moganet.inference.export.graph import Run
-from moganet.inference.export.verify import agreement, check, check_raw, tolerance_of
+from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
+from moganet.inference.export.verify import Reference, check, check_raw, tolerance_of
 from moganet.inference.exported import load_exported, read_metadata
+from moganet.inference.load import as_predictor
+from moganet.inference.runs import Run
+from moganet.inference.runtimes import PlainRun
 from moganet.machine import has_fast_bf16
-from moganet.network.fuse import fuse
-from moganet.network.moganet import MogaNet
-from moganet.notices import noted, say
+from moganet.network.fuse import fastest
+from moganet.notices import noted
+from moganet.progress import Progress, no_progress
+from moganet.results import Record, Result
+from moganet.tasks.task import Asked, Table
 
-NUM_CALIBRATION, NUM_COMPARED, BATCH, ROUNDS = 128, 1000, 32, 5
+ROUNDS = 5
 HALF_TYPES = ("bf16", "f16")
 NEEDS_UNITS = ("program",)  # formats that compute in the half type itself, which is hopeless without units for it
 
 
-@dataclass(frozen=True)
-class Images:
-    """Labelled images to compare decisions on, and others to calibrate with.
+class Exported(Result, extra="allow"):
+    """A file that was written, and how near it comes to its model; its task adds its first figure, before and after."""
 
-    labels: the model's index for each of the data set's classes, -1 for one that it does not know.
-    """
+    model: str
+    out: str
+    format: str
+    precision: str
+    raw: bool
+    calibrated: bool
+    size: tuple[int, int] | None
+    bytes: int
+    deviation: float
+    tolerance: float
+    num_images: int | None = None
+    least_agreement: float | None = None
+    agreement: float | None = None
+    metric: str | None = None
+    __pydantic_extra__: dict[str, float]
 
-    compared: Split
-    calibration: Split
-    labels: Tensor
+    def lines(self) -> Iterator[str]:
+        """Say the result, a line each."""
+        yield f"written to {self.out} ({self.bytes / 1e6:.1f} MB)"
+        yield f"largest deviation {self.deviation:.2g} of the logits' spread (tolerance {self.tolerance:g})"
+        if self.agreement is not None:
+            yield f"decides as the model on {100 * self.agreement:.2f} % of {self.num_images} images"
+        for name, after in (self.__pydantic_extra__ or {}).items():
+            if f"{name}_before" in self:
+                yield f"{self.metric} {100 * after:.2f} %, the model {100 * self[f'{name}_before']:.2f} %"
+
+
+class Compared(Record, extra="allow"):
+    """One form among others: `failed` says why there is no file."""
+
+    name: str
+    failed: str | None = None
+    deviation: float | None = None
+    images_per_second: float | None = None
+    __pydantic_extra__: dict[str, Any]
+
+    def cells(self, numbers: int) -> tuple[str, ...]:
+        """Give the cells of a table's row."""
+        if self.failed is not None:
+            return self.name, *[""] * numbers, self.failed
+        figure = next((self[name] for name in self if f"{name}_before" in self), None)
+        shares = [f"{100 * share:.2f} %" if share is not None else "" for share in (self.get("agreement"), figure)]
+        size = f"{self['bytes'] / 1e6:.1f}" if "bytes" in self else ""
+        return self.name, size, f"{self.deviation:.2g}", *shares, f"{self.images_per_second:.1f}", self.get("out", "")
+
+
+class Exports(Result):
+    """Every format against torch, measured in turns."""
+
+    model: str
+    size: tuple[int, int]
+    batch_size: int
+    exports: tuple[Compared, ...]
+    rounds: int
+    metric: str
+
+    def table(self) -> Table:
+        """Give a row for each form."""
+        numbers = ("MB", "deviation", "agreement", self.metric, "images/s")
+        return Table(("format", *numbers, "file"), [row.cells(len(numbers)) for row in self.exports], numbers)
+
+    def lines(self) -> Iterator[str]:
+        """Say how it was measured."""
+        height, width = self.size
+        how = f"images/s for {self.batch_size} images of {height}x{width} at a time"
+        yield f"{how}; deviation in standard deviations"
 
 
 @noted
@@ -61,7 +121,8 @@ def export(
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+    **choices: Any,
+) -> Exported:
     """Write a model for another runtime, and keep the file only where it gives what the model gives.
 
     to: "onnx", "openvino" or "program" (torch's .pt2). out: the file [beside the model]. raw: preprocessing within the
@@ -69,15 +130,13 @@ def export(
     those that its temperature scales. size: height and width of the input, instead of
     the model's own; any_size leaves it open. data: a set to compare decisions on (up to `limit` images), and for int8
     to calibrate with; int8 takes the model's own set where none is given. overwrite: let a file beside the model be
-    replaced that is not this model in this form; a file that `out` names is replaced anyway.
+    replaced that is not this model in this form; a file that `out` names is replaced anyway. choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
-    `agreement`, `top1` and `top1_before`. Raises ConfigError for what can't be exported so, WeightsError where the file
-    differs by more than the tolerance: it is deleted then.
+    `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
+    WeightsError where the file differs by more than the tolerance: it is deleted then.
     """
     check_export(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
-    source = model if isinstance(model, Predictor) else load(model, "eager")
-    if not isinstance(source.model, MogaNet):
-        raise ConfigError(f"{source.name_of_model} is no MogaNet, and only MogaNets are exported")
+    source = as_predictor(model, "eager", **choices)
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
     graph = make_graph(source, form)
     target = Path(os.path.realpath(out)) if out is not None else Path(default_out(source, form))
@@ -86,26 +145,34 @@ def export(
         raise OutputError(f"{target} does not end in {EXPORTERS[to].SUFFIX}, by which an export to {to} is known")
     if not overwrite:
         check_free(target, graph, named=out is not None)
-    images = open_images(source, data, limit) if data is not None or precision == "int8" else None
-    if images is not None and precision == "int8":
-        graph = _calibrated(graph, images)
+    images = open_comparison(source, data, limit) if data is not None or precision == "int8" else None
+    return _export(source, form, target, (Reference(plain(source)), images), progress).changed(out=str(out or target))
+
+
+def _export(
+    source: Predictor, form: Form, target: Path, known: tuple[Reference, Comparison | None], progress: Progress
+) -> Exported:
+    """Write a file beside the place where it shall lie, and move it there when it is found right."""
+    images, graph = known[1], make_graph(source, form)
+    if images is not None and form.precision == "int8":
+        graph = replace(graph, calibration=images.calibration())
     with beside(target) as made:
-        EXPORTERS[to].save(graph, made)
-        found = verify_export(made, graph, source, images, progress)
+        EXPORTERS[form.to].save(graph, made)
+        found = verify_export(made, graph, source, known, progress)
         for part in sorted(made.parent.iterdir()):  # .bin before .xml
             os.replace(part, target.parent / part.name)
-    parts = {target, target.with_suffix(".bin")} if to == "openvino" else {target}
-    return {
-        "model": source.name_of_model,
-        "out": str(out or target),
-        "format": to,
-        "precision": precision,
-        "raw": raw,
-        "calibrated": calibrated,
-        "size": list(graph.size) if graph.size else None,
-        "bytes": sum(part.stat().st_size for part in parts),
+    parts = {target, target.with_suffix(".bin")} if form.to == "openvino" else {target}
+    return Exported(
+        model=source.name_of_model,
+        out=str(target),
+        format=form.to,
+        precision=form.precision,
+        raw=form.raw,
+        calibrated=form.calibrated,
+        size=graph.size,
+        bytes=sum(part.stat().st_size for part in parts),
         **found,
-    }
+    )
 
 
 def check_export(
@@ -143,102 +210,44 @@ def make_graph(source: Predictor, form: Form) -> Graph:
     """
     description = source.config
     if form.calibrated:
-        source.probabilities(torch.zeros(1, len(source.class_names)), calibrated=True)
+        source.answers({"logits": np.zeros((1, len(source.class_names)), np.float32)}, Asked(calibrated=True))
     own = description.preprocessing.size
     pair = None if form.any_size else own if form.size is None else (form.size, form.size)
     if pair is not None and pair != own:
         changed = description.preprocessing.changed(size=pair)
         # The fixtures' logits were recorded at the model's own size.
         description = description.changed(preprocessing=changed, fixtures=())
-    network = source.model
-    assert isinstance(network, MogaNet)
-    fused = fuse(network).to("cpu").to(memory_format=torch.contiguous_format)
+    fused = fastest(source.model).to("cpu").to(memory_format=torch.contiguous_format)
     return Graph(fused, description, form.to, form.precision, raw=form.raw, calibrated=form.calibrated, size=pair)
 
 
-def open_images(source: Predictor, data: str | None, limit: int) -> Images:
-    """Open a set to compare on; it is calibrated with its training images, where there are some."""
-    dataset, _ = open_for(source, data)
-    _, compared = choose_split(dataset, "test")
-    calibration = dataset.splits.get("train", compared)
-    known = source.class_names
-    labels = torch.tensor([known.index(name) if name in known else -1 for name in dataset.class_names])
-    return Images(
-        compared.subset(spread(len(compared), limit)),
-        calibration.subset(spread(len(calibration), NUM_CALIBRATION)),
-        labels,
-    )
-
-
-def batches(split: Split, labels: Tensor, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give preprocessed images (B, C, H, W) and the model's labels (B,); what can't be read is said."""
-    unreadable: list[str] = []
-    for batch in evaluation_loader(split, preprocessing, BATCH, 0):
-        unreadable += [bad.reason for bad in batch.unreadable]
-        if len(batch.images):
-            yield normalize(batch.images, preprocessing), labels[batch.targets]
-    _say_left_out(unreadable, len(split))
-
-
-def whole_images(split: Split, labels: Tensor, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give images as they are, uint8 (1, C, H, W), and the model's labels (1,); what can't be read is said."""
-    split = split.with_channels(preprocessing.channels)
-    unreadable: list[str] = []
-    for index in range(len(split)):
-        try:
-            sample = split[index]
-        except DataError as error:
-            unreadable.append(str(error))
-            continue
-        yield sample.image[None], labels[sample.target][None]
-    _say_left_out(unreadable, len(split))
-
-
-def _say_left_out(reasons: list[str], total: int) -> None:
-    if reasons:
-        say(f"left out: {len(reasons)} of {total} images can't be read; the first: {reasons[0]}")
-
-
-def _calibrated(graph: Graph, images: Images) -> Graph:
-    preprocessing = graph.description.preprocessing
-    given = [x[None] for batch, _ in batches(images.calibration, images.labels, preprocessing) for x in batch]
-    return replace(graph, calibration=given)
-
-
 def verify_export(
-    path: Path, graph: Graph, source: Predictor, images: Images | None, progress: Progress = no_progress
+    path: Path,
+    graph: Graph,
+    source: Predictor,
+    known: tuple[Reference, Comparison | None],
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Compare a written file with the plain network. Raises WeightsError beyond the tolerance."""
-    tolerance, network = tolerance_of(graph.precision, graph.raw), plain(source)
-    preprocessing = graph.description.preprocessing
+    tolerance, (reference, images) = tolerance_of(graph.precision, graph.raw), known
     if graph.raw:
         read_metadata(path)
-        run = EXPORTERS[graph.format].load(path, graph.precision)
-        found = check_raw(run, network, preprocessing, graph.temperature)
+        run = EXPORTERS[graph.format].load(path, graph.precision, graph.outputs)
+        found = check_raw(run, reference, graph.description, graph.temperature)
     else:
-        run = load_exported(path).logits
+        run = load_exported(path).outputs
+        real = images.probes() if images is not None and graph.precision == "int8" else None
         # The model's own description, whose fixtures hold where the size is the model's own.
-        probes = graph.calibration[:BATCH] if graph.precision == "int8" else ()
-        real = torch.cat(list(probes)) if probes else None
-        found = check(run, network, source.config, graph.size or preprocessing.size, real)
+        found = check(run, reference, source.config, graph.size or graph.description.preprocessing.size, real)
     result: dict[str, Any] = {"deviation": found, "tolerance": tolerance.deviation}
     if not found <= tolerance.deviation:
         raise WeightsError(_failure(graph, f"its logits deviate by {found:.2g}, more than {tolerance.deviation:g}"))
     if images is None:
         return result
-    if graph.raw:  # whole images, as they will be given; the network is given what preprocessing makes of them
-        given, total = whole_images(images.compared, images.labels, preprocessing), len(images.compared)
-        compared = agreement(
-            lambda x: run(x.permute(0, 2, 3, 1).contiguous()),
-            lambda x: network(preprocess(x, preprocessing)),
-            progress(given, total, "compare"),
-        )
-    else:
-        given, total = batches(images.compared, images.labels, preprocessing), -(-len(images.compared) // BATCH)
-        compared = agreement(run, network, progress(given, total, "compare"))
-    result |= {"num_images": int(compared.pop("images")), "least_agreement": tolerance.agreement, **compared}
+    compared = compare(run, graph, images, reference, progress)
+    result |= {"least_agreement": tolerance.agreement, "metric": source.task.monitor.short, **compared}
     if compared["agreement"] < tolerance.agreement:
-        share = f"it decides as the model on {100 * compared['agreement']:.1f} % of {result['num_images']} images"
+        share = f"it decides as the model on {100 * compared['agreement']:.1f} % of {compared['num_images']} images"
         raise WeightsError(_failure(graph, f"{share}, fewer than {100 * tolerance.agreement:g} %"))
     return result
 
@@ -250,14 +259,7 @@ def _failure(graph: Graph, what: str) -> str:
 
 def plain(source: Predictor) -> Run:
     """Give the plain network as a callable in f32."""
-    network, device = source.model, source.device
-
-    @torch.inference_mode()
-    def run(x: Tensor) -> Tensor:
-        logits: Tensor = network(x.to(device, memory_format=torch.channels_last))
-        return logits.float().cpu()
-
-    return run
+    return PlainRun(source.model, "f32", source.task.outputs)
 
 
 @noted
@@ -269,63 +271,69 @@ def export_all(
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+    **choices: Any,
+) -> Exports:
     """Export to every format, and measure each against torch, in turns in one run.
 
     out: the folder [beside the model]. overwrite: let files be replaced that are another model, or another form of it
-    (`failed` says which, else). int8 is written where `data` is given, to be calibrated with. Gives `exports`:
-    a row each with `name`, `bytes`, `deviation`, with data `agreement` and `top1`, `images_per_second` (the median of
-    five rounds), and `out`; or `failed`, which says why there is no file.
+    (`failed` says which, else). int8 is written where `data` is given, to be calibrated with. choices: as in `load`.
+    Gives `exports`: a row each with `name`, `bytes`, `deviation`, with data `agreement` and the task's first figure,
+    `images_per_second` (the median of five rounds), and `out`; or `failed`, which says why there is no file.
     """
-    source = model if isinstance(model, Predictor) else load(model, "eager")
-    images = open_images(source, data, limit) if data is not None else None
-    rows: list[dict[str, Any]] = []
-    runs: dict[str, Run] = {"torch": plain(source), "torch, fused": source.logits}
-    for name, run in runs.items():
-        rows.append(_row_of_torch(name, run, source, images))
-    forms = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
-    for to, precision in progress(forms, len(forms), "export"):
-        row: dict[str, Any] = {"name": f"{to} {precision}"}
-        rows.append(row)
-        if precision == "int8" and data is None:
-            row["failed"] = "int8 needs --data SOURCE[:PATH] to be calibrated with"
-            continue
-        if precision in HALF_TYPES and to in NEEDS_UNITS and not has_fast_bf16(torch.device("cpu")):
-            row["failed"] = "this processor has no units for it; export it by name for one that has"
-            continue
+    source = as_predictor(model, "eager", **choices)
+    images = open_comparison(source, data, limit) if data is not None else None
+    known = Reference(plain(source)), images
+    runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.outputs}
+    rows = {name: _row_of_torch(run, source, known) for name, run in runs.items()}
+    forms = [Form(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
+    for form in progress(forms, len(forms), "export"):
+        name = f"{form.to} {form.precision}"
         try:
-            form = Form(to, precision)
-            target = Path(out) / default_out(source, form).name if out is not None else None
-            if target is not None and not overwrite:
-                check_free(target, make_graph(source, form), named=False)
-            row |= export(source, to, target, precision=precision, data=data, limit=limit, overwrite=overwrite)
-            runs[row["name"]] = load_exported(Path(row["out"])).logits
+            made = _one_of_all(source, form, known, None if out is None else Path(out), overwrite)
+            rows[name] = {key: value for key, value in made.items() if key not in ("model", "notes")}
+            runs[name] = load_exported(Path(made.out)).outputs
         except MogaNetError as error:
-            row["failed"] = str(error)
+            rows[name] = {"failed": str(error)}
     for name, rate in _rates(runs, source.config.preprocessing).items():
-        next(row for row in rows if row["name"] == name)["images_per_second"] = rate
-    size = list(source.config.preprocessing.size)
-    return {"model": source.name_of_model, "size": size, "batch_size": BATCH, "exports": rows, "rounds": ROUNDS}
+        rows[name]["images_per_second"] = rate
+    return Exports(
+        model=source.name_of_model,
+        size=source.config.preprocessing.size,
+        batch_size=BATCH,
+        exports=tuple(Compared(name=name, **row) for name, row in rows.items()),
+        rounds=ROUNDS,
+        metric=source.task.monitor.short,
+    )
 
 
-def _row_of_torch(name: str, run: Run, source: Predictor, images: Images | None) -> dict[str, Any]:
-    network, size = plain(source), source.config.preprocessing.size
-    row: dict[str, Any] = {"name": name, "deviation": check(run, network, source.config, size)}
+def _one_of_all(
+    source: Predictor,
+    form: Form,
+    known: tuple[Reference, Comparison | None],
+    folder: Path | None,
+    overwrite: bool,
+) -> Exported:
+    if form.precision == "int8" and known[1] is None:
+        raise ConfigError("int8 needs --data SOURCE[:PATH] to be calibrated with")
+    if form.precision in HALF_TYPES and form.to in NEEDS_UNITS and not has_fast_bf16(torch.device("cpu")):
+        raise ConfigError("this processor has no units for it; export it by name for one that has")
+    own = default_out(source, form)
+    target = own if folder is None else folder / own.name
+    if not overwrite:
+        check_free(target, make_graph(source, form), named=False)
+    return _export(source, form, target, known, no_progress)
+
+
+def _row_of_torch(run: Run, source: Predictor, known: tuple[Reference, Comparison | None]) -> dict[str, Any]:
+    (reference, images), size = known, source.config.preprocessing.size
+    row: dict[str, Any] = {"deviation": check(run, reference, source.config, size)}
     if images is not None:
-        given = batches(images.compared, images.labels, source.config.preprocessing)
-        found = agreement(run, network, given)
-        row |= {"num_images": int(found.pop("images")), **found}
+        row |= compare(run, make_graph(source, Form("onnx")), images, reference, no_progress)
     return row
 
 
 def _rates(runs: dict[str, Run], preprocessing: Preprocessing) -> dict[str, float]:
     """Time the runtimes in turns on one batch; give the median images/s of each."""
-    x = torch.randn(BATCH, preprocessing.channels, *preprocessing.size)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(ROUNDS + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(x)
-            if turn:  # the first round is not measured
-                times[name].append(time.perf_counter() - start)
-    return {name: BATCH / median(taken) for name, taken in times.items()}
+    x = torch.randn(BATCH, preprocessing.channels, *preprocessing.size).numpy()
+    times = in_turns([partial(run, x) for run in runs.values()], ROUNDS)
+    return {name: BATCH / median(taken) for name, taken in zip(runs, times, strict=True)}

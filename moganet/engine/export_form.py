@@ -10,8 +10,8 @@ from pathlib import Path
 from moganet.errors import OutputError, WeightsError
 from moganet.inference import Predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
-from moganet.inference.export.graph import parse_metadata
 from moganet.inference.exported import read_metadata
+from moganet.inference.metadata import parse_metadata
 
 
 @dataclass(frozen=True)

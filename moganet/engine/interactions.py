@@ -12,7 +12,6 @@ from torch import Tensor
 
 from moganet.config import Precision
 from moganet.data import Dataset, Split, open_data
-from moganet.engine.evaluate import choose_split, open_for
 from moganet.engine.interaction_files import InteractionFiles, read, save
 from moganet.engine.interaction_images import Chosen, ImageChoice, input_of, mean_colour
 from moganet.engine.interaction_results import compared, describe, write_results
@@ -20,6 +19,7 @@ from moganet.engine.masking import Baseline, MaskedImage, baseline_of, best_batc
 from moganet.engine.subjects import Subject, open_subjects, predictors_of
 from moganet.errors import ConfigError, DataError, InteractionError
 from moganet.inference import Predictor
+from moganet.inference.own_data import choose_split, open_for
 from moganet.inference.runtimes import Runtime
 from moganet.interactions import (
     REWARDS,

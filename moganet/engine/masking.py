@@ -12,9 +12,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from moganet.errors import ConfigError
-from moganet.inference.export.graph import Run
 from moganet.interactions import reward_of
 
+Run = Callable[[Tensor], Tensor]  # images (B, C, H, W) on the device to logits
 Baseline = Literal["zero", "mean", "blur"]
 Masks = NDArray[np.bool_]
 BATCHES = (8, 16, 32, 64, 128, 256, 512)

@@ -1,75 +1,80 @@
 """`report`: one self-contained page that shows a person how good a model is, and where it fails."""
 
+import datetime
+import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
+import torch
+from torch import Tensor, nn
 
 from moganet.config import Precision
-from moganet.data import Dataset, FileSplit, Split
-from moganet.data.loader import Unreadable
-from moganet.engine.diagnose import (
-    MAX_DOUBTFUL,
-    Album,
-    Answers,
-    Explain,
-    choose_errors,
-    choose_hits,
-    examine_images,
-    explain_answers,
-    fill_cells,
-    find_doubtful,
-    show,
-)
-from moganet.engine.evaluate import (
-    CALIBRATION_BINS,
-    Progress,
-    choose_split,
-    collect_logits,
-    default_batch,
-    match_classes,
-    measure,
-    no_progress,
-    open_for,
-    say_absent,
-)
-from moganet.engine.facts import Origin, costs, figures, provenance, read_origin, versions
-from moganet.errors import DataError, MogaNetError, OutputError, WeightsError
+from moganet.data import Dataset, Split
+from moganet.data.preprocess import normalize
+from moganet.engine.doctor import environment
+from moganet.errors import OutputError
 from moganet.explanations.input_gradients import input_gradients
 from moganet.files import check_place
-from moganet.inference import Predictor, load
-from moganet.inference.calibration import MIN_IMAGES, fit_reject, fit_temperature, keep_calibration, why_no_temperature
+from moganet.inference import Predictor, load, load_model_file, save_model_file
+from moganet.inference.own_data import choose_split, match_classes, open_for, say_absent
 from moganet.inference.runtimes import Runtime
-from moganet.machine import keep_freed_memory
+from moganet.inference.stream import Stream
+from moganet.models.build import build_blank
 from moganet.models.find import find
-from moganet.notices import noted, say
-from moganet.report.page import Calibration, Report, Shown, write_page
+from moganet.models.provenance import without_place, without_places
+from moganet.network.cost import count_macs, count_parameters
+from moganet.notices import noted
+from moganet.progress import Progress, no_progress
+from moganet.report.curves import curves_section
+from moganet.report.heat import overlay
+from moganet.report.images import images_section
+from moganet.report.numbers import count, duration, short
+from moganet.report.page import Fact, Page, write_page
 from moganet.report.sheet import make_sheet
-from moganet.tasks.classify.description import Reject
+from moganet.results import LeftOut, Record, Result
+from moganet.tasks.images import examine_images
+from moganet.tasks.report import Answers, Reported, Seen
+from moganet.tasks.task import TaskDescription
+from moganet.training.origin import Origin, read_origin
+from moganet.training.run_folder import REPORT_FILE
 
-REPORT_FILE = "report.html"
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
+HEAT_SIDE = 96
+SHORT = 2.0  # seconds, of which starting is a large part
 
 # How errors and close calls are explained: (network, x (B, C, H, W), classes (B,)) -> maps (B, H, W), and its name.
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 EXPLAIN: Explain | None = input_gradients
 EXPLAINED_BY = "averaged input gradients"
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A split that the network has seen: logits (n, classes), labels (n,) of the model, and the images per second."""
+class LeftOutPart(Record):
+    """A part of the page that is left out, and why."""
 
-    answers: Answers
-    logits: Tensor
-    labels: Tensor
-    rate: float
-    unreadable: list[Unreadable]
+    part: str
+    reason: str
+
+
+class ReportResult(Result, extra="allow"):
+    """What a report says in short, and where it lies; its task adds figures of its own."""
+
+    report: str
+    bytes: int
+    seconds: float
+    data: str
+    split: str
+    num_images: int
+    headline: str
+    copies: tuple[Mapping[str, str | int], ...]
+    left_out: tuple[LeftOutPart, ...]
+    unreadable: tuple[LeftOut, ...]
+    untrained: bool
+    __pydantic_extra__: dict[str, float | int | None]
 
 
 @noted
@@ -85,219 +90,192 @@ def write_report(
     precision: Precision = "f32",
     explain: Explain | None = EXPLAIN,
     progress: Progress = no_progress,
-    result: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    result: Mapping[str, Any] | None = None,
+    **choices: Any,
+) -> ReportResult:
     """Write a page on a model: what it gets right and wrong, on which images, and what those images are like.
 
-    model, data, split: as in `evaluate`. A temperature is fitted on the validation images where the model file keeps
-    none, and kept in it, for `predict(calibrated=True)`.
+    model, data, split: as in `evaluate`. choices: as in `load`. What is fitted on validation images (a temperature) is
+    kept in the model file where it keeps none, for `predict(calibrated=True)`.
     out: the HTML file; the default is report.html in a run's folder, else NAME-report.html here.
     explain: shows where the network looked; None leaves that out. result: of a run that has not written it yet.
     Gives `report` (the file), `bytes`, `seconds`, what was measured, and `left_out` ({"part", "reason"}). A part whose
     package is not installed is left out and says so. Raises DataError, WeightsError or OutputError.
     """
     start = time.perf_counter()
-    page = Path(out) if out is not None else _default_page(model)
-    if page.is_dir():
-        raise OutputError(f"{page} is a folder; give --out the name of an HTML file, say {page / REPORT_FILE}")
-    check_place(page, "--out")
-    predictor = load(model, runtime, precision)
-    if predictor.device.type == "cpu":
-        keep_freed_memory()
+    place = Path(out) if out is not None else _default_page(model, in_run=Path(model).is_dir() and not choices)
+    if place.is_dir():
+        raise OutputError(f"{place} is a folder; give --out the name of an HTML file, say {place / REPORT_FILE}")
+    check_place(place, "--out")
+    predictor = load(model, runtime, precision, **choices)
     dataset, is_home = open_for(predictor, data)
-    order = match_classes(dataset.class_names, predictor.class_names)
-    name, images = choose_split(dataset, split)
-    batch = batch_size or default_batch(predictor)
-    tested = _see(predictor, name, images, order, (batch, workers, progress))
-    held = dataset.splits.get("val")
-    validated = tested if held is images else None
-    if held is not None and held is not images:
-        validated = _see(predictor, "val", held, order, (batch, workers, progress))
-    calibration = _calibrate(predictor, tested, validated, model if is_home else None)
-    origin = read_origin(model, predictor, result)
-    seen = [tested] if validated is None or validated is tested else [tested, validated]
-    fresh = [
-        part.answers for part in seen if part.answers.name in FRESH or not (is_home or part.answers.name == "train")
-    ]
-    report = _compose(predictor, dataset, tested, calibration, fresh=fresh, explain=explain, origin=origin)
-    write_page(report, page)
-    return {
-        "report": str(page),
-        "bytes": page.stat().st_size,
-        "seconds": time.perf_counter() - start,
-        "data": dataset.spec,
-        "split": name,
-        "num_images": len(tested.labels),
-        "top1": report.top1,
-        "temperature": calibration.temperature,
-        "ece": calibration.error_before,
-        "ece_calibrated": calibration.error_after,
-        "suspected_labels": report.num_doubtful if "labels" not in report.missing else None,
-        "copies": [
-            {"split": second, "in": first, "images": number}
-            for (first, second), number in (report.images.copies.items() if report.images else ())
-        ],
-        "left_out": [{"part": part, "reason": reason} for part, reason in report.missing.items()],
-        "unreadable": [bad._asdict() for bad in tested.unreadable],
-        "untrained": not predictor.trained,
-    }
+    predictor.task.check(dataset, training=False)
+    tested, validation = _see_splits(predictor, dataset, split, (batch_size, workers, progress))
+    parts = [tested] if validation is None or validation is tested else [tested, validation]
+    seen = Seen(
+        answers=tested,
+        validation=validation,
+        fresh=[part for part in parts if part.name in FRESH or not (is_home or part.name == "train")],
+        data=dataset.spec.partition(":")[0],
+        description=predictor.config.task,
+        keep=partial(keep_in_file, model) if is_home and not choices else None,
+        explain=None if explain is None else partial(_explain, predictor, explain),
+    )
+    origin = read_origin(model, predictor.config.provenance, result)
+    page, said, copies = _compose(predictor, dataset, seen, origin)
+    write_page(page, place)
+    return ReportResult(
+        report=str(place),
+        bytes=place.stat().st_size,
+        seconds=time.perf_counter() - start,
+        data=dataset.spec,
+        split=tested.name,
+        num_images=len(tested),
+        headline=said.headline,
+        left_out=tuple(LeftOutPart(part=part, reason=reason) for part, reason in page.left_out.items()),
+        unreadable=tuple(LeftOut(**bad._asdict()) for bad in tested.unreadable),
+        copies=tuple(copies),
+        untrained=not predictor.trained,
+        **said.result,
+    )
 
 
-def _default_page(model: str | Path) -> Path:
+def _default_page(model: str | Path, *, in_run: bool) -> Path:
     path = Path(model)
-    return path / REPORT_FILE if path.is_dir() else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
+    return path / REPORT_FILE if in_run else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
+
+
+def _see_splits(
+    predictor: Predictor, dataset: Dataset, split: str, how: tuple[int | None, int | None, Progress]
+) -> tuple[Answers, Answers | None]:
+    """Let the network see a split and the images that were held back, where there are; they may be the same."""
+    name, images = choose_split(dataset, split)
+    held = dataset.splits.get("val")
+    tested = _see(predictor, dataset, (name, images), how)
+    say_absent(images.with_targets(tested.split.targets), predictor.class_names, name)
+    if held is None or held is images:
+        return tested, None if held is None else tested
+    return tested, _see(predictor, dataset, ("val", held), how)
 
 
 def _see(
-    predictor: Predictor, name: str, images: Split, order: Tensor, how: tuple[int, int | None, Progress]
-) -> _Measured:
+    predictor: Predictor,
+    dataset: Dataset,
+    named: tuple[str, Split],
+    how: tuple[int | None, int | None, Progress],
+) -> Answers:
     """Let the network see a split. Raises DataError where none of it can be read."""
+    (name, images), (batch_size, workers, progress) = named, how
+    order = match_classes(dataset.class_names, predictor.class_names)
+    images = images.with_targets(images.targets.mapped(order, len(predictor.class_names)))
+    stream, outputs, targets = Stream(predictor, images, batch_size, workers), [], []
+    places: list[int] = []
     begin = time.perf_counter()
-    logits, labels, unreadable = collect_logits(predictor, images, *how)
+    for seen in progress(stream, len(stream), "evaluate"):
+        outputs.append(torch.from_numpy(seen.outputs[predictor.task.outputs[0]]))
+        targets.append(seen.targets)
+        places += seen.places
     seconds = time.perf_counter() - begin
-    if not len(labels):
-        reason = unreadable[0].reason if unreadable else "it has none"
-        raise DataError(f"none of the {len(images)} images ({name}) can be read: {reason}")
-    labels, left_out = order[labels], {bad.file for bad in unreadable}
-    places = np.arange(len(images))
-    if isinstance(images, FileSplit):
-        places = np.array([i for i, file in enumerate(images.files) if str(file) not in left_out])
-    answers = Answers(name, images, places, labels.numpy(), logits.softmax(1).numpy())
-    return _Measured(answers, logits, labels, len(labels) / seconds, unreadable)
-
-
-def _calibrate(
-    predictor: Predictor, tested: _Measured, validated: _Measured | None, keep_in: str | Path | None
-) -> Calibration:
-    """Take the model's temperature, or fit one on the validation images and keep it in the model's file."""
-    temperature, classes = predictor.config.task.temperature, len(predictor.class_names)
-    same = " It was fitted on these same images, so that the error after is flattering." if validated is tested else ""
-    if temperature is not None:
-        source = f"The temperature is the one that the model file keeps.{same}"
-    elif validated is None or classes < 2:
-        source = "There are no validation images of the model to fit a temperature on."
-    else:
-        number, errors = len(validated.labels), int((validated.logits.argmax(1) != validated.labels).sum())
-        temperature = fit_temperature(validated.logits, validated.labels)
-        source = f"The temperature was fitted on {number:,} validation images.{same}"
-        if refused := why_no_temperature(temperature, number, errors):
-            say(refused)
-            temperature, source = None, f"{refused[0].upper()}{refused[1:]}."
-        if keep_in is None:
-            source += " It is not kept: these are no validation images of the model." if temperature else ""
-        elif number >= MIN_IMAGES:
-            source += _keep(keep_in, temperature, fit_reject(validated.logits))
-    before, after = tested.answers.confidence, None
-    error, error_after = _calibration_error(tested.logits, tested.labels), None
-    if temperature is not None:
-        scaled = tested.logits / temperature
-        after, error_after = scaled.softmax(1).amax(1).numpy(), _calibration_error(scaled, tested.labels)
-    return Calibration(before, error, source, CALIBRATION_BINS, after, error_after, temperature)
-
-
-def _calibration_error(logits: Tensor, labels: Tensor) -> float:
-    classes = logits.shape[1]
-    if classes < 2:
-        return 0.0
-    return float(multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=CALIBRATION_BINS))
-
-
-def _keep(model: str | Path, temperature: float | None, reject: Reject) -> str:
-    """Keep a temperature, where there is one, and a reject threshold in a model's file; say whether that was done."""
-    try:
-        keep_calibration(find(model).path, temperature, reject)
-    except (WeightsError, OutputError, OSError) as error:
-        say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
-        return " It could not be kept in the model's file."
-    return " It is kept in the model file, for moganet predict --calibrated." if temperature is not None else ""
+    stream.check(f"{dataset.spec} ({name})")
+    return Answers(name, images, np.array(places), torch.cat(outputs), torch.cat(targets), seconds, stream.unreadable)
 
 
 def _compose(
-    predictor: Predictor,
-    dataset: Dataset,
-    tested: _Measured,
-    calibration: Calibration,
-    *,
-    fresh: list[Answers],
-    explain: Explain | None,
-    origin: Origin,
-) -> Report:
-    """Gather what the page shows. fresh: answers for images that were not trained on."""
-    answers, names, album = tested.answers, predictor.class_names, Album()
-    measured = measure(tested.logits, tested.labels, names)
-    say_absent(measured["per_class"], answers.name)
-    missing = (
-        {} if origin.metrics else {"curves": "The curves are left out: the run's metrics are not beside the model."}
-    )
-    errors, hits = choose_errors(answers), choose_hits(answers)
-    heats = _explain(predictor, answers, np.concatenate([errors, hits]), explain, missing)
-    numbers = range(len(heats))
-    shown_errors = show(answers, errors, names, album, numbers[: len(errors)])
-    shown_hits = show(answers, hits, names, album, numbers[len(errors) :])
-    doubtful, num_doubtful = _doubt(fresh, names, album, missing)
-    images = examine_images(dataset, predictor.config.preprocessing.size, album)
-    cells = fill_cells(answers, album)
-    return Report(
+    predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin
+) -> tuple[Page, Reported, list[Mapping[str, str | int]]]:
+    """Gather what the page shows, and what of it the result holds."""
+    tested, album, size = seen.answers, seen.album, predictor.config.preprocessing.size
+    shown, said = examine_images(dataset, size, album), predictor.task.report(seen)
+    page = Page(
+        title=said.title,
         name=predictor.name_of_model,
-        data=dataset.spec.partition(":")[0],
-        split=answers.name,
-        class_names=names,
-        top1=measured["top1"],
-        facts=[*figures(measured, calibration, predictor, tested.rate), *costs(predictor, origin.result)],
-        per_class=measured["per_class"],
-        confusion=np.array(measured["confusion"]),
-        correct=answers.predicted == answers.labels,
-        calibration=calibration,
+        split=tested.name,
+        facts=[*said.facts, _rate(predictor, tested), *_costs(predictor, origin.result)],
+        sections=[curves_section(origin.metrics, predictor.task.monitor), *said.sections, images_section(shown)],
         sheet=make_sheet(album.pictures(), SHEET_BYTES),
-        heats=make_sheet(heats, HEAT_BYTES),
-        metrics=origin.metrics,
-        cells=cells,
-        errors=shown_errors,
-        hits=shown_hits,
-        doubtful=doubtful,
-        num_doubtful=num_doubtful,
-        num_examined=sum(len(part.labels) for part in fresh),
-        images=images,
-        explained_by=EXPLAINED_BY if heats else "",
+        heats=make_sheet(album.heats, HEAT_BYTES),
+        explained_by=EXPLAINED_BY if album.heats else "",
         recipe=origin.recipe,
-        versions=versions(predictor),
-        provenance=provenance(predictor, dataset),
-        missing=missing | ({} if origin.recipe else {"recipe": "The model file says nothing of its recipe."}),
+        versions=_versions(predictor),
+        provenance=_provenance(predictor, dataset),
         note=_note(predictor, tested),
     )
+    copies: list[Mapping[str, str | int]] = [
+        {"split": second, "in": first, "images": found} for (first, second), found in shown.copies.items()
+    ]
+    return page, said, copies
+
+
+def keep_in_file(model: str | Path, task: TaskDescription) -> None:
+    """Let a model's file say what was found of its task; its tensors stay bit for bit what they are."""
+    path = find(model).path
+    state, description = load_model_file(path)
+    save_model_file(path, state, description.changed(task=task))
 
 
 def _explain(
-    predictor: Predictor, answers: Answers, chosen: np.ndarray, explain: Explain | None, missing: dict[str, str]
+    predictor: Predictor, explain: Explain, answers: Answers, chosen: np.ndarray, classes: np.ndarray
 ) -> list[np.ndarray]:
-    if explain is None:
-        missing["explanation"] = "Explanations were not asked for."
-        return []
-    try:
-        return explain_answers(predictor, answers, chosen, explain)
-    except MogaNetError as error:
-        missing["explanation"] = f"Explanations are left out: {error}."
-        return []
+    """Draw where the network looked for each image's class, uint8 (side, side, 3)."""
+    preprocessing = predictor.config.preprocessing
+    seen = torch.stack([predictor.picture(answers.split[int(answers.places[i])].image) for i in chosen])
+    x, targets = normalize(seen, preprocessing).to(predictor.device), torch.from_numpy(classes)
+    maps = explain(predictor.model, x, targets.to(predictor.device)).detach().float().cpu().numpy()
+    colours = seen[:, :3] if preprocessing.channels >= 3 else seen[:, :1].expand(-1, 3, -1, -1)
+    pixels = colours.permute(0, 2, 3, 1).numpy()
+    return [overlay(np.ascontiguousarray(p), heat, HEAT_SIDE) for p, heat in zip(pixels, maps, strict=True)]
 
 
-def _doubt(
-    fresh: list[Answers], names: Sequence[str], album: Album, missing: dict[str, str]
-) -> tuple[list[Shown], int]:
-    if not fresh:
-        missing["labels"] = (
-            "Suspected label errors are looked for on images that were not trained on, such as --split test."
-        )
-        return [], 0
-    try:
-        found = find_doubtful(fresh)
-    except MogaNetError as error:
-        missing["labels"] = f"{str(error)[0].upper()}{str(error)[1:]}."
-        return [], 0
-    shown = [show(fresh[part], [number], names, album)[0] for part, number in found[:MAX_DOUBTFUL]]
-    return shown, len(found)
+def _rate(predictor: Predictor, tested: Answers) -> Fact:
+    how = f"reading included; {predictor.runtime}, {predictor.precision}"
+    unsure = "; too short to tell" if tested.seconds < SHORT else ""
+    return "Images per second", f"{len(tested) / max(tested.seconds, 1e-9):,.0f}", how + unsure
 
 
-def _note(predictor: Predictor, tested: _Measured) -> str:
+def _costs(predictor: Predictor, result: Mapping[str, Any]) -> list[Fact]:
+    """Give what the network and its training cost; result as result.json has it."""
+    config = predictor.config
+    network = build_blank(config.architecture)
+    channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
+    macs = short(count_macs(network, channels, (height, width)))
+    facts = [
+        ("Parameters", short(count_parameters(network)), config.architecture.name),
+        ("Multiply-adds", macs, f"an image of {width}×{height}"),
+    ]
+    if "seconds" in result:
+        how = f"{count(result['epochs'], 'epoch')}, {result['images_per_second']:,.0f} images/s"
+        facts.append(("Training", duration(float(result["seconds"])), how))
+    return facts
+
+
+def _versions(predictor: Predictor) -> dict[str, str]:
+    """Give the versions here, and those that the model was trained with where they differ."""
+    here = environment()
+    now = {"python": here["python"], **{name: found for name, found in here["packages"].items() if found}}
+    now["torch"] = torch.__version__
+    trained = predictor.config.provenance.get("versions") or {}
+    return {
+        name: found if trained.get(name, found) == found else f"{found} (trained with {trained[name]})"
+        for name, found in now.items()
+    }
+
+
+def _provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
+    """Say which model it is, on which data it was trained, and where and when it was measured."""
+    config = predictor.config
+    on = torch.cuda.get_device_name() if predictor.device.type == "cuda" else count(os.cpu_count() or 1, "core")
+    known = {
+        "data": without_place(dataset.spec),
+        "trained on": without_places(config.provenance.get("data"), "data"),
+        "seed": config.provenance.get("seed"),
+        "model": without_place(predictor.name_of_model),
+        "sha256 of the tensors": config.sha256,
+        "measured on": f"{on}, {count(torch.get_num_threads(), 'thread')}, {datetime.date.today().isoformat()}",
+    }
+    return {name: str(value) for name, value in known.items() if value not in (None, "")}
+
+
+def _note(predictor: Predictor, tested: Answers) -> str:
     notes = [] if predictor.trained else ["This network is untrained: its answers mean nothing yet."]
     if tested.unreadable:
         notes.append(f"{len(tested.unreadable)} files can't be read and count nowhere: {tested.unreadable[0].reason}.")

@@ -16,10 +16,10 @@ from torch import nn
 from moganet.config import Precision, Preprocessing
 from moganet.data import Dataset
 from moganet.engine.contenders import TIMM, run_timm
-from moganet.engine.evaluate import match_classes
+from moganet.engine.masking import Run
 from moganet.errors import ConfigError, WeightsError
 from moganet.inference import Predictor, load
-from moganet.inference.export.graph import Run
+from moganet.inference.own_data import match_classes
 from moganet.inference.runtimes import Runtime
 from moganet.models.reading.checkpoint import check_fit, checked_state, hash_tensors
 from moganet.models.reading.contents import read_content
@@ -99,8 +99,8 @@ def open_subjects(
 
 def _ours(predictor: Predictor, dataset: Dataset, classes: tuple[int, ...] | None = None) -> Subject:
     if classes is None:
-        classes = tuple(match_classes(dataset.class_names, predictor.class_names).tolist())
-    if predictor._model is None:  # an exported file
+        classes = tuple(match_classes(dataset.class_names, predictor.class_names))
+    if not predictor.has_module:  # an exported file
         digest = hashlib.sha256(Path(predictor.name_of_model).read_bytes()).hexdigest()
     else:
         digest = hash_tensors(predictor.model.state_dict()) + predictor.config.architecture.model_dump_json()
@@ -113,7 +113,7 @@ def _ours(predictor: Predictor, dataset: Dataset, classes: tuple[int, ...] | Non
         identity=digest,
         runtime=predictor.runtime,
         precision=predictor.precision,
-        device=predictor.device,
+        device=torch.device(predictor.device),
         trained=predictor.trained,
     )
 

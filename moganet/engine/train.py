@@ -26,7 +26,7 @@ from moganet.inference import ModelDescription
 from moganet.machine import keep_freed_memory, release_memory
 from moganet.models.fixtures import NUM_FIXTURES
 from moganet.notices import heard, noted, say
-from moganet.report.curves import draw_curves, read_metrics
+from moganet.report.curves import draw_curves
 from moganet.report.grids import draw_images
 from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import load_recipe, task_of
@@ -42,6 +42,7 @@ from moganet.training.checkpoints import (
 from moganet.training.division import open_divided
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
+from moganet.training.origin import read_metrics
 from moganet.training.run_folder import (
     RECIPE_FILE,
     RESULT_FILE,
@@ -167,7 +168,7 @@ def _run(settings: Recipe, dataset: Dataset, folder: Path, *, resumed: bool) -> 
     _say_unseen(dataset, unreadable)
     title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
     metrics = read_metrics(folder / "metrics.csv")
-    draw_curves(metrics, folder / "curves.png", title)
+    draw_curves(metrics, folder / "curves.png", title, task_of(settings).monitor)
     result = {
         "out": str(folder),
         "epochs": trainer.current_epoch,

@@ -10,8 +10,9 @@ from moganet.errors import WeightsError
 from moganet.inference import ModelDescription, Predictor, load, read_model
 from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.inference.runtimes import Runtime
+from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.models.build import build_from
+from moganet.models.choices import Choices
 from moganet.models.fixtures import replay_fixtures
 from moganet.notices import noted
 
@@ -20,24 +21,28 @@ TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, 
 
 @noted
 def verify(
-    model: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", tolerance: float | None = None
+    model: str | Path,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    tolerance: float | None = None,
+    **choices: Any,
 ) -> dict[str, Any]:
     """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
-        1e-4, and what the export's precision may lose for an exported file.
+        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """
     if is_exported(Path(model)):
-        predictor = load(model, runtime, precision)
+        predictor = load(model, runtime, precision, **choices)
         if not predictor.config.fixtures:
             recorded = read_metadata(Path(model)).sha256
             if recorded is None:
                 raise WeightsError(f"{model} records neither a hash nor fixtures; export it again")
             return _replayed(model, predictor, predictor.config, recorded, tolerance or TOLERANCE)
         return _replayed(model, predictor, predictor.config, None, tolerance or _of_export(Path(model), predictor))
-    contents = read_model(model)
+    contents = read_model(model, Choices(**choices))
     description = contents.description
     if not (description.fixtures or description.sha256):
         raise WeightsError(
@@ -46,7 +51,7 @@ def verify(
         )
     network = build_from(contents)
     del contents  # what was read is copied by now
-    predictor = Predictor(network, description, runtime, precision)
+    predictor = open_predictor(network, description, runtime, precision)
     recorded = description.sha256 or None  # the port's files have one of their own, which was compared
     return _replayed(model, predictor, description, recorded, TOLERANCE if tolerance is None else tolerance)
 

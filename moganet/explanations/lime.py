@@ -16,15 +16,9 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from moganet.errors import ConfigError
-from moganet.explanations.method import (
-    Explanation,
-    Progress,
-    Scores,
-    check_inputs,
-    no_progress,
-    score_of,
-)
+from moganet.explanations.method import Explanation, Scores, check_inputs, score_of
 from moganet.explanations.superpixels import find_superpixels, mean_colours
+from moganet.progress import Progress, no_progress
 
 KERNEL_WIDTH, RIDGE = 0.25, 1.0  # the authors' own
 # "auto": after each round of pairs the model is fitted to resampled pairs; the ranking is stable where this share of

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,6 @@ from moganet.errors import ConfigError, MissingExtraError
 
 # Images (B, C, H, W) to a number for each class, (B, classes): the number of the target is what is explained.
 Scores = Callable[[Tensor], Tensor]
-# Draws a bar while numbers of samples pass through: (numbers, their sum or the most they can be, what is done).
-Progress = Callable[[Iterable[int], int, str], Iterable[int]]
-
-
-def no_progress(numbers: Iterable[int], total: int, what: str) -> Iterable[int]:
-    """Pass the numbers through."""
-    return numbers
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """A trained model on disk, and one way to run any."""
 
 from moganet.inference.load import list_models, load
-from moganet.inference.predictor import Prediction, Predictor
+from moganet.inference.predictor import Predictor
 from moganet.models.description import ModelDescription
 from moganet.models.find import read_model
 from moganet.models.formats.ours import load_model_file, save_model_file
+from moganet.tasks.classify.answers import Prediction
 
 __all__ = [
     "ModelDescription",

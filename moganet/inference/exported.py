@@ -1,26 +1,26 @@
-"""An exported file as a MODEL: from the file to a Predictor."""
+"""An exported file as a MODEL: from the file to a Predictor, without torch but for torch's own programs."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+import numpy as np
 
-from moganet.config import Precision, Preprocessing
-from moganet.errors import ConfigError, WeightsError
-from moganet.inference.export import EXPORTERS, ExportMetadata
-from moganet.inference.export.graph import MAX_BYTES, Run, foreign, parse_metadata
+from moganet.errors import ConfigError, WeightsError, foreign
+from moganet.inference.metadata import MAX_BYTES, ExportMetadata, parse_metadata
 from moganet.inference.predictor import Predictor
-from moganet.inference.runtimes import Runtime
+from moganet.inference.runs import Array, Outputs, Run, onnx, openvino
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+from moganet.tasks import TASKS
 
+SUFFIXES = {onnx.SUFFIX: "onnx", openvino.SUFFIX: "openvino", ".pt2": "program"}
 COLD = 0.16  # below this temperature, float32 no longer holds the probabilities that are unscaled again
 
 
 def format_of(path: Path) -> str | None:
     """Give the exporter's name for a file's suffix, or None."""
-    return next((name for name, exporter in EXPORTERS.items() if path.suffix.lower() == exporter.SUFFIX), None)
+    return SUFFIXES.get(path.suffix.lower())
 
 
 def is_exported(path: Path) -> bool:
@@ -39,7 +39,7 @@ def read_metadata(path: Path) -> ExportMetadata:
     for part in (path, path.with_suffix(".bin")) if name == "openvino" else (path,):
         if part.is_file() and part.stat().st_size > MAX_BYTES:
             raise WeightsError(f"{part} has {part.stat().st_size:,} bytes, more than any network of ours")
-    written = EXPORTERS[name].read(path)
+    written = _format(name).read(path)
     metadata = parse_metadata(written.metadata, path)
     if metadata.sha256 is None:
         say(f"{path} records no hash, so that damage would not be noticed; export it again")
@@ -50,7 +50,48 @@ def read_metadata(path: Path) -> ExportMetadata:
     return metadata
 
 
-def load_exported(path: Path, runtime: Runtime = "auto", precision: Precision = "f32") -> Predictor:
+def _format(name: str) -> Any:
+    """Give what reads and runs a format's files; torch's own programs need torch."""
+    known: dict[str, Any] = {"onnx": onnx, "openvino": openvino}
+    return known.get(name) or importlib.import_module(f"moganet.inference.export.{name}")
+
+
+class ExportedRun:
+    """Run an exported file: in the precision that it was made for, and of its size alone where it has one."""
+
+    def __init__(self, run: Run, name: str, metadata: ExportMetadata, path: Path) -> None:
+        self.run, self.runtime, self.precision = run, name, metadata.precision
+        self.path, self.size = path, None if metadata.raw else metadata.size
+        self.raw, self.scale = metadata.raw, metadata.description.task.temperature if metadata.is_scaled else None
+        self.preprocessing, self.task = metadata.description.preprocessing, TASKS[metadata.description.task.name]
+
+    def __call__(self, images: Array) -> Outputs:
+        """Give the outputs for a batch of any number."""
+        if self.size is not None and images.shape[2:] != self.size:
+            (height, width), (own_height, own_width) = images.shape[2:], self.size
+            raise ConfigError(
+                f"{self.path} was exported for {own_height}x{own_width} pixels, not {height}x{width}; export it again "
+                "with --size or --any-size"
+            )
+        with foreign(f"{self.path} can't be run"):
+            return self._of_raw(images) if self.raw else self.run(images)
+
+    def _of_raw(self, images: Array) -> Outputs:
+        """Give the logits, but for a number that all of an image's share, by which no probability changes.
+
+        A raw graph resizes and crops. So that batches can be made, and of the very pixels that the model sees, it is
+        given the crop within a frame of the size before the crop, which it then cuts off.
+        """
+        own = self.preprocessing
+        full = own.size if own.crop_mode == "squash" else tuple(int(side / own.crop_fraction) for side in own.size)
+        first = [round((whole - side) / 2) for whole, side in zip(full, own.size, strict=True)]
+        frame = [(top, whole - side - top) for top, whole, side in zip(first, full, own.size, strict=True)]
+        pixels = np.pad((images * 255).round().clip(0, 255).astype(np.uint8), ((0, 0), (0, 0), *frame))
+        given = self.run(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))["probabilities"]
+        return {"logits": self.task.logits_of(given) * np.float32(self.scale or 1.0)}
+
+
+def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> Predictor:
     """Load an exported file to predict with: by the runtime and in the precision that it was made for.
 
     Raises ConfigError where another runtime is asked for, WeightsError for a file that can't be loaded.
@@ -62,15 +103,12 @@ def load_exported(path: Path, runtime: Runtime = "auto", precision: Precision = 
         raise ConfigError(f"{path} is an exported file, which runs by {name}; leave the runtime out")
     if precision not in ("f32", metadata.precision):
         raise ConfigError(f"{path} was exported in {metadata.precision}; export it again with --precision {precision}")
-    run = _guarded(EXPORTERS[name].load(path.resolve(), metadata.precision), path)
+    run = ExportedRun(_format(name).load(path.resolve(), metadata.precision, metadata.outputs), name, metadata, path)
     description = metadata.description
     if metadata.raw:
         _say_of_raw(metadata, path)
-        scale = description.task.temperature if metadata.is_scaled else None
-        run, description = _of_raw(run, scale or 1.0, description.preprocessing), raw_description(description)
-    elif metadata.size is not None:
-        run = _of_one_size(run, metadata.size, path)
-    return Predictor.of_export(run, description, name, metadata.precision, str(path))
+        description = raw_description(description)
+    return Predictor(run, description, name_of_model=str(path))
 
 
 def raw_description(description: ModelDescription) -> ModelDescription:
@@ -96,40 +134,3 @@ def _say_of_raw(metadata: ExportMetadata, path: Path) -> None:
         say(
             f"{path} gives probabilities, by which can't be told what is unlike the training images; use the model file"
         )
-
-
-def _guarded(run: Run, path: Path) -> Run:
-    def guarded(x: Tensor) -> Tensor:
-        with foreign(f"{path} can't be run"):
-            return run(x)
-
-    return guarded
-
-
-def _of_raw(run: Run, temperature: float, own: Preprocessing) -> Run:
-    """Give the logits, but for a number that all of an image's share, by which no probability changes.
-
-    A raw graph resizes and crops. So that batches can be made, and of the very pixels that the model sees, it is given
-    the crop within a frame of the size before the crop, which it then cuts off.
-    """
-    full = own.size if own.crop_mode == "squash" else tuple(int(side / own.crop_fraction) for side in own.size)
-    (top, left) = (round((whole - side) / 2) for whole, side in zip(full, own.size, strict=True))
-    frame = (left, full[1] - own.size[1] - left, top, full[0] - own.size[0] - top)
-
-    def logits(x: Tensor) -> Tensor:  # (B, C, H, W) in 0..1
-        images = pad((x * 255).round().clamp(0, 255).to(torch.uint8), frame).permute(0, 2, 3, 1)
-        return run(images.contiguous()).clamp(min=1e-38).log() * temperature
-
-    return logits
-
-
-def _of_one_size(run: Run, size: tuple[int, int], path: Path) -> Run:
-    def logits(x: Tensor) -> Tensor:
-        if (x.shape[2], x.shape[3]) != size:
-            raise ConfigError(
-                f"{path} was exported for {size[0]}x{size[1]} pixels, not {x.shape[2]}x{x.shape[3]}; export it again "
-                "with --size or --any-size"
-            )
-        return run(x)
-
-    return logits

@@ -7,7 +7,7 @@ from moganet.config import Precision
 from moganet.errors import ConfigError
 from moganet.inference.exported import is_exported, load_exported
 from moganet.inference.predictor import Predictor, warn_untrained
-from moganet.inference.runtimes import Runtime
+from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.models.build import build_from
 from moganet.models.choices import Choices
 from moganet.models.find import list_trained, open_model
@@ -41,7 +41,18 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
     if not trained:
         warn_untrained(description.architecture.name)
     del stored  # what was read is copied by now, and laying out the network needs room
-    return Predictor(network, description, runtime, precision, trained=trained, name_of_model=str(what))
+    return open_predictor(network, description, runtime, precision, trained=trained, name_of_model=str(what))
+
+
+def as_predictor(
+    model: str | Path | Predictor, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+) -> Predictor:
+    """Give a Predictor as it is, and load a MODEL. Raises ConfigError for choices where the Predictor's are made."""
+    if not isinstance(model, Predictor):
+        return load(model, runtime, precision, **choices)
+    if choices:
+        raise ConfigError(f"a Predictor has its weights and its function: give {', '.join(choices)} to load")
+    return model
 
 
 def list_models(pretrained: bool = False) -> list[str]:

@@ -1,104 +1,122 @@
-"""Images in, named results out, whatever runs underneath."""
+"""Images in, answers out, whatever runs underneath; without torch, which only what is made of tensors needs."""
 
+import importlib
 import os
+import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self, cast, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-from moganet.config import Precision
-from moganet.data.preprocess import ImageLike, decode, preprocess
+from moganet.config import Preprocessing
+from moganet.data import resample
+from moganet.data.read import ImageLike, read_pixels
 from moganet.errors import ConfigError, DataError, WeightsError
-from moganet.inference.calibration import energy
-from moganet.inference.export.graph import Run
-from moganet.inference.runtimes import CachedRun, Runtime, choose_runtime, open_automatic, open_runtime
-from moganet.inference.threads import Guard, settle_after_fork
+from moganet.inference.runs import Array, Outputs, Run
+from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
 from moganet.notices import remember
+from moganet.tasks import TASKS, Task
+from moganet.tasks.task import Asked
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The likeliest classes of an image, the best first: names, and probabilities that sum to 1 over all classes.
+class NamedRun(Run, Protocol):
+    """What answers, and how: the runtime's name, and the precision that it computes in."""
 
-    rejected: whether the image is unlike those that the model was trained on; None where it can't be told.
-    """
+    @property
+    def runtime(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
 
-    names: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    rejected: bool | None = None
+
+class Device(str):
+    """A device by torch's name for it, "cpu" or "cuda"."""
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> str:
+        """Give the kind of device."""
+        return self.partition(":")[0]
 
 
 class Predictor:
-    """A trained classifier that takes PIL images, arrays or paths.
+    """A trained model that takes PIL images, arrays or paths.
 
-    model: the plain torch module; predictions run fused. config: the model's description. class_names: a name for
-    each logit. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
-    Any number of threads may ask it at once.
+    run: what answers, from arrays to named arrays; any number of threads may ask it at once. config: the model's
+    description. model: the plain torch module, where there is one; predictions run fused. class_names: a name for each
+    class. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        run: NamedRun,
         config: ModelDescription,
-        runtime: Runtime = "auto",
-        precision: Precision = "f32",
+        device: str = "cpu",
+        module: "nn.Module | None" = None,
         *,
         trained: bool = True,
         name_of_model: str = "",
     ) -> None:
-        if precision not in get_args(Precision):
-            raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if precision == "f16" and self.device.type == "cpu":
-            raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
-        self._model: nn.Module | None = network.eval().to(self.device).to(memory_format=torch.channels_last)
-        self.runtime: str = choose_runtime(runtime, self.device, network)
-        self.precision: str = precision
-        self.config, self.trained, self.name_of_model = config, trained, name_of_model
-        self._run: Run | None = None
-        self._guard = Guard()
-        settle_after_fork()
-        # What was asked for by name is made ready now, and not within the first prediction.
-        if runtime != "auto":
-            self._run = open_runtime(self.runtime, network, config, precision, self.device)
-            if isinstance(self._run, CachedRun):
-                self._run.prepare(config.preprocessing.size)
-
-    @classmethod
-    def of_export(cls, run: Run, config: ModelDescription, runtime: str, precision: str, name: str) -> Self:
-        """Predict with an exported file's callable; there is no torch module then."""
-        predictor = cls.__new__(cls)
-        predictor.device, predictor._model, predictor._run = torch.device("cpu"), None, run
-        predictor._guard = Guard()
-        predictor.runtime, predictor.precision = runtime, precision
-        predictor.config, predictor.trained, predictor.name_of_model = config, True, name
-        return predictor
+        self.run, self.config, self.device, self._module = run, config, Device(device), module
+        self.trained, self.name_of_model = trained, name_of_model
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> "nn.Module":
         """Give the plain torch module. Raises ConfigError for an exported file, which has none."""
-        if self._model is None:
+        if self._module is None:
             raise ConfigError(
                 f"{self.name_of_model} is an exported file, which holds no torch module; give the model that it "
                 "was exported from"
             )
-        return self._model
+        return self._module
 
     @property
     def has_module(self) -> bool:
         """Tell whether there is a torch module, and not only an exported file's callable."""
-        return self._model is not None
+        return self._module is not None
+
+    @property
+    def task(self) -> Task:
+        """Give what the model was trained to answer."""
+        return TASKS[self.config.task.name]
+
+    @property
+    def runtime(self) -> str:
+        """Name what runs it."""
+        return self.run.runtime
+
+    @property
+    def precision(self) -> str:
+        """Name the precision that it computes in."""
+        return self.run.precision
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Give the name of each class, in the order of the logits."""
         return self.config.class_names
 
-    def preprocess(self, images: Any) -> Tensor:
+    def outputs(self, images: Array) -> Outputs:
+        """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name."""
+        settle_after_fork()
+        found = self.run(images)
+        if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
+            raise WeightsError(
+                f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
+                "its training had diverged; take an earlier checkpoint"
+            )
+        return found
+
+    def logits(self, x: "Tensor") -> "Tensor":
+        """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
+        return _tensor(self.outputs(_array(x))["logits"])
+
+    def preprocess(self, images: Any) -> "Tensor":
         """Turn an image or several into the network's input, float (B, C, H, W).
 
         Raises DataError for an image that can't be read.
@@ -106,94 +124,95 @@ class Predictor:
         items = as_images(images)
         if not items:
             raise DataError("there is no image: the list is empty")
-        return self._inputs(items, range(len(items)))
+        return _tensor(self._inputs(items, range(len(items))))
 
-    def _inputs(self, items: Sequence[ImageLike], places: range) -> Tensor:
+    def picture(self, image: Any) -> "Tensor":
+        """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
+        return _tensor(_sized(image, self.config.preprocessing))
+
+    def _inputs(self, items: Sequence[ImageLike], places: range) -> Array:
         """Give the network's input for some of the images that were handed in."""
         settle_after_fork()
-        size, inputs = self.config.preprocessing, []
+        preprocessing, inputs = self.config.preprocessing, []
         for place in places:
             try:
-                inputs.append(preprocess(decode(items[place], size.channels, size.white_level), size))
+                inputs.append(_sized(items[place], preprocessing))
             except DataError as error:
                 which = f"image {place + 1} of {len(items)}: " if len(items) > 1 else ""
                 raise DataError(f"{which}{error}") from None
-        return torch.stack(inputs)
+        return _scaled(np.stack(inputs), preprocessing)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
-        settle_after_fork()
-        if self._run is None:
-            with self._guard:
-                self._run = self._run or self._open()
-        logits = self._run(x.float()).float().cpu()
-        if not logits.isfinite().all():  # finite weights may be too large, and an export's are not looked at
-            raise WeightsError(
-                f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
-                "its training had diverged; take an earlier checkpoint"
-            )
-        return logits
-
-    def _open(self) -> Run:
-        precision = cast(Precision, self.precision)
-        if self.runtime == "openvino":
-            run = open_automatic(self.model, self.config, precision)
-            self.runtime = "openvino" if isinstance(run, CachedRun) else "eager"
-            return run
-        return open_runtime(self.runtime, self.model, self.config, precision, self.device)
-
-    def probabilities(self, logits: Tensor, calibrated: bool = False) -> Tensor:
-        """Turn logits (B, classes) into probabilities that sum to 1.
+    def probabilities(self, logits: "Tensor", calibrated: bool = False) -> "Tensor":
+        """Turn logits (B, classes) into probabilities: of one class among all they sum to 1.
 
         calibrated: scale them by the temperature that the model file keeps. Raises ConfigError where it keeps none.
         """
-        if not calibrated:
-            return logits.softmax(1)
-        if self.config.task.temperature is None:
-            raise ConfigError(
-                f"{self.name_of_model} keeps no temperature to calibrate with; {self._how_to_calibrate()}"
-            )
-        return (logits / self.config.task.temperature).softmax(1)
+        self._check(calibrated)
+        given = {"logits": _array(logits)}
+        return _tensor(self.task.probabilities(given, self.config.task, calibrated=calibrated))
 
-    def _how_to_calibrate(self) -> str:
-        if self._model is None:
-            return "run `moganet report` on the model that it was exported from, and export that again"
-        return f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
+    def _check(self, calibrated: bool) -> None:
+        if calibrated and self.config.task.temperature is None:
+            how = f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
+            if not self.has_module:
+                how = "run `moganet report` on the model that it was exported from, and export that again"
+            raise ConfigError(f"{self.name_of_model} keeps no temperature to calibrate with; {how}")
 
-    def rejected(self, logits: Tensor) -> Tensor | None:
-        """Tell for logits (B, classes) whether each image is unlike those trained on, (B,) bool; None: not known.
+    def rejected(self, logits: "Tensor") -> "Tensor | None":
+        """Tell for logits (B, classes) whether each image is unlike those trained on, (B,) bool; None: not known."""
+        unlike = self.task.unlike({"logits": _array(logits)}, self.config.task)
+        return None if unlike is None else _tensor(unlike)
 
-        By the energy threshold that the model file keeps (Liu et al. 2020).
-        """
-        reject = getattr(self.config.task, "reject", None)
-        return None if reject is None else energy(logits) > reject.threshold
-
-    def __call__(
-        self, images: Any, top_k: int = 5, batch_size: int = 64, *, calibrated: bool = False
-    ) -> list[Prediction]:
-        """Predict for an image or several; the list has one Prediction an image.
-
-        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or a
-        sequence. calibrated: as in `probabilities`.
-        """
-        items = as_images(images)
-        predictions: list[Prediction] = []
-        for start in range(0, len(items), batch_size):
-            logits = self.logits(self._inputs(items, range(len(items))[start : start + batch_size]))
-            predictions += self.name(self.probabilities(logits, calibrated), top_k, self.rejected(logits))
-        return predictions
-
-    def name(self, probabilities: Tensor, top_k: int = 5, rejected: Tensor | None = None) -> Iterator[Prediction]:
-        """Give the `top_k` likeliest classes for each row of probabilities (B, classes).
-
-        rejected: what `rejected` said of the same images' logits. Raises WeightsError for a backbone without a head.
-        """
+    def answers(self, outputs: Outputs, asked: Asked = Asked()) -> list[Any]:  # noqa: B008 (frozen)
+        """Give an answer an image, of the task's type. Raises WeightsError for a backbone without a head."""
         if not self.class_names:
             raise WeightsError(f"{self.name_of_model} has no head, so it names no classes; load it with num_classes")
-        values, indices = probabilities.topk(min(top_k, len(self.class_names)), dim=1)
-        unlike = [None] * len(values) if rejected is None else rejected.tolist()
-        for row, columns, reject in zip(values.tolist(), indices.tolist(), unlike, strict=True):
-            yield Prediction(tuple(self.class_names[i] for i in columns), tuple(row), reject)
+        self._check(asked.calibrated)
+        return self.task.answers(outputs, self.config.task, asked)
+
+    def __call__(
+        self, images: Any, top_k: int | None = None, batch_size: int = 64, *, calibrated: bool = False
+    ) -> list[Any]:
+        """Predict for an image or several; the list has one answer an image, for a classifier a Prediction.
+
+        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or a
+        sequence. top_k: how many classes are named [the task's own number]. calibrated: as in `probabilities`.
+        """
+        items = as_images(images)
+        found: list[Any] = []
+        for start in range(0, len(items), batch_size):
+            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]))
+            found += self.answers(outputs, Asked(top_k, calibrated))
+        return found
+
+
+def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Read any image and bring it to size, uint8 (C, h, w): by torch where it is there, which gives the same bits."""
+    if "torch" in sys.modules:
+        return _by_torch().sized(image, preprocessing)  # type: ignore[no-any-return]
+    pixels = read_pixels(image, preprocessing.channels, preprocessing.white_level)
+    return resample.resize_and_crop(pixels, preprocessing)
+
+
+def _scaled(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
+    """Scale colours as the network was trained with, float32."""
+    if "torch" in sys.modules:
+        return _by_torch().scaled(images, preprocessing)  # type: ignore[no-any-return]
+    return resample.normalize(images, preprocessing)
+
+
+def _by_torch() -> Any:
+    return importlib.import_module("moganet.data.preprocess")
+
+
+def _array(x: Any) -> Array:
+    """Give an array of a tensor, wherever it lies, or of an array."""
+    return np.asarray(x.detach().float().cpu() if hasattr(x, "detach") else x)
+
+
+def _tensor(values: Any) -> "Tensor":
+    made: Tensor = importlib.import_module("torch").from_numpy(values)
+    return made
 
 
 def as_images(images: Any) -> Sequence[ImageLike]:

@@ -5,12 +5,12 @@ The cache is $MOGANET_CACHE/runtimes (~/.cache/moganet/runtimes); a file's name 
 
 import hashlib
 import importlib.util
-import json
 import os
-import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,29 +18,60 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Precision
-from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
+from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError, first_line
 from moganet.files import cache_folder
+from moganet.inference.cache import keep_folder, what_changed
 from moganet.inference.export import EXPORTERS, Graph, compiled
-from moganet.inference.export.graph import MAX_BYTES, Run, Runner, blocks, first_line, hash_of
-from moganet.inference.threads import Guard, is_forked
+from moganet.inference.export.graph import Runner
+from moganet.inference.predictor import NamedRun, Predictor
+from moganet.inference.runs import Array, Outputs, Run
+from moganet.inference.threads import Guard, is_forked, settle_after_fork
 from moganet.machine import HALF, has_fast_bf16
 from moganet.models.description import ModelDescription
 from moganet.models.reading.checkpoint import hash_tensors
-from moganet.network.fuse import FusedMogaNet, fuse
-from moganet.network.moganet import MogaNet
+from moganet.network.fuse import fastest
 from moganet.notices import say
+from moganet.tasks import TASKS
 
 Runtime = Literal["auto", "eager", "compile", "onnx", "openvino"]
 AUTO = "MOGANET_RUNTIME"  # the environment variable that says what "auto" means
 MAX_SIZES = 4  # that a runtime compiles for; images of further sizes go through the fused network
 RUNNERS: dict[str, Runner] = {**EXPORTERS, "compile": compiled}
-HASHES, MAX_HASHES = "sha256.json", 10_000  # what a folder of the cache holds by name, and how long it may be
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "compile": "torch"}
 
 
-def choose_runtime(asked: str, device: torch.device, network: nn.Module) -> str:
+def open_predictor(
+    network: nn.Module,
+    config: ModelDescription,
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    *,
+    trained: bool = True,
+    name_of_model: str = "",
+) -> Predictor:
+    """Make a Predictor of a network: by the runtime that is asked for, on the GPU where there is one.
+
+    Raises ConfigError for a runtime or a precision that does not exist, or that can't be here.
+    """
+    if precision not in get_args(Precision):
+        raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "f16" and device.type == "cpu":
+        raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
+    network = network.eval().to(device).to(memory_format=torch.channels_last)
+    settle_after_fork()
+    run: NamedRun = LazyRun(choose_runtime(runtime, device), network, config, precision)
+    if runtime != "auto":  # what was asked for by name is made ready now, and not within the first prediction
+        run = open_runtime(run.runtime, network, config, precision)
+        if isinstance(run, CachedRun):
+            run.prepare(config.preprocessing.size)
+    return Predictor(run, config, str(device), network, trained=trained, name_of_model=name_of_model)
+
+
+def choose_runtime(asked: str, device: torch.device) -> str:
     """Say what a name stands for here. "auto" is OpenVINO where it is installed and there is no GPU, else "eager".
 
-    Raises ConfigError for a name that does not exist, or a runtime that can't run this.
+    Raises ConfigError for a name that does not exist, or a runtime that can't be here.
     """
     known = get_args(Runtime)
     if asked not in known:
@@ -48,16 +79,13 @@ def choose_runtime(asked: str, device: torch.device, network: nn.Module) -> str:
     if asked == "auto":
         wanted = os.environ.get(AUTO, "auto")
         if wanted != "auto":
-            return choose_runtime(wanted, device, network)
-        can = device.type == "cpu" and isinstance(network, MogaNet) and _is_installed("openvino")
-        return "openvino" if can else "eager"
+            return choose_runtime(wanted, device)
+        return "openvino" if device.type == "cpu" and _is_installed("openvino") else "eager"
     if asked in ("onnx", "openvino"):
         if device.type != "cpu":
             raise ConfigError(f"the runtime {asked!r} is for the CPU; use 'eager' or 'compile' on a GPU")
-        if not _is_installed("onnxruntime" if asked == "onnx" else asked):
+        if not _is_installed(PACKAGES[asked]):
             raise ConfigError(f"the runtime {asked!r} is not installed: pip install 'moganet[export]'")
-    if asked != "eager" and not isinstance(network, MogaNet):
-        raise ConfigError(f"the runtime {asked!r} runs MogaNets only; use 'eager'")
     return asked
 
 
@@ -67,74 +95,135 @@ def _is_installed(package: str) -> bool:
 
 
 class EagerRun:
-    """Run a network with torch: the fused one where it is a MogaNet."""
+    """Run a network with torch, in the form in which it is fastest."""
 
-    def __init__(self, network: nn.Module, precision: str, device: torch.device) -> None:
-        fused = fuse(network) if isinstance(network, MogaNet) else network
-        self.network = fused.to(device).to(memory_format=torch.channels_last)
-        self.half, self.device = HALF.get(precision), device
+    runtime = "eager"
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Give the logits for a batch of any size."""
+    def __init__(
+        self,
+        network: nn.Module,
+        precision: str,
+        outputs: tuple[str, ...] = ("logits",),
+        form: Callable[[nn.Module], nn.Module] = fastest,
+    ) -> None:
+        self.precision, self.outputs = precision, outputs
+        self.device = next(network.parameters()).device
+        self.network = form(network).to(self.device).to(memory_format=torch.channels_last)
+        self.half = HALF.get(precision)
+
+    def __call__(self, images: Array) -> Outputs:
+        """Give the outputs for a batch of any size."""
+        found = self.tensors(torch.from_numpy(images))
+        return {name: values.float().cpu().numpy() for name, values in found.items()}
+
+    def tensors(self, x: Tensor) -> dict[str, Tensor]:
+        """Give the outputs as tensors on the device, for images on any."""
         half: AbstractContextManager[object] = nullcontext()
         if self.half is not None:
             half = torch.autocast(self.device.type, self.half)
         with torch.inference_mode(), half:
-            logits: Tensor = self.network(x.to(self.device, memory_format=torch.channels_last))
-        return logits
+            found = self.network(x.to(self.device, torch.float32, memory_format=torch.channels_last))
+        return found if isinstance(found, dict) else {self.outputs[0]: found}
+
+
+class PlainRun(EagerRun):
+    """Run a network with torch as it is, whatever would be faster: what others are compared with."""
+
+    def __init__(self, network: nn.Module, precision: str, outputs: tuple[str, ...]) -> None:
+        super().__init__(network, precision, outputs, form=lambda network: network)
+
+
+class LazyRun:
+    """A runtime that is opened when it is first asked, since opening may take seconds; OpenVINO gives way to torch."""
+
+    def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
+        self.precision: Precision = precision
+        self._runtime = runtime
+        self._made_of = network, description
+        self._run: NamedRun | None = None
+        self._guard = Guard()
+
+    @property
+    def runtime(self) -> str:
+        """Name the runtime: that which answered, once one did."""
+        return self._runtime if self._run is None else self._run.runtime
+
+    def __call__(self, images: Array) -> Outputs:
+        """Give the outputs for a batch of any size."""
+        return self.opened()(images)
+
+    def opened(self) -> NamedRun:
+        """Give what answers."""
+        if self._run is None:
+            with self._guard:
+                self._run = self._run or self._open()
+        return self._run
+
+    def _open(self) -> NamedRun:
+        network, description = self._made_of
+        run = open_runtime(self._runtime, network, description, self.precision)
+        if self._runtime != "openvino" or not isinstance(run, CachedRun):
+            return run
+        try:
+            run.prepare(description.preprocessing.size)
+        except Exception as error:  # of whatever kind: there is another way to answer
+            said = str(error) if isinstance(error, MogaNetError) else first_line(error)
+            say(f"OpenVINO was not made ready ({said}); using eager", doubtful=True)
+            return run.eager
+        return run
 
 
 class CachedRun:
-    """Run exported files of the fused network, one for each size of image, kept on disk; eager for what is rare.
+    """Run exported files of a network, one for each size of image, kept on disk; eager for what is rare.
 
-    name: "onnx", "openvino" or "compile".
+    runtime: "onnx", "openvino" or "compile".
     """
 
-    def __init__(self, name: str, network: MogaNet, description: ModelDescription, precision: Precision) -> None:
-        self.name, self.description, self.precision = name, description, precision
-        self.eager = EagerRun(network, precision, next(network.parameters()).device)
+    def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
+        self.runtime, self.description, self.precision = runtime, description, precision
+        self.outputs = TASKS[description.task.name].outputs
+        self.eager = EagerRun(network, precision, self.outputs)
         self.identity = f"{hash_tensors(network.state_dict())} {description.architecture.model_dump_json()}"
         self.runs: dict[tuple[int, int], Run] = {}
         self.guard = Guard()
         self.folders: list[tempfile.TemporaryDirectory[str]] = []  # where the cache can't be written
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Give the logits for a batch of any size."""
-        size = (x.shape[2], x.shape[3])
+    def __call__(self, images: Array) -> Outputs:
+        """Give the outputs for a batch of any size."""
+        size = (images.shape[2], images.shape[3])
         if is_forked():  # where torch can do with one thread, and a runtime may wait for those that are gone
-            return self.eager(x)
+            return self.eager(images)
         if size not in self.runs:
             if len(self.runs) >= MAX_SIZES:
-                return self.eager(x)
+                return self.eager(images)
             self.prepare(size)
-        return self.runs[size](x)
+        return self.runs[size](images)
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Make the runtime ready for images of a size (height, width), from the cache where it is there."""
         with self.guard:
             if size in self.runs:
                 return
-            fused = self.eager.network
-            assert isinstance(fused, FusedMogaNet)
-            graph = Graph(fused, self.description, self.name, self.precision, size=size)
-            self.runs[size] = self._load_or_make(RUNNERS[self.name], graph, self._folder(size))
+            graph = Graph(self.eager.network, self.description, self.runtime, self.precision, size=size)
+            self.runs[size] = self._load_or_make(RUNNERS[self.runtime], graph, self._folder(size))
 
     def _load_or_make(self, runner: Runner, graph: Graph, folder: Path) -> Run:
-        name = f"{self.name}{runner.SUFFIX}"
+        name = f"{self.runtime}{runner.SUFFIX}"
         if os.path.lexists(folder):
             reason = what_changed(folder)
             if reason is None:
                 with suppress(WeightsError):
-                    return runner.load(folder / name, graph.precision)
+                    return runner.load(folder / name, graph.precision, self.outputs)
             say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")
-        if self.name != "openvino":  # which takes less than a second
-            say(f"preparing the runtime {self.name} for {'x'.join(map(str, graph.size or ()))}, once on this machine")
+        if self.runtime != "openvino":  # which takes less than a second
+            size = "x".join(map(str, graph.size or ()))
+            say(f"preparing the runtime {self.runtime} for {size}, once on this machine")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
                 runner.save(graph, Path(made) / name)
                 keep_folder(Path(made), folder)
-            return runner.load(folder / name, graph.precision)
+            return runner.load(folder / name, graph.precision, self.outputs)
         except (OutputError, OSError) as error:
             reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)
             say(
@@ -144,81 +233,22 @@ class CachedRun:
         self.folders.append(tempfile.TemporaryDirectory())
         path = Path(self.folders[-1].name) / name
         runner.save(graph, path)
-        return runner.load(path, graph.precision)
+        return runner.load(path, graph.precision, self.outputs)
 
     def _folder(self, size: tuple[int, int]) -> Path:
-        from importlib.metadata import version
-
-        runner = {"onnx": "onnxruntime", "openvino": "openvino", "compile": "torch"}[self.name]
-        parts = [self.identity, self.precision, size, version("moganet"), version(runner), torch.get_num_threads()]
+        versions = version("moganet"), version(PACKAGES[self.runtime])
+        parts = [self.identity, self.precision, size, *versions, torch.get_num_threads()]
         parts.append(torch.backends.cpu.get_cpu_capability())
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-        return cache_folder() / "runtimes" / f"{self.name}-{key}"
+        return cache_folder() / "runtimes" / f"{self.runtime}-{key}"
 
 
-def keep_folder(made: Path, folder: Path) -> None:
-    """Move what was made to its place at once, with the hash of each file, so that no process sees a part of it.
-
-    What lies there already is another process's, made meanwhile, or damaged: it gives way whole. Who has it open goes
-    on with it.
-    """
-    (made / HASHES).write_text(json.dumps({path.name: _hash(path) for path in sorted(made.iterdir())}), "utf-8")
-    made.chmod(0o755)
-    if folder.exists() and what_changed(folder) is None:
-        return
-    try:
-        made.rename(folder)
-    except OSError:
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".old-"))
-        with suppress(OSError):
-            folder.rename(old / folder.name)  # whatever it is: a folder, a file, a link
-        shutil.rmtree(old, ignore_errors=True)
-        if not (folder.exists() and what_changed(folder) is None):
-            made.rename(folder)
-
-
-def what_changed(folder: Path) -> str | None:
-    """Say why a folder in the cache is not what was written there, or None where it is."""
-    try:
-        found = {path.name: _hash(path) for path in folder.iterdir()}
-        if not found.pop(HASHES, None) or (folder / HASHES).stat().st_size > MAX_HASHES:
-            return f"it has no {HASHES} of ours"
-        written = json.loads((folder / HASHES).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        return first_line(error)
-    return None if written == found else "its files have other content"
-
-
-def _hash(path: Path) -> str:
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe would never end
-        raise ValueError(f"{path.name} is no file of ours")
-    with open(path, "rb") as file:
-        return hash_of(blocks(file, path.stat().st_size))
-
-
-def open_runtime(
-    name: str, network: nn.Module, description: ModelDescription, precision: Precision, device: torch.device
-) -> Run:
+def open_runtime(name: str, network: nn.Module, description: ModelDescription, precision: Precision) -> NamedRun:
     """Make a chosen runtime ready for a network. Raises ConfigError for a precision that it does not have."""
-    if precision == "bf16" and not has_fast_bf16(device):
+    if precision == "bf16" and not has_fast_bf16(next(network.parameters()).device):
         say("this processor has no bf16 units: bf16 is emulated here and slower than f32", doubtful=True)
-    if name == "eager" or not isinstance(network, MogaNet):
-        return EagerRun(network, precision, device)
+    if name == "eager":
+        return EagerRun(network, precision, TASKS[description.task.name].outputs)
     if name == "onnx" and precision != "f32":
         raise ConfigError(f"the runtime 'onnx' computes in f32; use runtime 'openvino' or 'eager' for {precision}")
     return CachedRun(name, network, description, precision)
-
-
-def open_automatic(network: nn.Module, description: ModelDescription, precision: Precision) -> Run:
-    """Make OpenVINO ready; where it can't be, say so and run eagerly, since nobody asked for it by name."""
-    device = next(network.parameters()).device
-    run = open_runtime("openvino", network, description, precision, device)
-    if not isinstance(run, CachedRun):
-        return run
-    try:
-        run.prepare(description.preprocessing.size)
-    except Exception as error:  # of whatever kind: there is another way to answer
-        said = str(error) if isinstance(error, MogaNetError) else first_line(error)
-        say(f"OpenVINO was not made ready ({said}); using eager", doubtful=True)
-        return run.eager
-    return run

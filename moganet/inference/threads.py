@@ -5,12 +5,11 @@ the runtimes divide their work among. Who waits for them waits for ever.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
-
-import torch
 
 from moganet.notices import say
 
@@ -56,9 +55,19 @@ def settle_after_fork() -> None:
     if os.getpid() == _settled_in:
         return
     _settled_in = _loaded_in = os.getpid()
-    if torch.get_num_threads() > 1:
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         say("this process was forked from one that had loaded torch: it computes with one thread; use spawn for more")
+
+
+def num_threads() -> int:
+    """Give the threads to compute with: torch's where it is there, else as OMP_NUM_THREADS or the processor says."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
 
 
 class OncePerProcess(Generic[Made]):

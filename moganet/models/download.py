@@ -5,7 +5,6 @@ import http.client
 import os
 import queue
 import re
-import sys
 import threading
 import time
 import urllib.error
@@ -26,6 +25,7 @@ from moganet.models.reading.checkpoint import architecture_of, check_fit
 from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES, Release
 from moganet.notices import say
+from moganet.progress import show_bytes
 
 MIRROR = "MOGANET_WEIGHTS_URL"
 ATTEMPTS = 5  # in a row without PROGRESS bytes more than there ever were
@@ -231,7 +231,7 @@ def _refuse_page(response: Any, start: int) -> None:
 
 def _copy(response: Any, file: Any, start: int, total: int | None) -> None:
     done = start
-    for chunk in _shown(_chunks(response), start, total):
+    for chunk in show_bytes(_chunks(response), total, "download", start):
         file.write(chunk)
         done += len(chunk)
         if done > MAX_BYTES:
@@ -258,20 +258,3 @@ def _chunks(response: Any) -> Iterator[bytes]:
             if came < SLOWEST * passed:
                 raise _BrokenError(f"it came at {came / passed:,.0f} bytes a second")
             since, came = time.monotonic(), 0
-
-
-def _shown(chunks: Iterator[bytes], start: int, total: int | None) -> Iterator[bytes]:
-    """Draw a bar on stderr while the chunks pass, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield from chunks
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-    with Progress(
-        BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task("download", total=total, completed=start)
-        for chunk in chunks:
-            bar.update(task, advance=len(chunk))
-            yield chunk

@@ -46,14 +46,19 @@ def make_fixtures(network: nn.Module, preprocessing: Preprocessing, images: Sequ
 def replay_fixtures(description: ModelDescription, logits_of: Callable[[Tensor], Tensor]) -> float:
     """Give the largest deviation of `logits_of` (B, C, H, W) -> (B, classes) from the recorded logits."""
     worst = 0.0
-    for fixture in description.fixtures:
-        x = preprocess(decode(_picture(fixture), description.preprocessing.channels), description.preprocessing)
-        given, expected = logits_of(x[None])[0].float().cpu(), torch.tensor(fixture.logits)
+    for fixture, x in zip(description.fixtures, fixture_inputs(description), strict=True):
+        given, expected = logits_of(torch.from_numpy(x))[0].float().cpu(), torch.tensor(fixture.logits)
         if given.shape != expected.shape:
             raise WeightsError(f"a fixture has {len(expected)} logits, but the model gives {len(given)}")
         deviation = (given - expected).abs().max().item()
         worst = max(worst, deviation if math.isfinite(deviation) else math.inf)
     return worst
+
+
+def fixture_inputs(description: ModelDescription) -> list[np.ndarray]:
+    """Give the network's input (1, C, H, W) for each fixture."""
+    own = description.preprocessing
+    return [preprocess(decode(_picture(one), own.channels), own)[None].numpy() for one in description.fixtures]
 
 
 def _picture(fixture: Fixture) -> Image.Image:

@@ -37,6 +37,20 @@ def fuse(network: MogaNet) -> "FusedMogaNet":
     return FusedMogaNet(network).eval().requires_grad_(False)
 
 
+def fastest(network: nn.Module) -> nn.Module:
+    """Give a network in the form in which it answers fastest: fused where that is known, else as it is."""
+    return fuse(network) if isinstance(network, MogaNet) else network
+
+
+def for_size(
+    network: nn.Module, in_chans: int, size: tuple[int, int] | None, *, pad_by_hand: bool = False
+) -> nn.Module:
+    """Give a network for images of one size, its kernels cropped where it is a fused one (see `crop_to_size`)."""
+    if size is None or not isinstance(network, FusedMogaNet):
+        return network
+    return crop_to_size(network, in_chans, size, pad_by_hand=pad_by_hand)
+
+
 class FusedMogaNet(nn.Module):
     """MogaNet for inference (see `fuse`): images (B, in_chans, H, W) to logits (B, num_classes)."""
 

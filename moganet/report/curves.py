@@ -1,87 +1,104 @@
-"""Loss and accuracy over the epochs of a run, training and validation (the article's figure)."""
+"""A run's metrics over its epochs, as a picture (the article's figure) and as a section of the report."""
 
-import csv
-import io
 import math
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from moganet.errors import DataError
-from moganet.files import read_small
+from moganet.report.charts import Series, line_chart
 from moganet.report.drawing import caption, names_as_they_are, save_figure
+from moganet.report.numbers import percent
+from moganet.report.page import Section
+from moganet.results import Metric
 
-METRICS_LIMIT = 200_000_000  # bytes, of metrics.csv
 COLORS = {"train": "#0072B2", "val": "#D55E00"}  # distinct under every common colour blindness (Okabe and Ito 2008)
 LABELS = {"train": "training (augmented, smoothed labels)", "val": "validation (plain)"}
+FLAT = 0.002  # a gain that counts as none
+Metrics = Mapping[str, Mapping[float, float]]  # {name: {epoch: value}}
 
 
-def read_metrics(path: Path) -> dict[str, dict[int, float]]:
-    """Read Lightning's metrics.csv into {metric: {epoch: value}}."""
-    metrics: dict[str, dict[int, float]] = defaultdict(dict)
-    for row in _rows(path):
-        for name, value in row.items():
-            if value and name not in ("epoch", "step") and row.get("epoch"):
-                metrics[name][int(float(row["epoch"]))] = float(value)
-    return dict(metrics)
+def curves_section(metrics: Metrics, watched: Metric) -> Section:
+    """Show loss, what is watched, learning rate and images per second, those that the run has, each with its legend."""
+    charts = [
+        _chart("Loss", metrics, {f"{split}/loss": label for split, label in LABELS.items()}),
+        _chart(
+            watched.title, metrics, {f"{split}/{watched.name}": label for split, label in LABELS.items()}, watched.share
+        ),
+        _chart("Learning rate", metrics, {"lr": "first group of parameters"}),
+        _chart("Training images per second", metrics, {"train/images_per_second": "without validation"}),
+    ]
+    drawn = [chart for chart in charts if chart is not None]
+    if not drawn:
+        reason = "The curves are left out: the run's metrics are not beside the model."
+        return Section("Training", left_out={"curves": reason})
+    return Section("Training", say_curves(metrics, watched), "moganet.report/curves.html", {"charts": drawn})
 
 
-def read_learning_rate(path: Path) -> dict[float, float]:
-    """Read the learning rate from Lightning's metrics.csv, which notes it by step, into {epochs done: rate}."""
-    rates, ends = {}, {0: 0.0}
-    for row in _rows(path):
-        if not row.get("step"):
-            continue
-        step = int(float(row["step"]))
-        if row.get("epoch"):
-            ends[step + 1] = float(row["epoch"]) + 1
-        rate = next((value for name, value in row.items() if name.startswith("lr") and value), None)
-        if rate:
-            rates[step] = float(rate)
-    steps = sorted(ends)
-    return {float(np.interp(step, steps, [ends[s] for s in steps])): rate for step, rate in sorted(rates.items())}
+def _chart(
+    name: str, metrics: Metrics, lines: Mapping[str, str], is_share: bool = False
+) -> tuple[str, Markup, list[Series]] | None:
+    """Draw the lines that there are, under a name; lines maps metrics to their labels."""
+    series = [
+        Series(label, style, [(epoch + 1, value) for epoch, value in sorted(metrics[key].items())])
+        for (key, label), style in zip(lines.items(), "ab", strict=False)
+        if metrics.get(key)
+    ]
+    if not series:
+        return None
+    ends = []
+    for one in series:
+        (first_x, first), (last_x, last) = one.points[0], one.points[-1]
+        values = (percent(first), percent(last)) if is_share else (f"{first:.3g}", f"{last:.3g}")
+        ends.append(f"{one.name}: {values[0]} after epoch {first_x:g}, {values[1]} after epoch {last_x:g}")
+    return name, line_chart(series, f"{name} by epoch. {'; '.join(ends)}.", percent=is_share), series
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    """Read a table's rows. Raises DataError for a file that is none of a run's, ValueError for odd numbers in it."""
-    try:
-        for row in csv.DictReader(io.StringIO(read_small(path, METRICS_LIMIT), newline="")):
-            yield {name: value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)}
-    except csv.Error as error:
-        raise DataError(f"{path} is no table of a run: {error}") from None
+def say_curves(metrics: Metrics, watched: Metric) -> str:
+    """Say where validation ended, and whether it was still getting better."""
+    points = sorted(metrics.get(f"val/{watched.name}", {}).items())
+    if not points:
+        return "Training, without a validation"
+    best_epoch, best = max(points, key=lambda point: (point[1], point[0]))
+    text = f"Validation {watched.noun} reached {percent(best)} after epoch {best_epoch + 1}"
+    if len(points) < 3:
+        return text
+    last = points[-1][1]
+    third = points[-max(1, len(points) // 3) - 1][1]
+    if last < best - 5 * FLAT:
+        return text + f" and fell to {percent(last)}"
+    return text + (" and was still rising" if best - third > FLAT and last >= best - FLAT else " and levelled off")
 
 
 @names_as_they_are
-def draw_curves(metrics: dict[str, dict[int, float]], path: Path, title: str) -> None:
-    """Draw loss and top-1 accuracy against the epoch; metrics as `read_metrics` gives them."""
+def draw_curves(metrics: Metrics, path: Path, title: str, watched: Metric) -> None:
+    """Draw loss and what is watched against the epoch."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
+    loss, shares = figure.subplots(1, 2)
+    scale, unit = (100.0, " %") if watched.share else (1.0, "")
     for split, color in COLORS.items():
-        for axes, name, factor in ((loss, f"{split}/loss", 1.0), (accuracy, f"{split}/top1", 100.0)):
+        for axes, name, factor in ((loss, f"{split}/loss", 1.0), (shares, f"{split}/{watched.name}", scale)):
             points = sorted(metrics.get(name, {}).items())
             if points:
                 epochs, values = [epoch + 1 for epoch, _ in points], [factor * value for _, value in points]
-                axes.plot(
-                    epochs,
-                    values,
-                    color=color,
-                    marker="o" if len(points) < 30 else None,
-                    markersize=3,
-                    label=LABELS[split],
-                )
-    for axes, label in ((loss, "loss"), (accuracy, "top-1 accuracy (%)")):
+                marker = "o" if len(points) < 30 else None
+                axes.plot(epochs, values, color=color, marker=marker, markersize=3, label=LABELS[split])
+    for axes, label in (
+        (loss, "loss"),
+        (shares, f"{watched.title[0].lower()}{watched.title[1:]}{' (%)' if watched.share else ''}"),
+    ):
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    best = max(((value, epoch) for epoch, value in metrics.get("val/top1", {}).items()), default=(math.nan, 0))
+    best = max(
+        ((value, epoch) for epoch, value in metrics.get(f"val/{watched.name}", {}).items()), default=(math.nan, 0)
+    )
     if not math.isnan(best[0]):
-        accuracy.set_title(f"best validation {100 * best[0]:.1f} % after epoch {best[1] + 1}", fontsize=10)
+        shares.set_title(f"best validation {scale * best[0]:.1f}{unit} after epoch {best[1] + 1}", fontsize=10)
     figure.suptitle(caption(title, 100))
-    drawn = loss if loss.lines else accuracy
+    drawn = loss if loss.lines else shares
     if drawn.lines:  # below both, where it covers no curve
         figure.legend(handles=drawn.lines, loc="outside lower center", ncols=2, frameon=False)
     save_figure(figure, path)

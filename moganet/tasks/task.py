@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from pydantic import Field, create_model
 
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
-from moganet.results import Record, Result
+from moganet.results import Metric, Record, Result
 
 if TYPE_CHECKING:
     from torch import nn
 
     from moganet.data import Dataset
+    from moganet.data.targets import Targets
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.module import Learning, TaskModule
+    from moganet.tasks.report import Reported, Seen
 
 Array = NDArray[np.floating]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
@@ -44,16 +46,6 @@ class TaskDescription(Settings):
     def of_probabilities(self) -> Self:
         """Give what holds where only probabilities are given, and no logits."""
         return self
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure that training and evaluation give. share: it is a fraction, shown in per cent. mode: which is better."""
-
-    name: str
-    title: str
-    share: bool = True
-    mode: str = "max"
 
 
 @dataclass(frozen=True)
@@ -83,8 +75,8 @@ class Row(Record):
 class Evaluation(Result):
     """How good a model is on a split; each task adds its own figures.
 
-    images_per_second: decoding included. unreadable: files that count nowhere. out, unwritten: where its files lie, or
-    why they do not.
+    images_per_second: decoding included. unreadable: files that count nowhere. out, files, unwritten: where which files
+    of it lie, or why they do not.
     """
 
     data: str
@@ -99,6 +91,7 @@ class Evaluation(Result):
     precision: str
     untrained: bool
     out: str | None = None
+    files: tuple[str, ...] = ()
     unwritten: str | None = None
 
     def headline(self) -> str:
@@ -187,6 +180,13 @@ class Task(ABC):
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
 
+    def logits_of(self, probabilities: Array) -> Array:
+        """Give logits of probabilities (B, classes), but for a number that an image's share where they sum to 1."""
+        if self.activation == "softmax":
+            return np.asarray(np.log(probabilities.clip(1e-38, None)), np.float32)
+        inside = probabilities.clip(1e-38, 1 - 1e-7)
+        return np.asarray(np.log(inside) - np.log1p(-inside), np.float32)
+
     @abstractmethod
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Any]:
         """Give a typed answer an image."""
@@ -199,9 +199,25 @@ class Task(ABC):
     def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
         """Draw an answer and the truth, where it is known, on the image uint8 (C, H, W)."""
 
+    def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> Any:
+        """Give an image's truth as a row has it, None where it is not known."""
+        return targets.text(place, class_names) or None
+
+    def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
+        """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""
+        return None
+
+    def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
+        """Draw what an evaluation found into a folder; give the names of the files."""
+        return []
+
     def truth_of_file(self, file: Path, description: TaskDescription) -> Any:
         """Give what a file's place says of its truth, None where that is nothing."""
         return None
+
+    @abstractmethod
+    def report(self, seen: "Seen") -> "Reported":
+        """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
 
     # Exports
 

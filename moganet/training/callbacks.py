@@ -9,15 +9,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor
 
 from moganet.errors import TrainingError, WeightsError
 from moganet.inference import ModelDescription, save_model_file
 from moganet.models.fixtures import make_fixtures
+from moganet.progress import RATE, make_bar, stderr_console
+from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule
-from moganet.tasks.task import Metric
 
 
 class RunProgress(pl.Callback):
@@ -25,7 +25,7 @@ class RunProgress(pl.Callback):
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self.metrics = metrics
-        self.console = Console(stderr=True)
+        self.console = stderr_console()
         self.bar: Progress | None = None
         self.task: Any = None
         self.images, self.seconds = 0, 0.0
@@ -51,15 +51,7 @@ class RunProgress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batch_start = time.perf_counter()
         if self.console.is_terminal and trainer.is_global_zero:
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=self.console,
-                transient=True,
-            )
+            self.bar = make_bar(self.console, MofNCompleteColumn(), RATE)
             self.bar.start()
             self.task = self.bar.add_task(
                 "train",
@@ -95,7 +87,7 @@ class RunProgress(pl.Callback):
         if trainer.is_global_zero:
             text = describe_epoch(trainer, rate, self.metrics)
             if self.bar is not None:
-                self.bar.console.print(text, highlight=False)
+                self.bar.console.print(text)
             else:
                 print(text, file=sys.stderr, flush=True)
 

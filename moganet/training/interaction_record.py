@@ -18,8 +18,6 @@ from moganet.files import atomic_path
 from moganet.inference.runtimes import EagerRun
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs, strength
 from moganet.interactions.sampling import count_pairs
-from moganet.network.fuse import fuse
-from moganet.network.moganet import MogaNet
 from moganet.tasks.module import TaskModule
 
 logger = logging.getLogger(__name__)
@@ -55,13 +53,19 @@ class InteractionRecord(pl.Callback):
 
     def measure(self, network: nn.Module) -> list[dict[str, Any]]:
         """Give the curve's rows for a network, whose weights and mode stay as they are."""
-        assert isinstance(network, MogaNet)
         device = next(network.parameters()).device
-        run = EagerRun(fuse(network), "f32", device)
+        run = EagerRun(network, "f32")
         n, found = self.grid**2, []
         for chosen in self.images:
             image = input_of(self.preprocessing, chosen.sample.image).to(device)
-            value = MaskedImage(run, image, torch.zeros_like(image), chosen.sample.target, "log-odds", self.grid)
+            value = MaskedImage(
+                lambda x: run.tensors(x)["logits"],
+                image,
+                torch.zeros_like(image),
+                chosen.sample.target,
+                "log-odds",
+                self.grid,
+            )
             pairs = sample_pairs(self.grid, min(PAIRS, count_pairs(self.grid)), chosen.identity)
             contexts = sample_contexts(n, pairs, published_orders(n), CONTEXTS, chosen.identity)
             found.append(pair_interactions(value, pairs, contexts, batch_size=BATCH))

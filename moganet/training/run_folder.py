@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 
 from moganet.config import Recipe
 from moganet.data import Dataset, FileSplit
-from moganet.engine.report import REPORT_FILE
 from moganet.errors import ConfigError, OutputError
 from moganet.files import read_small
 from moganet.notices import say
@@ -24,11 +23,12 @@ from moganet.training.checkpoints import CHECKPOINT_FILE, difference, is_first_p
 from moganet.training.interaction_record import CURVES_FILE
 
 RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
+METRICS_FILE, REPORT_FILE = "metrics.csv", "report.html"
 LOCK_FILE = ".lock"
 RESULT_LIMIT = 100_000_000  # bytes; it names each file that could not be read
 # What a run leaves, and --overwrite removes.
 RUN_OUTPUTS = (
-    *(RECIPE_FILE, "metrics.csv", "hparams.yaml", "tensorboard", "curves.png", CURVES_FILE),
+    *(RECIPE_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", "curves.png", CURVES_FILE),
     *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", REPORT_FILE, RESULT_FILE),
 )
 

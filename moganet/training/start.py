@@ -10,10 +10,9 @@ from torchvision.transforms.v2 import functional as F
 
 from moganet.config import Architecture, Preprocessing, Recipe
 from moganet.data import Dataset
-from moganet.errors import ConfigError, MogaNetError
+from moganet.errors import ConfigError, MogaNetError, first_line
 from moganet.files import cache_folder
 from moganet.inference import Predictor, load
-from moganet.inference.export.graph import first_line
 from moganet.models.download import address, fetch
 from moganet.models.find import is_bare, list_trained, open_model
 from moganet.models.fit import follow_names

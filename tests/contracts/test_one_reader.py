@@ -18,9 +18,8 @@ from PIL import Image, ImageFile, TiffImagePlugin
 import moganet
 from moganet.config import Architecture, Preprocessing
 from moganet.data import open_data
-from moganet.data.channels import match_channels
-from moganet.data.preprocess import preprocess
-from moganet.data.read import decode, read
+from moganet.data.preprocess import decode, match_channels, preprocess
+from moganet.data.read import read
 from moganet.data.source import FileSplit
 from moganet.data.survey import survey, thumbnails
 from moganet.engine.interaction_images import ImageChoice, mean_colour
@@ -201,8 +200,9 @@ def test_large_jpegs_are_the_same_pictures_when_they_are_read_small(tmp_path):
     Image.fromarray(smooth.astype(np.uint8)).save(tmp_path / "x.jpg", exif=exif, quality=95)
     whole, small = read(tmp_path / "x.jpg"), read(tmp_path / "x.jpg", at_least=128)
     assert whole.size == small.size == (900, 1300) and small.pixels.shape[1] == 325
-    averaged = torch.nn.functional.interpolate(whole.pixels[None].float(), small.pixels.shape[1:], mode="area")[0]
-    assert (averaged - small.pixels.float()).abs().mean() < 1.5
+    tensors = [torch.from_numpy(picture.pixels).float() for picture in (whole, small)]
+    averaged = torch.nn.functional.interpolate(tensors[0][None], tensors[1].shape[1:], mode="area")[0]
+    assert (averaged - tensors[1]).abs().mean() < 1.5
 
 
 def test_nothing_else_in_the_package_opens_images():
@@ -254,6 +254,19 @@ def test_whatever_a_decoder_raises_is_that_images_error(error, tmp_path, monkeyp
     split = FileSplit([path], torch.tensor([0]))
     assert survey(split, 9).unreadable == 1
     assert len(thumbnails(split, [0], 8)) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
+def test_a_truncated_image_is_that_images_error_by_every_door(kind, tmp_path, predictor):
+    whole = io.BytesIO()
+    Image.fromarray(drawn(height=90, width=90)).save(whole, kind)
+    path = tmp_path / "x.any"
+    path.write_bytes(whole.getvalue()[: -whole.tell() // 3])
+    with open(path, "rb") as file, Image.open(path) if kind != "WEBP" else open(path, "rb") as opened:
+        for passed in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), file, opened):
+            for read_it in (decode, predictor, predictor.preprocess):
+                with pytest.raises(DataError):
+                    read_it(passed)
 
 
 def test_the_rest_of_a_folder_goes_on(tmp_path, monkeypatch, predictor):

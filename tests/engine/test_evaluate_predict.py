@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from moganet.tasks.classify.measure import measure, say_absent, wilson_interval
 from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 from test_sources import make_folder
 
 import moganet
-from moganet.engine.evaluate import match_classes, measure, say_absent, wilson_interval
+from moganet.engine.evaluate import match_classes
 from moganet.errors import DataError, OutputError
 from moganet.notices import listening
 

@@ -14,7 +14,7 @@ from timm.models import save_for_hf
 import moganet
 from moganet.errors import ConfigError, WeightsError
 from moganet.models.choices import Choices
-from moganet.models.formats import FORMATS, read_checkpoint
+from moganet.models.formats import read_checkpoint
 from moganet.models.reading.checkpoint import architecture_of
 from moganet.network import VARIANTS
 

@@ -1,4 +1,4 @@
-"""What the page says in words, and how its pictures are packed."""
+"""What the page's frame shows of sections, what its own say in words, and how its pictures are packed."""
 
 import base64
 import io
@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moganet.report import findings
+from moganet.report.curves import Metric, curves_section, say_curves
 from moganet.report.heat import overlay
+from moganet.report.images import Images, images_section, say_balance, say_copies, say_sizes
+from moganet.report.numbers import count, duration, percent, short
+from moganet.report.page import Page, Section, write_page
 from moganet.report.sheet import make_sheet
+
+PRECISION = Metric("map", "Mean average precision", "precision")
 
 
 def test_a_sheet_holds_each_picture_at_its_place():
@@ -39,34 +44,42 @@ def test_an_overlay_is_bright_where_the_map_is():
 
 
 def test_titles_say_the_finding():
-    names = ("cat", "dog", "ship")
-    confusion = np.array([[7, 3, 0], [1, 9, 0], [0, 0, 10]])
-    assert findings.say_confusion(names, confusion) == "Most often “cat” is taken for “dog”: 3 of 10"
-    assert findings.say_confusion(names, np.diag([1, 2, 3])) == "No image is taken for another class"
-    said = findings.say_classes(names, np.array([0.7, 0.9, 1.0]), np.array([10, 10, 10]))
-    assert said == "“cat” is the hardest class, 70.0 % found; “ship” the easiest, 100.0 %"
-    rising = {"val/top1": {epoch: 0.1 * epoch for epoch in range(8)}}
-    falling = {"val/top1": dict(enumerate([0.1, 0.5, 0.8, 0.6]))}
-    assert findings.say_curves(rising).endswith("70.0 % after epoch 8 and was still rising")
-    assert findings.say_curves(falling).endswith("80.0 % after epoch 3 and fell to 60.0 %")
-    assert "overconfident by 5.0 points" in findings.say_reliability(0.05, 0.06, 0.01)
-    assert "from 6.0 % to 1.0 %" in findings.say_reliability(0.05, 0.06, 0.01)
-    assert "levelled off" in findings.say_curves({"val/top1": dict.fromkeys(range(6), 0.9)})
-    sure = findings.say_errors(np.array([0.95, 0.5, 0.99]), np.array([False, False, True]))
-    assert sure == "It makes 2 errors, 1 of them more than 90 % sure"
-    assert "balanced: 8 to 9 images" in findings.say_balance({"train": np.array([8, 9])})
-    assert "4.0 times" in findings.say_balance({"train": np.array([8, 2])})
-    assert findings.say_copies({("train", "test"): 3}) == "Near-copies across splits: 3 of test in train"
-    assert findings.say_sizes(np.array([[20, 30], [100, 50]]), (32, 32)).endswith("and 50 % are smaller")
+    rising = {"val/map": {epoch: 0.1 * epoch for epoch in range(8)}}
+    falling = {"val/map": dict(enumerate([0.1, 0.5, 0.8, 0.6]))}
+    assert say_curves(rising, PRECISION) == "Validation precision reached 70.0 % after epoch 8 and was still rising"
+    assert say_curves(falling, PRECISION).endswith("80.0 % after epoch 3 and fell to 60.0 %")
+    assert "levelled off" in say_curves({"val/map": dict.fromkeys(range(6), 0.9)}, PRECISION)
+    assert "balanced: 8 to 9 images" in say_balance({"train": np.array([8, 9])})
+    assert "4.0 times" in say_balance({"train": np.array([8, 2])})
+    assert say_copies({("train", "test"): 3}) == "Near-copies across splits: 3 of test in train"
+    assert say_sizes(np.array([[20, 30], [100, 50]]), (32, 32)).endswith("and 50 % are smaller")
 
 
-def test_classes_without_images_are_none_that_is_found_never_or_equally_often():
-    names, recall = ("cat", "dog", "ship"), np.array([0.7, np.nan, 0.9])
-    said = findings.say_classes(names, recall, np.array([10, 0, 10]))
-    assert "“cat” is the hardest" in said and "dog" not in said and "1 of 3 classes have no images" in said
-    one = findings.say_classes(names, recall, np.array([10, 0, 0]))
-    assert "only class with images" in one and "equally" not in one and "2 of 3" in one
-    same = findings.say_classes(names, np.array([0.7, np.nan, 0.7]), np.array([10, 0, 10]))
-    assert "Every class with images" in same and "1 of 3" in same
-    assert findings.say_classes(names, np.full(3, np.nan), np.zeros(3)) == "No class has images"
-    assert findings.percent(None) == "-"
+def test_numbers_are_written_as_they_are_read():
+    assert (percent(None), percent(0.256), percent(0.256, 0)) == ("-", "25.6 %", "26 %")
+    assert (short(1_280_000), short(999), count(1, "image"), count(1200, "image")) == (
+        *("1.28 M", "999", "1 image", "1,200 images"),
+    )
+    assert (duration(9), duration(599), duration(601), duration(36_001)) == ("9 s", "599 s", "10 min", "10 h")
+
+
+def test_the_frame_takes_any_sections(tmp_path):
+    """No class, no matrix and no picture: what a task without them brings."""
+    sizes = np.array([[20, 30], [100, 50]])
+    sections = [
+        curves_section({"val/map": {0: 0.5, 1: 0.75}, "val/loss": {0: 2.0, 1: 1.0}}, PRECISION),
+        curves_section({}, PRECISION),
+        Section("Masks", "A title with <b>names</b>", left_out={"edges": "They <i>need</i> an extra."}),
+        images_section(Images({}, sizes, (32, 32), {("train", "test"): 0}, note="One file can't be read.")),
+    ]
+    page = Page(
+        "50.0 % & more", "<model>", "test", [("IoU", "0.5", "")], sections, make_sheet([], 9), make_sheet([], 9)
+    )
+    write_page(page, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<title>50.0 % &amp; more – &lt;model&gt;</title>" in text and text.count("<section>") == 5
+    assert "Mean average precision by epoch. validation (plain): 50.0 % after epoch 1, 75.0 % after epoch 2" in text
+    assert "They &lt;i&gt;need&lt;/i&gt; an extra." in text and "One file can&#39;t be read." in text
+    assert "Images have 20×30 to 100×50 pixels" in text and "The classes are" not in text
+    assert list(page.left_out) == ["curves", "edges", "recipe"] and page.left_out["recipe"] in text
+    assert ".matrix" not in text

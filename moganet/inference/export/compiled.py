@@ -3,16 +3,18 @@
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, first_line, foreign
 from moganet.files import atomic_path
 from moganet.inference.export import program
-from moganet.inference.export.graph import ExportPrecision, Graph, Run, first_line, foreign
+from moganet.inference.export.graph import Graph
+from moganet.inference.metadata import ExportPrecision
+from moganet.inference.runs import Run
 
 SUFFIX = ".pt2"
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16")
@@ -42,15 +44,10 @@ def save(graph: Graph, path: Path) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load(path: Path, precision: str) -> Run:
+def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     """Load what was compiled."""
     from torch._inductor import aoti_load_package
 
     with foreign(f"torch can't load {path}"):
         module: Any = aoti_load_package(str(path))
-
-    @torch.inference_mode()
-    def run(x: Tensor) -> Tensor:
-        return module(x)  # type: ignore[no-any-return]
-
-    return run
+    return program.run_of(module, outputs, torch.contiguous_format)

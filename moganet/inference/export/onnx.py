@@ -1,35 +1,19 @@
 """ONNX, by torch's own exporter; run by onnxruntime."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from moganet.errors import ConfigError
-from moganet.files import atomic_path, path_in_utf8
-from moganet.inference.export.graph import (
-    METADATA_KEY,
-    ExportPrecision,
-    Graph,
-    Run,
-    Written,
-    blocks,
-    foreign,
-    hash_of,
-    need,
-    quantized,
-)
-from moganet.inference.threads import OncePerProcess
+from moganet.errors import ConfigError, foreign
+from moganet.files import atomic_path
+from moganet.inference.export.graph import Graph, quantized
+from moganet.inference.metadata import METADATA_KEY, ExportPrecision, hash_of, need
+from moganet.inference.runs.onnx import SUFFIX, load, read
 
-SUFFIX = ".onnx"
+__all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "f16", "int8")
 SMALL = 1024  # values; what is smaller stays in float32
-# Of onnx.proto: ModelProto.metadata_props, and the wire type of what has a length before it.
-METADATA_PROPS, DELIMITED = 14, 2
-FIXED = {1: 8, 5: 4}  # the lengths of the other wire types; 0 is a number of any length
-MAX_METADATA = 64 << 20  # bytes
 
 
 def save(graph: Graph, path: Path) -> None:
@@ -43,7 +27,7 @@ def save(graph: Graph, path: Path) -> None:
             graph.module().eval(),
             (graph.example(),),
             input_names=[graph.input_name],
-            output_names=[graph.output_name],
+            output_names=[*graph.outputs],
             dynamic_shapes=(axes,),
             dynamo=True,
             verbose=False,
@@ -79,88 +63,3 @@ def _halve(proto: Any) -> None:
     nodes = [*casts, *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
-
-
-def read(path: Path) -> Written:
-    """Give what was written, by the fields of the file alone: neither onnx nor much memory is needed for it."""
-    size = path.stat().st_size
-    with foreign(f"{path} is no whole ONNX file"), open(path, "rb") as file:
-        for number, wire, start, length in _fields(file, size):
-            end = file.tell() + length
-            if (number, wire) == (METADATA_PROPS, DELIMITED) and length <= MAX_METADATA:
-                key, text = _entry(file, end)
-                if key == METADATA_KEY:
-                    file.seek(0)
-                    before = hash_of(blocks(file, start))
-                    return Written(text, before if end == size else f"{before}, and {size - end} bytes behind it")
-            file.seek(end)
-    return Written("", "")
-
-
-def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Give the fields of a message up to `end`: number, wire type, where it starts, and the length of its content.
-
-    The file stands at the content then, and must be set behind it. Raises ValueError for what is no message.
-    """
-    while (start := file.tell()) < end:
-        tag = _varint(file)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            here = file.tell()
-            _varint(file)
-            length = file.tell() - here
-            file.seek(here)
-        elif wire == DELIMITED:
-            length = _varint(file)
-        elif wire in FIXED:
-            length = FIXED[wire]
-        else:
-            raise ValueError(f"at byte {start:,} there is no field of a message")
-        if number == 0 or file.tell() + length > end:
-            raise ValueError(f"it ends within the field at byte {start:,}")
-        yield number, wire, start, length
-
-
-def _varint(file: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise ValueError("it ends within a number")
-        value |= (byte[0] & 127) << shift
-        if byte[0] < 128:
-            return value
-    raise ValueError("a number does not end")
-
-
-def _entry(file: BinaryIO, end: int) -> tuple[str, str]:
-    """Read a StringStringEntryProto: its key and value."""
-    found = {1: "", 2: ""}
-    for number, wire, _, length in _fields(file, end):
-        content = file.read(length)
-        if wire == DELIMITED and number in found:
-            found[number] = content.decode()
-    return found[1], found[2]
-
-
-def load(path: Path, precision: str) -> Run:
-    """Run the file with onnxruntime on the CPU."""
-    need("onnxruntime", f"running {path.name}")
-    sessions = OncePerProcess(lambda: _session(path))
-    name = sessions.get().get_inputs()[0].name
-
-    def run(x: Tensor) -> Tensor:
-        return torch.from_numpy(sessions.get().run(None, {name: x.contiguous().numpy()})[0])
-
-    return run
-
-
-def _session(path: Path) -> Any:
-    runtime: Any = need("onnxruntime", f"running {path.name}")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    # Its threads would go on spinning between two calls, and take the processor from what runs then.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with foreign(f"onnxruntime can't load {path}"), path_in_utf8(path) as named:
-        return runtime.InferenceSession(str(named), options, providers=["CPUExecutionProvider"])

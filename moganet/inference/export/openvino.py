@@ -6,10 +6,8 @@ That is what lets a first prediction use it. Preprocessing, where it is asked fo
 import html
 import logging
 import os
-import re
 import warnings
-from functools import cache, singledispatch
-from itertools import chain
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +15,17 @@ import torch
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from moganet.errors import ConfigError, OutputError
+from moganet.errors import ConfigError, OutputError, first_line, foreign
 from moganet.files import atomic_path
-from moganet.inference.export.graph import (
-    METADATA_KEY,
-    ExportPrecision,
-    Graph,
-    Run,
-    Written,
-    blocks,
-    first_line,
-    foreign,
-    hash_of,
-    need,
-    quantized,
-)
+from moganet.inference.export.graph import Graph, quantized
 from moganet.inference.export.raw import RawPreprocess
-from moganet.inference.threads import Guard, OncePerProcess
+from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
+from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
 from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedMultiOrderDWConv, FusedSpatialMixer
 
-SUFFIX = ".xml"  # its weights lie beside it, as .bin
+__all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
-# Pixels at a time: what two images of 224x224 have stays in the caches (52 images/s for 32 at once, 60 for two).
-PIXELS = 2 * 224 * 224
 PLACEHOLDER = "moganet:metadata"  # OpenVINO writes it where the metadata shall stand, with the hash of what it wrote
-METADATA = re.compile(rb"(<" + METADATA_KEY.encode() + rb'\s+value=")([^"]*)("\s*/>)')
-MAX_XML = 64 << 20  # bytes
 
 
 def save(graph: Graph, path: Path) -> None:
@@ -64,7 +47,7 @@ def save(graph: Graph, path: Path) -> None:
         except Exception as error:
             raise OutputError(f"can't write {path}: OpenVINO says {first_line(error)}; choose another place") from None
         text = xml.read_bytes()
-        metadata = html.escape(graph.metadata(_hash(text, weights))).encode()
+        metadata = html.escape(graph.metadata(hash_of_files(text, weights))).encode()
         xml.write_bytes(METADATA.sub(lambda found: found[1] + metadata + found[3], text))
 
 
@@ -79,15 +62,13 @@ def _weights_size(model: Any) -> int:
     return sum(int(op.get_byte_size()) for op in model.get_ops() if op.get_type_name() == "Constant")
 
 
-def _hash(text: bytes, weights: Path) -> str:
-    """Give the hash of both files, the metadata left out."""
-    plain = METADATA.sub(lambda found: found[1] + found[3], text)
-    with open(weights, "rb") as file:
-        return hash_of(chain([plain], blocks(file, weights.stat().st_size)))
-
-
 def build(graph: Graph) -> Any:
-    """Build OpenVINO's model of the network: float images (B, C, H, W) to logits."""
+    """Make OpenVINO's model of the network: float images (B, C, H, W) to its outputs."""
+    network = graph.cropped()
+    return _built(network, graph) if isinstance(network, FusedMogaNet) else _converted(network, graph)
+
+
+def _built(network: FusedMogaNet, graph: Graph) -> Any:
     openvino = need("openvino", "export to OpenVINO")
     ops = need("openvino.opset13", "export to OpenVINO")
     height, width = graph.size or (-1, -1)
@@ -95,9 +76,25 @@ def build(graph: Graph) -> Any:
     images = ops.parameter([-1, channels, height, width], openvino.Type.f32, name=graph.input_name)
     images.output(0).set_names({graph.input_name})
     with torch.no_grad():
-        logits = emit(graph.cropped(), images.output(0), ops)
+        logits = emit(network, images.output(0), ops)
     logits.set_names({"logits"})
     return openvino.Model([ops.result(logits)], [images], "moganet")
+
+
+def _converted(network: nn.Module, graph: Graph) -> Any:
+    """Convert a network of others, as traced: ten seconds instead of half a one."""
+    openvino = need("openvino", "export to OpenVINO")
+    height, width = graph.size or (-1, -1)
+    shape = [-1, graph.description.preprocessing.channels, height, width]
+    x = torch.zeros(graph.example_shape())
+    with torch.no_grad(), warnings.catch_warnings(), foreign("OpenVINO can't take this network"):
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network.eval(), x, check_trace=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(traced, example_input=x, input=shape)
+    model.inputs[0].set_names({graph.input_name})
+    for output, name in zip(model.outputs, graph.outputs, strict=True):
+        output.set_names({name})
+    return model
 
 
 @singledispatch
@@ -197,7 +194,7 @@ def _constant(values: Tensor, ops: Any) -> Any:
 
 
 def _with_preprocessing(model: Any, graph: Graph) -> Any:
-    """Set the traced preprocessing before a network's model, and softmax behind it."""
+    """Set the traced preprocessing before a network's model, and the activation behind it."""
     openvino, ops = need("openvino", "export to OpenVINO"), need("openvino.opset13", "export to OpenVINO")
     preprocess = RawPreprocess(graph.description.preprocessing)
     with warnings.catch_warnings():
@@ -212,100 +209,7 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
     logits = model.results[0].input_value(0)
     if graph.temperature:
         logits = ops.divide(logits, ops.constant([graph.temperature], dtype=openvino.Type.f32)).output(0)
-    probabilities = ops.softmax(logits, 1).output(0)
+    made = ops.softmax(logits, 1) if graph.activation == "softmax" else ops.sigmoid(logits)
+    probabilities = made.output(0)
     probabilities.set_names({"probabilities"})
     return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")
-
-
-def _core() -> Any:
-    core, process = _core_of_process()
-    if process != os.getpid():
-        raise ConfigError("OpenVINO can't be used in a process forked from one that used it; use spawn instead of fork")
-    return core
-
-
-@cache
-def _core_of_process() -> tuple[Any, int]:
-    """Give the process its one core, which lives as long as it does.
-
-    Its CPU plugin gives the thread a stack for signals; of two plugins, the first to go would take the stack with it
-    that the second restores later, and the next signal (Ctrl-C, a worker's end) would be a segmentation fault.
-    """
-    return need("openvino", "the runtime openvino").Core(), os.getpid()
-
-
-def read(path: Path) -> Written:
-    """Give what was written: from the .xml as text, since OpenVINO may fall over one that is damaged."""
-    with foreign(f"{path} is no whole OpenVINO model"):
-        if path.stat().st_size > MAX_XML:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes")
-        text = path.read_bytes()
-        found = METADATA.search(text)
-        if found is None:
-            return Written("", "")
-        return Written(html.unescape(found[2].decode()), _hash(text, path.with_suffix(".bin")))
-
-
-def load(path: Path, precision: str) -> Run:
-    """Run the file with OpenVINO on the CPU."""
-    need("openvino", f"running {path.name}")
-    with foreign(f"OpenVINO can't load {path}"):
-        # Not mapped: a file that is replaced while it is used would end the process.
-        return OpenVinoRun(_core().read_model(path, config={"ENABLE_MMAP": False}), precision)
-
-
-class OpenVinoRun:
-    """Run a model on the CPU: few images with all threads each, many in parallel streams.
-
-    Both forms are compiled when they are first needed, and compute for one caller at a time: what is written into a
-    request is one caller's images, and its threads are all that there are. Nothing is kept on disk of what was
-    compiled: it saves a tenth of a second, and OpenVINO does not notice where it is damaged.
-    """
-
-    def __init__(self, model: Any, precision: str) -> None:
-        self.openvino = need("openvino", "the runtime openvino")
-        self.core, self.model, self.guard = _core(), model, Guard()
-        self.options: dict[str, Any] = {
-            # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        }
-        self.compiled: dict[str, Any] = {}
-        self.few = OncePerProcess(lambda: self._compile("LATENCY").create_infer_request())
-        self.many = OncePerProcess(lambda: self.openvino.AsyncInferQueue(self._compile("THROUGHPUT")))
-        self.process = os.getpid()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Give the output for a batch of any number."""
-        array = x.contiguous().numpy()
-        height, width = x.shape[1:3] if x.dtype == torch.uint8 else x.shape[2:4]
-        at_once = max(1, PIXELS // (height * width))
-        with self.guard, foreign("OpenVINO can't run this model"):
-            if len(array) > at_once and torch.get_num_threads() > 1:
-                return self._in_streams(array, at_once)
-            starts, request = range(0, len(array), at_once), self.few.get()
-            outputs = [torch.from_numpy(request.infer({0: array[i : i + at_once]})[0].copy()) for i in starts]
-            return torch.cat(outputs)
-
-    def _in_streams(self, array: Any, at_once: int) -> Tensor:
-        queue = self.many.get()
-        at_once = min(at_once, -(-len(array) // len(queue)))
-        outputs: dict[int, Tensor] = {}
-
-        def keep(request: Any, start: int) -> None:
-            outputs[start] = torch.from_numpy(request.get_output_tensor(0).data.copy())
-
-        queue.set_callback(keep)
-        for start in range(0, len(array), at_once):
-            queue.start_async({0: array[start : start + at_once]}, start)
-        queue.wait_all()
-        return torch.cat([outputs[start] for start in sorted(outputs)])
-
-    def _compile(self, hint: str) -> Any:
-        if hint not in self.compiled:
-            if os.getpid() != self.process:  # it would wait for its parent's threads
-                raise ConfigError(
-                    "OpenVINO can't be made ready in a forked process; load the model there, or use spawn"
-                )
-            options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": hint}
-            self.compiled[hint] = self.core.compile_model(self.model, "CPU", {**self.options, **options})
-        return self.compiled[hint]

@@ -4,25 +4,19 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moganet.errors import WeightsError
+from moganet.errors import WeightsError, first_line, foreign
 from moganet.files import atomic_path, path_in_utf8
-from moganet.inference.export.graph import (
-    METADATA_KEY,
-    ExportPrecision,
-    Graph,
-    Run,
-    Written,
-    first_line,
-    foreign,
-    hash_of,
-)
+from moganet.inference.export.graph import Graph
+from moganet.inference.metadata import METADATA_KEY, ExportPrecision, Written, hash_of
+from moganet.inference.runs import Array, Outputs, Run
 from moganet.machine import HALF
 
 SUFFIX = ".pt2"
@@ -105,16 +99,24 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
         raise ValueError("two of its entries have one name")
 
 
-def load(path: Path, precision: str) -> Run:
+def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     """Run the program with torch. Raises WeightsError where the file could run more than a network."""
     _check(path)
     with foreign(f"{path} is no whole exported program"), path_in_utf8(path) as named:
         module: Any = torch.export.load(named).module()
 
+    return run_of(module, outputs)
+
+
+def run_of(module: Any, outputs: Sequence[str], layout: torch.memory_format = torch.channels_last) -> Run:
+    """Run what torch loaded, which gives one tensor or several. layout: of the images that it is given."""
+
     @torch.inference_mode()
-    def run(x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last) if x.is_floating_point() else x
-        return module(x)  # type: ignore[no-any-return]
+    def run(images: Array) -> Outputs:
+        x = torch.from_numpy(np.ascontiguousarray(images))
+        found = module(x.contiguous(memory_format=layout) if x.is_floating_point() else x)
+        found = found if isinstance(found, list | tuple) else (found,)
+        return {name: tensor.numpy() for name, tensor in zip(outputs, found, strict=True)}
 
     return run
 

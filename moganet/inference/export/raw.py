@@ -16,17 +16,22 @@ class RawGraph(nn.Module):
     """A network with its preprocessing: uint8 (B, H, W, C) to probabilities (B, classes).
 
     temperature: what the logits are divided by before; None leaves them, as a model's own probabilities do.
+    activation: what makes probabilities of them, "softmax" or "sigmoid".
     """
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float | None) -> None:
+    def __init__(
+        self, network: nn.Module, preprocessing: Preprocessing, temperature: float | None, activation: str
+    ) -> None:
         super().__init__()
+        self.activation = activation
         self.preprocess, self.network = RawPreprocess(preprocessing), network
         self.temperature = temperature or 1.0
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the probabilities."""
         logits: Tensor = self.network(self.preprocess(images))
-        return (logits / self.temperature).softmax(1)
+        logits = logits / self.temperature
+        return logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
 
 
 class RawPreprocess(nn.Module):

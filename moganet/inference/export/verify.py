@@ -1,16 +1,16 @@
 """Whether an exported file gives what the network gives: on probes, on the model's fixtures, on a real set."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from moganet.config import Preprocessing
 from moganet.data.preprocess import preprocess
-from moganet.inference.export.graph import ExportPrecision, Run
+from moganet.inference.metadata import ExportPrecision
+from moganet.inference.runs import Array, Outputs, Run
 from moganet.models.description import ModelDescription
-from moganet.models.fixtures import replay_fixtures
+from moganet.models.fixtures import fixture_inputs, replay_fixtures
+from moganet.tasks import TASKS
 
 NUM_PROBES = 3  # an odd batch, that the graph was not traced with
 
@@ -43,19 +43,37 @@ def tolerance_of(precision: ExportPrecision, raw: bool) -> Tolerance:
     return Tolerance(max(own.deviation, RAW.deviation), min(own.agreement, RAW.agreement)) if raw else own
 
 
-def deviation(given: Tensor, expected: Tensor) -> float:
-    """Give the largest difference of logits (B, classes) in standard deviations of those expected.
+def deviation(given: Outputs, expected: Outputs) -> float:
+    """Give the largest difference of any output, in standard deviations of what was expected of it.
 
     An infinity or NaN in what is given is an infinite deviation.
     """
-    if not bool(given.isfinite().all()):
+    return max(_of_one(given[name], values) for name, values in expected.items())
+
+
+def _of_one(given: Array, expected: Array) -> float:
+    if not np.isfinite(given).all():
         return float("inf")
-    spread = expected.std().item() if expected.numel() > 1 else 1.0
-    return ((given - expected).abs().max() / (spread or 1.0)).item()
+    spread = float(expected.std(ddof=1)) if expected.size > 1 else 1.0
+    return float(np.abs(given - expected).max() / (spread or 1.0))
+
+
+class Reference:
+    """The plain network, asked once for each batch however many exports are compared with it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.known: dict[str, Outputs] = {}
+
+    def of(self, key: str, images: Array) -> Outputs:
+        """Give its outputs for a batch that is always the same under its key."""
+        if key not in self.known:
+            self.known[key] = self.run(images)
+        return self.known[key]
 
 
 def check(
-    run: Run, network: Run, description: ModelDescription, size: tuple[int, int], probes: Tensor | None = None
+    run: Run, reference: Reference, description: ModelDescription, size: tuple[int, int], probes: Array | None = None
 ) -> float:
     """Give the deviation of `run` from the plain network, over `probes` and the model's fixtures.
 
@@ -63,58 +81,39 @@ def check(
     images, is checked with such. The fixtures' recorded logits hold where the size is the model's own.
     """
     channels = description.preprocessing.channels
+    key = "real" if probes is not None else f"random {size}"
     if probes is None:
-        generator = torch.Generator().manual_seed(0)
-        probes = torch.randn(NUM_PROBES, channels, *size, generator=generator)
-    expected = network(probes)
-    worst = max(deviation(run(probes), expected), deviation(run(probes[:1]), expected[:1]))
-    seen: list[Tensor] = []
+        probes = torch.randn(NUM_PROBES, channels, *size, generator=torch.Generator().manual_seed(0)).numpy()
+    expected = reference.of(key, probes)
+    first = {name: values[:1] for name, values in expected.items()}
+    worst = max(deviation(run(probes), expected), deviation(run(probes[:1]), first))
     there = description.changed(preprocessing=description.preprocessing.changed(size=size))
-
-    def remember(x: Tensor) -> Tensor:
-        seen.append(x)
-        return run(x)
-
-    recorded = replay_fixtures(there, remember)
-    for x in seen:
-        worst = max(worst, deviation(run(x), network(x)))
-    if seen and size == description.preprocessing.size:
-        spread = torch.cat([network(x) for x in seen]).std().item()
-        worst = max(worst, recorded / (spread or 1.0))
+    pictures = fixture_inputs(there)
+    for number, x in enumerate(pictures):
+        worst = max(worst, deviation(run(x), reference.of(f"fixture {number} {size}", x)))
+    if pictures and size == description.preprocessing.size:
+        plain = [reference.of(f"fixture {number} {size}", x)["logits"] for number, x in enumerate(pictures)]
+        recorded = replay_fixtures(there, lambda x: torch.from_numpy(run(x.numpy())["logits"]))
+        worst = max(worst, recorded / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst
 
 
-def check_raw(run: Run, network: Run, preprocessing: Preprocessing, temperature: float | None) -> float:
-    """Give the deviation of a raw graph's log-probabilities from the plain network's, over pictures of any size.
+def check_raw(run: Run, reference: Reference, description: ModelDescription, temperature: float | None) -> float:
+    """Give the deviation of a raw graph from the plain network, in logits, over pictures of any size.
 
     temperature: what the graph divides by, if it does.
     """
+    preprocessing, task = description.preprocessing, TASKS[description.task.name]
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for height, width in ((97, 131), (260, 180), (300, 640)):
         coarse = torch.rand(1, preprocessing.channels, 9, 11, generator=generator)
         picture = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
         image = (picture * 255).round().to(torch.uint8)
-        expected = (network(preprocess(image, preprocessing)[None]) / (temperature or 1.0)).log_softmax(1)
-        given = run(image.permute(1, 2, 0)[None].contiguous()).clamp(min=1e-38).log()
-        worst = max(worst, deviation(given, expected))
+        key = f"picture {height}x{width} {preprocessing.size}"
+        logits = reference.of(key, preprocess(image, preprocessing)[None].numpy())["logits"] / (temperature or 1.0)
+        scaled = description.task.changed(temperature=None)
+        expected = task.logits_of(task.probabilities({"logits": logits}, scaled))
+        given = task.logits_of(run(image.permute(1, 2, 0)[None].contiguous().numpy())["probabilities"])
+        worst = max(worst, deviation({"logits": given}, {"logits": expected}))
     return worst
-
-
-def agreement(run: Run, network: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Compare decisions over preprocessed batches (images, labels): the share that agree, and each side's accuracy.
-
-    Labels below 0 are unknown to the model, and count for the agreement alone.
-    """
-    same = images = known = right = right_before = 0
-    for x, labels in batches:
-        after, before = run(x).argmax(1), network(x).argmax(1)
-        images += len(x)
-        known += int((labels >= 0).sum())
-        same += int((after == before).sum())
-        right += int((after == labels).sum())
-        right_before += int((before == labels).sum())
-    found = {"images": float(images), "agreement": same / max(1, images)}
-    if known:
-        found |= {"top1": right / known, "top1_before": right_before / known}
-    return found

@@ -65,16 +65,22 @@ def energy(logits: Array) -> NDArray[np.float64]:
     return np.asarray(-(most + np.log(np.exp(wide - most[:, None]).sum(1))))
 
 
+def unlike(logits: Array, description: ClassifyDescription) -> NDArray[np.bool_] | None:
+    """Tell of each image (B,) whether its energy is above the threshold that is kept (Liu et al. 2020)."""
+    reject = description.reject
+    return None if reject is None else np.asarray(energy(logits) > reject.threshold)
+
+
 def predictions(
     logits: Array, probabilities: Array, description: ClassifyDescription, top_k: int | None
 ) -> list[Prediction]:
     """Name the `top_k` likeliest classes [5] of each row."""
-    names, reject = description.class_names, description.reject
+    names, unknown = description.class_names, unlike(logits, description)
     number = min(USUAL if top_k is None else top_k, len(names))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :number]
     values = np.take_along_axis(probabilities, order, 1).tolist()
-    unlike = [None] * len(values) if reject is None else (energy(logits) > reject.threshold).tolist()
+    rejected = [None] * len(values) if unknown is None else unknown.tolist()
     return [
-        Prediction(tuple(names[i] for i in columns), tuple(row), is_unlike)
-        for row, columns, is_unlike in zip(values, order.tolist(), unlike, strict=True)
+        Prediction(tuple(names[i] for i in columns), tuple(row), reject)
+        for row, columns, reject in zip(values, order.tolist(), rejected, strict=True)
     ]

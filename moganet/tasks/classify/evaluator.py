@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from moganet.results import Record
 from moganet.tasks.classify.description import ClassifyDescription
@@ -97,17 +97,24 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> dic
     ranks = logits.topk(min(FIVE, classes), dim=1).indices == labels[:, None]
     top1 = ranks[:, 0].float().mean().item()
     confusion = multiclass_confusion_matrix(logits, labels, classes) if classes > 1 else torch.tensor([[len(labels)]])
-    calibration = MulticlassCalibrationError(classes, n_bins=CALIBRATION_BINS) if classes > 1 else None
     return {
         "top1": top1,
         "top5": ranks.any(1).float().mean().item(),
         "loss": F.cross_entropy(logits, labels).item(),
-        "ece": calibration(logits.softmax(1), labels).item() if calibration else 0.0,
+        "ece": calibration_error(logits, labels),
         "ece_by_chance": ece_by_chance(logits.softmax(1).amax(1)),
         "interval": wilson_interval(top1, len(labels)),
         "per_class": _per_class(confusion.double(), class_names),
         "confusion": confusion.tolist(),
     }
+
+
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """Give the expected calibration error of logits (N, classes), which is 0 where there is nothing to choose."""
+    classes = logits.shape[1]
+    if classes < 2:
+        return 0.0
+    return float(multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=CALIBRATION_BINS))
 
 
 def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:

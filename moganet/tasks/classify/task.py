@@ -1,5 +1,6 @@
 """Image classification as a task."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +9,10 @@ from numpy.typing import NDArray
 
 from moganet.config import Recipe
 from moganet.errors import ConfigError, DataError
-from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Named, Prediction, predictions, softmax
+from moganet.results import Metric
+from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Named, Prediction, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
-from moganet.tasks.task import Array, Asked, Metric, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from moganet.tasks.classify.evaluator import ClassifyEvaluation, ClassifyEvaluator
     from moganet.tasks.classify.training import Classification
     from moganet.tasks.module import Learning
+    from moganet.tasks.report import Reported, Seen
+
+
+MATRIX_FILE = "confusion.png"
 
 
 class Classify(Task):
@@ -27,7 +33,7 @@ class Classify(Task):
 
     name = "classify"
     settings, loss, description = ClassifySettings, ClassifyLoss, ClassifyDescription
-    metrics = (Metric("top1", "top-1"),)
+    metrics = (Metric("top1", "Top-1 accuracy", "top-1", "accuracy"),)
     columns = COLUMNS
     rewards = True
 
@@ -84,8 +90,23 @@ class Classify(Task):
         best = answer.names[0], answer.probabilities[0]
         return GridItem(image, *best, truth, rejected=bool(answer.rejected))
 
+    def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
+        assert isinstance(description, ClassifyDescription)
+        return unlike(outputs["logits"], description)
+
+    def draw(self, evaluation: "ClassifyEvaluation", class_names: Sequence[str], folder: Path) -> list[str]:
+        from moganet.tasks.classify.confusion import draw_confusion
+
+        draw_confusion(np.array(evaluation.confusion), class_names, folder / MATRIX_FILE, evaluation.headline())
+        return [MATRIX_FILE]
+
     def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
         return file.parent.name if file.parent.name in description.class_names else None
+
+    def report(self, seen: "Seen") -> "Reported":
+        from moganet.tasks.classify.report import compose
+
+        return compose(seen)
 
     def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.bool_]:
         return np.asarray(given["logits"].argmax(1) == expected["logits"].argmax(1))

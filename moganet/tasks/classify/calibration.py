@@ -3,13 +3,11 @@
 """
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.tasks.classify.description import Reject
 
 KEPT = 0.95
@@ -63,12 +61,3 @@ def fit_reject(logits: Tensor) -> Reject:
     energies = energy(logits)
     threshold = energies.quantile(KEPT).item()
     return Reject(threshold=threshold, kept=(energies <= threshold).double().mean().item(), num_images=len(energies))
-
-
-def keep_calibration(path: Path, temperature: float | None, reject: Reject) -> None:
-    """Write what was found on validation images into a model file; its tensors stay bit for bit what they are.
-
-    temperature: None where none fits.
-    """
-    state, description = load_model_file(path)
-    save_model_file(path, state, description.changed(temperature=temperature, reject=reject))

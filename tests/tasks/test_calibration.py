@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from moganet.inference.calibration import (
+from moganet.engine.report import keep_in_file
+from moganet.tasks.classify.calibration import (
     COLDEST,
     HOTTEST,
     MIN_IMAGES,
     fit_reject,
     fit_temperature,
-    keep_calibration,
     why_no_temperature,
 )
 
@@ -42,6 +42,6 @@ def test_a_threshold_can_be_kept_without_a_temperature(tmp_path):
     from moganet.models.formats.ours import load_model_file
 
     path = make_model(tmp_path / "m.safetensors")
-    keep_calibration(path, None, fit_reject(torch.randn(200, 10)))
+    keep_in_file(path, {"temperature": None, "reject": fit_reject(torch.randn(200, 10))})
     description = load_model_file(path)[1]
     assert description.task.temperature is None and description.task.reject.num_images == 200

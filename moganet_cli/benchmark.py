@@ -1,68 +1,13 @@
-"""`moganet doctor` and `benchmark`: what is wrong with a data set, and how fast the parts are here."""
+"""`moganet benchmark`: how fast the parts of a run are here."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from moganet_cli.app import (
-    EXIT_USER,
-    MAX_BATCH,
-    MAX_SIDE,
-    AsJson,
-    Data,
-    Precision,
-    Recipe,
-    Runtime,
-    Settings,
-    app,
-    line,
-    print_json,
-    print_table,
-    show_progress,
-)
-
-
-@app.command(
-    help="Find what is wrong with a data set (exit code 2: unreadable or contradictory); show what this machine offers."
-)
-def doctor(
-    data: Data = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 2 for any finding, not for what is unreadable or contradictory only."),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    from moganet.engine.doctor import doctor as run
-
-    result = run(data, progress=show_progress)
-    _print_doctor(result, as_json)
-    if not result.get("ok", True) or (strict and set(result.get("counts", ())) - {"note"}):
-        raise typer.Exit(EXIT_USER)
-
-
-def _print_doctor(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-        return
-    found = result["environment"]
-    for name in ("python", "processor", "cores", "threads", "memory_gb", "disk_free_gb"):
-        line(f"{name}: {found[name]}")
-    line(f"GPUs: {', '.join(found['gpus']) or 'none'}; fast bf16: {'yes' if found['fast_bf16'] else 'no'}")
-    line(", ".join(f"{name} {version}" for name, version in found["packages"].items()))
-    if "data" not in result:
-        return
-    splits = result["data"]["splits"].items()
-    rows = [(split, name, str(number)) for split, counts in splits for name, number in counts.items()]
-    print_table(("split", "class", "images"), rows, ("images",))
-    for finding in result["findings"]:
-        line(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
-    counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
-    number, total = result["data"]["read_whole"], result["data"]["images"]
-    looked = f"{number} of {total} images were read whole"
-    line(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}; {looked}")
-
+from moganet_cli.app import app
+from moganet_cli.options import MAX_BATCH, MAX_SIDE, AsJson, Data, Precision, Recipe, Runtime, Settings
+from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark")
@@ -78,10 +23,11 @@ def benchmark_data(
     from moganet.engine.benchmark import benchmark_data as run
 
     result = run(recipe, data, set_ or [])
-    if as_json:
-        print_json(result)
-        return
-    size = "x".join(map(str, result["size"]))
+    print_json(result) if as_json else _print_data(result)
+
+
+def _print_data(result: Found) -> None:
+    size = dimensions(result["size"])
     line(f"{result['recipe']} on {result['data']}, {size}, batch {result['batch_size']}, {result['precision']}")
     line(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
     line(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
@@ -117,18 +63,18 @@ def benchmark_infer(
     result = run(
         models or [], size, batch, runtime=runtime, precision=precision, alternatives=alternatives, picture=picture
     )
-    if as_json:
-        print_json(result)
-        return
+    print_json(result) if as_json else _print_infer(result)
+
+
+def _print_infer(result: Found) -> None:
     columns = ("images/s", "p50 (ms)", "p95 (ms)", "memory (MB)", "parameters")
     rows = []
     for row in result.get("models", [result]):
         memory = f"{row['peak_memory_mb']:.0f}" if row["peak_memory_mb"] else ""
         numbers = (f"{row['images_per_second']:.1f}", f"{row['latency_p50']:.1f}", f"{row['latency_p95']:.1f}", memory)
-        size_ = "x".join(map(str, row["size"]))
-        rows.append((row["name"], *numbers, f"{row['parameters']:,}", row["runtime"], size_))
+        rows.append((row["name"], *numbers, f"{row['parameters']:,}", row["runtime"], dimensions(row["size"])))
     print_table(("model", *columns, "runtime", "size"), rows, columns)
-    _print_benchmark(result)
+    _print_where(result)
 
 
 @benchmark.command("train", help="Images/s of whole optimizer steps of models, in turns in one run.")
@@ -147,17 +93,18 @@ def benchmark_train(
     from moganet.engine.benchmark import benchmark_train as run
 
     result = run(models or [], size, batch, precision=precision, alternatives=alternatives, picture=picture)
-    if as_json:
-        print_json(result)
-        return
+    print_json(result) if as_json else _print_train(result)
+
+
+def _print_train(result: Found) -> None:
     measured = result.get("models", [result])
     rows = [(row["name"], f"{row['images_per_second']:.2f}", f"{row['parameters']:,}") for row in measured]
     print_table(("model", "images/s", "parameters"), rows, ("images/s", "parameters"))
-    _print_benchmark(result)
+    _print_where(result)
     line(f"settings: {result['settings']}")
 
 
-def _print_benchmark(result: dict[str, Any]) -> None:
+def _print_where(result: Found) -> None:
     found = result["environment"]
     where = ", ".join(found["gpus"]) or f"{found['processor']}, {found['threads']} threads"
     line(f"{result['batch_size']} images at a time in {result['precision']}; medians of {result['rounds']}; {where}")

@@ -1,0 +1,52 @@
+"""A folder in the cache: it appears whole, and what changed in it is noticed."""
+
+import json
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from moganet.errors import first_line
+from moganet.inference.metadata import MAX_BYTES, blocks, hash_of
+
+HASHES, MAX_HASHES = "sha256.json", 10_000  # what a folder of the cache holds by name, and how long it may be
+
+
+def keep_folder(made: Path, folder: Path) -> None:
+    """Move what was made to its place at once, with the hash of each file, so that no process sees a part of it.
+
+    What lies there already is another process's, made meanwhile, or damaged: it gives way whole. Who has it open goes
+    on with it.
+    """
+    (made / HASHES).write_text(json.dumps({path.name: _hash(path) for path in sorted(made.iterdir())}), "utf-8")
+    made.chmod(0o755)
+    if folder.exists() and what_changed(folder) is None:
+        return
+    try:
+        made.rename(folder)
+    except OSError:
+        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".old-"))
+        with suppress(OSError):
+            folder.rename(old / folder.name)  # whatever it is: a folder, a file, a link
+        shutil.rmtree(old, ignore_errors=True)
+        if not (folder.exists() and what_changed(folder) is None):
+            made.rename(folder)
+
+
+def what_changed(folder: Path) -> str | None:
+    """Say why a folder in the cache is not what was written there, or None where it is."""
+    try:
+        found = {path.name: _hash(path) for path in folder.iterdir()}
+        if not found.pop(HASHES, None) or (folder / HASHES).stat().st_size > MAX_HASHES:
+            return f"it has no {HASHES} of ours"
+        written = json.loads((folder / HASHES).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        return first_line(error)
+    return None if written == found else "its files have other content"
+
+
+def _hash(path: Path) -> str:
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a pipe would never end
+        raise ValueError(f"{path.name} is no file of ours")
+    with open(path, "rb") as file:
+        return hash_of(blocks(file, path.stat().st_size))

@@ -1,0 +1,142 @@
+"""Real images on which an export's decisions are compared with its model's; the plain network sees each once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moganet.data import Split
+from moganet.data.loader import Batch
+from moganet.data.module import evaluation_loader
+from moganet.data.preprocess import normalize, preprocess
+from moganet.data.source import spread
+from moganet.errors import DataError
+from moganet.inference.export.graph import Graph
+from moganet.inference.export.verify import Reference
+from moganet.inference.own_data import choose_split, open_for
+from moganet.inference.predictor import Predictor
+from moganet.inference.runs import Array, Outputs, Run
+from moganet.notices import say
+from moganet.progress import Progress
+from moganet.tasks import TASKS
+
+NUM_CALIBRATION, NUM_COMPARED, BATCH = 128, 1000, 32
+
+
+@dataclass
+class Comparison:
+    """Labelled images to compare decisions on, and others to calibrate with; targets are the model's classes.
+
+    Images are read once, and kept as the network sees them before their colours are scaled.
+    """
+
+    source: Predictor
+    compared: Split
+    for_calibration: Split
+    _batches: list[Batch] | None = None
+    _calibration: list[Tensor] | None = None
+
+    def batches(self) -> list[Batch]:
+        """Give the compared images, uint8 of the model's size; what can't be read is said."""
+        if self._batches is None:
+            self._batches = self._read(self.compared)
+        return self._batches
+
+    def calibration(self) -> list[Tensor]:
+        """Give preprocessed images (1, C, H, W) to calibrate with."""
+        if self._calibration is None:
+            own = self.source.config.preprocessing
+            self._calibration = [
+                x[None] for batch in self._read(self.for_calibration) for x in normalize(batch.images, own)
+            ]
+        return self._calibration
+
+    def probes(self) -> Array:
+        """Give a batch of images that int8 is checked with: noise lies outside the ranges that were found."""
+        probes: Array = torch.cat(self.calibration()[:BATCH]).numpy()
+        return probes
+
+    def _read(self, split: Split) -> list[Batch]:
+        found = list(evaluation_loader(split, self.source.config.preprocessing, BATCH, 0))
+        _say_left_out([bad.reason for batch in found for bad in batch.unreadable], len(split))
+        return [batch for batch in found if len(batch.images)]
+
+    def whole_images(self) -> Iterator[Batch]:
+        """Give images as they are, one at a time: uint8 (1, C, H, W) of any size; what can't be read is said."""
+        split = self.compared.with_channels(self.source.config.preprocessing.channels)
+        unreadable: list[str] = []
+        for index in range(len(split)):
+            try:
+                sample = split[index]
+            except DataError as error:
+                unreadable.append(str(error))
+                continue
+            yield Batch(sample.image[None], split.targets.batch([index]), places=(index,))
+        _say_left_out(unreadable, len(split))
+
+
+def open_comparison(source: Predictor, data: str | None, limit: int) -> Comparison:
+    """Open a set to compare on; it is calibrated with its training images, where there are some."""
+    dataset, _ = open_for(source, data)
+    source.task.check(dataset, training=False)
+    _, compared = choose_split(dataset, "test")
+    calibration = dataset.splits.get("train", compared)
+    known = source.class_names
+    order = [known.index(name) if name in known else -1 for name in dataset.class_names]
+    chosen = compared.subset(spread(len(compared), limit))
+    return Comparison(
+        source,
+        chosen.with_targets(chosen.targets.mapped(order, len(known))),
+        calibration.subset(spread(len(calibration), NUM_CALIBRATION)),
+    )
+
+
+def _say_left_out(reasons: list[str], total: int) -> None:
+    if reasons:
+        say(f"left out: {len(reasons)} of {total} images can't be read; the first: {reasons[0]}")
+
+
+def compare(run: Run, graph: Graph, images: Comparison, reference: Reference, progress: Progress) -> dict[str, Any]:
+    """Compare decisions: `agreement`, and the task's first figure of each side, over images whose class is known.
+
+    Raw graphs are given whole images, and the network what preprocessing makes of them.
+    """
+    task, description = TASKS[graph.description.task.name], graph.description.task
+    name, known = task.monitor.name, images.compared.targets.known()
+    after, before = (task.evaluator(description, keeps=False) for _ in range(2))
+    same = number = 0
+    for batch, given, expected in progress(_pairs(run, graph, images, reference), _steps(graph, images), "compare"):
+        number += len(batch.images)
+        same += int(task.same(given, expected, description).sum())
+        told = np.flatnonzero(known[list(batch.places)])
+        if len(told):
+            targets = images.compared.targets.batch([batch.places[i] for i in told])
+            for evaluator, outputs in ((after, given), (before, expected)):
+                evaluator.update({key: torch.from_numpy(values[told]) for key, values in outputs.items()}, targets)
+    found: dict[str, Any] = {"num_images": number, "agreement": same / max(1, number)}
+    if known.any() and after.has_seen:
+        found |= {name: after.compute()[name], f"{name}_before": before.compute()[name]}
+    return found
+
+
+def _steps(graph: Graph, images: Comparison) -> int:
+    return len(images.compared) if graph.raw else -(-len(images.compared) // BATCH)
+
+
+def _pairs(
+    run: Run, graph: Graph, images: Comparison, reference: Reference
+) -> Iterator[tuple[Batch, Outputs, Outputs]]:
+    """Give each batch with what the export and the network make of it."""
+    own, task = graph.description.preprocessing, TASKS[graph.description.task.name]
+    if graph.raw:
+        for batch in images.whole_images():
+            given = run(batch.images.permute(0, 2, 3, 1).contiguous().numpy())["probabilities"]
+            x = preprocess(batch.images, own).numpy()
+            yield batch, {"logits": task.logits_of(given)}, reference.of(f"whole {batch.places} {own.size}", x)
+        return
+    for number, batch in enumerate(images.batches()):
+        x = normalize(batch.images, own).numpy()
+        yield batch, run(x), reference.of(f"batch {number}", x)

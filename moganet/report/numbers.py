@@ -1,0 +1,27 @@
+"""Numbers as a person reads them."""
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share as percent, "-" where nothing was measured."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def short(number: float) -> str:
+    """Write a large number with its unit: 1.28 M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def count(number: int, what: str) -> str:
+    """Write a number of things: 1 image, 1,200 images."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit of which there are ten."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 10 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,112 @@
+"""The report's pictures of errors, of close calls, and of labels that look wrong."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from moganet.errors import DataError, MissingExtraError, MogaNetError
+from moganet.report.numbers import percent
+from moganet.report.page import Section
+from moganet.tasks.classify.classified import ROOM, Classified, show
+from moganet.tasks.report import Seen
+
+MAX_EXPLAINED = 12  # errors, and as many close calls
+MAX_DOUBTFUL = 24
+
+
+def errors_section(seen: Seen, given: Classified) -> Section:
+    """Show errors and close calls, each with where the network looked."""
+    errors, hits = choose_errors(given), choose_hits(given)
+    heats, left_out = _explain(seen, given, np.concatenate([errors, hits]))
+    names, album = seen.class_names, seen.album
+    content = {
+        "errors": show(given, errors, names, album, heats[: len(errors)]),
+        "hits": show(given, hits, names, album, heats[len(errors) :]),
+    }
+    title = say_errors(given.confidence, given.correct)
+    return Section("Errors and close calls", title, f"{ROOM}/errors.html", content, left_out=left_out)
+
+
+def choose_errors(given: Classified) -> np.ndarray:
+    """Give the errors made with most confidence."""
+    wrong = np.flatnonzero(~given.correct)
+    return wrong[np.argsort(-given.confidence[wrong], kind="stable")][:MAX_EXPLAINED]
+
+
+def choose_hits(given: Classified) -> np.ndarray:
+    """Give the right answers made with least confidence."""
+    right = np.flatnonzero(given.correct)
+    return right[np.argsort(given.confidence[right], kind="stable")][:MAX_EXPLAINED]
+
+
+def _explain(seen: Seen, given: Classified, chosen: np.ndarray) -> tuple[range, dict[str, str]]:
+    """Put explanations of what was predicted in the album; give their numbers there, or why there are none."""
+    if seen.explain is None:
+        return range(0), {"explanation": "Explanations were not asked for."}
+    try:
+        pictures = seen.explain(given.answers, chosen, given.predicted[chosen]) if len(chosen) else []
+    except MogaNetError as error:
+        return range(0), {"explanation": f"Explanations are left out: {error}."}
+    first = len(seen.album.heats)
+    seen.album.heats += pictures
+    return range(first, len(seen.album.heats)), {}
+
+
+def say_errors(confidence: np.ndarray, correct: np.ndarray) -> str:
+    """Say how many errors are made with confidence."""
+    errors = confidence[~correct]
+    if not len(errors):
+        return "It makes no error"
+    sure = int((errors > 0.9).sum())
+    if len(errors) == 1:
+        return f"It makes one error, being {percent(errors[0], 0)} sure"
+    how = "none of them" if not sure else f"{sure:,} of them"
+    return f"It makes {len(errors):,} errors, {how} more than 90 % sure"
+
+
+def labels_section(seen: Seen, fresh: Sequence[Classified], accuracy: float) -> tuple[Section, int | None]:
+    """Show the most doubtful labels; give their number too, None where none can be told."""
+    try:
+        found = find_doubtful(fresh)
+    except MogaNetError as error:
+        reason = f"{str(error)[0].upper()}{str(error)[1:]}."
+        return Section("Labels", left_out={"labels": reason}), None
+    shown = [show(fresh[part], [number], seen.class_names, seen.album)[0] for part, number in found[:MAX_DOUBTFUL]]
+    title = say_labels(len(found), sum(len(part.labels) for part in fresh))
+    content = {"shown": shown, "number": len(found), "accuracy": accuracy}
+    return Section("Labels", title, f"{ROOM}/labels.html", content), len(found)
+
+
+def find_doubtful(parts: Sequence[Classified]) -> list[tuple[int, int]]:
+    """Give the images whose labels look wrong, the most doubtful first, as (part, number in it).
+
+    By confident learning (Northcutt et al. 2021) on images that were not trained on. Raises MissingExtraError, or
+    DataError where there are none.
+    """
+    if not parts:
+        raise DataError(
+            "suspected label errors are looked for on images that were not trained on, such as --split test"
+        )
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:
+        raise MissingExtraError("suspected label errors need cleanlab: pip install 'moganet[report]'") from None
+    labels = np.concatenate([part.labels for part in parts])
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    if probabilities.shape[1] < 2 or len(np.unique(labels)) < 2:
+        raise DataError("suspected label errors need images of at least two classes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about classes with few images
+        ranked = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    starts = np.cumsum([0, *(len(part.labels) for part in parts)])
+    found = []
+    for number in ranked.tolist():
+        part = int(np.searchsorted(starts, number, "right")) - 1
+        found.append((part, number - int(starts[part])))
+    return found
+
+
+def say_labels(issues: int, examined: int) -> str:
+    """Say how many labels the network doubts; a weak one doubts many that are right."""
+    return f"The network doubts {f'{issues:,}' if issues else 'none'} of {examined:,} labels"

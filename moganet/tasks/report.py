@@ -1,0 +1,115 @@
+"""What a task is given of a model's answers to write its sections of the report, and what it gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from moganet.data import ArraySplit, FileSplit, Split
+from moganet.data.loader import Unreadable
+from moganet.data.survey import thumbnails
+from moganet.report.page import Fact, Section
+from moganet.tasks.task import TaskDescription
+
+MAX_PICTURES = {ArraySplit: 1500, FileSplit: 600}  # files take longer, and need more room
+MAX_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network gave for the n readable images of a split.
+
+    places: (n,), where they stand in it. outputs: (n, …), as the network gives them; targets: (n, …), the model's.
+    seconds: what all of it took, reading included.
+    """
+
+    name: str
+    split: Split
+    places: np.ndarray
+    outputs: Tensor
+    targets: Tensor
+    seconds: float
+    unreadable: Sequence[Unreadable] = ()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name_of(self, number: int) -> str:
+        """Give the file's name, or the place in a set in memory."""
+        place = int(self.places[number])
+        return self.split.files[place].name if isinstance(self.split, FileSplit) else f"{self.name}/{place}"
+
+
+class Album:
+    """The pictures that a page shows, each once, and the explanations beside them."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, int], int] = {}
+        self.splits: dict[str, Split] = {}
+        self.heats: list[np.ndarray] = []
+
+    def add(self, name: str, split: Split, place: int) -> int:
+        """Put an image of a split in, and give its number."""
+        self.splits[name] = split
+        return self.numbers.setdefault((name, int(place)), len(self.numbers))
+
+    def is_full(self, split: Split) -> bool:
+        """Tell whether there are as many pictures as a page of such a split bears."""
+        return len(self.numbers) >= MAX_PICTURES[type(split)]
+
+    def pictures(self) -> list[np.ndarray]:
+        """Give all pictures, uint8 (side, side, 3), in the order of their numbers."""
+        if not self.numbers:
+            return []
+        arrays = [split.images.shape[-2:] for split in self.splits.values() if isinstance(split, ArraySplit)]
+        side = min(MAX_SIDE, max(max(shape) for shape in arrays)) if arrays else MAX_SIDE
+        found: dict[tuple[str, int], np.ndarray] = {}
+        for name, split in self.splits.items():
+            places = [place for of, place in self.numbers if of == name]
+            found |= zip([(name, p) for p in places], thumbnails(split, places, side), strict=True)
+        return [found[key] for key in self.numbers]
+
+
+# (answers, numbers in them (k,), classes (k,)) to pictures of where the network looked for these, uint8 (s, s, 3).
+Explained = Callable[[Answers, np.ndarray, np.ndarray], list[np.ndarray]]
+Keep = Callable[[TaskDescription], None]  # writes what the model file is to say of its task
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A network's answers, and what a task may ask for.
+
+    answers: for the split that is reported on. validation: for images that were held back, where there are (it may be
+    `answers` itself). fresh: those of both that were not trained on. data: the set's name, in words.
+    description: what the model file says of its task. keep: None where the images are none of the model's own.
+    explain: raises MogaNetError where a model can't be explained; None where that was not asked for.
+    """
+
+    answers: Answers
+    validation: Answers | None
+    fresh: Sequence[Answers]
+    data: str
+    description: TaskDescription
+    keep: Keep | None = None
+    explain: Explained | None = None
+    album: Album = field(default_factory=Album)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Give a name for each class that the network tells apart."""
+        return self.description.class_names
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a task says of a model: the page's title, what stands at its top, its sections; its keys of the result.
+
+    headline: the title, exactly, for a line of text.
+    """
+
+    title: str
+    headline: str
+    facts: Sequence[Fact]
+    sections: Sequence[Section]
+    result: Mapping[str, float | int | None] = field(default_factory=dict)

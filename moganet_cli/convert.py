@@ -1,0 +1,31 @@
+"""`moganet convert`: a model in another format."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Unpack
+
+import typer
+
+from moganet_cli.app import app
+from moganet_cli.options import AllChoices, AsJson, Model, with_options
+from moganet_cli.output import Found, line, print_json
+
+
+@app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams.")
+@with_options
+def convert(
+    model: Model,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="x.safetensors, x.pth.tar, x.pdparams, or a folder.")],
+    to: Annotated[
+        Literal["model", "hub", "official", "paddle"] | None, typer.Option(help="The format [default: by OUT's name].")
+    ] = None,
+    as_json: AsJson = False,
+    **choices: Unpack[AllChoices],
+) -> None:
+    from moganet.engine.convert import convert as run
+
+    result = run(model, out, to, **choices)
+    print_json(result) if as_json else _print(result)
+
+
+def _print(result: Found) -> None:
+    line(f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}")

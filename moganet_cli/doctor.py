@@ -1,0 +1,51 @@
+"""`moganet doctor`: what is wrong with a data set, and what this machine offers."""
+
+from typing import Annotated
+
+import typer
+
+from moganet_cli.app import EXIT_USER, app
+from moganet_cli.options import AsJson, Data
+from moganet_cli.output import Found, line, print_json, print_table
+
+
+@app.command(
+    help="Find what is wrong with a data set (exit code 2: unreadable or contradictory); show what this machine offers."
+)
+def doctor(
+    data: Data = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 2 for any finding, not for what is unreadable or contradictory only."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    from moganet.engine.doctor import doctor as run
+    from moganet.progress import show_progress
+
+    result = run(data, progress=show_progress)
+    print_json(result) if as_json else _print(result)
+    if not result.get("ok", True) or (strict and set(result.get("counts", ())) - {"note"}):
+        raise typer.Exit(EXIT_USER)
+
+
+def _print(result: Found) -> None:
+    found = result["environment"]
+    for name in ("python", "processor", "cores", "threads", "memory_gb", "disk_free_gb"):
+        line(f"{name}: {found[name]}")
+    line(f"GPUs: {', '.join(found['gpus']) or 'none'}; fast bf16: {'yes' if found['fast_bf16'] else 'no'}")
+    line(", ".join(f"{name} {version}" for name, version in found["packages"].items()))
+    if "data" in result:
+        _print_data(result)
+
+
+def _print_data(result: Found) -> None:
+    splits = result["data"]["splits"].items()
+    rows = [(split, name, str(number)) for split, counts in splits for name, number in counts.items()]
+    print_table(("split", "class", "images"), rows, ("images",))
+    for finding in result["findings"]:
+        line(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
+    counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
+    number, total = result["data"]["read_whole"], result["data"]["images"]
+    looked = f"{number} of {total} images were read whole"
+    line(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}; {looked}")

@@ -1,0 +1,50 @@
+"""`moganet evaluate`: how good a model is on a labelled set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Unpack
+
+import typer
+
+from moganet_cli.app import EXIT_PARTLY, app
+from moganet_cli.options import AsJson, Data, Measuring, Model, Split, with_options
+from moganet_cli.output import complain, line, print_json, print_table, untrained
+
+if TYPE_CHECKING:
+    from moganet.tasks.task import Evaluation
+
+SHORT = 2.0  # seconds, of which starting is a large part
+
+
+@app.command(help="Measure a model on a labelled set: accuracy, calibration, classes, and images per second.")
+@with_options
+def evaluate(
+    model: Model,
+    data: Data = None,
+    split: Split = "test",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for evaluation.json and pictures [default for a run: in its folder]."),
+    ] = None,
+    as_json: AsJson = False,
+    **passed: Unpack[Measuring],
+) -> None:
+    from moganet.engine.evaluate import evaluate as run
+    from moganet.progress import show_progress
+
+    result = run(model, data, split, out=out, progress=show_progress, **passed)
+    for item in result["unreadable"]:
+        complain(f"left out: {item['reason']}")
+    print_json(result) if as_json else _print(model, result)
+    raise typer.Exit(EXIT_PARTLY if "unwritten" in result else 0)
+
+
+def _print(model: str, result: "Evaluation") -> None:
+    line(f"{model}{untrained(result)} on {result.data}, {result.split}, {result.num_images} images")
+    short = f" (in {result.seconds:.1f} s, too short to tell)" if result.seconds < SHORT else ""
+    *figures, last = result.lines()
+    for text in (*figures, f"{last}, {result.images_per_second:.0f} images/s{short}"):
+        line(text)
+    table = result.table()
+    print_table(table.heads, table.rows, table.numbers)
+    if result.out is not None:
+        line(f"written to {result.out} ({', '.join(result.files)})")

@@ -1,0 +1,166 @@
+"""How a command prints: `line`, `complain`, `print_table` and `print_json`, and nothing else.
+
+What comes from files, folders and models is data: it is neither markup nor steers the terminal.
+"""
+
+import errno
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Literal, Protocol
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+class Found(Protocol):
+    """What a verb gives, or a part of it, as far as printing asks it: by the keys of its JSON."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def get(self, key: str, default: Any = None, /) -> Any: ...
+
+
+HELD = 1000  # rows, before those that came are printed
+
+
+class StdoutError(Exception):
+    """Stdout takes no more: the disk behind it is full, or it is broken."""
+
+
+def shown(text: str) -> str:
+    """Give a text as a terminal may have it; importing the package takes seconds, which most texts don't need."""
+    if text.isprintable():
+        return text
+    from moganet.notices import printable
+
+    return printable(text)
+
+
+def line(text: str) -> None:
+    """Print one line of results on stdout."""
+    _write(shown(text))
+
+
+def complain(text: str) -> None:
+    """Print one line on stderr; a stderr that takes none stops nothing."""
+    with suppress(OSError, ValueError):
+        print(shown(text), file=sys.stderr, flush=True)
+
+
+def print_json(result: Found) -> None:
+    """Print one object on stdout, valid in every locale."""
+    _write(_json(result))
+
+
+def _json(value: Any) -> str:
+    from moganet.files import to_json
+
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return to_json(value, ascii_only=not encoding.lower().startswith("utf"))
+
+
+class _Rows:
+    """Rows that are printed as they come, some at a time: however many there are, few are held."""
+
+    def __init__(self) -> None:
+        self.number, self.held = 0, list[Any]()
+
+    def add(self, row: Any) -> None:
+        """Take one more."""
+        self.number += 1
+        self.held.append(row)
+        if len(self.held) >= HELD:
+            self.write()
+
+    def write(self) -> None:
+        """Print what is held."""
+        raise NotImplementedError
+
+
+class JsonRows(_Rows):
+    """One object, of which a list under `key` is printed as it comes, and the rest at its end."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key, self.begun = key, False
+
+    def write(self) -> None:
+        begin = ", " if self.begun else f'{{"{self.key}": ['
+        self.begun = True
+        _write(begin + ", ".join(map(_json, self.held)), end="")
+        self.held = []
+
+    def end(self, result: Found) -> None:
+        """Print what is left of the rows, and what else the result has."""
+        from moganet.results import Record
+
+        assert isinstance(result, Record)
+        if self.held or not self.begun:
+            self.write()
+        rest = {key: value for key, value in result.plain().items() if key != self.key}
+        _write(f"], {_json(rest)[1:]}")
+
+
+class TableRows(_Rows):
+    """A table whose rows are printed as they come, under heads that stand once."""
+
+    def __init__(self, heads: Sequence[str]) -> None:
+        super().__init__()
+        self.heads, self.begun = heads, False
+
+    def write(self) -> None:
+        print_table(self.heads, self.held, show_heads=not self.begun)
+        self.begun, self.held = True, []
+
+    def end(self, result: Found) -> None:
+        """Print what is left."""
+        if self.held or not self.begun:
+            self.write()
+
+
+def print_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    numbers: Collection[str] = (),
+    *,
+    show_heads: bool = True,
+) -> None:
+    """Print rows under their heads on stdout, those called numbers to the right; in a file no name is wrapped."""
+    table = Table(box=None, show_header=show_heads)
+    for head in heads:
+        justify: Literal["left", "right"] = "right" if head in numbers else "left"
+        table.add_column(Text(shown(head)), justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    # To this console text is text: no markup, no emoji by name, no colours by guess.
+    width = None if sys.stdout.isatty() else 100_000
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    _write("\n".join(row.rstrip() for row in capture.get().splitlines()))
+
+
+def _write(text: str, end: str = "\n") -> None:
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ESHUTDOWN):
+            raise
+        raise StdoutError(f"can't write to stdout: {error.strerror}; make room, or name another place") from None
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share as percent, "-" where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def dimensions(lengths: Iterable[int]) -> str:
+    """Write lengths as 3x32x64."""
+    return "x".join(map(str, lengths))
+
+
+def untrained(result: Found) -> str:
+    """Say beside a name that the weights mean nothing."""
+    return " (untrained)" if result.get("untrained") else ""
