@@ -23,7 +23,7 @@ from moganet.engine.doctor import environment
 from moganet.engine.evaluate import collect_logits, match_classes, measure, open_for
 from moganet.inference import load_model_file, save_model_file
 from moganet.models.build import build_network_for
-from moganet.models.model_file import NUM_FIXTURES, make_fixtures
+from moganet.models.fixtures import NUM_FIXTURES, make_fixtures
 from moganet.progress import no_progress
 from moganet.tasks.recipes import load_recipe
 

@@ -92,7 +92,7 @@ def _fetch(name: str, folder: Path | None) -> Path:
 
 
 def _read(network: Module, path: Path, weights: str | None) -> None:
-    from moganet.models.build import load_into
+    from moganet.models.find import load_into
 
     load_into(network, path, weights)
 

@@ -123,7 +123,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     section = Recipe.model_fields.get(key)
     if section is not None and isinstance(value, str) and _is_section(section.annotation):
         main_key = {"data": "source", "start": "model"}.get(last, "name")
-        inner = values.get(last)
+        inner = values.get(last) if not value.startswith("timm:") else None  # what else is there is of a MogaNet
         values[last] = {**(inner if isinstance(inner, dict) else {}), main_key: value}
     else:
         values[last] = value

@@ -25,7 +25,7 @@ from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import keep_freed_memory
-from moganet.models.formats import Choices
+from moganet.models.choices import Choices
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.report.drawing import caption

@@ -3,116 +3,175 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from moganet.config import Architecture, validate
+from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError
-from moganet.inference import ModelContents, list_models, read_model
+from moganet.inference import ModelDescription, list_models, read_model
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.models.build import build_network_for
-from moganet.models.formats import Choices, check_fit
+from moganet.models.build import build_blank, with_counters
+from moganet.models.choices import Choices
+from moganet.models.reading.checkpoint import check_fit
+from moganet.models.stored import Chosen, StoredModel, function_of
+from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
-from moganet.network.cost import count_parameters, layer_costs
-from moganet.network.moganet import MogaNet
+from moganet.network.cost import LayerCost, count_parameters, measure
 from moganet.notices import noted
+from moganet.results import Record, Result
 
 DEFAULT_SIZE = 224
 
 
-@noted
-def info(what: str | Path | None = None, size: int | None = None, **choices: Any) -> dict[str, Any]:
-    """Describe all variants, or one variant or MODEL layer by layer; no network is filled with weights for it.
+class Layer(Record):
+    """A leaf module. output: its shape for one image. macs: multiply-adds."""
 
-    size: height and width of the input in pixels; None is the model's own, or 224. choices: as in `load`.
-    The result has `variants`, or `name`, `parameters`, `macs`, `stages` and `layers`; shapes are (C, H, W). For a file
-    it has `file` besides: format, which weights and function and why, classes, preprocessing, provenance.
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+class Variant(Record):
+    """What a network costs. ours: it is not the paper's. stages: shapes of its maps for an image of `size` pixels."""
+
+    name: str
+    size: int
+    ours: bool
+    parameters: int
+    macs: int
+    stages: list[list[int]]
+
+
+class VariantsInfo(Result):
+    """The table of variants."""
+
+    size: int
+    variants: tuple[Variant, ...]
+
+
+class FileInfo(Chosen):
+    """What a file of weights is: what was taken from it and why, and what it says of itself.
+
+    raw, calibrated, precision: of an exported file, whose tensors are not looked at.
+    """
+
+    path: str
+    weights: str | None = None  # type: ignore[assignment]  # an exported file has one kind
+    precision: str | None = None
+    raw: bool | None = None
+    calibrated: bool | None = None
+    tensors: int | None
+    num_classes: int | None
+    in_chans: int | None
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any]
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any]
+    sha256: str | None
+    fixtures: int
+
+
+class NetworkInfo(Result, Variant):
+    """A network layer by layer, and the file that it was read from."""
+
+    layers: tuple[Layer, ...]
+    file: FileInfo | None = None
+
+
+@noted
+def info(what: str | Path | None = None, size: int | None = None, **choices: Any) -> VariantsInfo | NetworkInfo:
+    """Describe all variants, or one variant, network of timm's or MODEL layer by layer.
+
+    No network is filled with weights for it. size: height and width of the input in pixels; None is the model's own,
+    or 224. choices: as in `load`. Shapes are (C, H, W) where there are channels and places. For a file the result has
+    `file` besides.
     """
     if size is not None and size < 1:
         raise ConfigError(f"the size is {size}; it must be at least 1 pixel")
+    asked = Choices(**choices).given()
     if what is None:
-        if given := [name for name, value in choices.items() if value is not None]:
-            raise ConfigError(f"{', '.join(given)} can be chosen for one network; name it")
-        rows = [_describe(Architecture(name=name), size or DEFAULT_SIZE) for name in VARIANTS]
-        return {"size": size or DEFAULT_SIZE, "variants": [{k: v for k, v in r.items() if k != "layers"} for r in rows]}
-    if full_name(str(what)) in VARIANTS:
-        asked = {name: value for name, value in choices.items() if value is not None and name != "weights"}
-        architecture = validate(Architecture, {"name": full_name(str(what)), **asked}, str(what))
-        return _describe(architecture, size or DEFAULT_SIZE)
+        if asked:
+            raise ConfigError(f"{', '.join(asked)} can be chosen for one network; name it")
+        rows = [_describe(Architecture(name=name), size or DEFAULT_SIZE)[0] for name in VARIANTS]
+        return VariantsInfo(size=size or DEFAULT_SIZE, variants=tuple(rows))
+    name = full_name(str(what))
+    if name in VARIANTS or (is_timms(name) and "@" not in name):
+        asked.pop("weights", None)
+        side = configuration(name).get("input_size", (0, DEFAULT_SIZE))[1] if is_timms(name) else DEFAULT_SIZE
+        return _network(Architecture(name=name).changed(**asked), size or side)
+    return _of_file(what, size, choices)
+
+
+def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> NetworkInfo:
     base, _, tag = str(what).partition(".")
-    if not Path(what).exists() and f"{full_name(base)}.{tag}" not in list_models(pretrained=True):
+    known = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
+    if not known and not Path(what).exists():
         raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
     if is_exported(Path(what)):
-        if given := [name for name, value in choices.items() if value is not None]:
+        if given := Choices(**choices).given():
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(given)}")
         return _describe_export(Path(what), size)
-    contents = read_model(what, Choices(**choices))
-    description = contents.description
-    described = _describe(description.architecture, size or max(description.preprocessing.size), contents)
-    return {**described, "file": _describe_file(contents)}
+    stored = read_model(what, Choices(**choices))
+    description = stored.description
+    chosen = {**stored.chosen, "path": str(stored.path), "tensors": len(stored.state), "sha256": description.sha256}
+    file = _file(description, chosen)
+    return _network(description.architecture, size or max(description.preprocessing.size), stored, file)
 
 
-def _describe_export(path: Path, size: int | None) -> dict[str, Any]:
+def _describe_export(path: Path, size: int | None) -> NetworkInfo:
     metadata = read_metadata(path)
-    description, architecture = metadata.description, metadata.description.architecture
-    return {
-        **_describe(architecture, size or max(metadata.size or description.preprocessing.size)),
-        "file": {
-            "path": str(path),
-            "format": metadata.format,
-            "reason": f"exported in {metadata.precision}"
-            + (", with its preprocessing" if metadata.raw else "")
-            + (", its probabilities calibrated" if metadata.is_scaled else ""),
-            "precision": metadata.precision,
-            "raw": metadata.raw,
-            "calibrated": metadata.is_scaled,
-            "gate": architecture.gate,
-            "channel_aggregation": architecture.channel_aggregation,
-            "stem_stride": architecture.stem_stride,
-            "tensors": None,
-            "num_classes": architecture.num_classes,
-            "in_chans": architecture.in_chans,
-            "architecture": architecture.model_dump(mode="json", exclude_none=True),
-            "preprocessing": description.preprocessing.model_dump(mode="json"),
-            "class_names": list(description.class_names),
-            "provenance": description.provenance,
-            "sha256": None,
-            "fixtures": len(description.fixtures),
-        },
+    architecture = metadata.description.architecture
+    how = ", with its preprocessing" * metadata.raw + ", its probabilities calibrated" * metadata.is_scaled
+    chosen = {
+        "path": str(path),
+        "format": metadata.format,
+        "reason": f"exported in {metadata.precision}{how}",
+        "precision": metadata.precision,
+        "raw": metadata.raw,
+        "calibrated": metadata.is_scaled,
+        **function_of(architecture),
+        "tensors": None,
+        "sha256": None,
     }
+    side = max(metadata.size or metadata.description.preprocessing.size)
+    return _network(architecture, size or side, file=_file(metadata.description, chosen))
 
 
-def _describe_file(contents: ModelContents) -> dict[str, Any]:
-    description = contents.description
-    return {
-        "path": str(contents.path),
-        **contents.chosen,
-        "tensors": len(contents.state),
-        "num_classes": description.architecture.num_classes,
-        "in_chans": description.architecture.in_chans,
-        "architecture": description.architecture.model_dump(mode="json", exclude_none=True),
-        "preprocessing": description.preprocessing.model_dump(mode="json"),
-        "class_names": list(description.class_names),
-        "provenance": description.provenance,
-        "sha256": description.sha256,
-        "fixtures": len(description.fixtures),
-    }
+def _file(description: ModelDescription, chosen: dict[str, Any]) -> FileInfo:
+    return FileInfo(
+        **chosen,
+        num_classes=description.architecture.num_classes,
+        in_chans=description.architecture.in_chans,
+        architecture=description.architecture.model_dump(mode="json", exclude_none=True),
+        preprocessing=description.preprocessing.model_dump(mode="json"),
+        class_names=description.class_names,
+        provenance=description.provenance,
+        fixtures=len(description.fixtures),
+    )
 
 
-def _describe(architecture: Architecture, size: int, contents: ModelContents | None = None) -> dict[str, Any]:
-    with torch.device("meta"):
-        network = build_network_for(architecture)
-    assert isinstance(network, MogaNet)
-    if contents is not None:
-        counters = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
-        check_fit({**counters, **contents.state}, network.state_dict(), contents.path)
-    layers = layer_costs(network, network.in_chans, (size, size))
-    outputs = {layer.name: layer.output for layer in layers}
-    return {
-        "name": architecture.name,
-        "size": size,
-        "ours": architecture.name in OURS,
-        "parameters": count_parameters(network),
-        "macs": sum(layer.macs for layer in layers),
-        "stages": [list(outputs[stage["module"]]) for stage in network.feature_info],
-        "layers": [vars(layer) for layer in layers],
-    }
+def _network(
+    architecture: Architecture, size: int, stored: StoredModel | None = None, file: FileInfo | None = None
+) -> NetworkInfo:
+    variant, layers = _describe(architecture, size, stored)
+    of_file = {} if file is None else {"file": file}
+    return NetworkInfo(**variant, layers=tuple(Layer(**vars(layer)) for layer in layers), **of_file)
+
+
+def _describe(
+    architecture: Architecture, size: int, stored: StoredModel | None = None
+) -> tuple[Variant, list[LayerCost]]:
+    network = build_blank(architecture)
+    if stored is not None:
+        own = network.state_dict()
+        check_fit(with_counters(stored.state, own), own, stored.path)
+    channels = architecture.in_chans or Preprocessing().channels
+    layers, stages = measure(network, channels, (size, size))
+    variant = Variant(
+        name=architecture.name,
+        size=size,
+        ours=architecture.name in OURS,
+        parameters=count_parameters(network),
+        macs=sum(layer.macs for layer in layers),
+        stages=stages,
+    )
+    return variant, layers

@@ -10,15 +10,19 @@ import huggingface_hub
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
-from moganet.engine.convert import complete, write_hub
+from moganet.config import Architecture
 from moganet.errors import ConfigError, OutputError
 from moganet.files import read_small, write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
-from moganet.models.formats import Choices, is_hub_folder
-from moganet.models.formats.hub import TENSORS
+from moganet.models.build import complete
+from moganet.models.choices import Choices
+from moganet.models.formats import is_hub_folder
+from moganet.models.formats.hub import TENSORS, write_hub
 from moganet.models.provenance import without_place
+from moganet.models.timms import TIMM, is_timms
 from moganet.network.releases import RELEASES
 from moganet.notices import noted, printable, say
+from moganet.results import Result
 
 CARD = "README.md"
 MARKS = re.compile(r"[\\`*_\[\]#|~!>&$]")  # what Markdown makes something of
@@ -26,26 +30,36 @@ MAX_EVALUATION = 200 << 20  # bytes; it lists the images that can't be read
 FIGURES = {"top1", "interval", "num_images", "data", "split"}
 
 
+class Pushed(Result):
+    """A hub folder. out: where it lies. uploaded: whether it is on the hub too. url: where."""
+
+    model: str
+    out: str
+    repo: str
+    uploaded: bool
+    url: str | None = None
+
+
 @noted
 def push(
     model: str | Path, repo: str, out: str | Path | None = None, *, private: bool = False, **choices: Any
-) -> dict[str, Any]:
+) -> Pushed:
     """Make the hub folder of a MODEL, and upload it where the hub's own client finds a token.
 
     repo: "user/name". out: the folder [default: the name, here]. choices: as in `load`.
-    Gives `out`, `uploaded`, and the `url` where it was. Raises OutputError where the hub refuses.
+    Raises OutputError where the hub refuses.
     """
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
         raise ConfigError(f"{repo!r} is no name on the hub: {' '.join(str(error).split())[:200]}") from None
-    contents = read_model(model, Choices(**choices))
+    stored = read_model(model, Choices(**choices))
     folder = Path(out) if out is not None else Path(repo.rpartition("/")[2])
     _check_card(folder)
-    write_hub(folder, *complete(contents))
+    write_hub(folder, *complete(stored))
     _, description = load_model_file(folder / TENSORS)
     write_text(folder / CARD, _card(repo, description, _evaluations(model, description)))
-    result: dict[str, Any] = {"model": str(model), "out": str(folder), "repo": repo, "uploaded": False}
+    result = Pushed(model=str(model), out=str(folder), repo=repo, uploaded=False)
     token = huggingface_hub.get_token()
     if token is None:
         return result
@@ -56,7 +70,7 @@ def push(
     except Exception as error:  # the hub's client raises errors of many kinds
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise OutputError(f"{folder} is made, but {repo} can't be uploaded: {reason}") from None
-    return {**result, "uploaded": True, "url": str(url)}
+    return result.changed(uploaded=True, url=str(url))
 
 
 def _check_card(folder: Path) -> None:
@@ -99,23 +113,21 @@ def _is_of(measured: Any, description: ModelDescription) -> bool:
 
 
 def _card(repo: str, description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
-    architecture, preprocessing = description.architecture, description.preprocessing
-    height, width = preprocessing.size
+    height, width = description.preprocessing.size
     names = ", ".join(map(_shown, description.class_names[:20])) + (", …" if len(description.class_names) > 20 else "")
+    kind, network, tags = _kind(description.architecture)
     return f"""---
 library_name: timm
 pipeline_tag: image-classification
 tags:
 - image-classification
 - timm
-- moganet
----
+{tags}---
 # {repo.rpartition("/")[2]}
 
-A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295)) for images of {width}x{height} pixels.
+{kind} for images of {width}x{height} pixels.
 
-- Network: `{architecture.name}`, {architecture.gate} gate, {architecture.channel_aggregation} channel aggregation,
-  stem stride {architecture.stem_stride}
+- Network: {network}
 - Classes: {len(description.class_names)} ({names})
 - SHA-256 of the tensors: `{description.sha256}`
 
@@ -132,6 +144,19 @@ network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
 predictor = moganet.load("{repo.rpartition("/")[2]}")  # the downloaded folder: names and preprocessing included
 ```
 """
+
+
+def _kind(architecture: Architecture) -> tuple[str, str, str]:
+    """Say what kind of network it is, which one, and by which tag it is found."""
+    if is_timms(architecture.name):
+        name = architecture.name.removeprefix(TIMM)
+        return f"A network of timm's, {name}, trained by moganet,", f"`{name}`", ""
+    function = f"{architecture.gate} gate, {architecture.channel_aggregation} channel aggregation"
+    return (
+        "A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295))",
+        f"`{architecture.name}`, {function},\n  stem stride {architecture.stem_stride}",
+        "- moganet\n",
+    )
 
 
 def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:

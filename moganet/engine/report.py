@@ -23,9 +23,9 @@ from moganet.inference import Predictor, load, load_model_file, save_model_file
 from moganet.inference.own_data import choose_split, match_classes, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
-from moganet.models.build import build_network_for
+from moganet.models.build import build_blank
+from moganet.models.find import find
 from moganet.models.provenance import without_place, without_places
-from moganet.models.read import find_model
 from moganet.network.cost import count_macs, count_parameters
 from moganet.notices import noted
 from moganet.progress import Progress, no_progress
@@ -208,7 +208,7 @@ def _compose(
 
 def keep_in_file(model: str | Path, task: TaskDescription) -> None:
     """Let a model's file say what was found of its task; its tensors stay bit for bit what they are."""
-    path = find_model(model)[0]
+    path = find(model).path
     state, description = load_model_file(path)
     save_model_file(path, state, description.changed(task=task))
 
@@ -235,8 +235,7 @@ def _rate(predictor: Predictor, tested: Answers) -> Fact:
 def _costs(predictor: Predictor, result: Mapping[str, Any]) -> list[Fact]:
     """Give what the network and its training cost; result as result.json has it."""
     config = predictor.config
-    with torch.device("meta"):
-        network = build_network_for(config.architecture)
+    network = build_blank(config.architecture)
     channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
     macs = short(count_macs(network, channels, (height, width)))
     facts = [

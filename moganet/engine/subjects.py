@@ -21,8 +21,9 @@ from moganet.errors import ConfigError, WeightsError
 from moganet.inference import Predictor, load
 from moganet.inference.own_data import match_classes
 from moganet.inference.runtimes import Runtime
-from moganet.models.formats import check_fit, checked_state, read_content
-from moganet.models.model_file import hash_tensors
+from moganet.models.reading.checkpoint import check_fit, checked_state, hash_tensors
+from moganet.models.reading.contents import read_content
+from moganet.models.timms import preprocessing_of
 from moganet.network import VARIANTS, full_name
 from moganet.notices import remember, say
 
@@ -128,7 +129,7 @@ def _timms(model: str, dataset: Dataset, like: Preprocessing | None, runtime: Ru
     cfg: Any = network.pretrained_cfg
     if said is None:
         own = like is None or cfg["num_classes"] == len(dataset.class_names)
-        said = _preprocessing_of(cfg) if own else like
+        said = preprocessing_of(cfg) if own else like
     assert said is not None
     if not trained:
         text = f"{model} is untrained: its curve is that of random weights; timm:NAME@FILE has a file's"
@@ -182,14 +183,3 @@ def _described(metadata: dict[str, str], path: Path) -> Preprocessing | None:
         return Preprocessing.model_validate(json.loads(metadata["preprocessing"]))
     except (ValidationError, json.JSONDecodeError, RecursionError) as error:
         raise WeightsError(f"{path} describes no preprocessing that is known: {str(error).splitlines()[0]}") from None
-
-
-def _preprocessing_of(cfg: dict[str, Any]) -> Preprocessing:
-    return Preprocessing(
-        size=cfg["input_size"][1:],
-        crop_fraction=cfg["crop_pct"],
-        interpolation=cfg["interpolation"],
-        channels=cfg["input_size"][0],
-        mean=cfg["mean"],
-        std=cfg["std"],
-    )

@@ -12,8 +12,8 @@ from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.models.build import build_from
-from moganet.models.formats import Choices
-from moganet.models.model_file import replay_fixtures
+from moganet.models.choices import Choices
+from moganet.models.fixtures import replay_fixtures
 from moganet.notices import noted
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6
@@ -46,7 +46,7 @@ def verify(
     description = contents.description
     if not (description.fixtures or description.sha256):
         raise WeightsError(
-            f"{contents.path} ({contents.chosen['format']}) records neither a hash nor fixtures; "
+            f"{contents.path} ({contents.chosen.format}) records neither a hash nor fixtures; "
             "write it as a model file with `moganet convert`"
         )
     network = build_from(contents)

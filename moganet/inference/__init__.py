@@ -2,12 +2,12 @@
 
 from moganet.inference.load import list_models, load
 from moganet.inference.predictor import Predictor
-from moganet.models.model_file import ModelDescription, load_model_file, save_model_file
-from moganet.models.read import ModelContents, read_model
+from moganet.models.description import ModelDescription
+from moganet.models.find import read_model
+from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.tasks.classify.answers import Prediction
 
 __all__ = [
-    "ModelContents",
     "ModelDescription",
     "Prediction",
     "Predictor",

@@ -10,7 +10,7 @@ from moganet.errors import ConfigError, WeightsError, foreign
 from moganet.inference.metadata import MAX_BYTES, ExportMetadata, parse_metadata
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs, Run, onnx, openvino
-from moganet.models.model_file import ModelDescription
+from moganet.models.description import ModelDescription
 from moganet.notices import say
 from moganet.tasks import TASKS
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from moganet.config import Settings
 from moganet.errors import MissingExtraError, WeightsError, first_line
-from moganet.models.model_file import SEAL, ModelDescription, seal_of
+from moganet.models.description import SEAL, ModelDescription, seal_of
 from moganet.tasks import TASKS
 
 ExportPrecision = Literal["f32", "bf16", "f16", "int8"]

@@ -16,7 +16,7 @@ from moganet.data.read import ImageLike, read_pixels
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.inference.threads import settle_after_fork
-from moganet.models.model_file import ModelDescription
+from moganet.models.description import ModelDescription
 from moganet.notices import remember
 from moganet.tasks import TASKS, Task
 from moganet.tasks.task import Asked

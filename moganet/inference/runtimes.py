@@ -27,7 +27,8 @@ from moganet.inference.predictor import NamedRun, Predictor
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.inference.threads import Guard, is_forked, settle_after_fork
 from moganet.machine import HALF, has_fast_bf16
-from moganet.models.model_file import ModelDescription, hash_tensors
+from moganet.models.description import ModelDescription
+from moganet.models.reading.checkpoint import hash_tensors
 from moganet.network.fuse import fastest
 from moganet.notices import say
 from moganet.tasks import TASKS

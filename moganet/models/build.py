@@ -1,73 +1,83 @@
-"""From what was read to a network: built as described, and filled."""
+"""From a description to a network, and from a stored model to one that is filled."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from moganet.config import Architecture
 from moganet.errors import ConfigError, WeightsError
-from moganet.models.formats import Choices, check_fit
-from moganet.models.read import HEAD, ModelContents, adapt_stem, read_contents
+from moganet.models.description import ModelDescription
+from moganet.models.fixtures import with_fixtures
+from moganet.models.reading.checkpoint import COUNTER, check_fit
+from moganet.models.stored import StoredModel
+from moganet.models.timms import create, is_timms
 from moganet.network import build_network
-from moganet.network.moganet import MogaNet
-from moganet.notices import say
-
-
-def build_from(contents: ModelContents, share: bool = False) -> nn.Module:
-    """Build the network of what was read, and fill it.
-
-    share: use the tensors as they are, which may lie in the file, instead of copies.
-    Raises WeightsError for a description of a network that can't be, or tensors that don't fit it.
-    """
-    path, architecture = contents.path, contents.description.architecture
-    try:
-        with torch.device("meta"):  # no memory, and no drawing of weights that are replaced at once
-            network = build_network_for(architecture)
-    except ConfigError as error:
-        raise WeightsError(f"{path} describes a network that can't be: {error}") from None
-    own, state = network.state_dict(), dict(contents.state)
-    for name in own:  # the PaddlePaddle port counts no batches
-        if name.endswith("num_batches_tracked") and name not in state:
-            state[name] = torch.zeros((), dtype=torch.long)
-    check_fit(state, own, path)
-    if not share:
-        network = network.to_empty(device="cpu")
-    network.load_state_dict(state, assign=share)
-    return network
-
-
-def load_into(network: nn.Module, path: Path, weights: str | None = None) -> None:
-    """Read a released file into a network of timm's making, as `MogaNet.load_pretrained` says."""
-    assert isinstance(network, MogaNet)
-    contents = read_contents(path, Choices(weights=weights), (), {})  # type: ignore[arg-type]
-    state, own, architecture = dict(contents.state), network.state_dict(), contents.description.architecture
-    notes = [contents.chosen["reason"]]
-    if architecture.gate != network.gate or architecture.channel_aggregation != network.channel_aggregation:
-        notes.append(
-            f"the network computes a {network.gate} gate and the {network.channel_aggregation} channel aggregation"
-        )
-    if state["patch_embed1.projection.0.weight"].shape[1] != network.in_chans:
-        notes.append(adapt_stem(state, network.in_chans, path))
-    if any(name in own and (name not in state or state[name].shape != own[name].shape) for name in HEAD):
-        had = state["head.weight"].shape[0] if "head.weight" in state else 0
-        notes.append(f"the head starts anew: {network.num_classes} classes instead of {had}")
-        state |= {name: own[name] for name in HEAD}
-    for name in HEAD:
-        if name not in own:
-            state.pop(name, None)
-    for name, tensor in own.items():
-        if name.endswith("num_batches_tracked"):
-            state.setdefault(name, torch.zeros_like(tensor))
-    check_fit(state, own, path)
-    network.load_state_dict(state)
-    say(f"{path.name}: {contents.chosen['format']}, {'; '.join(notes)}")
 
 
 def build_network_for(architecture: Architecture) -> nn.Module:
     """Build a network as described. Raises ConfigError for what does not exist."""
     try:
+        if is_timms(architecture.name):
+            return create(architecture)
         return build_network(architecture.name, **architecture.options())
-    except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # torch's, and those of timm's many networks
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ConfigError(f"can't build {architecture.name}: {reason}") from None
+
+
+def build_blank(architecture: Architecture) -> nn.Module:
+    """Build a network on the device "meta": shapes without memory, and no weights drawn."""
+    try:
+        with torch.device("meta"):
+            return build_network_for(architecture)
+    except ConfigError:
+        if not is_timms(architecture.name):
+            raise
+    return build_seeded(architecture).to("meta")  # some of timm's networks compute with values as they are built
+
+
+def build_seeded(architecture: Architecture) -> nn.Module:
+    """Build a network with the weights of seed 0, and leave the caller's random numbers as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_network_for(architecture)
+
+
+def build_from(stored: StoredModel, share: bool = False) -> nn.Module:
+    """Build the network of a stored model, and fill it.
+
+    share: use the tensors as they are, which may lie in the file, instead of copies.
+    Raises WeightsError for a description of a network that can't be, or tensors that don't fit it.
+    """
+    architecture = stored.description.architecture
+    if not stored.trained:
+        return build_seeded(architecture)
+    try:
+        # MogaNets take no memory before their tensors are there; timm's have buffers that no file holds.
+        whole = is_timms(architecture.name)
+        network = build_seeded(architecture) if whole else build_blank(architecture)
+    except ConfigError as error:
+        raise WeightsError(f"{stored.path} describes a network that can't be: {error}") from None
+    own = network.state_dict()
+    state = with_counters(stored.state, own)
+    check_fit(state, own, stored.path)
+    if not share and not whole:
+        network = network.to_empty(device="cpu")
+    network.load_state_dict(state, assign=share)
+    return network
+
+
+def with_counters(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a state dict with the counters of batches that it lacks: the PaddlePaddle port counts none."""
+    counters = {name for name in own if name.endswith(COUNTER) and name not in state}
+    return {**state, **{name: torch.zeros((), dtype=torch.long) for name in counters}}
+
+
+def complete(stored: StoredModel) -> tuple[dict[str, Tensor], ModelDescription]:
+    """Give all tensors of the network, and a description with fixtures. The tensors may lie in the file."""
+    network = build_from(stored, share=True).eval()
+    description = with_fixtures(network, stored.description)
+    return {name: tensor.detach() for name, tensor in network.state_dict().items()}, description

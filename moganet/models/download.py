@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 
 from moganet.errors import OutputError, WeightsError
 from moganet.files import cache_folder
-from moganet.models.formats import architecture_of, check_fit, read_checkpoint
+from moganet.models.formats import read_checkpoint
+from moganet.models.reading.checkpoint import architecture_of, check_fit
 from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES, Release
 from moganet.notices import say

@@ -1,10 +1,13 @@
 """What a network costs: parameters, multiply-adds and output shapes, layer by layer, without computing anything."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from moganet.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -21,34 +24,62 @@ class LayerCost:
 def layer_costs(network: nn.Module, in_chans: int, size: tuple[int, int]) -> list[LayerCost]:
     """List the leaf modules in the order of their execution for an image of in_chans x height x width.
 
-    Multiply-adds as in the paper's tables: one a weight and position, one a bias, two a normalised value. The
-    network is moved to the meta device: use a copy.
+    Multiply-adds as in the paper's tables: one a weight and position, one a bias, two a normalised value; products of
+    activations, as in attention, are not counted. The network is moved to the meta device: use a copy.
+    """
+    return measure(network, in_chans, size)[0]
+
+
+def measure(network: nn.Module, in_chans: int, size: tuple[int, int]) -> tuple[list[LayerCost], list[list[int]]]:
+    """Give the costs of the layers, and the shapes of the maps that the network's `feature_info` names.
+
+    Raises ConfigError where the network can't take such an image.
     """
     network = network.to("meta").eval()
     layers: list[LayerCost] = []
-    hooks = [
-        module.register_forward_hook(_recorder(name, layers))
-        for name, module in network.named_modules()
-        if not any(module.children()) and not isinstance(module, nn.Identity)
-    ]
-    with torch.no_grad():
-        network(torch.empty(1, in_chans, *size, device="meta"))
-    for hook in hooks:
-        hook.remove()
-    return layers
+    stages: dict[str, list[int]] = {}
+    named = [stage["module"] for stage in getattr(network, "feature_info", ())]
+    hooks = []
+    for name, module in network.named_modules():
+        if name in named:
+            hooks.append(module.register_forward_hook(_of_stage(name, stages)))
+        if not any(module.children()) and not isinstance(module, nn.Identity):
+            hooks.append(module.register_forward_hook(_recorder(name, layers)))
+    try:
+        with torch.no_grad():
+            network(torch.empty(1, in_chans, *size, device="meta"))
+    except Exception as error:  # a network of anyone's making
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{type(network).__name__} can't take an image of {size[0]}x{size[1]}: {reason}") from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return layers, [stages[name] for name in named if name in stages]
 
 
-def _recorder(name: str, layers: list[LayerCost]) -> Any:
-    def record(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        parameters = sum(p.numel() for p in module.parameters(recurse=False))
-        layers.append(
-            LayerCost(name, type(module).__name__, tuple(output.shape[1:]), parameters, _macs(module, output))
-        )
+def _of_stage(name: str, stages: dict[str, list[int]]) -> Callable[..., None]:
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        stages[name] = list(_shape(output))
 
     return record
 
 
-def _macs(module: nn.Module, output: Tensor) -> int:
+def _recorder(name: str, layers: list[LayerCost]) -> Callable[..., None]:
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        parameters = sum(p.numel() for p in module.parameters(recurse=False))
+        layers.append(LayerCost(name, type(module).__name__, _shape(output), parameters, _macs(module, output)))
+
+    return record
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    """Give an output's shape without the batch; () for what is no tensor."""
+    return tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+
+
+def _macs(module: nn.Module, output: Any) -> int:
+    if not isinstance(output, Tensor):
+        return 0
     if isinstance(module, nn.Conv2d | nn.Linear):
         per_value = module.weight[0].numel() + (module.bias is not None)
         return output.numel() * per_value

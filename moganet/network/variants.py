@@ -107,8 +107,10 @@ def _release_cfg(release: Release) -> dict[str, Any]:
     )
 
 
+_released = {name.partition(".")[0] for name in RELEASES}
 default_cfgs = generate_default_cfgs(
-    {name: _release_cfg(release) for name, release in RELEASES.items()} | {f"{name}.untrained": _cfg() for name in OURS}
+    {name: _release_cfg(release) for name, release in RELEASES.items()}
+    | {f"{name}.untrained": _cfg() for name in VARIANTS if name not in _released}
 )
 
 

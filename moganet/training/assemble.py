@@ -19,14 +19,13 @@ from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import load
 from moganet.launchers import by_slurm, by_torchrun
 from moganet.models.build import build_network_for
-from moganet.network.moganet import MogaNet
 from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer
 from moganet.tasks.recipes import task_of
 from moganet.training.callbacks import average_weights
 from moganet.training.loggers import make_loggers
 from moganet.training.signals import PROCESSES_WAIT
-from moganet.training.start import load_teacher, start_from
+from moganet.training.start import frozen, load_teacher, start_from
 
 LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 
@@ -37,17 +36,17 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     resumed: a checkpoint will fill the network; the weights that the run started from are not needed.
     """
     network = build_network_for(recipe.network)
-    assert isinstance(network, MogaNet)
     if recipe.start.model is not None and not resumed:
         start_from(network, load(recipe.start.model), dataset.class_names)
-    network.set_grad_checkpointing(recipe.trainer.grad_checkpointing)
+    if recipe.trainer.grad_checkpointing:
+        _recompute(network)
     if recipe.trainer.channels_last:
         network = network.to(memory_format=torch.channels_last)
     optimizer = recipe.optimizer
     if optimizer.lr_per is not None:
         optimizer = optimizer.changed(lr=optimizer.lr * recipe.images_a_step / optimizer.lr_per)
-    frozen = _frozen(network, recipe.start.freeze)
-    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), frozen)
+    kept = frozen(network, recipe.start.freeze)
+    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept)
     task = task_of(recipe).module(network, recipe, dataset, learning)
     try:
         build_optimizer(network, optimizer)
@@ -58,9 +57,14 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     return task
 
 
-def _frozen(network: nn.Module, stages: int) -> list[nn.Module]:
-    parts = ("patch_embed", "blocks", "norm")
-    return [network.get_submodule(f"{part}{i}") for i in range(1, stages + 1) for part in parts]
+def _recompute(network: nn.Module) -> None:
+    """Let a network recompute activations in the backward pass. Raises ConfigError where it can't."""
+    try:
+        network.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError, NotImplementedError):  # of networks that are not ours
+        raise ConfigError(
+            f"trainer.grad_checkpointing: {type(network).__name__} can't recompute; leave it out"
+        ) from None
 
 
 def build_trainer(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from moganet.errors import TrainingError, WeightsError
 from moganet.inference import ModelDescription, save_model_file
-from moganet.models.model_file import make_fixtures
+from moganet.models.fixtures import make_fixtures
 from moganet.progress import RATE, make_bar, stderr_console
 from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule

@@ -3,10 +3,7 @@
 import threading
 import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
@@ -17,7 +14,10 @@ from moganet.errors import ConfigError, MogaNetError, first_line
 from moganet.files import cache_folder
 from moganet.inference import Predictor, load
 from moganet.models.download import address, fetch
+from moganet.models.find import is_bare, list_trained, open_model
+from moganet.models.fit import follow_names
 from moganet.models.shipped import shipped_models
+from moganet.models.timms import default_names, ends_of, is_timms
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say
@@ -40,11 +40,12 @@ def choose_start(recipe: Recipe, resumed: Recipe | None) -> Recipe:
 
     resumed: the recipe of the run that goes on, which knows. Raises ConfigError for a name without weights.
     """
-    asked = recipe.start.model
+    asked, of_timm = recipe.start.model, is_timms(recipe.network.name)
+    published = asked == PRETRAINED or (asked is None and of_timm)
     if resumed is not None and asked in (None, FRESH, PRETRAINED):
-        chosen = resumed.start.model if asked == PRETRAINED else None
-    elif asked == PRETRAINED:
-        chosen = _pretrained(recipe)
+        chosen = resumed.start.model if published else None
+    elif published:
+        chosen = _pretrained_of_timm(recipe) if of_timm else _pretrained(recipe)
     else:
         chosen = None if asked == FRESH else asked
         if chosen is None:
@@ -55,13 +56,27 @@ def choose_start(recipe: Recipe, resumed: Recipe | None) -> Recipe:
 
 
 def refuse_untrained(model: str, what: str) -> None:
-    """Raise ConfigError for the bare name of a variant, which has no weights."""
-    if full_name(model) in VARIANTS and not Path(model).exists():
-        own = [name for name in (*shipped_models(), *RELEASES) if name.startswith(f"{full_name(model)}.")]
-        others = [name for name in (*shipped_models(), *RELEASES) if name not in own]
-        raise ConfigError(
-            f"{what} {model}: a variant's bare name has no weights; with weights: {', '.join(own + others)}"
-        )
+    """Raise ConfigError for a network's bare name, which has no weights."""
+    if is_bare(model):
+        every = sorted(list_trained(), key=lambda name: not name.startswith(f"{full_name(model)}."))
+        raise ConfigError(f"{what} {model}: a variant's bare name has no weights; with weights: {', '.join(every)}")
+    if is_timms(model) and not open_model(model).trained:
+        raise ConfigError(f"{what} {model} can't be had with weights from timm; {model}@FILE has those of a file")
+
+
+def _pretrained_of_timm(recipe: Recipe) -> str | None:
+    """Name the network itself where its published weights can be had."""
+    name, channels = recipe.network.name, recipe.preprocessing.channels
+    found = open_model(name)
+    if found.trained and found.description.preprocessing.channels == channels:
+        _tell(f"the network starts from {name}; --from MODEL starts from others, --from none from random weights")
+        return name
+    why = f" that take {channels} channels" if found.trained else ""
+    _tell(
+        f"the network starts from random weights: there are none of {name}{why}; --from MODEL starts from others",
+        doubtful=True,
+    )
+    return None
 
 
 def _pretrained(recipe: Recipe) -> str | None:
@@ -131,26 +146,38 @@ def _have(release: str) -> None:
 def start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ...]) -> None:
     """Copy weights; the head goes by the classes' names, and stays as it was drawn where they are other ones."""
     state = {name: tensor.detach().cpu() for name, tensor in source.model.state_dict().items()}
-    if source.class_names != class_names:
-        if set(source.class_names) == set(class_names) and len(set(class_names)) == len(source.class_names):
-            order = _order(source.class_names, class_names)
-            state |= {name: state[name][order] for name in ("head.weight", "head.bias")}
-            _tell(f"started from {source.name_of_model}; its classes are the same in another order: the head follows")
-        else:
-            state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-            _tell(
-                f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of "
-                f"{'other ' if len(class_names) == len(source.class_names) else ''}{_named(source.class_names)}"
-            )
+    known, ends = source.class_names, ends_of(source.config.architecture.name)
+    state, follows = follow_names(state, ends, known, class_names)
+    if not follows:
+        _tell(
+            f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of "
+            f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"
+        )
+    elif known != class_names:
+        _tell(f"started from {source.name_of_model}; its classes are the same in another order: the head follows")
     network.load_state_dict(state, strict=False)
+
+
+def frozen(network: nn.Module, stages: int) -> list[nn.Module]:
+    """Give the modules of a network's first stages, from the stem on, as its `feature_info` names them.
+
+    Raises ConfigError where it names fewer.
+    """
+    ends = [stage["module"] for stage in getattr(network, "feature_info", ())]
+    if stages > len(ends):
+        raise ConfigError(f"start.freeze is {stages}, but {type(network).__name__} names {len(ends)} stages")
+    modules, parent = [], network
+    for part in ends[stages - 1].split(".") if stages else ():
+        for name, child in parent.named_children():
+            if name == part:
+                parent = child
+                break
+            modules.append(child)
+    return [*modules, parent] if stages else []
 
 
 def _named(names: Sequence[str]) -> str:
     return f"{len(names)} classes ({', '.join(names[:MAX_NAMED])}{', …' if len(names) > MAX_NAMED else ''})"
-
-
-def _order(known: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
-    return torch.tensor([known.index(name) for name in names])
 
 
 class Teacher(nn.Module):
@@ -181,23 +208,16 @@ class Teacher(nn.Module):
 
 
 def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
-    """Load the network to learn from: "timm:NAME" with its published weights, or any MODEL, and try it once.
+    """Load the network to learn from, any MODEL, and try it once.
 
     Raises ConfigError where it does not know the data set's classes by their names, or can't read its images.
     """
     name, student = recipe.loss.teacher, recipe.preprocessing
     if name is None:
         return None
-    if name.startswith("timm:"):
-        network, own = _from_timm(name, len(dataset.class_names))
-        order = None
-        _tell(
-            f"loss.teacher {name} names no classes: its {len(dataset.class_names)} are taken for these in their order"
-        )
-    else:
-        refuse_untrained(name, "loss.teacher")
-        predictor = load(name)
-        network, own, order = predictor.model, predictor.config.preprocessing, _known(predictor, name, dataset)
+    refuse_untrained(name, "loss.teacher")
+    predictor = load(name)
+    network, own, order = predictor.model, predictor.config.preprocessing, _known(predictor, name, dataset)
     if {own.channels, student.channels} - {1, 3} and own.channels != student.channels:
         raise ConfigError(
             f"loss.teacher {name} reads {own.channels} channels, but preprocessing.channels is {student.channels}"
@@ -226,6 +246,11 @@ def _size(preprocessing: Preprocessing) -> str:
 def _known(predictor: Predictor, name: str, dataset: Dataset) -> Tensor | None:
     """Give the teacher's index for each class of the data set."""
     known, names = predictor.class_names, dataset.class_names
+    if is_timms(name) and known == default_names(len(known)):
+        if len(known) != len(names):
+            raise ConfigError(f"loss.teacher {name} knows {len(known)} classes, but the data set has {len(names)}")
+        _tell(f"loss.teacher {name} names no classes: its {len(known)} are taken for these in their order")
+        return None
     missing = [one for one in names if one not in known]
     if missing:
         raise ConfigError(
@@ -236,18 +261,4 @@ def _known(predictor: Predictor, name: str, dataset: Dataset) -> Tensor | None:
         return None
     if len(known) > len(names):
         _tell(f"loss.teacher {name} knows {len(known)} classes, of which the {len(names)} of {dataset.spec} are asked")
-    return _order(known, names)
-
-
-def _from_timm(name: str, classes: int) -> tuple[nn.Module, Preprocessing]:
-    try:
-        network: nn.Module = timm.create_model(name.removeprefix("timm:"), pretrained=True)
-        cfg: Any = network.pretrained_cfg
-        channels, *size = cfg["input_size"]
-        own = Preprocessing(size=tuple(size), channels=channels, mean=tuple(cfg["mean"]), std=tuple(cfg["std"]))
-    except Exception as error:  # the hub's client raises errors of many kinds
-        raise ConfigError(f"loss.teacher {name} can't be had from timm: {first_line(error)}") from None
-    outputs = int(getattr(network, "num_classes", 0))
-    if outputs != classes:
-        raise ConfigError(f"loss.teacher {name} knows {outputs} classes, but the data set has {classes}")
-    return network, own
+    return torch.tensor([known.index(name) for name in names])

@@ -18,7 +18,8 @@ from moganet.inference.export import EXPORTERS
 from moganet.inference.export.verify import check
 from moganet.inference.exported import read_metadata
 from moganet.models.build import build_network_for
-from moganet.models.model_file import make_fixtures, save_model_file
+from moganet.models.fixtures import make_fixtures
+from moganet.models.formats.ours import save_model_file
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}
 FORMS = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]

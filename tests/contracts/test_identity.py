@@ -19,7 +19,7 @@ from moganet.data.contents import UNREADABLE, EmbeddedImage, hash_files, known_a
 from moganet.data.leaks import describe_leaks, find_copies, find_torn_groups
 from moganet.engine.evaluate import open_for
 from moganet.errors import ConfigError, DataError
-from moganet.models.model_file import load_model_file
+from moganet.models.formats.ours import load_model_file
 from moganet.notices import listening
 
 TINY = {

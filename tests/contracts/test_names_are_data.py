@@ -16,7 +16,7 @@ from test_exporters import make_model
 
 import moganet_cli
 from moganet.files import to_json
-from moganet.models.model_file import load_model_file, save_model_file
+from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.notices import printable
 from moganet.tasks.classify.confusion import draw_confusion
 from moganet_cli.output import print_table, shown

@@ -25,7 +25,7 @@ from moganet.data.survey import survey, thumbnails
 from moganet.engine.interaction_images import ImageChoice, mean_colour
 from moganet.errors import DataError
 from moganet.inference.predictor import Predictor
-from moganet.models.model_file import ModelDescription
+from moganet.models.description import ModelDescription
 from moganet.notices import listening
 
 SIDE = 12

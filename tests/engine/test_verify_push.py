@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import moganet
 from moganet.errors import ConfigError, OutputError, WeightsError
-from moganet.models.model_file import load_model_file, save_model_file
+from moganet.models.formats.ours import load_model_file, save_model_file
 
 
 @pytest.fixture(scope="module")

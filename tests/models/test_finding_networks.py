@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import moganet
 from moganet.errors import ConfigError, WeightsError
 from moganet.inference import read_model
-from moganet.models.formats import Choices
+from moganet.models.choices import Choices
 from moganet.notices import listening
 
 STATE = torch.load(GOLDEN / "mini_official.pth.tar", weights_only=True)["state_dict"]

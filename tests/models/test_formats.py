@@ -13,7 +13,9 @@ from timm.models import save_for_hf
 
 import moganet
 from moganet.errors import ConfigError, WeightsError
-from moganet.models.formats import FORMATS, Choices, architecture_of, read_checkpoint
+from moganet.models.choices import Choices
+from moganet.models.formats import read_checkpoint
+from moganet.models.reading.checkpoint import architecture_of
 from moganet.network import VARIANTS
 
 FILES = {"official": "mini_official.pth.tar", "openmixup": "mini_openmixup.pth", "paddle": "mini_paddle.pdparams"}
@@ -58,7 +60,7 @@ def files(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_format_function_and_shape_are_read_off_the_contents(name, files):
     checkpoint = read_checkpoint(files[name])
     assert checkpoint.format == name

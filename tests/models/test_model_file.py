@@ -14,7 +14,7 @@ import moganet
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import WeightsError
 from moganet.inference import ModelDescription, load_model_file, save_model_file
-from moganet.models.model_file import make_fixtures, replay_fixtures
+from moganet.models.fixtures import make_fixtures, replay_fixtures
 
 
 @pytest.fixture

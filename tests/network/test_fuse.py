@@ -6,7 +6,8 @@ from conftest import GOLDEN, MINI, fill, golden, noise_image
 from test_golden import FULL
 
 from moganet import build_network
-from moganet.models.formats import architecture_of, read_checkpoint
+from moganet.models.formats import read_checkpoint
+from moganet.models.reading.checkpoint import architecture_of
 from moganet.network.fuse import crop_to_size, fuse
 
 TOLERANCE = 2e-5  # of the logits' standard deviation

@@ -6,7 +6,8 @@ from conftest import GOLDEN, MINI, fill, golden, noise_image
 from torch.nn import functional as F
 
 from moganet import build_network
-from moganet.models.formats import architecture_of, read_checkpoint
+from moganet.models.formats import read_checkpoint
+from moganet.models.reading.checkpoint import architecture_of
 
 FULL = {
     "moganet_xt_224": ("moganet_xtiny", "single", 224),

@@ -39,7 +39,7 @@ def test_foreign_labels_and_no_errors_end_at_a_bound():
 def test_a_threshold_can_be_kept_without_a_temperature(tmp_path):
     from test_exporters import make_model
 
-    from moganet.models.model_file import load_model_file
+    from moganet.models.formats.ours import load_model_file
 
     path = make_model(tmp_path / "m.safetensors")
     keep_in_file(path, {"temperature": None, "reject": fit_reject(torch.randn(200, 10))})

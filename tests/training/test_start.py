@@ -12,7 +12,7 @@ from moganet.config import Preprocessing
 from moganet.data import Dataset, open_data
 from moganet.errors import ConfigError
 from moganet.inference import Predictor
-from moganet.models.read import describe
+from moganet.models.timms import describe
 from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES
 from moganet.notices import listening

@@ -11,7 +11,7 @@ from test_sources import make_folder
 import moganet
 from moganet.errors import ConfigError, DataError, MogaNetError, OutputError, TrainingError
 from moganet.inference import load_model_file
-from moganet.models.model_file import replay_fixtures
+from moganet.models.fixtures import replay_fixtures
 from moganet.tasks.recipes import load_recipe
 
 TINY = {

@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader
 
 from moganet import build_network
 from moganet.config import ScheduleConfig
-from moganet.models.formats import architecture_of, read_checkpoint
+from moganet.models.formats import read_checkpoint
+from moganet.models.reading.checkpoint import architecture_of
 from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.classify.training import Classification
 from moganet.tasks.module import Learning

@@ -13,7 +13,7 @@ from moganet.errors import ConfigError, foreign
 from moganet.inference.export.raw import RawGraph
 from moganet.inference.metadata import ExportMetadata, ExportPrecision, Written, need
 from moganet.inference.runs import Run
-from moganet.models.model_file import SEAL, ModelDescription, published, seal_of
+from moganet.models.description import SEAL, ModelDescription, published, seal_of
 from moganet.network.fuse import for_size
 from moganet.tasks import TASKS
 

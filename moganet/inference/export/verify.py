@@ -8,7 +8,8 @@ import torch
 from moganet.data.preprocess import preprocess
 from moganet.inference.metadata import ExportPrecision
 from moganet.inference.runs import Array, Outputs, Run
-from moganet.models.model_file import ModelDescription, fixture_inputs, replay_fixtures
+from moganet.models.description import ModelDescription
+from moganet.models.fixtures import fixture_inputs, replay_fixtures
 from moganet.tasks import TASKS
 
 NUM_PROBES = 3  # an odd batch, that the graph was not traced with

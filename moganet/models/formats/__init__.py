@@ -1,99 +1,53 @@
-"""Released checkpoints of every format, read without running anything that they hold, and written back."""
+"""Formats of trained models, read without running anything that they hold; those that we write are written here too."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
 from moganet.errors import WeightsError
-from moganet.models.formats.hub import is_hub_folder, read_hub
-from moganet.models.formats.official import is_official, read_official
-from moganet.models.formats.openmixup import is_dense, is_openmixup, read_dense, read_openmixup
-from moganet.models.formats.paddle import is_paddle, read_paddle
-from moganet.models.formats.timm import is_timm, read_timm
-from moganet.models.reading.checkpoint import (
-    Checkpoint,
-    Choices,
-    architecture_of,
-    check_fit,
-    check_values,
-    checked_state,
-    hash_tensors,
-)
-from moganet.models.reading.contents import DESCRIPTION_KEY, Content, description_in, read_content
+from moganet.models.choices import Choices
+from moganet.models.formats import hub, official, openmixup, ours, paddle, run, timm
+from moganet.models.formats.format import Format
+from moganet.models.formats.hub import is_hub_folder
+from moganet.models.reading.checkpoint import Checkpoint, check_values
+from moganet.models.reading.contents import Content, read_content
 
-
-class Format(NamedTuple):
-    """A file's format: what it is, and how its content is recognised and read."""
-
-    title: str
-    recognise: Callable[[Content], bool]
-    read: Callable[[Content, Choices], Checkpoint]
-
-
-FORMATS = {
-    "official": Format("the MogaNet repository's .pth.tar", is_official, read_official),
-    "openmixup": Format("OpenMixup's .pth", is_openmixup, read_openmixup),
-    "dense": Format("a detector's or segmenter's .pth", is_dense, read_dense),
-    "paddle": Format("the PaddlePaddle port's .pdparams", is_paddle, read_paddle),
-    "timm": Format("a state dict of the reference's names", is_timm, read_timm),
+FORMATS: dict[str, Format] = {
+    "model": ours.FORMAT,
+    "run": run.FORMAT,
+    "hub": hub.FORMAT,
+    "official": official.FORMAT,
+    "openmixup": openmixup.FORMAT,
+    "dense": openmixup.DENSE_FORMAT,
+    "paddle": paddle.FORMAT,
+    "timm": timm.FORMAT,
 }
-
-# Where a run's last.ckpt keeps the model's description, and how its tensors' names begin.
 # Keys under which people keep what their classes are called, and how images were prepared.
 MAY_SAY_MORE = re.compile(r"(?i)class|label|names|idx|^args$|^meta$|param|config|cfg|transform|^(img|image|input)_")
-RUN_KEY, RUN_PREFIX = DESCRIPTION_KEY, "network."
 
-__all__ = [
-    "DESCRIPTION_KEY",
-    "FORMATS",
-    "RUN_KEY",
-    "Checkpoint",
-    "Choices",
-    "Content",
-    "architecture_of",
-    "as_checkpoint",
-    "as_run_checkpoint",
-    "check_fit",
-    "check_values",
-    "checked_state",
-    "description_in",
-    "hash_tensors",
-    "is_hub_folder",
-    "read_checkpoint",
-    "read_content",
-]
+__all__ = ["FORMATS", "is_hub_folder", "read_checkpoint"]
 
 
 def read_checkpoint(path: Path, choices: Choices = Choices()) -> Checkpoint:  # noqa: B008 (frozen)
-    """Read a released checkpoint or a hub folder; its format is told by its contents.
+    """Read a file or a hub folder; its format is told by its contents.
 
     Without a choice of weights, a file that holds both kinds gives those whose accuracy was published.
     Raises WeightsError for a file that is missing, damaged, foreign, or would run code.
     """
-    if path.is_dir():
-        checkpoint = read_hub(path, choices).choose(choices)
-        check_values(checkpoint.state, path)
-        return checkpoint
-    return as_checkpoint(read_content(path), choices)
-
-
-def as_checkpoint(content: Content, choices: Choices = Choices()) -> Checkpoint:  # noqa: B008 (frozen)
-    """Recognise what `read_content` gave as a released checkpoint. Raises WeightsError where it is none."""
+    content = Content(path, "folder", {}) if path.is_dir() else read_content(path)
     try:
-        for known in FORMATS.values():
-            if not known.recognise(content):
-                continue
-            checkpoint = known.read(content, choices).choose(choices)
-            check_values(checkpoint.state, content.path)
-            return replace(checkpoint, unread=_unread(content.values))
+        known = next((known for known in FORMATS.values() if known.recognise(content)), None)
+        if known is None:
+            raise _foreign(content)
+        checkpoint = known.read(content, choices).choose(choices)
+        check_values(checkpoint.state, path)
     except WeightsError as error:
         text = str(error)
-        raise WeightsError(text if str(content.path) in text else f"{content.path}: {text}") from None
-    raise _foreign(content)
+        raise WeightsError(text if str(path) in text else f"{path}: {text}") from None
+    return replace(checkpoint, unread=_unread(content.values))
 
 
 def _unread(values: Any) -> tuple[str, ...]:
@@ -104,18 +58,6 @@ def _unread(values: Any) -> tuple[str, ...]:
 
 def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, dict | list | tuple | str) and not value)
-
-
-def as_run_checkpoint(content: Content) -> tuple[dict[str, Tensor], str] | None:
-    """Give the network's tensors and description where `read_content` gave a run's last.ckpt, else None."""
-    values = content.values
-    if content.kind != "torch" or not isinstance(values, dict) or not isinstance(values.get(RUN_KEY), str):
-        return None
-    state = values.get("state_dict")
-    if not isinstance(state, dict) or not any(str(name).startswith(RUN_PREFIX) for name in state):
-        return None
-    own = {n.removeprefix(RUN_PREFIX): t for n, t in state.items() if str(n).startswith(RUN_PREFIX)}
-    return checked_state(own, content.path), values[RUN_KEY]
 
 
 def _foreign(content: Content) -> WeightsError:

@@ -1,7 +1,9 @@
 """A hub folder as timm makes and reads it: `config.json` beside `model.safetensors`."""
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,16 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from moganet.config import Architecture, Preprocessing
-from moganet.errors import WeightsError
+from moganet.errors import OutputError, WeightsError
 from moganet.files import read_small, write_text
-from moganet.models.reading.checkpoint import Checkpoint, Choices, checked_state
-from moganet.models.reading.contents import read_content
+from moganet.models.build import build_blank
+from moganet.models.choices import Choices
+from moganet.models.description import ModelDescription
+from moganet.models.formats.format import Format
+from moganet.models.formats.ours import is_ours, read_ours, save_model_file
+from moganet.models.reading.checkpoint import Checkpoint, checked_state
+from moganet.models.reading.contents import Content, read_content
+from moganet.models.timms import TIMM, TIMMS, configuration, ends_of, preprocessing_of
 from moganet.network import VARIANTS
 from moganet.notices import say
 
@@ -24,14 +32,6 @@ MAX_SHARDS = 100
 # What our Architecture holds and timm's create_model must be told, where it is not the variant's own.
 MODEL_ARGS = set(Architecture.model_fields) - {"name", "num_classes"}
 PASSED_OVER = {"num_classes", "pretrained", "features_only"}  # which change no function
-# What timm takes where a configuration does not say.
-TIMMS = {
-    "input_size": (3, 224, 224),
-    "crop_pct": 0.875,
-    "interpolation": "bicubic",
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-}
 HEAD = "head.weight"
 PLAIN_ARGS = {"global_pool": "avg", "crop_kernels": True}  # arguments of the network that no description has
 
@@ -46,16 +46,43 @@ def tensors_file(folder: Path) -> Path | None:
     return next((folder / name for name in (TENSORS, OLDER, *INDEXES) if (folder / name).is_file()), None)
 
 
-def is_ours(folder: Path) -> bool:
-    """Tell whether a folder's configuration is of a MogaNet."""
+def _may_replace(folder: Path) -> bool:
+    """Tell whether a folder's configuration is of a MogaNet, or lies beside tensors of ours."""
     try:
-        return read_config(folder).get("architecture") in VARIANTS
+        tensors = tensors_file(folder)
+        if tensors is None:
+            return False
+        return read_config(folder).get("architecture") in VARIANTS or is_ours(read_content(tensors))
     except (WeightsError, TypeError):
         return False
 
 
-def read_hub(folder: Path, choices: Choices) -> Checkpoint:
+def read_hub(content: Content, choices: Choices) -> Checkpoint:
     """Read a folder. Raises WeightsError where its configuration is of no MogaNet, or damaged."""
+    folder = content.path
+    tensors = tensors_file(folder)
+    assert tensors is not None, "is_hub_folder has looked"
+    if tensors.name == TENSORS and is_ours(inner := read_content(tensors)):
+        checkpoint = replace(read_ours(inner, choices), format="hub folder")
+        assert checkpoint.description is not None
+        _compare_config(folder, checkpoint.description)
+        return checkpoint
+    return _read_theirs(folder, choices)
+
+
+def _compare_config(folder: Path, description: ModelDescription) -> None:
+    """Say where a hub folder's configuration differs from the description beside its tensors, which is taken."""
+    ours, theirs = config_of(description), read_config(folder)
+    differing = [key for key, value in ours.items() if theirs.get(key) != value]
+    if differing:
+        say(
+            f"{folder / CONFIG} differs from what {TENSORS} says of itself in {', '.join(differing)}; the latter is "
+            "taken (convert the model to make both anew)",
+            doubtful=True,
+        )
+
+
+def _read_theirs(folder: Path, choices: Choices) -> Checkpoint:
     config = read_config(folder)
     name, args, pretrained = (config.get(key) for key in ("architecture", "model_args", "pretrained_cfg"))
     args, pretrained = args if isinstance(args, dict) else {}, pretrained if isinstance(pretrained, dict) else config
@@ -85,8 +112,7 @@ def read_hub(folder: Path, choices: Choices) -> Checkpoint:
         state,
         architecture.gate,
         architecture.channel_aggregation,
-        "plain",
-        reasons,
+        reasons=reasons,
         architecture=architecture,
         preprocessing=preprocessing,
         class_names=names,
@@ -173,54 +199,60 @@ def _preprocessing(cfg: Mapping[str, Any], folder: Path) -> Preprocessing | None
     if missing:
         taken = ", ".join(f"{name} {value}" for name, value in missing.items())
         say(f"{folder / CONFIG} does not say all of the preprocessing: {taken} is taken, as timm does")
-    cfg = {**cfg, **missing}
-    channels, height, width = cfg["input_size"]
-    return Preprocessing(
-        size=(height, width),
-        crop_mode=cfg.get("crop_mode") or "center",
-        crop_fraction=cfg["crop_pct"],
-        interpolation=cfg["interpolation"],
-        channels=channels,
-        mean=cfg["mean"],
-        std=cfg["std"],
-    )
+    return preprocessing_of(cfg)
 
 
-def write_config(
-    folder: Path, architecture: Architecture, preprocessing: Preprocessing, class_names: tuple[str, ...]
-) -> None:
-    """Write `config.json` so that `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the same function."""
-    config = config_of(architecture, preprocessing, class_names)
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
+    """Write a folder of which `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the same function.
+
+    Its model.safetensors is our model file, whose tensors timm reads.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; a hub folder needs another name")
+    if os.path.lexists(folder / CONFIG) and not _may_replace(folder):
+        raise OutputError(f"{folder / CONFIG} is there, is of no MogaNet, and would be replaced; choose another folder")
+    save_model_file(folder / TENSORS, state, description)
+    write_text(folder / CONFIG, json.dumps(config_of(description), indent=2) + "\n")
+    return []
 
 
-def config_of(architecture: Architecture, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> dict[str, Any]:
+def config_of(description: ModelDescription) -> dict[str, Any]:
     """Give what `config.json` says of a network."""
-    classes = len(class_names)
-    dims = architecture.embed_dims or VARIANTS[architecture.name]["embed_dims"]
+    architecture, preprocessing = description.architecture, description.preprocessing
+    is_moganet, classes = architecture.name in VARIANTS, len(description.class_names)
+    dims = architecture.embed_dims or VARIANTS.get(architecture.name, {}).get("embed_dims")
     stride = architecture.stem_stride * 8
     blank = Architecture().model_dump()
     args = architecture.model_dump(mode="json", exclude_none=True)
     height, width = preprocessing.size
+    cfg, ends = configuration(architecture.name), ends_of(architecture.name)
+    pool = [-(-height // stride), -(-width // stride)] if is_moganet else list(cfg.get("pool_size", ()))
     return {
-        "architecture": architecture.name,
+        "architecture": architecture.name.removeprefix(TIMM),
         "num_classes": classes,
-        "num_features": dims[-1],
-        "global_pool": "avg",
+        "num_features": dims[-1] if dims else getattr(build_blank(architecture), "num_features", None),
+        **({"global_pool": "avg"} if is_moganet else {}),
         "model_args": {key: args[key] for key in sorted(MODEL_ARGS & args.keys()) if args[key] != blank[key]},
-        "label_names": list(class_names),
+        "label_names": list(description.class_names),
         "pretrained_cfg": {
             "custom_load": False,
             "num_classes": classes,
             "input_size": [preprocessing.channels, height, width],
-            "fixed_input_size": False,
-            "pool_size": [-(-height // stride), -(-width // stride)],
+            "fixed_input_size": cfg.get("fixed_input_size", False),
+            "pool_size": pool or None,
             "crop_pct": preprocessing.crop_fraction,
             "crop_mode": preprocessing.crop_mode,
             "interpolation": preprocessing.interpolation,
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
-            "first_conv": "patch_embed1.projection.0",
-            "classifier": "head",
+            "first_conv": ends.stems[0] if len(ends.stems) == 1 else list(ends.stems),
+            "classifier": ends.heads[0] if len(ends.heads) == 1 else list(ends.heads),
         },
     }
+
+
+def _is_hub(content: Content) -> bool:
+    return content.kind == "folder" and is_hub_folder(content.path)
+
+
+FORMAT = Format("a hub folder", _is_hub, read_hub, write_hub, ("",))

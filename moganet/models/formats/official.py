@@ -7,17 +7,22 @@ import torch
 from torch import Tensor
 
 from moganet.files import atomic_path
+from moganet.models.choices import Choices
+from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
+from moganet.models.formats.format import Format, differences
 from moganet.models.reading.checkpoint import (
     FUNCTION_GUESSES,
     REFERENCE,
     Checkpoint,
-    Choices,
+    check_hash,
     checked_state,
+    hash_tensors,
     is_release,
 )
-from moganet.models.reading.contents import DESCRIPTION_KEY, Content, description_in
+from moganet.models.reading.contents import Content
 from moganet.models.reading.networks import choose_network, find_networks
 
+OFFICIAL = {"gate": "single", "channel_aggregation": "reference"}  # what its code computes
 BARE = ("", "module.", "_orig_mod.")
 
 
@@ -31,7 +36,10 @@ def is_official(content: Content) -> bool:
 def read_official(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content; without a choice, the weights are those whose accuracy was published."""
     chosen = choose_network(content, choices, find_networks(content.values))
+    description = description_in(content.values, content.path)
     state = checked_state(chosen.network.state, content.path)
+    if description is not None and description.sha256:
+        check_hash(state, description.sha256, content.path)
     released = is_release(state) is not None
     reasons = dict.fromkeys(FUNCTION_GUESSES, "as in the reference" if released else REFERENCE)
     return Checkpoint(
@@ -43,12 +51,20 @@ def read_official(content: Content, choices: Choices) -> Checkpoint:
         {"weights": chosen.reason, **reasons},
         guessed=("weights",) * chosen.is_guess + FUNCTION_GUESSES * (not released),
         notes=tuple(chosen.network.notes()),
-        description=description_in(content.values, content.path),
+        description=description,
     )
 
 
-def write_official(path: Path, state: Mapping[str, Tensor], name: str, description: str) -> None:
-    """Write the reference's layout, in which its own code and timm read `state_dict`."""
+def write_official(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
+    """Write the reference's layout, in which its own code and timm read `state_dict`; another function is warned of."""
+    warnings = differences(description.architecture, OFFICIAL, "the official code")
+    described = describe_as_json(description.changed(sha256=hash_tensors(state)))
     tensors = {key: tensor.detach().contiguous() for key, tensor in state.items()}
     with atomic_path(path) as temporary:
-        torch.save({"arch": name, "state_dict": tensors, DESCRIPTION_KEY: description}, temporary)
+        torch.save(
+            {"arch": description.architecture.name, "state_dict": tensors, DESCRIPTION_KEY: described}, temporary
+        )
+    return warnings
+
+
+FORMAT = Format("the MogaNet repository's .pth.tar", is_official, read_official, write_official, (".pth", ".pth.tar"))

@@ -7,7 +7,9 @@ module may keep a network in `self.backbone`; then `backbone.head.` is there, wh
 from typing import Any
 
 from moganet.config import Gate
-from moganet.models.reading.checkpoint import Checkpoint, Choices, checked_state
+from moganet.models.choices import Choices
+from moganet.models.formats.format import Format
+from moganet.models.reading.checkpoint import Checkpoint, checked_state
 from moganet.models.reading.contents import Content
 from moganet.models.reading.networks import Network, choose_network, find_networks
 
@@ -98,3 +100,7 @@ def read_dense(content: Content, choices: Choices) -> Checkpoint:
         guessed=("weights",) * chosen.is_guess,
         notes=tuple(Network(("state_dict",), "", {}, chosen.network.beside).notes()),
     )
+
+
+FORMAT = Format("OpenMixup's .pth", is_openmixup, read_openmixup)
+DENSE_FORMAT = Format("a detector's or segmenter's .pth", is_dense, read_dense)

@@ -11,11 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moganet.config import Architecture
 from moganet.errors import WeightsError
 from moganet.files import atomic_path
-from moganet.models.reading.checkpoint import Checkpoint, Choices, checked_state, hash_tensors
-from moganet.models.reading.contents import DESCRIPTION_KEY, Content, description_in
+from moganet.models.choices import Choices
+from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
+from moganet.models.formats.format import Format, differences
+from moganet.models.reading.checkpoint import Checkpoint, checked_state, hash_tensors
+from moganet.models.reading.contents import Content
 from moganet.models.reading.networks import choose_network, find_networks
+from moganet.models.timms import describe
 
 HASH_KEY = "moganet_sha256"  # over what the file holds, as it is read
 MARK = "patch_embed1.proj.0.weight"  # a name that every network of the port has
@@ -44,6 +49,7 @@ PORT_NAMES = (
     (r"\.running_mean$", "._mean"),
     (r"\.running_var$", "._variance"),
 )
+PORT = {"gate": "single", "channel_aggregation": "paddle"}  # what its code computes
 REASONS = {
     "gate": "as in the port",
     "channel_aggregation": "the port's function, which leaves `decompose` unused",
@@ -96,17 +102,32 @@ def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
     return name
 
 
-def write_paddle(path: Path, state: Mapping[str, Tensor], description: str | None) -> None:
+def write_paddle(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
     """Write a plain pickle of arrays under the port's names, which `paddle.load` reads, and their hash.
 
-    description: kept beside the arrays where the network's function is not the port's. Paddle counts no batches.
+    The description is kept beside the arrays where these do not say it all. Paddle counts no batches.
     """
+    warnings = differences(description.architecture, PORT, "the PaddlePaddle port")
     kept = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     content: dict[str, Any] = {HASH_KEY: hash_tensors(kept)}
     for name, tensor in kept.items():
         array = tensor.detach().cpu().numpy()
         content[_rename(name, PORT_NAMES)] = np.ascontiguousarray(array.T) if name == "head.weight" else array
-    if description is not None:
-        content[DESCRIPTION_KEY] = description
+    if not _says_it(description):
+        content[DESCRIPTION_KEY] = describe_as_json(description)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         pickle.dump(content, file, protocol=4)
+    return warnings
+
+
+def _says_it(description: ModelDescription) -> bool:
+    """Tell whether the arrays alone would be read as the same function, classes and preprocessing."""
+    architecture = description.architecture
+    shape = {"name", "num_classes", "in_chans", "embed_dims", "depths", "mlp_ratios"}  # the arrays show these
+    rest, blank = architecture.model_dump(exclude=shape), Architecture().model_dump(exclude=shape)
+    bare = describe(architecture, {})
+    same = (bare.preprocessing, bare.task) == (description.preprocessing, description.task)
+    return rest == {**blank, **PORT} and same
+
+
+FORMAT = Format("the PaddlePaddle port's .pdparams", is_paddle, read_paddle, write_paddle, (".pdparams",))

@@ -1,6 +1,8 @@
 """A state dict under the reference's names, wherever it lies: bare, under "model", behind a prefix, as safetensors."""
 
-from moganet.models.reading.checkpoint import FUNCTION_GUESSES, REFERENCE, Checkpoint, Choices, checked_state
+from moganet.models.choices import Choices
+from moganet.models.formats.format import Format
+from moganet.models.reading.checkpoint import FUNCTION_GUESSES, REFERENCE, Checkpoint, checked_state
 from moganet.models.reading.contents import Content
 from moganet.models.reading.networks import choose_network, find_networks
 
@@ -23,3 +25,6 @@ def read_timm(content: Content, choices: Choices) -> Checkpoint:
         guessed=("weights",) * chosen.is_guess + FUNCTION_GUESSES,
         notes=tuple(chosen.network.notes()),
     )
+
+
+FORMAT = Format("a state dict of the reference's names", is_timm, read_timm)

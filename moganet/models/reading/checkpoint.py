@@ -3,17 +3,19 @@
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from moganet.config import MAX_CHANNELS, Architecture, ChannelAggregation, Gate, Preprocessing
-from moganet.errors import ConfigError, WeightsError
+from moganet.config import Architecture, ChannelAggregation, Gate, Preprocessing
+from moganet.errors import WeightsError
+from moganet.models.choices import Choices, Weights
+from moganet.models.description import ModelDescription
 from moganet.network import full_name, variant_of_shape
 from moganet.notices import say
 
@@ -24,36 +26,6 @@ COUNTER = "num_batches_tracked"  # the tensors of whole numbers
 FUNCTION_GUESSES = ("gate", "channel_aggregation")
 REFERENCE = "a guess: the file does not say; it is the reference's"
 RELEASED_CLASSES = 1000  # every released classifier is ImageNet's
-MAX_CLASSES = 1_000_000
-Weights = Literal["plain", "ema"]
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the caller decides instead of the file; None leaves it to the file.
-
-    num_classes: another number than the file's starts the head anew. in_chans: another number adapts the stem.
-    Raises ConfigError for a value that does not exist.
-    """
-
-    weights: Weights | None = None
-    gate: Gate | None = None
-    channel_aggregation: ChannelAggregation | None = None
-    stem_stride: int | None = None
-    num_classes: int | None = None
-    in_chans: int | None = None
-
-    def __post_init__(self) -> None:
-        known = {"weights": get_args(Weights), "gate": get_args(Gate), "stem_stride": (4, 2, 1)}
-        known["channel_aggregation"] = get_args(ChannelAggregation)
-        for name, values in known.items():
-            given = getattr(self, name)
-            if given is not None and given not in values:
-                raise ConfigError(f"{name} is {given!r}; choose one of {', '.join(map(str, values))}")
-        for name, least, most in (("num_classes", 0, MAX_CLASSES), ("in_chans", 1, MAX_CHANNELS)):
-            given = getattr(self, name)
-            if given is not None and not least <= given <= most:
-                raise ConfigError(f"{name} is {given}; it must be at least {least} and at most {most:,}")
 
 
 @dataclass(frozen=True)
@@ -62,22 +34,22 @@ class Checkpoint:
 
     weights: "plain" or "ema". reasons: why these weights, this gate and this channel aggregation, each a few words.
     guessed: which of these the file does not say. notes: where its tensors were found, and what was passed over.
-    architecture, preprocessing, class_names: where the file states them. description: a model description's JSON.
+    architecture, preprocessing, class_names: where the file states them. description: ours, which says all of this.
     unread: under which keys the file may say more, which nobody reads.
     """
 
     format: str
     state: Mapping[str, Tensor]
-    gate: Gate
-    channel_aggregation: ChannelAggregation
-    weights: Weights
-    reasons: Mapping[str, str]
+    gate: Gate = "single"
+    channel_aggregation: ChannelAggregation = "reference"
+    weights: Weights = "plain"
+    reasons: Mapping[str, str] = field(default_factory=dict)
     guessed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     architecture: Architecture | None = None
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] | None = None
-    description: str | None = None
+    description: ModelDescription | None = None
     unread: tuple[str, ...] = ()
 
     @property
@@ -91,18 +63,11 @@ class Checkpoint:
         return "; ".join([*(f"{what} ({self.reasons[key]})" for key, what in chosen.items()), *self.notes])
 
     def choose(self, choices: Choices) -> "Checkpoint":
-        """Let the caller's function replace the file's; `weights` is the readers' to choose."""
-        asked = {
-            name: getattr(choices, name)
-            for name in ("gate", "channel_aggregation")
-            if getattr(choices, name) is not None
-        }
-        return replace(self, **asked).because(asked, "as asked")
-
-    def because(self, names: Iterable[str], reason: str) -> "Checkpoint":
-        """Give another reason for some of what was chosen; they are no guesses then."""
-        kept = tuple(name for name in self.guessed if name not in names)
-        return replace(self, reasons={**self.reasons, **dict.fromkeys(names, reason)}, guessed=kept)
+        """Let the caller's function replace the file's, which is no guess then; `weights` is the readers' to choose."""
+        asked = {name: value for name, value in choices.given().items() if name in FUNCTION_GUESSES}
+        reasons = {**self.reasons, **{name: choices.why(name) for name in asked}}
+        kept = tuple(name for name in self.guessed if name not in asked)
+        return replace(self, **asked, reasons=reasons, guessed=kept)
 
 
 def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
@@ -183,6 +148,14 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode("utf-8", "surrogatepass"))
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def check_hash(state: Mapping[str, Tensor], sha256: str, path: Path) -> None:
+    """Raise WeightsError where tensors do not have the hash that was recorded."""
+    if hash_tensors(state) != sha256:
+        raise WeightsError(
+            f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again"
+        )
 
 
 def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:

@@ -5,7 +5,6 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,17 +23,19 @@ LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PICKLES = 5  # magic number, protocol, system, content, keys of the storages; then come bytes
 # Officially released files keep their arguments in a Namespace, mmcv its best figure in a numpy scalar.
 SAFE_GLOBALS = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
-DESCRIPTION_KEY = "moganet"  # what our own files say of themselves; other readers pass it over
 POINTER = b"version https:/"  # how Git LFS begins what stands for a file
 MAX_PICKLE_BYTES = 64 << 20  # names and shapes, without the tensors' bytes; released files have less than one
 
 
 @dataclass(frozen=True)
 class Content:
-    """What was read: a torch file's objects, a pickle's dict of arrays, or a safetensors file's tensors and texts."""
+    """What was read: a torch file's objects, a pickle's dict of arrays, a safetensors file's tensors and texts.
+
+    Of a folder nothing is read yet.
+    """
 
     path: Path
-    kind: Literal["torch", "arrays", "safetensors"]
+    kind: Literal["torch", "arrays", "safetensors", "folder"]
     values: Any
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -112,20 +113,6 @@ def _refuse_others(path: Path, names: list[str]) -> None:
         raise WeightsError(f"{path} is a TorchScript program, which holds code; save its state_dict() instead")
     if names and all(name.endswith(".npy") for name in names):
         raise WeightsError(f"{path} is an archive of numpy arrays; save them by safetensors.numpy.save_file instead")
-
-
-def description_in(texts: Mapping[Any, Any], path: Path) -> str | None:
-    """Give what a file of ours says of itself, or None in a file of others.
-
-    Raises WeightsError where it lies under another key: then a bit of the key was flipped.
-    """
-    text = texts.get(DESCRIPTION_KEY)
-    if isinstance(text, str):
-        return text
-    lost = next((key for key, value in texts.items() if isinstance(value, str) and '"seal": "' in value), None)
-    if lost is not None or text is not None:
-        raise WeightsError(f"{path} is damaged: its description is not where it was written; make or download it again")
-    return None
 
 
 def _read_legacy(path: Path) -> Any:

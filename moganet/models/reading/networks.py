@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from moganet.errors import WeightsError
-from moganet.models.reading.checkpoint import Choices, Weights, is_release, prefers_plain
+from moganet.models.choices import Choices, Weights
+from moganet.models.reading.checkpoint import is_release, prefers_plain
 from moganet.models.reading.contents import Content
 
 MARK = "patch_embed1.projection.0.weight"  # a name that every MogaNet has
@@ -50,7 +51,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Choice:
     """The network that was taken, of which kind it is, and why."""
 
     network: Network
@@ -100,7 +101,7 @@ def _without_inner(state: dict[Any, Any]) -> dict[Any, Any]:
     return bare if len(bare) == len(state) else state
 
 
-def choose_network(content: Content, choices: Choices, networks: list[Network]) -> Chosen:
+def choose_network(content: Content, choices: Choices, networks: list[Network]) -> Choice:
     """Take one of the networks that a file holds: as asked, or plain or averaged weights by the rule of the releases.
 
     Raises WeightsError where two of a kind are there, or none of the kind that was asked for.
@@ -119,15 +120,15 @@ def choose_network(content: Content, choices: Choices, networks: list[Network]) 
         if not kinds[asked]:
             what, other = ("EMA", "plain") if asked == "ema" else ("plain", "EMA")
             raise WeightsError(f"{content.path} holds no {what} weights, only {other} ones; leave --weights away")
-        return Chosen(kinds[asked][0], asked, "as asked")
+        return Choice(kinds[asked][0], asked, choices.why("weights"))
     if not all(kinds.values()):
         weights: Weights = "plain" if kinds["plain"] else "ema"
-        return Chosen(kinds[weights][0], weights, "the only ones in the file")
+        return Choice(kinds[weights][0], weights, "the only ones in the file")
     plain = kinds["plain"][0]
     arch = content.values.get("arch")
     weights = "plain" if prefers_plain(arch, plain.state) else "ema"
     released = is_release(plain.state)
     if released is not None:
-        return Chosen(kinds[weights][0], weights, f"the published accuracy of {released} is theirs")
+        return Choice(kinds[weights][0], weights, f"the published accuracy of {released} is theirs")
     other = "EMA" if weights == "plain" else "plain"
-    return Chosen(kinds[weights][0], weights, f"a guess: the file holds {other} ones too", is_guess=True)
+    return Choice(kinds[weights][0], weights, f"a guess: the file holds {other} ones too", is_guess=True)

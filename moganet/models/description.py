@@ -1,51 +1,29 @@
-"""The self-contained model file: tensors, and in the metadata all that is needed to use and to check them."""
+"""What a model file says of its tensors: JSON, sealed by its own hash. Nothing here imports torch."""
 
-import base64
 import hashlib
-import io
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from PIL import Image
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from moganet.config import Architecture, Preprocessing, Settings
-from moganet.data.preprocess import decode, preprocess
 from moganet.errors import OutputError, WeightsError
-from moganet.files import atomic_path
-from moganet.models.formats import (
-    DESCRIPTION_KEY,
-    check_values,
-    checked_state,
-    description_in,
-    read_content,
-)
-from moganet.models.formats import (
-    hash_tensors as hash_tensors,
-)
 from moganet.models.provenance import without_places
 from moganet.notices import say
 from moganet.tasks import TASKS
 from moganet.tasks.recipes import DEFAULT
 from moganet.tasks.task import TaskDescription
 
-METADATA_KEY, SEAL = DESCRIPTION_KEY, "seal"
+DESCRIPTION_KEY, SEAL = "moganet", "seal"  # under which our own files describe themselves; other readers pass it over
 MAX_DESCRIPTION = 64 << 20  # characters; a million names, recipe and pictures have fewer
-NUM_FIXTURES = 4
 # What of a provenance is read again.
 KINDS: dict[str, type] = {
     **dict.fromkeys(("recipe", "recipe.data", "versions"), dict),
     **dict.fromkeys(("data", "source", "file", "fingerprint"), str),
 }
-FIXTURE_SIDE = 160  # pixels; a fixture must be small, not pretty
 
 
 class Fixture(Settings):
@@ -112,69 +90,6 @@ class ModelDescription(Settings):
         return provenance
 
 
-def make_fixtures(network: nn.Module, preprocessing: Preprocessing, images: Sequence[Tensor]) -> tuple[Fixture, ...]:
-    """Record what the network gives for the first images, uint8 (C, H, W), scaled down where they are large."""
-    was_training = network.training
-    network.eval()
-    device = next(network.parameters()).device
-    fixtures = []
-    for image in images[:NUM_FIXTURES]:
-        array = image.cpu().numpy()
-        picture = Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
-        picture.thumbnail((FIXTURE_SIDE, FIXTURE_SIDE))
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        x = preprocess(decode(picture, preprocessing.channels), preprocessing)
-        with torch.inference_mode():
-            logits = network(x[None].to(device)).float().cpu()[0]
-        if not bool(logits.isfinite().all()):
-            raise WeightsError("the network's answer to an image is not finite (NaN or infinite)")
-        fixtures.append(Fixture(png=base64.b64encode(buffer.getvalue()).decode(), logits=tuple(logits.tolist())))
-    network.train(was_training)
-    return tuple(fixtures)
-
-
-def replay_fixtures(description: ModelDescription, logits_of: Any) -> float:
-    """Give the largest deviation of `logits_of` (B, C, H, W) -> (B, classes) from the recorded logits."""
-    worst = 0.0
-    for fixture in description.fixtures:
-        x = preprocess(decode(_picture(fixture), description.preprocessing.channels), description.preprocessing)
-        given, expected = logits_of(x[None])[0].float().cpu(), torch.tensor(fixture.logits)
-        if given.shape != expected.shape:
-            raise WeightsError(f"a fixture has {len(expected)} logits, but the model gives {len(given)}")
-        deviation = (given - expected).abs().max().item()
-        worst = max(worst, deviation if math.isfinite(deviation) else math.inf)
-    return worst
-
-
-def fixture_inputs(description: ModelDescription) -> list[np.ndarray]:
-    """Give the network's input (1, C, H, W) for each fixture."""
-    own = description.preprocessing
-    return [preprocess(decode(_picture(one), own.channels), own)[None].numpy() for one in description.fixtures]
-
-
-def _picture(fixture: Fixture) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(base64.b64decode(fixture.png, validate=True)), formats=["PNG"])
-        if max(image.size) > FIXTURE_SIDE:
-            raise ValueError(f"it has {image.size[0]}x{image.size[1]} pixels")
-        image.load()
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise WeightsError(f"a fixture is no small PNG picture ({str(error)[:100]})") from None
-    return image
-
-
-def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> None:
-    """Write a model file whole or not at all; the hash is computed here."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    refuse_equal_names(description.class_names, path)
-    described = description.changed(sha256=hash_tensors(tensors))
-    # One key only: safetensors writes several in a random order, and equal models shall make equal files.
-    metadata = {METADATA_KEY: describe_as_json(described)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
-
-
 def published(description: ModelDescription) -> ModelDescription:
     """Give a description as others may have it: its provenance names data and models, and no places."""
     return description.changed(provenance=without_places(description.provenance))
@@ -189,6 +104,20 @@ def describe_as_json(description: ModelDescription) -> str:
 def seal_of(plain: dict[str, Any]) -> str:
     """Give the hash by which a text of JSON is sealed."""
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def description_in(texts: Mapping[Any, Any], path: Path) -> ModelDescription | None:
+    """Read what a file of ours says of itself; None in a file of others.
+
+    Raises WeightsError where it lies under another key: then a bit of the key was flipped.
+    """
+    text = texts.get(DESCRIPTION_KEY)
+    if isinstance(text, str):
+        return parse_description(text, path)
+    lost = next((key for key, value in texts.items() if isinstance(value, str) and '"seal": "' in value), None)
+    if lost is not None or text is not None:
+        raise WeightsError(f"{path} is damaged: its description is not where it was written; make or download it again")
+    return None
 
 
 def parse_description(text: str, path: Path) -> ModelDescription:
@@ -232,27 +161,3 @@ def refuse_equal_names(names: Sequence[str], path: Path) -> None:
 def _equal(names: Sequence[str]) -> tuple[str, int] | None:
     name, number = next(iter(Counter(names).most_common(1)), ("", 0))
     return (name, number) if number > 1 else None
-
-
-def check_hash(state: Mapping[str, Tensor], description: ModelDescription, path: Path) -> None:
-    """Raise WeightsError where tensors do not have the hash that was recorded."""
-    if hash_tensors(state) != description.sha256:
-        raise WeightsError(
-            f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again"
-        )
-
-
-def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
-    """Read a model file's tensors and description.
-
-    Raises WeightsError where it is damaged, changed (the hash), or a file of another kind.
-    """
-    content = read_content(path)
-    text = description_in(content.metadata, path)
-    if text is None:
-        raise WeightsError(f"{path} holds tensors without a description, so it is no model file of ours")
-    description = parse_description(text, path)
-    state = checked_state(content.values, path)
-    check_hash(state, description, path)
-    check_values(state, path)
-    return state, description

@@ -1,0 +1,114 @@
+"""The one way to give a trained network another head, or a stem for other channels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from moganet.config import Preprocessing
+from moganet.errors import WeightsError
+from moganet.models.build import build_blank
+from moganet.models.choices import FUNCTION, Choices
+from moganet.models.stored import StoredModel
+from moganet.models.timms import Ends, default_names, ends_of
+
+
+def fit(state: dict[str, Tensor], own: Mapping[str, Tensor], ends: Ends, path: Path) -> list[str]:
+    """Let a state dict's stem and head fit a network, in place, and say what was done.
+
+    own: the network's tensors; where its head is another one, it is taken.
+    """
+    notes = [
+        _adapt_stem(state, f"{stem}.weight", own[f"{stem}.weight"].shape[1], path)
+        for stem in ends.stems
+        if {f"{stem}.weight"} <= state.keys() & own.keys()
+        and state[f"{stem}.weight"].shape[1] != own[f"{stem}.weight"].shape[1]
+    ]
+    theirs, ours = ({name: t for name, t in tensors.items() if ends.is_head(name)} for tensors in (state, own))
+    if {name: t.shape for name, t in theirs.items()} != {name: t.shape for name, t in ours.items()}:
+        had, now = ends.outputs(theirs), ends.outputs(ours)
+        for name in theirs:
+            del state[name]
+        state |= ours
+        anew = f"the head starts anew: {now} classes instead of {had}"
+        notes.append(anew if ours else f"without its head of {had} classes")
+    return notes
+
+
+def _adapt_stem(state: dict[str, Tensor], name: str, in_chans: int, path: Path) -> str:
+    had = state[name].shape[1]
+    try:
+        state[name] = adapt_input_conv(in_chans, state[name])
+        adapted = state[name].shape[1] == in_chans
+    except (NotImplementedError, RuntimeError, ValueError, AssertionError):
+        adapted = False
+    if not adapted:
+        raise WeightsError(f"{path}: a stem for {had} channels can't be adapted to {in_chans}")
+    return f"the stem is adapted from {had} to {in_chans} channels, as timm does"
+
+
+def follow_names(
+    state: Mapping[str, Tensor], ends: Ends, known: Sequence[str], wanted: Sequence[str]
+) -> tuple[dict[str, Tensor], bool]:
+    """Give a state dict whose head follows other names of the classes, and whether it does.
+
+    It does where the classes are the same in another order; else the head is left out, to start anew.
+    """
+    if known == wanted:
+        return dict(state), True
+    if set(known) == set(wanted) and len(set(wanted)) == len(known):
+        order = torch.tensor([known.index(name) for name in wanted])
+        return {name: t[order] if ends.is_head(name) else t for name, t in state.items()}, True
+    return {name: t for name, t in state.items() if not ends.is_head(name)}, False
+
+
+def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
+    """Let the caller's function, classes and channels replace the file's; what changes is said and recorded."""
+    state = {name: t.float() if t.is_floating_point() else t for name, t in stored.state.items()}
+    description = stored.description
+    given, architecture = choices.given(), description.architecture
+    keys = (*FUNCTION, "num_classes", "in_chans")
+    changed = {key: given[key] for key in keys if key in given and given[key] != getattr(architecture, key)}
+    if not changed:
+        return replace(stored, state=state)
+    notes = [f"{name} {changed[name]} ({choices.why(name)})" for name in FUNCTION if name in changed]
+    architecture = architecture.changed(**changed)
+    # These were found with another function.
+    changes: dict[str, Any] = {"architecture": architecture, "fixtures": (), "temperature": None, "reject": None}
+    if {"num_classes", "in_chans"} & changed.keys():
+        ends = ends_of(architecture.name)
+        notes += fit(state, _with_fresh_head(build_blank(architecture), ends), ends, stored.path)
+    if "num_classes" in changed:
+        changes["class_names"] = default_names(changed["num_classes"])
+    if "in_chans" in changed:
+        changes["preprocessing"] = _for_channels(description.preprocessing, changed["in_chans"])
+    reason = "; ".join([stored.chosen.reason, *notes])
+    # What starts anew needs no guess; new class names are said with the new head.
+    anew = {"num_classes": "class_names", "in_chans": "preprocessing"}
+    kept = [n for n in stored.chosen.guessed if n not in changed and n not in map(anew.get, changed)]
+    changes["provenance"] = {**description.provenance, "changed": changed, "reason": reason}
+    function = {name: value for name, value in changed.items() if name in FUNCTION}
+    chosen = stored.chosen.changed(reason=reason, guessed=tuple(kept), **function)
+    return replace(stored, state=state, description=description.changed(**changes), chosen=chosen)
+
+
+def _with_fresh_head(blank: nn.Module, ends: Ends) -> dict[str, Tensor]:
+    """Give a blank network's tensors with a head whose weights are drawn, the same each time."""
+    own: dict[str, Tensor] = blank.state_dict()
+    generator = torch.Generator().manual_seed(0)
+    for name in filter(ends.is_head, own):
+        own[name] = torch.zeros(own[name].shape)
+        if name.endswith("weight"):
+            nn.init.trunc_normal_(own[name], std=0.02, generator=generator)
+    return own
+
+
+def _for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
+    plain = Preprocessing()
+    same = channels == plain.channels
+    mean, std = (plain.mean, plain.std) if same else ((0.5,) * channels, (0.5,) * channels)
+    return preprocessing.changed(channels=channels, mean=mean, std=std)

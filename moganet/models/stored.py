@@ -1,0 +1,187 @@
+"""A trained model as it is stored: tensors, what they are, where they come from, and what was chosen why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from moganet.config import Architecture, ChannelAggregation, Gate
+from moganet.errors import WeightsError
+from moganet.models.choices import FUNCTION, Choices, Weights
+from moganet.models.description import ModelDescription, check_names
+from moganet.models.reading.checkpoint import RELEASED_CLASSES, Checkpoint, architecture_of
+from moganet.models.timms import describe, ends_of, is_timms
+from moganet.network import VARIANTS
+from moganet.notices import say
+from moganet.results import Record
+
+AS_DESCRIBED = "function and names as the file describes them"
+
+
+class Chosen(Record):
+    """What was taken from a file, and why.
+
+    gate, channel_aggregation, stem_stride: which function a MogaNet computes; other networks have none of them.
+    guessed: what the file does not say. unread: under which keys it may say more, which nobody reads.
+    """
+
+    format: str
+    weights: Weights
+    gate: Gate | None = None
+    channel_aggregation: ChannelAggregation | None = None
+    stem_stride: int | None = None
+    reason: str
+    guessed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model's tensors, under the reference's names where it is a MogaNet, and what they are.
+
+    trained: whether there are tensors at all; else the network gets weights from seed 0.
+    """
+
+    path: Path
+    state: dict[str, Tensor]
+    description: ModelDescription
+    chosen: Chosen
+    trained: bool = True
+
+    def say_what_was_chosen(self) -> None:
+        """Say in one line what was taken from which file, and why; and in another what are guesses."""
+        if self.chosen.reason != AS_DESCRIBED:
+            say(f"{self.path.name}: {self.chosen.format}, {self.chosen.reason}")
+        if self.chosen.guessed:
+            say(self._taken())
+
+    def _taken(self) -> str:
+        """Say what a file does not say, what it was taken for, and how to choose otherwise."""
+        guessed, names = self.chosen.guessed, self.description.class_names
+        height, width = self.description.preprocessing.size
+        shown = f"{names[0]} … {names[-1]}" if names else "none"
+        values = {
+            **self.chosen,
+            "preprocessing": f"{height}x{width} pixels, mean and deviation of ImageNet",
+            "class_names": f"{shown} (ImageNet's)" if len(names) == RELEASED_CLASSES else shown,
+        }
+        taken = [f"{name.replace('_', ' ')} {values[name]}" for name in guessed]
+        remedies = [f"--{name.replace('_', '-')}" for name in guessed if name in vars(Choices())]
+        if {"preprocessing", "class_names"} & {*guessed}:
+            remedies.append("a hub folder's config.json (input_size, mean, std, label_names)")
+        unread = self.chosen.unread
+        does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
+        return (
+            f"{self.path.name} {does_not}, so these are guesses: {'; '.join(taken)}; choose otherwise by "
+            f"{', '.join(remedies)}"
+        )
+
+
+def function_of(architecture: Architecture) -> dict[str, Any]:
+    """Give which function a MogaNet computes; nothing of another network."""
+    return {} if is_timms(architecture.name) else {name: getattr(architecture, name) for name in FUNCTION}
+
+
+def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping[str, Any]) -> StoredModel:
+    """Give what was read of a file or hub folder as a stored model. cfg: timm's configuration of a release."""
+    if checkpoint.description is not None:
+        return _described(path, checkpoint, checkpoint.description, choices)
+    architecture = _architecture(path, checkpoint)
+    checkpoint = _with_its_channels(path, checkpoint, architecture)
+    chosen = Chosen(
+        format=checkpoint.format,
+        weights=checkpoint.weights,
+        **function_of(architecture),
+        reason=checkpoint.reason,
+        guessed=_guessed(checkpoint, architecture, choices, is_release=bool(cfg)),
+        **({"unread": checkpoint.unread} if checkpoint.unread else {}),
+    )
+    provenance = {"file": path.name, **chosen.model_dump(mode="json", exclude_unset=True)}
+    description = describe(architecture, provenance, cfg)
+    if checkpoint.preprocessing is not None:
+        description = description.changed(preprocessing=checkpoint.preprocessing)
+    if checkpoint.class_names is not None:
+        description = description.changed(class_names=checkpoint.class_names)
+    check_names(description, architecture.num_classes or 0, path)
+    return StoredModel(path, dict(checkpoint.state), description, chosen)
+
+
+def _described(path: Path, checkpoint: Checkpoint, description: ModelDescription, choices: Choices) -> StoredModel:
+    """Give a model that brings our description; its tensors are of one kind only."""
+    architecture, state = description.architecture, dict(checkpoint.state)
+    check_names(description, ends_of(architecture.name).outputs(state), path)
+    if choices.weights == "ema" and choices.why("weights") == Choices().why("weights"):
+        raise WeightsError(f"{path} does not hold two kinds of weights; leave --weights away")
+    _check_size(architecture, state, path)
+    function = function_of(architecture)
+    chosen = Chosen(format=checkpoint.format, weights="plain", **function, reason=AS_DESCRIBED, guessed=())
+    return StoredModel(path, state, description, chosen)
+
+
+def _check_size(architecture: Architecture, state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a description of more blocks than the file has tensors, which would take long to build."""
+    if architecture.depths is not None and sum(architecture.depths) > len(state):
+        raise WeightsError(f"{path} describes {sum(architecture.depths):,} blocks, but holds {len(state)} tensors")
+
+
+def _architecture(path: Path, checkpoint: Checkpoint) -> Architecture:
+    """Give the network by its tensors' shapes, and by what a configuration beside them says."""
+    try:
+        found = architecture_of(checkpoint)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise WeightsError(f"{path} holds a network that can't be: {' '.join(str(error).split())[:200]}") from None
+    if checkpoint.architecture is None:
+        return found
+    _compare_variant(path, checkpoint.architecture, found)
+    own = checkpoint.architecture.model_dump(exclude_none=True)
+    own |= {name: getattr(checkpoint, name) for name in FUNCTION[:2]}
+    architecture = Architecture.model_validate({**found.model_dump(), **own})
+    _check_size(architecture, checkpoint.state, path)
+    return architecture
+
+
+def _compare_variant(path: Path, stated: Architecture, found: Architecture) -> None:
+    """Say where a configuration names a variant whose shape the tensors do not have."""
+    variant = VARIANTS[stated.name]
+    differing = [key for key in variant if getattr(stated, key) is None and getattr(found, key) != variant[key]]
+    if differing:
+        say(
+            f"{path.name} says that it is a {stated.name}, but its tensors have other {', '.join(differing)}: what "
+            "they have is taken",
+            doubtful=True,
+        )
+
+
+def _with_its_channels(path: Path, checkpoint: Checkpoint, architecture: Architecture) -> Checkpoint:
+    """Pass a preprocessing over that is of other channels than the network's."""
+    preprocessing = checkpoint.preprocessing
+    if preprocessing is None or preprocessing.channels == architecture.in_chans:
+        return checkpoint
+    say(
+        f"{path.name} says that its images have {preprocessing.channels} channels, but its first convolution takes "
+        f"{architecture.in_chans}: its preprocessing is passed over",
+        doubtful=True,
+    )
+    return replace(checkpoint, preprocessing=None)
+
+
+def _guessed(
+    checkpoint: Checkpoint, architecture: Architecture, choices: Choices, *, is_release: bool
+) -> tuple[str, ...]:
+    """Name what neither the file nor the name of a release says."""
+    guessed = [name for name in checkpoint.guessed if name not in FUNCTION]
+    guessed += [name for name in FUNCTION if name in checkpoint.guessed]
+    if is_release:
+        return tuple(guessed)
+    if checkpoint.architecture is None and choices.stem_stride is None:
+        guessed.append("stem_stride")
+    if checkpoint.preprocessing is None:
+        guessed.append("preprocessing")
+    if checkpoint.class_names is None and architecture.num_classes:
+        guessed.append("class_names")
+    return tuple(guessed)

@@ -1,0 +1,141 @@
+"""Networks of timm's, and what its configuration says in our words: preprocessing, class names, the networks' ends.
+
+A name that begins with "timm:" is one of its networks; a MogaNet's configuration is there by its plain name.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
+
+import timm
+from timm.data import ImageNetInfo
+from torch import Tensor, nn
+
+from moganet.config import Architecture, Preprocessing
+from moganet.errors import ConfigError
+from moganet.models.description import ModelDescription
+from moganet.notices import say
+from moganet.tasks import TASKS
+from moganet.tasks.recipes import DEFAULT
+
+TIMM = "timm:"
+NAME = re.compile(r"[\w.-]+")  # of a network in timm itself: no place on the hub or on this machine
+OPTIONS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate"}  # of every network, or nearly so
+# What timm takes where a configuration does not say.
+TIMMS: dict[str, Any] = {
+    "input_size": (3, 224, 224),
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+}
+CROP_MODES = get_args(Preprocessing.model_fields["crop_mode"].annotation)
+
+
+class Ends(NamedTuple):
+    """Names of the modules at which a network takes an image's channels, and gives its classes."""
+
+    stems: tuple[str, ...]
+    heads: tuple[str, ...]
+
+    def is_head(self, tensor: str) -> bool:
+        """Tell whether a tensor is a head's, by its name."""
+        return tensor.startswith(tuple(f"{head}." for head in self.heads))
+
+    def outputs(self, state: Mapping[str, Tensor]) -> int:
+        """Give the number of classes that the head of a state dict tells apart, 0 without a head."""
+        return next((len(tensor) for name, tensor in state.items() if self.is_head(name) and tensor.dim()), 0)
+
+
+def is_timms(name: object) -> bool:
+    """Tell whether a name is of a network of timm's."""
+    return str(name).startswith(TIMM)
+
+
+@functools.cache
+def configuration(name: str) -> Mapping[str, Any]:
+    """Give timm's configuration of a network; it is empty for one that timm does not know."""
+    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    return {} if cfg is None else {key: value for key, value in cfg.to_dict().items() if value is not None}
+
+
+def ends_of(name: str) -> Ends:
+    """Give the ends of a network; those of a MogaNet where timm does not know it."""
+    cfg = configuration(name)
+    given = cfg.get("first_conv", "patch_embed1.projection.0"), cfg.get("classifier", "head")
+    return Ends(*((one,) if isinstance(one, str) else tuple(one) for one in given))
+
+
+def preprocessing_of(cfg: Mapping[str, Any], channels: int | None = None) -> Preprocessing:
+    """Translate a configuration of timm's, with what timm takes where it does not say.
+
+    channels: of the network, where they may be others than the configuration's; mean and deviation are 0.5 then.
+    """
+    cfg = {**TIMMS, **{key: value for key, value in cfg.items() if value is not None}}
+    own, height, width = cfg["input_size"]
+    mode, channels = cfg.get("crop_mode", "center"), channels or own
+    if mode not in CROP_MODES:
+        say(f"timm's crop_mode {str(mode)[:60]} is not known here: center is taken", doubtful=True)
+    known = channels in (own, len(cfg["mean"]))
+    return Preprocessing(
+        size=(height, width),
+        crop_mode=mode if mode in CROP_MODES else "center",
+        crop_fraction=cfg["crop_pct"],
+        interpolation=cfg["interpolation"],
+        channels=channels,
+        mean=cfg["mean"] if known else (0.5,) * channels,
+        std=cfg["std"] if known else (0.5,) * channels,
+    )
+
+
+def describe(
+    architecture: Architecture, provenance: dict[str, Any], cfg: Mapping[str, Any] | None = None
+) -> ModelDescription:
+    """Describe a network that brings no description of its own: timm's configuration, ImageNet's names for 1000."""
+    return ModelDescription(
+        architecture=architecture,
+        preprocessing=preprocessing_of(cfg or configuration(architecture.name), architecture.in_chans or 3),
+        task=TASKS[DEFAULT].description(name=DEFAULT, class_names=default_names(architecture.num_classes or 0)),
+        provenance=provenance,
+    )
+
+
+def default_names(classes: int) -> tuple[str, ...]:
+    """Name classes that no file names: ImageNet's for 1000, else by number."""
+    if classes == 1000:
+        info = ImageNetInfo()
+        names = info.label_descriptions()
+        # Two of them are a "crane", the bird and the machine: WordNet's number tells them apart.
+        numbered = ((name, info.index_to_label_name(i)) for i, name in enumerate(names))
+        return tuple(f"{name} ({number})" if names.count(name) > 1 else name for name, number in numbered)
+    return tuple(f"class_{i}" for i in range(classes))
+
+
+def create(architecture: Architecture, *, pretrained: bool = False) -> nn.Module:
+    """Build a network of timm's. Raises ConfigError for a setting that only a MogaNet has, and whatever timm raises."""
+    name, blank = architecture.name.removeprefix(TIMM), Architecture().model_dump()
+    only_ours = [key for key, value in architecture.model_dump().items() if value != blank[key] and key != "name"]
+    if only_ours := [key for key in only_ours if key not in OPTIONS]:
+        raise ConfigError(f"{architecture.name} is no MogaNet and has no {', '.join(only_ours)}; leave that out")
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{architecture.name[:100]!r} names no network of timm's; timm.list_models() lists them")
+    given = {key: value for key, value in architecture.options().items() if key in OPTIONS and value != blank[key]}
+    network: nn.Module = timm.create_model(name, pretrained=pretrained, **given)
+    return network
+
+
+def published(name: str) -> tuple[Architecture, dict[str, Tensor]] | None:
+    """Give a network of timm's with its published weights; None, which is said, where these can't be had."""
+    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    if cfg is None or not cfg.has_weights:
+        return None
+    try:
+        state = create(Architecture(name=name), pretrained=True).state_dict()
+    except ConfigError:
+        raise
+    except Exception as error:  # the hub's client raises errors of many kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        say(f"the weights of {name} can't be had, so random ones are taken ({reason})", doubtful=True)
+        return None
+    return Architecture(name=name, num_classes=cfg.num_classes, in_chans=cfg.input_size[0]), state
