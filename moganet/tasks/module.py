@@ -137,7 +137,7 @@ class TaskModule(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, targets = batch[:2]
-        if len(images):
+        if len(targets):  # images without any are broadcast to channels
             self.evaluator.update({"logits": self(images).float()}, targets)
         elif self.trainer.world_size == 1:  # none of the batch's files could be read
             return

@@ -19,11 +19,11 @@ from test_sources import make_folder
 import moganet
 from moganet.data import loader
 from moganet.data.loader import Batch, Loader
-from moganet.engine import start
 from moganet.errors import ConfigError, DataError, MogaNetError, TrainingError, WorkerError
 from moganet.launchers import launched, refuse_without_srun
 from moganet.notices import listening
 from moganet.tasks.recipes import load_recipe
+from moganet.training import start
 from moganet.training.signals import STOP_SIGNALS, Signals
 
 TINY = {
