@@ -32,6 +32,7 @@ ATTEMPTS = 5  # in a row without PROGRESS bytes more than there ever were
 PROGRESS = 64 << 10
 PAUSE = 0.5  # seconds, times the failures so far
 TIMEOUT = 30  # seconds without a byte
+REACH = 8  # seconds in which a server must answer before its weights are done without
 ANSWER = 90  # seconds until an answer begins, however slowly its head comes
 SLOWEST, WINDOW = 1024, 60  # bytes a second, over so many seconds
 MAX_BYTES = 8 << 30  # of a file; the largest release has a fifth of it
@@ -84,6 +85,25 @@ def address(release: Release) -> str:
     """Give a release's address, at the mirror that MOGANET_WEIGHTS_URL names or at its own."""
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{release.file}" if mirror else release.url
+
+
+def unreachable(url: str) -> str:
+    """Say why nothing at an address answers soon, for those who can do without; "" where something does."""
+    answered: list[str] = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(url, timeout=REACH).close()
+        except (OSError, ValueError) as error:
+            answered.append(str(getattr(error, "reason", error)))
+        else:
+            answered.append("")
+
+    # In a thread, since looking a name up knows no limit.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH + 2)
+    return answered[0] if answered else "no answer"
 
 
 @contextmanager
