@@ -219,7 +219,7 @@ def main() -> None:
             "faults": faults,
             "digits": kills(command("digits", *EPOCHS), folder / "digits", options.kills),
             "folder_with_2_workers": kills(photo_command(photographs), folder / "photos", options.folder_kills),
-            "environment": environment(),
+            "environment": environment().plain(),
         }
     text = json.dumps(result, indent=1).replace(name, "DIR")
     Path(__file__).with_suffix(".json").write_text(text + "\n", encoding="utf-8")

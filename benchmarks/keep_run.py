@@ -43,7 +43,7 @@ def main() -> None:
         "validation": run["last"],
         "test": test,
         "sha256": hashlib.sha256(files["last"].read_bytes()).hexdigest(),
-        "environment": environment(),
+        "environment": environment().plain(),
     }
     RESULTS.mkdir(exist_ok=True)
     write_text(RESULTS / f"{asked.name}.json", json.dumps(result, indent=1) + "\n")

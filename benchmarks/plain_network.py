@@ -28,7 +28,6 @@ from moganet.data import Dataset
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
-from moganet.engine.train import prepare
 from moganet.files import write_text
 from moganet.machine import keep_freed_memory
 from moganet.network.moganet import Stem
@@ -36,6 +35,7 @@ from moganet.tasks.module import Learning
 from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_trainer
 from moganet.training.callbacks import RunProgress
+from moganet.training.resolve import prepare
 
 LAYERS, CHANNELS, STEM_STRIDE = (1, 3, 2, 1), (32, 96, 128, 160), 2
 
@@ -72,7 +72,7 @@ def main() -> None:
         "seconds": progress.elapsed,
         "images_per_second": progress.images_per_second,
         "test_top1": accuracy(network, dataset, recipe),
-        "environment": environment(),
+        "environment": environment().plain(),
     }
     metadata = {
         "preprocessing": recipe.preprocessing.model_dump_json(),

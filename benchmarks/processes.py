@@ -40,7 +40,7 @@ def main() -> None:
         "one_process_accumulating_two_parts": one,
         "two_processes": two,
         "largest_relative_difference_of_training_losses": max(abs(a - b) / a for a, b in pairs),
-        "environment": environment(),
+        "environment": environment().plain(),
     }
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()

@@ -112,7 +112,7 @@ def main() -> None:
         measured, machine = [one["measured"] for one in stored["variants"]], stored["environment"]
     else:
         keep_freed_memory()
-        measured, machine = [measure(name) for name in VARIANTS], environment()
+        measured, machine = [measure(name) for name in VARIANTS], environment().plain()
     variants = [{"measured": one, "calculated": [calculate(one, n) for n in (1, 8, 64, 512)]} for one in measured]
     text = json.dumps({"variants": variants, "environment": machine}, indent=1)
     path.write_text(text + "\n", encoding="utf-8")

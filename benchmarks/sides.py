@@ -78,7 +78,7 @@ def bound_gflops() -> float:
 def write(script: str, result: dict[str, Any]) -> None:
     """Write a script's result beside it, with the machine's description."""
     path = Path(script).with_suffix(".json")
-    path.write_text(json.dumps({**result, "environment": environment()}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**result, "environment": environment().plain()}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 
 

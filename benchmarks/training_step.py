@@ -90,7 +90,7 @@ def main() -> None:
             "moganet_nano, 32 px, batch 128: kernels": compare(crops, 128),
         },
         "rounds": ROUNDS,
-        "environment": environment(),
+        "environment": environment().plain(),
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result["images_per_second"], indent=1))

@@ -52,7 +52,7 @@ def main() -> None:
         peaks = {verb: peak(line, source) for verb, line in VERBS.items()}
     base = peaks.pop("import")
     result = {
-        "environment": environment(),
+        "environment": environment().plain(),
         "weights_bytes": weights,
         "import_bytes": base,
         "multiples": {verb: round((peak - base) / weights, 2) for verb, peak in peaks.items()},

@@ -24,7 +24,7 @@ class Record(BaseModel):
         return iter(self._known())
 
     def __eq__(self, other: object) -> bool:
-        return self._known() == (other._known() if isinstance(other, Record) else other)
+        return bool(_compared(self) == _compared(other))
 
     def __hash__(self) -> int:
         return id(self)
@@ -76,8 +76,23 @@ class Metric:
     share: bool = True
     mode: str = "max"
 
+    def text(self, figure: float) -> str:
+        """Write a figure as a person reads it."""
+        return f"{100 * figure:.2f} %" if self.share else f"{figure:.4f}"
+
+
+def _compared(value: Any) -> Any:
+    """Give a value with records as dicts, and with one kind of sequence, as JSON has it."""
+    if isinstance(value, Record | dict):
+        return {name: _compared(inner) for name, inner in value.items()}
+    return [_compared(inner) for inner in value] if isinstance(value, list | tuple) else value
+
 
 class Result(Record):
     """What a verb gives. notes: what was said while it worked."""
 
     notes: tuple[str, ...] = ()
+
+    def _known(self) -> dict[str, Any]:
+        known = super()._known()
+        return {name: known[name] for name in sorted(known, key=lambda name: name == "notes")}  # at the end

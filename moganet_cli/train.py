@@ -41,7 +41,7 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    from moganet.engine.train import preview
+    from moganet.engine.preview import preview
     from moganet.engine.train import train as run
 
     if interactions_every is not None:
@@ -55,18 +55,13 @@ def train(
         return
     options = {"start": start, "overwrite": overwrite, "resume": resume, "find_batch": find_batch}
     result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
-    if not result:  # a process beside the first one, which alone reports
+    if result is None:  # a process beside the first one, which alone reports
         return
-    print_json(result) if as_json else _print(result)
-
-
-def _print(result: Found) -> None:
-    line(f"trained {result['epochs']} epochs ({result['steps']} steps) in {result['seconds']:.0f} s")
-    if result["best"]:
-        line(f"best validation top-1: {100 * result['best']['top1']:.2f} % after epoch {result['best']['epoch']}")
-    line(f"results: {result['out']} (best.safetensors, last.safetensors, curves.png, metrics.csv)")
-    if result.get("report"):
-        line(f"how good it is, and where it fails: {result['report']}")
+    if as_json:
+        print_json(result)
+        return
+    for text in result.lines():
+        line(text)
 
 
 def _profile(recipe: str, data: str | None, settings: list[str], start: str | None, as_json: bool) -> None:

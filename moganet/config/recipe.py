@@ -3,12 +3,13 @@
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from moganet.config.descriptions import (
     Alpha,
     Architecture,
     Beta,
+    Channels,
     Factor,
     Fraction,
     Jitter,
@@ -18,6 +19,9 @@ from moganet.config.descriptions import (
     Preprocessing,
     Settings,
 )
+
+Processes = Annotated[int, Field(ge=1, le=1024)]
+Machines = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class DataConfig(Settings):
@@ -147,8 +151,8 @@ class TrainerConfig(Settings):
     interactions_every: Annotated[int, Field(ge=1)] | None = None
     save_every: Annotated[float, Field(gt=0, le=10**6)] = 5.0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int, Field(ge=1, le=1024)] | None = None
-    num_nodes: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    devices: Processes | None = None
+    num_nodes: Machines | None = None
 
 
 class StartConfig(Settings):
@@ -188,16 +192,43 @@ class Recipe(Settings):
     trainer: TrainerConfig = TrainerConfig()
     report: bool = True
 
+    def to_yaml(self) -> str:
+        """Give the recipe as YAML that `load_recipe` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class ResolvedNetwork(Architecture):
+    """A network whose inputs and outputs are known."""
+
+    num_classes: Annotated[int, Field(ge=0)]
+    in_chans: Channels
+
+
+class ResolvedTrainer(TrainerConfig):
+    """A loop whose processes and precision are known."""
+
+    precision: Precision
+    devices: Processes
+    num_nodes: Machines
+
+
+class ResolvedRecipe(Recipe):
+    """A recipe that leaves nothing open to the data, to the weights it starts from, or to the launcher.
+
+    It is made of a recipe of its task's own kind, whose `task` and `loss` it keeps.
+    """
+
+    task: SerializeAsAny[TaskSettings]
+    loss: SerializeAsAny[LossSettings]
+    network: ResolvedNetwork
+    trainer: ResolvedTrainer
+
     @property
     def num_processes(self) -> int:
         """Give the number of training processes on all machines."""
-        return (self.trainer.devices or 1) * (self.trainer.num_nodes or 1)
+        return self.trainer.devices * self.trainer.num_nodes
 
     @property
     def images_a_step(self) -> int:
         """Give the number of images whose gradients make one step of the optimizer, over all processes."""
         return self.data.batch_size * self.trainer.accumulate * self.num_processes
-
-    def to_yaml(self) -> str:
-        """Give the resolved recipe as YAML that `load_recipe` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

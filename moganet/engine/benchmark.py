@@ -27,7 +27,6 @@ from moganet.engine.contenders import (
     with_alternatives,
 )
 from moganet.engine.doctor import environment
-from moganet.engine.train import prepare
 from moganet.errors import ConfigError
 from moganet.inference.runtimes import Runtime
 from moganet.machine import HALF, has_fast_bf16, keep_freed_memory
@@ -36,6 +35,7 @@ from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
 from moganet.tasks.optimize import build_optimizer
 from moganet.training.assemble import build_module, build_task
+from moganet.training.resolve import prepare
 
 ROUNDS = 5
 LATENCIES = 30  # single images a model

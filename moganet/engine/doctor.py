@@ -7,9 +7,9 @@ import shutil
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import Field
 
 from moganet.data import Dataset, Finding, UnusableDataError, open_data
 from moganet.data.class_names import find_lookalikes
@@ -18,33 +18,77 @@ from moganet.data.findings import GRAVE
 from moganet.machine import has_fast_bf16
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
+from moganet.results import Record, Result
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
 
-@noted
-def doctor(data: str | None = None, *, progress: Progress = no_progress) -> dict[str, Any]:
-    """Examine the environment, and a data set where one is given.
+class Environment(Record):
+    """What a machine offers: versions of packages by name, its processor and GPUs, which extras are installed."""
 
-    Gives `environment` and, with data, `data` (`splits` with images by class; of how many images how many were read
-    whole), `findings` ({"kind", "file", "detail"}), `counts` by kind, and `ok`: whether nothing is unreadable or
-    contradictory, which are the kinds unreadable, contradictory (one picture under two labels), structure, one-class.
-    The others: wrong-extension, tiny, dark (images of more than 8 bits, all far below white), duplicate, imbalance,
-    classes, empty, passed-over, and note, which is no fault.
+    python: str
+    packages: dict[str, str | None]
+    processor: str
+    cores: int | None
+    threads: int
+    memory_gb: float
+    disk_free_gb: float
+    gpus: list[str]
+    fast_bf16: bool
+    extras: dict[str, bool]
+
+
+class Examined(Record):
+    """A data set that was looked at: images by split and class, how many there are, and how many were read whole."""
+
+    spec: str
+    splits: dict[str, dict[str, int]]
+    images: int
+    read_whole: int
+
+
+class Found(Record):
+    """One thing that is wrong: its kind, where, and what it is."""
+
+    kind: str
+    file: str
+    detail: str
+
+
+class Doctor(Result):
+    """What was found of the environment and, with data, of a data set. counts: of findings, by kind.
+
+    ok: whether nothing is unreadable or contradictory, which are the kinds unreadable, contradictory (one picture under
+    two labels), structure, one-class. The others: wrong-extension, tiny, dark (images of more than 8 bits, all far
+    below white), duplicate, imbalance, classes, empty, passed-over, and note, which is no fault.
     """
-    result: dict[str, Any] = {"environment": environment()}
-    if data is not None:
-        dataset = _open_whatever(data)
-        findings, number = examine(dataset, progress)
-        known = {finding.detail for finding in dataset.findings}
-        notes = [Finding("note", dataset.spec, note) for note in dataset.notes if note not in known]
-        findings = [*dataset.findings, *find_lookalikes(dataset.class_names, dataset.spec), *notes, *findings]
-        total = sum(len(split) for split in dataset.splits.values())
-        result["data"] = {"spec": dataset.spec, "splits": class_counts(dataset), "images": total, "read_whole": number}
-        result["findings"] = [vars(finding) for finding in findings]
-        result["counts"] = dict(Counter(finding.kind for finding in findings))
-        result["ok"] = not GRAVE & set(result["counts"])
-    return result
+
+    environment: Environment
+    data: Examined | None = None
+    findings: list[Found] = Field(default_factory=list)
+    counts: dict[str, int] = Field(default_factory=dict)
+    ok: bool = True
+
+
+@noted
+def doctor(data: str | None = None, *, progress: Progress = no_progress) -> Doctor:
+    """Examine the environment, and a data set where one is given."""
+    if data is None:
+        return Doctor(environment=environment())
+    dataset = _open_whatever(data)
+    findings, number = examine(dataset, progress)
+    known = {finding.detail for finding in dataset.findings}
+    notes = [Finding("note", dataset.spec, note) for note in dataset.notes if note not in known]
+    findings = [*dataset.findings, *find_lookalikes(dataset.class_names, dataset.spec), *notes, *findings]
+    total = sum(len(split) for split in dataset.splits.values())
+    counts = Counter(finding.kind for finding in findings)
+    return Doctor(
+        environment=environment(),
+        data=Examined(spec=dataset.spec, splits=class_counts(dataset), images=total, read_whole=number),
+        findings=[Found(**vars(finding)) for finding in findings],
+        counts=dict(counts),
+        ok=not GRAVE & counts.keys(),
+    )
 
 
 def _open_whatever(data: str) -> Dataset:
@@ -57,22 +101,22 @@ def _open_whatever(data: str) -> Dataset:
         return error.dataset
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Describe the machine and the versions that matter."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     packages = ("moganet", "torch", "torchvision", "timm", "pytorch-lightning", "kornia")
-    return {
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in packages},
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
-        "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
-        "gpus": gpus,
-        "fast_bf16": has_fast_bf16(torch.device("cuda" if gpus else "cpu")),
-        "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
-    }
+    return Environment(
+        python=platform.python_version(),
+        packages={name: _version(name) for name in packages},
+        processor=torch.backends.cpu.get_cpu_capability(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        memory_gb=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        disk_free_gb=round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
+        gpus=gpus,
+        fast_bf16=has_fast_bf16(torch.device("cuda" if gpus else "cpu")),
+        extras={extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
+    )
 
 
 def _version(package: str) -> str | None:

@@ -13,15 +13,38 @@ from torch import nn
 
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
-from moganet.engine.doctor import environment
-from moganet.engine.train import prepare
+from moganet.engine.doctor import Environment, environment
 from moganet.machine import HALF, keep_freed_memory
 from moganet.notices import noted
+from moganet.results import Result
+from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
 from moganet.training.assemble import build_module, build_task
+from moganet.training.resolve import prepare
 
 PARTS = ("data", "augment", "forward", "backward", "optimizer")
 STEPS, WARM_UP = 8, 2
+
+
+class Profile(Result):
+    """Where a step's time goes, and on what it was measured.
+
+    milliseconds, shares: a step's parts, medians: `data` (waiting for a batch), `augment` (moving it to the device, and
+    what is done there), `forward` (with the loss), `backward` and `optimizer`. slowest: kinds of module in the forward
+    pass, in milliseconds.
+    """
+
+    recipe: str
+    data: str
+    size: list[int]
+    batch_size: int
+    precision: str
+    steps: int
+    milliseconds: dict[str, float]
+    shares: dict[str, float]
+    slowest: dict[str, float]
+    images_per_second: float
+    environment: Environment
 
 
 @noted
@@ -31,12 +54,10 @@ def profile(
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     start: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Profile:
     """Take a few steps of a recipe's training and say where their time goes; nothing is written.
 
-    Gives `milliseconds` a step for `data` (waiting for a batch), `augment` (moving it to the device, and what is done
-    there), `forward` (with the loss), `backward` and `optimizer`, medians over the steps; the `slowest` kinds of module
-    in the forward pass; and `images_per_second`. On a GPU each part waits for the device, so that a run is faster.
+    On a GPU each part waits for the device, so that a run is faster.
     """
     settings, dataset = prepare(recipe, data, overrides, start)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
@@ -45,9 +66,30 @@ def profile(
     module, task = build_module(settings, dataset), build_task(settings, dataset).to(device)
     if device.type == "cpu":
         keep_freed_memory()
-    network = task.network.train()
+    spent, by_kind = _measured(task, module, HALF.get(settings.trainer.precision))
+    total = sum(spent.values())
+    slowest = sorted(by_kind.items(), key=lambda item: -item[1])[:5]
+    return Profile(
+        recipe=settings.name,
+        data=dataset.spec,
+        size=list(settings.preprocessing.size),
+        batch_size=settings.data.batch_size,
+        precision=settings.trainer.precision,
+        steps=STEPS,
+        milliseconds=spent,
+        shares={part: taken / total for part, taken in spent.items()},
+        slowest={kind: 1e3 * seconds for kind, seconds in slowest},
+        images_per_second=settings.data.batch_size / (total / 1e3),
+        environment=environment(),
+    )
+
+
+def _measured(
+    task: TaskModule, module: ImageDataModule, half: torch.dtype | None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Give the milliseconds of a step's parts, and the seconds of each kind of module in a forward pass."""
+    network, device = task.network.train(), task.device
     optimizer = build_optimizer(network, task.learning.optimizer)
-    half = HALF.get(settings.trainer.precision)
     batches, times = _endless(module), []
     by_kind: dict[str, float] = {}
     for turn in range(WARM_UP + STEPS):
@@ -61,22 +103,7 @@ def profile(
         clock.measure("optimizer", optimizer.step)
         if turn >= WARM_UP:
             times.append(clock.seconds)
-    spent = {part: 1e3 * median(taken[part] for taken in times) for part in PARTS}
-    total = sum(spent.values())
-    slowest = sorted(by_kind.items(), key=lambda item: -item[1])[:5]
-    return {
-        "recipe": settings.name,
-        "data": dataset.spec,
-        "size": list(settings.preprocessing.size),
-        "batch_size": settings.data.batch_size,
-        "precision": settings.trainer.precision,
-        "steps": STEPS,
-        "milliseconds": spent,
-        "shares": {part: taken / total for part, taken in spent.items()},
-        "slowest": {kind: 1e3 * seconds for kind, seconds in slowest},
-        "images_per_second": settings.data.batch_size / (total / 1e3),
-        "environment": environment(),
-    }
+    return {part: 1e3 * median(taken[part] for taken in times) for part in PARTS}, by_kind
 
 
 class _Clock:

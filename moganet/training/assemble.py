@@ -1,132 +1,37 @@
-"""From a recipe and a data set to the objects of a run; all that can be wrong with a setting is said here."""
+"""From a resolved recipe and a data set to the objects of a run; what is wrong with a setting is said here."""
 
-import difflib
 import logging
-import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
-from timm.optim import list_optimizers
 from torch import nn
 
-from moganet.config import Recipe
+from moganet.config import Precision, ResolvedRecipe
 from moganet.data import Dataset
 from moganet.data.module import ImageDataModule
-from moganet.errors import ConfigError, MissingExtraError, MogaNetError
+from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import load
-from moganet.launchers import by_slurm, by_torchrun, launched, refuse_without_srun
-from moganet.machine import has_fast_bf16
+from moganet.launchers import by_slurm, by_torchrun
 from moganet.models.build import build_network_for
-from moganet.network import full_name
 from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer
 from moganet.tasks.recipes import task_of
 from moganet.training.callbacks import average_weights
-from moganet.training.checkpoints import PROCESSES_WAIT
-from moganet.training.start import choose_start, frozen, load_teacher, start_from
+from moganet.training.loggers import make_loggers
+from moganet.training.signals import PROCESSES_WAIT
+from moganet.training.start import frozen, load_teacher, start_from
 
-logger = logging.getLogger(__name__)
-MOST_PROCESSES_A_CORE = 4
-LIGHTNING_PRECISION: dict[str, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
-# Lightning's loggers by name: the class, and what to install for it.
-LOGGERS = {
-    "csv": ("CSVLogger", ""),
-    "tensorboard": ("TensorBoardLogger", "tensorboard"),
-    "wandb": ("WandbLogger", "wandb"),
-    "mlflow": ("MLFlowLogger", "mlflow"),
-    "comet": ("CometLogger", "comet-ml"),
-    "neptune": ("NeptuneLogger", "neptune"),
-}
+LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 
 
-def resolve(recipe: Recipe, dataset: Dataset, resumed: Recipe | None = None) -> Recipe:
-    """Fill in what a recipe leaves to the data, to the weights that it starts from, and to the launcher.
-
-    resumed: the resolved recipe of a run that goes on; it knows already what its starting weights said.
-    Raises ConfigError where the recipe says otherwise than they do.
-    """
-    classes, channels = len(dataset.class_names), recipe.preprocessing.channels
-    if recipe.network.num_classes not in (None, classes):
-        raise ConfigError(
-            f"network.num_classes is {recipe.network.num_classes}, but {dataset.spec} has {classes}; leave it out"
-        )
-    if recipe.network.in_chans not in (None, channels):
-        raise ConfigError(
-            f"network.in_chans is {recipe.network.in_chans}, but preprocessing.channels is {channels}; "
-            "set only the latter"
-        )
-    refuse_without_srun()
-    recipe = choose_start(recipe, resumed)
-    _check_choices(recipe)
-    changes: dict[str, Any] = {"data": recipe.data.changed(source=dataset.spec)}
-    architecture = recipe.network.changed(name=full_name(recipe.network.name))
-    if recipe.start.model is not None:
-        if resumed is not None and resumed.start.model == recipe.start.model:
-            started, preprocessed = resumed.network, resumed.preprocessing
-        else:
-            config = load(recipe.start.model).config
-            started, preprocessed = config.architecture, config.preprocessing
-        own = {"drop_rate": recipe.network.drop_rate, "drop_path_rate": recipe.network.drop_path_rate}
-        architecture = started.changed(**own)
-        channels = preprocessed.channels
-        kept = {name: getattr(preprocessed, name) for name in ("channels", "mean", "std")}
-        changes["preprocessing"] = recipe.preprocessing.changed(**kept)
-    devices, num_nodes = launched() or _asked_processes(recipe)
-    loop = {"devices": devices, "num_nodes": num_nodes, "precision": _precision(recipe, resumed)}
-    changes["trainer"] = recipe.trainer.changed(**loop)
-    changes["network"] = architecture.changed(num_classes=classes, in_chans=channels)
-    return recipe.changed(**changes)
-
-
-def _asked_processes(recipe: Recipe) -> tuple[int, int]:
-    """Give the processes that a recipe asks for without a launcher. Raises ConfigError where they would never come."""
-    devices, num_nodes = recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1
-    if num_nodes > 1 and "MASTER_ADDR" not in os.environ:
-        raise ConfigError(
-            f"trainer.num_nodes is {num_nodes}, but nothing says where the others are; start this with torchrun or srun"
-        )
-    most = MOST_PROCESSES_A_CORE * (os.cpu_count() or 1)
-    if devices > most:
-        raise ConfigError(
-            f"trainer.devices is {devices}, but this machine has {os.cpu_count()} cores; use {most} at most"
-        )
-    return devices, num_nodes
-
-
-def _precision(recipe: Recipe, resumed: Recipe | None) -> str:
-    """Choose "auto" by the device, unless a run that goes on has chosen before. Raises ConfigError for f16 on a CPU."""
-    precision = recipe.trainer.precision
-    on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
-    if precision == "auto" and resumed is not None:
-        precision = resumed.trainer.precision
-    elif precision == "auto":
-        precision = "bf16" if has_fast_bf16(torch.device("cpu" if on_cpu else "cuda")) else "f32"
-    if precision == "f16" and on_cpu:
-        raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
-    return precision
-
-
-def _check_choices(recipe: Recipe) -> None:
-    name = recipe.optimizer.name
-    if name not in list_optimizers():
-        near = difflib.get_close_matches(name, list_optimizers(), 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() lists them"
-        raise ConfigError(f"there is no optimizer {name!r}; {hint}")
-    for name in recipe.logger:
-        if name not in LOGGERS:
-            raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")
-
-
-def build_task(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> TaskModule:
-    """Build network, loss and optimizer of a resolved recipe. Raises ConfigError for what does not exist.
+def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = False) -> TaskModule:
+    """Build network, loss and optimizer. Raises ConfigError for what does not exist.
 
     resumed: a checkpoint will fill the network; the weights that the run started from are not needed.
     """
@@ -163,7 +68,7 @@ def _recompute(network: nn.Module) -> None:
 
 
 def build_trainer(
-    recipe: Recipe, folder: Path, callbacks: list[Callback], *, purge_step: int | None = None
+    recipe: ResolvedRecipe, folder: Path, callbacks: list[Callback], *, purge_step: int | None = None
 ) -> pl.Trainer:
     """Build Lightning's Trainer. Raises ConfigError for a device or a logger that is not there.
 
@@ -180,10 +85,10 @@ def build_trainer(
         "max_epochs": settings.max_epochs,
         "max_steps": settings.max_steps or -1,
         "check_val_every_n_epoch": settings.validate_every,
-        "logger": _loggers(recipe, folder, purge_step),
-        "devices": recipe.trainer.devices or 1,
-        "num_nodes": recipe.trainer.num_nodes or 1,
-        "enable_checkpointing": True,  # by engine.checkpoints
+        "logger": make_loggers(recipe, folder, purge_step),
+        "devices": settings.devices,
+        "num_nodes": settings.num_nodes,
+        "enable_checkpointing": True,  # by training.checkpoints
         "callbacks": [*callbacks, LearningRateMonitor(logging_interval="epoch")],
     }
     trainer = make_trainer(recipe, folder, **options)
@@ -192,7 +97,7 @@ def build_trainer(
     return trainer
 
 
-def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
+def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Trainer:
     """Make a Trainer with the recipe's device, precision, clipping and accumulation."""
     settings = recipe.trainer
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
@@ -223,36 +128,8 @@ def make_trainer(recipe: Recipe, folder: Path, **options: Any) -> pl.Trainer:
         raise ConfigError(f"the trainer can't be made with these settings: {' '.join(str(error).split())}") from None
 
 
-def _loggers(recipe: Recipe, folder: Path, purge_step: int | None) -> list[Logger]:
-    names = dict.fromkeys(("csv", *recipe.logger))  # the curves are drawn from the CSV file
-    return [_logger(name, folder, purge_step) for name in names]
-
-
-def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
-    kind, package = LOGGERS[name]
-    options: dict[str, dict[str, Any]] = {
-        "csv": {"save_dir": folder, "name": "", "version": ""},
-        "tensorboard": {"save_dir": folder, "name": "", "version": "tensorboard", "purge_step": purge_step},
-        "wandb": {"save_dir": folder, "project": "moganet", "name": folder.name},
-        "mlflow": {
-            "experiment_name": "moganet",
-            "run_name": folder.name,
-            "tracking_uri": f"sqlite:///{folder}/mlflow.db",
-        },
-        "comet": {"project": "moganet", "name": folder.name},
-        "neptune": {"name": folder.name},
-    }
-    make: Callable[..., Logger] = getattr(pl.loggers, kind)
-    try:
-        return make(**options[name])
-    except ImportError:
-        raise MissingExtraError(
-            f"the logger {name!r} needs a package that is not installed: pip install {package}"
-        ) from None
-
-
-def build_module(recipe: Recipe, dataset: Dataset) -> ImageDataModule:
-    """Build the batches of a resolved recipe. Raises ConfigError for augmentations that can't be made."""
+def build_module(recipe: ResolvedRecipe, dataset: Dataset) -> ImageDataModule:
+    """Build the batches. Raises ConfigError for augmentations that can't be made."""
     try:
         return ImageDataModule(
             dataset,

@@ -18,6 +18,7 @@ from moganet.models.fixtures import make_fixtures
 from moganet.progress import RATE, make_bar, stderr_console
 from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule
+from moganet.training.run_folder import BEST_FILE, LAST_FILE
 
 
 class RunProgress(pl.Callback):
@@ -110,14 +111,9 @@ def describe_epoch(trainer: pl.Trainer, rate: float, metrics: Sequence[Metric]) 
     for split, label in (("train", "train"), ("val", "validation")):
         if f"{split}/loss" in values:
             parts.append(f"{label} loss {values[f'{split}/loss']:.4f}")
-            parts[-1] += "".join(_figure(metric, values.get(f"{split}/{metric.name}")) for metric in metrics)
+            known = [(metric, values[key]) for metric in metrics if (key := f"{split}/{metric.name}") in values]
+            parts[-1] += "".join(f" {metric.name} {metric.text(value)}" for metric, value in known)
     return "  ".join([*parts, f"{rate:.0f} images/s"])
-
-
-def _figure(metric: Metric, value: float | None) -> str:
-    if value is None:
-        return ""
-    return f" {metric.name} {100 * value:.2f} %" if metric.share else f" {metric.name} {value:.4f}"
 
 
 def average_weights(decay: float) -> WeightAveraging:
@@ -156,10 +152,10 @@ class ModelFiles(pl.Callback):
             return
         measured = {"epoch": trainer.current_epoch + 1, **pl_module.evaluator.compute()}
         self.last, self.validated_step = measured, trainer.global_step
-        self.save(trainer, pl_module, "last", measured)
+        self.save(trainer, pl_module, LAST_FILE, measured)
         if self.best is None or self._is_better(measured, self.best):
             self.best = measured
-            self.save(trainer, pl_module, "best", measured)
+            self.save(trainer, pl_module, BEST_FILE, measured)
 
     def _is_better(self, new: dict[str, float], old: dict[str, float]) -> bool:
         """Tell whether figures are better than those before; of equals the later is, better averaged."""
@@ -177,12 +173,12 @@ class ModelFiles(pl.Callback):
         """Write what validation has not written: the last weights, and "best" where nothing was measured."""
         if self.validated_step != trainer.global_step:
             self.last = {}
-            self.save(trainer, pl_module, "last", None)
+            self.save(trainer, pl_module, LAST_FILE, None)
             if self.best is None:
-                self.save(trainer, pl_module, "best", None)
+                self.save(trainer, pl_module, BEST_FILE, None)
 
     def save(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, which: str, measured: dict[str, float] | None
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str, measured: dict[str, float] | None
     ) -> None:
         """Write a model file with what was measured of it."""
         assert isinstance(pl_module, TaskModule)
@@ -194,4 +190,4 @@ class ModelFiles(pl.Callback):
         except WeightsError as error:  # of the last step, which no loss is computed after
             raise TrainingError(f"after step {trainer.global_step} {error}; {TAMER}") from None
         description = self.description.changed(provenance=provenance, fixtures=fixtures)
-        save_model_file(self.out / f"{which}.safetensors", pl_module.network.state_dict(), description)
+        save_model_file(self.out / name, pl_module.network.state_dict(), description)

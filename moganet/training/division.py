@@ -5,7 +5,7 @@ from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
 from moganet.notices import say
-from moganet.training.checkpoints import is_first_process
+from moganet.training.signals import is_first_process
 
 MAX_CLASSES = 20  # named in the line
 

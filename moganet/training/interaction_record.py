@@ -19,9 +19,9 @@ from moganet.inference.runtimes import EagerRun
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs, strength
 from moganet.interactions.sampling import count_pairs
 from moganet.tasks.module import TaskModule
+from moganet.training.run_folder import INTERACTIONS_FILE
 
 logger = logging.getLogger(__name__)
-CURVES_FILE = "interactions.csv"
 IMAGES, PAIRS, CONTEXTS = 8, 4, 10  # about 14,000 evaluations; always the same ones, so that epochs compare
 BATCH = 64
 
@@ -34,7 +34,7 @@ class InteractionRecord(pl.Callback):
     """
 
     def __init__(self, out: Path, split: Split, preprocessing: Preprocessing, every: int) -> None:
-        self.path, self.every, self.preprocessing = out / CURVES_FILE, every, preprocessing
+        self.path, self.every, self.preprocessing = out / INTERACTIONS_FILE, every, preprocessing
         self.images = list(ImageChoice(split, (), 0, only_correct=False).first(IMAGES))
         side = min(preprocessing.size)
         self.grid = 14 if side % 14 == 0 else min(16, side)

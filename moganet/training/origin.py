@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,8 @@ from moganet.config import RECIPE_LIMIT, parse_yaml
 from moganet.errors import DataError
 from moganet.files import read_small
 from moganet.models.provenance import without_places
-from moganet.training.run_folder import METRICS_FILE, RECIPE_FILE, RESULT_FILE, RESULT_LIMIT
+from moganet.training.outcome import read_result
+from moganet.training.run_folder import METRICS_FILE, RECIPE_FILE, RESULT_FILE
 
 logger = logging.getLogger(__name__)
 METRICS_LIMIT = 200_000_000  # bytes, of metrics.csv
@@ -49,7 +49,7 @@ def read_origin(model: str | Path, provenance: Mapping[str, Any], result: Mappin
         metrics = read_metrics(folder / METRICS_FILE)
         metrics["lr"] = {epoch - 1: rate for epoch, rate in _read_learning_rate(folder / METRICS_FILE).items()}
         if result is None and (folder / RESULT_FILE).is_file():
-            result = json.loads(read_small(folder / RESULT_FILE, RESULT_LIMIT))
+            result = read_result(folder).plain()
     except (OSError, ValueError, OverflowError, RecursionError) as error:
         logger.warning("the curves of %s are left out: %s", folder, error)
         return Origin(text)

@@ -1,7 +1,6 @@
-"""A run's folder: what lies in it, who may write there, and which run goes on in it."""
+"""A run's folder: what lies in it, and who may write there."""
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -9,103 +8,31 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from moganet.config import Recipe
 from moganet.data import Dataset, FileSplit
 from moganet.errors import ConfigError, OutputError
-from moganet.files import read_small
 from moganet.notices import say
-from moganet.tasks.recipes import load_recipe
-from moganet.training.checkpoints import CHECKPOINT_FILE, difference, is_first_process, read_fingerprint
-from moganet.training.interaction_record import CURVES_FILE
+from moganet.training.signals import is_first_process
 
 RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
-METRICS_FILE, REPORT_FILE = "metrics.csv", "report.html"
+CHECKPOINT_FILE, BEST_FILE, LAST_FILE = "last.ckpt", "best.safetensors", "last.safetensors"
+METRICS_FILE, CURVES_FILE, INTERACTIONS_FILE = "metrics.csv", "curves.png", "interactions.csv"
+REPORT_FILE, EVALUATIONS = "report.html", "evaluation-*"
 LOCK_FILE = ".lock"
-RESULT_LIMIT = 100_000_000  # bytes; it names each file that could not be read
 # What a run leaves, and --overwrite removes.
 RUN_OUTPUTS = (
-    *(RECIPE_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", "curves.png", CURVES_FILE),
-    *(CHECKPOINT_FILE, "best.safetensors", "last.safetensors", "evaluation-*", REPORT_FILE, RESULT_FILE),
+    *(RECIPE_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
+    *(CHECKPOINT_FILE, BEST_FILE, LAST_FILE, EVALUATIONS, REPORT_FILE, RESULT_FILE),
 )
 
 
-def _entries(folder: Path, patterns: Iterable[str]) -> list[Path]:
+def entries(folder: Path, patterns: Iterable[str]) -> list[Path]:
     """Give what lies in a folder under such names, links that lead nowhere among it."""
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
-
-
-def read_run(folder: Path) -> Recipe | None:
-    """Read the recipe of a run that can go on or is finished, None where a run is to begin.
-
-    Raises ConfigError where beginning would remove something: only a run that had not saved yet may begin anew.
-    """
-    has_recipe = (folder / RECIPE_FILE).is_file()
-    if has_recipe and any((folder / name).is_file() for name in (CHECKPOINT_FILE, RESULT_FILE)):
-        return load_recipe(folder / RECIPE_FILE)
-    patterns = ("*.safetensors", "evaluation-*") if has_recipe else RUN_OUTPUTS
-    found = sorted(path.name for path in _entries(folder, patterns))
-    if found and is_first_process():
-        missing = CHECKPOINT_FILE if has_recipe else RECIPE_FILE
-        raise ConfigError(
-            f"{folder} holds {found[0]} but no {missing} to go on from; choose another --out, or --overwrite it"
-        )
-    return None
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read what a finished run gave. Raises ConfigError for a file that no run wrote."""
-    try:
-        result = json.loads(read_small(folder / RESULT_FILE, RESULT_LIMIT, ConfigError))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        result = None
-    if not isinstance(result, dict):
-        raise ConfigError(f"{folder / RESULT_FILE} is not what a run writes; remove it, and the run is finished again")
-    return result
-
-
-def same_run(folder: Path, old: Recipe, new: Recipe, dataset: Dataset, *, found_batch: bool) -> Recipe:
-    """Give the recipe to go on with, where it is the one that the run began with. Raises ConfigError where not.
-
-    found_batch: --find-batch chose the batch size, when the run began.
-    """
-    if found_batch:
-        new = new.changed(data=new.data.changed(batch_size=old.data.batch_size))
-    what = difference(old, new)
-    if what is None and (folder / CHECKPOINT_FILE).is_file():
-        what = _other_images(dataset, read_fingerprint(folder / CHECKPOINT_FILE))
-    if what is not None:
-        raise ConfigError(f"{folder} holds another run: {what}; go on with what it began with, or choose another --out")
-    # A step's parts may have been made smaller, for want of memory.
-    if old.num_processes == new.num_processes and old.data.batch_size < new.data.batch_size:
-        data = new.data.changed(batch_size=old.data.batch_size)
-        trainer = new.trainer.changed(accumulate=old.trainer.accumulate)
-        new = new.changed(data=data, trainer=trainer)
-    return new
-
-
-def _other_images(dataset: Dataset, began_with: str | None) -> str | None:
-    """Say how a data set differs from the one that a run began with, None where it is that one."""
-    found = dataset.recognised(began_with) if began_with is not None else None
-    if found == "names":
-        say(
-            f"the run began before the contents of images were remembered: those of {dataset.spec} are taken for the "
-            "same by their file names only",
-            doubtful=True,
-        )
-    if found is not None:
-        return None
-    return (
-        f"the images or classes of {dataset.spec}, or their order, are not those that it began with, by their contents "
-        "(put back what is missing, and as it was what was replaced)"
-    )
 
 
 def claim_folder(name: str) -> Path:
@@ -136,7 +63,7 @@ def refuse_full(folder: Path, *, overwrite: bool) -> None:
     if not is_first_process() or not folder.is_dir():
         return
     try:
-        ours = {path.name for path in _entries(folder, RUN_OUTPUTS)}
+        ours = {path.name for path in entries(folder, RUN_OUTPUTS)}
         others = sorted(path.name for path in folder.iterdir() if path.name not in ours and path.name[0] != ".")
     except OSError as error:
         raise OutputError(f"can't look into {folder}: {error.strerror}; choose another --out") from None
@@ -214,8 +141,8 @@ def clear_folder(folder: Path, *, keep: bool) -> None:
         return
     patterns = (".*.partial.*",) if keep else (".*.partial.*", *RUN_OUTPUTS)
     try:
-        found = _entries(folder, patterns)
-        odd = [path for path in _entries(folder, RUN_OUTPUTS) if not (path.is_file() or path.is_dir())]
+        found = entries(folder, patterns)
+        odd = [path for path in entries(folder, RUN_OUTPUTS) if not (path.is_file() or path.is_dir())]
         if keep and odd:  # a pipe would be waited for
             raise OutputError(f"{odd[0]} is no file that a run writes (a pipe, a device, a broken link); remove it")
         for path in sorted(found, key=lambda path: path.name == RECIPE_FILE):  # by which a run is known: the last

@@ -19,7 +19,7 @@ from moganet.models.timms import default_names, ends_of, is_timms
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say
-from moganet.training.checkpoints import is_first_process
+from moganet.training.signals import is_first_process
 
 PRETRAINED, FRESH = "pretrained", "none"  # words for start.model
 SHAPE = ("embed_dims", "depths", "mlp_ratios")

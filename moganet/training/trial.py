@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
-from moganet.config import Recipe
+from moganet.config import ResolvedRecipe
 from moganet.data import ArraySplit
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
@@ -20,7 +20,7 @@ STEPS = 100
 
 
 @isolate_rng(include_cuda=False)
-def try_settings(recipe: Recipe, module: ImageDataModule, task: TaskModule) -> None:
+def try_settings(recipe: ResolvedRecipe, module: ImageDataModule, task: TaskModule) -> None:
     """Do once what a step does. Raises ConfigError that names the section whose values can't be computed with."""
     batch: Batch = _tried("augment", lambda: _augmented(recipe, module))
     _tried("schedule", lambda: _scheduled(task))
@@ -39,7 +39,7 @@ def _tried(section: str, part: Callable[[], Any]) -> Any:
         raise ConfigError(f"the settings of {section} can't be computed with: {reason}") from None
 
 
-def _augmented(recipe: Recipe, module: ImageDataModule) -> Batch:
+def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     split, channels = module.dataset.split("train"), recipe.preprocessing.channels
     sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else SIDES
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.tuner import Tuner  # type: ignore[attr-defined]
 
-from moganet.config import Recipe
+from moganet.config import ResolvedRecipe
 from moganet.data import Dataset
 from moganet.notices import say
 from moganet.training.assemble import build_module, build_task, make_trainer
@@ -18,7 +18,7 @@ from moganet.training.assemble import build_module, build_task, make_trainer
 MAX_BATCH_TRIALS = 10  # doublings, from 16
 
 
-def find_batch_size(recipe: Recipe, dataset: Dataset) -> Recipe:
+def find_batch_size(recipe: ResolvedRecipe, dataset: Dataset) -> ResolvedRecipe:
     """Choose the largest power of two for data.batch_size that fits memory and the set; give the changed recipe."""
     largest = 1 << (len(dataset.split("train")).bit_length() - 1)
     small = recipe.changed(data=recipe.data.changed(batch_size=min(16, largest)))
@@ -36,7 +36,7 @@ def find_batch_size(recipe: Recipe, dataset: Dataset) -> Recipe:
 
 
 @contextmanager
-def _bare_trainer(recipe: Recipe) -> Iterator[pl.Trainer]:
+def _bare_trainer(recipe: ResolvedRecipe) -> Iterator[pl.Trainer]:
     """Give a Trainer that leaves no file behind."""
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -7,7 +7,7 @@ from conftest import GOLDEN
 from PIL import Image
 
 import moganet
-from moganet.engine.train import preview
+from moganet.engine.preview import preview
 from moganet.models.formats import read_checkpoint
 
 SMALL = {"preprocessing.size": 32, "data.batch_size": 4, "data.workers": 0}

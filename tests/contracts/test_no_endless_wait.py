@@ -24,7 +24,7 @@ from moganet.errors import ConfigError, DataError, MogaNetError, TrainingError, 
 from moganet.launchers import launched, refuse_without_srun
 from moganet.notices import listening
 from moganet.tasks.recipes import load_recipe
-from moganet.training.checkpoints import STOP_SIGNALS, Checkpoints
+from moganet.training.signals import STOP_SIGNALS, Signals
 
 TINY = {
     **{"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "network.mlp_ratios": [2, 2, 2, 2]},
@@ -325,38 +325,33 @@ def test_a_hundred_kills(number, photos, tmp_path):
     assert "a process that reads images was killed" in said.splitlines()[-1]
 
 
-def checkpoints(tmp_path, state: str) -> Checkpoints:
-    made = Checkpoints(tmp_path, None, 5, 1)
-    made._state = state
-    return made
-
-
 @pytest.mark.parametrize("first", STOP_SIGNALS)
 @pytest.mark.parametrize("second", STOP_SIGNALS)
-def test_a_second_signal_of_any_kind_ends_at_once(first, second, tmp_path, monkeypatch):
+def test_a_second_signal_of_any_kind_ends_at_once(first, second, monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    held = checkpoints(tmp_path, "within")
-    held.take_signals()
+    held = Signals()
+    held.state = "within"
+    held.take()
     try:
         os.kill(os.getpid(), first)  # saves after this step
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), second)
             time.sleep(1)
     finally:
-        held.restore_signals()
-    assert held.signal == second
+        held.restore()
+    assert held.received == second
 
 
-def test_a_closed_terminal_stops_a_run_unless_it_was_told_to_go_on(tmp_path):
+def test_a_closed_terminal_stops_a_run_unless_it_was_told_to_go_on():
     before = signal.getsignal(signal.SIGHUP)
     for how, taken in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):  # nohup
         signal.signal(signal.SIGHUP, how)
-        held = checkpoints(tmp_path, "within")
-        held.take_signals()
+        held = Signals()
+        held.take()
         try:
-            assert (signal.getsignal(signal.SIGHUP) == held._on_signal) is taken
+            assert (signal.getsignal(signal.SIGHUP) == held.on_signal) is taken
         finally:
-            held.restore_signals()
+            held.restore()
         assert signal.getsignal(signal.SIGHUP) == how
     signal.signal(signal.SIGHUP, before)
 

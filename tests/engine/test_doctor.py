@@ -7,6 +7,7 @@ from PIL import Image
 from test_sources import make_folder
 
 import moganet
+from moganet.files import to_json
 
 
 def photo(seed, size=64):
@@ -48,7 +49,7 @@ def test_each_thing_that_is_wrong_is_named(tmp_path):
     )
     assert kinds["tiny"]["file"].endswith("small.png") and kinds["contradictory"]["file"].endswith("copy.jpg")
     assert "空" in kinds["empty"]["detail"] and result["counts"]["contradictory"] == 1 and not result["ok"]
-    json.dumps(result)
+    assert json.loads(to_json(result)) == result
 
 
 def test_imbalance_is_found(tmp_path):

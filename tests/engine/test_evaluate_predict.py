@@ -6,15 +6,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from moganet.tasks.classify.measure import measure, say_absent, wilson_interval
 from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 from test_sources import make_folder
 
 import moganet
+from moganet.data import ArraySplit
 from moganet.engine.evaluate import match_classes
 from moganet.errors import DataError, OutputError
+from moganet.inference.own_data import say_absent
 from moganet.notices import listening
+from moganet.tasks.classify.evaluator import measure, wilson_interval
 
 
 def test_evaluation_agrees_with_scikit_learn(trained_run):
@@ -197,8 +199,9 @@ def test_a_class_without_images_has_no_figures():
         assert rows[name] == {"name": name, "precision": None, "recall": None, "f1": None, "num_images": 0}
     never = measure(torch.eye(2)[[0, 0]], torch.tensor([0, 1]), ("a", "b"))["per_class"][1]
     assert never == {"name": "b", "precision": None, "recall": 0, "f1": 0, "num_images": 1}
+    split = ArraySplit(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 0, 1, 1, 1]))
     with listening() as heard:
-        say_absent(found["per_class"], "val")
+        say_absent(split, tuple("abcdefg"), "val")
     assert len(heard) == 1 and "5 of 7 classes have no images in val" in heard[0]
 
 

@@ -17,9 +17,10 @@ from small_model import exported, model, need, pictures
 import moganet
 from moganet.engine.export import export
 from moganet.errors import MogaNetError, OutputError, WeightsError
+from moganet.inference.cache import HASHES, keep_folder, what_changed
 from moganet.inference.export import EXPORTERS
 from moganet.inference.exported import read_metadata
-from moganet.inference.runtimes import HASHES, CachedRun, keep_folder, what_changed
+from moganet.inference.runtimes import CachedRun
 
 SEEDS = range(7)  # 3 formats of 7 changes; the slow sweep takes 520 each
 

@@ -46,7 +46,7 @@ except (KeyboardInterrupt, moganet.errors.MogaNetError) as error:  # a line, as 
     sys.exit(str(error))
 if os.environ.get("RANK", "0") == "0":
     with open(log, "w") as file:
-        json.dump({"losses": losses, "result": result}, file)
+        json.dump({"losses": losses, "result": result.plain()}, file)
 """
 
 

@@ -22,7 +22,8 @@ from moganet.errors import ConfigError, MogaNetError, OutputError, TrainingError
 from moganet.tasks.classify.training import Classification
 from moganet.tasks.module import CHECK_EVERY
 from moganet.tasks.recipes import load_recipe
-from moganet.training.checkpoints import STOP_SIGNALS, Checkpoints, RunStopped
+from moganet.training.checkpoints import Checkpoints
+from moganet.training.signals import STOP_SIGNALS, RunStopped
 
 TINY = {
     "network.embed_dims": [8, 8, 16, 16],

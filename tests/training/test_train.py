@@ -97,13 +97,13 @@ def test_settings_take_part_in_a_run(overrides, tmp_path):
 
 @pytest.mark.parametrize(("has_units", "chosen"), [(True, "bf16"), (False, "f32")])
 def test_auto_takes_bf16_where_the_processor_has_units_for_it(has_units, chosen, tmp_path, monkeypatch):
-    monkeypatch.setattr("moganet.training.assemble.has_fast_bf16", lambda device: has_units)
+    monkeypatch.setattr("moganet.training.resolve.has_fast_bf16", lambda device: has_units)
     overrides = {**TINY, "trainer.max_steps": 1, "trainer.precision": "auto"}
     moganet.train("digits", overrides=overrides, out=tmp_path / "run")
     assert load_recipe(tmp_path / "run" / "recipe.yaml").trainer.precision == chosen
     # Elsewhere, a run goes on as it began: another precision would be another run.
     (tmp_path / "run" / "result.json").unlink()
-    monkeypatch.setattr("moganet.training.assemble.has_fast_bf16", lambda device: not has_units)
+    monkeypatch.setattr("moganet.training.resolve.has_fast_bf16", lambda device: not has_units)
     assert moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)["steps"] == 1
     with pytest.raises(ConfigError, match=r"trainer\.precision"):
         other = "f32" if has_units else "bf16"
@@ -187,7 +187,7 @@ def test_an_impossible_folder_is_said(tmp_path):
 
 def test_a_recipe_file_is_yaml_that_people_can_read(trained_run):
     values = yaml.safe_load((trained_run / "recipe.yaml").read_text())
-    assert list(values)[:3] == ["name", "seed", "network"]
+    assert list(values)[:4] == ["name", "task", "seed", "network"]
 
 
 SMALL_PHOTOS = {
@@ -339,7 +339,7 @@ def test_the_finder_chooses_a_batch_and_writes_it_down(tmp_path):
 
 
 def test_a_preview_shows_augmented_images_and_trains_nothing(tmp_path):
-    from moganet.engine.train import preview
+    from moganet.engine.preview import preview
 
     result = preview("digits", tmp_path / "p.png", overrides={"augment.mixup": 1.0})
     assert result["images"] == 40 and result["size"] == [32, 32]

@@ -5,10 +5,10 @@ from typing import Any, get_args
 import pytest
 
 from moganet.config import Recipe, Settings
-from moganet.engine.train import prepare
 from moganet.errors import ConfigError, MogaNetError
 from moganet.tasks.recipes import load_recipe
 from moganet.training.assemble import build_module, build_task, build_trainer
+from moganet.training.resolve import prepare
 from moganet.training.trial import try_settings
 
 SMALL = {

@@ -1,0 +1,50 @@
+"""Lightning's loggers by name: where a run's figures go, beside metrics.csv."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+
+from moganet.config import Recipe
+from moganet.errors import MissingExtraError
+
+# The class, and what to install for it.
+LOGGERS = {
+    "csv": ("CSVLogger", ""),
+    "tensorboard": ("TensorBoardLogger", "tensorboard"),
+    "wandb": ("WandbLogger", "wandb"),
+    "mlflow": ("MLFlowLogger", "mlflow"),
+    "comet": ("CometLogger", "comet-ml"),
+    "neptune": ("NeptuneLogger", "neptune"),
+}
+
+
+def make_loggers(recipe: Recipe, folder: Path, purge_step: int | None) -> list[Logger]:
+    """Make a recipe's loggers. purge_step: the step from which on TensorBoard drops what was written before a stop."""
+    names = dict.fromkeys(("csv", *recipe.logger))  # the curves are drawn from the CSV file
+    return [_logger(name, folder, purge_step) for name in names]
+
+
+def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
+    kind, package = LOGGERS[name]
+    options: dict[str, dict[str, Any]] = {
+        "csv": {"save_dir": folder, "name": "", "version": ""},
+        "tensorboard": {"save_dir": folder, "name": "", "version": "tensorboard", "purge_step": purge_step},
+        "wandb": {"save_dir": folder, "project": "moganet", "name": folder.name},
+        "mlflow": {
+            "experiment_name": "moganet",
+            "run_name": folder.name,
+            "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+        },
+        "comet": {"project": "moganet", "name": folder.name},
+        "neptune": {"name": folder.name},
+    }
+    make: Callable[..., Logger] = getattr(pl.loggers, kind)
+    try:
+        return make(**options[name])
+    except ImportError:
+        raise MissingExtraError(
+            f"the logger {name!r} needs a package that is not installed: pip install {package}"
+        ) from None

@@ -1,0 +1,137 @@
+"""From a recipe as it is written to one in which nothing is open: what data, weights, launcher and device say of it."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import list_optimizers
+
+from moganet.config import Architecture, Preprocessing, Recipe, ResolvedRecipe, validate
+from moganet.data import Dataset
+from moganet.errors import ConfigError
+from moganet.inference import load
+from moganet.launchers import launched, refuse_without_srun
+from moganet.machine import has_fast_bf16
+from moganet.network import full_name
+from moganet.tasks.recipes import load_recipe
+from moganet.training.division import open_divided
+from moganet.training.loggers import LOGGERS
+from moganet.training.start import choose_start
+
+MOST_PROCESSES_A_CORE = 4
+
+
+def prepare(
+    recipe: str | Path,
+    data: str | None,
+    overrides: Mapping[str, Any] | Sequence[str],
+    start: str | Path | None = None,
+    resumed: ResolvedRecipe | None = None,
+) -> tuple[ResolvedRecipe, Dataset]:
+    """Read a recipe and open its data, and resolve the one by the other (and by the run that goes on)."""
+    settings = load_recipe(recipe, overrides)
+    if start is not None:
+        settings = settings.changed(start=settings.start.changed(model=str(start)))
+    dataset = open_divided(settings.data.source if data is None else data, settings)
+    resolved = resolve(settings, dataset, resumed)
+    return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
+
+
+def resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None = None) -> ResolvedRecipe:
+    """Fill in what a recipe leaves to the data, to the weights that it starts from, and to the launcher.
+
+    resumed: the recipe of a run that goes on; it knows already what its starting weights said.
+    Raises ConfigError where the recipe says otherwise than they do.
+    """
+    _check_sizes(recipe, dataset)
+    refuse_without_srun()
+    recipe = choose_start(recipe, resumed)
+    _check_choices(recipe)
+    network, preprocessing = _started(recipe, resumed)
+    devices, num_nodes = launched() or _asked_processes(recipe)
+    classes, precision = len(dataset.class_names), _precision(recipe, resumed)
+    known: dict[str, Any] = {
+        "data": recipe.data.changed(source=dataset.spec),
+        "preprocessing": preprocessing,
+        "network": {**dict(network), "num_classes": classes, "in_chans": preprocessing.channels},
+        "trainer": {**dict(recipe.trainer), "devices": devices, "num_nodes": num_nodes, "precision": precision},
+    }
+    return validate(ResolvedRecipe, {**dict(recipe), **known}, f"recipe {recipe.name}")
+
+
+def read_resolved(path: Path) -> ResolvedRecipe:
+    """Read the recipe that a run wrote; one of before there were several processes had one."""
+    recipe = load_recipe(path)
+    processes = {"devices": recipe.trainer.devices or 1, "num_nodes": recipe.trainer.num_nodes or 1}
+    known = {"network": dict(recipe.network), "trainer": {**dict(recipe.trainer), **processes}}
+    return validate(ResolvedRecipe, {**dict(recipe), **known}, f"recipe {path}")
+
+
+def _check_sizes(recipe: Recipe, dataset: Dataset) -> None:
+    classes, channels = len(dataset.class_names), recipe.preprocessing.channels
+    if recipe.network.num_classes not in (None, classes):
+        raise ConfigError(
+            f"network.num_classes is {recipe.network.num_classes}, but {dataset.spec} has {classes}; leave it out"
+        )
+    if recipe.network.in_chans not in (None, channels):
+        raise ConfigError(
+            f"network.in_chans is {recipe.network.in_chans}, but preprocessing.channels is {channels}; "
+            "set only the latter"
+        )
+
+
+def _started(recipe: Recipe, resumed: ResolvedRecipe | None) -> tuple[Architecture, Preprocessing]:
+    """Give network and preprocessing as the weights that a run starts from have them, else as the recipe does."""
+    if recipe.start.model is None:
+        return recipe.network.changed(name=full_name(recipe.network.name)), recipe.preprocessing
+    network: Architecture
+    if resumed is not None and resumed.start.model == recipe.start.model:
+        network, preprocessing = resumed.network, resumed.preprocessing
+    else:
+        config = load(recipe.start.model).config
+        network, preprocessing = config.architecture, config.preprocessing
+    kept = {name: getattr(preprocessing, name) for name in ("channels", "mean", "std")}
+    own = {"drop_rate": recipe.network.drop_rate, "drop_path_rate": recipe.network.drop_path_rate}
+    return network.changed(**own), recipe.preprocessing.changed(**kept)
+
+
+def _asked_processes(recipe: Recipe) -> tuple[int, int]:
+    """Give the processes that a recipe asks for without a launcher. Raises ConfigError where they would never come."""
+    devices, num_nodes = recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1
+    if num_nodes > 1 and "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"trainer.num_nodes is {num_nodes}, but nothing says where the others are; start this with torchrun or srun"
+        )
+    most = MOST_PROCESSES_A_CORE * (os.cpu_count() or 1)
+    if devices > most:
+        raise ConfigError(
+            f"trainer.devices is {devices}, but this machine has {os.cpu_count()} cores; use {most} at most"
+        )
+    return devices, num_nodes
+
+
+def _precision(recipe: Recipe, resumed: ResolvedRecipe | None) -> str:
+    """Choose "auto" by the device, unless a run that goes on has chosen before. Raises ConfigError for f16 on a CPU."""
+    precision = recipe.trainer.precision
+    on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    if precision == "auto" and resumed is not None:
+        precision = resumed.trainer.precision
+    elif precision == "auto":
+        precision = "bf16" if has_fast_bf16(torch.device("cpu" if on_cpu else "cuda")) else "f32"
+    if precision == "f16" and on_cpu:
+        raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
+    return precision
+
+
+def _check_choices(recipe: Recipe) -> None:
+    name = recipe.optimizer.name
+    if name not in list_optimizers():
+        near = difflib.get_close_matches(name, list_optimizers(), 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() lists them"
+        raise ConfigError(f"there is no optimizer {name!r}; {hint}")
+    for name in recipe.logger:
+        if name not in LOGGERS:
+            raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")

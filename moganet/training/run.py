@@ -1,0 +1,219 @@
+"""A run from its beginning, or from where it was stopped, to trained weights; in smaller parts where memory lacks."""
+
+import platform
+import signal
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytorch_lightning as pl
+import timm
+import torch
+
+from moganet.config import ResolvedRecipe
+from moganet.data import Dataset
+from moganet.data.class_names import shown
+from moganet.data.contents import sketch
+from moganet.data.loader import Unreadable
+from moganet.data.module import ImageDataModule, take
+from moganet.errors import ConfigError, DataError, OutputError, TrainingError, WorkerError
+from moganet.files import write_text
+from moganet.inference import ModelDescription
+from moganet.machine import keep_freed_memory, release_memory
+from moganet.models.fixtures import NUM_FIXTURES
+from moganet.notices import say
+from moganet.report.curves import draw_curves
+from moganet.results import LeftOut
+from moganet.tasks.module import TaskModule
+from moganet.tasks.recipes import task_of
+from moganet.training.assemble import build_module, build_task, build_trainer
+from moganet.training.callbacks import ModelFiles, RunProgress
+from moganet.training.checkpoints import Checkpoints, read_step
+from moganet.training.failures import OutOfMemory, explained
+from moganet.training.interaction_record import InteractionRecord
+from moganet.training.origin import read_metrics
+from moganet.training.outcome import TrainResult
+from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
+from moganet.training.signals import RunStopped, is_first_process
+from moganet.training.trial import try_settings
+
+LESS_MEMORY = (
+    "halve data.batch_size and double trainer.accumulate, or use --set trainer.grad_checkpointing=true or "
+    "--set trainer.precision=bf16"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The objects of a run. goes_on: whether it begins at its last.ckpt."""
+
+    task: TaskModule
+    module: ImageDataModule
+    files: ModelFiles
+    progress: RunProgress
+    checkpoints: Checkpoints
+    trainer: pl.Trainer
+    goes_on: bool
+
+
+def train_to_end(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
+    """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first."""
+    while True:
+        try:
+            return _train(settings, dataset, folder, resumed=resumed)
+        except OutOfMemory as error:
+            settings, resumed = _in_smaller_parts(settings, dataset, error), (folder / CHECKPOINT_FILE).is_file()
+        write_text(folder / RECIPE_FILE, settings.to_yaml())
+        release_memory()
+
+
+def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
+    run = _made(settings, dataset, folder, resumed=resumed)
+    clear_folder(folder, keep=resumed)
+    if not resumed and is_first_process():
+        write_text(folder / RECIPE_FILE, settings.to_yaml())
+    try:
+        with run.checkpoints.signals.held(run.trainer):
+            _fit(run)
+    except (ConfigError, DataError):
+        if not resumed and run.trainer.global_step == 0:
+            clear_folder(folder, keep=False)
+        raise
+    run.files.finish(run.trainer, run.task)
+    unreadable = _gather(run.trainer, run.module)
+    if not run.trainer.is_global_zero:
+        return None
+    _say_unseen(dataset, unreadable)
+    metrics = read_metrics(folder / METRICS_FILE)
+    title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
+    draw_curves(metrics, folder / CURVES_FILE, title, task_of(settings).monitor)
+    return TrainResult(
+        out=str(folder),
+        epochs=run.trainer.current_epoch,
+        steps=run.trainer.global_step,
+        seconds=run.progress.elapsed,
+        images_per_second=run.progress.images_per_second,
+        train_loss=next(reversed(metrics.get("train/loss", {}).values()), None),
+        best=run.files.best,
+        last=run.files.last or None,
+        unreadable=tuple(LeftOut(**one._asdict()) for one in unreadable),
+    )
+
+
+def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> Run:
+    """Make the objects of a run, and try its settings where it begins."""
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
+    task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
+    fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
+    description, kind = _describe(settings, dataset), task_of(settings)
+    files, progress = ModelFiles(folder, description, fixtures, kind.monitor), RunProgress(kind.metrics)
+    checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
+    purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
+    if not resumed:
+        try_settings(settings, module, task)
+    callbacks: list[pl.Callback] = [files, progress, checkpoints]
+    if settings.trainer.interactions_every is not None:  # before the averages are taken out again, like the files
+        record = InteractionRecord(
+            folder, dataset.split("val"), settings.preprocessing, settings.trainer.interactions_every
+        )
+        callbacks.insert(0, record)
+    trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
+    return Run(task, module, files, progress, checkpoints, trainer, goes_on=resumed)
+
+
+def _fit(run: Run) -> None:
+    """Go through Lightning's loop; what ends it before its time is said in a line."""
+    trainer, checkpoints = run.trainer, run.checkpoints
+    saved = checkpoints.out / CHECKPOINT_FILE
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
+    how = f"go on with the same command and --out {checkpoints.out} --resume"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*number of training batches.*")  # about the logging interval
+            warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # the folder is the run's own
+            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
+            goes_on = saved if run.goes_on else None
+            trainer.fit(run.task, datamodule=run.module, ckpt_path=goes_on, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise _stopped(checkpoints, how) from None
+    except WorkerError as error:
+        if checkpoints.signals.received is not None:
+            raise _stopped(checkpoints, how) from error
+        raise TrainingError(f"{error}; {how}") from None
+    except OutputError as error:
+        raise OutputError(f"{error}; then {how}") from None
+    except TrainingError as error:  # the same steps would end the same way
+        raise TrainingError(f"{error}, in a new run; --from {saved} starts it from the state before") from None
+    except (OSError, RuntimeError, MemoryError) as error:
+        if checkpoints.signals.received is not None:  # whatever else went wrong while it stopped
+            raise _stopped(checkpoints, how) from error
+        raise explained(error, trainer, checkpoints.out, how) from error
+
+
+def _stopped(checkpoints: Checkpoints, how: str) -> RunStopped:
+    kept = checkpoints.kept or "stopped at once, without a save"
+    return RunStopped(
+        f"{kept}; {how}" if is_first_process() else "", 128 + (checkpoints.signals.received or signal.SIGINT)
+    )
+
+
+def _in_smaller_parts(settings: ResolvedRecipe, dataset: Dataset, error: OutOfMemory) -> ResolvedRecipe:
+    """Halve the images that go through the network at once, and accumulate twice as many parts for a step."""
+    size, parts = settings.data.batch_size, settings.trainer.accumulate
+    data = settings.data.changed(batch_size=size // 2)
+    trainer = settings.trainer.changed(accumulate=2 * parts)
+    smaller = settings.changed(data=data, trainer=trainer)
+    try:
+        if size % 2 or settings.num_processes > 1:
+            raise DataError
+        build_module(smaller, dataset)  # checks that each part of each step has enough images
+    except DataError:
+        raise TrainingError(f"out of memory with batches of {size} ({error}); {LESS_MEMORY}") from None
+    say(
+        f"out of memory with batches of {size}: going on with {size // 2}, {2 * parts} of which make a step of the "
+        f"same {settings.images_a_step} images",
+        doubtful=True,
+    )
+    return smaller
+
+
+def _gather(trainer: pl.Trainer, module: ImageDataModule) -> list[Unreadable]:
+    """Collect from all processes which files could not be read."""
+    if trainer.world_size == 1:
+        return list(module.unreadable)
+    lists: list[list[Unreadable]] = [[]] * trainer.world_size
+    torch.distributed.all_gather_object(lists, list(module.unreadable))
+    return list(dict.fromkeys(one for some in lists for one in some))
+
+
+def _say_unseen(dataset: Dataset, unreadable: Sequence[Unreadable]) -> None:
+    """Say of which classes not one training image could be read."""
+    train, left_out = dataset.split("train"), {one.file for one in unreadable}
+    if not left_out:
+        return
+    counts = train.targets.counts(len(dataset.class_names))
+    read = train.targets.subset([i for i in range(len(train)) if train.name_of(i) not in left_out])
+    missing = (counts > 0) & (read.counts(len(dataset.class_names)) == 0)
+    if unseen := [name for name, lacks in zip(dataset.class_names, missing, strict=True) if lacks]:
+        say(f"the network has seen no image of {shown(unseen)}: none of theirs can be read", doubtful=True)
+
+
+def _describe(recipe: ResolvedRecipe, dataset: Dataset) -> ModelDescription:
+    packages = {"moganet": version("moganet"), "torch": torch.__version__, "timm": timm.__version__}
+    provenance = {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": dataset.spec,
+        "fingerprint": dataset.fingerprint(),
+        "images": sketch(dataset.split("train").contents()),
+        "seed": recipe.seed,
+        "versions": {**packages, "python": platform.python_version()},
+    }
+    return ModelDescription(
+        architecture=recipe.network,
+        preprocessing=recipe.preprocessing,
+        task=task_of(recipe).describe(dataset),
+        provenance=provenance,
+    )
