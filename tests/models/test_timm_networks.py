@@ -52,7 +52,9 @@ def test_a_files_tensors_are_its_own(key, network, tmp_path):
     for name in key:
         content = {name: content}
     torch.save(content, tmp_path / "x.pth")
-    predictor = moganet.load(f"{NAME}@{tmp_path / 'x.pth'}")
+    with listening() as heard:
+        predictor = moganet.load(f"{NAME}@{tmp_path / 'x.pth'}")
+    assert any("x.pth does not say how images are prepared" in line for line in heard)
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert np.allclose(np.asarray(predictor.logits(x)), network(x).numpy(), atol=1e-5)
@@ -78,6 +80,13 @@ def test_it_is_kept_in_our_file_and_a_hub_folder(out, back, model, network, tmp_
             torch.randn(1, 3, 32, 32),
         )
         assert torch.allclose(theirs(x), network(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("metadata", "said"), [({"preprocessing": "{"}, "no preprocessing"), (SAID, "1 channels")])
+def test_a_file_that_contradicts_itself_is_said(metadata, said, tmp_path):
+    save_file(timm.create_model("test_resnet", in_chans=1).state_dict(), tmp_path / "x.safetensors", metadata)
+    with pytest.raises(WeightsError, match=said):
+        moganet.load(f"{NAME}@{tmp_path / 'x.safetensors'}")
 
 
 def test_its_card_is_no_moganets(model, tmp_path, monkeypatch):
