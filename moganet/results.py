@@ -71,8 +71,8 @@ class Metric:
 
     name: str
     title: str
-    short: str
     noun: str
+    short: str = ""
     share: bool = True
     mode: str = "max"
 

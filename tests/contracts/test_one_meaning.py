@@ -50,7 +50,7 @@ def test_the_file_itself_gives_what_its_metadata_say(to, kind):
     assert metadata.is_scaled is ("calibrated" in kind) and metadata.description.task.temperature == TEMPERATURE
     if not metadata.raw:
         return
-    given = EXPORTERS[to].load(path, "f32")(torch.from_numpy(pictures()[0])[None])[0].numpy()
+    given = EXPORTERS[to].load(path, "f32", metadata.outputs)(pictures()[0][None])["probabilities"][0]
     expected = plain.probabilities(plain.logits(plain.preprocess(pictures()[0])), metadata.is_scaled)[0].numpy()
     assert np.abs(given - expected).max() < 0.02
     verified = moganet.verify(path)
@@ -102,8 +102,8 @@ def test_a_raw_export_is_measured_on_whole_images(folder, tmp_path, monkeypatch)
 
     original = program.load
 
-    def load(path, precision):
-        run = original(path, precision)
+    def load(path, precision, outputs):
+        run = original(path, precision, outputs)
         return lambda x: (seen.append(tuple(x.shape)), run(x))[1]
 
     monkeypatch.setattr(program, "load", load)

@@ -24,7 +24,7 @@ from moganet.data.source import FileSplit
 from moganet.data.survey import survey, thumbnails
 from moganet.engine.interaction_images import ImageChoice, mean_colour
 from moganet.errors import DataError
-from moganet.inference.predictor import Predictor
+from moganet.inference.runtimes import open_predictor
 from moganet.models.description import ModelDescription
 from moganet.notices import listening
 
@@ -156,7 +156,7 @@ def predictor():
     description = ModelDescription(
         architecture=Architecture(), preprocessing=Preprocessing(size=16), class_names=tuple("abcdefghij")
     )
-    return Predictor(network, description, "eager")
+    return open_predictor(network, description, "eager")
 
 
 def test_the_predictor_takes_every_door(predictor, tmp_path):

@@ -11,7 +11,7 @@ from conftest import GOLDEN, golden
 
 import moganet
 from moganet.errors import ConfigError
-from moganet.inference.runtimes import MAX_SIZES
+from moganet.inference.runtimes import MAX_SIZES, open_predictor
 from moganet.machine import has_fast_bf16
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -41,7 +41,7 @@ def test_every_runtime_gives_the_golden_logits_for_every_size_and_batch(runtime,
         with torch.inference_mode():
             assert (predictor.logits(x) - plain(x)).abs().max() < 1e-4, (batch, height, width)
     if runtime == "openvino":
-        assert len(predictor._run.runs) == MAX_SIZES  # further sizes went through the fused network
+        assert len(predictor.run.runs) == MAX_SIZES  # further sizes went through the fused network
 
 
 @pytest.mark.parametrize("file", ["mini_openmixup.pth", "mini_paddle.pdparams"])
@@ -68,7 +68,7 @@ def test_other_weights_have_a_place_of_their_own_in_the_cache(cache):
     predictor = load("openvino")
     with torch.no_grad():
         predictor.model.head.bias += 1
-    other = moganet.Predictor(predictor.model, predictor.config, "openvino")
+    other = open_predictor(predictor.model, predictor.config, "openvino")
     x = torch.randn(1, 3, 224, 224)
     assert torch.allclose(other.logits(x), predictor.logits(x) + 1, atol=1e-5)
 

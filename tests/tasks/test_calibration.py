@@ -40,8 +40,10 @@ def test_a_threshold_can_be_kept_without_a_temperature(tmp_path):
     from test_exporters import make_model
 
     from moganet.models.formats.ours import load_model_file
+    from moganet.tasks.classify.description import ClassifyDescription
 
     path = make_model(tmp_path / "m.safetensors")
-    keep_in_file(path, {"temperature": None, "reject": fit_reject(torch.randn(200, 10))})
+    found = ClassifyDescription(class_names=tuple("abcdefghij"), reject=fit_reject(torch.randn(200, 10)))
+    keep_in_file(path, found)
     description = load_model_file(path)[1]
     assert description.task.temperature is None and description.task.reject.num_images == 200

@@ -33,7 +33,7 @@ class Classify(Task):
 
     name = "classify"
     settings, loss, description = ClassifySettings, ClassifyLoss, ClassifyDescription
-    metrics = (Metric("top1", "Top-1 accuracy", "top-1", "accuracy"),)
+    metrics = (Metric("top1", "Top-1 accuracy", "accuracy", "top-1"),)
     columns = COLUMNS
     rewards = True
 
