@@ -89,21 +89,11 @@ def address(release: Release) -> str:
 
 def unreachable(url: str) -> str:
     """Say why nothing at an address answers soon, for those who can do without; "" where something does."""
-    answered: list[str] = []
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(url, timeout=REACH).close()
-        except (OSError, ValueError) as error:
-            answered.append(str(getattr(error, "reason", error)))
-        else:
-            answered.append("")
-
-    # In a thread, since looking a name up knows no limit.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(REACH + 2)
-    return answered[0] if answered else "no answer"
+    try:
+        _answer(url, {"User-Agent": "moganet"}, REACH).close()
+    except (_BrokenError, _RefusedError) as error:
+        return str(error)
+    return ""
 
 
 @contextmanager
@@ -172,7 +162,7 @@ def _transfer(url: str, partial: Path) -> None:
     headers = {"User-Agent": "moganet", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    response = _answer(url, headers)
+    response = _answer(url, headers, ANSWER)
     if isinstance(response, urllib.error.HTTPError):
         with response:
             _http_error(response, partial, have)
@@ -185,7 +175,7 @@ def _transfer(url: str, partial: Path) -> None:
             _copy(response, file, start, total)
 
 
-def _answer(url: str, headers: dict[str, str]) -> Any:
+def _answer(url: str, headers: dict[str, str], limit: float) -> Any:
     """Give the server's answer, its body unread, or the HTTPError that it is.
 
     It is waited for in a thread, since a head that comes byte by byte never is too late for the socket.
@@ -200,9 +190,9 @@ def _answer(url: str, headers: dict[str, str]) -> Any:
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=ANSWER)
+        answer = answers.get(timeout=limit)
     except queue.Empty:
-        raise _BrokenError(f"no answer within {ANSWER} seconds") from None
+        raise _BrokenError(f"no answer within {limit} seconds") from None
     if isinstance(answer, http.client.HTTPException | TimeoutError | ConnectionError):
         raise _BrokenError(_line(answer))
     if isinstance(answer, Exception) and not isinstance(answer, urllib.error.HTTPError):
