@@ -62,8 +62,9 @@ def _print_file(described: Found) -> None:
     tensors = f", {described['tensors']} tensors" if described["tensors"] else ""
     line(f"{described['path']}: {described['format']}{tensors}")
     line(f"chosen: {described['reason']}")
-    function = f"gate {described['gate']}, channel aggregation {described['channel_aggregation']}"
-    line(f"function: {function}, stem stride {described['stem_stride']}")
+    if "gate" in described:  # only a MogaNet has one
+        function = f"gate {described['gate']}, channel aggregation {described['channel_aggregation']}"
+        line(f"function: {function}, stem stride {described['stem_stride']}")
     line(f"classes: {described['num_classes']}; input: {described['in_chans']} channels, {size} pixels")
     if described["sha256"]:
         line(f"sha256: {described['sha256']}; fixtures: {described['fixtures']}")

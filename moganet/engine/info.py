@@ -20,16 +20,6 @@ from moganet.results import Record, Result
 DEFAULT_SIZE = 224
 
 
-class Layer(Record):
-    """A leaf module. output: its shape for one image. macs: multiply-adds."""
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    parameters: int
-    macs: int
-
-
 class Variant(Record):
     """What a network costs. ours: it is not the paper's. stages: shapes of its maps for an image of `size` pixels."""
 
@@ -73,7 +63,7 @@ class FileInfo(Chosen):
 class NetworkInfo(Result, Variant):
     """A network layer by layer, and the file that it was read from."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerCost, ...]
     file: FileInfo | None = None
 
 
@@ -154,7 +144,7 @@ def _network(
 ) -> NetworkInfo:
     variant, layers = _describe(architecture, size, stored)
     of_file = {} if file is None else {"file": file}
-    return NetworkInfo(**variant, layers=tuple(Layer(**vars(layer)) for layer in layers), **of_file)
+    return NetworkInfo(**variant, layers=tuple(layers), **of_file)
 
 
 def _describe(

@@ -56,15 +56,15 @@ def build_from(stored: StoredModel, share: bool = False) -> nn.Module:
     if not stored.trained:
         return build_seeded(architecture)
     try:
-        # MogaNets take no memory before their tensors are there; timm's have buffers that no file holds.
-        whole = is_timms(architecture.name)
-        network = build_seeded(architecture) if whole else build_blank(architecture)
+        network = build_blank(architecture)  # no memory is taken before the tensors are known to fit
     except ConfigError as error:
         raise WeightsError(f"{stored.path} describes a network that can't be: {error}") from None
     own = network.state_dict()
     state = with_counters(stored.state, own)
     check_fit(state, own, stored.path)
-    if not share and not whole:
+    if is_timms(architecture.name):
+        network = build_seeded(architecture)  # with buffers that no file holds
+    elif not share:
         network = network.to_empty(device="cpu")
     network.load_state_dict(state, assign=share)
     return network

@@ -32,6 +32,7 @@ ATTEMPTS = 5  # in a row without PROGRESS bytes more than there ever were
 PROGRESS = 64 << 10
 PAUSE = 0.5  # seconds, times the failures so far
 TIMEOUT = 30  # seconds without a byte
+REACH = 8  # seconds in which a server must answer before its weights are done without
 ANSWER = 90  # seconds until an answer begins, however slowly its head comes
 SLOWEST, WINDOW = 1024, 60  # bytes a second, over so many seconds
 MAX_BYTES = 8 << 30  # of a file; the largest release has a fifth of it
@@ -84,6 +85,15 @@ def address(release: Release) -> str:
     """Give a release's address, at the mirror that MOGANET_WEIGHTS_URL names or at its own."""
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{release.file}" if mirror else release.url
+
+
+def unreachable(url: str) -> str:
+    """Say why nothing at an address answers soon, for those who can do without; "" where something does."""
+    try:
+        _answer(url, {"User-Agent": "moganet"}, REACH).close()
+    except (_BrokenError, _RefusedError) as error:
+        return str(error)
+    return ""
 
 
 @contextmanager
@@ -152,7 +162,7 @@ def _transfer(url: str, partial: Path) -> None:
     headers = {"User-Agent": "moganet", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    response = _answer(url, headers)
+    response = _answer(url, headers, ANSWER)
     if isinstance(response, urllib.error.HTTPError):
         with response:
             _http_error(response, partial, have)
@@ -165,7 +175,7 @@ def _transfer(url: str, partial: Path) -> None:
             _copy(response, file, start, total)
 
 
-def _answer(url: str, headers: dict[str, str]) -> Any:
+def _answer(url: str, headers: dict[str, str], limit: float) -> Any:
     """Give the server's answer, its body unread, or the HTTPError that it is.
 
     It is waited for in a thread, since a head that comes byte by byte never is too late for the socket.
@@ -180,9 +190,9 @@ def _answer(url: str, headers: dict[str, str]) -> Any:
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=ANSWER)
+        answer = answers.get(timeout=limit)
     except queue.Empty:
-        raise _BrokenError(f"no answer within {ANSWER} seconds") from None
+        raise _BrokenError(f"no answer within {limit} seconds") from None
     if isinstance(answer, http.client.HTTPException | TimeoutError | ConnectionError):
         raise _BrokenError(_line(answer))
     if isinstance(answer, Exception) and not isinstance(answer, urllib.error.HTTPError):

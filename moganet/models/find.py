@@ -13,10 +13,11 @@ from moganet.models.download import fetch
 from moganet.models.fit import adapt, fit
 from moganet.models.formats import is_hub_folder, read_checkpoint
 from moganet.models.formats.foreign import read_foreign
+from moganet.models.published import published
 from moganet.models.reading.checkpoint import check_fit
 from moganet.models.shipped import shipped_models
 from moganet.models.stored import Chosen, StoredModel, stored_of
-from moganet.models.timms import configuration, describe, ends_of, is_timms, published
+from moganet.models.timms import configuration, describe, ends_of, is_timms
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say

@@ -29,8 +29,11 @@ def without_place(text: str) -> str:
     found = SPEC.fullmatch(text)
     assert found is not None  # it takes any text
     source, place, query = (part or "" for part in found.groups())
-    if text.startswith("hf-hub:") or source == "timm:":
+    if text.startswith("hf-hub:"):
         return text
+    if source == "timm:":
+        network, at, place = place.partition("@")
+        source += network + at
     kind = PureWindowsPath if "\\" in place else PurePosixPath
     name = kind(place).name or ("" if set(place) <= set("/\\.~") else place)
     return source + name + QUERY_VALUE.sub(r"\2", query)

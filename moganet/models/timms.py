@@ -112,8 +112,11 @@ def default_names(classes: int) -> tuple[str, ...]:
     return tuple(f"class_{i}" for i in range(classes))
 
 
-def create(architecture: Architecture, *, pretrained: bool = False) -> nn.Module:
-    """Build a network of timm's. Raises ConfigError for a setting that only a MogaNet has, and whatever timm raises."""
+def create(architecture: Architecture, **weights: Any) -> nn.Module:
+    """Build a network of timm's. weights: timm's own arguments for these.
+
+    Raises ConfigError for a setting that only a MogaNet has, and whatever timm raises.
+    """
     name, blank = architecture.name.removeprefix(TIMM), Architecture().model_dump()
     only_ours = [key for key, value in architecture.model_dump().items() if value != blank[key] and key != "name"]
     if only_ours := [key for key in only_ours if key not in OPTIONS]:
@@ -121,21 +124,5 @@ def create(architecture: Architecture, *, pretrained: bool = False) -> nn.Module
     if not NAME.fullmatch(name):
         raise ConfigError(f"{architecture.name[:100]!r} names no network of timm's; timm.list_models() lists them")
     given = {key: value for key, value in architecture.options().items() if key in OPTIONS and value != blank[key]}
-    network: nn.Module = timm.create_model(name, pretrained=pretrained, **given)
+    network: nn.Module = timm.create_model(name, **given, **weights)
     return network
-
-
-def published(name: str) -> tuple[Architecture, dict[str, Tensor]] | None:
-    """Give a network of timm's with its published weights; None, which is said, where these can't be had."""
-    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
-    if cfg is None or not cfg.has_weights:
-        return None
-    try:
-        state = create(Architecture(name=name), pretrained=True).state_dict()
-    except ConfigError:
-        raise
-    except Exception as error:  # the hub's client raises errors of many kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        say(f"the weights of {name} can't be had, so random ones are taken ({reason})", doubtful=True)
-        return None
-    return Architecture(name=name, num_classes=cfg.num_classes, in_chans=cfg.input_size[0]), state

@@ -1,17 +1,16 @@
 """What a network costs: parameters, multiply-adds and output shapes, layer by layer, without computing anything."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from moganet.errors import ConfigError
+from moganet.results import Record
 
 
-@dataclass(frozen=True)
-class LayerCost:
+class LayerCost(Record):
     """A leaf module's share: output shape without the batch, parameters, and multiply-adds for one image."""
 
     name: str
@@ -67,7 +66,8 @@ def _of_stage(name: str, stages: dict[str, list[int]]) -> Callable[..., None]:
 def _recorder(name: str, layers: list[LayerCost]) -> Callable[..., None]:
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
         parameters = sum(p.numel() for p in module.parameters(recurse=False))
-        layers.append(LayerCost(name, type(module).__name__, _shape(output), parameters, _macs(module, output)))
+        macs, kind = _macs(module, output), type(module).__name__
+        layers.append(LayerCost(name=name, kind=kind, output=_shape(output), parameters=parameters, macs=macs))
 
     return record
 

@@ -1,7 +1,5 @@
 """What a run begins with and learns from: the weights of another model, and a teacher; classes go by their names."""
 
-import threading
-import urllib.request
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +11,7 @@ from moganet.data import Dataset
 from moganet.errors import ConfigError, MogaNetError, first_line
 from moganet.files import cache_folder
 from moganet.inference import Predictor, load
-from moganet.models.download import address, fetch
+from moganet.models.download import address, fetch, unreachable
 from moganet.models.find import is_bare, list_trained, open_model
 from moganet.models.fit import follow_names
 from moganet.models.shipped import shipped_models
@@ -24,7 +22,6 @@ from moganet.notices import say
 from moganet.training.signals import is_first_process
 
 PRETRAINED, FRESH = "pretrained", "none"  # words for start.model
-REACH = 8  # seconds in which a server must answer before its weights are done without
 SHAPE = ("embed_dims", "depths", "mlp_ratios")
 FUNCTION = ("gate", "channel_aggregation", "dilations", "channel_split", "dilate_last_stage")
 MAX_NAMED = 5
@@ -122,24 +119,9 @@ def _fits(network: Architecture, shape: dict[str, object], channels: int, has_ch
 
 def _have(release: str) -> None:
     """Have a release's file in the cache. Raises MogaNetError, soon where no server answers."""
-    if not (cache_folder() / "weights" / RELEASES[release].file).is_file():
-        answered: list[str] = []
-
-        def ask() -> None:
-            try:
-                urllib.request.urlopen(address(RELEASES[release]), timeout=REACH).close()
-            except (OSError, ValueError) as error:
-                answered.append(str(getattr(error, "reason", error)))
-            else:
-                answered.append("")
-
-        # In a thread, since looking a name up knows no limit.
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        thread.join(REACH + 2)
-        reason = answered[0] if answered else "no answer"
-        if reason:
-            raise ConfigError(f"{release} can't be had: {reason}")
+    cached = (cache_folder() / "weights" / RELEASES[release].file).is_file()
+    if not cached and (reason := unreachable(address(RELEASES[release]))):
+        raise ConfigError(f"{release} can't be had: {reason}")
     fetch(release)
 
 

@@ -157,7 +157,7 @@ def test_a_checkpoint_loads_at_any_stem_stride_and_keeps_it(stride, tmp_path):
 def test_names_preprocessing_and_temperature_survive(target, tmp_path, trained_run):
     moganet.convert(trained_run, tmp_path / OUT[target])
     before, after = moganet.load(trained_run), moganet.load(tmp_path / OUT[target])
-    for key in ("class_names", "preprocessing", "temperature", "architecture", "provenance", "fixtures"):
+    for key in ("class_names", "preprocessing", "task", "architecture", "provenance", "fixtures"):
         assert getattr(after.config, key) == getattr(before.config, key), key
     checkpoint = moganet.load(trained_run / "last.ckpt")
     last = moganet.load(trained_run / "last.safetensors")

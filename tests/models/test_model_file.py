@@ -123,4 +123,4 @@ def test_metadata_is_json_that_others_can_read(model):
     with open(path, "rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
     description = json.loads(header["__metadata__"]["moganet"])
-    assert description["class_names"][0] == "a" and description["architecture"]["gate"] == "double"
+    assert description["task"]["class_names"][0] == "a" and description["architecture"]["gate"] == "double"

@@ -21,6 +21,7 @@ from moganet.models.provenance import source_on_this_machine, without_place, wit
         ("digits", "digits"),
         ("moganet_small.in1k", "moganet_small.in1k"),
         ("timm:resnet50", "timm:resnet50"),
+        ("timm:resnet50@/home/me/x.pth", "timm:resnet50@x.pth"),
         ("folder:/", "folder:"),
         ("", ""),
         ("folder:/home/me/new\nline\udce9", "folder:new\nline\udce9"),

@@ -1,23 +1,25 @@
 """What a run begins with and learns from goes by names, never by places, and is said."""
 
-from types import MappingProxyType
-
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from test_sources import make_folder
 from torch import nn
 
 import moganet
-from moganet.config import Preprocessing
+from moganet.config import Architecture, Preprocessing
 from moganet.data import Dataset, open_data
 from moganet.errors import ConfigError
 from moganet.inference import Predictor
+from moganet.inference.runtimes import open_predictor
+from moganet.models.build import build_network_for
 from moganet.models.timms import describe
 from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES
 from moganet.notices import listening
 from moganet.tasks.recipes import load_recipe
-from moganet.training.start import Teacher, choose_start, load_teacher, start_from
+from moganet.training.start import Teacher, choose_start, frozen, load_teacher, start_from
 
 SHAPE = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "mlp_ratios": (2, 2, 2, 2)}
 
@@ -26,12 +28,10 @@ def predictor(names, channels=3) -> Predictor:
     torch.manual_seed(len(names))
     network = build_network("moganet_nano", num_classes=len(names), in_chans=channels, **SHAPE)
     nn.init.normal_(network.head.weight)
-    from moganet.config import Architecture
-
     description = describe(
         Architecture(name="moganet_nano", num_classes=len(names), in_chans=channels, **SHAPE), {}
     ).changed(class_names=tuple(names))
-    return Predictor(network, description, name_of_model="source")
+    return open_predictor(network, description, name_of_model="source")
 
 
 def dataset(names) -> Dataset:
@@ -148,21 +148,49 @@ def test_a_teacher_sees_pixels_as_it_was_taught_to():
     assert torch.equal(Teacher(nn.Identity(), colour, colour, None)(images), images)
 
 
-def test_a_teacher_of_timms_is_taken_on_trust_and_of_other_counts_refused(monkeypatch):
-    class Net(nn.Linear):
-        pretrained_cfg = MappingProxyType({"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3})
-        num_classes = 3
-
-        def forward(self, images):
-            return super().forward(images.mean((2, 3)))
-
-    monkeypatch.setattr("timm.create_model", lambda name, pretrained: Net(3, 3))
-    settings = recipe(loss__teacher="timm:net")
-    _, heard = said(load_teacher, settings, dataset("abc"))
+def test_a_teacher_of_timms_is_taken_on_trust_and_of_other_counts_refused(tmp_path):
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    own = Preprocessing(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    save_file(network.state_dict(), tmp_path / "x.safetensors", {"preprocessing": own.model_dump_json()})
+    settings = recipe(loss__teacher=f"timm:test_resnet@{tmp_path / 'x.safetensors'}")
+    teacher, heard = said(load_teacher, settings, dataset("abc"))
+    assert teacher.own == own and teacher.order is None
     assert any("names no classes" in line and "order" in line for line in heard)
     assert any("32x32" in line and "96x96" in line for line in heard)
     with pytest.raises(ConfigError, match="knows 3 classes, but the data set has 4"):
         load_teacher(settings, dataset("abcd"))
+
+
+@pytest.mark.parametrize("key", ["loss__teacher", "start__model"])
+def test_a_network_of_timms_without_weights_teaches_and_starts_nothing(key, monkeypatch):
+    monkeypatch.setattr("moganet.models.published.unreachable", lambda url: "no connection")
+    settings = recipe(**{key: "timm:test_resnet"})
+    with pytest.raises(ConfigError, match=r"timm:test_resnet can't be had with weights from timm.*@FILE"):
+        load_teacher(settings, dataset("abc")) if key == "loss__teacher" else choose_start(settings, None)
+
+
+@pytest.mark.parametrize(("channels", "chosen"), [(3, "timm:test_resnet"), (1, None)])
+def test_a_network_of_timms_starts_from_its_published_weights(channels, chosen, monkeypatch):
+    architecture = Architecture(name="timm:test_resnet", num_classes=1000, in_chans=3)
+    state = build_network_for(architecture).state_dict()
+    monkeypatch.setattr("moganet.models.find.published", lambda name: (architecture, state))
+    plain = {"channels": channels, "mean": (0.5,) * channels, "std": (0.5,) * channels}
+    settings = load_recipe("digits", {"network": "timm:test_resnet", "preprocessing": plain})
+    found, heard = said(choose_start, settings, None)
+    assert found.start.model == chosen and (chosen or "random weights") in heard[0]
+    assert choose_start(settings, found).start.model == chosen
+
+
+@pytest.mark.parametrize("name", ["timm:test_resnet", "timm:test_convnext", "timm:test_vit", "moganet_nano"])
+def test_freezing_goes_by_the_stages_that_a_network_names(name):
+    network = build_network_for(Architecture(name=name, num_classes=3))
+    first = frozen(network, 1)
+    assert not frozen(network, 0) and first == frozen(network, 2)[: len(first)]
+    assert sum(p.numel() for module in first for p in module.parameters())
+    if name == "moganet_nano":
+        assert first == [network.patch_embed1, network.blocks1, network.norm1]
+    with pytest.raises(ConfigError, match=r"start\.freeze is 99"):
+        frozen(network, 99)
 
 
 def test_digits_with_a_teacher_of_cifar_is_one_line(tmp_path):

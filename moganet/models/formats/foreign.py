@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from moganet.config import Architecture, Preprocessing
+from moganet.config import Architecture, Preprocessing, validate
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices
 from moganet.models.formats import read_checkpoint
@@ -15,6 +15,7 @@ from moganet.models.reading.checkpoint import check_values, checked_state
 from moganet.models.reading.contents import read_content
 from moganet.models.stored import Chosen, StoredModel, stored_of
 from moganet.models.timms import configuration, describe, ends_of
+from moganet.notices import say
 
 KEYS = ("state_dict", "model")  # under which people keep a network's tensors
 
@@ -39,11 +40,15 @@ def read_foreign(name: str, path: Path) -> StoredModel:
     check_values(state, path)
     stem = state.get(f"{ends.stems[0]}.weight") if ends.stems else None
     channels = configuration(name).get("input_size", (3,))[0] if stem is None or stem.dim() < 2 else stem.shape[1]
-    classes = ends.outputs(state)
-    description = describe(Architecture(name=name, num_classes=classes, in_chans=channels), {"file": path.name})
-    said = _preprocessing(content.metadata, path)
-    if said is not None:
-        description = description.changed(preprocessing=said)
+    values = {"name": name, "num_classes": ends.outputs(state), "in_chans": channels}
+    description = describe(validate(Architecture, values, path.name), {"file": path.name})
+    given = _preprocessing(content.metadata, path)
+    if given is not None and given.channels != channels:
+        raise WeightsError(f"{path} is of {channels} channels, but its preprocessing of {given.channels}")
+    if given is not None:
+        description = description.changed(preprocessing=given)
+    taken = "what its classes are called" if given else "how images are prepared, or what its classes are called"
+    say(f"{path.name} does not say {taken}: timm's way and names are taken; a model file of ours says it all")
     chosen = Chosen(format="state dict", weights="plain", reason=f"the tensors of {name}", guessed=())
     return StoredModel(path, state, description, chosen)
 
