@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from moganet.compat import is_being_started
 from moganet.errors import ConfigError, MogaNetError, WorkerError
 from moganet.notices import say
 
@@ -120,7 +121,7 @@ def num_workers(asked: int | None) -> int:
 
 def refuse_to_begin_again() -> None:
     """Raise ConfigError in a process that only reads the main script again, to be one that reads images."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
+    if is_being_started():
         raise ConfigError(
             "processes that read images are started afresh here (spawn) and read this script again; "
             'put what it does under `if __name__ == "__main__":`'

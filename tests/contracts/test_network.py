@@ -10,6 +10,7 @@ from timm.optim import param_groups_layer_decay
 from torchvision.models.feature_extraction import NodePathTracer
 
 from moganet import build_network
+from moganet.compat import take_indices
 from moganet.network import VARIANTS
 from moganet.network.cost import count_parameters
 
@@ -130,7 +131,7 @@ def test_intermediates_take_what_was_asked_for_and_can_stop_early(indices):
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         every = network.forward_intermediates(x, intermediates_only=True)
-        expected = timm.models._features.feature_take_indices(4, indices)[0]
+        expected = take_indices(4, indices)[0]
         for norm in (False, True):
             _, maps = network.forward_intermediates(x, indices, norm=norm)
             assert all(torch.equal(m, every[i]) for m, i in zip(maps, expected, strict=True))

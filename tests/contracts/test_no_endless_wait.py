@@ -20,10 +20,10 @@ import moganet
 from moganet.config import load_recipe
 from moganet.data import loader
 from moganet.data.loader import Batch, Loader
-from moganet.engine import start
 from moganet.errors import ConfigError, DataError, MogaNetError, TrainingError, WorkerError
 from moganet.launchers import launched, refuse_without_srun
 from moganet.notices import listening
+from moganet.training import start
 from moganet.training.checkpoints import STOP_SIGNALS, Checkpoints
 
 TINY = {

@@ -16,7 +16,7 @@ from conftest import GOLDEN, MINI, golden
 
 import moganet
 from moganet.errors import MogaNetError, OutputError, WeightsError
-from moganet.models.formats import download
+from moganet.models import download
 from moganet.network import VARIANTS
 from moganet.network.releases import RELEASES
 

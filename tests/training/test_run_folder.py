@@ -8,8 +8,9 @@ import pytest
 from test_sources import make_folder
 
 import moganet
-from moganet.engine import run_folder, train
+from moganet.engine import train
 from moganet.errors import ConfigError, DataError, MogaNetError, OutputError, WeightsError
+from moganet.training import run_folder
 from moganet.training.run_folder import claim_folder, clear_folder
 
 TINY = {

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from moganet.compat import set_update_count
 from moganet.config import LossConfig, OptimizerConfig, ScheduleConfig
 from moganet.errors import TrainingError
 
@@ -148,11 +149,12 @@ class Classification(pl.LightningModule):
             if self.trainer.world_size > 1:
                 for value in state.values():
                     torch.distributed.all_reduce(value)
-            checkpoint["metrics"][name] = metric._update_count, state
+            checkpoint["metrics"][name] = metric.update_count, state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, metric in (("loss", self.train_loss), ("top1", self.train_top1)):
-            metric._update_count, state = checkpoint["metrics"][name]
+            count, state = checkpoint["metrics"][name]
+            set_update_count(metric, count)
             for key, value in state.items():  # one process goes on with the sums of all
                 own = value if self.trainer.is_global_zero else torch.zeros_like(value)
                 setattr(metric, key, own.clone().to(metric.device))
