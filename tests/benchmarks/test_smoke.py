@@ -236,7 +236,7 @@ def test_what_ships_lies_where_the_package_looks_for_it(run):
 
 def test_finetuning(run, photo_model, folder, tmp_path, monkeypatch):
     train = moganet.train
-    small = {"preprocessing.size": 32, "trainer.max_steps": 1, "data.batch_size": 4, "trainer.precision": "f32"}
+    small = {"preprocessing.size": 32, "data.batch_size": 8, "data.workers": 0, "trainer.precision": "f32"}
     monkeypatch.setattr(
         moganet, "train", lambda *given, **options: train(given[0], given[1], {**given[2], **small}, **options)
     )
