@@ -20,14 +20,15 @@ FUNCTIONS = [
     for gate in ("single", "double")
     for aggregation in ("reference", "paddle")
 ]
-LARGE = ("moganet_large", "moganet_xlarge")
+LARGE = ("moganet_base", "moganet_large", "moganet_xlarge")
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def network(request):
-    """One real network a variant, as timm makes it; tests leave it as it was."""
+    """One real network a variant, as timm makes it; the large ones have fewer blocks. Tests leave it as it was."""
     torch.manual_seed(0)
-    return timm.create_model(request.param, num_classes=42).eval()
+    fewer = {"depths": (1, 1, 2, 1)} if request.param in LARGE else {}
+    return timm.create_model(request.param, num_classes=42, **fewer).eval()
 
 
 def trace(model):
@@ -93,7 +94,7 @@ def test_symbolic_tracing_and_torchscript_change_nothing(network):
         logits = network(x)
         traced = trace(network)
         assert torch.allclose(traced(x), logits, atol=1e-5)
-        if count_parameters(network) > 2e7:  # the same class again, and TorchScript is slow
+        if count_parameters(network) > 6e6:  # the same class again, and TorchScript is slow
             return
         assert torch.allclose(torch.jit.script(network)(x), logits, atol=1e-5)
         assert torch.allclose(torch.jit.script(traced)(x), logits, atol=1e-5)
@@ -108,7 +109,7 @@ def test_a_traced_network_trains(network):
 @pytest.mark.parametrize("channels", [1, 2, 4, 5])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_any_number_of_input_channels(name, channels):
-    with torch.device("meta" if name in LARGE else "cpu"), torch.no_grad():
+    with torch.device("cpu" if name == "moganet_nano" else "meta"), torch.no_grad():
         assert timm.create_model(name, in_chans=channels, num_classes=3).eval()(
             torch.zeros(1, channels, 32, 32)
         ).shape == (1, 3)

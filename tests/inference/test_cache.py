@@ -150,12 +150,15 @@ def test_a_file_that_another_tool_wrote_anew_is_no_longer_what_was_written(tmp_p
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_a_changed_graph_in_the_cache_is_made_again_and_said(runtime, cache, caplog):
+def test_a_changed_graph_in_the_cache_is_made_again_and_said(runtime, cache, caplog, monkeypatch):
     need(runtime)
     caplog.set_level("INFO", "moganet")
     first = answers(moganet.load(model(), runtime))
     (folder,) = cache.iterdir()
     names = sorted(path.name for path in folder.iterdir())
+    if runtime == "onnx":  # which takes three seconds for the same graph again
+        whole = (folder / "onnx.onnx").read_bytes()
+        monkeypatch.setattr("moganet.inference.export.onnx.save", lambda graph, path: path.write_bytes(whole))
     assert HASHES in names and what_changed(folder) is None
     for name in names:
         content = bytearray((folder / name).read_bytes())
