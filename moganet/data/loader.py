@@ -103,7 +103,9 @@ class Loader:
                 batch = team.wait(waiting.popleft())
                 waiting.extend(team.ask(places) for places in islice(order, 1))
                 yield batch
-        except MogaNetError:
+        except GeneratorExit:  # given up; the processes wait for the next iteration
+            raise
+        except BaseException:  # whoever keeps the error, as a notebook does, keeps this loader
             self.end()
             raise
         finally:

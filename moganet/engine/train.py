@@ -289,6 +289,7 @@ def _fit(
             warnings.filterwarnings("ignore", message=".*number of training batches.*")  # about the logging interval
             warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # the folder is the run's own
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
+            warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode.*")  # what start.freeze keeps
             trainer.fit(task, datamodule=module, ckpt_path=goes_on, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise _stopped(checkpoints, how) from None

@@ -218,6 +218,7 @@ def test_a_damaged_file_is_said_in_one_line(to, damage, exported, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # in the archive that this test makes
 def test_a_program_that_would_run_more_than_a_network_is_not_loaded(exported, tmp_path):
     import pickle
     import shutil

@@ -70,6 +70,10 @@ def starve():
     raise MemoryError
 
 
+def interrupt(answer):
+    raise KeyboardInterrupt
+
+
 def blunder():
     raise KeyError("ours")
 
@@ -174,9 +178,22 @@ def test_whatever_befalls_a_process_is_one_line_and_leaves_none(fate, error, sai
     assert are_gone(pids)
 
 
-def test_our_own_fault_in_a_process_is_told_as_such():
+def test_our_own_fault_in_a_process_is_told_as_such_and_leaves_none():
+    batches = Loader(Numbers(blunder), order(), 1)
     with pytest.raises(RuntimeError, match="KeyError: 'ours'"):
-        numbers(Loader(Numbers(blunder), order(), 1))
+        numbers(batches)
+    assert batches._team is None
+
+
+def test_an_interrupt_of_the_wait_leaves_no_process(monkeypatch):
+    batches = Loader(Numbers(), order(), 2)
+    iteration = iter(batches)
+    next(iteration)
+    pids = pids_of(batches)
+    monkeypatch.setattr(batches._team, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(iteration)
+    assert are_gone(pids)
 
 
 def test_a_limit_that_is_none_is_said(monkeypatch):

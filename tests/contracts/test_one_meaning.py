@@ -50,7 +50,7 @@ def test_the_file_itself_gives_what_its_metadata_say(to, kind):
     assert metadata.is_scaled is ("calibrated" in kind) and metadata.description.temperature == TEMPERATURE
     if not metadata.raw:
         return
-    given = EXPORTERS[to].load(path, "f32")(torch.from_numpy(pictures()[0])[None])[0].numpy()
+    given = EXPORTERS[to].load(path, "f32")(torch.tensor(pictures()[0])[None])[0].numpy()
     expected = plain.probabilities(plain.logits(plain.preprocess(pictures()[0])), metadata.is_scaled)[0].numpy()
     assert np.abs(given - expected).max() < 0.02
     verified = moganet.verify(path)
