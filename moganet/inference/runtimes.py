@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
@@ -95,7 +96,6 @@ class CachedRun:
         self.identity = f"{hash_tensors(network.state_dict())} {description.architecture.model_dump_json()}"
         self.runs: dict[tuple[int, int], Run] = {}
         self.guard = Guard()
-        self.folders: list[tempfile.TemporaryDirectory[str]] = []  # where the cache can't be written
 
     def __call__(self, x: Tensor) -> Tensor:
         """Give the logits for a batch of any size."""
@@ -140,10 +140,10 @@ class CachedRun:
                 f"{folder.parent}: {reason}; the runtime is made again each time; MOGANET_CACHE names another place",
                 doubtful=True,
             )
-        self.folders.append(tempfile.TemporaryDirectory())
-        path = Path(self.folders[-1].name) / name
-        runner.save(graph, path)
-        return runner.load(path, graph.precision)
+        own = Path(tempfile.mkdtemp())  # in the place of the cache that can't be written
+        weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
+        runner.save(graph, own / name)
+        return runner.load(own / name, graph.precision)
 
     def _folder(self, size: tuple[int, int]) -> Path:
         from importlib.metadata import version

@@ -22,6 +22,8 @@ from moganet.models.model_file import make_fixtures, save_model_file
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}
 FORMS = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
+# What is the same code for every exporter; an ONNX file takes three seconds.
+QUICK = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in EXPORTERS]
 FUNCTIONS = [(gate, aggregation) for gate in ("single", "double") for aggregation in ("reference", "paddle")]
 
 
@@ -179,7 +181,7 @@ def test_the_metadata_travel_in_the_file(to, model, exported):
     assert metadata.description == moganet.load(model, "eager").config and len(metadata.description.fixtures) == 2
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", QUICK)
 def test_a_size_by_option_replaces_the_models(to, model, exported):
     path = exported(to, size=32)["out"]
     other = moganet.load(path)
@@ -188,7 +190,7 @@ def test_a_size_by_option_replaces_the_models(to, model, exported):
     assert (other.logits(x) - moganet.load(model, "eager").logits(x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", QUICK)
 def test_an_export_that_deviates_is_deleted(to, model, tmp_path, monkeypatch):
     need(to)
     out = tmp_path / f"m{EXPORTERS[to].SUFFIX}"

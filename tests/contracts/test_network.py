@@ -20,6 +20,7 @@ FUNCTIONS = [
     for gate in ("single", "double")
     for aggregation in ("reference", "paddle")
 ]
+FEWER = {"depths": (1, 1, 2, 1)}
 LARGE = ("moganet_base", "moganet_large", "moganet_xlarge")
 
 
@@ -27,8 +28,7 @@ LARGE = ("moganet_base", "moganet_large", "moganet_xlarge")
 def network(request):
     """One real network a variant, as timm makes it; the large ones have fewer blocks. Tests leave it as it was."""
     torch.manual_seed(0)
-    fewer = {"depths": (1, 1, 2, 1)} if request.param in LARGE else {}
-    return timm.create_model(request.param, num_classes=42, **fewer).eval()
+    return timm.create_model(request.param, num_classes=42, **(FEWER if request.param in LARGE else {})).eval()
 
 
 def trace(model):
@@ -94,7 +94,7 @@ def test_symbolic_tracing_and_torchscript_change_nothing(network):
         logits = network(x)
         traced = trace(network)
         assert torch.allclose(traced(x), logits, atol=1e-5)
-        if count_parameters(network) > 6e6:  # the same class again, and TorchScript is slow
+        if count_parameters(network) > 2.5e6:  # the same class again, and TorchScript is slow
             return
         assert torch.allclose(torch.jit.script(network)(x), logits, atol=1e-5)
         assert torch.allclose(torch.jit.script(traced)(x), logits, atol=1e-5)
@@ -106,20 +106,18 @@ def test_a_traced_network_trains(network):
     assert all(p.grad is not None for p in traced.parameters())
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 5])
-@pytest.mark.parametrize("name", VARIANTS)
-def test_any_number_of_input_channels(name, channels):
-    with torch.device("cpu" if name == "moganet_nano" else "meta"), torch.no_grad():
-        assert timm.create_model(name, in_chans=channels, num_classes=3).eval()(
-            torch.zeros(1, channels, 32, 32)
-        ).shape == (1, 3)
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])  # test_variants.py makes every variant with one
+def test_any_number_of_input_channels(channels):
+    network = timm.create_model("moganet_nano", in_chans=channels, num_classes=3).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, channels, 32, 32)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("indices", [(0, 1, 2, 3), (0, 2), (3,), (-1,)])
 def test_features_only_gives_the_stages_that_were_asked_for(name, indices):
     with torch.device("meta"), torch.no_grad():
-        network = timm.create_model(name, features_only=True, out_indices=indices).eval()
+        network = timm.create_model(name, features_only=True, out_indices=indices, **FEWER).eval()
         maps = network(torch.zeros(1, 3, 64, 96))
     dims = VARIANTS[name]["embed_dims"]
     assert [m.shape[1] for m in maps] == [dims[i] for i in indices] == network.feature_info.channels()
