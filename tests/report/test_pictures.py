@@ -12,14 +12,16 @@ from moganet.report import GridItem, draw_confusion, draw_curves, draw_grid
 def test_confusion(number, tmp_path):
     matrix = np.random.RandomState(0).randint(0, 50, (number, number))
     draw_confusion(matrix, [f"class {i}" for i in range(number)], tmp_path / "c.png", "title")
-    assert Image.open(tmp_path / "c.png").width > 200
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.width > 200
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 3, 200])
 def test_curves(epochs, tmp_path):
     metrics = {name: {e: 1 / (e + 1) for e in range(epochs)} for name in ("train/loss", "val/loss", "val/top1")}
     draw_curves(metrics, tmp_path / "c.png", "title")
-    assert Image.open(tmp_path / "c.png").width > 800
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.width > 800
 
 
 @pytest.mark.parametrize("number", [1, 7, 48])
@@ -28,4 +30,5 @@ def test_grid(number, channels, tmp_path):
     image = torch.zeros(channels, 20, 30, dtype=torch.uint8)
     items = [GridItem(image, "a very long name of a class indeed", 0.5, [None, "b"][i % 2]) for i in range(number)]
     draw_grid(items, tmp_path / "g.png", "title")
-    assert Image.open(tmp_path / "g.png").width > 100
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.width > 100
