@@ -36,10 +36,12 @@ def moganet(capsys, monkeypatch):
         monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
         capsys.readouterr()
         code = 0
-        try:
-            moganet_cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code
+        with warnings.catch_warnings():
+            warnings.filterwarnings("default", category=UserWarning)  # lines for a person, as in a shell
+            try:
+                moganet_cli.main([str(argument) for argument in arguments])
+            except SystemExit as end:
+                code = end.code
         captured = capsys.readouterr()
         return Result(code or 0, captured.out, captured.err)
 
