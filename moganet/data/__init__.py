@@ -38,16 +38,12 @@ __all__ = [
 ]
 
 
-def open_data(spec: str | Path, *, training: bool = False) -> Dataset:
+def open_data(spec: str | Path) -> Dataset:
     """Open a data set: "SOURCE", "SOURCE:PATH", or a path whose kind is recognised; its notes are said.
 
-    training: refuse a set of a single class, of which nothing can be learned.
     Raises DataError that names the sources where the text is neither.
     """
     dataset = _open(os.fspath(spec))
-    alone = next((finding.detail for finding in dataset.findings if finding.kind == "one-class"), None)
-    if training and len(dataset.class_names) < 2:
-        raise DataError(alone or f"{dataset.spec} has one class, {dataset.class_names[0]!r}; a classifier needs two")
     alike = [finding.detail for finding in find_lookalikes(dataset.class_names, dataset.spec)]
     for note in (*dataset.notes, *alike):
         say(note, doubtful=True)

@@ -44,9 +44,8 @@ def evaluate(
     workers: processes that read images; None is one a core.
     choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
-    Gives the figures of the model's task (for a classifier `top1`, `top5`, `ece`, `interval`, `loss`, `per_class`,
-    `confusion`: moganet.tasks.classify.evaluator), `images_per_second` (decoding included) and `unreadable` files,
-    which count nowhere.
+    Gives the figures of the model's task (a classifier's are in moganet.tasks.classify.evaluator), `images_per_second`
+    (decoding included) and `unreadable` files, which count nowhere.
     Raises DataError, WeightsError or, before anything is measured, OutputError.
     """
     if out is not None:

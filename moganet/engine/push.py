@@ -23,11 +23,12 @@ from moganet.models.timms import TIMM, is_timms
 from moganet.network.releases import RELEASES
 from moganet.notices import noted, printable, say
 from moganet.results import Result
+from moganet.tasks import TASKS
 
 CARD = "README.md"
 MARKS = re.compile(r"[\\`*_\[\]#|~!>&$]")  # what Markdown makes something of
 MAX_EVALUATION = 200 << 20  # bytes; it lists the images that can't be read
-FIGURES = {"top1", "interval", "num_images", "data", "split"}
+FIGURES = {"num_images", "data", "split"}
 
 
 class Pushed(Result):
@@ -104,12 +105,10 @@ def _evaluations(model: str | Path, description: ModelDescription) -> list[dict[
 
 
 def _is_of(measured: Any, description: ModelDescription) -> bool:
-    """Tell whether a file of `evaluate` is of just these tensors, and has the figures that a card shows."""
+    """Tell whether a file of `evaluate` is of just these tensors, and has what a card shows."""
     if not isinstance(measured, dict) or measured.get("sha256") != description.sha256 or not measured.keys() >= FIGURES:
         return False
-    interval = measured["interval"]
-    numbers = [measured["top1"], *interval] if isinstance(interval, list) and len(interval) == 2 else [None]
-    return all(isinstance(number, int | float) for number in numbers)
+    return TASKS[description.task.name].say(measured) is not None
 
 
 def _card(repo: str, description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
@@ -118,7 +117,7 @@ def _card(repo: str, description: ModelDescription, evaluations: list[dict[str, 
     kind, network, tags = _kind(description.architecture)
     return f"""---
 library_name: timm
-pipeline_tag: image-classification
+pipeline_tag: {TASKS[description.task.name].pipeline}
 tags:
 - image-classification
 - timm
@@ -160,18 +159,17 @@ def _kind(architecture: Architecture) -> tuple[str, str, str]:
 
 
 def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:
+    task = TASKS[description.task.name]
     lines = [
-        f"- top-1 {100 * e['top1']:.2f} % (95 % interval {100 * e['interval'][0]:.2f} to {100 * e['interval'][1]:.2f}) "
-        f"on {e['num_images']} images of {_shown(without_place(str(e['data'])))}, split {_shown(e['split'])}; "
-        "measured by `moganet evaluate`"
+        f"- {task.say(e)} on {e['num_images']} images of {_shown(without_place(str(e['data'])))}, split "
+        f"{_shown(e['split'])}; measured by `moganet evaluate`"
         for e in evaluations
     ]
-    validation = description.provenance.get("validation")
-    if isinstance(validation, dict) and isinstance(validation.get("top1"), int | float):
-        lines.append(f"- top-1 {100 * validation['top1']:.2f} % on the validation images, measured in training")
+    if (said := task.say(description.provenance.get("validation"))) is not None:
+        lines.append(f"- {said} on the validation images, measured in training")
     file = description.provenance.get("file")
     lines += [
-        f"- top-1 {release.top1} % on ImageNet-1k's validation set, as published for {file} ({release.weights} weights)"
+        f"- {release.accuracy} on ImageNet-1k's validation set, as published for {file} ({release.weights} weights)"
         for release in RELEASES.values()
         if release.file == file and "changed" not in description.provenance
     ]

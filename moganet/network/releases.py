@@ -28,6 +28,11 @@ class Release:
     folder: str = OFFICIAL
 
     @property
+    def accuracy(self) -> str:
+        """Say what was published of it."""
+        return f"top-1 {self.top1} %"
+
+    @property
     def url(self) -> str:
         """Give the file's address."""
         return f"{self.folder}/{self.file}"

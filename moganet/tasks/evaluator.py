@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from moganet.tasks.task import TaskDescription
+
 
 class Evaluator(nn.Module):
     """Collect outputs and targets a batch at a time, and give figures of them.
@@ -43,6 +45,10 @@ class Evaluator(nn.Module):
     def compute(self) -> dict[str, float]:
         """Give the figures of all that came."""
         return {name: float(metric.compute()) for name, metric in self.figures().items()}
+
+    def fitted(self, description: TaskDescription) -> TaskDescription:
+        """Give a model file's description with what the images that came, of validation, say of its answers."""
+        return description
 
     @abstractmethod
     def details(self) -> dict[str, Any]:

@@ -216,6 +216,10 @@ class Task(ABC):
         return None
 
     @abstractmethod
+    def say(self, figures: Any) -> str | None:
+        """Say the first of an evaluation's figures, read back from JSON, in a few words; None where it has none."""
+
+    @abstractmethod
     def report(self, seen: "Seen") -> "Reported":
         """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
 

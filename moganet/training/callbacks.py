@@ -154,6 +154,7 @@ class ModelFiles(pl.Callback):
         if trainer.world_size == 1 and not pl_module.evaluator.has_seen:
             return
         measured = {"epoch": trainer.current_epoch + 1, **pl_module.evaluator.compute()}
+        self.description = self.description.changed(task=pl_module.evaluator.fitted(self.description.task))
         self.last, self.validated_step = measured, trainer.global_step
         self.save(trainer, pl_module, LAST_FILE, measured)
         if self.best is None or self._is_better(measured, self.best):

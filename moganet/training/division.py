@@ -5,6 +5,7 @@ from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
 from moganet.notices import say
+from moganet.tasks.recipes import task_of
 from moganet.training.signals import is_first_process
 
 MAX_CLASSES = 20  # named in the line
@@ -13,9 +14,10 @@ MAX_CLASSES = 20  # named in the line
 def open_divided(spec: str, settings: Recipe) -> Dataset:
     """Open a data set and divide it as a recipe says; classes, counts and division are said.
 
-    Raises DataError for a set with a single class.
+    Raises DataError for a set of which its task can learn nothing.
     """
-    opened = open_data(spec, training=True)
+    opened = open_data(spec)
+    task_of(settings).check(opened, training=True)
     held = opened.with_validation(settings.data.validation, settings.seed)
     dataset = held.with_fraction(settings.data.fraction, settings.seed)
     read = dataset.with_white_level(settings.preprocessing.white_level)

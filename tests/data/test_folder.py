@@ -12,6 +12,7 @@ import moganet
 from moganet.data import UnusableDataError, folder, open_data
 from moganet.errors import DataError
 from moganet.notices import listening
+from moganet.tasks import TASKS
 
 
 def put(place, number=2, first=0, name="{}.png"):
@@ -32,6 +33,12 @@ def put_classes(root, *places, classes=("daisy", "roses")):
 
 def sizes(dataset):
     return {name: len(split) for name, split in dataset.splits.items()}
+
+
+def opened_to_train(spec):
+    dataset = open_data(spec)
+    TASKS["classify"].check(dataset, training=True)
+    return dataset
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,7 @@ def test_any_usual_names_of_splits_are_taken_and_unusual_ones_said(tmp_path, fol
 )
 def test_what_leaves_a_choice_is_refused_with_what_to_say(tmp_path, folders, said):
     with pytest.raises(DataError, match=f"(?s){said}") as caught:
-        open_data(str(put_classes(tmp_path, *folders)), training=True)
+        opened_to_train(str(put_classes(tmp_path, *folders)))
     assert "\n" not in str(caught.value)
 
 
@@ -141,7 +148,7 @@ def test_a_table_that_may_have_the_classes_is_named(tmp_path, table, images):
     if images:
         put(tmp_path / images)
     with pytest.raises(DataError, match=rf"if .*{table} has a class for each image, give --data .*{table}"):
-        open_data(str(tmp_path), training=True)
+        opened_to_train(str(tmp_path))
 
 
 def test_a_known_set_within_a_folder_of_other_things_is_said(tmp_path, monkeypatch):

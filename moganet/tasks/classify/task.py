@@ -103,6 +103,16 @@ class Classify(Task):
     def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
         return file.parent.name if file.parent.name in description.class_names else None
 
+    def say(self, figures: Any) -> str | None:
+        top1, interval = (figures.get(name) if isinstance(figures, dict) else None for name in ("top1", "interval"))
+        if not isinstance(top1, int | float):
+            return None
+        if not (
+            isinstance(interval, list | tuple) and len(interval) == 2 and all(isinstance(x, float) for x in interval)
+        ):
+            return f"top-1 {100 * top1:.2f} %"
+        return f"top-1 {100 * top1:.2f} % (95 % interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
+
     def report(self, seen: "Seen") -> "Reported":
         from moganet.tasks.classify.report import compose
 
