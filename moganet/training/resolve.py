@@ -16,7 +16,7 @@ from moganet.inference import load
 from moganet.launchers import launched, refuse_without_srun
 from moganet.machine import has_fast_bf16
 from moganet.network import full_name
-from moganet.tasks.recipes import load_recipe
+from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.division import open_divided
 from moganet.training.loggers import LOGGERS
 from moganet.training.start import choose_start
@@ -135,3 +135,5 @@ def _check_choices(recipe: Recipe) -> None:
     for name in recipe.logger:
         if name not in LOGGERS:
             raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")
+    if recipe.trainer.interactions_every is not None and not task_of(recipe).rewards:
+        raise ConfigError(f"trainer.interactions_every: interactions are of one true class, not of {recipe.task.name}")

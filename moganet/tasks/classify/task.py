@@ -107,11 +107,11 @@ class Classify(Task):
         top1, interval = (figures.get(name) if isinstance(figures, dict) else None for name in ("top1", "interval"))
         if not isinstance(top1, int | float):
             return None
-        if not (
-            isinstance(interval, list | tuple) and len(interval) == 2 and all(isinstance(x, float) for x in interval)
-        ):
-            return f"top-1 {100 * top1:.2f} %"
-        return f"top-1 {100 * top1:.2f} % (95 % interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
+        said = f"top-1 {100 * top1:.2f} %"
+        match interval:
+            case [int() | float() as low, int() | float() as high]:
+                return f"{said} (95 % interval {100 * low:.2f} to {100 * high:.2f})"
+        return said
 
     def report(self, seen: "Seen") -> "Reported":
         from moganet.tasks.classify.report import compose
