@@ -29,7 +29,7 @@ def serve(what: str, size: int, batch: int) -> None:
 
     torch.manual_seed(0)
     if what == "train":
-        work = make_step(build_network("moganet_xtiny"), size, batch, torch.channels_last, True)
+        work = make_step(build_network("moganet_xtiny"), size, batch, torch.channels_last, fused=True)
         set_memory(keep=True)
     else:
         model, x = predictor("xtiny", "auto"), torch.randn(batch, 3, size, size)

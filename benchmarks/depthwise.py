@@ -5,8 +5,11 @@ depthwise.json beside this file.
 Usage: python benchmarks/depthwise.py
 """
 
+from functools import partial
+
 import torch
 from sides import Side, compare, write
+from torch import Tensor, nn
 
 from moganet.network.depthwise import DepthwiseConv2d
 
@@ -23,6 +26,14 @@ SHAPES = (  # batch, channels, side, kernel, dilation
 )
 
 
+def forward(x: Tensor, convolution: nn.Module) -> None:
+    convolution(x.detach())
+
+
+def both(x: Tensor, upstream: Tensor, convolution: nn.Module) -> None:
+    convolution(x).backward(upstream)
+
+
 def main() -> None:
     """Measure each shape, forward alone and forward with backward."""
     result = {}
@@ -32,13 +43,10 @@ def main() -> None:
         quick = DepthwiseConv2d(channels, kernel, dilation)
         plain = DepthwiseConv2d(channels, kernel, dilation, crop_kernels=False)
         times = {}
-        for name, step in (
-            ("forward", lambda conv, x=x: conv(x.detach())),
-            ("forward and backward", lambda conv, x=x, upstream=upstream: conv(x).backward(upstream)),
-        ):
+        for name, step in (("forward", partial(forward, x)), ("forward and backward", partial(both, x, upstream))):
             sides = {
-                "plain": Side(lambda step=step, plain=plain: step(plain), keeps_memory=True),
-                "quick": Side(lambda step=step, quick=quick: step(quick), keeps_memory=True),
+                "plain": Side(partial(step, plain), keeps_memory=True),
+                "quick": Side(partial(step, quick), keeps_memory=True),
             }
             times[name] = {which: 1e3 * seconds for which, seconds in compare(sides).items()}
         result[f"{kernel}x{kernel}, dilation {dilation}, batch {batch}, {channels} channels, {side}x{side}"] = times

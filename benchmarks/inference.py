@@ -6,18 +6,21 @@ Usage: python benchmarks/inference.py [xtiny tiny small] [--compile] [--onnx] [-
 
 import sys
 import warnings
+from functools import partial
 
 import torch
 from sides import Side, bound_gflops, compare, reference_form, update
 
 import moganet
+from moganet.config import Precision
 from moganet.inference import Predictor
+from moganet.inference.runtimes import Runtime
 from moganet.network.cost import count_macs
 
 SIZE, BATCH = 224, 32
 
 
-def predictor(variant: str, runtime: str, precision: str = "f32") -> Predictor:
+def predictor(variant: str, runtime: Runtime, precision: Precision = "f32") -> Predictor:
     """Load an untrained variant; speed does not depend on the weights."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -29,7 +32,8 @@ def measure(variant: str, options: set[str]) -> dict[str, object]:
     torch.manual_seed(0)
     reference = reference_form(f"moganet_{variant}").eval()
     forms = {"eager, fused, channels_last": predictor(variant, "eager"), "openvino": predictor(variant, "openvino")}
-    for runtime in ("onnx", "compile"):
+    runtimes: tuple[Runtime, ...] = ("onnx", "compile")
+    for runtime in runtimes:
         if f"--{runtime}" in options:
             forms[runtime] = predictor(variant, runtime)
     if "--bf16" in options:
@@ -38,13 +42,13 @@ def measure(variant: str, options: set[str]) -> dict[str, object]:
 
     def run_reference(x: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return reference(x)
+            return reference(x)  # type: ignore[no-any-return]
 
     found: dict[str, dict[str, float]] = {}
     for name, images in (("images_per_second", x), ("latency_ms", x[:1])):
-        sides = {"reference's form": Side(lambda images=images: run_reference(images))}
+        sides = {"reference's form": Side(partial(run_reference, images))}
         for form, made in forms.items():
-            sides[form] = Side(lambda made=made, images=images: made.logits(images), keeps_memory=True)
+            sides[form] = Side(partial(made.logits, images), keeps_memory=True)
         seconds = compare(sides, 5 if len(images) > 1 else 20)
         found[name] = {side: BATCH / s if len(images) > 1 else 1e3 * s for side, s in seconds.items()}
     rates, waits = found["images_per_second"], found["latency_ms"]

@@ -31,7 +31,8 @@ SETTINGS: dict[str, dict[str, Any]] = {  # pairs and contexts: as many as two mi
 
 def published_loop(run: Run, image: Tensor, label: int, grid: int, drawn: tuple[Any, Any]) -> float:
     """Evaluate all masks of all contexts in batches of 288, built one by one; give the sum of what changed."""
-    total, batch = 0.0, []
+    total = 0.0
+    batch: list[Tensor] = []
 
     def flush() -> float:
         logits = run(torch.cat(batch)).double()

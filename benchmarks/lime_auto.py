@@ -48,7 +48,7 @@ def main() -> None:
             )
             runs[name] = explained[0].details
         pairs = itertools.combinations(runs, 2)
-        row = {f"{a}_{b}": compare(runs[a]["weights"], runs[b]["weights"]) for a, b in pairs}
+        row: dict[str, Any] = {f"{a}_{b}": compare(runs[a]["weights"], runs[b]["weights"]) for a, b in pairs}
         row |= {"index": index, "samples": runs["auto"]["samples"], "superpixels": runs["auto"]["num_superpixels"]}
         rows.append({**row, "stable": runs["auto"]["stable"]})
         print(rows[-1], file=sys.stderr, flush=True)

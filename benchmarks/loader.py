@@ -8,8 +8,7 @@ Writes loader.json. Usage: python benchmarks/loader.py FOLDER [SIZE …]
 import argparse
 import os
 import resource
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from statistics import median
 from typing import Any
@@ -24,6 +23,7 @@ from moganet.data.loader import Batch, Loader
 from moganet.data.module import _ImageBatches
 from moganet.data.order import ALONE, EvenBatches
 from moganet.data.preprocess import resize_and_crop
+from moganet.engine.benchmark import in_turns
 
 BATCH, WORKERS, REPEATS = 32, 2, 3
 
@@ -58,22 +58,24 @@ def _of_child(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _compare(sides: dict[str, Callable[[], Iterator[Batch]]]) -> dict[str, dict[str, float]]:
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for turn in range(ROUNDS + 1):  # the first starts the processes and is not counted
-        for name, read in sides.items():
-            clock, used = time.perf_counter(), _used()
-            for _ in range(REPEATS):
-                images = sum(len(batch.images) for batch in read())
-            if turn:
-                seconds, processors = time.perf_counter() - clock, _used() - used
-                taken[name].append((seconds / REPEATS / images, processors / REPEATS / images))
+def _read(batches: Iterable[Batch], used: list[float]) -> None:
+    before = _used()
+    for _ in range(REPEATS):
+        for _ in batches:
+            pass
+    used.append(_used() - before)
+
+
+def _compare(sides: dict[str, Iterable[Batch]], images: int) -> dict[str, dict[str, float]]:
+    used: dict[str, list[float]] = {name: [] for name in sides}
+    # The first round starts the processes and is not counted.
+    taken = in_turns([partial(_read, batches, used[name]) for name, batches in sides.items()], ROUNDS)
     return {
         name: {
-            "images_per_second": 1 / median(clock for clock, _ in values),
-            "processor_ms_an_image": 1000 * median(used for _, used in values),
+            "images_per_second": REPEATS * images / median(seconds),
+            "processor_ms_an_image": 1000 * median(used[name][1:]) / REPEATS / images,
         }
-        for name, values in taken.items()
+        for name, seconds in zip(sides, taken, strict=True)
     }
 
 
@@ -94,9 +96,8 @@ def main() -> None:
             _AsDataset(batches, list(order)), batch_size=None, num_workers=WORKERS, persistent_workers=True
         )
         ours = Loader(batches, order, WORKERS)
-        sides = {"ours": lambda ours=ours: iter(ours), "DataLoader": lambda torchs=torchs: iter(torchs)}
-        measured = _compare(sides)
-        del ours, torchs, sides
+        measured = _compare({"ours": ours, "DataLoader": torchs}, len(split))
+        del ours, torchs
         a, b = measured["ours"], measured["DataLoader"]
         measured["ours_to_DataLoader"] = {key: a[key] / b[key] for key in a}
         result[f"{size} px"] = measured

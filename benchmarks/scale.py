@@ -8,8 +8,6 @@ product in the same run, and the bytes that a step keeps for its backward pass. 
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from moganet import build_network
+from moganet.engine.benchmark import in_turns
 from moganet.engine.doctor import environment
 from moganet.machine import keep_freed_memory
 from moganet.network.cost import count_macs
@@ -28,12 +27,6 @@ IMAGES, EPOCHS, JPEG_BYTES = 1_281_167, 300, 110_000
 # A GPU of the A100's kind: bfloat16 operations a second, bytes a second to its neighbours and to other machines.
 LEAST_IMAGES = 16  # on a device in a step, for its norms' sake and its own speed
 PEAK, NEAR, FAR, GPUS_A_MACHINE = 312e12, 300e9, 25e9, 8
-
-
-def seconds_of(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 def bytes_for_backward(network: torch.nn.Module, images: Tensor) -> int:
@@ -63,14 +56,10 @@ def measure(name: str) -> dict[str, Any]:
 
     def step() -> None:
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    step()
-    times, products = [], []
-    for _ in range(ROUNDS):
-        times.append(seconds_of(step))
-        products.append(seconds_of(lambda: matrix @ matrix))
+    times, products = in_turns([step, lambda: matrix @ matrix], ROUNDS)
     macs = count_macs(build_network(f"moganet_{name}"), 3, (SIZE, SIZE))
     rate = batch / median(times)
     return {

@@ -27,7 +27,7 @@ from moganet.models.fixtures import NUM_FIXTURES, make_fixtures
 from moganet.progress import no_progress
 from moganet.tasks.recipes import load_recipe
 
-SHIPPED = Path(moganet.__file__).parent / "weights" / "shipped"
+SHIPPED = Path(moganet.__file__).parent / "models" / "shipped"
 TOLERANCE, MAX_BYTES = 0.0005, 3_000_000
 
 
@@ -71,7 +71,7 @@ def halve(source: Path, target: Path, calibrated_by: Path | None) -> None:
     generator = torch.Generator().manual_seed(0)
     images = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for _ in range(NUM_FIXTURES)]
     fixtures = make_fixtures(network, description.preprocessing, images)
-    changes = {"fixtures": fixtures, "provenance": without_path(description.provenance)}
+    changes: dict[str, Any] = {"fixtures": fixtures, "provenance": without_path(description.provenance)}
     if calibrated_by is not None:
         other = load_model_file(calibrated_by)[1]
         changes |= {"temperature": other.temperature, "reject": other.reject}

@@ -3,7 +3,6 @@
 import ctypes
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 
 from moganet import build_network
 from moganet.config import Recipe
+from moganet.engine.benchmark import in_turns
 from moganet.engine.doctor import environment
 from moganet.machine import keep_freed_memory
 
@@ -29,6 +29,11 @@ class Side:
     run: Callable[[], object]
     keeps_memory: bool = False
 
+    def turn(self) -> None:
+        """Do one round."""
+        set_memory(self.keeps_memory)
+        self.run()
+
 
 def set_memory(keep: bool) -> None:
     """Let glibc keep freed memory, or go back to its defaults."""
@@ -42,15 +47,7 @@ def set_memory(keep: bool) -> None:
 
 def time_in_turns(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Give each side's seconds of each round. The first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, side in sides.items():
-            set_memory(side.keeps_memory)
-            start = time.perf_counter()
-            side.run()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return times
+    return dict(zip(sides, in_turns([side.turn for side in sides.values()], rounds), strict=True))
 
 
 def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:

@@ -43,7 +43,7 @@ def make_step(
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             logits = network(images)
-        F.cross_entropy(logits.float(), labels).backward()
+        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step

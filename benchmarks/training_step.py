@@ -7,7 +7,6 @@ padding. Writes training_step.json beside this file. Usage: python benchmarks/tr
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -16,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from moganet import build_network
+from moganet.engine.benchmark import in_turns
 from moganet.engine.doctor import environment
 from moganet.machine import keep_freed_memory
 
@@ -34,7 +34,7 @@ def make_step(variant: str, size: int, batch: int, **options: object) -> Callabl
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
+        F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -42,26 +42,15 @@ def make_step(variant: str, size: int, batch: int, **options: object) -> Callabl
 
 def compare(sides: dict[str, Callable[[], None]], batch: int) -> dict[str, float]:
     """Time the sides' steps in turns; give the median images/s of each."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(ROUNDS + 1):
-        for name, step in sides.items():
-            start = time.perf_counter()
-            step()
-            if turn:  # the first round is not measured
-                times[name].append(time.perf_counter() - start)
-    return {name: batch / median(taken) for name, taken in times.items()}
+    times = in_turns(list(sides.values()), ROUNDS)
+    return {name: batch / median(taken) for name, taken in zip(sides, times, strict=True)}
 
 
 def time_memory(side: str) -> float:
     """Give the images/s of steps at 224 px in this process, whose allocator stays as it was first set."""
     if side == "kept":
         keep_freed_memory()
-    step, times = make_step("xt", 224, BATCH), []
-    for _ in range(STEPS):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return BATCH / median(times[1:])
+    return BATCH / median(in_turns([make_step("xt", 224, BATCH)], STEPS - 1)[0])
 
 
 def compare_memory() -> dict[str, float]:

@@ -8,6 +8,8 @@ import sys
 
 import torch
 
+from moganet.compat import has_onednn_bf16, has_x86_bf16_units
+
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
@@ -18,10 +20,10 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes any AVX-512 for support
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return has_x86_bf16_units()
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return has_onednn_bf16()
 
 
 def keep_freed_memory() -> bool:

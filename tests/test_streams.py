@@ -47,10 +47,10 @@ def test_a_closed_or_full_stdout_is_no_bug():
         process = command("say", "hello", stdout=full)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 2 and error.count(b"\n") == 1 and b"No space left" in error
-    process = command("say", "x" * 1000, "--times", "10000")
-    process.stdout.read(10)
-    process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait(timeout=60) == 141
+    with command("say", "x" * 1000, "--times", "10000") as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(timeout=60) == 141
     process = command("say", "hello", preexec_fn=lambda: os.close(1))
     _, error = process.communicate(timeout=60)
     assert process.returncode == 0 and error == b"moganet: stdout is closed, so that results are not printed\n"
@@ -65,13 +65,13 @@ def test_a_locale_takes_any_text():
 
 
 def test_a_second_interrupt_ends_at_once():
-    process = command("wait", slow=30)
-    assert process.stdout.readline() == b"waiting\n"
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    # At once, not after the 30 s that its end takes: by the signal, or by 130 where both came before Python looked.
-    assert process.wait(timeout=5) in (-signal.SIGINT, 130)
+    with command("wait", slow=30) as process:
+        assert process.stdout.readline() == b"waiting\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        # At once, not after the 30 s that its end takes: by the signal, or by 130 where both came before Python looked.
+        assert process.wait(timeout=5) in (-signal.SIGINT, 130)
     process = command("wait")
     process.stdout.readline()
     process.send_signal(signal.SIGINT)

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moganet.compat import is_being_started
 from moganet.errors import ConfigError, MogaNetError, WorkerError
 from moganet.notices import say
 
@@ -105,7 +106,9 @@ class Loader:
                 batch = team.wait(waiting.popleft())
                 waiting.extend(team.ask(places) for places in islice(order, 1))
                 yield batch
-        except MogaNetError:
+        except GeneratorExit:  # given up; the processes wait for the next iteration
+            raise
+        except BaseException:  # whoever keeps the error, as a notebook does, keeps this loader
             self.end()
             raise
         finally:
@@ -123,7 +126,7 @@ def num_workers(asked: int | None) -> int:
 
 def refuse_to_begin_again() -> None:
     """Raise ConfigError in a process that only reads the main script again, to be one that reads images."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
+    if is_being_started():
         raise ConfigError(
             "processes that read images are started afresh here (spawn) and read this script again; "
             'put what it does under `if __name__ == "__main__":`'

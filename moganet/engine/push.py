@@ -8,7 +8,7 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils._validators import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from moganet.config import Architecture
 from moganet.errors import ConfigError, OutputError

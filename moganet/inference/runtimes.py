@@ -6,7 +6,9 @@ The cache is $MOGANET_CACHE/runtimes (~/.cache/moganet/runtimes); a file's name 
 import hashlib
 import importlib.util
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
@@ -186,7 +188,6 @@ class CachedRun:
         self.identity = f"{hash_tensors(network.state_dict())} {description.architecture.model_dump_json()}"
         self.runs: dict[tuple[int, int], Run] = {}
         self.guard = Guard()
-        self.folders: list[tempfile.TemporaryDirectory[str]] = []  # where the cache can't be written
 
     def __call__(self, images: Array) -> Outputs:
         """Give the outputs for a batch of any size."""
@@ -230,10 +231,10 @@ class CachedRun:
                 f"{folder.parent}: {reason}; the runtime is made again each time; MOGANET_CACHE names another place",
                 doubtful=True,
             )
-        self.folders.append(tempfile.TemporaryDirectory())
-        path = Path(self.folders[-1].name) / name
-        runner.save(graph, path)
-        return runner.load(path, graph.precision, self.outputs)
+        own = Path(tempfile.mkdtemp())  # in the place of the cache that can't be written
+        weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
+        runner.save(graph, own / name)
+        return runner.load(own / name, graph.precision, self.outputs)
 
     def _folder(self, size: tuple[int, int]) -> Path:
         versions = version("moganet"), version(PACKAGES[self.runtime])

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers import SelectAdaptivePool2d, calculate_drop_path_rates
-from timm.models._features import feature_take_indices
-from timm.models._manipulate import checkpoint_seq
+from timm.models import checkpoint_seq
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 
+from moganet.compat import take_indices
 from moganet.config import ChannelAggregation, ConvInit, Gate
 from moganet.network.blocks import MogaBlock, check_choice, record_orders
 from moganet.network.releases import loaders
@@ -204,7 +204,7 @@ class MogaNet(nn.Module):
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt is {output_fmt!r}; MogaNet's maps are 'NCHW'")
-        take, last = feature_take_indices(NUM_STAGES, indices)
+        take, last = take_indices(NUM_STAGES, indices)
         maps = []
         for i in range(last + 1 if stop_early else NUM_STAGES):
             for part in ("patch_embed", "blocks", "norm"):
@@ -242,7 +242,7 @@ class MogaNet(nn.Module):
 
         Each stage's norm is part of its map, so `prune_norm` has nothing to remove.
         """
-        take, last = feature_take_indices(NUM_STAGES, indices)
+        take, last = take_indices(NUM_STAGES, indices)
         for i in range(last + 1, NUM_STAGES):
             for part in ("patch_embed", "blocks", "norm"):
                 self.set_submodule(f"{part}{i + 1}", nn.Identity())

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
+from moganet.compat import set_update_count
 from moganet.config import LossSettings, OptimizerConfig, ScheduleConfig
 from moganet.errors import TrainingError
 from moganet.tasks.evaluator import Evaluator
@@ -137,7 +138,7 @@ class TaskModule(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, targets = batch[:2]
-        if len(images):
+        if len(targets):  # images without any are broadcast to channels
             self.evaluator.update({"logits": self(images).float()}, targets)
         elif self.trainer.world_size == 1:  # none of the batch's files could be read
             return
@@ -157,11 +158,12 @@ class TaskModule(pl.LightningModule):
             if self.trainer.world_size > 1:
                 for value in state.values():
                     torch.distributed.all_reduce(value)
-            checkpoint["metrics"][name] = metric._update_count, state
+            checkpoint["metrics"][name] = metric.update_count, state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, metric in self._train_figures().items():
-            metric._update_count, state = checkpoint["metrics"][name]
+            count, state = checkpoint["metrics"][name]
+            set_update_count(metric, count)
             for key, value in state.items():  # one process goes on with the sums of all
                 own = value if self.trainer.is_global_zero else torch.zeros_like(value)
                 setattr(metric, key, own.clone().to(metric.device))

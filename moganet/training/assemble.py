@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ign
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
+from moganet.compat import restart_within_epochs
 from moganet.config import Precision, ResolvedRecipe
 from moganet.data import Dataset
 from moganet.data.module import ImageDataModule
@@ -92,8 +93,7 @@ def build_trainer(
         "callbacks": [*callbacks, LearningRateMonitor(logging_interval="epoch")],
     }
     trainer = make_trainer(recipe, folder, **options)
-    # Lightning restarts a run of max_steps in another way, which loses the place in the epoch.
-    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    restart_within_epochs(trainer)
     return trainer
 
 

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from moganet.errors import TrainingError, WeightsError
 from moganet.inference import ModelDescription, save_model_file
@@ -126,9 +127,11 @@ def average_weights(decay: float) -> WeightAveraging:
     def average(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
         if averaged[0].is_floating_point():
             number = int(num_averaged)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + number) / (10 + number)))
+            warmed_up = min(decay, (1 + number) / (10 + number))
+            get_ema_multi_avg_fn(warmed_up)(averaged, current, number)  # type: ignore[no-untyped-call]
         else:  # counters
-            torch._foreach_copy_(averaged, current)
+            for kept, new in zip(averaged, current, strict=True):
+                kept.copy_(new)
 
     return WeightAveraging(multi_avg_fn=average)
 

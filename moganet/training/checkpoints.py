@@ -18,6 +18,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import CSVLogger
 
+from moganet.compat import logged_steps
 from moganet.data.module import ImageDataModule
 from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
@@ -172,7 +173,7 @@ def _rows(trainer: pl.Trainer, at_epoch_start: bool) -> str:
     kept = io.StringIO()
     writer = csv.DictWriter(kept, rows[0].keys() if rows else ())
     writer.writeheader()
-    writer.writerows(row for row in rows if int(row["step"]) < trainer.fit_loop.epoch_loop._batches_that_stepped)
+    writer.writerows(row for row in rows if int(row["step"]) < logged_steps(trainer))
     return kept.getvalue()
 
 

@@ -3,7 +3,6 @@
 import csv
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -51,7 +50,7 @@ class InteractionRecord(pl.Callback):
             return
         self._write(epoch, [{"epoch": epoch, "step": trainer.global_step, **row} for row in rows])
 
-    def measure(self, network: nn.Module) -> list[dict[str, Any]]:
+    def measure(self, network: nn.Module) -> list[dict[str, float]]:
         """Give the curve's rows for a network, whose weights and mode stay as they are."""
         device = next(network.parameters()).device
         run = EagerRun(network, "f32")
@@ -71,8 +70,8 @@ class InteractionRecord(pl.Callback):
             found.append(pair_interactions(value, pairs, contexts, batch_size=BATCH))
         return strength(found).rows()
 
-    def _write(self, epoch: int, rows: list[dict[str, Any]]) -> None:
-        earlier: list[dict[str, Any]] = []
+    def _write(self, epoch: int, rows: list[dict[str, float]]) -> None:
+        earlier: list[dict[str, str]] = []
         if self.path.is_file():
             with open(self.path, newline="", encoding="utf-8") as file:
                 earlier = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]

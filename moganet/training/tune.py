@@ -41,6 +41,7 @@ def _bare_trainer(recipe: ResolvedRecipe) -> Iterator[pl.Trainer]:
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
+        warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # none is validated with
         # The finder restores the network from a checkpoint that they write, whence enable_checkpointing.
         yield make_trainer(recipe, Path(folder), max_epochs=1, logger=False, limit_val_batches=0)
 

@@ -23,6 +23,8 @@ from moganet.models.formats.ours import save_model_file
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}
 FORMS = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
+# What is the same code for every exporter; an ONNX file takes three seconds.
+QUICK = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in EXPORTERS]
 FUNCTIONS = [(gate, aggregation) for gate in ("single", "double") for aggregation in ("reference", "paddle")]
 
 
@@ -180,7 +182,7 @@ def test_the_metadata_travel_in_the_file(to, model, exported):
     assert metadata.description == moganet.load(model, "eager").config and len(metadata.description.fixtures) == 2
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", QUICK)
 def test_a_size_by_option_replaces_the_models(to, model, exported):
     path = exported(to, size=32)["out"]
     other = moganet.load(path)
@@ -189,7 +191,7 @@ def test_a_size_by_option_replaces_the_models(to, model, exported):
     assert (other.logits(x) - moganet.load(model, "eager").logits(x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", QUICK)
 def test_an_export_that_deviates_is_deleted(to, model, tmp_path, monkeypatch):
     need(to)
     out = tmp_path / f"m{EXPORTERS[to].SUFFIX}"
@@ -219,6 +221,7 @@ def test_a_damaged_file_is_said_in_one_line(to, damage, exported, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # in the archive that this test makes
 def test_a_program_that_would_run_more_than_a_network_is_not_loaded(exported, tmp_path):
     import pickle
     import shutil

@@ -10,6 +10,7 @@ from timm.optim import param_groups_layer_decay
 from torchvision.models.feature_extraction import NodePathTracer
 
 from moganet import build_network
+from moganet.compat import take_indices
 from moganet.network import VARIANTS
 from moganet.network.cost import count_parameters
 
@@ -19,14 +20,15 @@ FUNCTIONS = [
     for gate in ("single", "double")
     for aggregation in ("reference", "paddle")
 ]
-LARGE = ("moganet_large", "moganet_xlarge")
+FEWER = {"depths": (1, 1, 2, 1)}
+LARGE = ("moganet_base", "moganet_large", "moganet_xlarge")
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def network(request):
-    """One real network a variant, as timm makes it; tests leave it as it was."""
+    """One real network a variant, as timm makes it; the large ones have fewer blocks. Tests leave it as it was."""
     torch.manual_seed(0)
-    return timm.create_model(request.param, num_classes=42).eval()
+    return timm.create_model(request.param, num_classes=42, **(FEWER if request.param in LARGE else {})).eval()
 
 
 def trace(model):
@@ -92,7 +94,7 @@ def test_symbolic_tracing_and_torchscript_change_nothing(network):
         logits = network(x)
         traced = trace(network)
         assert torch.allclose(traced(x), logits, atol=1e-5)
-        if count_parameters(network) > 2e7:  # the same class again, and TorchScript is slow
+        if count_parameters(network) > 2.5e6:  # the same class again, and TorchScript is slow
             return
         assert torch.allclose(torch.jit.script(network)(x), logits, atol=1e-5)
         assert torch.allclose(torch.jit.script(traced)(x), logits, atol=1e-5)
@@ -104,20 +106,18 @@ def test_a_traced_network_trains(network):
     assert all(p.grad is not None for p in traced.parameters())
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 5])
-@pytest.mark.parametrize("name", VARIANTS)
-def test_any_number_of_input_channels(name, channels):
-    with torch.device("meta" if name in LARGE else "cpu"), torch.no_grad():
-        assert timm.create_model(name, in_chans=channels, num_classes=3).eval()(
-            torch.zeros(1, channels, 32, 32)
-        ).shape == (1, 3)
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])  # test_variants.py makes every variant with one
+def test_any_number_of_input_channels(channels):
+    network = timm.create_model("moganet_nano", in_chans=channels, num_classes=3).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, channels, 32, 32)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("indices", [(0, 1, 2, 3), (0, 2), (3,), (-1,)])
 def test_features_only_gives_the_stages_that_were_asked_for(name, indices):
     with torch.device("meta"), torch.no_grad():
-        network = timm.create_model(name, features_only=True, out_indices=indices).eval()
+        network = timm.create_model(name, features_only=True, out_indices=indices, **FEWER).eval()
         maps = network(torch.zeros(1, 3, 64, 96))
     dims = VARIANTS[name]["embed_dims"]
     assert [m.shape[1] for m in maps] == [dims[i] for i in indices] == network.feature_info.channels()
@@ -130,7 +130,7 @@ def test_intermediates_take_what_was_asked_for_and_can_stop_early(indices):
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         every = network.forward_intermediates(x, intermediates_only=True)
-        expected = timm.models._features.feature_take_indices(4, indices)[0]
+        expected = take_indices(4, indices)[0]
         for norm in (False, True):
             _, maps = network.forward_intermediates(x, indices, norm=norm)
             assert all(torch.equal(m, every[i]) for m, i in zip(maps, expected, strict=True))
@@ -276,6 +276,7 @@ def test_layer_decay_grows_from_stem_to_head(name):
     assert scales["norm4.weight"] >= scales["blocks4.0.norm1.weight"]
 
 
+@pytest.mark.filterwarnings("ignore:The nodes obtained by tracing the model in train mode")  # what timm's fx does
 def test_features_by_symbolic_tracing_can_be_scripted():
     network = timm.create_model("moganet_nano", features_only=True, feature_cfg={"feature_cls": "fx"}).eval()
     x = torch.randn(1, 3, 64, 64)

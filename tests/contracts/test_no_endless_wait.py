@@ -14,16 +14,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from own_process import OwnProcess
 from test_sources import make_folder
 
 import moganet
 from moganet.data import loader
 from moganet.data.loader import Batch, Loader
-from moganet.engine import start
 from moganet.errors import ConfigError, DataError, MogaNetError, TrainingError, WorkerError
+from moganet.files import write_text
 from moganet.launchers import launched, refuse_without_srun
 from moganet.notices import listening
 from moganet.tasks.recipes import load_recipe
+from moganet.training import start
 from moganet.training.signals import STOP_SIGNALS, Signals
 
 TINY = {
@@ -68,6 +70,10 @@ def refuse():
 
 def starve():
     raise MemoryError
+
+
+def interrupt(answer):
+    raise KeyboardInterrupt
 
 
 def blunder():
@@ -174,9 +180,22 @@ def test_whatever_befalls_a_process_is_one_line_and_leaves_none(fate, error, sai
     assert are_gone(pids)
 
 
-def test_our_own_fault_in_a_process_is_told_as_such():
+def test_our_own_fault_in_a_process_is_told_as_such_and_leaves_none():
+    batches = Loader(Numbers(blunder), order(), 1)
     with pytest.raises(RuntimeError, match="KeyError: 'ours'"):
-        numbers(Loader(Numbers(blunder), order(), 1))
+        numbers(batches)
+    assert batches._team is None
+
+
+def test_an_interrupt_of_the_wait_leaves_no_process(monkeypatch):
+    batches = Loader(Numbers(), order(), 2)
+    iteration = iter(batches)
+    next(iteration)
+    pids = pids_of(batches)
+    monkeypatch.setattr(batches._team, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(iteration)
+    assert are_gone(pids)
 
 
 def test_a_limit_that_is_none_is_said(monkeypatch):
@@ -196,35 +215,48 @@ def test_stopped_processes_go_with_their_loader():
 
 
 SCRIPT = """
-import os, signal, sys, time
+import os, signal, sys
 sys.path.insert(0, {tests!r})
 from test_no_endless_wait import Loader, Numbers, order, pids_of
 batches = Loader(Numbers(), order(100), 2)
 iteration = iter(batches)
 next(iteration)
 print(*pids_of(batches), flush=True)
-{then}
+os.kill(pids_of(batches)[0], signal.SIGSTOP)
 """
 
 
-@pytest.mark.parametrize(
-    "then",
-    [
-        "os.kill(pids_of(batches)[0], signal.SIGSTOP)",  # and then the end of the script
-        "time.sleep(60)",  # and is killed meanwhile
-    ],
-    ids=["its end", "its death"],
-)
-def test_no_process_outlives_the_main_one(then):
+def test_no_process_outlives_the_main_ones_end():
     folders = [str(place) for place in Path(__file__).parents[:3]]
-    script = SCRIPT.format(tests=folders[0], then=then)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
-    pids = [int(pid) for pid in process.stdout.readline().split()]
-    assert len(pids) == 2
-    if "sleep" in then:
-        process.kill()
-    assert process.wait(20) in (0, -9) and are_gone(pids)
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(tests=folders[0])],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=True,
+    )
+    pids = [int(pid) for pid in process.stdout.split()]
+    assert len(pids) == 2 and are_gone(pids)
+
+
+def read_on(place):
+    batches = Loader(Numbers(), order(100), 2)
+    next(iter(batches))
+    write_text(place, " ".join(map(str, pids_of(batches))))
+    time.sleep(60)
+
+
+def test_no_process_outlives_the_main_ones_death(tmp_path):
+    process, end = OwnProcess(read_on, tmp_path / "pids"), time.monotonic() + 60
+    while not (tmp_path / "pids").exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2 and process.returncode == -9 and are_gone(pids)
 
 
 @pytest.mark.slow

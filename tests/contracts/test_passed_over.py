@@ -74,7 +74,7 @@ def test_each_surprise_is_said_when_opened_and_found_by_the_doctor(name, photos,
     if kind in ("passed-over", "empty", "note", "classes"):
         caplog.clear()
         open_data(str(photos))
-        assert caplog.messages and result["notes"] == caplog.messages
+        assert caplog.messages and list(result["notes"]) == caplog.messages
     again = CliRunner().invoke(app, ["doctor", "--data", str(photos)])
     assert "nothing wrong" not in again.stdout
     grave = bool(found & {"unreadable", "contradictory", "structure"})

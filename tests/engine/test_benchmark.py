@@ -57,7 +57,8 @@ def test_several_models_are_a_list_and_a_picture(quick, tmp_path):
     result = moganet.benchmark_infer(models, size=64, batch=3, picture=tmp_path / "rates.png")
     assert [row["name"] for row in result["models"]] == models
     assert all(row["images_per_second"] > 0 and row["parameters"] > 0 for row in result["models"])
-    assert Image.open(tmp_path / "rates.png").width > 500
+    with Image.open(tmp_path / "rates.png") as image:
+        assert image.width > 500
 
 
 def test_training_steps_say_their_settings(quick, tmp_path):

@@ -122,7 +122,8 @@ def test_a_data_set_can_be_predicted_drawn_and_tabled(trained_run, tmp_path):
         trained_run, data="digits", top_k=2, limit=20, grid=tmp_path / "g.png", csv_file=tmp_path / "p.csv"
     )
     assert len(result["predictions"]) == 20 and {len(p["classes"]) for p in result["predictions"]} == {2}
-    assert Image.open(tmp_path / "g.png").width > 400
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.width > 400
     with open(tmp_path / "p.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 40 and rows[0]["name"] == result["predictions"][0]["classes"][0]["name"]

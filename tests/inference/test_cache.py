@@ -91,8 +91,10 @@ def test_whatever_is_changed_in_an_exported_file_is_noticed(to, tmp_path):
 @pytest.mark.parametrize("to", EXPORTERS)
 def test_an_exported_file_does_not_say_where_this_machine_keeps_its_packages(to):
     for part in files_of(to):
-        content = zipfile.ZipFile(part).read if to == "program" else None
-        texts = [content(name) for name in zipfile.ZipFile(part).namelist()] if content else [part.read_bytes()]
+        texts = [part.read_bytes()]
+        if to == "program":
+            with zipfile.ZipFile(part) as archive:
+                texts = [archive.read(name) for name in archive.namelist()]
         for package in (torch, moganet):
             assert not any(str(Path(package.__file__).parent).encode() in text for text in texts), (part, package)
 
@@ -152,12 +154,15 @@ def test_a_file_that_another_tool_wrote_anew_is_no_longer_what_was_written(tmp_p
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-def test_a_changed_graph_in_the_cache_is_made_again_and_said(runtime, cache, caplog):
+def test_a_changed_graph_in_the_cache_is_made_again_and_said(runtime, cache, caplog, monkeypatch):
     need(runtime)
     caplog.set_level("INFO", "moganet")
     first = answers(moganet.load(model(), runtime))
     (folder,) = cache.iterdir()
     names = sorted(path.name for path in folder.iterdir())
+    if runtime == "onnx":  # which takes three seconds for the same graph again
+        whole = (folder / "onnx.onnx").read_bytes()
+        monkeypatch.setattr("moganet.inference.export.onnx.save", lambda graph, path: path.write_bytes(whole))
     assert HASHES in names and what_changed(folder) is None
     for name in names:
         content = bytearray((folder / name).read_bytes())

@@ -152,6 +152,7 @@ def test_the_command_prints_one_object_or_a_table(trained_run, capsys, tmp_path)
 
 def test_a_run_records_its_curve_and_is_not_changed_by_it(tmp_path):
     small = {"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "trainer.max_epochs": 1}
+    small["data.fraction"] = 0.2
     moganet.train("digits", overrides=small, out=tmp_path / "plain")
     moganet.train("digits", overrides={**small, "trainer.interactions_every": 1}, out=tmp_path / "recorded")
     with open(tmp_path / "recorded" / "interactions.csv", newline="", encoding="utf-8") as file:

@@ -3,7 +3,6 @@
 import http.server
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ import pytest
 import timm
 import torch
 from conftest import GOLDEN, MINI, golden
+from own_process import OwnProcess, barrier
 
 import moganet
 from moganet.errors import MogaNetError, OutputError, WeightsError
@@ -308,23 +308,17 @@ def test_timms_cache_folder_is_used(line, tmp_path):
     assert (tmp_path / "own" / FILE).read_bytes() == OFFICIAL
 
 
+def fetch_at_once(begin):
+    VARIANTS["moganet_xtiny"] = SHAPE
+    begin.wait(60)
+    print(download.fetch(NAME), file=sys.stderr)
+
+
 def test_two_processes_at_once_download_once(line, tmp_path):
-    script = f"""
-from moganet.network import VARIANTS
-VARIANTS["moganet_xtiny"] = {SHAPE!r}
-import sys
-import moganet
-from moganet.models.download import fetch
-sys.stdin.readline()
-print(fetch({NAME!r}))
-"""
     line.break_after = len(OFFICIAL) // 3
-    run = [sys.executable, "-c", script]
-    both = [subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    for process in both:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    paths = {process.communicate(timeout=120)[0].strip() for process in both}
+    begin = barrier(2)
+    both = [OwnProcess(fetch_at_once, begin) for _ in range(2)]
+    paths = {process.communicate(timeout=120)[1].splitlines()[-1] for process in both}
     assert [process.returncode for process in both] == [0, 0]
     assert paths == {str(tmp_path / "cache" / "weights" / FILE)} and line.served[FILE] == len(OFFICIAL)
 

@@ -12,7 +12,8 @@ from moganet.report.curves import Metric
 def test_curves(epochs, tmp_path):
     metrics = {name: {e: 1 / (e + 1) for e in range(epochs)} for name in ("train/loss", "val/loss", "val/map")}
     draw_curves(metrics, tmp_path / "c.png", "title", Metric("map", "Mean average precision", "precision"))
-    assert Image.open(tmp_path / "c.png").width > 800
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.width > 800
 
 
 @pytest.mark.parametrize("number", [1, 7, 48])
@@ -21,4 +22,5 @@ def test_grid(number, channels, tmp_path):
     image = torch.zeros(channels, 20, 30, dtype=torch.uint8)
     items = [GridItem(image, "a very long name of a class indeed", 0.5, [None, "b"][i % 2]) for i in range(number)]
     draw_grid(items, tmp_path / "g.png", "title")
-    assert Image.open(tmp_path / "g.png").width > 100
+    with Image.open(tmp_path / "g.png") as image:
+        assert image.width > 100

@@ -4,12 +4,16 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from own_process import OwnProcess
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 import moganet
 from moganet.launchers import launched
@@ -23,64 +27,59 @@ SMALL = {
     "augment.mixup": 0.5,
     "data.batch_size": 16,
     "trainer.max_epochs": 1,
-    "trainer.save_every": 0.005,
+    "data.fraction": 0.5,
 }
-# Writes each step's loss, the mean over the processes and the parts of the step.
-RECORDER = """
-import json, os, sys, time, torch, moganet
-from moganet.tasks.classify.training import Classification
-losses, original = [], Classification.training_step
-def step(self, batch, batch_idx):
-    loss = original(self, batch, batch_idx)
-    value = loss.detach().clone()
-    if self.trainer.world_size > 1:
-        torch.distributed.all_reduce(value)
-    losses.append(float(value) / self.trainer.world_size)
-    return loss
-Classification.training_step = step
-overrides, out, log = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+SCRIPT = """
+import json, sys, time, moganet
+overrides, out = json.loads(sys.argv[1]), sys.argv[2]
 try:
-    result = moganet.train("digits", overrides=overrides, out=out, resume=True)
+    moganet.train("digits", overrides=overrides, out=out, resume=True)
 except (KeyboardInterrupt, moganet.errors.MogaNetError) as error:  # a line, as the command line has it
     time.sleep(1)  # slower than a launcher, which ends the others of a job within a tenth of a second
     sys.exit(str(error))
-if os.environ.get("RANK", "0") == "0":
-    with open(log, "w") as file:
-        json.dump({"losses": losses, "result": result.plain()}, file)
 """
 
 
-def torchrun(script: Path, overrides: dict[str, object], out: Path, log: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.Popen(
-        [*command, str(script), json.dumps(overrides), str(out), str(log)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def recorded(overrides: dict[str, object], out: Path, log: Path) -> None:
+    """Train, and write each step's loss, the mean over the processes and the parts of the step."""
+    rank_zero_only.rank = int(os.environ["RANK"])  # which Lightning reads when it is imported
+    losses, original = [], Classification.training_step
+
+    def step(self, batch, batch_idx):
+        loss = original(self, batch, batch_idx)
+        value = loss.detach().clone()
+        torch.distributed.all_reduce(value)
+        losses.append(float(value) / self.trainer.world_size)
+        return loss
+
+    Classification.training_step = step
+    result = moganet.train("digits", overrides=overrides, out=out)
+    if os.environ["RANK"] == "0":
+        log.write_text(json.dumps({"losses": losses, "result": result.plain()}))
 
 
-@pytest.fixture
-def script(tmp_path) -> Path:
-    path = tmp_path / "record.py"
-    path.write_text(RECORDER)
-    return path
+def job(number: int) -> list[dict[str, str]]:
+    """Give the variables that torchrun sets for each of a job's processes on this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "1", "GROUP_RANK": "0"}
+    common |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
 
 
-def test_two_processes_are_as_one_that_accumulates(script, tmp_path, monkeypatch):
-    process = torchrun(script, SMALL, tmp_path / "two", tmp_path / "two.json")
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+def test_two_processes_are_as_one_that_accumulates(tmp_path, monkeypatch):
+    started = [OwnProcess(recorded, SMALL, tmp_path / "two", tmp_path / "two.json", **names) for names in job(2)]
+    said = "".join(process.communicate(timeout=120)[1] for process in started)
+    assert [process.returncode for process in started] == [0, 0], said
     assert sum(line.startswith("epoch 1/1") for line in said.splitlines()) == 1  # the first process alone speaks
     losses, step = [], Classification.training_step
 
-    def recorded(*arguments):
+    def kept(*arguments):
         loss = step(*arguments)
         losses.append(loss.item())
         return loss
 
-    monkeypatch.setattr(Classification, "training_step", recorded)
+    monkeypatch.setattr(Classification, "training_step", kept)
     result = moganet.train("digits", overrides={**SMALL, "trainer.accumulate": 2}, out=tmp_path / "one")
     two = json.loads((tmp_path / "two.json").read_text())
     accumulated = [(a + b) / 2 for a, b in zip(losses[::2], losses[1::2], strict=True)]
@@ -93,9 +92,17 @@ def test_two_processes_are_as_one_that_accumulates(script, tmp_path, monkeypatch
     assert validated[0] == pytest.approx(validated[1], rel=0.05)
 
 
-def test_a_killed_process_ends_the_job_and_another_number_goes_on(script, tmp_path):
-    overrides, out = {**SMALL, "trainer.max_epochs": 3}, tmp_path / "run"
-    process = torchrun(script, overrides, out, tmp_path / "log.json")
+def test_a_killed_process_ends_the_job_and_another_number_goes_on(tmp_path):
+    overrides, out = {**SMALL, "trainer.max_epochs": 3, "trainer.save_every": 0.005}, tmp_path / "run"
+    (tmp_path / "script.py").write_text(SCRIPT)
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = subprocess.Popen(
+        [*line, str(tmp_path / "script.py"), json.dumps(overrides), str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     deadline = time.monotonic() + 120
     while not (out / "last.ckpt").exists():
         assert process.poll() is None and time.monotonic() < deadline
@@ -110,7 +117,7 @@ def test_a_killed_process_ends_the_job_and_another_number_goes_on(script, tmp_pa
     assert process.returncode != 0 and not (out / "result.json").exists()
     assert "another process of this job is gone" in said or "without a save; go on with" in said or "saved" in said
     assert f"--out {out} --resume" in said
-    one = {**overrides, "data.batch_size": 32}
+    one = {**overrides, "data.batch_size": 32, "trainer.save_every": 60}
     assert moganet.train("digits", overrides=one, out=out, resume=True)["epochs"] == 3
 
 

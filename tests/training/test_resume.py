@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from own_process import command
 from test_sources import make_folder
 
 import moganet
@@ -30,9 +30,11 @@ TINY = {
     "network.depths": [1, 1, 1, 1],
     "network.mlp_ratios": [2, 2, 2, 2],
     "network.drop_path_rate": 0.2,
+    "trainer.accumulate": 1,
     "trainer.max_epochs": 2,
     "trainer.save_every": 1e-9,
     "data.batch_size": 100,
+    "data.fraction": 0.5,
 }
 EVERYTHING = {
     **TINY,
@@ -48,6 +50,7 @@ PHOTOS = {
     "preprocessing": {"size": 32},
     "augment": {"crop": "resized", "hflip": 0.5, "cutmix": 1.0},
     "data.validation": None,
+    "data.fraction": 1.0,
     "data.batch_size": 8,
     "data.workers": 2,
 }
@@ -61,7 +64,7 @@ OTHERS = {
     "trainer.max_epochs": 3,
     "loss.name": "bce",
 }
-STEPS = {**EVERYTHING, "trainer.max_steps": 17, "trainer.max_epochs": 9}  # ends within the third epoch
+STEPS = {**EVERYTHING, "trainer.max_steps": 9, "trainer.max_epochs": 9}  # ends within the third epoch
 RUNS = {"everything": EVERYTHING, "photos": PHOTOS, "policy": POLICY, "others": OTHERS, "steps": STEPS}
 
 
@@ -111,7 +114,7 @@ def crashes(monkeypatch, method: str, number: int, **options) -> bool:
 def test_a_run_that_dies_again_and_again_ends_as_if_it_had_not(name, photos, tmp_path, monkeypatch):
     options = {"overrides": RUNS[name], "data": str(photos) if RUNS[name] in (PHOTOS, POLICY) else None}
     moganet.train("digits", **options, out=tmp_path / "whole")
-    lives, batches = 0, 5 if options["data"] else 9  # a run of photographs is short
+    lives, batches = 0, 7 if RUNS[name]["trainer.accumulate"] > 1 else 5
     while crashes(monkeypatch, "training_step", batches, **options, out=tmp_path / "broken", resume=True):
         lives += 1
     assert lives >= 2
@@ -120,12 +123,12 @@ def test_a_run_that_dies_again_and_again_ends_as_if_it_had_not(name, photos, tmp
 
 
 def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path, monkeypatch):
-    overrides = {**EVERYTHING, "trainer.max_steps": 5}
+    overrides = {**EVERYTHING, "trainer.max_steps": 3}
     moganet.train("digits", overrides=overrides, out=tmp_path / "whole")
     original = Classification.training_step
 
     def step(self, batch, batch_idx):
-        if batch_idx == 9:
+        if batch_idx == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, batch, batch_idx)
 
@@ -220,7 +223,7 @@ def test_a_checkpoint_that_does_not_read_back_is_not_taken(trained, tmp_path, mo
 def test_a_finished_run_stays_as_it_is(trained, tmp_path):
     alone = Path(shutil.copytree(trained, tmp_path / "without"))
     (alone / "last.ckpt").unlink()
-    assert moganet.train("digits", overrides=EVERYTHING, out=alone, resume=True)["steps"] == 14
+    assert moganet.train("digits", overrides=EVERYTHING, out=alone, resume=True)["steps"] == 8
 
     def state():
         return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in trained.rglob("*") if path.is_file()}
@@ -235,9 +238,10 @@ def test_a_finished_run_stays_as_it_is(trained, tmp_path):
 def test_two_processes_do_not_train_in_one_folder(resume, tmp_path):
     out = tmp_path / "run"
     out.mkdir()
+    overrides = {**TINY, "trainer.max_steps": 1}
     with FileLock(out / ".lock"), pytest.raises(ConfigError, match=r"another process is training in .*run; wait"):
-        moganet.train("digits", overrides=TINY, out=out, resume=resume)
-    moganet.train("digits", overrides=TINY, out=out, resume=resume)
+        moganet.train("digits", overrides=overrides, out=out, resume=resume)
+    moganet.train("digits", overrides=overrides, out=out, resume=resume)
     assert (out / "result.json").is_file() and not (out / ".lock").exists()
 
 
@@ -255,7 +259,7 @@ def test_without_a_run_it_begins(tmp_path):
         ({"optimizer.lr": 1.0}, "optimizer.lr is 0.002 there and 1.0 here"),
         ({"data.batch_size": 10}, "a step takes 200 images there and 20 here"),
         ({"data.validation": 100}, "data.validation is "),
-        ({"data.fraction": 0.5}, "data.fraction is 1.0 there and 0.5 here"),
+        ({"data.fraction": 0.25}, "data.fraction is 0.5 there and 0.25 here"),
         ({"seed": 3}, "seed is 0 there and 3 here"),
     ],
 )
@@ -267,7 +271,7 @@ def test_another_recipe_is_refused_by_its_difference(changes, said, trained):
 def test_what_computes_the_same_may_change(trained):
     changes = {"data.workers": 1, "trainer.save_every": 60, "logger": "csv", "data.batch_size": 200}
     overrides = {**EVERYTHING, **changes, "trainer.accumulate": 1}
-    assert moganet.train("digits", overrides=overrides, out=trained, resume=True)["steps"] == 14
+    assert moganet.train("digits", overrides=overrides, out=trained, resume=True)["steps"] == 8
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -280,7 +284,7 @@ def test_nothing_that_is_not_ours_is_removed(resume, tmp_path):
 
 def test_a_step_may_be_divided_in_another_way(tmp_path, monkeypatch):
     overrides = {**TINY, "data.batch_size": 50, "trainer.accumulate": 2}
-    assert crashes(monkeypatch, "training_step", 9, overrides=TINY, out=tmp_path / "run")
+    assert crashes(monkeypatch, "training_step", 5, overrides=TINY, out=tmp_path / "run")
     original, sizes = Classification.training_step, []
 
     def step(self, batch, batch_idx):
@@ -288,8 +292,8 @@ def test_a_step_may_be_divided_in_another_way(tmp_path, monkeypatch):
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(Classification, "training_step", step)
-    assert moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)["steps"] == 24
-    assert set(sizes) == {50} and len(sizes) == 2 * (24 - 8)
+    assert moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)["steps"] == 12
+    assert set(sizes) == {50} and len(sizes) == 2 * (12 - 4)
 
 
 def test_what_can_not_go_on_is_one_line(trained, photos, tmp_path, monkeypatch):
@@ -316,7 +320,10 @@ def test_what_can_not_go_on_is_one_line(trained, photos, tmp_path, monkeypatch):
 def test_finetuning_goes_on_without_the_weights_it_started_from(trained_run, tmp_path, monkeypatch):
     source = tmp_path / "start.safetensors"
     source.write_bytes((trained_run / "best.safetensors").read_bytes())
-    options = {"overrides": {"trainer.max_epochs": 1, "trainer.save_every": 1e-9}, "start": source}
+    options = {
+        "overrides": {"trainer.max_epochs": 1, "trainer.save_every": 1e-9, "data.fraction": 0.3},
+        "start": source,
+    }
     moganet.train("digits", **options, out=tmp_path / "whole")
     assert crashes(monkeypatch, "training_step", 4, **options, out=tmp_path / "run")
     source.unlink()
@@ -346,7 +353,7 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(error, tmp_path, monk
     overrides = {**TINY, "trainer.max_epochs": 1}
     result = moganet.train("digits", overrides=overrides, out=tmp_path / "run")
     recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
-    assert (recipe.data.batch_size, recipe.trainer.accumulate) == (25, 4) and result["steps"] == 12
+    assert (recipe.data.batch_size, recipe.trainer.accumulate) == (25, 4) and result["steps"] == 6
     assert sizes[:3] == [100, 50, 25] and set(sizes[3:]) == {25}
     assert "going on with 50, 2 of which make a step of the same 100 images" in caplog.text
     again = moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)
@@ -358,13 +365,13 @@ def test_memory_that_lacks_in_the_middle_of_a_run_costs_no_step(tmp_path, monkey
 
     def step(self, batch, batch_idx):
         calls.append(1)
-        if len(calls) == 18 and len(batch.images) == 100:
+        if len(calls) == 9 and len(batch.images) == 100:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(Classification, "training_step", step)
-    assert moganet.train("digits", overrides=TINY, out=tmp_path / "run")["steps"] == 2 * 12
-    assert len(calls) == 18 + 2 * (24 - 17)
+    assert moganet.train("digits", overrides=TINY, out=tmp_path / "run")["steps"] == 2 * 6
+    assert len(calls) == 9 + 2 * (12 - 8)
 
 
 def test_a_batch_that_can_not_be_halved_is_said(tmp_path, monkeypatch):
@@ -392,7 +399,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(trained, tmp_path):
 def test_a_dead_worker_is_one_line_and_the_run_goes_on(photos, tmp_path):
     # In a process of its own: torch's handler raises for a dead worker wherever the process happens to be.
     out = tmp_path / "run"
-    process = start("digits", "--data", photos, *settings({**PHOTOS, "trainer.max_epochs": 200}), "--out", out)
+    process = command(
+        "train", "digits", "--data", photos, *settings({**PHOTOS, "trainer.max_epochs": 200}), "--out", out
+    )
     wait_for(out / "metrics.csv")
     workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
@@ -411,11 +420,6 @@ def test_an_image_that_vanishes_is_named_and_stops_nothing(photos, tmp_path, mon
     assert [Path(one["file"]).name for one in result["unreadable"]] == ["3.png"]
 
 
-def start(*arguments: object, **options: bool) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "moganet", "train", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
-
-
 def wait_for(path: Path, seconds: int = 90) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
@@ -428,11 +432,11 @@ def settings(overrides: dict[str, object]) -> list[str]:
 
 
 def test_a_process_that_is_killed_stopped_and_killed_again(tmp_path):
-    overrides, out = {**EVERYTHING, "trainer.max_epochs": 3}, tmp_path / "run"
+    overrides, out = {**EVERYTHING, "trainer.max_epochs": 4}, tmp_path / "run"
     moganet.train("digits", overrides=overrides, out=tmp_path / "whole")
-    line = ["digits", *settings(overrides), "--out", out, "--resume"]
+    line = ["train", "digits", *settings(overrides), "--out", out, "--resume"]
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        process = start(*line)
+        process = command(*line)
         started = time.time()
         while not (out / "last.ckpt").exists() or (out / "last.ckpt").stat().st_mtime < started:
             assert process.poll() is None, process.communicate()
@@ -449,9 +453,8 @@ def test_a_process_that_is_killed_stopped_and_killed_again(tmp_path):
 
 def test_a_signal_for_the_whole_group_leaves_the_workers_alone(photos, tmp_path):
     overrides = {**PHOTOS, "trainer.max_epochs": 200, "trainer.save_every": 5}
-    process = start(
-        *("digits", "--data", photos, *settings(overrides), "--out", tmp_path / "run"), start_new_session=True
-    )
+    line = ("train", "digits", "--data", photos, *settings(overrides), "--out", tmp_path / "run")
+    process = command(*line, leads=True)
     wait_for(tmp_path / "run" / "metrics.csv")
     os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
@@ -460,7 +463,7 @@ def test_a_signal_for_the_whole_group_leaves_the_workers_alone(photos, tmp_path)
 
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path):
-    process = start("digits", *settings(TINY | {"trainer.max_epochs": 50}), "--out", tmp_path / "run")
+    process = command("train", "digits", *settings(TINY | {"trainer.max_epochs": 50}), "--out", tmp_path / "run")
     wait_for(tmp_path / "run" / "last.ckpt")
     os.kill(process.pid, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)

@@ -202,7 +202,7 @@ def test_what_was_measured_is_given_where_it_can_not_be_written(finished, monkey
     def fail(*_):
         raise OutputError("can't write it")
 
-    monkeypatch.setattr("moganet.engine.evaluate._write", fail)
+    monkeypatch.setattr("moganet.engine.evaluate.write_text", fail)
     result = moganet.evaluate(finished)
     assert result["top1"] >= 0 and "can't write it" in result["unwritten"]
     assert any("--out" in note for note in result["notes"])

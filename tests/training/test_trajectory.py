@@ -19,6 +19,7 @@ from moganet.tasks.recipes import load_recipe
 STEPS, BATCH = 20, 16
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`")  # as here
 def test_the_published_recipe_follows_the_ports_losses_for_20_steps(tmp_path):
     expected = golden("mini_paddle_expected")
     checkpoint = read_checkpoint(GOLDEN / "mini_paddle.pdparams")

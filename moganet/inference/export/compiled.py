@@ -5,10 +5,10 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from moganet.compat import compile_ahead, load_compiled
 from moganet.errors import ConfigError, first_line, foreign
 from moganet.files import atomic_path
 from moganet.inference.export import program
@@ -22,15 +22,13 @@ PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16")
 
 def save(graph: Graph, path: Path) -> None:
     """Compile a graph. Raises ConfigError where there is no compiler."""
-    from torch._inductor import aoti_compile_and_package
-
     traced = program.trace(graph)
     buffer = io.BytesIO()  # on a full disk torch's own writer would abort the process
     with tempfile.TemporaryDirectory() as folder:
         before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         try:
-            aoti_compile_and_package(traced, package_path=buffer)
+            compile_ahead(traced, buffer)
         except Exception as error:  # inductor wraps the compiler's errors in its own
             raise ConfigError(
                 f"the runtime 'compile' can't be made ready here ({first_line(error)}); use 'eager'"
@@ -46,8 +44,6 @@ def save(graph: Graph, path: Path) -> None:
 
 def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     """Load what was compiled."""
-    from torch._inductor import aoti_load_package
-
     with foreign(f"torch can't load {path}"):
-        module: Any = aoti_load_package(str(path))
+        module = load_compiled(str(path))
     return program.run_of(module, outputs, torch.contiguous_format)

@@ -61,7 +61,7 @@ def trace(graph: Graph) -> torch.export.ExportedProgram:
 def save(graph: Graph, path: Path) -> None:
     """Write a .pt2 file."""
     program = trace(graph)
-    program._example_inputs = None  # they would be pickled
+    program.example_inputs = None  # they would be pickled
     buffer = io.BytesIO()  # on a full disk torch's own writer would abort the process
     torch.export.save(program, buffer)
     with zipfile.ZipFile(buffer, "a") as archive:

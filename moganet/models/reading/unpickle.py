@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import IO, Any, ClassVar
 
+from moganet.compat import PythonUnpickler
+
 MAX_LINE = 1 << 12  # bytes of a name; a longer one is no name
 MAX_TUPLE = 1_000_000  # parts, counted as often as they are held
 TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
@@ -39,15 +41,15 @@ def _counted(load: Callable[[Any], None]) -> Callable[[Any], None]:
     return count
 
 
-class SafeUnpickler(pickle._Unpickler):
+class SafeUnpickler(PythonUnpickler):
     """Admits the names that `admit` gives something for, and nothing else.
 
     It is the unpickler in Python: the one in C takes memory for any index that a file writes into its memo.
     """
 
     dispatch: ClassVar = {
-        **pickle._Unpickler.dispatch,
-        **{code[0]: _counted(pickle._Unpickler.dispatch[code[0]]) for code in TUPLES},
+        **PythonUnpickler.dispatch,
+        **{code[0]: _counted(PythonUnpickler.dispatch[code[0]]) for code in TUPLES},
     }
 
     def __init__(self, file: IO[bytes], size: int, admit: Callable[[str], Any]) -> None:

@@ -1,0 +1,74 @@
+"""Private names of other packages that this one touches, each behind a function here and with a test of its own.
+
+Packages are imported inside the functions: whoever needs one name does not wait for all of them.
+"""
+
+import multiprocessing
+import pickle
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    import torch
+    from torchmetrics import Metric
+
+# The unpickler in Python, whose steps can be counted; the one in C can't be changed.
+PythonUnpickler = pickle._Unpickler
+
+
+def has_x86_bf16_units() -> bool:
+    """Tell whether an x86 processor has units for bf16 (AVX-512 BF16 or AMX)."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def has_onednn_bf16() -> bool:
+    """Tell whether oneDNN computes in bf16 on this processor."""
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def compile_ahead(program: "torch.export.ExportedProgram", file: IO[bytes]) -> None:
+    """Compile a program to a library for this machine (AOTInductor) and write it to a file."""
+    from torch._inductor import aoti_compile_and_package
+
+    aoti_compile_and_package(program, package_path=file)
+
+
+def load_compiled(path: str) -> Any:
+    """Load what `compile_ahead` wrote, as a callable."""
+    from torch._inductor import aoti_load_package
+
+    return aoti_load_package(path)
+
+
+def take_indices(number: int, indices: int | Sequence[int] | None) -> tuple[list[int], int]:
+    """Give the indices of features, from 0, that timm's `indices` stands for, and the largest of them."""
+    from timm.models._features import feature_take_indices
+
+    taken: tuple[list[int], int] = feature_take_indices(number, indices)
+    return taken
+
+
+def set_update_count(metric: "Metric", count: int) -> None:
+    """Let a metric count that many updates, so that one whose state is put back is not taken for unused."""
+    metric._update_count = count
+
+
+def restart_within_epochs(trainer: "pl.Trainer") -> None:
+    """Let a run of max_steps go on as one of max_epochs does: Lightning's own way loses the place in the epoch."""
+    assert callable(trainer.fit_loop._iteration_based_training)  # else nothing would change, and nobody see it
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def logged_steps(trainer: "pl.Trainer") -> int:
+    """Give the number that the next row of a run's log will have as its step."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def is_being_started() -> bool:
+    """Tell whether this process is one of multiprocessing's that still reads the main script (spawn)."""
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))

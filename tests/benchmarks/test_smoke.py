@@ -1,0 +1,269 @@
+"""Every script of benchmarks/ runs, on sizes at which it measures nothing: what it needs of the package is there."""
+
+import contextlib
+import importlib
+import io
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import MINI
+from test_sources import make_folder
+
+import moganet
+import moganet_cli
+from moganet.config import Architecture, Preprocessing
+from moganet.inference import ModelDescription, save_model_file
+from moganet.inference.export import EXPORTERS
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Import a script, give some of its names other values, run its main, and read what it wrote."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for folder in ("benchmarks", "docs"):
+        (tmp_path / folder).mkdir()
+
+    def script(name, *arguments, main=True, **values):
+        sides = importlib.import_module("sides")
+        monkeypatch.setattr(sides.compare, "__defaults__", (1,))
+        module = importlib.import_module(name)
+        monkeypatch.setattr(sys, "argv", ["script", *map(str, arguments)])
+        for key, value in {"__file__": str(tmp_path / "benchmarks" / f"{name}.py"), **values}.items():
+            monkeypatch.setattr(module, key, value)
+        if not main:
+            return module
+        module.main()
+        result = tmp_path / "benchmarks" / f"{name}.json"
+        return json.loads(result.read_text()) if result.exists() else None
+
+    return script
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("photos"), ("train", "val"), 4)
+
+
+@pytest.fixture(scope="module")
+def photo_model(tmp_path_factory) -> Path:
+    """A small untrained network for photographs of two classes."""
+    return made(tmp_path_factory.mktemp("model") / "photos.safetensors", ("blue", "red"), 3)
+
+
+@pytest.fixture(scope="module")
+def digit_model(tmp_path_factory) -> Path:
+    return made(tmp_path_factory.mktemp("model") / "digits.safetensors", tuple("0123456789"), 1)
+
+
+def made(path: Path, names: tuple[str, ...], channels: int) -> Path:
+    torch.manual_seed(0)
+    shape = {**MINI, "num_classes": len(names), "in_chans": channels}
+    spread = {"mean": (0.5,) * channels, "std": (0.5,) * channels}
+    description = ModelDescription(
+        architecture=Architecture(name="moganet_nano", **shape),
+        preprocessing=Preprocessing(size=32, channels=channels, **spread),
+        class_names=names,
+    )
+    save_model_file(path, moganet.build_network("nano", **shape).state_dict(), description)
+    return path
+
+
+def untrained(*_, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return moganet.load("moganet_nano", "eager", **options)
+
+
+def in_this_process(command, **_):
+    """Stand for `subprocess.run` of a line of Python or of the command, which would take seconds to start."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
+        if command[1] == "-c":
+            patch.setattr(sys, "argv", ["-c", *command[3:]])
+            exec(command[2], {})
+        else:
+            with pytest.raises(SystemExit) as ended:
+                moganet_cli.main(command[command.index("train") :])
+            assert not ended.value.code
+    return SimpleNamespace(stdout=said.getvalue(), returncode=0)
+
+
+def test_table(run, capsys):
+    run("table")
+    assert capsys.readouterr().out.count("|---|") >= 4
+
+
+def test_inference(run):
+    small = {"SIZE": 32, "BATCH": 2, "bound_gflops": lambda: 1.0, "compare": None}
+    module = run("inference", main=False, **small)
+    sides = importlib.import_module("sides")
+    module.compare = lambda asked, rounds: sides.compare(asked, 1)
+    found = run("inference", "nano")["moganet_nano, 32 px, batch 2"]
+    assert set(found["ratio"]) == {"reference's form", "eager, fused, channels_last", "openvino"}
+
+
+def test_training(run):
+    found = run("training", SETTINGS=(("nano", "moganet_nano", {}, 32, 2),))
+    assert found["nano, 32 px, batch 2"]["images_per_second"]["ours"] > 0
+
+
+def test_training_step(run):
+    module = run("training_step", main=False, ROUNDS=1)
+    step = module.make_step
+    small = {"make_step": lambda variant, size, batch, **options: step("nano", 32, 2, **options)}
+    assert run("training_step", main=False, **small).time_memory("returned") > 0
+    found = run("training_step", compare_memory=lambda: {"kept": 2.0, "returned": 1.0}, **small)
+    assert found["images_per_second"]["moganet_nano, 32 px, batch 128: kernels"]["cropped"] > 0
+
+
+def test_depthwise(run):
+    found = run("depthwise", SHAPES=((1, 8, 8, 5, 1),))["milliseconds"]
+    assert set(next(iter(found.values()))) == {"forward", "forward and backward"}
+
+
+def test_precisions(run, photo_model, folder, monkeypatch):
+    monkeypatch.setattr("moganet.engine.export.EXPORTERS", {"program": EXPORTERS["program"]})
+    monkeypatch.setattr(EXPORTERS["program"], "PRECISIONS", ("f32",))
+    monkeypatch.setattr("moganet.engine.export.ROUNDS", 1)
+    found = run("precisions", photo_model, folder, "a network")
+    assert found["model"] == "a network" and found["exports"]
+
+
+def test_folder(run):
+    found = run("folder", IMAGES=8, predictor=lambda *_: untrained())
+    assert set(found["share"]) == {"evaluate", "predict"}
+
+
+def test_loader(run, folder):
+    found = run("loader", folder, 32, BATCH=2, ROUNDS=1, REPEATS=1)
+    assert found["32 px"]["ours"]["images_per_second"] > 0
+
+
+def test_lime(run, photo_model):
+    found = run("lime", SAMPLES=8, BATCH=4, ROUNDS=1, load=lambda _: moganet.load(photo_model, "eager"))
+    assert found["num_superpixels"] >= 1
+
+
+def test_lime_auto(run, digit_model):
+    found = run("lime_auto", digit_model, "digits", 1, FULL=128)
+    assert found["images"] == 1 and set(found["agreement"]) == {"first_second", "first_auto", "second_auto"}
+
+
+def test_temperature(run, digit_model):
+    found = run("temperature", digit_model, "digits", 30, NUMBERS=(10,), DRAWS=2)
+    assert found["images"] == 30
+
+
+def test_interactions(run):
+    setting = {"variant": "moganet_nano", "options": {}, "size": 32, "grid": 4, "amount": (1, 1)}
+    module = run("interactions", main=False, SETTINGS={"tiny": setting}, best_batch=lambda *_: (8, None))
+    module.time_in_turns = lambda sides: importlib.import_module("sides").time_in_turns(sides, 1)
+    module.main("tiny")
+
+
+def test_interaction_checks(run):
+    found = run("interaction_checks", population=lambda _: [], coverage=lambda *_: 0.9, CASES_OF_ESTIMATES=3)
+    assert max(found["closed_forms"].values()) < 1e-10 and len(found["coverage"]) == 6
+
+
+def test_interaction_curves(run, digit_model, tmp_path, monkeypatch):
+    measure = moganet.interaction_curves
+    small = {"grid": 4, "images": 2, "pairs": 2, "contexts": 2}
+    monkeypatch.setattr(
+        moganet, "interaction_curves", lambda *given, **options: measure(*given, **{**options, "budget": None, **small})
+    )
+    picture = {"PICTURE": tmp_path / "docs" / "i.png"}
+    found = run("interaction_curves", f"title={digit_model}", "--data", "digits", **picture)
+    assert found["models"][0]["name"] == "title" and (tmp_path / "docs" / "i.png").is_file()
+
+
+def test_plain_network(run, tmp_path):
+    sets = (
+        "preprocessing.channels=3",
+        "preprocessing.mean=[0,0,0]",
+        "preprocessing.std=[1,1,1]",
+        "trainer.max_steps=1",
+        "trainer.max_epochs=1",
+        "data.batch_size=8",
+    )
+    options = [text for one in sets for text in ("--set", one)]
+    run("plain_network", tmp_path / "out", "--recipe", "digits", *options)
+    assert (tmp_path / "out" / "plain.safetensors").is_file()
+
+
+def test_interruptions(run, tmp_path):
+    module = run("interruptions", main=False)
+    photographs = module.make_photographs(tmp_path / "photographs")
+    line = [*module.photo_command(photographs), "--set", "trainer.max_steps=1", "--set", "data.workers=0"]
+    in_this_process([*line, "--out", str(tmp_path / "run")])
+    assert len(module.digest(tmp_path / "run")) == 64
+
+
+def test_processes(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", in_this_process)
+    line = ["train", "digits", "--set", "trainer.max_epochs=1", "--set", "data.batch_size=200"]
+    found = run("processes", LINE=line)
+    assert len(found["two_processes"]["train/loss"]) == 1 and (tmp_path / "docs" / "processes.png").is_file()
+
+
+def test_scale(run):
+    found = run("scale", VARIANTS=("nano",), SIZE=32, ROUNDS=1)["variants"]
+    assert run("scale", "--calculate")["variants"] == found and found[0]["calculated"][3]["hours"] > 0
+
+
+def test_keep_run(run, trained_run, tmp_path):
+    run("keep_run", trained_run, "kept", RESULTS=tmp_path / "results")
+    assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".json", ".yaml", ".csv"}
+
+
+def test_ship(run, trained_run, tmp_path):
+    run("ship", trained_run, "moganet_nano.digits", SHIPPED=tmp_path, TOLERANCE=1.0)
+    assert "Test set: top-1" in (tmp_path / "moganet_nano.digits.md").read_text()
+    assert tmp_path == run("ship", main=False).SHIPPED
+
+
+def test_what_ships_lies_where_the_package_looks_for_it(run):
+    assert (run("ship", main=False).SHIPPED / "moganet_nano.digits.safetensors").is_file()
+
+
+def test_finetuning(run, photo_model, folder, tmp_path, monkeypatch):
+    train = moganet.train
+    small = {"preprocessing.size": 32, "data.batch_size": 8, "data.workers": 0, "trainer.precision": "f32"}
+    monkeypatch.setattr(
+        moganet, "train", lambda *given, **options: train(given[0], given[1], {**given[2], **small}, **options)
+    )
+    found = run("finetuning", photo_model, "--data", folder, "--keep", tmp_path, "--epochs", 1, "--seeds", 0, 1)
+    assert found["budgets"][0]["epochs"] == 1 and len(found["budgets"][0]["interval"]) == 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_weights_memory(run, digit_model, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", in_this_process)
+    assert run("weights_memory", main=False).peak("moganet.info(source)", digit_model) > 1e8
+
+
+def test_against_paddle(run, capsys, monkeypatch):
+    monkeypatch.setattr("inference.predictor", lambda *_: untrained(), raising=False)
+    module = run("against_paddle", main=False)
+    for what in ("infer", "train"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+        module.serve(what, 32, 2)
+    assert all(float(line) > 0 for line in capsys.readouterr().out.split())
+
+
+def test_port_in_paddle(run):
+    pytest.importorskip("paddle", reason="paddlepaddle is not installed beside torch")
+    run("port_in_paddle", main=False).make_round("infer", 32, 1)()
+
+
+def test_every_script_has_a_test():
+    tested = {name.removeprefix("test_") for name in globals()}
+    assert {path.stem for path in FOLDER.glob("*.py")} - tested == {"sides"}  # which the others use

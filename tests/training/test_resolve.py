@@ -1,0 +1,38 @@
+"""A recipe that is resolved leaves nothing open, and a run's recipe.yaml gives it back."""
+
+import pytest
+
+from moganet.errors import ConfigError
+from moganet.tasks.recipes import load_recipe
+from moganet.training.resolve import prepare, read_resolved
+
+
+def test_nothing_is_open_and_the_file_gives_it_back(tmp_path):
+    resolved, dataset = prepare("digits", None, ["trainer.precision=auto", "loss.smoothing=0.2"])
+    assert (resolved.network.num_classes, resolved.network.in_chans) == (10, 1)
+    assert (resolved.trainer.devices, resolved.trainer.num_nodes, resolved.num_processes) == (1, 1, 1)
+    assert resolved.trainer.precision in ("f32", "bf16") and resolved.data.source == dataset.spec
+    (tmp_path / "digits.yaml").write_text(resolved.to_yaml())
+    assert read_resolved(tmp_path / "digits.yaml") == resolved
+    assert load_recipe(tmp_path / "digits.yaml").to_yaml() == resolved.to_yaml()
+    assert "smoothing: 0.2" in resolved.to_yaml() and resolved.changed(seed=3).loss == resolved.loss
+
+
+def test_a_run_of_before_there_were_several_processes_had_one(tmp_path):
+    resolved, _ = prepare("digits", None, [])
+    lines = resolved.to_yaml().replace("devices: 1", "devices: null").splitlines(keepends=True)
+    (tmp_path / "digits.yaml").write_text("".join(line for line in lines if "num_nodes" not in line))
+    assert read_resolved(tmp_path / "digits.yaml") == resolved
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"network.num_classes": None}, "network.num_classes"), ({"trainer.precision": "auto"}, "trainer.precision")],
+)
+def test_what_is_open_is_no_runs_recipe(change, named, tmp_path):
+    resolved, _ = prepare("digits", None, [])
+    (tmp_path / "whole.yaml").write_text(resolved.to_yaml())
+    (tmp_path / "open.yaml").write_text(load_recipe(tmp_path / "whole.yaml", change).to_yaml())
+    with pytest.raises(ConfigError, match=named) as caught:
+        read_resolved(tmp_path / "open.yaml")
+    assert "\n" not in str(caught.value)
