@@ -1,6 +1,7 @@
 """From a description to a network, and from a stored model to one that is filled."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,14 @@ def build_blank(architecture: Architecture) -> nn.Module:
     return build_seeded(architecture).to("meta")  # some of timm's networks compute with values as they are built
 
 
+def blank_of(architecture: Architecture, path: Path) -> nn.Module:
+    """Build a network on "meta" as a file describes it. Raises WeightsError for one that can't be."""
+    try:
+        return build_blank(architecture)
+    except ConfigError as error:
+        raise WeightsError(f"{path} describes a network that can't be: {error}") from None
+
+
 def build_seeded(architecture: Architecture) -> nn.Module:
     """Build a network with the weights of seed 0, and leave the caller's random numbers as they are."""
     with torch.random.fork_rng(devices=[]):
@@ -55,10 +64,7 @@ def build_from(stored: StoredModel, share: bool = False) -> nn.Module:
     architecture = stored.description.architecture
     if not stored.trained:
         return build_seeded(architecture)
-    try:
-        network = build_blank(architecture)  # no memory is taken before the tensors are known to fit
-    except ConfigError as error:
-        raise WeightsError(f"{stored.path} describes a network that can't be: {error}") from None
+    network = blank_of(architecture, stored.path)  # no memory is taken before the tensors are known to fit
     own = network.state_dict()
     state = with_counters(stored.state, own)
     check_fit(state, own, stored.path)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from moganet.config import Preprocessing
 from moganet.errors import WeightsError
-from moganet.models.build import build_blank
+from moganet.models.build import blank_of
 from moganet.models.choices import FUNCTION, Choices
 from moganet.models.stored import StoredModel
 from moganet.models.timms import Ends, default_names, ends_of
@@ -81,7 +81,7 @@ def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
     changes: dict[str, Any] = {"architecture": architecture, "fixtures": (), "temperature": None, "reject": None}
     if {"num_classes", "in_chans"} & changed.keys():
         ends = ends_of(architecture.name)
-        notes += fit(state, _with_fresh_head(build_blank(architecture), ends), ends, stored.path)
+        notes += fit(state, _with_fresh_head(blank_of(architecture, stored.path), ends), ends, stored.path)
     if "num_classes" in changed:
         changes["class_names"] = default_names(changed["num_classes"])
     if "in_chans" in changed:

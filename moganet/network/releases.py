@@ -1,6 +1,7 @@
 """The released weights that have names: where each file lies, and what it holds.
 
-Top-1 accuracies are the published ones, on ImageNet-1k's validation set at the given size.
+They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
+registered. Top-1 accuracies are the published ones, on ImageNet-1k's validation set at the given size.
 """
 
 from collections.abc import Callable
