@@ -85,15 +85,27 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Explaining:
-    """How images are explained: by which methods, with which options; and whether their maps are scored."""
+    """How images are explained: by which methods, with which options; whether maps are scored, and where they go."""
 
     predictor: Predictor
     names: Sequence[str]
     options: dict[str, Any]
     score: bool
+    compare: bool
+    folder: Path | None
+    overwrite: bool
 
-    def all_of(self, asked: _Asked) -> Iterator[tuple[Explained, Explanation]]:
-        """Explain an image by each method."""
+    def of(self, asked: _Asked, number: int) -> list[Explained]:
+        """Explain the number-th image by each method, and write what was found where there is a folder."""
+        found = list(self._by_each(asked))
+        if self.folder is not None:
+            pictures = ["compare"] if self.compare else self.names
+            endings = [f"-{own}.npz" for own in self.names] + [f"-{own}.png" for own in pictures]
+            stem = free_stem(self.folder, f"{number:03d}-{short_stem(asked.name)}", endings, self.overwrite)
+            return _write(self.folder / stem, asked, found, self.compare)
+        return [entry for entry, _ in found]
+
+    def _by_each(self, asked: _Asked) -> Iterator[tuple[Explained, Explanation]]:
         for name in self.names:
             method = METHODS[name]
             model: Any = self.predictor.model if method.needs_module else scores_of(self.predictor)
@@ -179,7 +191,8 @@ def explain(
     predictor = as_predictor(model, runtime, precision, **choices)
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
     check_options(names, options)
-    explaining = _Explaining(predictor, names, {**options, "seed": seed, "progress": progress}, score)
+    how = {**options, "seed": seed, "progress": progress}
+    explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite)
     if predictor.device.type == "cpu":
         keep_freed_memory()
     sources, unreadable = _collect(images)
@@ -188,16 +201,9 @@ def explain(
     steps = bar([1] * len(sources), len(sources), "explain")
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
-            asked = _ask(predictor, name, source, target)
+            results += explaining.of(_ask(predictor, name, source, target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))
-            continue
-        found = list(explaining.all_of(asked))
-        if folder is not None:
-            endings = [f"-{own}.npz" for own in names] + [f"-{own}.png" for own in (["compare"] if compare else names)]
-            stem = free_stem(folder, f"{number:03d}-{short_stem(name)}", endings, overwrite)
-            found = _write(folder / stem, asked, found, compare)
-        results += [entry for entry, _ in found]
     result = Explanations(images=tuple(results), unreadable=tuple(unreadable))
     return result if folder is None or not results else _keep(folder, result, overwrite)
 
@@ -289,8 +295,8 @@ def scores_of(predictor: Predictor) -> Scores:
 
 
 def _write(
-    place: Path, asked: _Asked, found: list[tuple[Explained, Explanation]], compare: bool
-) -> list[tuple[Explained, Explanation]]:
+    place: Path, asked: _Asked, found: Sequence[tuple[Explained, Explanation]], compare: bool
+) -> list[Explained]:
     """Write each method's map, and a picture of it, or one of all, under names that begin as `place` does."""
     if compare:
         _draw(Path(f"{place}-compare.png"), asked, found)
@@ -301,7 +307,7 @@ def _write(
         if not compare:
             parts = [Panel(overlay(_pixels(asked), part.numpy()), name) for name, part in explained.parts.items()]
             _draw(Path(picture), asked, [(entry, explained)], parts)
-        kept.append((entry.changed(map_file=path, picture=picture), explained))
+        kept.append(entry.changed(map_file=path, picture=picture))
     return kept
 
 

@@ -71,29 +71,13 @@ def interaction_curves(
     """
     named = [models] if isinstance(models, str | Path | Predictor) else list(models)
     _check_words(named, reward, filter)
-    opening = _Opening(runtime, precision, choices)
-    known = [None if _needs_data(one) else opening.load(one) for one in named]
-    dataset = _open(known, data)
+    networks, dataset = _Opening(runtime, precision, choices).open(named, data, size)
     split, part = choose_split(dataset, split)
-    networks = opening.networks(named, known, dataset, size)
-    settings = Measurement(
-        data=dataset.spec,
-        split=split,
-        filter=filter,
-        reward=reward,
-        baseline=baseline,
-        seed=seed,
-        size=size,
-        grid=_grid_for(networks) if grid is None else grid,
-        pairs=pairs,
-        contexts=contexts,
-        images=images,
-        budget=budget,
-        batches=None,
-    )
+    grid = _grid_for(networks) if grid is None else grid
+    amount = {"grid": grid, "pairs": pairs, "contexts": contexts, "images": images, "budget": budget, "batches": None}
+    fixed = {"data": dataset.spec, "split": split, "filter": filter, "reward": reward, "baseline": baseline}
+    settings = Measurement(**fixed, **amount, seed=seed, size=size)
     _check(settings, networks)
-    if networks[0].device.type == "cpu":
-        keep_freed_memory()
     run = MeasurementRun(networks, part, settings, InteractionFiles(None if out is None else Path(out)), watch)
     run.begin(batch_size, overwrite)
     return _result(run, *run.measure())
@@ -115,15 +99,6 @@ def _needs_data(model: str | Path | Predictor) -> bool:
     return str(model).startswith(TIMM) or (full_name(str(model)) in VARIANTS and not Path(model).exists())
 
 
-def _open(predictors: Sequence[Predictor | None], data: str | None) -> Dataset:
-    first = next((one for one in predictors if one is not None), None)
-    if first is not None:
-        return open_for(first, data)[0]
-    if data is None:
-        raise DataError("these models do not say what they were trained on; give --data SOURCE[:PATH]")
-    return open_data(data)
-
-
 @dataclass(frozen=True)
 class _Opening:
     """How networks are opened: the runtime, the precision, and the choices for `load`."""
@@ -143,27 +118,44 @@ class _Opening:
         untrained = {"pretrained": False} if name.startswith(TIMM) else {}
         return load(name, self.runtime, self.precision, **untrained, **{**self.choices, "num_classes": classes})
 
-    def networks(
-        self, named: Sequence[Any], known: Sequence[Predictor | None], dataset: Dataset, size: int | None
-    ) -> list[MeasuredNetwork]:
-        """Make all networks ready to be asked about a data set's classes."""
-        like = next((one.config.preprocessing for one in known if one is not None), None)
-        number, made = len(dataset.class_names), []
+    def open(
+        self, named: Sequence[str | Path | Predictor], data: str | None, size: int | None
+    ) -> tuple[list[MeasuredNetwork], Dataset]:
+        """Open the data set, and all networks, ready to be asked about its classes."""
+        known = [None if _needs_data(one) else self.load(one) for one in named]
+        first = next((one for one in known if one is not None), None)
+        dataset = _open_data(first, data)
+        like, number = None if first is None else first.config.preprocessing, len(dataset.class_names)
+        networks = []
         for model, predictor in zip(named, known, strict=True):
             one = predictor or self.load_for(str(model), number)
-            if not one.task.rewards:
-                raise ConfigError(
-                    f"{one.name_of_model} does not give an image one class, so that no reward of its patches can be "
-                    "measured; give a classifier"
-                )
-            one.task.check(dataset, training=False)
+            _check_task(one, dataset)
             own = one.config.preprocessing if predictor is not None else _preprocessing(one, like, number)
             own = own if size is None else own.changed(size=(size, size))
-            made.append(MeasuredNetwork(one, logits_of(one), own, _classes(one, dataset.class_names)))
-        names = [one.name for one in made]
+            networks.append(MeasuredNetwork(one, logits_of(one), own, _classes(one, dataset.class_names)))
+        names = [one.name for one in networks]
         if len(set(names)) < len(names):
             raise ConfigError(f"{next(n for n in names if names.count(n) > 1)} is named twice; name each model once")
-        return made
+        if networks[0].device.type == "cpu":
+            keep_freed_memory()
+        return networks, dataset
+
+
+def _open_data(first: Predictor | None, data: str | None) -> Dataset:
+    if first is not None:
+        return open_for(first, data)[0]
+    if data is None:
+        raise DataError("these models do not say what they were trained on; give --data SOURCE[:PATH]")
+    return open_data(data)
+
+
+def _check_task(predictor: Predictor, dataset: Dataset) -> None:
+    if not predictor.task.rewards:
+        raise ConfigError(
+            f"{predictor.name_of_model} does not give an image one class, so that no reward of its patches can be "
+            "measured; give a classifier"
+        )
+    predictor.task.check(dataset, training=False)
 
 
 def _published(name: str) -> int | None:
