@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import moganet
-from moganet.engine.masking import MaskedImage, best_batch
 from moganet.inference.export.graph import Run
+from moganet.inference.masking import MaskedImage, best_batch
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs
 
 BATCH = 288

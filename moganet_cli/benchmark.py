@@ -1,12 +1,12 @@
 """`moganet benchmark`: how fast the parts of a run are here."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import typer
 
 from moganet_cli.app import app
-from moganet_cli.options import MAX_BATCH, MAX_SIDE, AsJson, Data, Precision, Recipe, Runtime, Settings
+from moganet_cli.options import MAX_BATCH, MAX_SIDE, AsJson, Asking, Data, Recipe, Settings, StemChoices, with_options
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
@@ -46,23 +46,21 @@ Picture = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the rate
 
 
 @benchmark.command("infer", help="Latency, images/s and memory of models, in turns in one run.")
+@with_options
 def benchmark_infer(
     models: Models = None,
     size: Annotated[
         int | None, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side [default: each model's own].")
     ] = None,
     batch: Batch = 32,
-    runtime: Runtime = "auto",
-    precision: Precision = "f32",
     alternatives: Alternatives = None,
     picture: Picture = None,
     as_json: AsJson = False,
+    **passed: Unpack[Asking],
 ) -> None:
     from moganet.engine.benchmark import benchmark_infer as run
 
-    result = run(
-        models or [], size, batch, runtime=runtime, precision=precision, alternatives=alternatives, picture=picture
-    )
+    result = run(models or [], size, batch, alternatives=alternatives, picture=picture, **passed)
     print_json(result) if as_json else _print_infer(result)
 
 
@@ -78,6 +76,7 @@ def _print_infer(result: Found) -> None:
 
 
 @benchmark.command("train", help="Images/s of whole optimizer steps of models, in turns in one run.")
+@with_options
 def benchmark_train(
     models: Models = None,
     size: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side.")] = 224,
@@ -89,10 +88,12 @@ def benchmark_train(
     alternatives: Alternatives = None,
     picture: Picture = None,
     as_json: AsJson = False,
+    **choices: Unpack[StemChoices],
 ) -> None:
     from moganet.engine.benchmark import benchmark_train as run
 
-    result = run(models or [], size, batch, precision=precision, alternatives=alternatives, picture=picture)
+    given: dict[str, Any] = {"precision": precision, "alternatives": alternatives, "picture": picture}
+    result = run(models or [], size, batch, **given, **choices)
     print_json(result) if as_json else _print_train(result)
 
 

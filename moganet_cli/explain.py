@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 import typer
 
@@ -85,7 +85,7 @@ def explain(
     for item in result["unreadable"]:
         complain(f"can't read {item['file']}: {item['reason']}")
     if as_json:
-        print_json({**result, "images": [_without_map(entry) for entry in result["images"]]})
+        print_json(dict(result.plain()))
     elif result["images"]:
         _print(result)
     raise typer.Exit(0 if not result["unreadable"] else EXIT_PARTLY if result["images"] else EXIT_USER)
@@ -100,10 +100,6 @@ def _samples(text: str) -> int | str | None:
     if re.fullmatch(r"[0-9]{1,7}", text) is None:
         raise ConfigError(f"--samples is {text!r}; give a number of less than 8 digits, or auto")
     return int(text)
-
-
-def _without_map(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key != "map"}
 
 
 def _print(result: Found) -> None:

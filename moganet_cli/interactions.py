@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Unpack
 
 import typer
 
 from moganet_cli.app import EXIT_INTERRUPTED, app
-from moganet_cli.options import MAX_BATCH, MAX_SEED, MAX_SIDE, AsJson, Data, Precision, Runtime, Split
+from moganet_cli.options import MAX_BATCH, MAX_SEED, MAX_SIDE, AsJson, Asking, Data, Split, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
@@ -33,6 +33,7 @@ Budget = Annotated[
 
 
 @app.command(help="Measure how strong patches interact in networks at each order, on the same images for all.")
+@with_options
 def interactions(
     models: Models,
     data: Data = None,
@@ -66,9 +67,8 @@ def interactions(
         Path | None, typer.Option(help="Folder for results as they come; the same command goes on with them.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the measurement in --out first.")] = False,
-    precision: Precision = "f32",
-    runtime: Runtime = "auto",
     as_json: AsJson = False,
+    **passed: Unpack[Asking],
 ) -> None:
     from moganet.engine.interactions import interaction_curves
     from moganet.progress import watched
@@ -90,11 +90,10 @@ def interactions(
                 size=size,
                 seed=seed,
                 batch_size=batch_size,
-                runtime=runtime,
-                precision=precision,
                 out=out,
                 overwrite=overwrite,
                 watch=watch,
+                **passed,
             )
     except KeyboardInterrupt:
         kept = f"what was measured is in {out}; the same command goes on" if out else "nothing is kept without --out"

@@ -291,6 +291,9 @@ CHOOSING = {
     "info m": ("info.info", ["num_classes", "in_chans"]),
     "convert m x.safetensors": ("convert.convert", ["num_classes", "in_chans"]),
     "push m a/b": ("push.push", []),
+    "interactions m": ("interactions.interaction_curves", ["in_chans"]),
+    "benchmark infer m": ("benchmark.benchmark_infer", ["in_chans"]),
+    "benchmark train m": ("benchmark.benchmark_train", ["in_chans"]),
 }
 
 

@@ -1,7 +1,9 @@
 """`benchmark`: how fast a run's parts are on this machine."""
 
-import gc
+import multiprocessing
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,29 +19,86 @@ from torch.nn import functional as F
 from moganet.config import OptimizerConfig, Precision
 from moganet.data.loader import AHEAD, Batch, Loader
 from moganet.data.module import ImageDataModule
-from moganet.engine.contenders import (
-    TIMM,
-    Contender,
-    build_for_training,
-    contender,
-    count,
-    peak_memory,
-    with_alternatives,
-)
 from moganet.engine.doctor import environment
-from moganet.errors import ConfigError
-from moganet.inference.runtimes import Runtime
+from moganet.errors import ConfigError, MogaNetError
+from moganet.inference import Predictor, load
+from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import HALF, has_fast_bf16, keep_freed_memory
+from moganet.models.timms import TIMM
+from moganet.network import full_name
+from moganet.network.cost import count_parameters
 from moganet.notices import noted
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
+from moganet.results import Record, Result
 from moganet.tasks.optimize import build_optimizer
+from moganet.timing import in_turns
 from moganet.training.assemble import build_module, build_task
 from moganet.training.resolve import prepare
 
 ROUNDS = 5
 LATENCIES = 30  # single images a model
 SECONDS_A_ROUND = 1.0  # that a model is given for images/s, at the least one batch
+# timm's models that stand beside a variant here. Their speed alone is compared: no accuracy is measured or claimed.
+ALTERNATIVES: dict[str, tuple[str, ...]] = {
+    "moganet_nano": ("mobilenetv3_small_100", "resnet18"),
+    "moganet_xtiny": ("mobilenetv3_large_100", "efficientnet_b0", "regnety_008"),
+    "moganet_tiny": ("efficientnet_b1", "convnext_pico", "regnety_016"),
+    "moganet_small": ("convnext_small", "swin_small_patch4_window7_224"),
+    "moganet_base": ("convnext_base", "swin_base_patch4_window7_224"),
+    "moganet_large": ("convnext_large", "swin_large_patch4_window7_224"),
+    "moganet_xlarge": ("convnext_xlarge",),
+}
+
+
+class Speed(Record):
+    """How fast a network is. latencies: of one image, in milliseconds. peak_memory_mb: None where it can't be told."""
+
+    name: str
+    images_per_second: float
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    peak_memory_mb: float | None = None
+    parameters: int
+    runtime: str | None = None
+    size: list[int]
+
+
+class _Measured(Result):
+    """How speeds were measured. settings: of training."""
+
+    batch_size: int
+    precision: str
+    settings: str | None = None
+    rounds: int
+    peak_memory_mb: float | None = None
+    picture: str | None = None
+    environment: Any
+
+
+class Speeds(_Measured):
+    """How fast several networks are."""
+
+    models: tuple[Speed, ...]
+
+
+class SpeedOfOne(Speed, _Measured):
+    """How fast the one network is that was asked for."""
+
+
+class PipelineSpeed(Result):
+    """What a recipe's data pipeline feeds, and what its network trains."""
+
+    recipe: str
+    data: str
+    size: list[int]
+    batch_size: int
+    precision: str
+    workers: int | None
+    images_per_second: float
+    training_images_per_second: float
+    ratio: float
+    environment: Any
 
 
 @noted
@@ -52,38 +111,39 @@ def benchmark_infer(
     precision: Precision = "f32",
     alternatives: bool | None = None,
     picture: str | Path | None = None,
-) -> dict[str, Any]:
+    **choices: Any,
+) -> Speeds | SpeedOfOne:
     """Measure models in turns in one run: latency of one image, images/s of a batch, and peak memory.
 
     models: MODELs, variants, or "timm:NAME"; none is moganet_xtiny with some of timm's, which `alternatives` asks for
     or leaves out; accuracies differ, and are not compared. size: pixels a side [each model's own]. picture: a file for
-    the bars.
+    the bars. choices: as in `load`, for all of them.
     Gives for one model a flat object with `images_per_second` (median of five rounds), `latency_p50` and
     `latency_p95` in milliseconds, and `peak_memory_mb`; for several `{"models": [one such object each]}`.
     """
-    _check_numbers(size, batch)
-    if picture is not None:
-        check_picture_name(Path(picture))
+    _check(size, batch, picture)
     keep_freed_memory()
-    contenders = [contender(name, runtime, precision, size) for name in with_alternatives(models, alternatives)]
-    inputs = [torch.randn(batch, made.channels, *_side(made, size)) for made in contenders]
-    runs = [partial(made.run, x) for made, x in zip(contenders, inputs, strict=True)]
-    times = in_turns(runs, ROUNDS, SECONDS_A_ROUND)
-    single = in_turns([partial(made.run, x[:1]) for made, x in zip(contenders, inputs, strict=True)], LATENCIES)
+    names = with_alternatives(models, alternatives)
+    openers = [partial(open_unpublished, name, size, runtime, precision, **choices) for name in names]
+    predictors = [opener() for opener in openers]
+    inputs = [torch.randn(batch, *_shape(one, size)) for one in predictors]
+    asked = list(zip(predictors, inputs, strict=True))
+    times = in_turns([partial(one.logits, x) for one, x in asked], ROUNDS, SECONDS_A_ROUND)
+    single = in_turns([partial(one.logits, x[:1]) for one, x in asked], LATENCIES)
     rows = []
-    for made, x, taken, waits in zip(contenders, inputs, times, single, strict=True):
+    for one, opener, x, taken, waits in zip(predictors, openers, inputs, times, single, strict=True):
         p50, p95 = (1e3 * float(np.percentile(waits, share)) for share in (50, 95))
         rows.append(
-            {
-                "name": made.name,
-                "images_per_second": batch / median(taken),
-                "latency_p50": p50,
-                "latency_p95": p95,
-                "peak_memory_mb": peak_memory(made.name, runtime, precision, size, batch),
-                "parameters": made.parameters,
-                "runtime": made.runtime,
-                "size": list(x.shape[2:]),
-            }
+            Speed(
+                name=one.name_of_model,
+                images_per_second=batch / median(taken),
+                latency_p50=p50,
+                latency_p95=p95,
+                peak_memory_mb=peak_memory(opener, x.shape),
+                parameters=count_parameters(one.model) if one.has_module else 0,
+                runtime=one.runtime,
+                size=list(x.shape[2:]),
+            )
         )
     return _result(rows, {"batch_size": batch, "precision": precision, "rounds": ROUNDS}, picture, "inference")
 
@@ -97,34 +157,30 @@ def benchmark_train(
     precision: Precision | None = None,
     alternatives: bool | None = None,
     picture: str | Path | None = None,
-) -> dict[str, Any]:
+    **choices: Any,
+) -> Speeds | SpeedOfOne:
     """Measure whole optimizer steps of models in turns in one run, each in the fastest settings of this machine.
 
-    models, alternatives, picture: as for `benchmark_infer`.
+    models, alternatives, picture, choices: as for `benchmark_infer`.
     precision: None takes bf16 where the device has units for it, else f32.
     Gives, as `benchmark_infer`, `images_per_second`, the `settings` and the peak memory of a GPU.
     """
-    _check_numbers(size, batch)
-    if picture is not None:
-        check_picture_name(Path(picture))
+    _check(size, batch, picture)
     keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if precision is None:
-        precision = "bf16" if has_fast_bf16(device) else "f32"
     names = with_alternatives(models, alternatives)
-    rows, times = [], []
-    networks = [build_for_training(name, size).to(device).to(memory_format=torch.channels_last) for name in names]
-    steps = [_training_step(network, size, batch, precision, device) for network in networks]
-    times = in_turns(steps, ROUNDS)
-    for name, network, taken in zip(names, networks, times, strict=True):
-        rows.append(
-            {
-                "name": name,
-                "images_per_second": batch / median(taken),
-                "parameters": count(network),
-                "size": [size, size],
-            }
+    predictors = [open_unpublished(name, size, **choices) for name in names]
+    device = torch.device(predictors[0].device)
+    precision = precision or ("bf16" if has_fast_bf16(device) else "f32")
+    times = in_turns([_training_step(one, size, batch, precision) for one in predictors], ROUNDS)
+    rows = [
+        Speed(
+            name=one.name_of_model,
+            images_per_second=batch / median(taken),
+            parameters=count_parameters(one.model),
+            size=[size, size],
         )
+        for one, taken in zip(predictors, times, strict=True)
+    ]
     settings = f"{precision}, channels_last, AdamW (fused), random images and labels"
     settings += ", freed memory kept" if device.type == "cpu" else ""
     common: dict[str, Any] = {"batch_size": batch, "precision": precision, "settings": settings, "rounds": ROUNDS}
@@ -133,56 +189,90 @@ def benchmark_train(
     return _result(rows, common, picture, "training")
 
 
-def in_turns(runs: Sequence[Callable[[], object]], rounds: int, seconds: float = 0.0) -> list[list[float]]:
-    """Time callables in turns; give each one's seconds a call, one value a round. A first round is not counted.
+def with_alternatives(models: Sequence[str], alternatives: bool | None) -> list[str]:
+    """Give the models to compare: those named, else moganet_xtiny; and for variants timm's beside them.
 
-    seconds: how long a callable is called again in a round, of which the mean counts.
+    alternatives: whether to add those; None adds them where no model is named.
     """
-    times: list[list[float]] = [[] for _ in runs]
-    gc.collect()
-    for turn in range(rounds + 1):
-        for run, taken in zip(runs, times, strict=True):
-            start, calls = time.perf_counter(), 0
-            while not calls or time.perf_counter() - start < (seconds if turn else 0.0):
-                run()
-                calls += 1
-            if turn:
-                taken.append((time.perf_counter() - start) / calls)
-    return times
+    chosen = list(models) or ["moganet_xtiny"]
+    add = not models if alternatives is None else alternatives
+    found = [f"{TIMM}{name}" for model in chosen for name in ALTERNATIVES.get(full_name(model), ())] if add else []
+    return list(dict.fromkeys([*chosen, *found]))
 
 
-def _training_step(
-    network: nn.Module, size: int, batch: int, precision: Precision, device: torch.device
-) -> Callable[[], None]:
+def open_unpublished(
+    name: str, size: int | None, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+) -> Predictor:
+    """Open a MODEL; of timm's networks no weights are downloaded, since speed does not depend on them."""
+    unpublished = {"pretrained": False} if name.startswith(TIMM) and "@" not in name else {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is untrained.*")
+        predictor = load(name, runtime, precision, **unpublished, **choices)
+    network: Any = predictor.model if predictor.has_module else None
+    if size is None or not hasattr(network, "set_input_size"):
+        return predictor
+    network.set_input_size((size, size))  # of timm's, which are built for one size
+    config = predictor.config.changed(preprocessing=predictor.config.preprocessing.changed(size=(size, size)))
+    return open_predictor(network, config, runtime, precision, trained=predictor.trained, name_of_model=name)
+
+
+def _shape(predictor: Predictor, size: int | None) -> tuple[int, int, int]:
+    preprocessing = predictor.config.preprocessing
+    side = size or max(preprocessing.size)
+    return preprocessing.channels, side, side
+
+
+def peak_memory(opener: Callable[[], Predictor], shape: Sequence[int]) -> float | None:
+    """Give the largest memory, in MB, of a process of its own that predicts one batch; on a GPU, the GPU's.
+
+    None where the process can't tell.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        try:
+            return pool.apply(_peak_memory, (opener, tuple(shape)))
+        except MogaNetError:
+            return None
+
+
+def _peak_memory(opener: Callable[[], Predictor], shape: tuple[int, ...]) -> float:
+    opener().logits(torch.zeros(shape))
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    if sys.platform.startswith("linux"):  # where getrusage gives the parent's peak if that was larger
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1e6 if sys.platform == "darwin" else used / 1e3
+
+
+def _training_step(predictor: Predictor, size: int, batch: int, precision: Precision) -> Callable[[], None]:
+    network, device = predictor.model, predictor.device
     optimizer = build_optimizer(network.train(), OptimizerConfig())
-    channels = getattr(network, "in_chans", 3)
-    images = torch.randn(batch, channels, size, size, device=device).to(memory_format=torch.channels_last)
-    classes = int(getattr(network, "num_classes", 1000))
-    labels = torch.randint(0, classes, (batch,), device=device)
+    images = torch.randn(batch, *_shape(predictor, size), device=device).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, max(1, len(predictor.class_names)), (batch,), device=device)
     return partial(_step, network, F.cross_entropy, optimizer, Batch(images, labels), HALF.get(precision))
 
 
-def _check_numbers(size: int | None, batch: int) -> None:
+def _check(size: int | None, batch: int, picture: str | Path | None) -> None:
     if batch < 1 or (size is not None and size < 1):
         raise ConfigError(f"size is {size} and batch is {batch}; both must be at least 1")
-
-
-def _side(made: Contender, size: int | None) -> tuple[int, int]:
-    side = size or made.size
-    return (side, side)
+    if picture is not None:
+        check_picture_name(Path(picture))
 
 
 def _result(
-    rows: list[dict[str, Any]], common: dict[str, Any], picture: str | Path | None, what: str
-) -> dict[str, Any]:
+    rows: Sequence[Speed], common: dict[str, Any], picture: str | Path | None, what: str
+) -> Speeds | SpeedOfOne:
     if picture is not None:
-        names, ours = [row["name"] for row in rows], [not row["name"].startswith(TIMM) for row in rows]
-        side = rows[0]["size"][0]
-        title = f"{what} at {side} px, {common['batch_size']} at a time, {common['precision']}"
-        draw_rates(names, [row["images_per_second"] for row in rows], ours, Path(picture), title)
+        names, ours = [row.name for row in rows], [not row.name.startswith(TIMM) for row in rows]
+        title = f"{what} at {rows[0].size[0]} px, {common['batch_size']} at a time, {common['precision']}"
+        draw_rates(names, [row.images_per_second for row in rows], ours, Path(picture), title)
         common["picture"] = str(picture)
     common["environment"] = environment()
-    return {**rows[0], **common} if len(rows) == 1 else {"models": rows, **common}
+    return SpeedOfOne(**rows[0], **common) if len(rows) == 1 else Speeds(models=tuple(rows), **common)
 
 
 @noted
@@ -190,7 +280,7 @@ def benchmark_data(
     recipe: str | Path,
     data: str | None = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
-) -> dict[str, Any]:
+) -> PipelineSpeed:
     """Measure what a recipe's data pipeline feeds against what its network trains, in turns, on the CPU or the GPU.
 
     Gives `images_per_second` that the pipeline sustains alone (decoding, augmentation, mixing),
@@ -220,18 +310,18 @@ def benchmark_data(
         start = time.perf_counter()
         step()
         training.append(len(batch.images) / (time.perf_counter() - start))
-    return {
-        "recipe": settings.name,
-        "data": dataset.spec,
-        "size": list(settings.preprocessing.size),
-        "batch_size": settings.data.batch_size,
-        "precision": settings.trainer.precision,
-        "workers": settings.data.workers,
-        "images_per_second": median(feeding),
-        "training_images_per_second": median(training),
-        "ratio": median(feeding) / median(training),
-        "environment": environment(),
-    }
+    return PipelineSpeed(
+        recipe=settings.name,
+        data=dataset.spec,
+        size=list(settings.preprocessing.size),
+        batch_size=settings.data.batch_size,
+        precision=settings.trainer.precision,
+        workers=settings.data.workers,
+        images_per_second=median(feeding),
+        training_images_per_second=median(training),
+        ratio=median(feeding) / median(training),
+        environment=environment(),
+    )
 
 
 def _endless(loader: Loader, module: ImageDataModule, device: torch.device) -> Iterator[Batch]:

@@ -2,24 +2,24 @@
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import torch
+from pydantic import Field
 from torch import Tensor
 
 from moganet.config import Precision
 from moganet.data.listing import list_files
 from moganet.data.preprocess import normalize
 from moganet.errors import ConfigError, DataError, WeightsError
-from moganet.explanations import METHODS, Explanation, overlay
+from moganet.explanations import METHODS, Explanation, check_options
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
 from moganet.explanations.lime import STABLE
 from moganet.explanations.method import Scores
-from moganet.files import atomic_path, check_place, to_json, write_text
+from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
@@ -30,10 +30,46 @@ from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.report.drawing import caption
 from moganet.report.explained import Panel, draw_explained
-from moganet.results import LeftOut
+from moganet.report.heat import overlay
+from moganet.results import LeftOut, Record, Result
 
 RESULT_FILE, MAX_STEM = "explanations.json", 100
 CHECK_SAMPLES = 1000  # of LIME with drawn weights: enough to see whether the map stays
+
+
+class Explained(Record, extra="allow"):
+    """An image's map by one method, with what else the method found; JSON has all but the map.
+
+    probability: of the target, by the model. insertion, deletion: areas and curves, and the areas of random maps.
+    randomized_correlation: with the map under drawn weights; None where there are no weights to draw.
+    """
+
+    file: str
+    method: str
+    target: str
+    target_index: int
+    probability: float
+    map: Annotated[np.ndarray, Field(exclude=True)]
+    insertion: float | None = None
+    deletion: float | None = None
+    insertion_random: float | None = None
+    deletion_random: float | None = None
+    randomized_correlation: float | None = None
+    insertion_curve: tuple[float, ...] = ()
+    deletion_curve: tuple[float, ...] = ()
+    untrained: bool = False
+    map_file: str | None = None
+    picture: str | None = None
+    __pydantic_extra__: dict[str, Any]
+
+
+class Explanations(Result):
+    """Maps by image and method, files that can't be read, and the folder and file that hold them."""
+
+    images: tuple[Explained, ...]
+    unreadable: tuple[LeftOut, ...]
+    out: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +81,78 @@ class _Asked:
     x: Tensor
     target: int
     probability: float
+
+
+@dataclass(frozen=True)
+class _Explaining:
+    """How images are explained: by which methods, with which options; whether maps are scored, and where they go."""
+
+    predictor: Predictor
+    names: Sequence[str]
+    options: dict[str, Any]
+    score: bool
+    compare: bool
+    folder: Path | None
+    overwrite: bool
+
+    def of(self, asked: _Asked, number: int) -> list[Explained]:
+        """Explain the number-th image by each method, and write what was found where there is a folder."""
+        found = list(self._by_each(asked))
+        if self.folder is not None:
+            pictures = ["compare"] if self.compare else self.names
+            endings = [f"-{own}.npz" for own in self.names] + [f"-{own}.png" for own in pictures]
+            stem = free_stem(self.folder, f"{number:03d}-{short_stem(asked.name)}", endings, self.overwrite)
+            return _write(self.folder / stem, asked, found, self.compare)
+        return [entry for entry, _ in found]
+
+    def _by_each(self, asked: _Asked) -> Iterator[tuple[Explained, Explanation]]:
+        for name in self.names:
+            method = METHODS[name]
+            model: Any = self.predictor.model if method.needs_module else scores_of(self.predictor)
+            explained = method.of(model, asked.x, asked.target, self.options)
+            entry = self._entry(asked, name, explained)
+            _say_unstable(entry)
+            yield entry, explained
+
+    def _entry(self, asked: _Asked, name: str, explained: Explanation) -> Explained:
+        known: dict[str, Any] = {} if self.predictor.trained else {"untrained": True}
+        return Explained(
+            file=asked.name,
+            method=name,
+            target=self.predictor.class_names[asked.target],
+            target_index=asked.target,
+            probability=asked.probability,
+            map=explained.map.numpy(),
+            **explained.details,
+            **(self._scores(asked, name, explained.map) if self.score else {}),
+            **known,
+        )
+
+    def _scores(self, asked: _Asked, name: str, found: Tensor) -> dict[str, Any]:
+        """Give the areas, those of random maps, the curves, and the correlation with the map under drawn weights."""
+        scores = scores_of(self.predictor)
+        curves = insertion_deletion(scores, asked.x, asked.target, found)
+        inserted, deleted = random_areas(scores, asked.x, asked.target, seed=self.options["seed"])
+        return {
+            "insertion": curves.insertion_area,
+            "deletion": curves.deletion_area,
+            "insertion_random": inserted,
+            "deletion_random": deleted,
+            "randomized_correlation": self._randomized(asked, name, found),
+            "insertion_curve": curves.insertion,
+            "deletion_curve": curves.deletion,
+        }
+
+    def _randomized(self, asked: _Asked, name: str, found: Tensor) -> float | None:
+        """Compare with the map under drawn weights; an exported file has none that could be drawn."""
+        if not self.predictor.has_module:
+            return None
+        drawn, method = with_drawn_weights(self.predictor.model, self.options["seed"]), METHODS[name]
+        options = self.options | ({"samples": CHECK_SAMPLES} if name == "lime" else {})
+        model: Any = drawn
+        if not method.needs_module:
+            model = scores_of(open_predictor(drawn, self.predictor.config, "eager"))
+        return rank_correlation(found, method.of(model, asked.x, asked.target, options).map)
 
 
 @noted
@@ -63,7 +171,7 @@ def explain(
     precision: Precision = "f32",
     progress: Progress = no_progress,
     **options: Any,
-) -> dict[str, Any]:
+) -> Explanations:
     """Explain images by one or several methods, and go on past those that can't be read.
 
     images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
@@ -82,41 +190,31 @@ def explain(
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
     predictor = as_predictor(model, runtime, precision, **choices)
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
-    _check_options(names, options)
+    check_options(names, options)
+    how = {**options, "seed": seed, "progress": progress}
+    explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite)
     if predictor.device.type == "cpu":
         keep_freed_memory()
     sources, unreadable = _collect(images)
-    results: list[dict[str, Any]] = []
+    results: list[Explained] = []
     bar = progress if "lime" not in names else no_progress  # LIME draws its own, and two are too many
     steps = bar([1] * len(sources), len(sources), "explain")
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
-            asked = _ask(predictor, name, source, target)
+            results += explaining.of(_ask(predictor, name, source, target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))
-            continue
-        found = []
-        for own in names:
-            explained = _explain(predictor, asked, own, options | {"seed": seed, "progress": progress})
-            entry = _entry(predictor, asked, own, explained)
-            _say_unstable(asked, entry)
-            if score:
-                entry |= _score(predictor, asked, own, explained, options | {"seed": seed})
-            found.append((entry, explained))
-        if folder is not None:
-            endings = [f"-{own}.npz" for own in names] + [f"-{own}.png" for own in (["compare"] if compare else names)]
-            stem = free_stem(folder, f"{number:03d}-{short_stem(name)}", endings, overwrite)
-            _write(folder, stem, asked, found, compare)
-        results += [entry for entry, _ in found]
-    result: dict[str, Any] = {"images": results, "unreadable": unreadable}
-    if folder is not None and results:
-        kept = [{key: value for key, value in entry.items() if key != "map"} for entry in results]
-        file = folder / f"{free_stem(folder, Path(RESULT_FILE).stem, ['.json'], overwrite)}.json"
-        write_text(file, to_json({**result, "images": kept}, indent=1))
-        if file.name != RESULT_FILE:
-            say(f"{folder} holds an earlier call's explanations; these are {file.name}, or say --overwrite")
-        result |= {"out": str(folder), "file": str(file)}
-    return result
+    result = Explanations(images=tuple(results), unreadable=tuple(unreadable))
+    return result if folder is None or not results else _keep(folder, result, overwrite)
+
+
+def _keep(folder: Path, result: Explanations, overwrite: bool) -> Explanations:
+    """Write what was found beside the pictures; what an earlier call wrote stays unless it is overwritten."""
+    file = folder / f"{free_stem(folder, Path(RESULT_FILE).stem, ['.json'], overwrite)}.json"
+    write_text(file, to_json(result.plain(), indent=1))
+    if file.name != RESULT_FILE:
+        say(f"{folder} holds an earlier call's explanations; these are {file.name}, or say --overwrite")
+    return result.changed(out=str(folder), file=str(file))
 
 
 def short_stem(name: str) -> str:
@@ -131,12 +229,12 @@ def free_stem(folder: Path, stem: str, endings: Sequence[str], overwrite: bool) 
     return next(one for one in numbered if overwrite or not any((folder / (one + end)).exists() for end in endings))
 
 
-def _say_unstable(asked: _Asked, entry: dict[str, Any]) -> None:
+def _say_unstable(entry: Explained) -> None:
     """Say where LIME stopped at its limit, since the order of the best superpixels is then a matter of chance."""
     stable = entry.get("stable")
     if stable is not None and stable < STABLE:
         say(
-            f"{asked.name}: lime's ranking was not stable after {entry['samples']:,} samples ({100 * stable:.0f} % of "
+            f"{entry.file}: lime's ranking was not stable after {entry['samples']:,} samples ({100 * stable:.0f} % of "
             f"resampled fits agree, {100 * STABLE:.0f} % are asked for); choose more by --samples",
             doubtful=True,
         )
@@ -157,15 +255,6 @@ def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> li
                 f"use {' or '.join(able)}, or give the model that it was exported from"
             )
     return list(dict.fromkeys(names))
-
-
-def _check_options(names: list[str], options: dict[str, Any]) -> None:
-    known = {option for name in names for option in METHODS[name].options} - {"seed", "progress"}
-    for option, value in options.items():
-        if value is not None and option not in known:
-            raise ConfigError(
-                f"{', '.join(names)} has no option {option!r}; it has {', '.join(sorted(known)) or 'none'}"
-            )
 
 
 def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
@@ -200,120 +289,54 @@ def find_class(target: str | int, names: Sequence[str]) -> int:
     raise ConfigError(f"the model knows no class {str(target)!r}; give one of {shown}, or a number below {len(names)}")
 
 
-def _explain(predictor: Predictor, asked: _Asked, name: str, options: dict[str, Any]) -> Explanation:
-    method = METHODS[name]
-    model: Any = predictor.model if method.needs_module else scores_of(predictor)
-    return _run(name, model, asked, options)
-
-
-def _run(name: str, model: Any, asked: _Asked, options: dict[str, Any]) -> Explanation:
-    method = METHODS[name]
-    own = {key: value for key, value in options.items() if key in method.options and value is not None}
-    return method.explain(model, asked.x[None], torch.tensor([asked.target]), **own)[0]
-
-
 def scores_of(predictor: Predictor) -> Scores:
     """Give a predictor as a function from images (B, C, H, W) to probabilities (B, classes)."""
     return lambda x: predictor.probabilities(predictor.logits(x))
 
 
-def _entry(predictor: Predictor, asked: _Asked, name: str, explained: Explanation) -> dict[str, Any]:
-    entry = {
-        "file": asked.name,
-        "method": name,
-        "target": predictor.class_names[asked.target],
-        "target_index": asked.target,
-        "probability": asked.probability,
-        **explained.details,
-        "map": explained.map.numpy(),
-    }
-    return entry if predictor.trained else {**entry, "untrained": True}
-
-
-def _score(
-    predictor: Predictor, asked: _Asked, name: str, explained: Explanation, options: dict[str, Any]
-) -> dict[str, Any]:
-    """Give the areas, those of random maps, the curves, and the correlation with the map under drawn weights."""
-    scores = scores_of(predictor)
-    curves = insertion_deletion(scores, asked.x, asked.target, explained.map)
-    inserted, deleted = random_areas(scores, asked.x, asked.target, seed=options["seed"])
-    return {
-        "insertion": curves.insertion_area,
-        "deletion": curves.deletion_area,
-        "insertion_random": inserted,
-        "deletion_random": deleted,
-        "randomized_correlation": _randomized(predictor, asked, name, explained, options),
-        "insertion_curve": curves.insertion,
-        "deletion_curve": curves.deletion,
-    }
-
-
-def _randomized(
-    predictor: Predictor, asked: _Asked, name: str, explained: Explanation, options: dict[str, Any]
-) -> float | None:
-    """Compare with the map under drawn weights; an exported file has none that could be drawn."""
-    if not predictor.has_module:
-        return None
-    drawn = with_drawn_weights(predictor.model, options["seed"])
-    model: Any = drawn
-    if name == "lime":
-        options = options | {"samples": CHECK_SAMPLES}
-    if not METHODS[name].needs_module:
-        model = scores_of(open_predictor(drawn, predictor.config, "eager"))
-    return rank_correlation(explained.map, _run(name, model, asked, options).map)
-
-
 def _write(
-    folder: Path, stem: str, asked: _Asked, found: list[tuple[dict[str, Any], Explanation]], compare: bool
-) -> None:
-    """Write each method's map, and a picture of it, or one of all."""
+    place: Path, asked: _Asked, found: Sequence[tuple[Explained, Explanation]], compare: bool
+) -> list[Explained]:
+    """Write each method's map, and a picture of it, or one of all, under names that begin as `place` does."""
+    if compare:
+        _draw(Path(f"{place}-compare.png"), asked, found)
+    kept = []
     for entry, explained in found:
-        path = folder / f"{stem}-{entry['method']}.npz"
-        arrays: dict[str, Any] = {"map": explained.map.numpy()}
-        arrays |= {name: part.numpy() for name, part in explained.parts.items()}
-        if explained.segments is not None:
-            arrays["segments"] = explained.segments.numpy()
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
-        entry["map_file"] = str(path)
-    for group, name in [(found, "compare")] if compare else [([one], one[0]["method"]) for one in found]:
-        path = folder / f"{stem}-{name}.png"
-        panels = [Panel(_pixels(asked.picture), "as the network sees it")]
-        panels += [_panel(asked, *one) for one in group]
+        path, picture = f"{place}-{entry.method}.npz", f"{place}-{'compare' if compare else entry.method}.png"
+        explained.write(Path(path))
         if not compare:
-            panels += [Panel(overlay(asked.picture, part), label) for label, part in group[0][1].parts.items()]
-        target = f"{caption(group[0][0]['target'], 30)} ({100 * asked.probability:.1f} %)"
-        title = f"{caption(Path(asked.name).name, 50)}: {target}"
-        draw_explained(panels, path, title, _note([entry for entry, _ in group]))
-        for entry, _ in group:
-            entry["picture"] = str(path)
+            parts = [Panel(overlay(_pixels(asked), part.numpy()), name) for name, part in explained.parts.items()]
+            _draw(Path(picture), asked, [(entry, explained)], parts)
+        kept.append(entry.changed(map_file=path, picture=picture))
+    return kept
 
 
-def _panel(asked: _Asked, entry: dict[str, Any], explained: Explanation) -> Panel:
-    signed = METHODS[entry["method"]].signed
-    lines = [entry["method"]]
+def _draw(
+    path: Path, asked: _Asked, found: Sequence[tuple[Explained, Explanation]], parts: Sequence[Panel] = ()
+) -> None:
+    panels = [Panel(_pixels(asked), "as the network sees it"), *(_panel(asked, *one) for one in found), *parts]
+    target = f"{caption(found[0][0].target, 30)} ({100 * asked.probability:.1f} %)"
+    signed = {METHODS[entry.method].signed for entry, _ in found}
+    notes = {True: "orange speaks for the class, violet against it", False: "bright: looked at"}
+    note = "; ".join(text for kind, text in notes.items() if kind in signed)
+    draw_explained(panels, path, f"{caption(Path(asked.name).name, 50)}: {target}", note)
+
+
+def _panel(asked: _Asked, entry: Explained, explained: Explanation) -> Panel:
+    lines = [entry.method]
     if "r2" in entry:
         steady = ", not stable" if entry.get("stable", 1.0) < STABLE else ""
         lines.append(f"{entry['samples']} samples, R² {entry['r2']:.2f}{steady}")
-    if "insertion" in entry:
-        lines.append(f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})")
-        lines.append(f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})")
-        kept = entry["randomized_correlation"]
+    if entry.insertion is not None:
+        lines.append(f"insertion {entry.insertion:.2f} (random {entry.insertion_random:.2f})")
+        lines.append(f"deletion {entry.deletion:.2f} (random {entry.deletion_random:.2f})")
+        kept = entry.randomized_correlation
         lines.append("" if kept is None else f"drawn weights: correlation {kept:.2f}")
-    picture = overlay(asked.picture, explained.map, signed=signed, segments=explained.segments)
-    return Panel(picture, "\n".join(lines), entry.get("insertion_curve", ()), entry.get("deletion_curve", ()))
+    segments = None if explained.segments is None else explained.segments.numpy()
+    picture = overlay(_pixels(asked), entry.map, signed=METHODS[entry.method].signed, segments=segments)
+    return Panel(picture, "\n".join(lines), entry.insertion_curve, entry.deletion_curve)
 
 
-def _note(entries: list[dict[str, Any]]) -> str:
-    notes = []
-    if any(METHODS[entry["method"]].signed for entry in entries):
-        notes.append("orange speaks for the class, violet against it")
-    if any(not METHODS[entry["method"]].signed for entry in entries):
-        notes.append("bright: looked at")
-    return "; ".join(notes)
-
-
-def _pixels(picture: Tensor) -> np.ndarray:
-    three = picture if len(picture) == 3 else picture[:1].expand(3, -1, -1)
-    pixels: np.ndarray = three.permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(pixels)
+def _pixels(asked: _Asked) -> np.ndarray:
+    three = asked.picture if len(asked.picture) == 3 else asked.picture[:1].expand(3, -1, -1)
+    return np.ascontiguousarray(three.permute(1, 2, 0).numpy())

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from moganet.config import Preprocessing
-from moganet.engine.benchmark import in_turns
 from moganet.engine.export_form import Form, beside, check_free, default_out
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.inference import Predictor
@@ -29,6 +28,7 @@ from moganet.notices import noted
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
 from moganet.tasks.task import Asked, Table
+from moganet.timing import in_turns
 
 ROUNDS = 5
 HALF_TYPES = ("bf16", "f16")

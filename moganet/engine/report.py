@@ -17,7 +17,7 @@ from moganet.data import Dataset, Split
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
 from moganet.errors import OutputError
-from moganet.explanations.input_gradients import input_gradients
+from moganet.explanations.gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load, load_model_file, save_model_file
 from moganet.inference.own_data import choose_split, match_classes, open_for, say_absent

@@ -15,8 +15,22 @@ from moganet.models.build import build_from
 from moganet.models.choices import Choices
 from moganet.models.fixtures import replay_fixtures
 from moganet.notices import noted
+from moganet.results import Result
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6
+
+
+class Verified(Result):
+    """What was checked: the hash of the tensors where one is recorded, and the fixtures that were replayed."""
+
+    model: str
+    ok: bool
+    sha256: str | None
+    fixtures: int
+    max_deviation: float | None
+    limit: float
+    runtime: str
+    precision: str
 
 
 @noted
@@ -26,7 +40,7 @@ def verify(
     precision: Precision = "f32",
     tolerance: float | None = None,
     **choices: Any,
-) -> dict[str, Any]:
+) -> Verified:
     """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
@@ -65,16 +79,16 @@ def _of_export(path: Path, predictor: Predictor) -> float:
 
 def _replayed(
     model: str | Path, predictor: Predictor, description: ModelDescription, sha256: str | None, tolerance: float
-) -> dict[str, Any]:
+) -> Verified:
     deviation = replay_fixtures(description, predictor.logits) if description.fixtures else None
     limit = tolerance * max([1.0, *(abs(logit) for fixture in description.fixtures for logit in fixture.logits)])
-    return {
-        "model": str(model),
-        "ok": deviation is None or deviation <= limit,
-        "sha256": sha256,
-        "fixtures": len(description.fixtures),
-        "max_deviation": deviation,
-        "limit": limit,
-        "runtime": predictor.runtime,
-        "precision": predictor.precision,
-    }
+    return Verified(
+        model=str(model),
+        ok=deviation is None or deviation <= limit,
+        sha256=sha256,
+        fixtures=len(description.fixtures),
+        max_deviation=deviation,
+        limit=limit,
+        runtime=predictor.runtime,
+        precision=predictor.precision,
+    )

@@ -4,12 +4,14 @@ They take callables or torch modules and tensors, never a Predictor or a run. To
 tests/contracts/test_methods.py tests it.
 """
 
+from collections.abc import Mapping, Sequence
+
+from moganet.errors import ConfigError
 from moganet.explanations.gradients import gradcam, integrated_gradients, saliency
 from moganet.explanations.lime import lime
 from moganet.explanations.method import Explanation, Method
 from moganet.explanations.occlusion import occlusion
 from moganet.explanations.orders import orders
-from moganet.explanations.overlay import overlay
 
 METHODS: dict[str, Method] = {
     "lime": Method(lime, needs_module=False, signed=True, cost="200 to 4,000 predictions, or --samples"),
@@ -20,4 +22,14 @@ METHODS: dict[str, Method] = {
     "orders": Method(orders, needs_module=True, signed=False, cost="1 forward pass"),
 }
 
-__all__ = ["METHODS", "Explanation", "Method", "overlay"]
+__all__ = ["METHODS", "Explanation", "Method", "check_options"]
+
+
+def check_options(names: Sequence[str], options: Mapping[str, object]) -> None:
+    """Raise ConfigError for an option that is given and that none of the methods has."""
+    known = {option for name in names for option in METHODS[name].options} - {"seed", "progress"}
+    for option, value in options.items():
+        if value is not None and option not in known:
+            raise ConfigError(
+                f"{', '.join(names)} has no option {option!r}; it has {', '.join(sorted(known)) or 'none'}"
+            )

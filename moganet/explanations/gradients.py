@@ -1,4 +1,4 @@
-"""Methods that read gradients (captum): integrated gradients, saliency with SmoothGrad, Grad-CAM."""
+"""Methods that read gradients: saliency with SmoothGrad, and with captum integrated gradients and Grad-CAM."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from moganet.errors import ConfigError
 from moganet.explanations.method import Explanation, as_found, check_inputs, need
 
+FEW = (6, 0.1, 8, 0)  # copies, their noise, batch size, seed: what a page of many images has time for
 FEWEST = 4  # places on a side that a stage's map must have to be chosen by itself
 
 
@@ -52,27 +53,33 @@ def saliency(
     2014). A map is the largest absolute value among the channels.
     """
     check_inputs(images, targets)
-    captum, found = need("captum.attr"), []
-    with as_found(model, seed) as device:
-        plain = captum.Saliency(model)
+    details: dict[str, Any] = {"copies": copies, "noise": noise if copies else 0.0}
+    found, how = [], (copies, noise, batch_size, seed)
+    with as_found(model) as device:
         for image, target in zip(images.to(device), targets.tolist(), strict=True):
-            x = image[None].clone().requires_grad_()
-            torch.manual_seed(seed)  # an image's map does not depend on those before it
-            if copies:
-                given = captum.NoiseTunnel(plain).attribute(
-                    x,
-                    nt_type="smoothgrad",
-                    nt_samples=copies,
-                    nt_samples_batch_size=min(copies, batch_size),
-                    stdevs=max(1e-12, noise * (image.max() - image.min()).item()),
-                    target=target,
-                    abs=False,
-                )
-            else:
-                given = plain.attribute(x, target=target, abs=False)
-            details: dict[str, Any] = {"copies": copies, "noise": noise if copies else 0.0}
-            found.append(Explanation(given[0].detach().abs().amax(0).float().cpu(), details))
+            gradient = _noisy_gradients(model, image, target, how).mean(0)
+            found.append(Explanation(gradient.abs().amax(0).float().cpu(), details))
     return found
+
+
+def input_gradients(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Give maps (B, H, W) of how strongly each pixel moves the target's logit: sizes of a few copies' gradients."""
+    with as_found(model):
+        found = [_noisy_gradients(model, *one, FEW) for one in zip(images, targets.tolist(), strict=True)]
+    return torch.stack([gradients.abs().amax(1).mean(0) for gradients in found])
+
+
+def _noisy_gradients(model: nn.Module, image: Tensor, target: int, how: tuple[int, float, int, int]) -> Tensor:
+    """Give the target's gradients (copies, C, H, W) at noisy copies of an image (C, H, W), or its own (1, C, H, W)."""
+    copies, noise, batch_size, seed = how
+    generator = torch.Generator().manual_seed(seed)
+    found: list[Tensor] = []
+    spread = noise * (image.max() - image.min()) if copies else torch.zeros(())
+    for some in torch.split(torch.empty(max(1, copies), 0), batch_size):
+        drawn = torch.randn((len(some), *image.shape), generator=generator).to(image)
+        noisy = (image + spread * drawn).requires_grad_()
+        found += torch.autograd.grad(model(noisy)[:, target].sum(), noisy)
+    return torch.cat(found)
 
 
 def gradcam(

@@ -2,15 +2,18 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from moganet.errors import ConfigError, MissingExtraError
+from moganet.files import atomic_path
 
 # Images (B, C, H, W) to a number for each class, (B, classes): the number of the target is what is explained.
 Scores = Callable[[Tensor], Tensor]
@@ -29,6 +32,13 @@ class Explanation:
     segments: Tensor | None = None
     parts: dict[str, Tensor] = field(default_factory=dict)
 
+    def write(self, path: Path) -> None:
+        """Write the map, the superpixels and the further maps as .npz."""
+        found = {"map": self.map, **self.parts} | ({} if self.segments is None else {"segments": self.segments})
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in found.items()}
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, **arrays)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -43,6 +53,11 @@ class Method:
     needs_module: bool
     signed: bool
     cost: str
+
+    def of(self, model: Any, image: Tensor, target: int, options: Mapping[str, Any]) -> Explanation:
+        """Explain one image (C, H, W) with those of the options that are given and that this method knows."""
+        own = {key: value for key, value in options.items() if key in self.options and value is not None}
+        return self.explain(model, image[None], torch.tensor([target]), **own)[0]
 
     def __call__(self, model: Any, images: Tensor, targets: Tensor, **options: Any) -> Tensor:
         """Give the maps, (B, H, W)."""

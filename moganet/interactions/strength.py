@@ -44,7 +44,7 @@ class Curve:
     level: float
     units: Floats = field(repr=False)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, int | float]]:
         """Give a row for each order, for a table."""
         names = ("values", "low", "high", "floor", "mean_strength")
         columns = {"J" if name == "values" else name: getattr(self, name).tolist() for name in names}

@@ -16,6 +16,7 @@ class Choices:
     """What the caller decides instead of the file; None leaves it to the file.
 
     num_classes: another number than the file's starts the head anew. in_chans: another number adapts the stem.
+    pretrained: False takes a network of timm's without its published weights.
     Raises ConfigError for a value that does not exist.
     """
 
@@ -25,6 +26,7 @@ class Choices:
     stem_stride: int | None = None
     num_classes: int | None = None
     in_chans: int | None = None
+    pretrained: bool | None = None
 
     def __post_init__(self) -> None:
         known = {"weights": get_args(Weights), "gate": get_args(Gate), "stem_stride": (4, 2, 1)}

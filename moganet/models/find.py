@@ -125,12 +125,12 @@ def _network(name: str, file: Path | None, choices: Choices) -> StoredModel:
         raise ConfigError(f"{name} has one kind of weights; leave --weights away")
     if file is not None:
         return adapt(read_foreign(name, file), choices)
-    if is_timms(name) and (weights := published(name)) is not None:
+    if is_timms(name) and choices.pretrained is not False and (weights := published(name)) is not None:
         architecture, state = weights
         description = describe(architecture, {"file": name})
         chosen = Chosen(format="timm", weights="plain", reason="as they were published", guessed=())
         return adapt(StoredModel(Path(name), state, description, chosen), choices)
-    given = {key: value for key, value in choices.given().items() if key != "weights"}
+    given = {key: value for key, value in choices.given().items() if key not in ("weights", "pretrained")}
     cfg = configuration(name)
     own = {"num_classes": cfg.get("num_classes", 1000), "in_chans": cfg.get("input_size", (3,))[0]}
     architecture = Architecture(name=name, **{**own, **given})

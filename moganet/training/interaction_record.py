@@ -10,10 +10,10 @@ from torch import nn
 
 from moganet.config import Preprocessing
 from moganet.data import Split
-from moganet.engine.interaction_images import ImageChoice, input_of
-from moganet.engine.masking import MaskedImage
 from moganet.errors import InteractionError
 from moganet.files import atomic_path
+from moganet.inference.interaction_images import ImageChoice, input_of
+from moganet.inference.masking import MaskedImage
 from moganet.inference.runtimes import EagerRun
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs, strength
 from moganet.interactions.sampling import count_pairs
@@ -50,7 +50,7 @@ class InteractionRecord(pl.Callback):
             return
         self._write(epoch, [{"epoch": epoch, "step": trainer.global_step, **row} for row in rows])
 
-    def measure(self, network: nn.Module) -> list[dict[str, float]]:
+    def measure(self, network: nn.Module) -> list[dict[str, int | float]]:
         """Give the curve's rows for a network, whose weights and mode stay as they are."""
         device = next(network.parameters()).device
         run = EagerRun(network, "f32")

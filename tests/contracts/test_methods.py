@@ -15,7 +15,7 @@ from torch import nn
 import moganet
 import moganet_cli.explain
 from moganet.errors import ConfigError, MissingExtraError
-from moganet.explanations import METHODS, overlay
+from moganet.explanations import METHODS
 from moganet.explanations.faithfulness import (
     insertion_deletion,
     random_areas,
@@ -24,6 +24,7 @@ from moganet.explanations.faithfulness import (
 )
 from moganet.explanations.lime import kernel, lime, stability
 from moganet.explanations.superpixels import KINDS, find_superpixels, mean_colours
+from moganet.report.heat import overlay
 
 pytestmark = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("captum", "skimage")), reason="needs the extra 'explain'"
@@ -305,20 +306,21 @@ def test_orders_are_the_networks_own(network):
 
 
 def test_an_overlay_shows_where_the_map_is_strong():
-    image = torch.full((3, 100, 100), 128, dtype=torch.uint8)
-    attribution = torch.zeros(100, 100)
+    image = np.full((100, 100, 3), 128, np.uint8)
+    attribution = np.zeros((100, 100))
     attribution[:50], attribution[50:80] = 1.0, -1.0
-    drawn = overlay(image, attribution).astype(int)
+    drawn = overlay(image, attribution, signed=True).astype(int)
     assert drawn.shape == (100, 100, 3)
     assert drawn[10, 10, 0] > drawn[10, 10, 2] + 50 and drawn[60, 10, 2] > drawn[60, 10, 0] + 20
     assert (drawn[90, 10] == 128).all()
-    bordered = overlay(image, attribution, segments=(attribution > 0).long())
+    bordered = overlay(image, attribution, signed=True, segments=attribution > 0)
     assert (bordered[50] == 255).all() and not (bordered[49] == 255).all()
-    for odd in (torch.zeros(4, 4), torch.full((4, 4), torch.nan), torch.ones(4, 4)):
-        assert overlay(image[:1, :4, :4], odd).shape == (4, 4, 3)
+    for odd in (np.zeros((4, 4)), np.full((4, 4), np.nan), np.ones((4, 4))):
+        for signed in (True, False):
+            assert overlay(image[:4, :4], odd, signed=signed).shape == (4, 4, 3)
 
 
 def test_a_missing_extra_is_named(monkeypatch, network):
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(MissingExtraError, match=r"moganet\[explain\]"):
-        run("saliency", network, picture((8, 8)), torch.tensor([0, 1]))
+        run("occlusion", network, picture((8, 8)), torch.tensor([0, 1]))

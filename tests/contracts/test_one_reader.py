@@ -22,8 +22,8 @@ from moganet.data.preprocess import decode, match_channels, preprocess
 from moganet.data.read import read
 from moganet.data.source import FileSplit
 from moganet.data.survey import survey, thumbnails
-from moganet.engine.interaction_images import ImageChoice, mean_colour
 from moganet.errors import DataError
+from moganet.inference.interaction_images import ImageChoice, mean_colour
 from moganet.inference.runtimes import open_predictor
 from moganet.models.description import ModelDescription
 from moganet.notices import listening

@@ -1,11 +1,12 @@
 """The benchmarks measure what they say; what the numbers are is not tested."""
 
 import pytest
+import timm
 import torch
 from PIL import Image
 
 import moganet
-from moganet.engine.contenders import ALTERNATIVES, timm_network, with_alternatives
+from moganet.engine.benchmark import ALTERNATIVES, with_alternatives
 from moganet.engine.profile import profile
 from moganet.errors import ConfigError, OutputError
 from moganet.network import VARIANTS
@@ -76,7 +77,7 @@ def test_alternatives_are_timms_of_like_accuracy():
     assert ALTERNATIVES.keys() == VARIANTS.keys()
     with torch.device("meta"):
         for name in {name for names in ALTERNATIVES.values() for name in names}:
-            assert timm_network(f"timm:{name}", 224).num_classes == 1000
+            assert timm.create_model(name).num_classes == 1000
 
 
 @pytest.mark.parametrize(

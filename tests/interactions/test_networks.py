@@ -5,15 +5,15 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 import moganet
-import moganet.engine.subjects
 import moganet_cli
-from moganet.engine.interaction_images import classes_in_turn, identify
-from moganet.engine.masking import MaskedImage, baseline_of, render
 from moganet.errors import ConfigError, DataError, InteractionError, WeightsError
+from moganet.inference.interaction_images import classes_in_turn, identify
+from moganet.inference.masking import MaskedImage, baseline_of, render
 
 SMALL = {"images": 6, "pairs": 2, "contexts": 2, "grid": 4, "filter": "all", "batch_size": 64}
 
@@ -56,9 +56,10 @@ def test_classes_come_in_turn_and_images_are_known_by_their_pixels():
 
 def test_two_networks_on_the_same_images_and_a_stopped_run_goes_on(trained_run, tmp_path):
     checkpoint = tmp_path / "plain.safetensors"
-    network = moganet.engine.subjects._create("test_resnet", 10)
-    described = moganet.load(trained_run).config.preprocessing.changed(channels=3, mean=(0.5,) * 3)
-    described = described.changed(std=(0.5,) * 3, size=(32, 32))
+    network = timm.create_model("test_resnet", num_classes=10)
+    described = moganet.load(trained_run).config.preprocessing.changed(
+        channels=3, mean=(0.5,) * 3, std=(0.5,) * 3, size=(32, 32)
+    )
     save_file(network.state_dict(), checkpoint, {"preprocessing": described.model_dump_json()})
     models = [trained_run, f"timm:test_resnet@{checkpoint}"]
     out = tmp_path / "kept"

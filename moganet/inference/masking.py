@@ -1,8 +1,12 @@
 """An image with absent patches: masks become images on the device, and a network's answers become values."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,16 +15,66 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from moganet.config import Preprocessing
 from moganet.errors import ConfigError
+from moganet.inference.predictor import Predictor
+from moganet.inference.runtimes import EagerRun, LazyRun
 from moganet.interactions import reward_of
+from moganet.models.reading.checkpoint import hash_tensors
+from moganet.models.timms import TIMM
 
-Run = Callable[[Tensor], Tensor]  # images (B, C, H, W) on the device to logits
+Logits = Callable[[Tensor], Tensor]  # of images (B, C, H, W) on the device
 Baseline = Literal["zero", "mean", "blur"]
 Masks = NDArray[np.bool_]
 BATCHES = (8, 16, 32, 64, 128, 256, 512)
 SLOWEST = 4.0  # seconds that a batch may take while the best size is looked for
 WORTH = 1.03  # how many times faster a larger batch must be
 BLUR = 8  # the blur's standard deviation is a BLUR-th of the side
+
+
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """A network that is asked about masked images.
+
+    preprocessing: how images come to it. classes: the logit of each of the data set's classes.
+    """
+
+    predictor: Predictor
+    logits: Logits
+    preprocessing: Preprocessing
+    classes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Give what it was loaded from."""
+        return self.predictor.name_of_model
+
+    @property
+    def device(self) -> torch.device:
+        """Give where its images are to lie."""
+        return torch.device(self.predictor.device)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Give the shape of an image, (C, H, W)."""
+        return self.preprocessing.channels, *self.preprocessing.size
+
+    @cached_property
+    def identity(self) -> str:
+        """Give a hash of all that its answers depend on."""
+        if not self.predictor.has_module:  # an exported file
+            return hashlib.sha256(Path(self.name).read_bytes()).hexdigest()
+        architecture = self.predictor.config.architecture
+        digest = hash_tensors(self.predictor.model.state_dict())
+        if architecture.name.startswith(TIMM):
+            return f"{digest} {architecture.name.removeprefix(TIMM)}"
+        return digest + architecture.model_dump_json()
+
+
+def logits_of(predictor: Predictor) -> Logits:
+    """Give what answers; where torch runs the network, images and logits stay tensors on the device."""
+    run = predictor.run.opened() if isinstance(predictor.run, LazyRun) else predictor.run
+    return (lambda x: run.tensors(x)["logits"]) if isinstance(run, EagerRun) else predictor.logits
 
 
 def render(image: Tensor, baseline: Tensor, masks: Tensor, grid: int) -> Tensor:
@@ -76,8 +130,8 @@ def _one_thread() -> Iterator[None]:
 class MaskedImage:
     """A value function: masks (B, grid * grid) of an image's patches to rewards (B,) of its true class."""
 
-    def __init__(self, run: Run, image: Tensor, baseline: Tensor, label: int, reward: str, grid: int) -> None:
-        self.run, self.image, self.baseline = run, image.contiguous(), baseline.contiguous()
+    def __init__(self, logits: Logits, image: Tensor, baseline: Tensor, label: int, reward: str, grid: int) -> None:
+        self.logits, self.image, self.baseline = logits, image.contiguous(), baseline.contiguous()
         self.label, self.reward, self.grid = label, reward, grid
         self.evaluated = 0
         self.watch: Callable[[int], None] | None = None
@@ -87,31 +141,31 @@ class MaskedImage:
         present = torch.from_numpy(masks).to(self.image.device)
         with _one_thread():
             images = render(self.image, self.baseline, present, self.grid)
-        logits = self.run(images)
+        logits = self.logits(images)
         self.evaluated += len(masks)
         if self.watch is not None:
             self.watch(len(masks))
         return reward_of(logits.float().cpu().numpy(), self.label, self.reward)
 
 
-def best_batch(run: Run, shape: tuple[int, int, int], device: torch.device) -> tuple[int, float]:
+def best_batch(logits: Logits, shape: tuple[int, int, int], device: torch.device) -> tuple[int, float]:
     """Find the batch at which a network is fastest, and its images/s there; a few seconds at the most."""
     best, best_rate = 1, 0.0
-    for size, rate in _rates(run, shape, device):
+    for size, rate in _rates(logits, shape, device):
         if rate > WORTH * best_rate:
             best, best_rate = size, rate
     return best, best_rate
 
 
-def _rates(run: Run, shape: tuple[int, int, int], device: torch.device) -> Iterator[tuple[int, float]]:
+def _rates(logits: Logits, shape: tuple[int, int, int], device: torch.device) -> Iterator[tuple[int, float]]:
     began = time.perf_counter()
-    run(torch.zeros(BATCHES[0], *shape, device=device))  # what is prepared at first use is not timed
+    logits(torch.zeros(BATCHES[0], *shape, device=device))  # what is prepared at first use is not timed
     for size in BATCHES:
         x = torch.randn(size, *shape, device=device)
         times: list[float] = []
         while len(times) < 3 and (not times or sum(times) < 0.5):
             start = time.perf_counter()
-            run(x)
+            logits(x).cpu()  # which waits for the device
             times.append(time.perf_counter() - start)
         yield size, size / min(times)
         if min(times) > SLOWEST / 2 or time.perf_counter() - began > 2 * SLOWEST:

@@ -6,18 +6,41 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path, to_json, write_text
 from moganet.interactions import Interactions
 from moganet.notices import say
+from moganet.results import Record
 
 SETTINGS_FILE, MEASURED = "settings.json", "measured"
 RESULT_FILES = ("interactions.json", "interactions.csv", "interactions.png")
 FIELDS = ("pairs", "orders", "values", "standard_errors", "num_contexts")
+
+
+class Measurement(Record):
+    """What is measured, so that it can go on.
+
+    size: pixels a side, None: each network's own. images, pairs, contexts: None where the budget (seconds) is still to
+    choose them. batches: masks at a time, by network.
+    """
+
+    data: str
+    split: str
+    filter: str
+    reward: str
+    baseline: str
+    seed: int
+    size: int | None
+    grid: int
+    pairs: int | None
+    contexts: int | None
+    images: int | None
+    budget: float | None
+    batches: dict[str, int] | None
 
 
 class InteractionFiles:
@@ -26,7 +49,7 @@ class InteractionFiles:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def begin(self, settings: dict[str, Any], overwrite: bool) -> dict[str, Any]:
+    def begin(self, settings: Measurement, overwrite: bool) -> Measurement:
         """Give the settings to measure with: those of the folder's earlier measurement where it is the same one.
 
         What is None in `settings` is taken from there. Raises ConfigError where the folder holds another measurement.
@@ -43,8 +66,8 @@ class InteractionFiles:
             return settings
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
-            kept = {name: before[name] for name in settings}
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+            kept = Measurement.model_validate({name: before[name] for name in settings})
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError):
             raise ConfigError(f"{path} can't be read; choose another --out, or --overwrite") from None
         for name, value in settings.items():
             if value is not None and kept[name] != value:
@@ -54,7 +77,7 @@ class InteractionFiles:
                 )
         return kept
 
-    def keep(self, settings: dict[str, Any]) -> None:
+    def keep(self, settings: Measurement) -> None:
         """Write the settings, before the first result."""
         if self.folder is not None:
             write_text(self.folder / SETTINGS_FILE, to_json(settings, indent=1))

@@ -12,8 +12,8 @@ from moganet.config import Preprocessing
 from moganet.data import Split
 from moganet.data.preprocess import match_channels, preprocess
 from moganet.data.source import Sample, spread
-from moganet.engine.subjects import Subject
 from moganet.errors import DataError
+from moganet.inference.masking import MeasuredNetwork
 from moganet.notices import say
 
 SEARCHED = 20  # images looked at for each that is wanted, until enough are classified correctly
@@ -31,11 +31,12 @@ class Chosen:
 class ImageChoice:
     """A split's images in an order drawn by the seed, the classes in turn.
 
-    only_correct: leave out those that a subject classifies wrongly. looked_at: images seen in the last iteration.
+    only_correct: leave out those that one of the networks classifies wrongly. looked_at: images seen in the last
+    iteration.
     """
 
-    def __init__(self, split: Split, subjects: Sequence[Subject], seed: int, *, only_correct: bool) -> None:
-        self.split, self.subjects, self.only_correct = split, subjects, only_correct
+    def __init__(self, split: Split, networks: Sequence[MeasuredNetwork], seed: int, *, only_correct: bool) -> None:
+        self.split, self.networks, self.only_correct = split, networks, only_correct
         self.order = classes_in_turn(split.targets.strata(), seed)
         self.looked_at = 0
 
@@ -46,7 +47,7 @@ class ImageChoice:
             self.looked_at += 1
             try:
                 sample = self.split[index]
-                qualifies = not self.only_correct or all(_is_right(one, sample) for one in self.subjects)
+                qualifies = not self.only_correct or all(_is_right(one, sample) for one in self.networks)
             except DataError as error:
                 say(f"left out: {error}", doubtful=True)
                 continue
@@ -95,6 +96,6 @@ def mean_colour(split: Split, preprocessing: Preprocessing) -> Tensor:
     return torch.stack(colours).mean(0)
 
 
-def _is_right(one: Subject, sample: Sample) -> bool:
-    logits = one.run(input_of(one.preprocessing, sample.image)[None].to(one.device))
+def _is_right(one: MeasuredNetwork, sample: Sample) -> bool:
+    logits = one.logits(input_of(one.preprocessing, sample.image)[None].to(one.device))
     return bool(int(logits[0].argmax()) == one.classes[sample.target])
