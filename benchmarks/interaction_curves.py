@@ -5,12 +5,15 @@ MODELs are model files, runs, exported files, timm:NAME or timm:NAME@CHECKPOINT,
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 import plain_network  # noqa: F401  (timm:plain_resnet)
 from sides import write
 
 import moganet
+from moganet.files import to_json
 from moganet.report.interactions import draw_interactions
 
 PICTURE = Path(__file__).parents[1] / "docs" / "interactions.png"
@@ -29,7 +32,7 @@ def main() -> None:
     asked = parser.parse_args()
     titled = [name.rpartition("=")[::2] for name in asked.models]
     models = [model for _, model in titled]
-    result = moganet.interaction_curves(
+    measured = moganet.interaction_curves(
         models,
         asked.data,
         asked.split,
@@ -38,6 +41,7 @@ def main() -> None:
         budget=asked.budget,
         out=asked.keep,
     )
+    result: dict[str, Any] = json.loads(to_json(measured))
     titles = {model: title or Path(model).name for title, model in titled}
     for one in result["models"]:
         one["name"] = titles[one["name"]]

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import moganet
-from moganet.inference.export.graph import Run
-from moganet.inference.masking import MaskedImage, best_batch
+from moganet.inference.masking import Logits, MaskedImage, best_batch
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs
 
 BATCH = 288
@@ -29,7 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # pairs and contexts: as many as two mi
 }
 
 
-def published_loop(run: Run, image: Tensor, label: int, grid: int, drawn: tuple[Any, Any]) -> float:
+def published_loop(run: Logits, image: Tensor, label: int, grid: int, drawn: tuple[Any, Any]) -> float:
     """Evaluate all masks of all contexts in batches of 288, built one by one; give the sum of what changed."""
     total = 0.0
     batch: list[Tensor] = []
@@ -54,7 +53,7 @@ def published_loop(run: Run, image: Tensor, label: int, grid: int, drawn: tuple[
     return total + (flush() if batch else 0.0)
 
 
-def ours(run: Run, image: Tensor, grid: int, amount: tuple[int, int], batch: int) -> Any:
+def ours(run: Logits, image: Tensor, grid: int, amount: tuple[int, int], batch: int) -> Any:
     """Draw and measure as the command does, for one image."""
     value = MaskedImage(run, image, torch.zeros_like(image), 3, "log-odds", grid)
     pairs, contexts = draw(grid, amount)
@@ -81,7 +80,7 @@ def main(name: str) -> None:
         warnings.simplefilter("ignore")  # speed does not depend on the weights
         predictor = moganet.load(setting["variant"], num_classes=10, **setting["options"])
     reference = reference_form(setting["variant"], num_classes=10, **setting["options"]).eval()
-    batch, _ = best_batch(predictor.logits, (3, size, size), predictor.device)
+    batch, _ = best_batch(predictor.logits, (3, size, size), torch.device(predictor.device))
     drawn = draw(grid, amount)
     evaluations = ours(predictor.logits, image, grid, amount, batch).evaluations
     plain = torch.randn(batch, 3, size, size)

@@ -14,9 +14,9 @@ from torch import nn
 
 from moganet import build_network
 from moganet.config import Recipe
-from moganet.engine.benchmark import in_turns
 from moganet.engine.doctor import environment
 from moganet.machine import keep_freed_memory
+from moganet.timing import in_turns
 
 ROUNDS = 5
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
