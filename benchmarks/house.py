@@ -51,14 +51,14 @@ class Works:
         import moganet
 
         self.train("finetune", self.photos, {**XTINY, "trainer.max_steps": 1})
-        return moganet.load(self.folder / "last.safetensors")
+        return moganet.load(self.folder / "finetune" / "last.safetensors")
 
     def train(self, recipe: str, data: str | None, overrides: dict[str, Any]) -> Seconds:
         """Train; give the seconds of the steps alone, and of the whole call."""
         import moganet
 
         start = time.perf_counter()
-        run = moganet.train(recipe, data, overrides, self.folder, start="none", overwrite=True)
+        run = moganet.train(recipe, data, overrides, self.folder / recipe, start="none", overwrite=True)
         whole = time.perf_counter() - start
         assert run is not None  # as on processes other than the first
         return {"steps": run["steps"] * overrides["data.batch_size"] / run["images_per_second"], "whole": whole}

@@ -23,7 +23,12 @@ from moganet.inference import ModelDescription, save_model_file
 from moganet.inference.export import EXPORTERS
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-MINI_RUN = {"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "data.batch_size": 8}
+MINI_RUN = {
+    "network.embed_dims": [8, 8, 16, 16],
+    "network.depths": [1, 1, 1, 1],
+    "data.batch_size": 8,
+    "data.workers": 0,
+}
 
 
 @pytest.fixture
@@ -269,7 +274,7 @@ def test_port_in_paddle(run):
 def test_house(run, folder, tmp_path, monkeypatch):
     module = run("house", main=False, XTINY={**MINI_RUN, "preprocessing.size": 32}, DIGITS=MINI_RUN)
     works = module.Works(tmp_path, str(folder), 1, 1)
-    for work in (module.WORKS[name] for name in ("train-xtiny-64px", "evaluate-photos", "predict-photos")):
+    for work in (module.WORKS[name] for name in ("train-digits", "evaluate-photos", "predict-photos")):
         assert all(seconds > 0 for seconds in work(works).values())
     monkeypatch.setattr(module, "Checkout", functools.cache(module.Checkout))  # one side against itself
     only = ("--rounds", 1, "--repeats", 1, "--only", "evaluate-digits", "predict-photos", "--photos", tmp_path / "none")
