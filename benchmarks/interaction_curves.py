@@ -5,15 +5,12 @@ MODELs are model files, runs, exported files, timm:NAME or timm:NAME@CHECKPOINT,
 """
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 import plain_network  # noqa: F401  (timm:plain_resnet)
 from sides import write
 
 import moganet
-from moganet.files import to_json
 from moganet.report.interactions import draw_interactions
 
 PICTURE = Path(__file__).parents[1] / "docs" / "interactions.png"
@@ -41,15 +38,13 @@ def main() -> None:
         budget=asked.budget,
         out=asked.keep,
     )
-    result: dict[str, Any] = json.loads(to_json(measured))
+    result = {name: value for name, value in measured.plain().items() if name not in ("image_ids", "out")}
     titles = {model: title or Path(model).name for title, model in titled}
     for one in result["models"]:
         one["name"] = titles[one["name"]]
     for pair in result["comparisons"]:
         pair["first"], pair["second"] = titles[pair["first"]], titles[pair["second"]]
     result["data"] = result["data"].partition(":")[0]
-    for name in ("image_ids", "out"):
-        result.pop(name, None)
     head = (
         f"{result['data']}, {result['images']} {result['split']} images that all classify correctly, "
         f"{result['pairs']} pairs, {result['contexts']} contexts"
