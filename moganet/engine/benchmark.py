@@ -1,10 +1,11 @@
 """`benchmark`: how fast a run's parts are on this machine."""
 
+import itertools
 import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,8 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from moganet.config import OptimizerConfig, Precision
-from moganet.data.loader import AHEAD, Batch, Loader
+from moganet.config import OptimizerConfig, Precision, ResolvedRecipe
+from moganet.data import Dataset
+from moganet.data.loader import AHEAD, Batch
 from moganet.data.module import ImageDataModule
 from moganet.engine.doctor import Environment, environment
 from moganet.errors import ConfigError, MogaNetError
@@ -31,11 +33,13 @@ from moganet.notices import noted
 from moganet.report import check_picture_name
 from moganet.report.rates import draw_rates
 from moganet.results import Record, Result
+from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
 from moganet.timing import in_turns
 from moganet.training.assemble import build_module, build_task
 from moganet.training.resolve import prepare
 
+Criterion = Callable[..., torch.Tensor]
 ROUNDS = 5
 LATENCIES = 30  # single images a model
 SECONDS_A_ROUND = 1.0  # that a model is given for images/s, at the least one batch
@@ -86,14 +90,19 @@ class SpeedOfOne(Speed, _Measured):
     """How fast the one network is that was asked for."""
 
 
-class PipelineSpeed(Result):
-    """What a recipe's data pipeline feeds, and what its network trains."""
+class OfRecipe(Result):
+    """What was measured of a recipe."""
 
     recipe: str
     data: str
     size: list[int]
     batch_size: int
     precision: str
+
+
+class PipelineSpeed(OfRecipe):
+    """What a recipe's data pipeline feeds, and what its network trains."""
+
     workers: int | None
     images_per_second: float
     training_images_per_second: float
@@ -133,18 +142,8 @@ def benchmark_infer(
     rows = []
     for one, opener, x, taken, waits in zip(predictors, openers, inputs, times, single, strict=True):
         p50, p95 = (1e3 * float(np.percentile(waits, share)) for share in (50, 95))
-        rows.append(
-            Speed(
-                name=one.name_of_model,
-                images_per_second=batch / median(taken),
-                latency_p50=p50,
-                latency_p95=p95,
-                peak_memory_mb=peak_memory(opener, x.shape),
-                parameters=count_parameters(one.model) if one.has_module else 0,
-                runtime=one.runtime,
-                size=list(x.shape[2:]),
-            )
-        )
+        waited = {"latency_p50": p50, "latency_p95": p95, "peak_memory_mb": peak_memory(opener, x.shape)}
+        rows.append(_speed(one, batch / median(taken), list(x.shape[2:]), **waited, runtime=one.runtime))
     return _result(rows, {"batch_size": batch, "precision": precision, "rounds": ROUNDS}, picture, "inference")
 
 
@@ -172,15 +171,7 @@ def benchmark_train(
     device = torch.device(predictors[0].device)
     precision = precision or ("bf16" if has_fast_bf16(device) else "f32")
     times = in_turns([_training_step(one, size, batch, precision) for one in predictors], ROUNDS)
-    rows = [
-        Speed(
-            name=one.name_of_model,
-            images_per_second=batch / median(taken),
-            parameters=count_parameters(one.model),
-            size=[size, size],
-        )
-        for one, taken in zip(predictors, times, strict=True)
-    ]
+    rows = [_speed(one, batch / median(taken), [size, size]) for one, taken in zip(predictors, times, strict=True)]
     settings = f"{precision}, channels_last, AdamW (fused), random images and labels"
     settings += ", freed memory kept" if device.type == "cpu" else ""
     common: dict[str, Any] = {"batch_size": batch, "precision": precision, "settings": settings, "rounds": ROUNDS}
@@ -216,6 +207,11 @@ def open_unpublished(
     return open_predictor(network, config, runtime, precision, trained=predictor.trained, name_of_model=name)
 
 
+def _speed(one: Predictor, rate: float, size: list[int], **known: Any) -> Speed:
+    number = count_parameters(one.model) if one.has_module else 0
+    return Speed(name=one.name_of_model, images_per_second=rate, parameters=number, size=size, **known)
+
+
 def _shape(predictor: Predictor, size: int | None) -> tuple[int, int, int]:
     preprocessing = predictor.config.preprocessing
     side = size or max(preprocessing.size)
@@ -223,12 +219,8 @@ def _shape(predictor: Predictor, size: int | None) -> tuple[int, int, int]:
 
 
 def peak_memory(opener: Callable[[], Predictor], shape: Sequence[int]) -> float | None:
-    """Give the largest memory, in MB, of a process of its own that predicts one batch; on a GPU, the GPU's.
-
-    None where the process can't tell.
-    """
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    """Give the most MB that a process of its own takes to predict a batch, a GPU's on one; None where it can't tell."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         try:
             return pool.apply(_peak_memory, (opener, tuple(shape)))
         except MogaNetError:
@@ -277,26 +269,19 @@ def _result(
 
 @noted
 def benchmark_data(
-    recipe: str | Path,
-    data: str | None = None,
-    overrides: Mapping[str, Any] | Sequence[str] = (),
+    recipe: str | Path, data: str | None = None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineSpeed:
     """Measure what a recipe's data pipeline feeds against what its network trains, in turns, on the CPU or the GPU.
 
     Gives `images_per_second` that the pipeline sustains alone (decoding, augmentation, mixing),
     `training_images_per_second` of whole optimizer steps on a ready batch, and their `ratio`; medians of five rounds.
     """
-    settings, dataset = prepare(recipe, data, overrides)
-    pl.seed_everything(settings.seed, workers=True, verbose=False)
-    device = torch.device("cuda" if torch.cuda.is_available() and settings.trainer.accelerator != "cpu" else "cpu")
-    module, task = build_module(settings, dataset), build_task(settings, dataset).to(device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    settings, dataset, module, task = ready_to_train(recipe, data, overrides)
     optimizer = build_optimizer(task.network, task.learning.optimizer)
     loader = module.train_dataloader()
-    batches = _endless(loader, module, device)
+    batches = (augmented(batch, module, task.device) for _ in itertools.count() for batch in loader)
     batch = next(batches)  # the workers' start is not measured
-    step = partial(_step, task.network.train(), task.loss_of, optimizer, batch, HALF.get(settings.trainer.precision))
+    step = partial(_step, task.network, task.loss_of, optimizer, batch, HALF.get(settings.trainer.precision))
     step()
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
     ready = loader.workers * AHEAD
@@ -311,36 +296,55 @@ def benchmark_data(
         step()
         training.append(len(batch.images) / (time.perf_counter() - start))
     return PipelineSpeed(
-        recipe=settings.name,
-        data=dataset.spec,
-        size=list(settings.preprocessing.size),
-        batch_size=settings.data.batch_size,
-        precision=settings.trainer.precision,
+        **measured_on(settings, dataset),
         workers=settings.data.workers,
         images_per_second=median(feeding),
         training_images_per_second=median(training),
         ratio=median(feeding) / median(training),
-        environment=environment(),
     )
 
 
-def _endless(loader: Loader, module: ImageDataModule, device: torch.device) -> Iterator[Batch]:
-    while True:
-        for batch in loader:
-            yield module.augmented(Batch(batch.images.to(device), batch.targets.to(device)))
+def ready_to_train(
+    recipe: str | Path, data: str | None, overrides: Mapping[str, Any] | Sequence[str], start: str | Path | None = None
+) -> tuple[ResolvedRecipe, Dataset, ImageDataModule, TaskModule]:
+    """Give what a step of a recipe's training takes, on the CPU or the GPU."""
+    settings, dataset = prepare(recipe, data, overrides, start)
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
+    on_cpu = settings.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    module, task = build_module(settings, dataset), build_task(settings, dataset).to("cpu" if on_cpu else "cuda")
+    if on_cpu:
+        keep_freed_memory()
+    task.network.train()
+    return settings, dataset, module, task
+
+
+def measured_on(settings: ResolvedRecipe, dataset: Dataset) -> dict[str, Any]:
+    """Give the fields of `OfRecipe`, and the environment."""
+    size, batch_size, precision = (
+        list(settings.preprocessing.size),
+        settings.data.batch_size,
+        settings.trainer.precision,
+    )
+    known = {"recipe": settings.name, "data": dataset.spec, "size": size, "batch_size": batch_size}
+    return {**known, "precision": precision, "environment": environment()}
+
+
+def augmented(batch: Batch, module: ImageDataModule, device: torch.device) -> Batch:
+    """Give a batch on its device, as the network trains on it."""
+    return module.augmented(Batch(batch.images.to(device), batch.targets.to(device)))
+
+
+def loss_in(network: nn.Module, criterion: Criterion, batch: Batch, half: torch.dtype | None) -> torch.Tensor:
+    """Give the loss of a batch, computed in a half type where one is given."""
+    with torch.autocast(batch.images.device.type, half, enabled=half is not None):
+        return criterion(network(batch.images), batch.targets)
 
 
 def _step(
-    network: nn.Module,
-    criterion: Callable[..., torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    half: torch.dtype | None,
+    network: nn.Module, criterion: Criterion, optimizer: torch.optim.Optimizer, batch: Batch, half: torch.dtype | None
 ) -> None:
     optimizer.zero_grad()
-    with torch.autocast(batch.images.device.type, half, enabled=half is not None):
-        loss = criterion(network(batch.images), batch.targets)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss_in(network, criterion, batch, half).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     if batch.images.is_cuda:
         torch.cuda.synchronize()

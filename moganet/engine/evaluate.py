@@ -11,7 +11,7 @@ from moganet.errors import OutputError
 from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
-from moganet.inference.own_data import choose_split, match_classes, open_for, say_absent
+from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
 from moganet.notices import noted, say
@@ -54,8 +54,7 @@ def evaluate(
     dataset, is_home = open_for(predictor, data)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
-    order = match_classes(dataset.class_names, predictor.class_names)
-    images = images.with_targets(images.targets.mapped(order, len(predictor.class_names)))
+    images = in_classes_of(predictor, dataset, images)
     stream, places = Stream(predictor, images, batch_size, workers), list[int]()
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,6 +72,9 @@ class Explanations(Result):
     file: str | None = None
 
 
+_Found = Sequence[tuple[Explained, Explanation]]  # of one image, by each method
+
+
 @dataclass(frozen=True)
 class _Asked:
     """One image: its name, its pixels as the network sees them, uint8 (C, H, W), the network's input, the target."""
@@ -85,7 +88,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Explaining:
-    """How images are explained: by which methods, with which options; whether maps are scored, and where they go."""
+    """By which methods images are explained, with which options; whether maps are scored, and where they go."""
 
     predictor: Predictor
     names: Sequence[str]
@@ -97,26 +100,18 @@ class _Explaining:
 
     def of(self, asked: _Asked, number: int) -> list[Explained]:
         """Explain the number-th image by each method, and write what was found where there is a folder."""
-        found = list(self._by_each(asked))
-        if self.folder is not None:
-            pictures = ["compare"] if self.compare else self.names
-            endings = [f"-{own}.npz" for own in self.names] + [f"-{own}.png" for own in pictures]
-            stem = free_stem(self.folder, f"{number:03d}-{short_stem(asked.name)}", endings, self.overwrite)
-            return _write(self.folder / stem, asked, found, self.compare)
-        return [entry for entry, _ in found]
+        found = [self._by(name, asked) for name in self.names]
+        if self.folder is None:
+            return [entry for entry, _ in found]
+        pictures = ["compare"] if self.compare else self.names
+        endings = [f"-{own}.npz" for own in self.names] + [f"-{own}.png" for own in pictures]
+        stem = free_stem(self.folder, f"{number:03d}-{short_stem(asked.name)}", endings, self.overwrite)
+        return _write(self.folder / stem, asked, found, self.compare)
 
-    def _by_each(self, asked: _Asked) -> Iterator[tuple[Explained, Explanation]]:
-        for name in self.names:
-            method = METHODS[name]
-            model: Any = self.predictor.model if method.needs_module else scores_of(self.predictor)
-            explained = method.of(model, asked.x, asked.target, self.options)
-            entry = self._entry(asked, name, explained)
-            _say_unstable(entry)
-            yield entry, explained
-
-    def _entry(self, asked: _Asked, name: str, explained: Explanation) -> Explained:
-        known: dict[str, Any] = {} if self.predictor.trained else {"untrained": True}
-        return Explained(
+    def _by(self, name: str, asked: _Asked) -> tuple[Explained, Explanation]:
+        model: Any = self.predictor.model if METHODS[name].needs_module else scores_of(self.predictor)
+        explained = METHODS[name].of(model, asked.x, asked.target, self.options)
+        entry = Explained(
             file=asked.name,
             method=name,
             target=self.predictor.class_names[asked.target],
@@ -125,8 +120,10 @@ class _Explaining:
             map=explained.map.numpy(),
             **explained.details,
             **(self._scores(asked, name, explained.map) if self.score else {}),
-            **known,
+            **({} if self.predictor.trained else {"untrained": True}),
         )
+        _say_unstable(entry)
+        return entry, explained
 
     def _scores(self, asked: _Asked, name: str, found: Tensor) -> dict[str, Any]:
         """Give the areas, those of random maps, the curves, and the correlation with the map under drawn weights."""
@@ -147,12 +144,11 @@ class _Explaining:
         """Compare with the map under drawn weights; an exported file has none that could be drawn."""
         if not self.predictor.has_module:
             return None
-        drawn, method = with_drawn_weights(self.predictor.model, self.options["seed"]), METHODS[name]
+        model: Any = with_drawn_weights(self.predictor.model, self.options["seed"])
         options = self.options | ({"samples": CHECK_SAMPLES} if name == "lime" else {})
-        model: Any = drawn
-        if not method.needs_module:
-            model = scores_of(open_predictor(drawn, self.predictor.config, "eager"))
-        return rank_correlation(found, method.of(model, asked.x, asked.target, options).map)
+        if not METHODS[name].needs_module:
+            model = scores_of(open_predictor(model, self.predictor.config, "eager"))
+        return rank_correlation(found, METHODS[name].of(model, asked.x, asked.target, options).map)
 
 
 @noted
@@ -198,7 +194,7 @@ def explain(
     sources, unreadable = _collect(images)
     results: list[Explained] = []
     bar = progress if "lime" not in names else no_progress  # LIME draws its own, and two are too many
-    steps = bar([1] * len(sources), len(sources), "explain")
+    steps = bar([1] * len(sources), len(sources), "explain")  # the numbers that such a bar adds up
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
             results += explaining.of(_ask(predictor, name, source, target), number)
@@ -225,7 +221,7 @@ def short_stem(name: str) -> str:
 
 def free_stem(folder: Path, stem: str, endings: Sequence[str], overwrite: bool) -> str:
     """Give the stem, numbered where a file of it and an ending is there already."""
-    numbered = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
     return next(one for one in numbered if overwrite or not any((folder / (one + end)).exists() for end in endings))
 
 
@@ -233,11 +229,9 @@ def _say_unstable(entry: Explained) -> None:
     """Say where LIME stopped at its limit, since the order of the best superpixels is then a matter of chance."""
     stable = entry.get("stable")
     if stable is not None and stable < STABLE:
-        say(
-            f"{entry.file}: lime's ranking was not stable after {entry['samples']:,} samples ({100 * stable:.0f} % of "
-            f"resampled fits agree, {100 * STABLE:.0f} % are asked for); choose more by --samples",
-            doubtful=True,
-        )
+        what = f"lime's ranking was not stable after {entry['samples']:,} samples"
+        agree = f"{100 * stable:.0f} % of resampled fits agree, {100 * STABLE:.0f} % are asked for"
+        say(f"{entry.file}: {what} ({agree}); choose more by --samples", doubtful=True)
 
 
 def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> list[str]:
@@ -248,12 +242,9 @@ def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> li
     able = [name for name in METHODS if predictor.has_module or not METHODS[name].needs_module]
     if compare and names == ["lime"]:
         return able
-    for name in names:
-        if name not in able:
-            raise ConfigError(
-                f"{name} needs the torch module, and {predictor.name_of_model} is an exported file, which holds none; "
-                f"use {' or '.join(able)}, or give the model that it was exported from"
-            )
+    if barred := next((name for name in names if name not in able), None):
+        why = f"{barred} needs the torch module, and {predictor.name_of_model} is an exported file, which holds none"
+        raise ConfigError(f"{why}; use {' or '.join(able)}, or give the model that it was exported from")
     return list(dict.fromkeys(names))
 
 
@@ -294,9 +285,7 @@ def scores_of(predictor: Predictor) -> Scores:
     return lambda x: predictor.probabilities(predictor.logits(x))
 
 
-def _write(
-    place: Path, asked: _Asked, found: Sequence[tuple[Explained, Explanation]], compare: bool
-) -> list[Explained]:
+def _write(place: Path, asked: _Asked, found: _Found, compare: bool) -> list[Explained]:
     """Write each method's map, and a picture of it, or one of all, under names that begin as `place` does."""
     if compare:
         _draw(Path(f"{place}-compare.png"), asked, found)
@@ -311,9 +300,7 @@ def _write(
     return kept
 
 
-def _draw(
-    path: Path, asked: _Asked, found: Sequence[tuple[Explained, Explanation]], parts: Sequence[Panel] = ()
-) -> None:
+def _draw(path: Path, asked: _Asked, found: _Found, parts: Sequence[Panel] = ()) -> None:
     panels = [Panel(_pixels(asked), "as the network sees it"), *(_panel(asked, *one) for one in found), *parts]
     target = f"{caption(found[0][0].target, 30)} ({100 * asked.probability:.1f} %)"
     signed = {METHODS[entry.method].signed for entry, _ in found}

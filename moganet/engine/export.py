@@ -30,9 +30,9 @@ from moganet.results import Record, Result
 from moganet.tasks.task import Asked, Table
 from moganet.timing import in_turns
 
+Known = tuple[Reference, Comparison | None]  # the network to compare with, and the images where there are some
 ROUNDS = 5
-HALF_TYPES = ("bf16", "f16")
-NEEDS_UNITS = ("program",)  # formats that compute in the half type itself, which is hopeless without units for it
+NEED_UNITS = (("program", "bf16"), ("program", "f16"))  # computed in the half type itself: hopeless without its units
 
 
 class Exported(Result, extra="allow"):
@@ -135,9 +135,9 @@ def export(
     `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
     WeightsError where the file differs by more than the tolerance: it is deleted then.
     """
-    check_export(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
-    source = as_predictor(model, "eager", **choices)
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
+    _check(form)
+    source = as_predictor(model, "eager", **choices)
     graph = make_graph(source, form)
     target = Path(os.path.realpath(out)) if out is not None else Path(default_out(source, form))
     # OpenVINO writes by the very ending.
@@ -146,60 +146,48 @@ def export(
     if not overwrite:
         check_free(target, graph, named=out is not None)
     images = open_comparison(source, data, limit) if data is not None or precision == "int8" else None
-    return _export(source, form, target, (Reference(plain(source)), images), progress).changed(out=str(out or target))
+    return _export(source, graph, target, (_plain(source), images), progress).changed(out=str(out or target))
 
 
-def _export(
-    source: Predictor, form: Form, target: Path, known: tuple[Reference, Comparison | None], progress: Progress
-) -> Exported:
+def _export(source: Predictor, graph: Graph, target: Path, known: Known, progress: Progress) -> Exported:
     """Write a file beside the place where it shall lie, and move it there when it is found right."""
-    images, graph = known[1], make_graph(source, form)
-    if images is not None and form.precision == "int8":
-        graph = replace(graph, calibration=images.calibration())
+    if known[1] is not None and graph.precision == "int8":
+        graph = replace(graph, calibration=known[1].calibration())
     with beside(target) as made:
-        EXPORTERS[form.to].save(graph, made)
-        found = verify_export(made, graph, source, known, progress)
+        EXPORTERS[graph.format].save(graph, made)
+        found = _verify(made, graph, source, known, progress)
         for part in sorted(made.parent.iterdir()):  # .bin before .xml
             os.replace(part, target.parent / part.name)
-    parts = {target, target.with_suffix(".bin")} if form.to == "openvino" else {target}
+    parts = {target, target.with_suffix(".bin")} if graph.format == "openvino" else {target}
     return Exported(
         model=source.name_of_model,
         out=str(target),
-        format=form.to,
-        precision=form.precision,
-        raw=form.raw,
-        calibrated=form.calibrated,
+        format=graph.format,
+        precision=graph.precision,
+        raw=graph.raw,
+        calibrated=graph.calibrated,
         size=graph.size,
         bytes=sum(part.stat().st_size for part in parts),
         **found,
     )
 
 
-def check_export(
-    to: str,
-    precision: str,
-    *,
-    raw: bool = False,
-    calibrated: bool = False,
-    size: int | None = None,
-    any_size: bool = False,
-) -> None:
+def _check(form: Form) -> None:
     """Raise ConfigError for a format or a precision that does not exist, or settings that exclude each other."""
+    to, precision = form.to, form.precision
     if to not in EXPORTERS:
         raise ConfigError(f"there is no format {to!r} to export to; choose one of {', '.join(EXPORTERS)}")
     if precision not in get_args(ExportPrecision):
         raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(ExportPrecision))}")
     if precision not in EXPORTERS[to].PRECISIONS:
-        others = [name for name, exporter in EXPORTERS.items() if precision in exporter.PRECISIONS]
-        raise ConfigError(
-            f"{to} is not exported in {precision}, but in {', '.join(EXPORTERS[to].PRECISIONS)}; "
-            f"for {precision} use --to {' or '.join(others)}"
-        )
-    if size is not None and size < 1:
-        raise ConfigError(f"the size is {size}; it must be at least 1 pixel")
-    if any_size and (size is not None or raw):
+        others = " or ".join(name for name, exporter in EXPORTERS.items() if precision in exporter.PRECISIONS)
+        has = f"{to} is not exported in {precision}, but in {', '.join(EXPORTERS[to].PRECISIONS)}"
+        raise ConfigError(f"{has}; for {precision} use --to {others}")
+    if form.size is not None and form.size < 1:
+        raise ConfigError(f"the size is {form.size}; it must be at least 1 pixel")
+    if form.any_size and (form.size is not None or form.raw):
         raise ConfigError("--any-size leaves the network's input open: leave --size and --raw out")
-    if calibrated and not raw:
+    if form.calibrated and not form.raw:
         raise ConfigError("--calibrated is for --raw: other files give logits, and `predict --calibrated` scales them")
 
 
@@ -221,13 +209,7 @@ def make_graph(source: Predictor, form: Form) -> Graph:
     return Graph(fused, description, form.to, form.precision, raw=form.raw, calibrated=form.calibrated, size=pair)
 
 
-def verify_export(
-    path: Path,
-    graph: Graph,
-    source: Predictor,
-    known: tuple[Reference, Comparison | None],
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
+def _verify(path: Path, graph: Graph, source: Predictor, known: Known, progress: Progress) -> dict[str, Any]:
     """Compare a written file with the plain network. Raises WeightsError beyond the tolerance."""
     tolerance, (reference, images) = tolerance_of(graph.precision, graph.raw), known
     if graph.raw:
@@ -257,9 +239,8 @@ def _failure(graph: Graph, what: str) -> str:
     return f"the export to {graph.format} in {graph.precision} was deleted: {what} of the tolerance; {remedy}"
 
 
-def plain(source: Predictor) -> Run:
-    """Give the plain network as a callable in f32."""
-    return PlainRun(source.model, "f32", source.task.outputs)
+def _plain(source: Predictor) -> Reference:
+    return Reference(PlainRun(source.model, "f32", source.task.outputs))
 
 
 @noted
@@ -282,7 +263,7 @@ def export_all(
     """
     source = as_predictor(model, "eager", **choices)
     images = open_comparison(source, data, limit) if data is not None else None
-    known = Reference(plain(source)), images
+    known = _plain(source), images
     runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.outputs}
     rows = {name: _row_of_torch(run, source, known) for name, run in runs.items()}
     forms = [Form(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
@@ -306,25 +287,19 @@ def export_all(
     )
 
 
-def _one_of_all(
-    source: Predictor,
-    form: Form,
-    known: tuple[Reference, Comparison | None],
-    folder: Path | None,
-    overwrite: bool,
-) -> Exported:
+def _one_of_all(source: Predictor, form: Form, known: Known, folder: Path | None, overwrite: bool) -> Exported:
     if form.precision == "int8" and known[1] is None:
         raise ConfigError("int8 needs --data SOURCE[:PATH] to be calibrated with")
-    if form.precision in HALF_TYPES and form.to in NEEDS_UNITS and not has_fast_bf16(torch.device("cpu")):
+    if (form.to, form.precision) in NEED_UNITS and not has_fast_bf16(torch.device("cpu")):
         raise ConfigError("this processor has no units for it; export it by name for one that has")
-    own = default_out(source, form)
+    own, graph = default_out(source, form), make_graph(source, form)
     target = own if folder is None else folder / own.name
     if not overwrite:
-        check_free(target, make_graph(source, form), named=False)
-    return _export(source, form, target, known, no_progress)
+        check_free(target, graph, named=False)
+    return _export(source, graph, target, known, no_progress)
 
 
-def _row_of_torch(run: Run, source: Predictor, known: tuple[Reference, Comparison | None]) -> dict[str, Any]:
+def _row_of_torch(run: Run, source: Predictor, known: Known) -> dict[str, Any]:
     (reference, images), size = known, source.config.preprocessing.size
     row: dict[str, Any] = {"deviation": check(run, reference, source.config, size)}
     if images is not None:

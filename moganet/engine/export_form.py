@@ -11,7 +11,7 @@ from moganet.errors import OutputError, WeightsError
 from moganet.inference import Predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.exported import read_metadata
-from moganet.inference.metadata import parse_metadata
+from moganet.inference.metadata import ExportMetadata, parse_metadata
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,17 @@ def check_free(target: Path, graph: Graph, *, named: bool) -> None:
     try:
         there = read_metadata(target)
     except WeightsError as error:
-        raise OutputError(
-            f"{target} is there and can't be read ({error}); choose another --out or --overwrite"
-        ) from None
-    own = parse_metadata(graph.metadata(""), target)
+        remedy = "choose another --out or --overwrite"
+        raise OutputError(f"{target} is there and can't be read ({error}); {remedy}") from None
+    if how := _difference(there, parse_metadata(graph.metadata(""), target)):
+        raise OutputError(f"{target} is there already and is another: {how}; choose another --out, or --overwrite")
+
+
+def _difference(there: ExportMetadata, own: ExportMetadata) -> str | None:
     for what in ("raw", "calibrated", "size", "precision"):
         if getattr(there, what) != getattr(own, what) and (what != "calibrated" or own.raw):
-            raise OutputError(_is_other(target, f"its {what} is {getattr(there, what)}, not {getattr(own, what)}"))
+            return f"its {what} is {getattr(there, what)}, not {getattr(own, what)}"
     for what in ("sha256", "class_names", "architecture"):
         if getattr(there.description, what) != getattr(own.description, what):
-            raise OutputError(_is_other(target, f"its {what} is another: it is of another model, or of other weights"))
-
-
-def _is_other(target: Path, how: str) -> str:
-    return f"{target} is there already and is another: {how}; choose another --out, or --overwrite"
+            return f"its {what} is another: it is of another model, or of other weights"
+    return None

@@ -20,7 +20,7 @@ from moganet.errors import OutputError
 from moganet.explanations.gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load, load_model_file, save_model_file
-from moganet.inference.own_data import choose_split, match_classes, open_for, say_absent
+from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
 from moganet.models.build import build_blank
@@ -31,7 +31,7 @@ from moganet.notices import noted
 from moganet.progress import Progress, no_progress
 from moganet.report.curves import curves_section
 from moganet.report.heat import overlay
-from moganet.report.images import images_section
+from moganet.report.images import Images, images_section
 from moganet.report.numbers import count, duration, short
 from moganet.report.page import Fact, Page, write_page
 from moganet.report.sheet import make_sheet
@@ -45,6 +45,7 @@ from moganet.training.run_folder import REPORT_FILE
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
 HEAT_SIDE = 96
+How = tuple[int | None, int | None, Progress]  # images at a time, workers, and what is told of progress
 SHORT = 2.0  # seconds, of which starting is a large part
 
 # How errors and close calls are explained: (network, x (B, C, H, W), classes (B,)) -> maps (B, H, W), and its name.
@@ -122,7 +123,7 @@ def write_report(
         explain=None if explain is None else partial(_explain, predictor, explain),
     )
     origin = read_origin(model, predictor.config.provenance, result)
-    page, said, copies = _compose(predictor, dataset, seen, origin)
+    page, said, shown = _compose(predictor, dataset, seen, origin)
     write_page(page, place)
     return ReportResult(
         report=str(place),
@@ -134,7 +135,7 @@ def write_report(
         headline=said.headline,
         left_out=tuple(LeftOutPart(part=part, reason=reason) for part, reason in page.left_out.items()),
         unreadable=tuple(LeftOut(**bad._asdict()) for bad in tested.unreadable),
-        copies=tuple(copies),
+        copies=tuple({"split": after, "in": first, "images": n} for (first, after), n in shown.copies.items()),
         untrained=not predictor.trained,
         **said.result,
     )
@@ -145,9 +146,7 @@ def _default_page(model: str | Path, *, in_run: bool) -> Path:
     return path / REPORT_FILE if in_run else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
 
 
-def _see_splits(
-    predictor: Predictor, dataset: Dataset, split: str, how: tuple[int | None, int | None, Progress]
-) -> tuple[Answers, Answers | None]:
+def _see_splits(predictor: Predictor, dataset: Dataset, split: str, how: How) -> tuple[Answers, Answers | None]:
     """Let the network see a split and the images that were held back, where there are; they may be the same."""
     name, images = choose_split(dataset, split)
     held = dataset.splits.get("val")
@@ -158,31 +157,24 @@ def _see_splits(
     return tested, _see(predictor, dataset, ("val", held), how)
 
 
-def _see(
-    predictor: Predictor,
-    dataset: Dataset,
-    named: tuple[str, Split],
-    how: tuple[int | None, int | None, Progress],
-) -> Answers:
+def _see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: How) -> Answers:
     """Let the network see a split. Raises DataError where none of it can be read."""
     (name, images), (batch_size, workers, progress) = named, how
-    order = match_classes(dataset.class_names, predictor.class_names)
-    images = images.with_targets(images.targets.mapped(order, len(predictor.class_names)))
-    stream, outputs, targets = Stream(predictor, images, batch_size, workers), [], []
-    places: list[int] = []
+    images = in_classes_of(predictor, dataset, images)
+    stream = Stream(predictor, images, batch_size, workers)
     begin = time.perf_counter()
-    for seen in progress(stream, len(stream), "evaluate"):
-        outputs.append(torch.from_numpy(seen.outputs[predictor.task.outputs[0]]))
-        targets.append(seen.targets)
-        places += seen.places
+    seen = [
+        (batch.places, torch.from_numpy(batch.outputs[predictor.task.outputs[0]]), batch.targets)
+        for batch in progress(stream, len(stream), "evaluate")
+    ]
     seconds = time.perf_counter() - begin
     stream.check(f"{dataset.spec} ({name})")
-    return Answers(name, images, np.array(places), torch.cat(outputs), torch.cat(targets), seconds, stream.unreadable)
+    places, outputs, targets = zip(*seen, strict=True)
+    known = np.concatenate(places), torch.cat(outputs), torch.cat(targets)
+    return Answers(name, images, *known, seconds, stream.unreadable)
 
 
-def _compose(
-    predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin
-) -> tuple[Page, Reported, list[Mapping[str, str | int]]]:
+def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin) -> tuple[Page, Reported, Images]:
     """Gather what the page shows, and what of it the result holds."""
     tested, album, size = seen.answers, seen.album, predictor.config.preprocessing.size
     shown, said = examine_images(dataset, size, album), predictor.task.report(seen)
@@ -200,10 +192,7 @@ def _compose(
         provenance=_provenance(predictor, dataset),
         note=_note(predictor, tested),
     )
-    copies: list[Mapping[str, str | int]] = [
-        {"split": second, "in": first, "images": found} for (first, second), found in shown.copies.items()
-    ]
-    return page, said, copies
+    return page, said, shown
 
 
 def keep_in_file(model: str | Path, task: TaskDescription) -> None:
@@ -238,10 +227,8 @@ def _costs(predictor: Predictor, result: Mapping[str, Any]) -> list[Fact]:
     network = build_blank(config.architecture)
     channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
     macs = short(count_macs(network, channels, (height, width)))
-    facts = [
-        ("Parameters", short(count_parameters(network)), config.architecture.name),
-        ("Multiply-adds", macs, f"an image of {width}×{height}"),
-    ]
+    parameters = ("Parameters", short(count_parameters(network)), config.architecture.name)
+    facts = [parameters, ("Multiply-adds", macs, f"an image of {width}×{height}")]
     if "seconds" in result:
         how = f"{count(result['epochs'], 'epoch')}, {result['images_per_second']:,.0f} images/s"
         facts.append(("Training", duration(float(result["seconds"])), how))
@@ -254,10 +241,8 @@ def _versions(predictor: Predictor) -> dict[str, str]:
     now = {"python": here["python"], **{name: found for name, found in here["packages"].items() if found}}
     now["torch"] = torch.__version__
     trained = predictor.config.provenance.get("versions") or {}
-    return {
-        name: found if trained.get(name, found) == found else f"{found} (trained with {trained[name]})"
-        for name, found in now.items()
-    }
+    other = {name: f" (trained with {trained[name]})" for name in now if trained.get(name, now[name]) != now[name]}
+    return {name: found + other.get(name, "") for name, found in now.items()}
 
 
 def _provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:

@@ -110,6 +110,12 @@ def match_classes(names: tuple[str, ...], known: tuple[str, ...]) -> list[int]:
     return [known.index(name) for name in names]
 
 
+def in_classes_of(predictor: Predictor, dataset: Dataset, split: Split) -> Split:
+    """Give a split of a data set with targets in the model's classes, by their names."""
+    order = match_classes(dataset.class_names, predictor.class_names)
+    return split.with_targets(split.targets.mapped(order, len(predictor.class_names)))
+
+
 def say_absent(split: Split, class_names: tuple[str, ...], name: str) -> None:
     """Say which of a model's classes a split has no images of, since nothing was measured of them."""
     counts = split.targets.counts(len(class_names))

@@ -12,9 +12,8 @@ from test_sources import make_folder
 
 import moganet
 from moganet.data import ArraySplit
-from moganet.engine.evaluate import match_classes
 from moganet.errors import DataError, OutputError
-from moganet.inference.own_data import say_absent
+from moganet.inference.own_data import match_classes, say_absent
 from moganet.notices import listening
 from moganet.tasks.classify.evaluator import measure, wilson_interval
 
