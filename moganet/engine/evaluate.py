@@ -40,8 +40,7 @@ def evaluate(
 
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
-    batch_size: images at a time; None is what suits the device.
-    workers: processes that read images; None is one a core.
+    batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
     Gives the figures of the model's task (a classifier's are in moganet.tasks.classify.evaluator), `images_per_second`

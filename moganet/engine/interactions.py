@@ -1,14 +1,14 @@
 """`interactions`: how strong the interactions of patches are in networks, at each order, on the same images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from moganet.config import Precision, Preprocessing
 from moganet.data import Dataset, open_data
 from moganet.errors import ConfigError, DataError
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.masking import Baseline, MeasuredNetwork, logits_of
 from moganet.inference.measurement import Found, MeasurementRun, Watch
@@ -17,6 +17,7 @@ from moganet.inference.runtimes import Runtime
 from moganet.interactions import REWARDS, Curve, strength
 from moganet.interactions.files import InteractionFiles, Measurement
 from moganet.interactions.results import AtOrder, InteractionCurves, NetworkCurve, difference
+from moganet.interactions.sampling import usual_grid
 from moganet.machine import keep_freed_memory
 from moganet.models.find import is_bare
 from moganet.models.timms import configuration, is_timms
@@ -24,10 +25,6 @@ from moganet.notices import noted
 from moganet.report.interactions import draw_interactions
 
 Filter = Literal["correct", "all"]
-
-
-def no_watch(done: int, total: int) -> None:
-    """Pass over progress; the command line gives a function that draws it."""
 
 
 @noted
@@ -51,7 +48,7 @@ def interaction_curves(
     precision: Precision = "f32",
     out: str | Path | None = None,
     overwrite: bool = False,
-    watch: Watch = no_watch,
+    watch: Watch = lambda done, total: None,
     **choices: Any,
 ) -> InteractionCurves:
     """Measure the strength of multi-order interactions, J^(m), of networks on the same images, pairs and contexts.
@@ -70,9 +67,10 @@ def interaction_curves(
     """
     named = [models] if isinstance(models, str | Path | Predictor) else list(models)
     _check_words(named, reward, filter)
-    networks, dataset = _Opening(runtime, precision, choices).open(named, data, size)
+    opened = partial(as_predictor, runtime=runtime, precision=precision, **choices)
+    networks, dataset = _open_all(named, data, size, opened)
     split, part = choose_split(dataset, split)
-    grid = _grid_for(networks) if grid is None else grid
+    grid = usual_grid(min(min(one.preprocessing.size) for one in networks)) if grid is None else grid
     amount = {"grid": grid, "pairs": pairs, "contexts": contexts, "images": images, "budget": budget, "batches": None}
     fixed = {"data": dataset.spec, "split": split, "filter": filter, "reward": reward, "baseline": baseline}
     settings = Measurement(**fixed, **amount, seed=seed, size=size)
@@ -96,46 +94,33 @@ def _needs_data(model: str | Path | Predictor) -> bool:
     return not isinstance(model, Predictor) and (is_timms(model) or is_bare(model))
 
 
-@dataclass(frozen=True)
-class _Opening:
-    """How networks are opened: the runtime, the precision, and the choices for `load`."""
+def _open_all(
+    named: Sequence[str | Path | Predictor], data: str | None, size: int | None, opened: Callable[..., Predictor]
+) -> tuple[list[MeasuredNetwork], Dataset]:
+    """Open the data set, and all networks by `opened`, ready to be asked about its classes."""
+    known = [None if _needs_data(one) else opened(one) for one in named]
+    first = next((one for one in known if one is not None), None)
+    dataset = _open_data(first, data)
+    like, number = None if first is None else first.config.preprocessing, len(dataset.class_names)
+    networks = []
+    for model, predictor in zip(named, known, strict=True):
+        one = predictor or _open_for(str(model), number, opened)
+        _check_task(one, dataset)
+        own = one.config.preprocessing if predictor is not None else _preprocessing(one, like, number)
+        own = own if size is None else own.changed(size=(size, size))
+        networks.append(MeasuredNetwork(one, logits_of(one), own, _classes(one, dataset.class_names)))
+    names = [one.name for one in networks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"{twice} is named twice; name each model once")
+    if networks[0].device.type == "cpu":
+        keep_freed_memory()
+    return networks, dataset
 
-    runtime: Runtime
-    precision: Precision
-    choices: dict[str, Any]
 
-    def load(self, model: str | Path | Predictor) -> Predictor:
-        """Open what needs no data set."""
-        return as_predictor(model, self.runtime, self.precision, **self.choices)
-
-    def load_for(self, name: str, classes: int) -> Predictor:
-        """Open timm's network or a bare variant for a number of classes: trained where a file or timm has weights."""
-        if "@" in name or _published(name) == classes:
-            return self.load(name)
-        choices = {**self.choices, "num_classes": classes, "pretrained": False}
-        return load(name, self.runtime, self.precision, **choices)
-
-    def open(
-        self, named: Sequence[str | Path | Predictor], data: str | None, size: int | None
-    ) -> tuple[list[MeasuredNetwork], Dataset]:
-        """Open the data set, and all networks, ready to be asked about its classes."""
-        known = [None if _needs_data(one) else self.load(one) for one in named]
-        first = next((one for one in known if one is not None), None)
-        dataset = _open_data(first, data)
-        like, number = None if first is None else first.config.preprocessing, len(dataset.class_names)
-        networks = []
-        for model, predictor in zip(named, known, strict=True):
-            one = predictor or self.load_for(str(model), number)
-            _check_task(one, dataset)
-            own = one.config.preprocessing if predictor is not None else _preprocessing(one, like, number)
-            own = own if size is None else own.changed(size=(size, size))
-            networks.append(MeasuredNetwork(one, logits_of(one), own, _classes(one, dataset.class_names)))
-        names = [one.name for one in networks]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"{next(n for n in names if names.count(n) > 1)} is named twice; name each model once")
-        if networks[0].device.type == "cpu":
-            keep_freed_memory()
-        return networks, dataset
+def _open_for(name: str, classes: int, opened: Callable[..., Predictor]) -> Predictor:
+    """Open timm's network or a bare variant for a number of classes: trained where a file or timm has weights."""
+    has_them = "@" in name or _published(name) == classes
+    return opened(name) if has_them else opened(name, num_classes=classes, pretrained=False)
 
 
 def _open_data(first: Predictor | None, data: str | None) -> Dataset:
@@ -148,10 +133,8 @@ def _open_data(first: Predictor | None, data: str | None) -> Dataset:
 
 def _check_task(predictor: Predictor, dataset: Dataset) -> None:
     if not predictor.task.rewards:
-        raise ConfigError(
-            f"{predictor.name_of_model} does not give an image one class, so that no reward of its patches can be "
-            "measured; give a classifier"
-        )
+        what = f"{predictor.name_of_model} does not give an image one class"
+        raise ConfigError(f"{what}, so that no reward of its patches can be measured; give a classifier")
     predictor.task.check(dataset, training=False)
 
 
@@ -181,13 +164,7 @@ def _classes(predictor: Predictor, names: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(match_classes(names, predictor.class_names))
 
 
-def _grid_for(networks: Sequence[MeasuredNetwork]) -> int:
-    side = min(min(one.preprocessing.size) for one in networks)
-    return 14 if side % 14 == 0 else min(16, side)
-
-
 def _check(asked: Measurement, networks: Sequence[MeasuredNetwork]) -> None:
-    """Raise ConfigError for amounts that can't be."""
     for name in ("grid", "pairs", "contexts", "images"):
         if asked[name] is not None and asked[name] < 1:
             raise ConfigError(f"{name} is {asked[name]}; give at least 1")
@@ -196,10 +173,8 @@ def _check(asked: Measurement, networks: Sequence[MeasuredNetwork]) -> None:
     for one in networks:
         if asked.grid > min(one.preprocessing.size):
             size = "x".join(map(str, one.preprocessing.size))
-            raise ConfigError(
-                f"a grid of {asked.grid} patches a side is finer than {one.name}'s {size} pixels; ask for a coarser "
-                "one, or a larger --size"
-            )
+            what = f"a grid of {asked.grid} patches a side is finer than {one.name}'s {size} pixels"
+            raise ConfigError(f"{what}; ask for a coarser one, or a larger --size")
 
 
 def _result(run: MeasurementRun, found: dict[str, Found], images: list[str]) -> InteractionCurves:
@@ -227,7 +202,6 @@ def _result(run: MeasurementRun, found: dict[str, Found], images: list[str]) -> 
 
 
 def _curve_of(run: MeasurementRun, one: MeasuredNetwork, curve: Curve, found: Found) -> NetworkCurve:
-    """Say how a network was measured, and what came of it."""
     evaluations = sum(image.evaluations for image in found.images)
     return NetworkCurve(
         name=one.name,

@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,7 @@ class Predictions(Result):
     grid: str | None = None
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Images to be asked about. truth_of: what is known of the image at a place."""
-
-    split: Split
-    truth_of: Callable[[int], Any]
-    unreadable: list[LeftOut] = field(default_factory=list)
+_Images = tuple[Split, Callable[[int], Any], list[LeftOut]]  # with what is known of the image at a place
 
 
 @noted
@@ -85,26 +78,27 @@ def predict(
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     predictor = as_predictor(model, runtime, precision, **choices)
-    images = _collect(predictor, [files] if isinstance(files, str | Path) else files, data, split, limit)
-    several = len(images.split) > (batch_size or 1)  # one batch is quicker read than processes start
-    stream = Stream(predictor, images.split, batch_size, workers if several else 0)
+    named = [files] if isinstance(files, str | Path) else files
+    images, truth_of, absent = _collect(predictor, named, data, split, limit)
+    several = len(images) > (batch_size or 1)  # one batch is quicker read than processes start
+    stream = Stream(predictor, images, batch_size, workers if several else 0)
     rows: list[Row] = []
     pictures: list[GridItem] = []
     with _csv_lines(csv_file, predictor) as write:
         for seen in progress(stream, len(stream), "predict"):
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
-                truth = images.truth_of(place)
-                row = predictor.task.row(images.split.name_of(place), answer, truth, trained=predictor.trained)
+                truth = truth_of(place)
+                row = predictor.task.row(images.name_of(place), answer, truth, trained=predictor.trained)
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
-                    pictures.append(predictor.task.picture(_picture(predictor, images.split, place), answer, truth))
+                    pictures.append(predictor.task.picture(_picture(predictor, images, place), answer, truth))
     if grid and pictures:
         draw_grid(pictures, Path(grid))
-    unreadable = [*images.unreadable, *(LeftOut(**one._asdict()) for one in stream.unreadable)]
+    unreadable = (*absent, *(LeftOut(**one._asdict()) for one in stream.unreadable))
     drawn = {"grid": str(grid)} if pictures else {}
-    return Predictions(predictions=tuple(rows), unreadable=tuple(unreadable), **drawn)
+    return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
 
 
 def _collect(
@@ -116,7 +110,7 @@ def _collect(
         dataset, _ = open_for(predictor, data)
         _, part = choose_split(dataset, split)
         chosen = part.subset(spread(len(part), limit or len(part)))
-        return _Images(chosen, lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names))
+        return chosen, lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names), []
     if not files:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
     paths, unreadable = list_files(files)
@@ -124,7 +118,7 @@ def _collect(
         raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
     paths = paths[:limit]
     named = split_of_files(paths, predictor.config.preprocessing.white_level)
-    return _Images(named, lambda place: predictor.task.truth_of_file(paths[place], predictor.config.task), unreadable)
+    return named, lambda place: predictor.task.truth_of_file(paths[place], predictor.config.task), unreadable
 
 
 def _picture(predictor: Predictor, split: Split, place: int) -> Any:

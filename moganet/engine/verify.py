@@ -7,7 +7,7 @@ import torch
 
 from moganet.config import Precision
 from moganet.errors import WeightsError
-from moganet.inference import ModelDescription, Predictor, load, read_model
+from moganet.inference import Predictor, load, read_model
 from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.runtimes import Runtime, open_predictor
@@ -50,24 +50,21 @@ def verify(
     """
     if is_exported(Path(model)):
         predictor = load(model, runtime, precision, **choices)
-        if not predictor.config.fixtures:
-            recorded = read_metadata(Path(model)).sha256
-            if recorded is None:
-                raise WeightsError(f"{model} records neither a hash nor fixtures; export it again")
-            return _replayed(model, predictor, predictor.config, recorded, tolerance or TOLERANCE)
-        return _replayed(model, predictor, predictor.config, None, tolerance or _of_export(Path(model), predictor))
+        if predictor.config.fixtures:
+            return _replayed(model, predictor, None, tolerance or _of_export(Path(model), predictor))
+        if (recorded := read_metadata(Path(model)).sha256) is None:
+            raise WeightsError(f"{model} records neither a hash nor fixtures; export it again")
+        return _replayed(model, predictor, recorded, tolerance or TOLERANCE)
     contents = read_model(model, Choices(**choices))
     description = contents.description
     if not (description.fixtures or description.sha256):
-        raise WeightsError(
-            f"{contents.path} ({contents.chosen.format}) records neither a hash nor fixtures; "
-            "write it as a model file with `moganet convert`"
-        )
+        what = f"{contents.path} ({contents.chosen.format}) records neither a hash nor fixtures"
+        raise WeightsError(f"{what}; write it as a model file with `moganet convert`")
     network = build_from(contents)
     del contents  # what was read is copied by now
     predictor = open_predictor(network, description, runtime, precision)
     recorded = description.sha256 or None  # the port's files have one of their own, which was compared
-    return _replayed(model, predictor, description, recorded, TOLERANCE if tolerance is None else tolerance)
+    return _replayed(model, predictor, recorded, TOLERANCE if tolerance is None else tolerance)
 
 
 def _of_export(path: Path, predictor: Predictor) -> float:
@@ -77,16 +74,15 @@ def _of_export(path: Path, predictor: Predictor) -> float:
     return allowed / max(1.0, logits.abs().max().item())
 
 
-def _replayed(
-    model: str | Path, predictor: Predictor, description: ModelDescription, sha256: str | None, tolerance: float
-) -> Verified:
-    deviation = replay_fixtures(description, predictor.logits) if description.fixtures else None
-    limit = tolerance * max([1.0, *(abs(logit) for fixture in description.fixtures for logit in fixture.logits)])
+def _replayed(model: str | Path, predictor: Predictor, sha256: str | None, tolerance: float) -> Verified:
+    fixtures = predictor.config.fixtures
+    deviation = replay_fixtures(predictor.config, predictor.logits) if fixtures else None
+    limit = tolerance * max([1.0, *(abs(logit) for fixture in fixtures for logit in fixture.logits)])
     return Verified(
         model=str(model),
         ok=deviation is None or deviation <= limit,
         sha256=sha256,
-        fixtures=len(description.fixtures),
+        fixtures=len(fixtures),
         max_deviation=deviation,
         limit=limit,
         runtime=predictor.runtime,

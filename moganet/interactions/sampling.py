@@ -130,3 +130,8 @@ def _generator(seed: Seed, *what: str | int) -> np.random.Generator:
     """Make a generator of a seed and of what it is for."""
     digest = hashlib.sha256(repr((seed, *what)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+def usual_grid(side: int) -> int:
+    """Give the patches a side of an image of so many pixels, where nobody says another number."""
+    return 14 if side % 14 == 0 else min(16, side)

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +51,31 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     kept = frozen(network, recipe.start.freeze)
     learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept)
     task = task_of(recipe).module(network, recipe, dataset, learning)
-    try:
+    with settings_of(f"optimizer {optimizer.name}"):
         build_optimizer(network, optimizer)
-    except Exception as error:  # timm's and torch's optimizers raise of many kinds
-        raise ConfigError(f"optimizer {optimizer.name} can't be made with these settings: {error}") from None
     if recipe.trainer.compile:
         network.compile()
     return task
 
 
+@contextmanager
+def settings_of(section: str) -> Iterator[None]:
+    """Name the section of a recipe in a ConfigError for whatever libraries raise within the block, of many kinds."""
+    try:
+        yield
+    except MogaNetError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigError(f"the settings of {section} can't be computed with: {reason}") from None
+
+
 def _recompute(network: nn.Module) -> None:
-    """Let a network recompute activations in the backward pass. Raises ConfigError where it can't."""
     try:
         network.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError, NotImplementedError):  # of networks that are not ours
-        raise ConfigError(
-            f"trainer.grad_checkpointing: {type(network).__name__} can't recompute; leave it out"
-        ) from None
+        what = f"{type(network).__name__} can't recompute"
+        raise ConfigError(f"trainer.grad_checkpointing: {what}; leave it out") from None
 
 
 def build_trainer(
@@ -107,41 +117,26 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
     if recipe.num_processes > 1:
         options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT), **options}
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
-            return pl.Trainer(
-                default_root_dir=folder,
-                accelerator=settings.accelerator,
-                precision=LIGHTNING_PRECISION[settings.precision],
-                deterministic="warn" if uses_gpu else None,
-                gradient_clip_val=settings.clip_norm,
-                accumulate_grad_batches=settings.accumulate,
-                num_sanity_val_steps=0,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,  # moganet.data.order divides the images
-                sync_batchnorm=uses_gpu and recipe.num_processes > 1,
-                **{"devices": 1, "enable_checkpointing": False, **options},
-            )
-    except Exception as error:  # Lightning raises of many kinds
-        raise ConfigError(f"the trainer can't be made with these settings: {' '.join(str(error).split())}") from None
+    with settings_of("trainer"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
+        return pl.Trainer(
+            default_root_dir=folder,
+            accelerator=settings.accelerator,
+            precision=LIGHTNING_PRECISION[settings.precision],
+            deterministic="warn" if uses_gpu else None,
+            gradient_clip_val=settings.clip_norm,
+            accumulate_grad_batches=settings.accumulate,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,  # moganet.data.order divides the images
+            sync_batchnorm=uses_gpu and recipe.num_processes > 1,
+            **{"devices": 1, "enable_checkpointing": False, **options},
+        )
 
 
 def build_module(recipe: ResolvedRecipe, dataset: Dataset) -> ImageDataModule:
     """Build the batches. Raises ConfigError for augmentations that can't be made."""
-    try:
-        return ImageDataModule(
-            dataset,
-            recipe.data,
-            recipe.preprocessing,
-            recipe.augment,
-            recipe.seed,
-            accumulate=recipe.trainer.accumulate,
-            processes=recipe.num_processes,
-        )
-    except MogaNetError:
-        raise
-    except Exception as error:  # kornia and torchvision raise of many kinds
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ConfigError(f"the settings of augment can't be computed with: {reason}") from None
+    asked, parts = (recipe.data, recipe.preprocessing, recipe.augment, recipe.seed), recipe.trainer.accumulate
+    with settings_of("augment"):
+        return ImageDataModule(dataset, *asked, accumulate=parts, processes=recipe.num_processes)

@@ -26,18 +26,20 @@ class RunProgress(pl.Callback):
     """Show a bar with images/s and the time left on a terminal, a plain line an epoch elsewhere (on stderr)."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.metrics = metrics
-        self.console = stderr_console()
+        self.metrics, self.console = metrics, stderr_console()
         self.bar: Progress | None = None
         self.task: Any = None
         self.images, self.seconds = 0, 0.0
         self.start, self.earlier = time.perf_counter(), 0.0
-        self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, 0.0
+        self.before_epoch, self.batch_start = (0, 0.0), 0.0
 
     @property
     def images_per_second(self) -> float:
         """Give the rate over all training so far, validation excluded."""
-        return self.images / self.seconds if self.seconds else 0.0
+        return self._rate_since(0, 0.0)
+
+    def _rate_since(self, images: int, seconds: float) -> float:
+        return (self.images - images) / (self.seconds - seconds) if self.seconds > seconds else 0.0
 
     @property
     def elapsed(self) -> float:
@@ -55,36 +57,29 @@ class RunProgress(pl.Callback):
         if self.console.is_terminal and trainer.is_global_zero:
             self.bar = make_bar(self.console, MofNCompleteColumn(), RATE)
             self.bar.start()
-            self.task = self.bar.add_task(
-                "train",
-                total=trainer.estimated_stepping_batches * trainer.accumulate_grad_batches,
-                completed=trainer.global_step * trainer.accumulate_grad_batches,
-                rate="",
-            )
+            steps = trainer.estimated_stepping_batches, trainer.global_step
+            total, done = (number * trainer.accumulate_grad_batches for number in steps)
+            self.task = self.bar.add_task("train", total=total, completed=int(done), rate="")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.epoch_images, self.epoch_seconds, self.batch_start = 0, 0.0, time.perf_counter()
+        self.before_epoch, self.batch_start = (self.images, self.seconds), time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now = time.perf_counter()
-        number = len(batch[0]) * trainer.world_size
-        elapsed = now - self.batch_start
-        self.images, self.seconds = self.images + number, self.seconds + elapsed
-        self.epoch_images, self.epoch_seconds = self.epoch_images + number, self.epoch_seconds + elapsed
+        self.images += len(batch[0]) * trainer.world_size
+        self.seconds += now - self.batch_start
         self.batch_start = now
         if self.bar is not None:
-            rate = f"{self.epoch_images / self.epoch_seconds:.0f} images/s"
-            self.bar.update(
-                self.task, advance=1, rate=rate, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            )
+            rate = f"{self._rate_since(*self.before_epoch):.0f} images/s"
+            self.bar.update(self.task, advance=1, rate=rate, description=_epoch(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batch_start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        rate = self.epoch_images / self.epoch_seconds if self.epoch_seconds else 0.0
+        rate = self._rate_since(*self.before_epoch)
         pl_module.log("train/images_per_second", rate, sync_dist=trainer.world_size > 1)
         if trainer.is_global_zero:
             text = describe_epoch(trainer, rate, self.metrics)
@@ -93,22 +88,23 @@ class RunProgress(pl.Callback):
             else:
                 print(text, file=sys.stderr, flush=True)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
+    def on_train_end(self, *_: Any) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
 
 def describe_epoch(trainer: pl.Trainer, rate: float, metrics: Sequence[Metric]) -> str:
     """Say in one line what an epoch gave: the loss, and what the task's `metrics` name."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+    parts = [_epoch(trainer)]
     for split, label in (("train", "train"), ("val", "validation")):
         if f"{split}/loss" in values:
             parts.append(f"{label} loss {values[f'{split}/loss']:.4f}")
@@ -139,8 +135,7 @@ def average_weights(decay: float) -> WeightAveraging:
 class ModelFiles(pl.Callback):
     """Keep the weights of the best validation and the last ones.
 
-    Must come before the callback that averages weights: that one puts the averages in place for validation, and
-    takes them out again after this one has read them.
+    Comes before the callback that averages weights, which puts them in place for validation, and takes them out after.
     """
 
     def __init__(self, out: Path, description: ModelDescription, fixtures: list[Tensor], monitor: Metric) -> None:
@@ -157,21 +152,17 @@ class ModelFiles(pl.Callback):
         self.description = self.description.changed(task=pl_module.evaluator.fitted(self.description.task))
         self.last, self.validated_step = measured, trainer.global_step
         self.save(trainer, pl_module, LAST_FILE, measured)
-        if self.best is None or self._is_better(measured, self.best):
+        name, sign = self.monitor.name, 1 if self.monitor.mode == "max" else -1
+        # Of equals the later is better: it is averaged better.
+        if self.best is None or sign * measured[name] >= sign * self.best[name]:
             self.best = measured
             self.save(trainer, pl_module, BEST_FILE, measured)
-
-    def _is_better(self, new: dict[str, float], old: dict[str, float]) -> bool:
-        """Tell whether figures are better than those before; of equals the later is, better averaged."""
-        name, sign = self.monitor.name, 1 if self.monitor.mode == "max" else -1
-        return sign * new[name] >= sign * old[name]
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "last": self.last, "validated_step": self.validated_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.last = state_dict["best"], state_dict["last"]
-        self.validated_step = state_dict["validated_step"]
+        self.best, self.last, self.validated_step = (state_dict[name] for name in ("best", "last", "validated_step"))
 
     def finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what validation has not written: the last weights, and "best" where nothing was measured."""

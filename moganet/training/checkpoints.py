@@ -1,8 +1,7 @@
 """last.ckpt, the state from which a run goes on as if it had never stopped: written whole or not at all.
 
-What is random is a function of the seed and the place in the run (moganet.data.order), so no generator's state is
-kept. Lightning keeps weights, averages, optimizer, schedule and loops; added here are the position in the data, the
-metrics of a begun epoch, and the rows of metrics.csv.
+What is random is a function of the seed and the place in the run (moganet.data.order): no generator's state is kept.
+Added to what Lightning keeps are the position in the data, a begun epoch's metrics, and the rows of metrics.csv.
 """
 
 import csv
@@ -38,9 +37,7 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
     def __init__(self, out: Path, description: ModelDescription, minutes: float, accumulate: int) -> None:
         self.out, self.description = out, description
         self.seconds, self.accumulate = 60 * minutes, accumulate
-        self.saved = time.monotonic()
-        self.signals = Signals()
-        self.kept = ""
+        self.saved, self.signals, self.kept = time.monotonic(), Signals(), ""
         self._at_epoch_start = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -104,7 +101,8 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
             return
         with atomic_path(path) as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)  # ours to read: it holds optimizer and loops
-            _verify(temporary)
+            if (damaged := _damaged(temporary)) is not None:
+                raise OutputError(f"{temporary} did not read back as it was written ({damaged}); check the disk")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -140,12 +138,6 @@ def _module(trainer: pl.Trainer) -> ImageDataModule:
     return module
 
 
-def _verify(path: Path) -> None:
-    """Read back what was written: each of the archive's members carries a checksum."""
-    if (damaged := _damaged(path)) is not None:
-        raise OutputError(f"{path} did not read back as it was written ({damaged}); check the disk")
-
-
 def _damaged(path: Path) -> str | None:
     """Name the first member whose checksum is not that of its bytes; torch does not look."""
     with zipfile.ZipFile(path) as archive:
@@ -153,25 +145,22 @@ def _damaged(path: Path) -> str | None:
 
 
 def _csv_logger(trainer: pl.Trainer) -> CSVLogger | None:
-    return next((logger for logger in trainer.loggers if isinstance(logger, CSVLogger)), None)
+    """Give the logger that writes metrics.csv; only the first process has it."""
+    return next((one for one in trainer.loggers if isinstance(one, CSVLogger) and trainer.is_global_zero), None)
 
 
 def _rows(trainer: pl.Trainer, at_epoch_start: bool) -> str:
     """Give metrics.csv as it stands; an epoch that only starts writes its first row again when the run goes on."""
     logger = _csv_logger(trainer)
-    if logger is None or not trainer.is_global_zero:
+    if logger is None:
         return ""
     logger.save()
     path = Path(logger.log_dir) / METRICS_FILE
-    if not path.is_file():
-        return ""
-    with open(path, encoding="utf-8", newline="") as file:
-        text = file.read()
-    if not at_epoch_start:
+    text = path.read_bytes().decode() if path.is_file() else ""
+    if not (at_epoch_start and text):
         return text
-    rows = list(csv.DictReader(io.StringIO(text)))
-    kept = io.StringIO()
-    writer = csv.DictWriter(kept, rows[0].keys() if rows else ())
+    rows, kept = csv.DictReader(io.StringIO(text)), io.StringIO()
+    writer = csv.DictWriter(kept, rows.fieldnames or ())
     writer.writeheader()
     writer.writerows(row for row in rows if int(row["step"]) < logged_steps(trainer))
     return kept.getvalue()
@@ -179,7 +168,7 @@ def _rows(trainer: pl.Trainer, at_epoch_start: bool) -> str:
 
 def _restore_rows(trainer: pl.Trainer, text: str) -> None:
     logger = _csv_logger(trainer)
-    if logger is None or not text or not trainer.is_global_zero:
+    if logger is None or not text:
         return
     with atomic_path(Path(logger.log_dir) / METRICS_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
@@ -193,7 +182,7 @@ def read_step(path: Path) -> int:
 
 def read_fingerprint(path: Path) -> str | None:
     """Tell the fingerprint of the data that a run began with."""
-    description = ModelDescription.model_validate(json.loads(_read(path)[RUN_KEY]))
+    description = ModelDescription.model_validate(json.loads(_read(path)[RUN_KEY]))  # whose names may hold any bytes
     return description.provenance.get("fingerprint")
 
 

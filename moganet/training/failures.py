@@ -10,10 +10,7 @@ from moganet.files import FULL_ERRORS, PLACE_ERRORS
 
 # What torch's and oneDNN's allocators say on a CPU, and the system when it can't start a process.
 NO_MEMORY = (
-    "can't allocate memory",
-    "could not create a primitive",
-    "could not create a memory",
-    "Cannot allocate memory",
+    *("can't allocate memory", "could not create a primitive", "could not create a memory", "Cannot allocate memory"),
 )
 # What gloo and NCCL say when the other end of a connection is gone.
 LOST_CONNECTION = (

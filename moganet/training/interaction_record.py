@@ -16,7 +16,7 @@ from moganet.inference.interaction_images import ImageChoice, input_of
 from moganet.inference.masking import MaskedImage
 from moganet.inference.runtimes import EagerRun
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs, strength
-from moganet.interactions.sampling import count_pairs
+from moganet.interactions.sampling import count_pairs, usual_grid
 from moganet.tasks.module import TaskModule
 from moganet.training.run_folder import INTERACTIONS_FILE
 
@@ -35,8 +35,7 @@ class InteractionRecord(pl.Callback):
     def __init__(self, out: Path, split: Split, preprocessing: Preprocessing, every: int) -> None:
         self.path, self.every, self.preprocessing = out / INTERACTIONS_FILE, every, preprocessing
         self.images = list(ImageChoice(split, (), 0, only_correct=False).first(IMAGES))
-        side = min(preprocessing.size)
-        self.grid = 14 if side % 14 == 0 else min(16, side)
+        self.grid = usual_grid(min(preprocessing.size))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
@@ -52,19 +51,12 @@ class InteractionRecord(pl.Callback):
 
     def measure(self, network: nn.Module) -> list[dict[str, int | float]]:
         """Give the curve's rows for a network, whose weights and mode stay as they are."""
-        device = next(network.parameters()).device
-        run = EagerRun(network, "f32")
+        device, run = next(network.parameters()).device, EagerRun(network, "f32")
         n, found = self.grid**2, []
         for chosen in self.images:
-            image = input_of(self.preprocessing, chosen.sample.image).to(device)
-            value = MaskedImage(
-                lambda x: run.tensors(x)["logits"],
-                image,
-                torch.zeros_like(image),
-                chosen.sample.target,
-                "log-odds",
-                self.grid,
-            )
+            image, target = input_of(self.preprocessing, chosen.sample.image).to(device), chosen.sample.target
+            absent = torch.zeros_like(image)
+            value = MaskedImage(lambda x: run.tensors(x)["logits"], image, absent, target, "log-odds", self.grid)
             pairs = sample_pairs(self.grid, min(PAIRS, count_pairs(self.grid)), chosen.identity)
             contexts = sample_contexts(n, pairs, published_orders(n), CONTEXTS, chosen.identity)
             found.append(pair_interactions(value, pairs, contexts, batch_size=BATCH))

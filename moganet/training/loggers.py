@@ -29,15 +29,12 @@ def make_loggers(recipe: Recipe, folder: Path, purge_step: int | None) -> list[L
 
 def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
     kind, package = LOGGERS[name]
+    database = f"sqlite:///{folder}/mlflow.db"
     options: dict[str, dict[str, Any]] = {
         "csv": {"save_dir": folder, "name": "", "version": ""},
         "tensorboard": {"save_dir": folder, "name": "", "version": "tensorboard", "purge_step": purge_step},
         "wandb": {"save_dir": folder, "project": "moganet", "name": folder.name},
-        "mlflow": {
-            "experiment_name": "moganet",
-            "run_name": folder.name,
-            "tracking_uri": f"sqlite:///{folder}/mlflow.db",
-        },
+        "mlflow": {"experiment_name": "moganet", "run_name": folder.name, "tracking_uri": database},
         "comet": {"project": "moganet", "name": folder.name},
         "neptune": {"name": folder.name},
     }
@@ -45,6 +42,5 @@ def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
     try:
         return make(**options[name])
     except ImportError:
-        raise MissingExtraError(
-            f"the logger {name!r} needs a package that is not installed: pip install {package}"
-        ) from None
+        what = f"the logger {name!r} needs a package that is not installed"
+        raise MissingExtraError(f"{what}: pip install {package}") from None

@@ -73,14 +73,11 @@ def read_resolved(path: Path) -> ResolvedRecipe:
 def _check_sizes(recipe: Recipe, dataset: Dataset) -> None:
     classes, channels = len(dataset.class_names), recipe.preprocessing.channels
     if recipe.network.num_classes not in (None, classes):
-        raise ConfigError(
-            f"network.num_classes is {recipe.network.num_classes}, but {dataset.spec} has {classes}; leave it out"
-        )
+        asked = recipe.network.num_classes
+        raise ConfigError(f"network.num_classes is {asked}, but {dataset.spec} has {classes}; leave it out")
     if recipe.network.in_chans not in (None, channels):
-        raise ConfigError(
-            f"network.in_chans is {recipe.network.in_chans}, but preprocessing.channels is {channels}; "
-            "set only the latter"
-        )
+        what = f"network.in_chans is {recipe.network.in_chans}, but preprocessing.channels is {channels}"
+        raise ConfigError(f"{what}; set only the latter")
 
 
 def _started(recipe: Recipe, resumed: ResolvedRecipe | None) -> tuple[Architecture, Preprocessing]:
@@ -102,14 +99,11 @@ def _asked_processes(recipe: Recipe) -> tuple[int, int]:
     """Give the processes that a recipe asks for without a launcher. Raises ConfigError where they would never come."""
     devices, num_nodes = recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1
     if num_nodes > 1 and "MASTER_ADDR" not in os.environ:
-        raise ConfigError(
-            f"trainer.num_nodes is {num_nodes}, but nothing says where the others are; start this with torchrun or srun"
-        )
-    most = MOST_PROCESSES_A_CORE * (os.cpu_count() or 1)
-    if devices > most:
-        raise ConfigError(
-            f"trainer.devices is {devices}, but this machine has {os.cpu_count()} cores; use {most} at most"
-        )
+        what = f"trainer.num_nodes is {num_nodes}, but nothing says where the others are"
+        raise ConfigError(f"{what}; start this with torchrun or srun")
+    cores = os.cpu_count() or 1
+    if devices > (most := MOST_PROCESSES_A_CORE * cores):
+        raise ConfigError(f"trainer.devices is {devices}, but this machine has {cores} cores; use {most} at most")
     return devices, num_nodes
 
 
@@ -117,10 +111,9 @@ def _precision(recipe: Recipe, resumed: ResolvedRecipe | None) -> str:
     """Choose "auto" by the device, unless a run that goes on has chosen before. Raises ConfigError for f16 on a CPU."""
     precision = recipe.trainer.precision
     on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
-    if precision == "auto" and resumed is not None:
-        precision = resumed.trainer.precision
-    elif precision == "auto":
-        precision = "bf16" if has_fast_bf16(torch.device("cpu" if on_cpu else "cuda")) else "f32"
+    if precision == "auto":
+        fast = has_fast_bf16(torch.device("cpu" if on_cpu else "cuda"))
+        precision = resumed.trainer.precision if resumed is not None else "bf16" if fast else "f32"
     if precision == "f16" and on_cpu:
         raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
     return precision

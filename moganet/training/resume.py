@@ -20,20 +20,15 @@ FREE_SETTINGS = (
 
 
 def read_run(folder: Path) -> ResolvedRecipe | None:
-    """Read the recipe of a run that can go on or is finished, None where a run is to begin.
-
-    Raises ConfigError where beginning would remove something: only a run that had not saved yet may begin anew.
-    """
+    """Read the recipe of a run that can go on or is finished; None where one is to begin, which may remove nothing."""
     has_recipe = (folder / RECIPE_FILE).is_file()
     if has_recipe and any((folder / name).is_file() for name in (CHECKPOINT_FILE, RESULT_FILE)):
         return read_resolved(folder / RECIPE_FILE)
     patterns = ("*.safetensors", EVALUATIONS) if has_recipe else RUN_OUTPUTS
     found = sorted(path.name for path in entries(folder, patterns))
     if found and is_first_process():
-        missing = CHECKPOINT_FILE if has_recipe else RECIPE_FILE
-        raise ConfigError(
-            f"{folder} holds {found[0]} but no {missing} to go on from; choose another --out, or --overwrite it"
-        )
+        what = f"{folder} holds {found[0]} but no {CHECKPOINT_FILE if has_recipe else RECIPE_FILE} to go on from"
+        raise ConfigError(f"{what}; choose another --out, or --overwrite it")
     return None
 
 
@@ -62,18 +57,13 @@ def same_run(
 def _other_images(dataset: Dataset, began_with: str | None) -> str | None:
     """Say how a data set differs from the one that a run began with, None where it is that one."""
     found = dataset.recognised(began_with) if began_with is not None else None
+    if found is None:
+        what = f"the images or classes of {dataset.spec}, or their order, are not those that it began with"
+        return f"{what}, by their contents (put back what is missing, and as it was what was replaced)"
     if found == "names":
-        say(
-            f"the run began before the contents of images were remembered: those of {dataset.spec} are taken for the "
-            "same by their file names only",
-            doubtful=True,
-        )
-    if found is not None:
-        return None
-    return (
-        f"the images or classes of {dataset.spec}, or their order, are not those that it began with, by their contents "
-        "(put back what is missing, and as it was what was replaced)"
-    )
+        what = "the run began before the contents of images were remembered"
+        say(f"{what}: those of {dataset.spec} are taken for the same by their file names only", doubtful=True)
+    return None
 
 
 def _difference(old: ResolvedRecipe, new: ResolvedRecipe) -> str | None:
@@ -83,10 +73,8 @@ def _difference(old: ResolvedRecipe, new: ResolvedRecipe) -> str | None:
         if name not in FREE_SETTINGS and before[name] != after.get(name):
             return f"{name} is {before[name]!r} there and {after.get(name)!r} here"
     if old.images_a_step != new.images_a_step:
-        return (
-            f"a step takes {old.images_a_step} images there and {new.images_a_step} here "
-            "(data.batch_size, trainer.accumulate, trainer.devices)"
-        )
+        of = "data.batch_size, trainer.accumulate, trainer.devices"
+        return f"a step takes {old.images_a_step} images there and {new.images_a_step} here ({of})"
     return None
 
 

@@ -136,8 +136,8 @@ def _fit(run: Run) -> None:
             warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # the folder is the run's own
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # what the recipe freezes
-            goes_on = saved if run.goes_on else None
-            trainer.fit(run.task, datamodule=run.module, ckpt_path=goes_on, weights_only=True)
+            ckpt_path = saved if run.goes_on else None
+            trainer.fit(run.task, datamodule=run.module, ckpt_path=ckpt_path, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise _stopped(checkpoints, how) from None
     except WorkerError as error:
@@ -155,17 +155,14 @@ def _fit(run: Run) -> None:
 
 
 def _stopped(checkpoints: Checkpoints, how: str) -> RunStopped:
-    kept = checkpoints.kept or "stopped at once, without a save"
-    return RunStopped(
-        f"{kept}; {how}" if is_first_process() else "", 128 + (checkpoints.signals.received or signal.SIGINT)
-    )
+    text = f"{checkpoints.kept or 'stopped at once, without a save'}; {how}" if is_first_process() else ""
+    return RunStopped(text, 128 + (checkpoints.signals.received or signal.SIGINT))
 
 
 def _in_smaller_parts(settings: ResolvedRecipe, dataset: Dataset, error: OutOfMemory) -> ResolvedRecipe:
     """Halve the images that go through the network at once, and accumulate twice as many parts for a step."""
     size, parts = settings.data.batch_size, settings.trainer.accumulate
-    data = settings.data.changed(batch_size=size // 2)
-    trainer = settings.trainer.changed(accumulate=2 * parts)
+    data, trainer = settings.data.changed(batch_size=size // 2), settings.trainer.changed(accumulate=2 * parts)
     smaller = settings.changed(data=data, trainer=trainer)
     try:
         if size % 2 or settings.num_processes > 1:
@@ -173,11 +170,8 @@ def _in_smaller_parts(settings: ResolvedRecipe, dataset: Dataset, error: OutOfMe
         build_module(smaller, dataset)  # checks that each part of each step has enough images
     except DataError:
         raise TrainingError(f"out of memory with batches of {size} ({error}); {LESS_MEMORY}") from None
-    say(
-        f"out of memory with batches of {size}: going on with {size // 2}, {2 * parts} of which make a step of the "
-        f"same {settings.images_a_step} images",
-        doubtful=True,
-    )
+    step = f"{2 * parts} of which make a step of the same {settings.images_a_step} images"
+    say(f"out of memory with batches of {size}: going on with {size // 2}, {step}", doubtful=True)
     return smaller
 
 
@@ -212,9 +206,5 @@ def _describe(recipe: ResolvedRecipe, dataset: Dataset) -> ModelDescription:
         "seed": recipe.seed,
         "versions": {**packages, "python": platform.python_version()},
     }
-    return ModelDescription(
-        architecture=recipe.network,
-        preprocessing=recipe.preprocessing,
-        task=task_of(recipe).describe(dataset),
-        provenance=provenance,
-    )
+    network, preprocessing, task = recipe.network, recipe.preprocessing, task_of(recipe).describe(dataset)
+    return ModelDescription(architecture=network, preprocessing=preprocessing, task=task, provenance=provenance)

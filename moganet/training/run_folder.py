@@ -21,8 +21,7 @@ CHECKPOINT_FILE, BEST_FILE, LAST_FILE = "last.ckpt", "best.safetensors", "last.s
 METRICS_FILE, CURVES_FILE, INTERACTIONS_FILE = "metrics.csv", "curves.png", "interactions.csv"
 REPORT_FILE, EVALUATIONS = "report.html", "evaluation-*"
 LOCK_FILE = ".lock"
-# What a run leaves, and --overwrite removes.
-RUN_OUTPUTS = (
+RUN_OUTPUTS = (  # what a run leaves, and --overwrite removes
     *(RECIPE_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
     *(CHECKPOINT_FILE, BEST_FILE, LAST_FILE, EVALUATIONS, REPORT_FILE, RESULT_FILE),
 )
@@ -56,10 +55,7 @@ def claim_folder(name: str) -> Path:
 
 
 def refuse_full(folder: Path, *, overwrite: bool) -> None:
-    """Raise ConfigError for a folder in which no run may begin: it holds one, or what is no run's.
-
-    overwrite: a run in it is replaced; what lies beside it stays, and is said.
-    """
+    """Raise ConfigError for a folder that holds what is no run's, or a run that may not be replaced (`overwrite`)."""
     if not is_first_process() or not folder.is_dir():
         return
     try:
@@ -73,10 +69,8 @@ def refuse_full(folder: Path, *, overwrite: bool) -> None:
         if others:
             say(f"{folder} keeps what is no training's: {', '.join(others[:5])}{', …' if len(others) > 5 else ''}")
     elif found := [*sorted(ours), *others]:
-        raise ConfigError(
-            f"{folder} holds {found[0]}{' and more' if len(found) > 1 else ''}, but no run; nothing is replaced "
-            "or mixed with; choose another --out, a folder that is empty or not there yet"
-        )
+        what = f"{folder} holds {found[0]}{' and more' if len(found) > 1 else ''}, but no run"
+        raise ConfigError(f"{what}; nothing is replaced; choose another --out, empty or not there yet")
 
 
 def say_inside(folder: Path, dataset: Dataset) -> None:
@@ -87,10 +81,7 @@ def say_inside(folder: Path, dataset: Dataset) -> None:
     # The common folder of all images; of a single class's only where there is one.
     places = {str(file.absolute().parent) for file in split.files if isinstance(file, Path)}
     if places and folder.resolve().is_relative_to(Path(os.path.commonpath(places)).resolve()):
-        say(
-            f"the run's folder {folder} lies among the images of {dataset.spec}; choose otherwise by --out",
-            doubtful=True,
-        )
+        say(f"{folder} lies among the images of {dataset.spec}; choose another place by --out", doubtful=True)
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from moganet.notices import say
 
 SPEAK = 5.0  # seconds in which one of several processes says why it ends, before a launcher's SIGTERM ends it
 PROCESSES_WAIT = timedelta(minutes=10)  # of several processes for each other, at the beginning and within the run
-STOP_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)  # Ctrl-C, a launcher, a terminal that is closed
+# Of Ctrl-C, a launcher, and a terminal that is closed.
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+STOPPING = b"\nmoganet: saving after this step (after validation, if that runs); a second signal stops at once\n"
 
 
 class RunStopped(KeyboardInterrupt):
@@ -74,10 +74,8 @@ class Signals:
     def _await_others(self, trainer: pl.Trainer) -> None:
         """Say that the other processes are waited for, and let a signal end that at once: no handler runs meanwhile."""
         if is_first_process():
-            say(
-                f"waiting for the other processes of {trainer.world_size}, {PROCESSES_WAIT.seconds} s at the most; "
-                "torchrun, srun or trainer.devices starts them"
-            )
+            what = f"waiting for the other processes of {trainer.world_size}, {PROCESSES_WAIT.seconds} s at the most"
+            say(f"{what}; torchrun, srun or trainer.devices starts them")
         if in_main_thread():
             self._handlers.setdefault(signal.SIGINT, signal.getsignal(signal.SIGINT))
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -90,10 +88,7 @@ class Signals:
         if self.state == "before" or (again and not passed_on):
             raise KeyboardInterrupt
         if self.state == "within" and is_first_process():  # not by print, which a signal may have interrupted
-            os.write(
-                2,
-                b"\nmoganet: saving after this step (after validation, if that runs); a second signal stops at once\n",
-            )
+            os.write(2, STOPPING)
 
 
 def _end_later(number: int, frame: FrameType | None) -> None:

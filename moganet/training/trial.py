@@ -1,8 +1,5 @@
 """A recipe's settings tried on two made-up images before anything is written: what kornia, timm and torch refuse."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
@@ -11,9 +8,9 @@ from moganet.config import ResolvedRecipe
 from moganet.data import ArraySplit
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
-from moganet.errors import ConfigError, MogaNetError
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer, build_schedule
+from moganet.training.assemble import settings_of
 
 SIDES = (48, 56)  # pixels, of a made-up photograph
 STEPS = 100
@@ -22,21 +19,16 @@ STEPS = 100
 @isolate_rng(include_cuda=False)
 def try_settings(recipe: ResolvedRecipe, module: ImageDataModule, task: TaskModule) -> None:
     """Do once what a step does. Raises ConfigError that names the section whose values can't be computed with."""
-    batch: Batch = _tried("augment", lambda: _augmented(recipe, module))
-    _tried("schedule", lambda: _scheduled(task))
-    if not recipe.trainer.compile:
-        logits: Tensor = _tried("network or preprocessing.size", lambda: _answered(task, batch.images))
-        _tried("loss", lambda: task.loss_of(logits, batch.targets))
-
-
-def _tried(section: str, part: Callable[[], Any]) -> Any:
-    try:
-        return part()
-    except MogaNetError:
-        raise
-    except Exception as error:  # of libraries, which raise of many kinds
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ConfigError(f"the settings of {section} can't be computed with: {reason}") from None
+    with settings_of("augment"):
+        batch = _augmented(recipe, module)
+    with settings_of("schedule"):
+        _try_schedule(task)
+    if recipe.trainer.compile:
+        return
+    with settings_of("network or preprocessing.size"):
+        logits = _answered(task, batch.images)
+    with settings_of("loss"):
+        task.loss_of(logits, batch.targets)
 
 
 def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
@@ -48,7 +40,7 @@ def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     return module.augmented(Batch(images, split.targets.batch([0, len(split) - 1])))
 
 
-def _scheduled(task: TaskModule) -> None:
+def _try_schedule(task: TaskModule) -> None:
     schedule = build_schedule(build_optimizer(task.network, task.learning.optimizer), task.learning.schedule, STEPS)
     for step in range(STEPS):
         schedule.step_update(step)
