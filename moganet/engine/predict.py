@@ -93,7 +93,8 @@ def predict(
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
-                    pictures.append(predictor.task.picture(_picture(predictor, images, place), answer, truth))
+                    image = images.with_channels(predictor.config.preprocessing.channels)[place].image
+                    pictures.append(predictor.task.picture(image, answer, truth))
     if grid and pictures:
         draw_grid(pictures, Path(grid))
     unreadable = (*absent, *(LeftOut(**one._asdict()) for one in stream.unreadable))
@@ -119,10 +120,6 @@ def _collect(
     paths = paths[:limit]
     named = split_of_files(paths, predictor.config.preprocessing.white_level)
     return named, lambda place: predictor.task.truth_of_file(paths[place], predictor.config.task), unreadable
-
-
-def _picture(predictor: Predictor, split: Split, place: int) -> Any:
-    return split.with_channels(predictor.config.preprocessing.channels)[place].image
 
 
 @contextmanager

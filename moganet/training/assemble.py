@@ -12,18 +12,20 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor
 from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
-from torch import nn
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor, nn
 
 from moganet.compat import restart_within_epochs
 from moganet.config import Precision, ResolvedRecipe
-from moganet.data import Dataset
+from moganet.data import ArraySplit, Dataset
+from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import load
 from moganet.launchers import by_slurm, by_torchrun
 from moganet.models.build import build_network_for
 from moganet.tasks.module import Learning, TaskModule
-from moganet.tasks.optimize import build_optimizer
+from moganet.tasks.optimize import build_optimizer, build_schedule
 from moganet.tasks.recipes import task_of
 from moganet.training.callbacks import average_weights
 from moganet.training.loggers import make_loggers
@@ -31,6 +33,8 @@ from moganet.training.signals import PROCESSES_WAIT
 from moganet.training.start import frozen, load_teacher, start_from
 
 LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
+TRIED_SIDES = (48, 56)  # pixels, of a made-up photograph
+TRIED_STEPS = 100
 
 
 def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = False) -> TaskModule:
@@ -140,3 +144,43 @@ def build_module(recipe: ResolvedRecipe, dataset: Dataset) -> ImageDataModule:
     asked, parts = (recipe.data, recipe.preprocessing, recipe.augment, recipe.seed), recipe.trainer.accumulate
     with settings_of("augment"):
         return ImageDataModule(dataset, *asked, accumulate=parts, processes=recipe.num_processes)
+
+
+@isolate_rng(include_cuda=False)
+def try_settings(recipe: ResolvedRecipe, module: ImageDataModule, task: TaskModule) -> None:
+    """Do a step on two made-up images. Raises ConfigError that names the section that can't be computed with."""
+    with settings_of("augment"):
+        batch = _augmented(recipe, module)
+    with settings_of("schedule"):
+        _try_schedule(task)
+    if recipe.trainer.compile:
+        return
+    with settings_of("network or preprocessing.size"):
+        logits = _answered(task, batch.images)
+    with settings_of("loss"):
+        task.loss_of(logits, batch.targets)
+
+
+def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
+    split, channels = module.dataset.split("train"), recipe.preprocessing.channels
+    sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else TRIED_SIDES
+    images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
+    if module.worker_transform is not None:
+        images = torch.stack([module.worker_transform(image, None)[0] for image in images])
+    return module.augmented(Batch(images, split.targets.batch([0, len(split) - 1])))
+
+
+def _try_schedule(task: TaskModule) -> None:
+    schedule = build_schedule(
+        build_optimizer(task.network, task.learning.optimizer), task.learning.schedule, TRIED_STEPS
+    )
+    for step in range(TRIED_STEPS):
+        schedule.step_update(step)
+
+
+@torch.no_grad()
+def _answered(task: TaskModule, images: Tensor) -> Tensor:
+    was_training = task.network.training
+    logits: Tensor = task.network.eval()(images)
+    task.network.train(was_training)
+    return logits

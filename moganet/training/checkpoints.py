@@ -27,6 +27,8 @@ from moganet.models.formats.run import RUN_KEY
 from moganet.training.run_folder import CHECKPOINT_FILE, LAST_FILE, METRICS_FILE
 from moganet.training.signals import Signals
 
+State = dict[str, Any]  # of a whole run, as Lightning writes it
+
 
 class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: the averages are up to date by then
     """Save at each epoch's start, every few minutes, and when asked to stop; stop then, with all processes at once.
@@ -104,9 +106,7 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
             if (damaged := _damaged(temporary)) is not None:
                 raise OutputError(f"{temporary} did not read back as it was written ({damaged}); check the disk")
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
         description = published(self.description).model_dump(mode="json", exclude_none=True)
         checkpoint[RUN_KEY] = json.dumps(description)  # so that `load` takes it as a model; names may hold any bytes
         checkpoint["should_stop"] = trainer.should_stop
@@ -116,9 +116,7 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
                 progress["ready"] -= 1
                 progress["completed"] -= 1
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
         trainer.should_stop = checkpoint["should_stop"]
         _restore_rows(trainer, checkpoint["metrics.csv"])
         was = checkpoint[type(_module(trainer)).__qualname__]["accumulate"]
@@ -186,7 +184,7 @@ def read_fingerprint(path: Path) -> str | None:
     return description.provenance.get("fingerprint")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> State:
     """Read a checkpoint. Raises WeightsError for one that can't be read."""
     try:
         if (damaged := _damaged(path)) is not None:

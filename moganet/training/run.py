@@ -28,7 +28,7 @@ from moganet.report.curves import draw_curves
 from moganet.results import LeftOut
 from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import task_of
-from moganet.training.assemble import build_module, build_task, build_trainer
+from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
 from moganet.training.callbacks import ModelFiles, RunProgress
 from moganet.training.checkpoints import Checkpoints, read_step
 from moganet.training.failures import OutOfMemory, explained
@@ -37,7 +37,6 @@ from moganet.training.origin import read_metrics
 from moganet.training.outcome import TrainResult
 from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
 from moganet.training.signals import RunStopped, is_first_process
-from moganet.training.trial import try_settings
 
 LESS_MEMORY = (
     "halve data.batch_size and double trainer.accumulate, or use --set trainer.grad_checkpointing=true or "
@@ -103,7 +102,6 @@ def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed:
 
 
 def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> Run:
-    """Make the objects of a run, and try its settings where it begins."""
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
@@ -114,11 +112,8 @@ def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: 
     if not resumed:
         try_settings(settings, module, task)
     callbacks: list[pl.Callback] = [files, progress, checkpoints]
-    if settings.trainer.interactions_every is not None:  # before the averages are taken out again, like the files
-        record = InteractionRecord(
-            folder, dataset.split("val"), settings.preprocessing, settings.trainer.interactions_every
-        )
-        callbacks.insert(0, record)
+    if (every := settings.trainer.interactions_every) is not None:  # before averages are taken out, like the files
+        callbacks.insert(0, InteractionRecord(folder, dataset.split("val"), settings.preprocessing, every))
     trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
     return Run(task, module, files, progress, checkpoints, trainer, goes_on=resumed)
 
@@ -186,13 +181,12 @@ def _gather(trainer: pl.Trainer, module: ImageDataModule) -> list[Unreadable]:
 
 def _say_unseen(dataset: Dataset, unreadable: Sequence[Unreadable]) -> None:
     """Say of which classes not one training image could be read."""
-    train, left_out = dataset.split("train"), {one.file for one in unreadable}
+    train, left_out, names = dataset.split("train"), {one.file for one in unreadable}, dataset.class_names
     if not left_out:
         return
-    counts = train.targets.counts(len(dataset.class_names))
     read = train.targets.subset([i for i in range(len(train)) if train.name_of(i) not in left_out])
-    missing = (counts > 0) & (read.counts(len(dataset.class_names)) == 0)
-    if unseen := [name for name, lacks in zip(dataset.class_names, missing, strict=True) if lacks]:
+    missing = (train.targets.counts(len(names)) > 0) & (read.counts(len(names)) == 0)
+    if unseen := [name for name, lacks in zip(names, missing, strict=True) if lacks]:
         say(f"the network has seen no image of {shown(unseen)}: none of theirs can be read", doubtful=True)
 
 

@@ -21,29 +21,22 @@ MAX_BATCH_TRIALS = 10  # doublings, from 16
 def find_batch_size(recipe: ResolvedRecipe, dataset: Dataset) -> ResolvedRecipe:
     """Choose the largest power of two for data.batch_size that fits memory and the set; give the changed recipe."""
     largest = 1 << (len(dataset.split("train")).bit_length() - 1)
-    small = recipe.changed(data=recipe.data.changed(batch_size=min(16, largest)))
-    with _bare_trainer(small) as trainer, _memory_limit(trainer):
-        found = Tuner(trainer).scale_batch_size(
-            build_task(small, dataset),
-            datamodule=build_module(small, dataset),
-            init_val=min(16, largest),
-            max_trials=MAX_BATCH_TRIALS,
-            steps_per_trial=1,
-        )
-    size = min(int(found or 16), largest)
-    say(f"found the batch size {size} (the recipe has {recipe.data.batch_size})")
-    return recipe.changed(data=recipe.data.changed(batch_size=size))
-
-
-@contextmanager
-def _bare_trainer(recipe: ResolvedRecipe) -> Iterator[pl.Trainer]:
-    """Give a Trainer that leaves no file behind."""
+    first = min(16, largest)
+    small = recipe.changed(data=recipe.data.changed(batch_size=first))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
         warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # none is validated with
-        # The finder restores the network from a checkpoint that they write, whence enable_checkpointing.
-        yield make_trainer(recipe, Path(folder), max_epochs=1, logger=False, limit_val_batches=0)
+        # The finder restores the network from a checkpoint in the folder.
+        trainer = make_trainer(small, Path(folder), max_epochs=1, logger=False, limit_val_batches=0)
+        with _memory_limit(trainer):
+            task, module = build_task(small, dataset), build_module(small, dataset)
+            found = Tuner(trainer).scale_batch_size(
+                task, datamodule=module, init_val=first, max_trials=MAX_BATCH_TRIALS, steps_per_trial=1
+            )
+    size = min(int(found or 16), largest)
+    say(f"found the batch size {size} (the recipe has {recipe.data.batch_size})")
+    return recipe.changed(data=recipe.data.changed(batch_size=size))
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def test_one_class_is_named_with_where_the_classes_may_lie(tmp_path):
     ("validation", "line"), [(0.25, "held back by seed 0"), ("test", "its own test"), (100, "held back")]
 )
 def test_the_division_is_said(validation, line):
-    from moganet.training.division import open_divided
+    from moganet.training.resolve import open_divided
 
     _, heard = said(open_divided, "digits", load_recipe("digits", {"data.validation": validation}))
     assert heard[0].startswith("10 classes (0 1") and line in heard[0] and " training images, " in heard[0]

@@ -7,9 +7,8 @@ import pytest
 from moganet.config import Recipe, Settings
 from moganet.errors import ConfigError, MogaNetError
 from moganet.tasks.recipes import load_recipe
-from moganet.training.assemble import build_module, build_task, build_trainer
+from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
 from moganet.training.resolve import prepare
-from moganet.training.trial import try_settings
 
 SMALL = {
     **{"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "network.mlp_ratios": [2, 2, 2, 2]},
