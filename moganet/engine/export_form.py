@@ -25,23 +25,13 @@ class Form:
     size: int | None = None
     any_size: bool = False
 
-    @property
-    def marks(self) -> list[str]:
-        """Name what a file of this form does not share with the plain export, for its name."""
-        given = {
-            self.precision: self.precision != "f32",
-            "raw": self.raw,
-            "calibrated": self.calibrated,
-            f"{self.size}px": self.size is not None,
-            "any-size": self.any_size,
-        }
-        return [mark for mark, holds in given.items() if holds]
-
 
 def default_out(source: Predictor, form: Form) -> Path:
     """Name the file after the model and its form: beside its file, in its run's folder, or here for a bare name."""
-    path = Path(source.name_of_model)
-    ending = "".join(f"-{mark}" for mark in form.marks) + EXPORTERS[form.to].SUFFIX
+    path, f32, own_size = Path(source.name_of_model), form.precision == "f32", form.size is None
+    marks = {form.precision: not f32, "raw": form.raw, "calibrated": form.calibrated}
+    marks |= {f"{form.size}px": not own_size, "any-size": form.any_size}
+    ending = "".join(f"-{mark}" for mark, holds in marks.items() if holds) + EXPORTERS[form.to].SUFFIX
     if path.is_dir():
         return path / f"best{ending}"
     if path.is_file():

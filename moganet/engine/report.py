@@ -16,7 +16,6 @@ from moganet.config import Precision
 from moganet.data import Dataset, Split
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
-from moganet.errors import OutputError
 from moganet.explanations.gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load, load_model_file, save_model_file
@@ -105,8 +104,6 @@ def write_report(
     """
     start = time.perf_counter()
     place = Path(out) if out is not None else _default_page(model, in_run=Path(model).is_dir() and not choices)
-    if place.is_dir():
-        raise OutputError(f"{place} is a folder; give --out the name of an HTML file, say {place / REPORT_FILE}")
     check_place(place, "--out")
     predictor = load(model, runtime, precision, **choices)
     dataset, is_home = open_for(predictor, data)
@@ -175,7 +172,6 @@ def _see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: 
 
 
 def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin) -> tuple[Page, Reported, Images]:
-    """Gather what the page shows, and what of it the result holds."""
     tested, album, size = seen.answers, seen.album, predictor.config.preprocessing.size
     shown, said = examine_images(dataset, size, album), predictor.task.report(seen)
     page = Page(

@@ -28,7 +28,7 @@ from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer, build_schedule
 from moganet.tasks.recipes import task_of
 from moganet.training.callbacks import average_weights
-from moganet.training.loggers import make_loggers
+from moganet.training.loggers import make_logger
 from moganet.training.signals import PROCESSES_WAIT
 from moganet.training.start import frozen, load_teacher, start_from
 
@@ -85,10 +85,7 @@ def _recompute(network: nn.Module) -> None:
 def build_trainer(
     recipe: ResolvedRecipe, folder: Path, callbacks: list[Callback], *, purge_step: int | None = None
 ) -> pl.Trainer:
-    """Build Lightning's Trainer. Raises ConfigError for a device or a logger that is not there.
-
-    purge_step: the step from which on TensorBoard drops what a run wrote before it was stopped.
-    """
+    """Build Lightning's Trainer. Raises ConfigError for a device or a logger that is not there."""
     settings = recipe.trainer
     if settings.early_stop is not None:
         monitor, patience = task_of(recipe).monitor, settings.early_stop
@@ -96,11 +93,12 @@ def build_trainer(
         callbacks = [*callbacks, stopping]
     if settings.ema is not None:
         callbacks = [*callbacks, average_weights(settings.ema)]
+    loggers = dict.fromkeys(("csv", *recipe.logger))  # the curves are drawn from the CSV file
     options = {
         "max_epochs": settings.max_epochs,
         "max_steps": settings.max_steps or -1,
         "check_val_every_n_epoch": settings.validate_every,
-        "logger": make_loggers(recipe, folder, purge_step),
+        "logger": [make_logger(name, folder, purge_step) for name in loggers],
         "devices": settings.devices,
         "num_nodes": settings.num_nodes,
         "enable_checkpointing": True,  # by training.checkpoints

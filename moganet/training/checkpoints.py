@@ -10,7 +10,7 @@ import json
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -131,9 +131,7 @@ def _saved(trainer: pl.Trainer) -> str:
 
 
 def _module(trainer: pl.Trainer) -> ImageDataModule:
-    module = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(module, ImageDataModule)
-    return module
+    return cast(ImageDataModule, trainer.datamodule)  # type: ignore[attr-defined]
 
 
 def _damaged(path: Path) -> str | None:

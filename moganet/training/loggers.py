@@ -7,7 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
-from moganet.config import Recipe
 from moganet.errors import MissingExtraError
 
 # The class, and what to install for it.
@@ -21,13 +20,8 @@ LOGGERS = {
 }
 
 
-def make_loggers(recipe: Recipe, folder: Path, purge_step: int | None) -> list[Logger]:
-    """Make a recipe's loggers. purge_step: the step from which on TensorBoard drops what was written before a stop."""
-    names = dict.fromkeys(("csv", *recipe.logger))  # the curves are drawn from the CSV file
-    return [_logger(name, folder, purge_step) for name in names]
-
-
-def _logger(name: str, folder: Path, purge_step: int | None) -> Logger:
+def make_logger(name: str, folder: Path, purge_step: int | None) -> Logger:
+    """Make a logger. purge_step: the step from which on TensorBoard drops what was written before a stop."""
     kind, package = LOGGERS[name]
     database = f"sqlite:///{folder}/mlflow.db"
     options: dict[str, dict[str, Any]] = {

@@ -43,7 +43,7 @@ class Signals:
 
     def take(self) -> None:
         """Have the signals that stop until `restore`: a launcher's SIGTERM must not cut short what is said."""
-        if in_main_thread():
+        if _in_main_thread():
             for number in STOP_SIGNALS:
                 if number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) == signal.SIG_IGN:
                     continue  # nohup
@@ -76,7 +76,7 @@ class Signals:
         if is_first_process():
             what = f"waiting for the other processes of {trainer.world_size}, {PROCESSES_WAIT.seconds} s at the most"
             say(f"{what}; torchrun, srun or trainer.devices starts them")
-        if in_main_thread():
+        if _in_main_thread():
             self._handlers.setdefault(signal.SIGINT, signal.getsignal(signal.SIGINT))
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -98,8 +98,7 @@ def _end_later(number: int, frame: FrameType | None) -> None:
     timer.start()
 
 
-def in_main_thread() -> bool:
-    """Tell whether signals can be handled here."""
+def _in_main_thread() -> bool:  # where signals can be handled
     return threading.current_thread() is threading.main_thread()
 
 
