@@ -35,12 +35,16 @@ def prepare(
     start: str | Path | None = None,
     resumed: ResolvedRecipe | None = None,
 ) -> tuple[ResolvedRecipe, Dataset]:
-    """Read a recipe and open its data, and resolve the one by the other (and by the run that goes on)."""
+    """Read a recipe and open its data, and fill in what it leaves to these, to starting weights, and to the launcher.
+
+    resumed: the recipe of a run that goes on; it knows already what its starting weights said.
+    Raises ConfigError where the recipe says otherwise than they do.
+    """
     settings = load_recipe(recipe, overrides)
     if start is not None:
         settings = settings.changed(start=settings.start.changed(model=str(start)))
     dataset = open_divided(settings.data.source if data is None else data, settings)
-    resolved = resolve(settings, dataset, resumed)
+    resolved = _resolve(settings, dataset, resumed)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
 
 
@@ -80,12 +84,7 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     )
 
 
-def resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None = None) -> ResolvedRecipe:
-    """Fill in what a recipe leaves to the data, to the weights that it starts from, and to the launcher.
-
-    resumed: the recipe of a run that goes on; it knows already what its starting weights said.
-    Raises ConfigError where the recipe says otherwise than they do.
-    """
+def _resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
     _check_sizes(recipe, dataset)
     refuse_without_srun()
     recipe = choose_start(recipe, resumed)
