@@ -15,8 +15,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import AugmentConfig, Preprocessing
-from moganet.data.geometry import Transform, bring_to_size
-from moganet.data.preprocess import normalize, resize_and_crop
+from moganet.data.preprocess import Transform, bring_to_size, normalize, resize_and_crop
 from moganet.errors import ConfigError
 
 
@@ -34,9 +33,8 @@ class BatchAugment(nn.Module):
         self.preprocessing = preprocessing
         self.resizes = augment.crop != "resized" and not cropped
         self.geometry = nn.Sequential(*([] if placed else _crops(augment, preprocessing, cropped)))
-        layers = [] if augment.auto_augment else [*_colours(augment, preprocessing.channels)]
-        layers += [] if augment.auto_augment or placed else _moves(augment)
-        self.photometry = nn.Sequential(*layers)
+        colours = [] if augment.auto_augment else _colours(augment, preprocessing.channels)
+        self.photometry = nn.Sequential(*colours, *([] if augment.auto_augment or placed else _moves(augment)))
         self.erasing = K.RandomErasing(p=augment.erasing) if augment.erasing else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,10 +50,7 @@ class RandomCropToSize:
 
     def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
-        self.crop: v2.RandomResizedCrop | None = None
-        if augment.crop == "resized":
-            mode = v2.InterpolationMode(preprocessing.interpolation)
-            self.crop = v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
+        self.crop = _resized_crop(augment, preprocessing) if augment.crop == "resized" else None
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
         if self.crop is None:
@@ -68,16 +63,14 @@ class PlacedGeometry:
     """Crop, flip and move one uint8 image (C, H, W) in a worker, and what lies in it (tv_tensors) by the same draw."""
 
     def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
-        mode = v2.InterpolationMode(preprocessing.interpolation)
         self.preprocessing, self.resizes = preprocessing, augment.crop != "resized"
         moves: list[nn.Module] = [v2.RandomHorizontalFlip(augment.hflip)]
         if augment.crop == "resized":
-            moves.append(v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True))
+            moves.append(_resized_crop(augment, preprocessing))
         elif augment.crop == "pad":
             moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
-        if augment.rotation or augment.translate or augment.zoom != (1.0, 1.0):
-            shift = (augment.translate, augment.translate) if augment.translate else None
-            moves.append(v2.RandomAffine(augment.rotation, shift, augment.zoom))
+        if affine := _affine(augment):
+            moves.append(v2.RandomAffine(*affine))
         self.moves = v2.Compose(moves)
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
@@ -92,9 +85,8 @@ class PolicyTransform:
 
     def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
         if preprocessing.channels != 3:
-            raise ConfigError(
-                f"augment.auto_augment needs colour images; preprocessing.channels is {preprocessing.channels}"
-            )
+            have = f"preprocessing.channels is {preprocessing.channels}"
+            raise ConfigError(f"augment.auto_augment needs colour images; {have}")
         resized = augment.crop == "resized"
         try:
             self.transform = create_transform(
@@ -111,9 +103,8 @@ class PolicyTransform:
                 mean=preprocessing.mean,
             )
         except (AssertionError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"augment.auto_augment {augment.auto_augment!r} is no policy of timm's ({error})"
-            ) from None
+            what = f"augment.auto_augment {augment.auto_augment!r} is no policy of timm's"
+            raise ConfigError(f"{what} ({error})") from None
         self.plain = None if resized else preprocessing
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
@@ -125,8 +116,7 @@ class PolicyTransform:
 def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool) -> Transform:
     """Make what a worker does to an image: a policy where there is one, else the crop alone.
 
-    placed: targets lie in the image; then all of its geometry is done here. Raises ConfigError for a policy then, since
-    timm's move the image alone.
+    placed: targets lie in the image; then all of its geometry is done here. Raises ConfigError for a policy then.
     """
     if placed and augment.auto_augment:
         raise ConfigError(f"augment.auto_augment {augment.auto_augment!r} moves the image and not what is marked in it")
@@ -143,11 +133,8 @@ class Mix:
     """
 
     def __init__(self, augment: AugmentConfig, num_classes: int) -> None:
-        mixes = []
-        if augment.mixup:
-            mixes.append(v2.MixUp(alpha=augment.mixup, num_classes=num_classes))
-        if augment.cutmix:
-            mixes.append(v2.CutMix(alpha=augment.cutmix, num_classes=num_classes))
+        kinds = ((v2.MixUp, augment.mixup), (v2.CutMix, augment.cutmix))
+        mixes = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha]
         self.mix = v2.RandomChoice(mixes) if mixes else None
         self.probability = augment.mix_prob
 
@@ -162,13 +149,14 @@ def _crops(augment: AugmentConfig, preprocessing: Preprocessing, cropped: bool) 
     if augment.crop == "pad":
         return [K.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect")]
     if augment.crop == "resized" and not cropped:
-        mode = preprocessing.interpolation
-        return [
-            K.RandomResizedCrop(
-                preprocessing.size, augment.scale, augment.ratio, resample=mode, cropping_mode="resample"
-            )
-        ]
+        how = {"resample": preprocessing.interpolation, "cropping_mode": "resample"}
+        return [K.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, **how)]
     return []
+
+
+def _resized_crop(augment: AugmentConfig, preprocessing: Preprocessing) -> v2.RandomResizedCrop:
+    mode = v2.InterpolationMode(preprocessing.interpolation)
+    return v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
 
 
 def _colours(augment: AugmentConfig, channels: int) -> list[nn.Module]:
@@ -179,10 +167,13 @@ def _colours(augment: AugmentConfig, channels: int) -> list[nn.Module]:
 
 
 def _moves(augment: AugmentConfig) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    if augment.hflip:
-        layers.append(K.RandomHorizontalFlip(augment.hflip))
-    if augment.rotation or augment.translate or augment.zoom != (1.0, 1.0):
-        translate = (augment.translate, augment.translate) if augment.translate else None
-        layers.append(K.RandomAffine(augment.rotation, translate, augment.zoom, p=1.0))
-    return layers
+    flips = [K.RandomHorizontalFlip(augment.hflip)] if augment.hflip else []
+    affine = _affine(augment)
+    return [*flips, K.RandomAffine(*affine, p=1.0)] if affine else flips
+
+
+def _affine(augment: AugmentConfig) -> tuple[Any, ...]:
+    """Give angle, shift and zoom; nothing where nothing is moved."""
+    if not (augment.rotation or augment.translate or augment.zoom != (1.0, 1.0)):
+        return ()
+    return augment.rotation, (augment.translate, augment.translate) if augment.translate else None, augment.zoom

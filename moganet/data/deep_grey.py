@@ -16,6 +16,7 @@ WHITE = {"u2": 65535.0, "i4": 65535.0, "u4": 65535.0, "f2": 1.0, "f4": 1.0, "f8"
 OVERSHOOT = 1e-3  # of white, for floats: a rounding error of resizing, a quarter of a grey level
 USUAL_WHITES = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 15))
 SETTING = "preprocessing.white_level"
+COLOUR = "16-bit colour"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,6 @@ class Depth:
         if self.guessed:
             return f"{self.kind}: white is taken as {self.white:g}; --set {SETTING}=VALUE in training chooses otherwise"
         return None
-
-
-COLOUR = "16-bit colour"
 
 
 def white_of(dtype: np.dtype) -> float | None:
@@ -68,12 +66,10 @@ def to_8_bit(values: np.ndarray, depth: Depth, *, inverted: bool = False) -> tup
 
 def too_dark(depths: Iterable[Depth | None]) -> list[str]:
     """Give a finding for each kind of deep images of a set whose values all end far below what was taken for white."""
-    kinds: dict[str, list[Depth]] = {}
-    for depth in depths:
-        if depth is not None and depth.guessed:
-            kinds.setdefault(depth.kind, []).append(depth)
+    guessed = [depth for depth in depths if depth is not None and depth.guessed]
     findings = []
-    for kind, found in kinds.items():
+    for kind in dict.fromkeys(depth.kind for depth in guessed):
+        found = [depth for depth in guessed if depth.kind == kind]
         highest = max(one.highest for one in found)
         level = next((white for white in USUAL_WHITES if highest <= white), None)
         if level is None or found[0].white <= 1 or not highest:

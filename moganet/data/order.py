@@ -29,8 +29,7 @@ class Division(NamedTuple):
     rank: int = 0
 
     @property
-    def parts(self) -> int:
-        """Give the number of parts of a step over all processes."""
+    def parts(self) -> int:  # of a step, over all processes
         return self.accumulate * self.processes
 
 
@@ -46,8 +45,7 @@ class EpochOrder:
     def __len__(self) -> int:
         return self.num_images
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration orders (Lightning calls this before each)."""
+    def set_epoch(self, epoch: int) -> None:  # which Lightning calls before each
         self.epoch = epoch
 
     def draws(self) -> tuple[Tensor, Tensor]:
@@ -66,7 +64,7 @@ class StepParts(Sampler[list[Draw]]):
     """Give this process its parts of each step of an epoch, in order.
 
     step_size: images a step over all processes. drop_last: leave out a last step with fewer images.
-    start: how many steps of epoch `start_epoch` are done already.
+    start: an epoch, and how many of its steps are done already.
     """
 
     def __init__(
@@ -78,8 +76,7 @@ class StepParts(Sampler[list[Draw]]):
         order.set_epoch(self.start_epoch)
 
     @property
-    def num_steps(self) -> int:
-        """Give the number of the optimizer's steps in an epoch."""
+    def num_steps(self) -> int:  # the optimizer's, in an epoch
         whole, rest = divmod(len(self.sampler), self.step_size)
         return whole + bool(rest and not self.drop_last)
 
@@ -99,9 +96,8 @@ class EvenBatches(Sampler[list[int]]):
     """Share a set's batches among processes: each image once, as many batches for each (an empty one at the end)."""
 
     def __init__(self, num_images: int, batch_size: int, division: Division) -> None:
-        batches = [
-            list(range(first, min(first + batch_size, num_images))) for first in range(0, num_images, batch_size)
-        ]
+        places = list(range(num_images))
+        batches = [places[first : first + batch_size] for first in range(0, num_images, batch_size)]
         batches += [[]] * (-len(batches) % division.processes)
         self.batches = batches[division.rank :: division.processes]
 

@@ -21,13 +21,10 @@ NO_PICTURE = 128  # the grey of a thumbnail that can't be read
 
 @dataclass(frozen=True)
 class Survey:
-    """What n readable images are like, and how many more could not be read.
+    """What n readable images are like, and how many more could not be read."""
 
-    places: (n,), where they stand in the split. sizes: (n, 2), width and height.
-    """
-
-    places: np.ndarray
-    sizes: np.ndarray
+    places: np.ndarray  # (n,), where they stand in the split
+    sizes: np.ndarray  # (n, 2), width and height
     hashes: Hashes
     unreadable: int = 0
 
@@ -40,7 +37,7 @@ def survey(split: Split, max_files: int) -> Survey:
     assert isinstance(split, FileSplit)
     indices = spread(len(split), max_files)
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda i: _measure(split, i), indices))
+        results = pool.map(lambda i: _measure(split, i), indices)
     found = [(index, *result) for index, result in zip(indices, results, strict=True) if result is not None]
     sizes = np.array([size for _, size, _ in found], dtype=int).reshape(-1, 2)
     places, hashes = np.array([index for index, _, _ in found], int), Hashes.join([h for _, _, h in found])
