@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from moganet.data import formats
 from moganet.data.channels import match_channels
 from moganet.data.deep_grey import COLOUR, SETTING, Depth, to_8_bit, white_of
-from moganet.errors import DataError
+from moganet.errors import DataError, first_line
 from moganet.notices import say
 
 
@@ -55,24 +55,16 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 class _UnusableFileError(Exception):
     """A file that holds no image: a line with {name} where the file's name belongs."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
 
 @dataclass(frozen=True)
 class Picture:
-    """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way.
-
-    format: Pillow's name of its family, where there was a file. depth: of more than 8 bits. notes: what was taken for
-    what.
-    """
+    """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way."""
 
     pixels: np.ndarray
     size: tuple[int, int]
-    format: str | None = None
-    depth: Depth | None = None
-    notes: tuple[str, ...] = ()
+    format: str | None = None  # Pillow's name of its family, where there was a file
+    depth: Depth | None = None  # of more than 8 bits
+    notes: tuple[str, ...] = ()  # what was taken for what
 
 
 def read_pixels(image: ImageLike, channels: int = 3, white_level: float | None = None) -> np.ndarray:
@@ -95,10 +87,11 @@ def read(
 ) -> Picture:
     """Read an image as `read_pixels` does, and say nothing.
 
-    at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels. It is
-    the same picture, averaged: for thumbnails and hashes, never for a network.
+    at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels: the same
+    picture averaged, for thumbnails and hashes, never for a network.
     """
-    own = _shown(_name_of(image))
+    own = _name_of(image)
+    own = own if len(own) <= LONGEST_NAME else f"{own[:100]}…{own[-100:]}"
     name = own or "the image"
     try:
         picture = _read(image, white_level, at_least)
@@ -106,13 +99,12 @@ def read(
     except DataError as error:
         raise DataError(f"{own}: {error}" if own else str(error)) from None
     except _UnusableFileError as error:
-        raise DataError(error.text.format(name=name)) from None
+        raise DataError(str(error).format(name=name)) from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(f"{name} has more pixels than Pillow's limit of {limit:,}; scale it down") from None
     except Exception as error:  # decoders raise anything at all, RuntimeError and struct.error among it
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{name} can't be decoded: {reason}") from None
+        raise DataError(f"{name} can't be decoded: {first_line(error)}") from None
 
 
 def _name_of(image: ImageLike) -> str:
@@ -120,10 +112,6 @@ def _name_of(image: ImageLike) -> str:
         return os.fspath(image)
     name = getattr(image, "filename", None) or getattr(image, "name", None)
     return name if isinstance(name, str) else ""
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:100]}…{name[-100:]}"
 
 
 def _read(image: Any, white_level: float | None, at_least: int | None) -> Picture:
@@ -149,9 +137,6 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
     return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, array.shape)
 
 
-# --- Arrays and tensors
-
-
 def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:
     """Read an array (C, H, W) that was given in another shape."""
     if array.size == 0:
@@ -163,10 +148,8 @@ def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, 
         white = white_of(array.dtype)
         deep_colour = array.dtype.str[1:] == "u2" and len(array) > 1
         if white is None or (array.dtype.kind in "iu" and array.dtype.itemsize > 2 and len(array) > 1):
-            raise DataError(
-                f"an image must be uint8, bool, uint16, or floats in 0..1, not {array.dtype} {shape}; "
-                "for values in 0..255 use astype(uint8)"
-            )
+            what = f"an image must be uint8, bool, uint16, or floats in 0..1, not {array.dtype} {shape}"
+            raise DataError(f"{what}; for values in 0..255 use astype(uint8)")
         kind = "float" if array.dtype.kind == "f" else COLOUR if deep_colour else f"{8 * array.dtype.itemsize}-bit grey"
         depth = Depth(kind, white_level or white, white_level is None, 0.0)
         if deep_colour and white_level is None:
@@ -177,9 +160,6 @@ def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, 
     pixels = np.require(array, requirements=["C", "W"])
     note = depth.note() if depth is not None and depth.kind != "float" else None  # floats in 0..1 are what is asked for
     return Picture(pixels, (array.shape[2], array.shape[1]), depth=depth, notes=(note,) if note else ())
-
-
-# --- Files
 
 
 def _read_path(path: str, white_level: float | None, at_least: int | None) -> Picture:
@@ -217,17 +197,13 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
         return _read_pil(image, white_level, size)
 
 
-# --- Pillow's images
-
-
 def _refuse_preview(image: Image.Image) -> None:
     """Raise where the first picture of a file is a small version of another that Pillow can't read."""
     suffix = os.path.splitext(_name_of(image))[1].lower()  # noqa: PTH122
     reduced = getattr(image, "tag_v2", {}).get(formats.SUBFILE_TYPE, 0) & formats.REDUCED
     if image.format == "TIFF" and not image.tell() and (reduced or suffix in formats.RAW_SUFFIXES):
-        raise _UnusableFileError(
-            "{name} is a camera's raw file, of which Pillow reads a small preview only; convert it to TIFF or JPEG"
-        )
+        what = "{name} is a camera's raw file, of which Pillow reads a small preview only"
+        raise _UnusableFileError(f"{what}; convert it to TIFF or JPEG")
 
 
 def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, int] | None = None) -> Picture:
@@ -237,13 +213,12 @@ def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, in
     turn = _orientation(image)  # after loading: a TIFF is turned by Pillow, which takes its tag away
     width, height = size or image.size
     values, inverted, depth = _values(image, white_level)
-    if depth is not None:
-        array, depth = to_8_bit(values, depth, inverted=inverted)
-        array = _with_transparent_value(array, values, image.info.get("transparency"))
+    if depth is None:
+        array, depth = values, _depth_of_colour(values, white_level) if deep_colour else None
     else:
-        array = values
-        if deep_colour:
-            depth = _depth_of_colour(array, white_level)
+        array, depth = to_8_bit(values, depth, inverted=inverted)
+        if isinstance(key := image.info.get("transparency"), int):  # the value that is not seen
+            array = np.concatenate([array, np.where(values == key, 0, 255).astype(np.uint8)], axis=2)
     if turn in TURNS:
         array = TURNS[turn](array)
     pixels = np.require(array.transpose(2, 0, 1), requirements=["C", "W"])
@@ -295,9 +270,8 @@ def _is_deep_colour(image: Image.Image) -> bool:
 
 def _depth_of_colour(array: np.ndarray, white_level: float | None) -> Depth:
     if white_level not in (None, 65535):
-        raise DataError(
-            f"of 16-bit colour the upper 8 bits are read, where {SETTING} has no meaning; save it with 8 bits"
-        )
+        what = f"of 16-bit colour the upper 8 bits are read, where {SETTING} has no meaning"
+        raise DataError(f"{what}; save it with 8 bits")
     return Depth(COLOUR, 65535.0, white_level is None, 257.0 * int(array.max(initial=0)))
 
 
@@ -308,12 +282,6 @@ def _without_deep_key(image: Image.Image) -> Image.Image:
         image = image.copy()
         image.info["transparency"] = tuple(part >> 8 for part in key)
     return image
-
-
-def _with_transparent_value(array: np.ndarray, values: np.ndarray, key: Any) -> np.ndarray:
-    if not isinstance(key, int):
-        return array
-    return np.concatenate([array, np.where(values == key, 0, 255).astype(np.uint8)], axis=2)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -99,16 +99,14 @@ def scan(root: Path) -> Folder:
             continue
         names = {entry.name for entry in found}
         for entry in found:
-            kind = _kind(entry, names)
-            path = folder.path / entry.name
+            kind, path = _kind(entry, names), folder.path / entry.name
             if kind == "folder":
                 identity, linked = _identity(path), links + entry.is_symlink()
-                if identity in above_it or linked > MAX_LINKS:
-                    folder.passed.append(Passed("loop", path))
+                if identity not in above_it and linked <= MAX_LINKS:
+                    folder.folders.append(Folder(path))
+                    waiting.append((folder.folders[-1], above_it | {identity}, linked))
                     continue
-                folder.folders.append(Folder(path))
-                waiting.append((folder.folders[-1], above_it | {identity}, linked))
-                continue
+                kind = "loop"
             if kind == "image" or kind in TAKEN:
                 folder.images.append(path)
             if kind != "image":
@@ -189,9 +187,8 @@ def _kind_of_content(path: Path) -> str:
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "raw"
     signed = head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\0\0\0\x0cjP  "))
-    bitmap = (
-        head[:2] == b"BM" and head[6:10] == bytes(4) and head[14:18] in (b"\x0c\0\0\0", b"\x28\0\0\0", b"\x7c\0\0\0")
-    )
+    size = int.from_bytes(head[14:18], "little")  # of a bitmap's own header, of which there are several kinds
+    bitmap = head[:2] == b"BM" and head[6:10] == bytes(4) and size in (0x0C, 0x28, 0x7C)
     return "content" if signed or bitmap or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") else "other"
 
 
@@ -203,8 +200,7 @@ def describe(root: Path, passed: Iterable[Passed]) -> list[Finding]:
     findings = []
     for kind, (name, remedy, finding) in KINDS.items():
         if paths := groups.get(kind):
-            endings = f", {_by_ending(paths)}" if kind == "other" else ""
-            advice = f"; {remedy}" if remedy else ""
+            endings, advice = f", {_by_ending(paths)}" if kind == "other" else "", f"; {remedy}" if remedy else ""
             text = f"{root}: {name}: {len(paths)}{endings} ({places(root, paths)}){advice}"
             findings.append(Finding(finding, str(root), text))
     return findings

@@ -37,7 +37,7 @@ def survey(split: Split, max_files: int) -> Survey:
     assert isinstance(split, FileSplit)
     indices = spread(len(split), max_files)
     with ThreadPoolExecutor() as pool:
-        results = pool.map(lambda i: _measure(split, i), indices)
+        results = list(pool.map(lambda i: _measure(split, i), indices))
     found = [(index, *result) for index, result in zip(indices, results, strict=True) if result is not None]
     sizes = np.array([size for _, size, _ in found], dtype=int).reshape(-1, 2)
     places, hashes = np.array([index for index, _, _ in found], int), Hashes.join([h for _, _, h in found])
