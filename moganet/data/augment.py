@@ -22,8 +22,7 @@ from moganet.errors import ConfigError
 class BatchAugment(nn.Module):
     """Augment uint8 images (B, C, H, W) into the network's input, float (B, C, h, w).
 
-    cropped: the images have had their random crop already (RandomCropToSize, in a worker). placed: and all of their
-    geometry (PlacedGeometry).
+    cropped: they have had their random crop already (in a worker). placed: and all of their geometry.
     """
 
     def __init__(
@@ -38,46 +37,36 @@ class BatchAugment(nn.Module):
         self.erasing = K.RandomErasing(p=augment.erasing) if augment.erasing else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.resizes:
-            images = resize_and_crop(images, self.preprocessing)
+        images = resize_and_crop(images, self.preprocessing) if self.resizes else images
         pixels = self.photometry(self.geometry(images.float() / 255))
         augmented: Tensor = self.erasing(normalize(pixels * 255, self.preprocessing))
         return augmented
 
 
 class RandomCropToSize:
-    """Crop one uint8 image (C, H, W) to the input's size in a worker, so that images of any size form a batch."""
+    """Crop one uint8 image (C, H, W) to the input's size in a worker, so that images of any size form a batch.
 
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
-        self.crop = _resized_crop(augment, preprocessing) if augment.crop == "resized" else None
+    placed: flip and move it too, and what lies in it (tv_tensors) by the same draws.
+    """
 
-    def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
-        if self.crop is None:
-            return resize_and_crop(image, self.preprocessing), target
-        cropped: Tensor = self.crop(image)
-        return cropped, target
-
-
-class PlacedGeometry:
-    """Crop, flip and move one uint8 image (C, H, W) in a worker, and what lies in it (tv_tensors) by the same draw."""
-
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool = False) -> None:
         self.preprocessing, self.resizes = preprocessing, augment.crop != "resized"
-        moves: list[nn.Module] = [v2.RandomHorizontalFlip(augment.hflip)]
+        self.moves: list[nn.Module] = [v2.RandomHorizontalFlip(augment.hflip)] if placed else []
         if augment.crop == "resized":
-            moves.append(_resized_crop(augment, preprocessing))
-        elif augment.crop == "pad":
-            moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
-        if affine := _affine(augment):
-            moves.append(v2.RandomAffine(*affine))
-        self.moves = v2.Compose(moves)
+            mode = v2.InterpolationMode(preprocessing.interpolation)
+            crop = v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
+            self.moves.append(crop)
+        elif augment.crop == "pad" and placed:
+            self.moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
+        if placed and (affine := _affine(augment)):
+            self.moves.append(v2.RandomAffine(*affine))
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
         if self.resizes:
             image, target = bring_to_size(image, target, self.preprocessing)
-        moved, target = self.moves(tv_tensors.Image(image), target)
-        return moved.as_subclass(Tensor), target
+        for move in self.moves:
+            image, target = move(tv_tensors.Image(image), target)
+        return image.as_subclass(Tensor), target
 
 
 class PolicyTransform:
@@ -120,9 +109,9 @@ def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, pl
     """
     if placed and augment.auto_augment:
         raise ConfigError(f"augment.auto_augment {augment.auto_augment!r} moves the image and not what is marked in it")
-    if placed:
-        return PlacedGeometry(augment, preprocessing)
-    return (PolicyTransform if augment.auto_augment else RandomCropToSize)(augment, preprocessing)
+    if augment.auto_augment:
+        return PolicyTransform(augment, preprocessing)
+    return RandomCropToSize(augment, preprocessing, placed=placed)
 
 
 class Mix:
@@ -152,11 +141,6 @@ def _crops(augment: AugmentConfig, preprocessing: Preprocessing, cropped: bool) 
         how = {"resample": preprocessing.interpolation, "cropping_mode": "resample"}
         return [K.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, **how)]
     return []
-
-
-def _resized_crop(augment: AugmentConfig, preprocessing: Preprocessing) -> v2.RandomResizedCrop:
-    mode = v2.InterpolationMode(preprocessing.interpolation)
-    return v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
 
 
 def _colours(augment: AugmentConfig, channels: int) -> list[nn.Module]:

@@ -19,9 +19,9 @@ def match_channels(images: np.ndarray, channels: int) -> np.ndarray:
         raise DataError(f"{what}; arrays must be (H, W, C), tensors (C, H, W): {turned}")
     if have in (2, 4):
         images = _over_white(images)
-    if channels == 1:
-        return images if images.shape[-3] == 1 else _grey(images)
-    return images if images.shape[-3] == 3 else _thrice(images)
+    if images.shape[-3] == channels:
+        return images
+    return _grey(images) if channels == 1 else _thrice(images)
 
 
 def _over_white(images: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from urllib.request import urlopen
 
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import calculate_md5
 
 from moganet.data.source import ArraySplit, Dataset
 from moganet.data.targets import ClassIndices
@@ -119,7 +120,7 @@ def _find_or_download(name: str) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with urlopen(kind.url, timeout=TIMEOUT) as answer, open(partial, "wb") as out:
             shutil.copyfileobj(answer, out)
-        if (md5 := _md5(partial)) != kind.tgz_md5:
+        if (md5 := calculate_md5(partial)) != kind.tgz_md5:
             raise OSError(f"what came has the MD5 sum {md5}, not {kind.tgz_md5}")
         os.replace(partial, archive)
     except (OSError, HTTPException, ValueError) as error:
@@ -129,11 +130,6 @@ def _find_or_download(name: str) -> Path:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     return _unpack(name, archive)
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _unpack(name: str, archive: Path) -> Path:
@@ -159,7 +155,7 @@ def _unpack(name: str, archive: Path) -> Path:
 
 def _is_whole(kind: Any, folder: Path) -> bool:
     try:
-        return all(_md5(folder / file) == known for file, known in _sums(kind).items())
+        return all(calculate_md5(folder / file) == known for file, known in _sums(kind).items())
     except OSError:
         return False
 
@@ -182,7 +178,7 @@ def _extract(name: str, archive: Path, folder: Path) -> None:
                     raise DataError(f"{whose}: its member {member.name[:80]} claims {member.size:,} bytes")
                 with cast(IO[bytes], tar.extractfile(member)) as content, open(out, "wb") as file:
                     shutil.copyfileobj(content, file)
-                if _md5(out) != wanted.pop(out.name):
+                if calculate_md5(out) != wanted.pop(out.name):
                     raise DataError(f"{whose}, or a damaged one: its {out.name} is another file")
                 if not wanted:
                     break
@@ -203,10 +199,7 @@ def _opened(archive: Path) -> IO[bytes]:
 
 
 class _Bounded(io.RawIOBase):
-    """A tar's bytes, of which nobody reads more at once, or further on, than a genuine archive asks for.
-
-    tarfile reads an extended header or a long name whole, however long it says that it is.
-    """
+    """A tar's bytes, no more at once or further on than a genuine archive asks for: tarfile believes any header."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
@@ -65,18 +67,11 @@ def hash_arrays(images: Tensor) -> list[bytes]:
 
 def together(contents: Sequence[bytes], groups: Sequence[str] | None = None) -> np.ndarray:
     """Number images (N,), so that copies have one number, as have images of one group, and what is linked by either."""
-    above: dict[bytes | str, bytes | str] = {}
-
-    def top(item: bytes | str) -> bytes | str:
-        while above.setdefault(item, item) != item:
-            above[item] = item = above[above[item]]
-        return item
-
-    own = [content if content != UNREADABLE else b"%d" % place for place, content in enumerate(contents)]
-    for content, group in zip(own, groups or (), strict=groups is not None):
-        above[top(content)] = top(group)
     number: dict[bytes | str, int] = {}
-    return np.array([number.setdefault(top(content), len(number)) for content in own], dtype=np.int64)
+    own = [content if content != UNREADABLE else b"%d" % place for place, content in enumerate(contents)]
+    links = [[number.setdefault(name, len(number)) for name in names] for names in (own, groups or own)]
+    graph = coo_matrix((np.ones(len(own), bool), links), shape=(len(number), len(number)))
+    return np.asarray(connected_components(graph, directed=False)[1][links[0]], np.int64)
 
 
 def sketch(contents: Sequence[bytes]) -> str:

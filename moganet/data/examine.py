@@ -96,7 +96,6 @@ def _examine_file(file: ImageFile, picture: Picture) -> list[Finding]:
 
 
 def _copies(dataset: Dataset, seen: list[Seen]) -> list[Finding]:
-    """Name the images that are the same picture as one before: under another label, in another split, or beside it."""
     findings = []
     equal: dict[bytes, list[int]] = {}
     near = earlier_copies(Hashes.join([image.hashes for image in seen]))

@@ -35,8 +35,8 @@ class _Reading:
     findings: list[Finding] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
 
-    def fault(self, text: str, kind: str = "structure") -> None:
-        self.findings.append(Finding(kind, str(self.root), text))
+    def fault(self, text: str, kind: str = "structure", place: Path | None = None) -> None:
+        self.findings.append(Finding(kind, str(place or self.root), text))
 
     def how(self, *queries: str) -> str:
         return " or ".join(f"--data 'folder:{self.root}?{query}'" for query in queries)
@@ -130,7 +130,6 @@ def _divide(tree: Folder, told: Mapping[str, Folder | None], reading: _Reading) 
 def _by_name(
     tree: Folder, chosen: dict[str, Folder], named: list[tuple[SplitName, Folder]], reading: _Reading
 ) -> dict[str, Folder]:
-    """Take sub-folders for the splits that their names mean."""
     for split in SPLITS:
         claims = [folder for name, folder in named if name == split and folder.filled]
         if len(claims) > 1:
@@ -159,13 +158,12 @@ def _by_name(
 
 
 def _leave_out(tree: Folder, chosen: dict[str, Folder], reading: _Reading) -> None:
-    """Count the images that are in no split, and name the folders of splits that have none."""
     used = {path for folder in chosen.values() for path in (*folder.all_images, *tree.images)}
     reading.passed += [Passed("loose", path) for path in tree.images]
     reading.passed += [Passed("unused", path) for path in tree.all_images if path not in used]
     for folder in tree.folders:
         if split_of(folder.path.name) and not folder.all_images:
-            _empty(f"left out: {folder.path} has no images", folder, reading)
+            reading.fault(f"left out: {folder.path} has no images", "empty", folder.path)
 
 
 def _undivided(tree: Folder, named: list[tuple[SplitName, Folder]], reading: _Reading) -> dict[str, Folder]:
@@ -214,16 +212,15 @@ def _label(folders: dict[str, Folder], tree: Folder, reading: _Reading) -> Datas
 
 
 def _classes(folder: Folder, reading: _Reading) -> dict[str, list[Folder]]:
-    """Give the folders of each class of a split, by its name; several where they are written differently."""
     found: dict[str, list[Folder]] = {}
     for one in folder.filled:
-        found.setdefault(normal(one.path.name), []).append(one)
+        found.setdefault(normal(one.path.name), []).append(one)  # several, where it is written differently
     for name, several in found.items():
         spellings = " and ".join(ascii(one.path.name) for one in several)
         reading.notes += [f"took {spellings} in {folder.path} for one class, {name}"] if len(several) > 1 else []
     empty = [one for one in folder.folders if not one.all_images]
     if names := [one.path.name for one in empty if not any(p.kind == "output" for p in _all_passed(one))]:
-        _empty(f"left out: classes without an image in {folder.path}: {shown(names)}", folder, reading)
+        reading.fault(f"left out: classes without an image in {folder.path}: {shown(names)}", "empty", folder.path)
     reading.passed += [Passed("loose", path) for path in folder.images]
     deeper = [part.path for one in folder.filled for part in one.walk() if part is not one and part.images]
     if deeper and len(folder.filled) > 1:
@@ -232,28 +229,22 @@ def _classes(folder: Folder, reading: _Reading) -> dict[str, list[Folder]]:
     return found
 
 
-def _empty(text: str, folder: Folder, reading: _Reading) -> None:
-    reading.findings.append(Finding("empty", str(folder.path), text))
-
-
 def _compare(
     split: str, folders: dict[str, Folder], classes: dict[str, dict[str, list[Folder]]], reading: _Reading
 ) -> None:
-    """Compare the classes of a split with those of train: what it has alone is a fault, what it lacks is said."""
     here, known = classes[split], classes["train"]
     alike = {likeness(name): name for name in known}
     if unknown := [name for name in here if name not in known]:
         twins = [(name, alike[likeness(name)]) for name in unknown if likeness(name) in alike]
         hint = f" ({twins[0][0]!a} is {twins[0][1]!a} there)" if twins else ""
-        leave = f", or leave the split out: {reading.how(f'{split}=none')}"
+        how = f"add, rename or remove them, or leave the split out: {reading.how(f'{split}=none')}"
         what = f"{folders[split].path} has classes that {folders['train'].path.name}/ lacks: {shown(unknown)}{hint}"
-        reading.fault(f"{what}; add, rename or remove them{leave}")
+        reading.fault(f"{what}; {how}")
     if missing := [name for name in known if name not in here]:
         reading.notes.append(f"{folders[split].path} has no images of {shown(missing)}")
 
 
 def _one_class(folders: dict[str, Folder], name: str, inside: Folder, reading: _Reading) -> str:
-    """Say that there is one class, and the path at which more seem to be."""
     top = folders["train"].path
     text = f"{top} has one class, {name!r}, where a classifier needs two"
     while len(inside.filled) == 1 and not inside.images:

@@ -227,7 +227,6 @@ def _take_back(answers: "_Answers", process: Any, link: Connection) -> None:
 
 
 def _death(process: Any, ready: bool) -> WorkerError:
-    """Say what a process died of."""
     process.join(2)
     code, what = process.exitcode, "a process that reads images"
     if code is not None and code < 0:
@@ -242,7 +241,6 @@ def _death(process: Any, ready: bool) -> WorkerError:
 
 
 def _unpacked(answer: bytes) -> Batch:
-    """Give the batch of an answer, or raise the error that it is."""
     found = pickle.loads(answer)
     if isinstance(found, BaseException):
         raise found
@@ -259,7 +257,6 @@ def _each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
 
 
 def _work(what: Batches | bytes, link: Connection, parent: int | None) -> None:
-    """Read batches until nobody asks any more."""
     # What reaches the whole group of processes (Ctrl-C, a closed terminal) is for the main one, which ends its workers.
     for name in {"SIGINT", "SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys():
         signal.signal(signal.Signals[name], signal.SIG_IGN)

@@ -1,8 +1,4 @@
-"""Batches for training and evaluation, as a LightningDataModule.
-
-Sets in memory are sliced a batch at a time; files are decoded by workers. Both reach the device as uint8, where
-training's augmentations or the plain preprocessing turn them into the network's input.
-"""
+"""Batches for training and evaluation: sliced from memory or decoded by workers; augmented on the device from uint8."""
 
 import logging
 import random
@@ -31,8 +27,6 @@ MAX_UNREADABLE_IN_A_ROW = 100
 
 
 class _ArrayBatches:
-    """A split in memory, read a batch at a time."""
-
     def __init__(self, split: ArraySplit, transform: Callable[[Tensor], Tensor] | None) -> None:
         self.split, self.transform = split, transform
 
@@ -44,10 +38,7 @@ class _ArrayBatches:
 
 
 class _ImageBatches:
-    """A split read image by image, each brought to one size. What can't be read is named in the batch.
-
-    `substitute` puts the next readable file in its place, as training needs; else the batch is shorter.
-    """
+    """A split read image by image. What can't be read is named, and with `substitute` replaced by what follows it."""
 
     def __init__(self, split: Split, transform: Transform, *, substitute: bool) -> None:
         self.split, self.transform, self.substitute = split, transform, substitute

@@ -1,8 +1,7 @@
 """Which image is drawn when: a function of the seed, the epoch and the place in it, whatever else happened before.
 
-An epoch is cut into steps of the optimizer, a step into equal parts: one for each process and each micro-batch that
-is accumulated. So a run that goes on in the middle of an epoch, or one on another number of processes, sees the same
-images in the same steps, with the same random draws.
+An epoch is cut into steps of the optimizer, a step into equal parts, one for each process and accumulated micro-batch:
+a run that goes on within an epoch, or on other processes, sees the same images, and draws, in the same steps.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,7 @@
 """From any image, and what is marked in it, to the network's input, as `Preprocessing` describes it.
 
-Everything works on uint8 tensors, one image or a batch, so that training, evaluation, prediction and exports share
-one definition; `resample` is the same without torch. It follows Pillow's resizing within two grey levels (mean
-difference below 0.007).
+All work on uint8 tensors, one image or a batch, so that there is one definition; `resample` is the same without torch.
+It follows Pillow's resizing within two grey levels (mean difference below 0.007).
 """
 
 from collections.abc import Callable

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -19,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from moganet.data import formats
 from moganet.data.channels import match_channels
-from moganet.data.deep_grey import COLOUR, SETTING, Depth, to_8_bit, white_of
+from moganet.data.deep_grey import COLOUR, SETTING, WHITE, Depth, to_8_bit
 from moganet.errors import DataError, first_line
 from moganet.notices import say
 
@@ -32,16 +31,8 @@ class TensorLike(Protocol):
 
 ImageLike = Image.Image | np.ndarray | TensorLike | str | os.PathLike[str] | bytes | IO[bytes]
 
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of EXIF's orientations
-    2: lambda array: array[:, ::-1],
-    3: lambda array: array[::-1, ::-1],
-    4: lambda array: array[::-1],
-    5: lambda array: array.swapaxes(0, 1),
-    6: lambda array: np.rot90(array, -1),
-    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
-    8: lambda array: np.rot90(array),
-}
-SWAPPING_TURNS = (5, 6, 7, 8)
+# EXIF's orientations in which an image lies on its side, and those in which, upright, it is flipped.
+SIDEWAYS, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 LONGEST_NAME = 1000  # characters, in a message: an image in letters (base64) is taken for a path
 ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://|data:[a-z/+.-]+[;,]", re.IGNORECASE)
 PHOTOMETRIC, BITS, SAMPLE_FORMAT = 262, 258, 339  # TIFF's tags
@@ -137,15 +128,14 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
     return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, array.shape)
 
 
-def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:
-    """Read an array (C, H, W) that was given in another shape."""
+def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:  # shape: as given
     if array.size == 0:
         raise DataError(f"the image has no pixels: its shape is {shape}")
     depth = None
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype != np.uint8:
-        white = white_of(array.dtype)
+        white = WHITE.get(array.dtype.str[1:])
         deep_colour = array.dtype.str[1:] == "u2" and len(array) > 1
         if white is None or (array.dtype.kind in "iu" and array.dtype.itemsize > 2 and len(array) > 1):
             what = f"an image must be uint8, bool, uint16, or floats in 0..1, not {array.dtype} {shape}"
@@ -180,8 +170,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     if not getattr(file, "seekable", bool)():
         file = io.BytesIO(file.read())
     file.seek(0)
-    head = file.read(64)
-    is_heif = formats.is_heif(head)
+    is_heif = formats.is_heif(head := file.read(64))
     file.seek(0)
     if is_heif and not formats.register_heif():
         raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
@@ -219,14 +208,14 @@ def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, in
         array, depth = to_8_bit(values, depth, inverted=inverted)
         if isinstance(key := image.info.get("transparency"), int):  # the value that is not seen
             array = np.concatenate([array, np.where(values == key, 0, 255).astype(np.uint8)], axis=2)
-    if turn in TURNS:
-        array = TURNS[turn](array)
+    array = array.swapaxes(0, 1) if turn in SIDEWAYS else array
+    array = array[:: -1 if turn in UPSIDE_DOWN else 1, :: -1 if turn in MIRRORED else 1]
     pixels = np.require(array.transpose(2, 0, 1), requirements=["C", "W"])
     if pixels.size == 0:
         raise DataError(f"the image has no pixels: it is {width} x {height}")
     notes = [note for note in (depth.note() if depth else None, _note_of_frames(image)) if note]
     kind = formats.FAMILIES.get(image.format or "", image.format)
-    return Picture(pixels, (height, width) if turn in SWAPPING_TURNS else (width, height), kind, depth, tuple(notes))
+    return Picture(pixels, (height, width) if turn in SIDEWAYS else (width, height), kind, depth, tuple(notes))
 
 
 def _values(image: Image.Image, white_level: float | None) -> tuple[np.ndarray, bool, Depth | None]:

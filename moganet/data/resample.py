@@ -108,8 +108,7 @@ def not_resized(shape: tuple[int, ...], preprocessing: Preprocessing, error: Exc
 def resize_seen(images: np.ndarray, full: list[int], preprocessing: Preprocessing) -> np.ndarray:
     """Resize only the part of images that the middle crop of their whole, resized to `full`, would hold.
 
-    By Pillow, which takes the part from the whole, so that the pixels are those of that crop within two grey levels;
-    exactly those for "nearest".
+    Its pixels are those of that crop: within two grey levels, by Pillow; for "nearest" exactly.
     """
     crop, have = preprocessing.size, images.shape[-2:]
     first = _first(full, crop)

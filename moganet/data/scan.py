@@ -13,20 +13,16 @@ from moganet.data.formats import HEIF_SUFFIXES, RAW_SUFFIXES, is_heif, readable_
 from moganet.data.paths import exists
 from moganet.notices import say
 
-SYSTEM_NAMES = frozenset(
-    {
-        *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@__thumb", "#recycle", "#snapshot"),
-        *("~snapshot", "$recycle.bin", "$extend", "system volume information", "lost+found"),
-        *("lost.dir", "found.000", "__macosx", "__pycache__", "network trash folder", "temporary items"),
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
-    }
-)
-OLD_BINS = frozenset({"RECYCLER", "RECYCLED"})  # in other letters a class of waste
+SYSTEM_NAMES = {
+    *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@__thumb", "#recycle", "#snapshot"),
+    *("~snapshot", "$recycle.bin", "$extend", "system volume information", "lost+found", "lost.dir", "found.000"),
+    *("__macosx", "__pycache__", "network trash folder", "temporary items"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+}
+OLD_BINS = {"RECYCLER", "RECYCLED"}  # in other letters a class of waste
 # What the verbs write; these names are theirs (tests compare them).
-RUN_FILES = frozenset(
-    {"metrics.csv", "last.ckpt", "best.safetensors", "last.safetensors", "result.json", "tensorboard"}
-)
-RESULT_FILES = frozenset({"evaluation.json", "explanations.json", "interactions.json"})
+RUN_FILES = {"metrics.csv", "last.ckpt", "best.safetensors", "last.safetensors", "result.json", "tensorboard"}
+RESULT_FILES = {"evaluation.json", "explanations.json", "interactions.json"}
 MAX_LINKS = 3  # links to folders, one within the other: enough for any set, too few for a maze
 
 # What stood out: how it is called, what to do about it, and the kind of finding that it is.
@@ -131,7 +127,6 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _kind(entry: os.DirEntry[str], names: set[str]) -> str:
-    """Tell what an entry is: a folder, an image (by its ending or its content), or something to pass over."""
     if entry.name.startswith("."):
         return "hidden"
     if entry.name.casefold() in SYSTEM_NAMES or entry.name in OLD_BINS:
@@ -162,7 +157,6 @@ def _is_output(folder: str) -> bool:
 
 
 def _kind_of_file(path: Path, names: set[str]) -> str:
-    """Tell what a file without an image's ending is: by its name, else by how its content begins."""
     suffix = path.suffix.lower()
     if suffix in HEIF_SUFFIXES:
         return "heif"

@@ -1,7 +1,6 @@
 """What is known of each image of a split, its target, and what of it divides, counts, identifies and joins images.
 
-Here are the targets that are numbers: a class an image, or any number of classes. What lies in files (boxes, masks,
-points) brings a class of its own with the same methods.
+Here are the targets that are numbers; what lies in files (boxes, masks, points) brings a class with the same methods.
 """
 
 from collections.abc import Sequence
