@@ -11,7 +11,6 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -25,7 +24,7 @@ from torchvision.datasets.utils import calculate_md5
 from moganet.data.source import ArraySplit, Dataset
 from moganet.data.targets import ClassIndices
 from moganet.errors import DataError, first_line
-from moganet.files import cache_folder, typed_path
+from moganet.files import atomic_path, cache_folder, typed_path
 
 logger = logging.getLogger(__name__)
 CLASSES: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -114,21 +113,16 @@ def _find_or_download(name: str) -> Path:
         if Path(folder).is_dir() and (found := _find(name, Path(folder))):
             return found
     archive = cache / kind.filename
-    partial = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
     logger.info("downloading %s from %s into %s", name, kind.url, cache)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with urlopen(kind.url, timeout=TIMEOUT) as answer, open(partial, "wb") as out:
-            shutil.copyfileobj(answer, out)
-        if (md5 := calculate_md5(partial)) != kind.tgz_md5:
-            raise OSError(f"what came has the MD5 sum {md5}, not {kind.tgz_md5}")
-        os.replace(partial, archive)
+        with atomic_path(archive) as partial:
+            with urlopen(kind.url, timeout=TIMEOUT) as answer, open(partial, "wb") as out:
+                shutil.copyfileobj(answer, out)
+            if (md5 := calculate_md5(partial)) != kind.tgz_md5:
+                raise ValueError(f"what came has the MD5 sum {md5}, not {kind.tgz_md5}")
     except (OSError, HTTPException, ValueError) as error:
         remedy = f"fetch {kind.url} by hand and give it as --data {name}:PATH, or name its folder in MOGANET_DATA"
         raise DataError(f"can't download {name} ({error}); {remedy}") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return _unpack(name, archive)
 
 

@@ -50,7 +50,7 @@ class _ImageBatches:
 
     @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
     def _read(self, places: Sequence[int | Draw]) -> Batch:
-        images, targets, found = [], [], []
+        taken: list[Any] = []  # (image, target, position)
         unreadable: list[Unreadable] = []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
@@ -60,14 +60,11 @@ class _ImageBatches:
             for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
-                    image, target = self._transformed(self.split[position])
+                    taken.append((*self._transformed(self.split[position]), position))
+                    break
                 except DataError as error:
                     unreadable.append(Unreadable(self.split.name_of(position), str(error)))
-                    continue
-                images.append(image)
-                targets.append(target)
-                found.append(position)
-                break
+        images, targets, found = ([one[part] for one in taken] for part in range(3))
         if not images and self.substitute:
             number = len({one.file for one in unreadable})  # not the attempts: small sets come round again
             what = f"{number} of {len(self.split)} images were tried, and none can be read"

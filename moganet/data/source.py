@@ -34,18 +34,14 @@ class Sample(NamedTuple):
 
 
 class Split(Protocol):
-    """Images with their targets, in an order.
-
-    in_memory: whether all of its images are held decoded. groups: what an image belongs to, where images of one group
-    must not be divided between training and validation.
-    """
+    """Images with their targets, in an order."""
 
     @property
     def targets(self) -> Targets: ...
     @property
-    def in_memory(self) -> bool: ...
+    def in_memory(self) -> bool: ...  # whether all of its images are held decoded
     @property
-    def groups(self) -> Sequence[str] | None: ...
+    def groups(self) -> Sequence[str] | None: ...  # images of one are not divided between training and validation
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...
     def name_of(self, index: int) -> str: ...  # by which an image is found again
@@ -110,18 +106,14 @@ class ArraySplit(_WithTargets):
 
 @dataclass(frozen=True)
 class FileSplit(_WithTargets):
-    """Images that stay files until they are asked for.
-
-    groups: as in Split. known: the contents that were read already, which this split's parts need not read again.
-    white_level: as in Preprocessing.
-    """
+    """Images that stay files until they are asked for."""
 
     files: Sequence[ImageFile]
     targets: Targets
     channels: int = 3
     groups: Sequence[str] | None = None
-    known: dict[ImageFile, bytes] = field(default_factory=dict, repr=False, compare=False)
-    white_level: float | None = None
+    known: dict[ImageFile, bytes] = field(default_factory=dict, repr=False, compare=False)  # contents; parts share it
+    white_level: float | None = None  # as in Preprocessing
     in_memory: ClassVar[bool] = False
 
     def __getitem__(self, index: int) -> Sample:
@@ -152,17 +144,13 @@ class FileSplit(_WithTargets):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source's splits ("train", "val", "test", those that it has) and the names of their classes.
+    """A source's splits ("train", "val", "test", those that it has) and the names of their classes."""
 
-    spec: the text that opens it again. notes: what a user should hear about it: what was taken for what, what was left
-    out. findings: what of it is wrong, for the doctor.
-    """
-
-    spec: str
+    spec: str  # the text that opens it again
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
-    notes: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()  # for a user to hear: what was taken for what, what was left out
+    findings: tuple[Finding, ...] = ()  # what of it is wrong, for the doctor
 
     def split(self, name: str) -> Split:
         """Give a split by name. Raises DataError that lists those that exist."""

@@ -16,23 +16,20 @@ from torch import Tensor
 class Targets(Protocol):
     """The targets of a split's images, in their order.
 
-    have_places: whether they lie in the image (boxes, masks, points), so that its geometry is theirs: tv_tensors.
-    mapped: in `number` classes of which order[i] is the i-th here (-1: none). stack: a batch of some images' targets.
-    strata: by what images are divided evenly, a class an image (N,), or rows of 0 and 1 (N, classes). identity: bytes
-    that change whenever a target does. text: an image's target for a person; equal texts are equal targets.
+    `strata` is by what images are divided evenly: a class an image (N,), or rows of 0 and 1 (N, classes).
     """
 
-    have_places: ClassVar[bool] = False
+    have_places: ClassVar[bool] = False  # boxes, masks, points: tv_tensors in the image, whose geometry is theirs
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Any: ...
     def subset(self, indices: Sequence[int]) -> Self: ...  # in that order
     def joined(self, others: Sequence[Self]) -> Self: ...  # these and then the others
-    def mapped(self, order: Sequence[int], number: int) -> Self: ...
-    def stack(self, targets: Sequence[Any]) -> Any: ...
+    def mapped(self, order: Sequence[int], number: int) -> Self: ...  # to `number` classes: i to order[i], -1 to none
+    def stack(self, targets: Sequence[Any]) -> Any: ...  # a batch of some images' targets
     def strata(self) -> NDArray[np.int64]: ...
-    def identity(self) -> bytes: ...
-    def text(self, index: int, class_names: Sequence[str]) -> str: ...
+    def identity(self) -> bytes: ...  # which change whenever a target does
+    def text(self, index: int, class_names: Sequence[str]) -> str: ...  # for a person; equal texts are equal targets
     def batch(self, indices: Sequence[int]) -> Any:
         """Give the targets at `indices` as a batch."""
         return self.stack([self[index] for index in indices])
