@@ -25,9 +25,6 @@ class Hashes:
     bits: np.ndarray  # uint64 (N, 2)
     tolerance: np.ndarray  # (N,), of how many of the 128 bits a copy may differ in; -1: a plain colour, without copies
 
-    def __len__(self) -> int:
-        return len(self.tolerance)
-
     @classmethod
     def join(cls, parts: list[Self]) -> Self:
         bits = [np.empty((0, 2), np.uint64), *(part.bits for part in parts)]

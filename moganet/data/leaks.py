@@ -47,10 +47,9 @@ def describe_leaks(dataset: Dataset) -> list[str]:
         what = f"{len(contrary):,} images of {dataset.spec} have the bytes of another under another label"
         lines.append(f"{what}, as {two}; moganet doctor names all")
     if within := sum(copy.first[0] == copy.second[0] for copy in copies):
-        lines.append(
-            f"{within:,} images of {dataset.spec} have the bytes of another of their split; where a part is held back "
-            "for validation, copies stay on one side; moganet doctor names them"
-        )
+        what = f"{within:,} images of {dataset.spec} have the bytes of another of their split"
+        held = "where a part is held back for validation, copies stay on one side"
+        lines.append(f"{what}; {held}; moganet doctor names them")
     for name in dataset.splits:
         if across := [copy.first[0] for copy in copies if copy.second[0] == name != copy.first[0]]:
             what = f"{len(across):,} of {len(dataset.splits[name]):,} images of {name} are copies of some in"

@@ -91,17 +91,11 @@ class StepParts(Sampler[list[Draw]]):
                 yield [Draw(*pair) for pair in zip(*(values[part].tolist() for values in parts), strict=True)]
 
 
-class EvenBatches(Sampler[list[int]]):
+class EvenBatches(list[list[int]]):
     """Share a set's batches among processes: each image once, as many batches for each (an empty one at the end)."""
 
     def __init__(self, num_images: int, batch_size: int, division: Division) -> None:
         places = list(range(num_images))
         batches = [places[first : first + batch_size] for first in range(0, num_images, batch_size)]
         batches += [[]] * (-len(batches) % division.processes)
-        self.batches = batches[division.rank :: division.processes]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+        super().__init__(batches[division.rank :: division.processes])

@@ -61,9 +61,8 @@ class Picture:
 def read_pixels(image: ImageLike, channels: int = 3, white_level: float | None = None) -> np.ndarray:
     """Give an image as uint8 (C, H, W), and say what was taken for what.
 
-    image: a path, a file's bytes, an open file, a PIL image; an array (H, W) or (H, W, C); or a tensor (C, H, W).
+    image: a path, an open file, its bytes, a PIL image; an array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W).
         Arrays and tensors are uint8, bool, uint16, or floats in 0..1; 1 and 2 channels are grey, 2 and 4 have opacity.
-        A tensor (H, W) is grey too.
     white_level: the value of white in images of more than 8 bits; None is the end of their type's range.
     Raises DataError for what can't be read.
     """
@@ -78,8 +77,7 @@ def read(
 ) -> Picture:
     """Read an image as `read_pixels` does, and say nothing.
 
-    at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels: the same
-    picture averaged, for thumbnails and hashes, never for a network.
+    at_least: pixels that both sides keep where a JPEG is decoded at a fraction: for thumbnails, never for a network.
     """
     own = _name_of(image)
     own = own if len(own) <= LONGEST_NAME else f"{own[:100]}…{own[-100:]}"
