@@ -77,10 +77,7 @@ def _ended_by(error: BaseException) -> int:
         if str(error) or code is None:
             complain(f"moganet: {str(error) or 'stopped'}")
         return code or EXIT_INTERRUPTED
-    if isinstance(error, OSError) and error.errno in (
-        errno.EPIPE,
-        errno.ESHUTDOWN,
-    ):  # `| head`
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ESHUTDOWN):  # `| head`
         return EXIT_UNHEARD
     if hasattr(error, "format_message"):  # typer's, of options and arguments
         return _usage(error)
@@ -137,7 +134,6 @@ def _second_interrupt_ends_at_once() -> Any:
     """Let the first Ctrl-C unwind, and a second one end the process wherever it is; give the handler from before."""
     if threading.current_thread() is not threading.main_thread():
         return None
-
     return signal.signal(signal.SIGINT, _interrupt) or signal.default_int_handler
 
 

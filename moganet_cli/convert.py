@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import AllChoices, AsJson, Model, with_options
+from moganet_cli.options import AllChoices, AsJson, Model, argument, option, with_options
 from moganet_cli.output import Found, line, print_json
 
 
@@ -14,9 +12,9 @@ from moganet_cli.output import Found, line, print_json
 @with_options
 def convert(
     model: Model,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="x.safetensors, x.pth.tar, x.pdparams, or a folder.")],
+    out: Annotated[Path, argument("OUT", "x.safetensors, x.pth.tar, x.pdparams, or a folder.")],
     to: Annotated[
-        Literal["model", "hub", "official", "paddle"] | None, typer.Option(help="The format [default: by OUT's name].")
+        Literal["model", "hub", "official", "paddle"] | None, option("The format [default: by OUT's name].")
     ] = None,
     as_json: AsJson = False,
     **choices: Unpack[AllChoices],

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import MAX_SIDE, AsJson, Data, Model, StemChoices, with_options
+from moganet_cli.options import MAX_SIDE, AsJson, Data, Model, StemChoices, option, with_options
 from moganet_cli.output import line, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,28 +16,28 @@ if TYPE_CHECKING:
 def export(
     model: Model,
     to: Annotated[
-        Literal["onnx", "openvino", "program"] | None, typer.Option(help="onnx, openvino, or program (torch's .pt2).")
+        Literal["onnx", "openvino", "program"] | None, option("onnx, openvino, or program (torch's .pt2).")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The file [default: beside the model]; with --all a folder.")] = None,
+    out: Annotated[Path | None, option("The file [default: beside the model]; with --all a folder.")] = None,
     precision: Annotated[
-        Literal["f32", "bf16", "f16", "int8"], typer.Option(help="f32, bf16, f16, or int8 (calibrated with --data).")
+        Literal["f32", "bf16", "f16", "int8"], option("f32, bf16, f16, or int8 (calibrated with --data).")
     ] = "f32",
     raw: Annotated[
-        bool, typer.Option("--raw", help="Take uint8 images (B, H, W, C) of any size, and give probabilities.")
+        bool, option("--raw", "Take uint8 images (B, H, W, C) of any size, and give probabilities.")
     ] = False,
     calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="With --raw: scale the probabilities by the model's temperature.")
+        bool, option("--calibrated", "With --raw: scale the probabilities by the model's temperature.")
     ] = False,
     size: Annotated[
-        int | None, typer.Option(min=1, max=MAX_SIDE, help="Height and width of the input [default: the model's].")
+        int | None, option("Height and width of the input [default: the model's].", min=1, max=MAX_SIDE)
     ] = None,
-    any_size: Annotated[bool, typer.Option("--any-size", help="Leave height and width open.")] = False,
+    any_size: Annotated[bool, option("--any-size", "Leave height and width open.")] = False,
     data: Data = None,
-    limit: Annotated[int, typer.Option(min=1, help="Images to compare decisions on.")] = 1000,
+    limit: Annotated[int, option("Images to compare decisions on.", min=1)] = 1000,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files of other models or forms beside the model.")
+        bool, option("--overwrite", "Replace files of other models or forms beside the model.")
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="Every format: size, deviation, accuracy, images/s.")] = False,
+    every: Annotated[bool, option("--all", "Every format: size, deviation, accuracy, images/s.")] = False,
     as_json: AsJson = False,
     **choices: Unpack[StemChoices],
 ) -> None:
@@ -59,15 +57,10 @@ def export(
         return
     form: dict[str, Any] = {"precision": precision, "raw": raw, "calibrated": calibrated, "size": size}
     result = run(model, to, out, **form, any_size=any_size, **common, **choices)
-    if as_json:
-        print_json(result)
-        return
-    for text in result.lines():
-        line(text)
+    print_json(result) if as_json else line(*result.lines())
 
 
 def _print_all(result: "Exports") -> None:
     table = result.table()
     print_table(table.heads, table.rows, table.numbers)
-    for text in result.lines():
-        line(text)
+    line(*result.lines())

@@ -2,10 +2,8 @@
 
 from typing import Annotated, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import MAX_SIDE, AllChoices, AsJson, with_options
+from moganet_cli.options import MAX_SIDE, AllChoices, AsJson, argument, option, with_options
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 NUMBERS = ("parameters", "MACs")
@@ -15,12 +13,10 @@ NUMBERS = ("parameters", "MACs")
 @with_options
 def info(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or any MODEL."),
+        str | None, argument("[NAME]", "A variant (moganet_tiny, or short: xt t s b l xl) or any MODEL.")
     ] = None,
     size: Annotated[
-        int | None,
-        typer.Option(min=1, max=MAX_SIDE, help="Height and width of the input [default: the model's, or 224]."),
+        int | None, option("Height and width of the input [default: the model's, or 224].", min=1, max=MAX_SIDE)
     ] = None,
     as_json: AsJson = False,
     **choices: Unpack[AllChoices],

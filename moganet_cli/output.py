@@ -38,9 +38,10 @@ def shown(text: str) -> str:
     return printable(text)
 
 
-def line(text: str) -> None:
-    """Print one line of results on stdout."""
-    _write(shown(text))
+def line(*texts: str) -> None:
+    """Print lines of results on stdout."""
+    for text in texts:
+        _write(shown(text))
 
 
 def complain(text: str) -> None:
@@ -65,14 +66,23 @@ class _Rows:
     """Rows that are printed as they come, some at a time: however many there are, few are held."""
 
     def __init__(self) -> None:
-        self.number, self.held = 0, list[Any]()
+        self.number, self.held, self.begun = 0, list[Any](), False
 
     def add(self, row: Any) -> None:
         """Take one more."""
         self.number += 1
         self.held.append(row)
         if len(self.held) >= HELD:
-            self.write()
+            self._flush()
+
+    def end(self, result: Found) -> None:
+        """Print what is left."""
+        if self.held or not self.begun:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.write()
+        self.begun, self.held = True, []
 
     def write(self) -> None:
         """Print what is held."""
@@ -84,21 +94,17 @@ class JsonRows(_Rows):
 
     def __init__(self, key: str) -> None:
         super().__init__()
-        self.key, self.begun = key, False
+        self.key = key
 
     def write(self) -> None:
         begin = ", " if self.begun else f'{{"{self.key}": ['
-        self.begun = True
         _write(begin + ", ".join(map(_json, self.held)), end="")
-        self.held = []
 
     def end(self, result: Found) -> None:
-        """Print what is left of the rows, and what else the result has."""
         from moganet.results import Record
 
         assert isinstance(result, Record)
-        if self.held or not self.begun:
-            self.write()
+        super().end(result)
         rest = {key: value for key, value in result.plain().items() if key != self.key}
         _write(f"], {_json(rest)[1:]}")
 
@@ -108,24 +114,14 @@ class TableRows(_Rows):
 
     def __init__(self, heads: Sequence[str]) -> None:
         super().__init__()
-        self.heads, self.begun = heads, False
+        self.heads = heads
 
     def write(self) -> None:
         print_table(self.heads, self.held, show_heads=not self.begun)
-        self.begun, self.held = True, []
-
-    def end(self, result: Found) -> None:
-        """Print what is left."""
-        if self.held or not self.begun:
-            self.write()
 
 
 def print_table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    numbers: Collection[str] = (),
-    *,
-    show_heads: bool = True,
+    heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = (), *, show_heads: bool = True
 ) -> None:
     """Print rows under their heads on stdout, those called numbers to the right; in a file no name is wrapped."""
     table = Table(box=None, show_header=show_heads)
@@ -149,11 +145,6 @@ def _write(text: str, end: str = "\n") -> None:
         if error.errno in (errno.EPIPE, errno.ESHUTDOWN):
             raise
         raise StdoutError(f"can't write to stdout: {error.strerror}; make room, or name another place") from None
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """Write a share as percent, "-" where there is none."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def dimensions(lengths: Iterable[int]) -> str:

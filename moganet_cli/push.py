@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import AsJson, FunctionChoices, Model, with_options
+from moganet_cli.options import AsJson, FunctionChoices, Model, argument, option, with_options
 from moganet_cli.output import Found, line, print_json
 
 
@@ -14,9 +12,9 @@ from moganet_cli.output import Found, line, print_json
 @with_options
 def push(
     model: Model,
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="user/name on the hub.")],
-    out: Annotated[Path | None, typer.Option(help="The folder [default: REPO's name, here].")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a private repository.")] = False,
+    repo: Annotated[str, argument("REPO", "user/name on the hub.")],
+    out: Annotated[Path | None, option("The folder [default: REPO's name, here].")] = None,
+    private: Annotated[bool, option("--private", "Make a private repository.")] = False,
     as_json: AsJson = False,
     **choices: Unpack[FunctionChoices],
 ) -> None:
