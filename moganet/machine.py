@@ -21,9 +21,7 @@ def has_fast_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes any AVX-512 for support
         return has_x86_bf16_units()
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    return has_onednn_bf16()
+    return torch.backends.mkldnn.is_available() and has_onednn_bf16()  # type: ignore[no-untyped-call]
 
 
 def keep_freed_memory() -> bool:

@@ -1,10 +1,7 @@
 """What a person should hear about what was decided for them: a line on stderr, and `notes` in the result of the verb.
 
-`say` is called wherever something is taken for something (splits, classes, a form of weights, a white level, random
-weights) or passed over; the line says how to choose otherwise. It goes to the logger "moganet", which the command line
-prints on stderr, and into the notes of the verb that is at work in this thread.
-
-Names in such a line are data: `printable` is what a terminal gets of them.
+`say` is called wherever something is taken for something or passed over; the line says how to choose otherwise. Names
+in it are data: `printable` is what a terminal gets of them.
 """
 
 import functools
@@ -35,7 +32,10 @@ def printable(text: object) -> str:
 
 
 def say(text: str, *, doubtful: bool = False) -> None:
-    """Say one line, once within a verb. doubtful: it may well be wrong, so that users of Python hear it too."""
+    """Say one line to the logger "moganet" and in the notes of the verb at work in this thread, once within that.
+
+    doubtful: it may well be wrong, so that users of Python hear it too.
+    """
     if remember(text):
         logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
 

@@ -11,21 +11,15 @@ ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
 Precision = Literal["f32", "bf16", "f16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
 # What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
-MAX_SIDE, MAX_CHANNELS, MAX_WIDTH, MAX_DEPTH = 4096, 1024, 65_536, 1024
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+MAX_CHANNELS = 1024
+Side = Annotated[int, Field(ge=1, le=4096)]
 Mean = Annotated[float, Field(ge=-10, le=10)]
 Deviation = Annotated[float, Field(ge=1e-4, le=10)]
-Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Depth = Annotated[int, Field(ge=1, le=1024)]
 Ratio = Annotated[float, Field(gt=0, le=1000)]
-NonNegative = Annotated[float, Field(ge=0)]
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
-Factor = Annotated[float, Field(ge=0.01, le=100)]
-Jitter = Annotated[float, Field(ge=0, le=10)]
-Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
 
 
 def describe_error(error: ValidationError) -> str:

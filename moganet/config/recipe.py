@@ -5,21 +5,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import (
-    Alpha,
-    Architecture,
-    Beta,
-    Channels,
-    Factor,
-    Fraction,
-    Jitter,
-    NonNegative,
-    Positive,
-    Precision,
-    Preprocessing,
-    Settings,
-)
+from moganet.config.descriptions import Architecture, Channels, Fraction, Precision, Preprocessing, Settings
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Factor = Annotated[float, Field(ge=0.01, le=100)]
+Jitter = Annotated[float, Field(ge=0, le=10)]
+Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
 Processes = Annotated[int, Field(ge=1, le=1024)]
 Machines = Annotated[int, Field(ge=1, le=10_000)]
 

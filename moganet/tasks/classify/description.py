@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from moganet.config import Fraction, LossSettings, Settings, TaskSettings
-from moganet.config.descriptions import Positive
+from moganet.config.recipe import Positive
 from moganet.tasks.task import TaskDescription
 
 
