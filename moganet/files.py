@@ -174,7 +174,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _place_named(path: Path) -> Iterator[None]:
-    """Turn what is the place's fault into an OutputError that names it."""
     try:
         yield
     except Exception as error:

@@ -69,7 +69,6 @@ class _Rows:
         self.number, self.held, self.begun = 0, list[Any](), False
 
     def add(self, row: Any) -> None:
-        """Take one more."""
         self.number += 1
         self.held.append(row)
         if len(self.held) >= HELD:

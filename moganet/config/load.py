@@ -96,7 +96,6 @@ def _unfolded(node: yaml.Node, known: dict[int, float]) -> float:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Lay a recipe's values over those of the recipe that it names as its base."""
     merged = dict(base)
     for key, value in changes.items():
         inner = merged.get(key)

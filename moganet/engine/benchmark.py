@@ -29,7 +29,7 @@ from moganet.network import full_name
 from moganet.network.cost import count_parameters
 from moganet.notices import noted
 from moganet.report import check_picture_name
-from moganet.report.rates import draw_rates
+from moganet.report.comparisons import draw_rates
 from moganet.results import Record, Result
 from moganet.tasks.optimize import build_optimizer
 from moganet.timing import in_turns

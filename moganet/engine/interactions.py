@@ -23,7 +23,7 @@ from moganet.machine import keep_freed_memory
 from moganet.models.timms import TIMM
 from moganet.network import VARIANTS, full_name
 from moganet.notices import noted
-from moganet.report.interactions import draw_interactions
+from moganet.report.comparisons import draw_interactions
 
 Filter = Literal["correct", "all"]
 

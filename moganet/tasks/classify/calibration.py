@@ -4,10 +4,12 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from moganet.tasks.classify.answers import energy
 from moganet.tasks.classify.description import Reject
 
 KEPT = 0.95
@@ -39,25 +41,17 @@ def why_no_temperature(temperature: float, num_images: int, num_errors: int) -> 
     if num_images < MIN_IMAGES:
         return f"{num_images} validation images are too few to fit a temperature on ({MIN_IMAGES} are needed)"
     if temperature >= HOTTEST * 0.999:
-        return (
-            f"the temperature that fits {num_images} validation images best is at its bound of {HOTTEST:g} and is not "
-            "used: the answers are no better than guesses on them"
-        )
-    if temperature <= COLDEST * 1.001 or not num_errors:  # the colder, the better, down to the bound
-        return (
-            f"the temperature that fits {num_images} validation images best is at its bound of {COLDEST:g} and is not "
-            f"used: there are {num_errors or 'no'} errors to fit it on"
-        )
-    return None
-
-
-def energy(logits: Tensor) -> Tensor:
-    """Give the energy (N,) of logits (N, classes): the higher, the less an image is like what was trained on."""
-    return -logits.double().logsumexp(1)
+        bound, why = HOTTEST, "the answers are no better than guesses on them"
+    elif temperature <= COLDEST * 1.001 or not num_errors:  # the colder, the better, down to the bound
+        bound, why = COLDEST, f"there are {num_errors or 'no'} errors to fit it on"
+    else:
+        return None
+    best = f"the temperature that fits {num_images} validation images best"
+    return f"{best} is at its bound of {bound:g} and is not used: {why}"
 
 
 def fit_reject(logits: Tensor) -> Reject:
     """Find the energy below which nineteen of twenty validation images lie, by their logits (N, classes)."""
-    energies = energy(logits)
-    threshold = energies.quantile(KEPT).item()
-    return Reject(threshold=threshold, kept=(energies <= threshold).double().mean().item(), num_images=len(energies))
+    energies = energy(logits.numpy())
+    threshold = float(np.quantile(energies, KEPT))
+    return Reject(threshold=threshold, kept=float((energies <= threshold).mean()), num_images=len(energies))
