@@ -1,7 +1,4 @@
-"""MogaNet (arXiv 2211.03295): train, evaluate and predict with multi-order gated aggregation networks.
-
-Importing the package registers the variants with timm; the verbs are imported when first used.
-"""
+"""MogaNet (arXiv 2211.03295): train, evaluate and predict with multi-order gated aggregation networks."""
 
 import importlib
 from importlib.metadata import version

@@ -29,10 +29,7 @@ PLACE_ERRORS = (
 
 
 def cache_folder() -> Path:
-    """Give the folder for what can be made or fetched again: $MOGANET_CACHE, else ~/.cache/moganet.
-
-    Where there is no home, or none that can be written, it is a folder of this user's own among the temporary files.
-    """
+    """Give the folder of what can be made again: $MOGANET_CACHE, ~/.cache/moganet or, without home, a temporary one."""
     if chosen := os.environ.get("MOGANET_CACHE"):
         return Path(chosen)
     home, own = _home(), own_temporary_folder()

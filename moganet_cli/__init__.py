@@ -1,7 +1,4 @@
-"""The `moganet` command: one typer command a verb, which parses, calls and prints.
-
-It lies beside the package, since importing the package brings torch and timm in, and `--help` must not wait for them.
-"""
+"""The `moganet` command, beside the package, whose import brings in torch, for which `--help` must not wait."""
 
 import errno
 import logging

@@ -30,9 +30,8 @@ def doctor(
 
 def _print(result: Found) -> None:
     found = result["environment"]
-    line(
-        *(f"{name}: {found[name]}" for name in ("python", "processor", "cores", "threads", "memory_gb", "disk_free_gb"))
-    )
+    for name in ("python", "processor", "cores", "threads", "memory_gb", "disk_free_gb"):
+        line(f"{name}: {found[name]}")
     line(f"GPUs: {', '.join(found['gpus']) or 'none'}; fast bf16: {'yes' if found['fast_bf16'] else 'no'}")
     line(", ".join(f"{name} {version}" for name, version in found["packages"].items()))
     if "data" in result:

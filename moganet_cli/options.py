@@ -101,8 +101,7 @@ SHARED = {*Measuring.__annotations__, *AllChoices.__annotations__}
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command whose last parameter is `**passed: Unpack[…]` the options that it unpacks, before its --json.
 
-    The command gets those that were given or have a default, so that it can pass them on as they are. Options
-    of its own come before those that verbs share.
+    The command gets those that were given or have a default. Options of its own come before those that verbs share.
     """
     *own, passed = inspect.signature(command).parameters.values()
     (kind,) = get_args(passed.annotation)

@@ -1,7 +1,4 @@
-"""How a command prints: `line`, `complain`, `print_table` and `print_json`, and nothing else.
-
-What comes from files, folders and models is data: it is neither markup nor steers the terminal.
-"""
+"""How a command prints, by these functions only: names are data, neither markup nor steering the terminal."""
 
 import errno
 import sys

@@ -18,6 +18,8 @@ Mean = Annotated[float, Field(ge=-10, le=10)]
 Deviation = Annotated[float, Field(ge=1e-4, le=10)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Depth = Annotated[int, Field(ge=1, le=1024)]
+Square = BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value)
+PerChannel = BeforeValidator(lambda value: (value,) if isinstance(value, float | int) else value)
 Ratio = Annotated[float, Field(gt=0, le=1000)]
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 
@@ -66,14 +68,6 @@ class Architecture(Settings):
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
-def _pair(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _per_channel(value: Any) -> Any:
-    return (value,) if isinstance(value, float | int) else value
-
-
 class Preprocessing(Settings):
     """How an image becomes the network's input; training, evaluation, prediction and exports share it.
 
@@ -82,13 +76,15 @@ class Preprocessing(Settings):
     more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
     """
 
-    size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
+    size: Annotated[
+        tuple[Side, Side], BeforeValidator(lambda side: (side, side) if isinstance(side, int) else side)
+    ] = (224, 224)
     crop_mode: Literal["center", "squash"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     channels: Channels = 3
-    mean: Annotated[tuple[Mean, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
-    std: Annotated[tuple[Deviation, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    mean: Annotated[tuple[Mean, ...], PerChannel] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Deviation, ...], PerChannel] = (0.229, 0.224, 0.225)
     white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")

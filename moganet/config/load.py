@@ -96,11 +96,8 @@ def _unfolded(node: yaml.Node, known: dict[int, float]) -> float:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
+    both = {key for key, value in changes.items() if isinstance(value, dict) and isinstance(base.get(key), dict)}
+    return base | changes | {key: _merge(base[key], changes[key]) for key in both}
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:

@@ -1,6 +1,6 @@
 """A run's configuration, section by section."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -14,6 +14,7 @@ Factor = Annotated[float, Field(ge=0.01, le=100)]
 Jitter = Annotated[float, Field(ge=0, le=10)]
 Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
 Processes = Annotated[int, Field(ge=1, le=1024)]
+Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 Machines = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -72,10 +73,7 @@ class TaskSettings(Settings):
 
 
 class LossSettings(Settings):
-    """What every task's loss has; each task has one of its own.
-
-    teacher: a MODEL whose soft answers, at `temperature`, make up the share `teacher_weight` of the loss.
-    """
+    """What every task's loss has. teacher: a MODEL whose soft answers, at `temperature`, are `teacher_weight` of it."""
 
     name: str
     teacher: str | None = None
@@ -160,10 +158,6 @@ class StartConfig(Settings):
     freeze: Annotated[int, Field(ge=0, le=4)] = 0
 
 
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class Recipe(Settings):
     """A whole run, from data to trained weights; of each task there is a kind with its own `task` and `loss`.
 
@@ -175,7 +169,7 @@ class Recipe(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     network: Architecture = Architecture()
     start: StartConfig = StartConfig()
-    logger: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("csv", "tensorboard")
+    logger: Annotated[tuple[str, ...], Names] = ("csv", "tensorboard")
     data: DataConfig
     preprocessing: Preprocessing = Preprocessing()
     augment: AugmentConfig = AugmentConfig()
@@ -206,10 +200,7 @@ class ResolvedTrainer(TrainerConfig):
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe that leaves nothing open to the data, to the weights it starts from, or to the launcher.
-
-    It is made of a recipe of its task's own kind, whose `task` and `loss` it keeps.
-    """
+    """A recipe, with its own task's sections, that leaves nothing open to data, start weights or the launcher."""
 
     task: SerializeAsAny[TaskSettings]
     loss: SerializeAsAny[LossSettings]
@@ -218,7 +209,6 @@ class ResolvedRecipe(Recipe):
 
     @property
     def num_processes(self) -> int:
-        """Give the number of training processes on all machines."""
         return self.trainer.devices * self.trainer.num_nodes
 
     @property

@@ -13,10 +13,7 @@ EVEN = 1.2  # the largest class against the smallest, up to which classes count 
 
 @dataclass(frozen=True)
 class Images:
-    """Class counts (K,) by split, sizes (N, 2), near-copies by pairs of splits; counts are empty without classes.
-
-    note: what was left out. class_names: the data set's own.
-    """
+    """Class counts (K,) by split, none without classes; sizes (N, 2); copies by pairs of splits; what was left out."""
 
     counts: Mapping[str, np.ndarray]
     sizes: np.ndarray

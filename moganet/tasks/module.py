@@ -37,8 +37,7 @@ class Learning:
 class TaskModule(pl.LightningModule):
     """Train and validate a network on batches (images, targets, …).
 
-    A task says what the loss is (`loss_of`), what its training logs beside it (`train_metrics`, `measure`), and what
-    evaluates it.
+    A task says its loss (`loss_of`), what it logs beside (`train_metrics`, `measure`), and what evaluates it.
     """
 
     def __init__(

@@ -169,10 +169,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
-        """Make what measures outputs against targets: in training, evaluation, the report and the export's check.
-
-        keeps: whether outputs are kept, which its `details` needs.
-        """
+        """Make what measures outputs against targets. keeps: whether they are kept, which its `details` needs."""
 
     # Answers
 

@@ -1,6 +1,4 @@
-"""What validation images say of a model's answers: the temperature that makes probabilities mean what they say
-(Guo et al. 2017), and the energy above which an image is none of its kind (Liu et al. 2020).
-"""
+"""What validation images give: a temperature for probabilities (Guo et al. 2017), an energy to reject by (Liu 2020)."""
 
 import math
 
@@ -18,10 +16,7 @@ COLDEST, HOTTEST = 0.05, 20.0  # where every validation image is right, no tempe
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Find the number by which logits (N, classes) are to be divided for the least cross-entropy.
-
-    logits, labels: of validation images, which were not trained on.
-    """
+    """Find what validation images' logits (N, classes) are to be divided by for the least cross-entropy."""
     logits, log_temperature = logits.double(), torch.zeros((), dtype=torch.double, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 

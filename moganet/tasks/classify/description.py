@@ -19,8 +19,7 @@ class ClassifyLoss(LossSettings):
     """Cross-entropy or, per class, binary cross-entropy; targets are soft under mixup and cutmix.
 
     class_weights: "balanced" weighs classes inversely to their number of images. bce_threshold: soft targets above it
-    count as 1 (RSB). teacher: a timm model ("timm:NAME", pretrained) or any MODEL whose soft answers, at
-    `temperature`, make up the share `teacher_weight` of the loss.
+    count as 1 (RSB). teacher: any MODEL, or a pretrained model of timm ("timm:NAME").
     """
 
     name: Literal["cross_entropy", "bce"] = "cross_entropy"
