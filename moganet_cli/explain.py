@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 import typer
 
@@ -55,8 +55,8 @@ def explain(
     from moganet.engine.explain import explain as run
     from moganet.progress import show_samples
 
-    given: dict[str, Any] = {"samples": _samples(samples), "out": out, "progress": show_samples}
-    result = run(model, images, method or "lime", **given, **passed)
+    number = _samples(samples)
+    result = run(model, images, method or "lime", samples=number, out=out, progress=show_samples, **passed)
     for item in result["unreadable"]:
         complain(f"can't read {item['file']}: {item['reason']}")
     if as_json:
@@ -66,11 +66,10 @@ def explain(
     raise typer.Exit(0 if not result["unreadable"] else EXIT_PARTLY if result["images"] else EXIT_USER)
 
 
-def _samples(text: str) -> int | str | None:
-    """Read --samples; "auto" is the methods' own default."""
+def _samples(text: str) -> int | None:
     from moganet.errors import ConfigError
 
-    if text == "auto":
+    if text == "auto":  # the methods' own default
         return None
     if re.fullmatch(r"[0-9]{1,7}", text) is None:
         raise ConfigError(f"--samples is {text!r}; give a number of less than 8 digits, or auto")

@@ -4,11 +4,14 @@ import errno
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from moganet.results import Record
 
 
 class Found(Protocol):
@@ -59,61 +62,34 @@ def _json(value: Any) -> str:
     return to_json(value, ascii_only=not encoding.lower().startswith("utf"))
 
 
-class _Rows:
-    """Rows that are printed as they come, some at a time: however many there are, few are held."""
+class Rows:
+    """Answers that are printed as they come, so that few are held: a table, or the list under `key` of one object."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str, heads: Sequence[str], *, as_json: bool) -> None:
+        self.key, self.heads, self.as_json = key, heads, as_json
         self.number, self.held, self.begun = 0, list[Any](), False
 
     def add(self, row: Any) -> None:
         self.number += 1
-        self.held.append(row)
+        self.held.append(row if self.as_json else (row.file, row.text()))
         if len(self.held) >= HELD:
-            self._flush()
+            self._write()
 
-    def end(self, result: Found) -> None:
-        """Print what is left."""
+    def end(self, result: "Record") -> None:
+        """Print what is left of the rows, and as JSON what else the result has."""
         if self.held or not self.begun:
-            self._flush()
+            self._write()
+        if self.as_json:
+            rest = {key: value for key, value in result.plain().items() if key != self.key}
+            _write(f"], {_json(rest)[1:]}")
 
-    def _flush(self) -> None:
-        self.write()
+    def _write(self) -> None:
+        if self.as_json:
+            begin = ", " if self.begun else f'{{"{self.key}": ['
+            _write(begin + ", ".join(map(_json, self.held)), end="")
+        else:
+            print_table(self.heads, self.held, show_heads=not self.begun)
         self.begun, self.held = True, []
-
-    def write(self) -> None:
-        """Print what is held."""
-        raise NotImplementedError
-
-
-class JsonRows(_Rows):
-    """One object, of which a list under `key` is printed as it comes, and the rest at its end."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__()
-        self.key = key
-
-    def write(self) -> None:
-        begin = ", " if self.begun else f'{{"{self.key}": ['
-        _write(begin + ", ".join(map(_json, self.held)), end="")
-
-    def end(self, result: Found) -> None:
-        from moganet.results import Record
-
-        assert isinstance(result, Record)
-        super().end(result)
-        rest = {key: value for key, value in result.plain().items() if key != self.key}
-        _write(f"], {_json(rest)[1:]}")
-
-
-class TableRows(_Rows):
-    """A table whose rows are printed as they come, under heads that stand once."""
-
-    def __init__(self, heads: Sequence[str]) -> None:
-        super().__init__()
-        self.heads = heads
-
-    def write(self) -> None:
-        print_table(self.heads, self.held, show_heads=not self.begun)
 
 
 def print_table(

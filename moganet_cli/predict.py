@@ -7,7 +7,7 @@ import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
 from moganet_cli.options import AsJson, Data, Measuring, Model, Split, argument, option, with_options
-from moganet_cli.output import JsonRows, TableRows, complain, line
+from moganet_cli.output import Rows, complain, line
 
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
 
@@ -35,9 +35,8 @@ def predict(
     from moganet.engine.predict import predict as run
     from moganet.progress import show_progress
 
-    rows: JsonRows | TableRows = JsonRows("predictions") if as_json else TableRows(("file", "prediction"))
-    add = rows.add if as_json else lambda row: rows.add((row.file, row.text()))
-    result = run(model, files or [], data, split, each=add, progress=show_progress, **passed)
+    rows = Rows("predictions", ("file", "prediction"), as_json=as_json)
+    result = run(model, files or [], data, split, each=rows.add, progress=show_progress, **passed)
     for item in result.unreadable:
         complain(f"can't read {item.file}: {item.reason}")
     rows.end(result)

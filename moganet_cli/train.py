@@ -31,7 +31,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.preview import preview
-    from moganet.engine.profile import profile as measure
     from moganet.engine.train import train as run
 
     if interactions_every is not None:
@@ -41,6 +40,8 @@ def train(
         print_json(drawn) if as_json else line(f"{drawn['images']} images drawn in {picture}")
         return
     if profile:
+        from moganet.engine.profile import profile as measure
+
         spent = measure(recipe, data, set_ or [], start=start)
         print_json(spent) if as_json else _print_profile(spent)
         return

@@ -76,9 +76,7 @@ class Preprocessing(Settings):
     more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
     """
 
-    size: Annotated[
-        tuple[Side, Side], BeforeValidator(lambda side: (side, side) if isinstance(side, int) else side)
-    ] = (224, 224)
+    size: Annotated[tuple[Side, Side], Square] = (224, 224)
     crop_mode: Literal["center", "squash"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
