@@ -65,7 +65,6 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _ended_by(error: BaseException) -> int:
-    """Say what ended the command, and give its exit code."""
     errors = sys.modules.get("moganet.errors")
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_BUG if error.code else 0
@@ -106,7 +105,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _usage(error: Any) -> int:
-    """Say what is wrong with the arguments; a command without any shows its help."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Unpack
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
-from moganet_cli.options import MAX_BATCH, AsJson, Asking, Model, Seed, argument, option, with_options
+from moganet_cli.options import MAX_BATCH, MAX_SEED, AsJson, Asking, Model, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -35,7 +35,7 @@ class Explaining(Asking, total=False):
     compare: Annotated[bool, option("--compare", "Methods side by side: all, or those named by --method.")]
     score: Annotated[bool, option("--score", "Insertion and deletion areas, and the check with drawn weights.")]
     overwrite: Annotated[bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.")]
-    seed: Seed
+    seed: Annotated[int, option("Of all that is drawn.", min=0, max=MAX_SEED)]
     batch_size: Annotated[
         int | None, option("Images at a time [default: 32 predictions, 8 gradients].", min=1, max=MAX_BATCH)
     ]

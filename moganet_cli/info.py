@@ -53,7 +53,6 @@ def _print_variants(result: Found) -> None:
 
 
 def _print_file(described: Found) -> None:
-    """Print what a file of weights is, and which of its weights and functions were chosen why."""
     size = dimensions(described["preprocessing"]["size"])
     tensors = f", {described['tensors']} tensors" if described["tensors"] else ""
     line(f"{described['path']}: {described['format']}{tensors}")

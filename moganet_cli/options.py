@@ -20,7 +20,6 @@ def option(*texts: str, **limits: Any) -> Any:
 
 
 def argument(metavar: str, text: str) -> Any:
-    """Make an argument of what it is called, and its help."""
     return typer.Argument(metavar=metavar, help=text)
 
 
@@ -38,9 +37,7 @@ Split = Annotated[str, option(SPLIT)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.")]
 Precision = Annotated[Literal["f32", "bf16", "f16"], option("f32, bf16, or f16 (GPU).")]
 Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME)]
-Channels = Annotated[int | None, option("--in-chans", "Another number of input channels: the stem is adapted.", min=1)]
 Side = Annotated[int | None, option("Pixels a side [default: each model's own].", min=1, max=MAX_SIDE)]
-Seed = Annotated[int, option("Of all that is drawn.", min=0, max=MAX_SEED)]
 
 
 class FunctionChoices(TypedDict, total=False):
@@ -59,25 +56,26 @@ class FunctionChoices(TypedDict, total=False):
 class StemChoices(FunctionChoices, total=False):
     """The choices that leave a model its classes."""
 
-    in_chans: Channels
+    in_chans: Annotated[
+        int | None, option("--in-chans", "Another number of input channels: the stem is adapted.", min=1)
+    ]
 
 
-class AllChoices(FunctionChoices, total=False):
+class AllChoices(StemChoices, total=False):
     """All choices among a MODEL's weights."""
 
     num_classes: Annotated[int | None, option("Another number of classes: the head starts anew.", min=0)]
-    in_chans: Channels
 
 
-class Running(TypedDict, total=False):
-    """How a network is computed."""
+class Asking(StemChoices, total=False):
+    """What a verb passes on that asks a model for its classes."""
 
     precision: Precision
     runtime: Runtime
 
 
-class Reading(TypedDict, total=False):
-    """How images come to it."""
+class Measuring(Asking, total=False):
+    """What a verb passes on that asks so of many images."""
 
     batch_size: Annotated[
         int | None, option("Images at a time [default: 128 on a GPU, else 32].", min=1, max=MAX_BATCH)
@@ -87,15 +85,7 @@ class Reading(TypedDict, total=False):
     ]
 
 
-class Asking(Running, StemChoices, total=False):
-    """What a verb passes on that asks a model for its classes."""
-
-
-class Measuring(Reading, Asking, total=False):
-    """What a verb passes on that asks so of many images."""
-
-
-SHARED = {*Measuring.__annotations__, *AllChoices.__annotations__}
+SHARED = Measuring.__annotations__ | AllChoices.__annotations__
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

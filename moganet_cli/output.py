@@ -120,10 +120,8 @@ def _write(text: str, end: str = "\n") -> None:
 
 
 def dimensions(lengths: Iterable[int]) -> str:
-    """Write lengths as 3x32x64."""
     return "x".join(map(str, lengths))
 
 
 def untrained(result: Found) -> str:
-    """Say beside a name that the weights mean nothing."""
     return " (untrained)" if result.get("untrained") else ""
