@@ -7,8 +7,8 @@ import typer
 
 from moganet_cli.app import app
 from moganet_cli.options import (
-    MAX_BATCH,
-    MAX_SIDE,
+    BATCH,
+    SIDE,
     AsJson,
     Asking,
     Data,
@@ -47,7 +47,7 @@ Models = Annotated[
 Alternatives = Annotated[
     bool | None, option("--alternatives/--no-alternatives", "Add timm's to compare in speed [where none is named].")
 ]
-Batch = Annotated[int, option("Images at a time.", min=1, max=MAX_BATCH)]
+Batch = Annotated[int, option("Images at a time.", **BATCH)]
 Picture = Annotated[Path | None, option("Draw the rates as bars.", metavar="PNG")]
 
 
@@ -83,7 +83,7 @@ def _print_infer(result: Found) -> None:
 @with_options
 def benchmark_train(
     models: Models = None,
-    size: Annotated[int, option("Pixels a side.", min=1, max=MAX_SIDE)] = 224,
+    size: Annotated[int, option("Pixels a side.", **SIDE)] = 224,
     batch: Batch = 32,
     precision: Annotated[
         Literal["f32", "bf16"] | None, option("[default: bf16 where the device has units for it, else f32]")

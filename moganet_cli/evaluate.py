@@ -21,9 +21,7 @@ def evaluate(
     model: Model,
     data: Data = None,
     split: Split = "test",
-    out: Annotated[
-        Path | None, option("Folder for evaluation.json and pictures [default for a run: in its folder].")
-    ] = None,
+    out: Annotated[Path | None, option("Folder for evaluation.json and pictures [default: a run's own].")] = None,
     as_json: AsJson = False,
     **passed: Unpack[Measuring],
 ) -> None:

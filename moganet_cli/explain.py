@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Unpack
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
-from moganet_cli.options import MAX_BATCH, MAX_SEED, AsJson, Asking, Model, argument, option, with_options
+from moganet_cli.options import BATCH, SEED, AsJson, Asking, Model, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -28,17 +28,13 @@ class Explaining(Asking, total=False):
     """What is passed on as it is."""
 
     target: Annotated[str | None, option("Name or number [default: the likeliest].", metavar="CLASS")]
-    superpixels: Annotated[
-        Literal["quickshift", "slic", "grid"] | None, option("LIME's patches [default: quickshift].")
-    ]
+    superpixels: Annotated[Literal["quickshift", "slic", "grid"] | None, option("LIME patches [default: quickshift].")]
     stage: Annotated[int | None, option("gradcam's, 1 to 4 [default: the last of 4x4 or more].", min=1)]
     compare: Annotated[bool, option("--compare", "Methods side by side: all, or those named by --method.")]
     score: Annotated[bool, option("--score", "Insertion and deletion areas, and the check with drawn weights.")]
     overwrite: Annotated[bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.")]
-    seed: Annotated[int, option("Of all that is drawn.", min=0, max=MAX_SEED)]
-    batch_size: Annotated[
-        int | None, option("Images at a time [default: 32 predictions, 8 gradients].", min=1, max=MAX_BATCH)
-    ]
+    seed: Annotated[int, option("Of all that is drawn.", **SEED)]
+    batch_size: Annotated[int | None, option("Images at a time [default: 32 predictions, 8 gradients].", **BATCH)]
 
 
 @app.command(help="Show why a model decides: maps over images. IMAGES: files, folders, patterns, or '-' for a list.")

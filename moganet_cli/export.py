@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from moganet_cli.app import app
-from moganet_cli.options import MAX_SIDE, AsJson, Data, Model, StemChoices, option, with_options
+from moganet_cli.options import SIDE, AsJson, Data, Model, StemChoices, option, with_options
 from moganet_cli.output import line, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,10 +21,8 @@ class Exporting(StemChoices, total=False):
 
     precision: Annotated[Literal["f32", "bf16", "f16", "int8"], option(PRECISIONS)]
     raw: Annotated[bool, option("--raw", "Take uint8 images (B, H, W, C) of any size, and give probabilities.")]
-    calibrated: Annotated[
-        bool, option("--calibrated", "With --raw: scale the probabilities by the model's temperature.")
-    ]
-    size: Annotated[int | None, option("Height and width of the input [default: the model's].", min=1, max=MAX_SIDE)]
+    calibrated: Annotated[bool, option("--calibrated", "With --raw: scale probabilities by the model's temperature.")]
+    size: Annotated[int | None, option("Height and width of the input [default: the model's].", **SIDE)]
     any_size: Annotated[bool, option("--any-size", "Leave height and width open.")]
     overwrite: Annotated[bool, option("--overwrite", "Replace files of other models or forms beside the model.")]
 

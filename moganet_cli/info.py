@@ -3,7 +3,7 @@
 from typing import Annotated, Unpack
 
 from moganet_cli.app import app
-from moganet_cli.options import MAX_SIDE, AllChoices, AsJson, argument, option, with_options
+from moganet_cli.options import SIDE, AllChoices, AsJson, argument, option, with_options
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 NUMBERS = ("parameters", "MACs")
@@ -12,12 +12,8 @@ NUMBERS = ("parameters", "MACs")
 @app.command(help="Show the table of variants, the layers of one, or what a file of weights is.")
 @with_options
 def info(
-    name: Annotated[
-        str | None, argument("[NAME]", "A variant (moganet_tiny, or short: xt t s b l xl) or any MODEL.")
-    ] = None,
-    size: Annotated[
-        int | None, option("Height and width of the input [default: the model's, or 224].", min=1, max=MAX_SIDE)
-    ] = None,
+    name: Annotated[str | None, argument("[NAME]", "A variant (moganet_tiny; short: xt t s b l xl) or MODEL.")] = None,
+    size: Annotated[int | None, option("Height and width of the input [default: the model's, or 224].", **SIDE)] = None,
     as_json: AsJson = False,
     **choices: Unpack[AllChoices],
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Unpack
 import typer
 
 from moganet_cli.app import EXIT_INTERRUPTED, app
-from moganet_cli.options import MAX_BATCH, MAX_SEED, AsJson, Asking, Data, Side, Split, argument, option, with_options
+from moganet_cli.options import BATCH, SEED, AsJson, Asking, Data, Side, Split, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
@@ -35,10 +35,8 @@ class Measured(Asking, total=False):
     reward: Annotated[Literal["log-odds", "log-p", "logit"], option("What an answer is worth, for the true class.")]
     baseline: Annotated[Literal["zero", "mean", "blur"], option("What absent patches show, after normalisation.")]
     size: Side
-    seed: Annotated[
-        int, option("Of the images; pairs and contexts depend on each image's pixels.", min=0, max=MAX_SEED)
-    ]
-    batch_size: Annotated[int | None, option("Masks at a time [default: the fastest].", min=1, max=MAX_BATCH)]
+    seed: Annotated[int, option("Of the images; pairs and contexts depend on each image's pixels.", **SEED)]
+    batch_size: Annotated[int | None, option("Masks at a time [default: the fastest].", **BATCH)]
     overwrite: Annotated[bool, option("--overwrite", "Remove the measurement in --out first.")]
 
 

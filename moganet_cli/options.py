@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
 import typer
 
 # What may be asked for; beyond lies a slip.
-MAX_SIDE, MAX_BATCH, MAX_SEED = 4096, 2**20, 2**32 - 1
+SIDE, BATCH, SEED = {"min": 1, "max": 4096}, {"min": 1, "max": 2**20}, {"min": 0, "max": 2**32 - 1}
 
 DEFAULTS = {"precision": "f32", "runtime": "auto", "seed": 0}
 DEFAULTS |= {"filter": "correct", "reward": "log-odds", "baseline": "zero"}  # of interactions
@@ -37,7 +37,7 @@ Split = Annotated[str, option(SPLIT)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.")]
 Precision = Annotated[Literal["f32", "bf16", "f16"], option("f32, bf16, or f16 (GPU).")]
 Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME)]
-Side = Annotated[int | None, option("Pixels a side [default: each model's own].", min=1, max=MAX_SIDE)]
+Side = Annotated[int | None, option("Pixels a side [default: each model's own].", **SIDE)]
 
 
 class FunctionChoices(TypedDict, total=False):
@@ -56,9 +56,7 @@ class FunctionChoices(TypedDict, total=False):
 class StemChoices(FunctionChoices, total=False):
     """The choices that leave a model its classes."""
 
-    in_chans: Annotated[
-        int | None, option("--in-chans", "Another number of input channels: the stem is adapted.", min=1)
-    ]
+    in_chans: Annotated[int | None, option("--in-chans", "Another number of channels: the stem is adapted.", min=1)]
 
 
 class AllChoices(StemChoices, total=False):
@@ -77,11 +75,9 @@ class Asking(StemChoices, total=False):
 class Measuring(Asking, total=False):
     """What a verb passes on that asks so of many images."""
 
-    batch_size: Annotated[
-        int | None, option("Images at a time [default: 128 on a GPU, else 32].", min=1, max=MAX_BATCH)
-    ]
+    batch_size: Annotated[int | None, option("Images at a time [default: 128 on a GPU, else 32].", **BATCH)]
     workers: Annotated[
-        int | None, option("Processes that read images; 0 reads without [default: one a core, up to 16].", min=0)
+        int | None, option("Processes that read images; 0: none [default: one a core, up to 16].", min=0)
     ]
 
 

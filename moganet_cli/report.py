@@ -14,9 +14,7 @@ def report(
     model: Model,
     data: Data = None,
     split: Split = "test",
-    out: Annotated[
-        Path | None, option("The HTML file [default: report.html in a run's folder, else NAME-report.html here].")
-    ] = None,
+    out: Annotated[Path | None, option("HTML file [default: a run's report.html, else NAME-report.html here].")] = None,
     explain: Annotated[bool, option("Show where the network looked, beside errors and close calls.")] = True,
     as_json: AsJson = False,
     **passed: Unpack[Measuring],

@@ -22,9 +22,7 @@ def train(
     overwrite: Annotated[bool, option("--overwrite", "Replace the run that the folder holds.")] = False,
     resume: Annotated[bool, option("--resume", RESUME)] = False,
     start: Annotated[str | None, option("--from", START, metavar="MODEL")] = None,
-    interactions_every: Annotated[
-        int | None, option("Record the interactions' strength every N epochs.", min=1, metavar="N")
-    ] = None,
+    interactions_every: Annotated[int | None, option("Record interactions every N epochs.", min=1, metavar="N")] = None,
     find_batch: Annotated[bool, option("--find-batch", "Find the batch size first, and train with it.")] = False,
     picture: Annotated[Path | None, option("--preview", PREVIEW, metavar="PNG")] = None,
     profile: Annotated[bool, option("--profile", "Say where a step's time goes, and train nothing.")] = False,

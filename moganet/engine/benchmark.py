@@ -23,7 +23,7 @@ from moganet.engine.doctor import environment
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime, open_predictor
-from moganet.machine import HALF, has_fast_bf16, keep_freed_memory
+from moganet.machine import HALF, has_fast_bf16, in_turns, keep_freed_memory
 from moganet.models.timms import TIMM
 from moganet.network import full_name
 from moganet.network.cost import count_parameters
@@ -32,7 +32,6 @@ from moganet.report import check_picture_name
 from moganet.report.comparisons import draw_rates
 from moganet.results import Record, Result
 from moganet.tasks.optimize import build_optimizer
-from moganet.timing import in_turns
 from moganet.training.assemble import build_module, build_task
 from moganet.training.resolve import prepare
 
