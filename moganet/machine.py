@@ -1,4 +1,4 @@
-"""What this machine has and how it is asked: units for half types, memory that is kept, the time that callables take."""
+"""What this machine has and how it is asked: units for half types, memory that is kept, time that callables take."""
 
 import contextlib
 import ctypes

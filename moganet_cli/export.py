@@ -1,15 +1,11 @@
 """`moganet export`: a model for another runtime."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 from moganet_cli.app import app
 from moganet_cli.options import SIDE, AsJson, Data, Model, StemChoices, option, with_options
 from moganet_cli.output import line, print_json, print_table
-
-if TYPE_CHECKING:
-    from moganet.engine.export import Exports
-
 
 RUNTIMES = "onnx, openvino, or program (torch's .pt2)."
 PRECISIONS = "f32, bf16, f16, or int8 (calibrated with --data)."
@@ -53,11 +49,10 @@ def export(
         return
     if any(given.pop(name, usual) != usual for name, usual in FORM.items()):
         raise ConfigError("--all writes its own choice of forms: leave --precision, --raw, --size, --any-size out")
-    every_form = export_all(model, out, **given)
-    print_json(every_form) if as_json else _print_all(every_form)
-
-
-def _print_all(result: "Exports") -> None:
-    table = result.table()
+    forms = export_all(model, out, **given)
+    if as_json:
+        print_json(forms)
+        return
+    table = forms.table()
     print_table(table.heads, table.rows, table.numbers)
-    line(*result.lines())
+    line(*forms.lines())

@@ -102,8 +102,7 @@ class OptimizerConfig(Settings):
 class ScheduleConfig(Settings):
     """Learning rate per optimizer step over the whole run: warm-up (a fraction of it), then a curve by timm's name.
 
-    milestones: fractions of the run at which "multistep" multiplies the rate by decay_rate; "step" does so at every
-    `every`-th fraction.
+    "multistep" multiplies the rate by decay_rate at these fractions of the run (milestones), "step" at each `every`.
     """
 
     name: Literal["cosine", "constant", "tanh", "poly", "step", "multistep"] = "cosine"

@@ -59,10 +59,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows. title: the finding in short. facts: what stands at its top.
-
-    sheet, heats: the pictures, and the explanations. provenance: what is known of the model's origin, by its name.
-    """
+    """All that the page shows. title: the finding in short. sheet, heats: pictures, and where the network looked."""
 
     title: str
     name: str

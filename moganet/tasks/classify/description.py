@@ -31,8 +31,7 @@ class ClassifyLoss(LossSettings):
 class Reject(Settings):
     """From which energy on an image counts as unlike those that the model was trained on (Liu et al. 2020).
 
-    threshold: of the energy, -logsumexp(logits); images above it are rejected. kept: the share of the validation
-    images below it. num_images: how many those were.
+    threshold: of -logsumexp(logits). kept: the share, of num_images images of validation, that lies below it.
     """
 
     threshold: float
