@@ -35,9 +35,8 @@ def show_samples(numbers: Iterable[int], total: int, what: str) -> Iterable[int]
 
 def show_bytes(chunks: Iterable[bytes], total: int | None, what: str, start: int = 0) -> Iterable[bytes]:
     """Draw a bar with bytes a second while chunks pass, on a terminal only. start: bytes that were there before."""
-    return _shown(
-        chunks, len, rich.DownloadColumn(), rich.TransferSpeedColumn(), total=total, description=what, completed=start
-    )
+    columns = rich.DownloadColumn(), rich.TransferSpeedColumn()
+    return _shown(chunks, len, *columns, total=total, description=what, completed=start)
 
 
 def stderr_console() -> Console:

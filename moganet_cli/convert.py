@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Unpack
 
 from moganet_cli.app import app
 from moganet_cli.options import AllChoices, AsJson, Model, argument, option, with_options
-from moganet_cli.output import Found, line, print_json
+from moganet_cli.output import line, print_json
 
 
 @app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams.")
@@ -22,8 +22,5 @@ def convert(
     from moganet.engine.convert import convert as run
 
     result = run(model, out, to, **choices)
-    print_json(result) if as_json else _print(result)
-
-
-def _print(result: Found) -> None:
-    line(f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}")
+    said = f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}"
+    print_json(result) if as_json else line(said)

@@ -1,7 +1,7 @@
 """`moganet explain`: why a model decides as it does."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 
@@ -90,14 +90,10 @@ def _findings(entry: Found) -> Iterator[str]:
         if stable is not None:
             yield f"ranking {'' if stable >= STABLE else 'NOT '}stable ({100 * stable:.0f} % of fits)"
     if "blocks" in entry:
-        yield _orders(entry["blocks"])
+        means = [sum(block["shares"][k] for block in entry["blocks"]) / len(entry["blocks"]) for k in range(3)]
+        yield "dilation 1, 2, 3: " + ", ".join(f"{100 * mean:.0f} %" for mean in means)
     if "insertion" in entry:
         yield f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})"
         yield f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})"
         kept = entry["randomized_correlation"]
         yield f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw"
-
-
-def _orders(blocks: Sequence[Found]) -> str:
-    means = [sum(block["shares"][k] for block in blocks) / len(blocks) for k in range(3)]
-    return "dilation 1, 2, 3: " + ", ".join(f"{100 * mean:.0f} %" for mean in means)

@@ -72,7 +72,10 @@ def _print(result: Found) -> None:
         table.append((str(rows[0]["order"]), f"{rows[0]['fraction']:.2f}", *cells))
     print_table(heads, table, heads)
     for one in models:
-        _print_middle(one)
+        rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
+        low, high = one["middle_band"]
+        middle = f"middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f})"
+        line(f"{one['name']}{untrained(one)}: {middle}, {one['evaluations']:,} evaluations, {rate}")
     for pair in result["comparisons"]:
         low, high = pair["middle_band"]
         line(f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})")
@@ -83,10 +86,3 @@ def _print(result: Found) -> None:
     )
     if "out" in result:
         line(f"written to {result['out']} (interactions.json, interactions.csv, interactions.png)")
-
-
-def _print_middle(one: Found) -> None:
-    rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
-    low, high = one["middle_band"]
-    middle = f"middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f})"
-    line(f"{one['name']}{untrained(one)}: {middle}, {one['evaluations']:,} evaluations, {rate}")

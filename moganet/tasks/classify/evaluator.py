@@ -136,7 +136,6 @@ def ece_by_chance(confidence: Tensor, draws: int = 100) -> float:
 
 
 def _per_class(confusion: Tensor, class_names: tuple[str, ...]) -> tuple[OfClass, ...]:
-    """Give precision, recall and F1 from counts (truth, predicted)."""
     right, true, predicted = (part.tolist() for part in (confusion.diagonal(), confusion.sum(1), confusion.sum(0)))
     rows = []
     for name, hits, images, answers in zip(class_names, right, true, predicted, strict=True):
