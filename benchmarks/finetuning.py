@@ -18,6 +18,7 @@ from scipy.stats import t
 from sides import write
 
 import moganet
+from moganet.training.outcome import TrainResult
 
 SIDES = ("fine-tuned", "from scratch")
 SHAPE = ("name", "embed_dims", "depths", "mlp_ratios", "stem_stride", "gate", "channel_aggregation")
@@ -41,7 +42,7 @@ def compare(model: str, data: str, keep: Path, epochs: int, seeds: list[int]) ->
     common = {"trainer.max_epochs": epochs, "trainer.early_stop": None, "report": False}
     architecture = moganet.load(model).config.architecture.model_dump()
     shape = {f"network.{key}": architecture[key] for key in SHAPE if architecture[key] is not None}
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    runs: dict[str, list[TrainResult]] = {side: [] for side in SIDES}
     for seed in seeds:
         for side in SIDES:
             fresh = side == "from scratch"
@@ -53,6 +54,7 @@ def compare(model: str, data: str, keep: Path, epochs: int, seeds: list[int]) ->
                 start="none" if fresh else model,
                 resume=True,
             )
+            assert result is not None  # as on processes other than the first
             runs[side].append(result)
     accuracies = {side: [run["last"]["top1"] for run in results] for side, results in runs.items()}
     differences = [a - b for a, b in zip(*(accuracies[side] for side in SIDES), strict=True)]

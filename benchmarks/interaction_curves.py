@@ -29,7 +29,7 @@ def main() -> None:
     asked = parser.parse_args()
     titled = [name.rpartition("=")[::2] for name in asked.models]
     models = [model for _, model in titled]
-    result = moganet.interaction_curves(
+    measured = moganet.interaction_curves(
         models,
         asked.data,
         asked.split,
@@ -38,14 +38,13 @@ def main() -> None:
         budget=asked.budget,
         out=asked.keep,
     )
+    result = {name: value for name, value in measured.plain().items() if name not in ("image_ids", "out")}
     titles = {model: title or Path(model).name for title, model in titled}
     for one in result["models"]:
         one["name"] = titles[one["name"]]
     for pair in result["comparisons"]:
         pair["first"], pair["second"] = titles[pair["first"]], titles[pair["second"]]
     result["data"] = result["data"].partition(":")[0]
-    for name in ("image_ids", "out"):
-        result.pop(name, None)
     head = (
         f"{result['data']}, {result['images']} {result['split']} images that all classify correctly, "
         f"{result['pairs']} pairs, {result['contexts']} contexts"

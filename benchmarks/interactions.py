@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import moganet
-from moganet.inference.export.graph import Run
-from moganet.inference.masking import MaskedImage, best_batch
+from moganet.inference.masking import Logits, MaskedImage, best_batch, logits_of
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs
 
 BATCH = 288
@@ -29,13 +28,13 @@ SETTINGS: dict[str, dict[str, Any]] = {  # pairs and contexts: as many as two mi
 }
 
 
-def published_loop(run: Run, image: Tensor, label: int, grid: int, drawn: tuple[Any, Any]) -> float:
+def published_loop(network: Logits, image: Tensor, label: int, grid: int, drawn: tuple[Any, Any]) -> float:
     """Evaluate all masks of all contexts in batches of 288, built one by one; give the sum of what changed."""
     total = 0.0
     batch: list[Tensor] = []
 
     def flush() -> float:
-        logits = run(torch.cat(batch)).double()
+        logits = network(torch.cat(batch)).double()
         others = torch.cat([logits[:, :label], logits[:, label + 1 :]], dim=1)
         values = (logits[:, label] - others.logsumexp(1)).view(-1, 4)
         batch.clear()
@@ -54,9 +53,9 @@ def published_loop(run: Run, image: Tensor, label: int, grid: int, drawn: tuple[
     return total + (flush() if batch else 0.0)
 
 
-def ours(run: Run, image: Tensor, grid: int, amount: tuple[int, int], batch: int) -> Any:
+def ours(network: Logits, image: Tensor, grid: int, amount: tuple[int, int], batch: int) -> Any:
     """Draw and measure as the command does, for one image."""
-    value = MaskedImage(run, image, torch.zeros_like(image), 3, "log-odds", grid)
+    value = MaskedImage(network, image, torch.zeros_like(image), 3, "log-odds", grid)
     pairs, contexts = draw(grid, amount)
     return pair_interactions(value, pairs, contexts, batch_size=batch)
 
@@ -81,16 +80,17 @@ def main(name: str) -> None:
         warnings.simplefilter("ignore")  # speed does not depend on the weights
         predictor = moganet.load(setting["variant"], num_classes=10, **setting["options"])
     reference = reference_form(setting["variant"], num_classes=10, **setting["options"]).eval()
-    batch, _ = best_batch(predictor.logits, (3, size, size), predictor.device)
+    network = logits_of(predictor)
+    batch, _ = best_batch(network, (3, size, size), torch.device(predictor.device))
     drawn = draw(grid, amount)
-    evaluations = ours(predictor.logits, image, grid, amount, batch).evaluations
+    evaluations = ours(network, image, grid, amount, batch).evaluations
     plain = torch.randn(batch, 3, size, size)
     calls = -(-evaluations // batch)
     sides = {
-        "network alone": Side(lambda: [predictor.logits(plain) for _ in range(calls)], True),
-        "ours": Side(partial(ours, predictor.logits, image, grid, amount, batch), True),
+        "network alone": Side(lambda: [network(plain) for _ in range(calls)], True),
+        "ours": Side(partial(ours, network, image, grid, amount, batch), True),
         "published way": Side(partial(published_loop, reference, image, 3, grid, drawn)),
-        "published loop, our network": Side(partial(published_loop, predictor.logits, image, 3, grid, drawn), True),
+        "published loop, our network": Side(partial(published_loop, network, image, 3, grid, drawn), True),
     }
     rounds = time_in_turns(sides)
     seconds = {side: median(times) for side, times in rounds.items()}

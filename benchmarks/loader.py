@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from moganet import open_data
 from moganet.config import Preprocessing
+from moganet.data.geometry import bring_to_size
 from moganet.data.loader import Batch, Loader
 from moganet.data.module import _ImageBatches
 from moganet.data.order import ALONE, EvenBatches
-from moganet.data.preprocess import resize_and_crop
-from moganet.engine.benchmark import in_turns
+from moganet.machine import in_turns
 
 BATCH, WORKERS, REPEATS = 32, 2, 3
 
@@ -88,9 +88,8 @@ def main() -> None:
     split = open_data(asked.folder).split("train")
     result: dict[str, Any] = {"images": len(split), "batch": BATCH, "workers": WORKERS, "rounds": ROUNDS}
     for size in asked.sizes:
-        batches = _ImageBatches(
-            split, partial(resize_and_crop, preprocessing=Preprocessing(size=(size, size))), substitute=False
-        )
+        to_size = partial(bring_to_size, preprocessing=Preprocessing(size=(size, size)))
+        batches = _ImageBatches(split, to_size, substitute=False)
         order = EvenBatches(len(split), BATCH, ALONE)
         torchs = DataLoader(
             _AsDataset(batches, list(order)), batch_size=None, num_workers=WORKERS, persistent_workers=True

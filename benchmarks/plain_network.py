@@ -23,7 +23,7 @@ from sides import without_path
 from timm.models import register_model
 from torch import nn
 
-from moganet.config import Recipe
+from moganet.config import ResolvedRecipe
 from moganet.data import Dataset
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize
@@ -85,14 +85,14 @@ def main() -> None:
     print(json.dumps(result, indent=1))
 
 
-def fit(recipe: Recipe, dataset: Dataset, out: Path) -> tuple[nn.Module, RunProgress]:
+def fit(recipe: ResolvedRecipe, dataset: Dataset, out: Path) -> tuple[nn.Module, RunProgress]:
     """Train as `moganet train` does, from the last epoch that a stopped run saved; give the averaged network."""
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     network = timm.create_model("plain_resnet", num_classes=len(dataset.class_names))
     network = network.to(memory_format=torch.channels_last)
     learning = Learning(recipe.loss, recipe.optimizer, recipe.schedule)
-    task = task_of(recipe).module(network, recipe, dataset, learning)
-    progress = RunProgress()
+    kind = task_of(recipe)
+    task, progress = kind.module(network, recipe, dataset, learning), RunProgress(kind.metrics)
     trainer = build_trainer(recipe, out, [progress, ModelCheckpoint(out, save_last=True, save_top_k=0)])
     last = out / "last.ckpt"
     trainer.fit(task, datamodule=build_module(recipe, dataset), ckpt_path=last if last.is_file() else None)
@@ -100,7 +100,7 @@ def fit(recipe: Recipe, dataset: Dataset, out: Path) -> tuple[nn.Module, RunProg
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, dataset: Dataset, recipe: Recipe) -> float:
+def accuracy(network: nn.Module, dataset: Dataset, recipe: ResolvedRecipe) -> float:
     """Give the share of the test images that the network has right."""
     network.eval()
     right = 0

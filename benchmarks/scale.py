@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from moganet import build_network
-from moganet.engine.benchmark import in_turns
 from moganet.engine.doctor import environment
-from moganet.machine import keep_freed_memory
+from moganet.machine import in_turns, keep_freed_memory
 from moganet.network.cost import count_macs
 
 VARIANTS = ("xtiny", "tiny", "small", "base", "large", "xlarge")

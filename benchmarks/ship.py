@@ -17,15 +17,18 @@ from typing import Any
 
 import torch
 import yaml
+from sides import logits_and_labels
 
 import moganet
 from moganet.engine.doctor import environment
-from moganet.engine.evaluate import collect_logits, match_classes, measure, open_for
 from moganet.inference import load_model_file, save_model_file
+from moganet.inference.own_data import open_for
 from moganet.models.build import build_network_for
 from moganet.models.fixtures import NUM_FIXTURES, make_fixtures
-from moganet.progress import no_progress
+from moganet.tasks.classify.description import ClassifyDescription
+from moganet.tasks.classify.evaluator import calibration_error
 from moganet.tasks.recipes import load_recipe
+from moganet.tasks.task import Evaluation
 
 SHIPPED = Path(moganet.__file__).parent / "models" / "shipped"
 TOLERANCE, MAX_BYTES = 0.0005, 3_000_000
@@ -73,9 +76,16 @@ def halve(source: Path, target: Path, calibrated_by: Path | None) -> None:
     fixtures = make_fixtures(network, description.preprocessing, images)
     changes: dict[str, Any] = {"fixtures": fixtures, "provenance": without_path(description.provenance)}
     if calibrated_by is not None:
-        other = load_model_file(calibrated_by)[1]
-        changes |= {"temperature": other.temperature, "reject": other.reject}
+        other = task_of(calibrated_by)
+        changes["task"] = description.task.changed(temperature=other.temperature, reject=other.reject)
     save_model_file(target, halved, description.changed(**changes))
+
+
+def task_of(model: Path) -> ClassifyDescription:
+    """Give what a classifier's file says of its task."""
+    task = load_model_file(model)[1].task
+    assert isinstance(task, ClassifyDescription)
+    return task
 
 
 def without_path(provenance: dict[str, Any]) -> dict[str, Any]:
@@ -97,17 +107,15 @@ def command(recipe: dict[str, Any]) -> str:
     return f"moganet train {recipe['name']} --set seed={recipe['seed']}{''.join(sets)}"
 
 
-def calibration_error(model: Path, data: str | None) -> float:
+def calibrated_error(model: Path, data: str | None) -> float:
     """Give the expected calibration error on the test set at the model's own temperature."""
     predictor = moganet.load(model)
     dataset, _ = open_for(predictor, data)
-    logits, labels, _ = collect_logits(predictor, dataset.split("test"), 250, None, no_progress)
-    order = match_classes(dataset.class_names, predictor.class_names)
-    error: float = measure(logits / (predictor.config.temperature or 1), order[labels], predictor.class_names)["ece"]
-    return error
+    logits, labels = logits_and_labels(predictor, dataset, dataset.split("test"))
+    return calibration_error(logits / (predictor.config.task.temperature or 1), labels)
 
 
-def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, Any]) -> str:
+def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) -> str:
     """Write what the model is, how it was made, and how good it is."""
     run = json.loads((asked.run / "result.json").read_text())
     recipe = yaml.safe_load((asked.run / "recipe.yaml").read_text())
@@ -115,8 +123,8 @@ def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, 
     low, high = (100 * bound for bound in half["interval"])
     found = environment()
     layers = moganet.info(file)
-    description = load_model_file(file)[1]
-    reject, temperature = description.reject, description.temperature or 1.0
+    task = task_of(file)
+    reject, temperature = task.reject, task.temperature or 1.0
     rejecting = (
         f"energy above {reject.threshold:.4f}, which keeps {100 * reject.kept:.1f} % of {reject.num_images} validation "
         "images; `predict` says so of an image"
@@ -143,7 +151,7 @@ def write_card(asked: argparse.Namespace, full: dict[str, Any], half: dict[str, 
         f"- Test set: top-1 {100 * half['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {half['num_images']} "
         f"images; in single precision {100 * full['top1']:.2f} %), loss {half['loss']:.4f}, "
         f"expected calibration error {100 * half['ece']:.2f} %, by `--calibrated` (temperature {temperature:.3f}) "
-        f"{100 * calibration_error(file, asked.data):.2f} %{calibrated_by}.",
+        f"{100 * calibrated_error(file, asked.data):.2f} %{calibrated_by}.",
         f"- Reject score: {rejecting}.",
         f"- Limits: {asked.limits}".rstrip(),
         "",

@@ -10,13 +10,16 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from moganet import build_network
 from moganet.config import Recipe
-from moganet.engine.benchmark import in_turns
+from moganet.data import Dataset, Split
 from moganet.engine.doctor import environment
-from moganet.machine import keep_freed_memory
+from moganet.inference import Predictor
+from moganet.inference.own_data import match_classes
+from moganet.inference.stream import Stream
+from moganet.machine import in_turns, keep_freed_memory
 
 ROUNDS = 5
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
@@ -53,6 +56,15 @@ def time_in_turns(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, lis
 def compare(sides: dict[str, Side], rounds: int = ROUNDS) -> dict[str, float]:
     """Time the sides in turns; give the median seconds of each."""
     return {name: median(taken) for name, taken in time_in_turns(sides, rounds).items()}
+
+
+def logits_and_labels(predictor: Predictor, dataset: Dataset, split: Split) -> tuple[Tensor, Tensor]:
+    """Give a classifier's logits (N, classes) for a split of a data set, and its labels (N,), the model's indices."""
+    order = match_classes(dataset.class_names, predictor.class_names)
+    known = split.with_targets(split.targets.mapped(order, len(predictor.class_names)))
+    seen = list(Stream(predictor, known))
+    logits = [torch.from_numpy(batch.outputs["logits"]) for batch in seen]
+    return torch.cat(logits), torch.cat([batch.targets for batch in seen])
 
 
 def without_path(recipe: Recipe) -> Recipe:

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from moganet.inference.calibration import COLDEST, HOTTEST, fit_temperature
-from sides import write
+from sides import logits_and_labels, write
 from torch import Tensor
 from torch.nn import functional as F
 
 from moganet import load, open_data
 from moganet.data.source import spread
-from moganet.engine.evaluate import collect_logits, match_classes
-from moganet.progress import no_progress
+from moganet.tasks.classify.reliability import COLDEST, HOTTEST, fit_temperature
 
 NUMBERS, DRAWS = (10, 20, 30, 50, 100, 200, 500), 100
 
@@ -49,8 +47,7 @@ def main() -> None:
     predictor, data = load(sys.argv[1]), open_data(sys.argv[2])
     test = data.split("test")
     chosen = spread(len(test), int(sys.argv[3]) if len(sys.argv) > 3 else len(test))
-    logits, labels, _ = collect_logits(predictor, test.subset(chosen), 32, 0, no_progress)
-    labels = match_classes(data.class_names, predictor.class_names)[labels]
+    logits, labels = logits_and_labels(predictor, data, test.subset(chosen))
     found = {"as it is": study(logits, labels), "overconfident": study(2 * logits, labels)}
     write(__file__, {"model": sys.argv[1], "data": sys.argv[2].partition(":")[0], "images": len(labels), **found})
 

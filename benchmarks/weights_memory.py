@@ -31,7 +31,8 @@ SCRIPT = """
 import sys, moganet, moganet.engine.convert, moganet.engine.info, moganet.engine.verify
 source, out = sys.argv[1:]
 {line}
-print(next(int(row.split()[1]) << 10 for row in open("/proc/self/status") if row.startswith("VmHWM")))
+with open("/proc/self/status") as status:
+    print(next(int(row.split()[1]) << 10 for row in status if row.startswith("VmHWM")))
 """
 
 

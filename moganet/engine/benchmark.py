@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from moganet.config import OptimizerConfig, Precision
 from moganet.data.loader import AHEAD, Batch, Loader
 from moganet.data.module import ImageDataModule
-from moganet.engine.doctor import environment
+from moganet.engine.doctor import Environment, environment
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import HALF, has_fast_bf16, in_turns, keep_freed_memory
-from moganet.models.timms import TIMM
+from moganet.models.timms import TIMM, is_timms
 from moganet.network import full_name
 from moganet.network.cost import count_parameters
 from moganet.notices import noted
@@ -72,7 +72,7 @@ class _Measured(Result):
     rounds: int
     peak_memory_mb: float | None = None
     picture: str | None = None
-    environment: Any
+    environment: Environment
 
 
 class Speeds(_Measured):
@@ -97,7 +97,7 @@ class PipelineSpeed(Result):
     images_per_second: float
     training_images_per_second: float
     ratio: float
-    environment: Any
+    environment: Environment
 
 
 @noted
@@ -203,10 +203,10 @@ def open_unpublished(
     name: str, size: int | None, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
 ) -> Predictor:
     """Open a MODEL; of timm's networks no weights are downloaded, since speed does not depend on them."""
-    unpublished = {"pretrained": False} if name.startswith(TIMM) and "@" not in name else {}
+    choices |= {"pretrained": False} if is_timms(name) else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is untrained.*")
-        predictor = load(name, runtime, precision, **unpublished, **choices)
+        predictor = load(name, runtime, precision, **choices)
     network: Any = predictor.model if predictor.has_module else None
     if size is None or not hasattr(network, "set_input_size"):
         return predictor
@@ -266,7 +266,7 @@ def _result(
     rows: Sequence[Speed], common: dict[str, Any], picture: str | Path | None, what: str
 ) -> Speeds | SpeedOfOne:
     if picture is not None:
-        names, ours = [row.name for row in rows], [not row.name.startswith(TIMM) for row in rows]
+        names, ours = [row.name for row in rows], [not is_timms(row.name) for row in rows]
         title = f"{what} at {rows[0].size[0]} px, {common['batch_size']} at a time, {common['precision']}"
         draw_rates(names, [row.images_per_second for row in rows], ours, Path(picture), title)
         common["picture"] = str(picture)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
-
 from moganet.config import Precision, Preprocessing
 from moganet.data import Dataset, open_data
 from moganet.errors import ConfigError, DataError
@@ -20,8 +18,8 @@ from moganet.interactions import REWARDS, Curve, strength
 from moganet.interactions.files import InteractionFiles, Measurement
 from moganet.interactions.results import AtOrder, InteractionCurves, NetworkCurve, difference
 from moganet.machine import keep_freed_memory
-from moganet.models.timms import TIMM
-from moganet.network import VARIANTS, full_name
+from moganet.models.find import is_bare
+from moganet.models.timms import configuration, is_timms
 from moganet.notices import noted
 from moganet.report.comparisons import draw_interactions
 
@@ -95,9 +93,7 @@ def _check_words(models: Sequence[object], reward: str, kept: str) -> None:
 
 def _needs_data(model: str | Path | Predictor) -> bool:
     """Tell whether the data set says first how many classes a network has: timm's, and a bare variant's name."""
-    if isinstance(model, Predictor):
-        return False
-    return str(model).startswith(TIMM) or (full_name(str(model)) in VARIANTS and not Path(model).exists())
+    return not isinstance(model, Predictor) and (is_timms(model) or is_bare(model))
 
 
 @dataclass(frozen=True)
@@ -116,8 +112,8 @@ class _Opening:
         """Open timm's network or a bare variant for a number of classes: trained where a file or timm has weights."""
         if "@" in name or _published(name) == classes:
             return self.load(name)
-        untrained = {"pretrained": False} if name.startswith(TIMM) else {}
-        return load(name, self.runtime, self.precision, **untrained, **{**self.choices, "num_classes": classes})
+        choices = {**self.choices, "num_classes": classes, "pretrained": False}
+        return load(name, self.runtime, self.precision, **choices)
 
     def open(
         self, named: Sequence[str | Path | Predictor], data: str | None, size: int | None
@@ -160,9 +156,8 @@ def _check_task(predictor: Predictor, dataset: Dataset) -> None:
 
 
 def _published(name: str) -> int | None:
-    """Give the number of classes of timm's published weights; None where there are none, or it is no network of its."""
-    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM)) if name.startswith(TIMM) else None
-    return int(cfg.num_classes) if cfg is not None and cfg.has_weights else None
+    """Give the number of classes of timm's weights; None for what is no network of timm's."""
+    return configuration(name.partition("@")[0]).get("num_classes") if is_timms(name) else None
 
 
 def _preprocessing(predictor: Predictor, like: Preprocessing | None, classes: int) -> Preprocessing:
@@ -180,7 +175,7 @@ def _preprocessing(predictor: Predictor, like: Preprocessing | None, classes: in
 
 def _classes(predictor: Predictor, names: tuple[str, ...]) -> tuple[int, ...]:
     """Give the logit of each class: by its name, or by its number where nobody has named the network's classes."""
-    foreign = not predictor.trained or predictor.name_of_model.startswith(TIMM)
+    foreign = not predictor.trained or is_timms(predictor.name_of_model)
     if foreign and len(predictor.class_names) == len(names) and not set(names) <= set(predictor.class_names):
         return tuple(range(len(names)))
     return tuple(match_classes(names, predictor.class_names))

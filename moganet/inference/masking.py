@@ -21,7 +21,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import EagerRun, LazyRun
 from moganet.interactions import reward_of
 from moganet.models.reading.checkpoint import hash_tensors
-from moganet.models.timms import TIMM
+from moganet.models.timms import TIMM, is_timms
 
 Logits = Callable[[Tensor], Tensor]  # of images (B, C, H, W) on the device
 Baseline = Literal["zero", "mean", "blur"]
@@ -66,7 +66,7 @@ class MeasuredNetwork:
             return hashlib.sha256(Path(self.name).read_bytes()).hexdigest()
         architecture = self.predictor.config.architecture
         digest = hash_tensors(self.predictor.model.state_dict())
-        if architecture.name.startswith(TIMM):
+        if is_timms(architecture.name):
             return f"{digest} {architecture.name.removeprefix(TIMM)}"
         return digest + architecture.model_dump_json()
 

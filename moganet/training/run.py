@@ -135,6 +135,7 @@ def _fit(run: Run) -> None:
             warnings.filterwarnings("ignore", message=".*number of training batches.*")  # about the logging interval
             warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # the folder is the run's own
             warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # what the recipe freezes
             goes_on = saved if run.goes_on else None
             trainer.fit(run.task, datamodule=run.module, ckpt_path=goes_on, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C

@@ -1,6 +1,7 @@
 """Every script of benchmarks/ runs, on sizes at which it measures nothing: what it needs of the package is there."""
 
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -22,6 +23,12 @@ from moganet.inference import ModelDescription, save_model_file
 from moganet.inference.export import EXPORTERS
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
+MINI_RUN = {
+    "network.embed_dims": [8, 8, 16, 16],
+    "network.depths": [1, 1, 1, 1],
+    "data.batch_size": 8,
+    "data.workers": 0,
+}
 
 
 @pytest.fixture
@@ -262,6 +269,20 @@ def test_against_paddle(run, capsys, monkeypatch):
 def test_port_in_paddle(run):
     pytest.importorskip("paddle", reason="paddlepaddle is not installed beside torch")
     run("port_in_paddle", main=False).make_round("infer", 32, 1)()
+
+
+def test_house(run, folder, tmp_path, monkeypatch):
+    module = run("house", main=False, XTINY={**MINI_RUN, "preprocessing.size": 32}, DIGITS=MINI_RUN)
+    works = module.Works(tmp_path, str(folder), 1, 1)
+    for work in (module.WORKS[name] for name in ("train-digits", "evaluate-photos", "predict-photos")):
+        assert all(seconds > 0 for seconds in work(works).values())
+    monkeypatch.setattr(module, "Checkout", functools.cache(module.Checkout))  # one side against itself
+    only = ("--rounds", 1, "--repeats", 1, "--only", "evaluate-digits", "predict-photos", "--photos", tmp_path / "none")
+    run("house", FOLDER.parent, FOLDER.parent, *only)
+    found = json.loads((tmp_path / "benchmarks" / "results" / "house.json").read_text())
+    assert found["measured"]["evaluate-digits: whole"]["after_to_before"] > 0 and set(found["skipped"]) == {
+        "predict-photos"
+    }
 
 
 def test_every_script_has_a_test():

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import MINI
+from safetensors.torch import save_file
 
 import moganet
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import MogaNetError, OutputError, WeightsError
 from moganet.inference import ModelDescription, load_model_file, save_model_file
+from moganet.models.description import DESCRIPTION_KEY, SEAL, describe_as_json, seal_of
 from moganet.notices import listening
 
 FORMATS = {"model": "x.safetensors", "hub": "hub", "official": "x.pth.tar", "paddle": "x.pdparams"}
@@ -204,7 +206,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(target, room, written, tmp_p
 )
 def test_a_provenance_of_other_kinds_is_one_line(provenance, written, tmp_path):
     state, description = load_model_file(written / "x.safetensors")
-    save_model_file(tmp_path / "x.safetensors", state, description.changed(provenance=provenance))
+    plain = {**json.loads(describe_as_json(description)), "provenance": provenance}
+    del plain[SEAL]
+    text = json.dumps({**plain, SEAL: seal_of(plain)})
+    save_file(state, tmp_path / "x.safetensors", {DESCRIPTION_KEY: text})
     with pytest.raises(WeightsError, match=r"description that can't be read: .* is a \w+, not a \w+"):
         moganet.evaluate(tmp_path / "x.safetensors", "digits", runtime="eager")
 

@@ -12,6 +12,7 @@ from small_model import exported, model, need, pictures
 
 import moganet
 from moganet.errors import MogaNetError
+from moganet.inference.runtimes import LazyRun
 
 THREADS = 8
 RUNTIMES = ("eager", "onnx", "openvino")
@@ -48,7 +49,7 @@ def ask_in_threads(predictor, expected, tolerance):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_every_runtime_gives_each_thread_its_own_answer(runtime, threads, expected, monkeypatch):
     need(runtime)
-    monkeypatch.setattr("moganet.inference.export.openvino.PIXELS", 2 * 32 * 32)  # so that seven go in streams
+    monkeypatch.setattr("moganet.inference.runs.openvino.PIXELS", 2 * 32 * 32)  # so that seven go in streams
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -67,8 +68,8 @@ def test_every_exported_file_gives_each_thread_its_own_answer(to, kind):
 
 def test_the_lazy_opening_happens_once(monkeypatch):
     predictor, opened = moganet.load(model(), "auto"), []
-    original = moganet.Predictor._open
-    monkeypatch.setattr(moganet.Predictor, "_open", lambda self: (opened.append(1), original(self))[1])
+    original = LazyRun._open
+    monkeypatch.setattr(LazyRun, "_open", lambda self: (opened.append(1), original(self))[1])
     x = predictor.preprocess(pictures()[0])
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda _: predictor.logits(x), range(THREADS)))
@@ -110,7 +111,7 @@ def test_what_can_not_be_made_ready_in_a_forked_process_is_an_error_and_no_wait(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("runtime", [*RUNTIMES, "onnx file", "openvino file", "program file"])
 def test_a_forked_process_answers_and_does_not_wait_for_threads_that_are_gone(runtime, expected, monkeypatch):
-    monkeypatch.setattr("moganet.inference.export.openvino.PIXELS", 2 * 32 * 32)
+    monkeypatch.setattr("moganet.inference.runs.openvino.PIXELS", 2 * 32 * 32)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 import moganet
 import moganet_cli
+from moganet.config import Preprocessing
+from moganet.engine.interactions import _preprocessing
 from moganet.errors import ConfigError, DataError, InteractionError, WeightsError
 from moganet.inference.interaction_images import classes_in_turn, identify
 from moganet.inference.masking import MaskedImage, baseline_of, render
@@ -86,6 +88,17 @@ def test_two_networks_on_the_same_images_and_a_stopped_run_goes_on(trained_run, 
         moganet.interaction_curves(models, **{**SMALL, "pairs": 3}, out=out)
     fewer = moganet.interaction_curves(trained_run, **{**SMALL, "images": 4}, out=out)
     assert fewer["image_ids"] == whole["image_ids"][:4] and not fewer["comparisons"]
+
+
+def test_a_file_that_describes_no_preprocessing_is_given_images_as_the_first_model_of_ours(tmp_path):
+    like, network = Preprocessing(size=40), timm.create_model("test_resnet", num_classes=10)
+    save_file(network.state_dict(), tmp_path / "bare.safetensors")
+    save_file(network.state_dict(), tmp_path / "said.safetensors", {"preprocessing": '{"size": 48}'})
+    bare, said = (moganet.load(f"timm:test_resnet@{tmp_path / name}.safetensors") for name in ("bare", "said"))
+    assert _preprocessing(bare, like, 10) == like and _preprocessing(said, like, 10).size == (48, 48)
+    assert _preprocessing(bare, None, 10) == bare.config.preprocessing == _preprocessing(bare, like, 1000)
+    grey = Preprocessing(channels=1, mean=0.5, std=0.5)
+    assert _preprocessing(bare, grey, 10) == bare.config.preprocessing
 
 
 def test_an_untrained_network_is_warned_about(trained_run):

@@ -41,8 +41,9 @@ def read_foreign(name: str, path: Path) -> StoredModel:
     stem = state.get(f"{ends.stems[0]}.weight") if ends.stems else None
     channels = configuration(name).get("input_size", (3,))[0] if stem is None or stem.dim() < 2 else stem.shape[1]
     values = {"name": name, "num_classes": ends.outputs(state), "in_chans": channels}
-    description = describe(validate(Architecture, values, path.name), {"file": path.name})
     given = _preprocessing(content.metadata, path)
+    source = {"file": path.name} | ({} if given else {"guessed": ["preprocessing"]})
+    description = describe(validate(Architecture, values, path.name), source)
     if given is not None and given.channels != channels:
         raise WeightsError(f"{path} is of {channels} channels, but its preprocessing of {given.channels}")
     if given is not None:
