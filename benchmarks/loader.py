@@ -23,7 +23,7 @@ from moganet.data.loader import Batch, Loader
 from moganet.data.module import _ImageBatches
 from moganet.data.order import ALONE, EvenBatches
 from moganet.data.preprocess import bring_to_size
-from moganet.timing import in_turns
+from moganet.machine import in_turns
 
 BATCH, WORKERS, REPEATS = 32, 2, 3
 
