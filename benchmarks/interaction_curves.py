@@ -11,7 +11,7 @@ import plain_network  # noqa: F401  (timm:plain_resnet)
 from sides import write
 
 import moganet
-from moganet.report.interactions import draw_interactions
+from moganet.report.comparisons import draw_interactions
 
 PICTURE = Path(__file__).parents[1] / "docs" / "interactions.png"
 

@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from moganet import open_data
 from moganet.config import Preprocessing
-from moganet.data.geometry import bring_to_size
 from moganet.data.loader import Batch, Loader
 from moganet.data.module import _ImageBatches
 from moganet.data.order import ALONE, EvenBatches
-from moganet.timing import in_turns
+from moganet.data.preprocess import bring_to_size
+from moganet.machine import in_turns
 
 BATCH, WORKERS, REPEATS = 32, 2, 3
 

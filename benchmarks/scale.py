@@ -17,9 +17,8 @@ from torch import Tensor
 
 from moganet import build_network
 from moganet.engine.doctor import environment
-from moganet.machine import keep_freed_memory
+from moganet.machine import in_turns, keep_freed_memory
 from moganet.network.cost import count_macs
-from moganet.timing import in_turns
 
 VARIANTS = ("xtiny", "tiny", "small", "base", "large", "xlarge")
 ROUNDS, SIZE = 5, 224

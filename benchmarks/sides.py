@@ -19,8 +19,7 @@ from moganet.engine.doctor import environment
 from moganet.inference import Predictor
 from moganet.inference.own_data import match_classes
 from moganet.inference.stream import Stream
-from moganet.machine import keep_freed_memory
-from moganet.timing import in_turns
+from moganet.machine import in_turns, keep_freed_memory
 
 ROUNDS = 5
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from moganet import load, open_data
 from moganet.data.source import spread
-from moganet.tasks.classify.calibration import COLDEST, HOTTEST, fit_temperature
+from moganet.tasks.classify.reliability import COLDEST, HOTTEST, fit_temperature
 
 NUMBERS, DRAWS = (10, 20, 30, 50, 100, 200, 500), 100
 

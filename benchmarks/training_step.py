@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from moganet import build_network
 from moganet.engine.doctor import environment
-from moganet.machine import keep_freed_memory
-from moganet.timing import in_turns
+from moganet.machine import in_turns, keep_freed_memory
 
 ROUNDS = 5
 STEPS = 3  # in each process of the memory comparison; the first is not measured

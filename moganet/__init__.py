@@ -1,7 +1,4 @@
-"""MogaNet (arXiv 2211.03295): train, evaluate and predict with multi-order gated aggregation networks.
-
-Importing the package registers the variants with timm; the verbs are imported when first used.
-"""
+"""MogaNet (arXiv 2211.03295): train, evaluate and predict with multi-order gated aggregation networks."""
 
 import importlib
 from importlib.metadata import version
@@ -35,53 +32,14 @@ if TYPE_CHECKING:
 
 give_packages_a_home()
 __version__ = version("moganet")
-__all__ = [
-    "MogaNet",
-    "Prediction",
-    "Predictor",
-    "benchmark_data",
-    "benchmark_infer",
-    "benchmark_train",
-    "build_network",
-    "convert",
-    "doctor",
-    "evaluate",
-    "explain",
-    "export",
-    "info",
-    "interaction_curves",
-    "list_models",
-    "load",
-    "open_data",
-    "predict",
-    "push",
-    "train",
-    "verify",
-    "write_report",
-]
-_HOMES = {
-    "MogaNet": "network",
-    "build_network": "network",
-    "Prediction": "inference",
-    "Predictor": "inference",
-    "list_models": "inference",
-    "load": "inference",
-    "open_data": "data",
-    "benchmark_data": "engine.benchmark",
-    "benchmark_infer": "engine.benchmark",
-    "benchmark_train": "engine.benchmark",
-    "convert": "engine.convert",
-    "doctor": "engine.doctor",
-    "evaluate": "engine.evaluate",
-    "explain": "engine.explain",
-    "export": "engine.export",
-    "info": "engine.info",
-    "interaction_curves": "engine.interactions",
-    "predict": "engine.predict",
-    "push": "engine.push",
-    "train": "engine.train",
-    "verify": "engine.verify",
-    "write_report": "engine.report",
+__all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "open_data"]
+__all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
+__all__ += ["export", "info", "interaction_curves", "predict", "push", "train", "verify", "write_report"]
+_HOMES = {  # of those that do not lie in a file of engine/ by their own name
+    **dict.fromkeys(("MogaNet", "build_network"), "network"),
+    **dict.fromkeys(("Prediction", "Predictor", "list_models", "load"), "inference"),
+    **dict.fromkeys(("benchmark_data", "benchmark_infer", "benchmark_train"), "engine.benchmark"),
+    **{"open_data": "data", "interaction_curves": "engine.interactions", "write_report": "engine.report"},
 }
 
 
@@ -99,15 +57,13 @@ def _read(network: Module, path: Path, weights: str | None) -> None:
 
 # The network's room lies below those that read and download; timm's hooks reach them through here.
 connected.append(Loaders(_fetch, _read))
-
-
 check_environment()  # before Lightning reads the environment
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'moganet' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"moganet.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"moganet.{_HOMES.get(name, f'engine.{name}')}"), name)
 
 
 def __dir__() -> list[str]:

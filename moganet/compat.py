@@ -1,7 +1,4 @@
-"""Private names of other packages that this one touches, each behind a function here and with a test of its own.
-
-Packages are imported inside the functions: whoever needs one name does not wait for all of them.
-"""
+"""Private names of other packages, each behind a function with a test of its own, which alone imports the package."""
 
 import multiprocessing
 import pickle

@@ -1,15 +1,4 @@
-"""What goes wrong for a user, as exceptions whose text is one line that names the remedy.
-
-MogaNetError (a ValueError)   the user can mend it; the command line prints the line and exits with 2
-├── ConfigError               a recipe or a setting is not valid
-├── DataError                 a data set or an image can't be read as asked
-├── WeightsError              a file is no checkpoint that we can read, or does not fit the network
-├── TrainingError             a run can't go on
-├── WorkerError               a process that reads images died, or gives nothing
-├── InteractionError          players, pairs, orders or contexts are not what they must be
-├── OutputError               a result can't be written where it was asked for
-└── MissingExtraError         an optional dependency is not installed
-"""
+"""What goes wrong for a user, as exceptions whose text is one line that names the remedy; the command prints it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -29,10 +29,7 @@ PLACE_ERRORS = (
 
 
 def cache_folder() -> Path:
-    """Give the folder for what can be made or fetched again: $MOGANET_CACHE, else ~/.cache/moganet.
-
-    Where there is no home, or none that can be written, it is a folder of this user's own among the temporary files.
-    """
+    """Give the folder of what can be made again: $MOGANET_CACHE, ~/.cache/moganet or, without home, a temporary one."""
     if chosen := os.environ.get("MOGANET_CACHE"):
         return Path(chosen)
     home, own = _home(), own_temporary_folder()
@@ -174,29 +171,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _place_named(path: Path) -> Iterator[None]:
-    """Turn what is the place's fault into an OutputError that names it."""
     try:
         yield
     except Exception as error:
-        reason = _place_error(error)
-        if reason is not None:
+        if (reason := _place_error(error)) is not None:
             raise OutputError(f"can't write {path}: {reason}; choose another place or make room") from None
         raise
 
 
 def _place_error(error: Exception) -> str | None:
-    """Give the system's words where an error, or one that it came of, is the place's fault.
-
-    safetensors has only the number in its text.
-    """
+    """Give the system's words where an error, or one that it came of, is the place's fault."""
     seen: BaseException | None = error
     for _ in range(MAX_CHAIN):
         if seen is None:
             return None
         number = seen.errno if isinstance(seen, OSError) else None
-        if number is None and (found := re.search(r"\(os error (\d+)\)", str(seen))):
+        if number is None and (found := re.search(r"\(os error (\d+)\)", str(seen))):  # safetensors says no more
             number = int(found[1])
-        if number in PLACE_ERRORS and number is not None:
+        if number is not None and number in PLACE_ERRORS:
             return os.strerror(number)
         seen = seen.__cause__ or seen.__context__
     return None

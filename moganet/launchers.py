@@ -27,10 +27,7 @@ def check_environment() -> None:
 
 
 def launched() -> tuple[int, int] | None:
-    """Give what torchrun or SLURM started: processes on each machine, and machines.
-
-    Raises ConfigError for half a job.
-    """
+    """Give what torchrun or SLURM started: processes on each machine, and machines; ConfigError for half a job."""
     check_environment()
     if by_torchrun():
         local, world = _needed("LOCAL_WORLD_SIZE"), _needed("WORLD_SIZE")
@@ -38,9 +35,7 @@ def launched() -> tuple[int, int] | None:
             if _needed(name) >= bound:
                 raise ConfigError(f"{name} is {os.environ[name]} of {bound} processes; start this with torchrun")
         if not local or world % local:
-            raise ConfigError(
-                f"WORLD_SIZE {world} is no multiple of LOCAL_WORLD_SIZE {local}; start this with torchrun"
-            )
+            raise ConfigError(f"WORLD_SIZE {world} is no multiple of LOCAL_WORLD_SIZE {local}; start it with torchrun")
         return local, world // local
     if by_slurm():
         nodes = int(os.environ.get("SLURM_NNODES", 1)) or 1

@@ -1,10 +1,12 @@
-"""What this machine has: units for half types, and how this process asks the system for memory."""
+"""What this machine has and how it is asked: units for half types, memory that is kept, time that callables take."""
 
 import contextlib
 import ctypes
 import gc
 import platform
 import sys
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -21,9 +23,7 @@ def has_fast_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes any AVX-512 for support
         return has_x86_bf16_units()
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    return has_onednn_bf16()
+    return torch.backends.mkldnn.is_available() and has_onednn_bf16()  # type: ignore[no-untyped-call]
 
 
 def keep_freed_memory() -> bool:
@@ -48,3 +48,21 @@ def release_memory() -> None:
     torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def in_turns(runs: Sequence[Callable[[], object]], rounds: int, seconds: float = 0.0) -> list[list[float]]:
+    """Time callables in turns; give each one's seconds a call, one value a round; what slows the machine meets all.
+
+    A first round is not counted. seconds: how long a callable is called again in a round, of which the mean counts.
+    """
+    times: list[list[float]] = [[] for _ in runs]
+    gc.collect()
+    for turn in range(rounds + 1):
+        for run, taken in zip(runs, times, strict=True):
+            start, calls = time.perf_counter(), 0
+            while not calls or time.perf_counter() - start < (seconds if turn else 0.0):
+                run()
+                calls += 1
+            if turn:
+                taken.append((time.perf_counter() - start) / calls)
+    return times

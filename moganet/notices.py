@@ -1,11 +1,4 @@
-"""What a person should hear about what was decided for them: a line on stderr, and `notes` in the result of the verb.
-
-`say` is called wherever something is taken for something (splits, classes, a form of weights, a white level, random
-weights) or passed over; the line says how to choose otherwise. It goes to the logger "moganet", which the command line
-prints on stderr, and into the notes of the verb that is at work in this thread.
-
-Names in such a line are data: `printable` is what a terminal gets of them.
-"""
+"""What a person should hear about what was decided for them: a line on stderr, and `notes` in a verb's result."""
 
 import functools
 import logging
@@ -35,7 +28,10 @@ def printable(text: object) -> str:
 
 
 def say(text: str, *, doubtful: bool = False) -> None:
-    """Say one line, once within a verb. doubtful: it may well be wrong, so that users of Python hear it too."""
+    """Say, once within a verb, what was taken for what or passed over, and how to choose otherwise.
+
+    doubtful: it may well be wrong, so that users of Python hear it too.
+    """
     if remember(text):
         logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
 
@@ -72,10 +68,7 @@ def listening() -> Iterator[list[str]]:
 
 
 def noted(verb: Callable[Arguments, Given]) -> Callable[Arguments, Given]:
-    """Let a verb's result, typed or a dict, hold `notes`: all lines that were said while it worked.
-
-    An empty result, or none, stays so. One that comes with notes, of a run that was finished before, keeps them.
-    """
+    """Let a verb's result, typed or a dict, hold `notes`: those it came with, and what was said while it worked."""
 
     @functools.wraps(verb)
     def listened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Given:

@@ -24,18 +24,19 @@ def no_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
 
 def show_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
     """Draw a bar while the items pass, on a terminal only."""
-    return _shown(items, lambda _: 1, rich.TaskProgressColumn(show_speed=True), total=total, what=what)
+    return _shown(items, lambda _: 1, rich.TaskProgressColumn(show_speed=True), total=total, description=what)
 
 
 def show_samples(numbers: Iterable[int], total: int, what: str) -> Iterable[int]:
     """Draw a bar with samples a second while their numbers pass, on a terminal only."""
     rate = _Rate("samples" if what == "lime" else "images")
-    return _shown(numbers, int, rich.MofNCompleteColumn(), rate, total=total, what=what)
+    return _shown(numbers, int, rich.MofNCompleteColumn(), rate, total=total, description=what)
 
 
 def show_bytes(chunks: Iterable[bytes], total: int | None, what: str, start: int = 0) -> Iterable[bytes]:
     """Draw a bar with bytes a second while chunks pass, on a terminal only. start: bytes that were there before."""
-    return _shown(chunks, len, rich.DownloadColumn(), rich.TransferSpeedColumn(), total=total, what=what, start=start)
+    columns = rich.DownloadColumn(), rich.TransferSpeedColumn()
+    return _shown(chunks, len, *columns, total=total, description=what, completed=start)
 
 
 def stderr_console() -> Console:
@@ -50,18 +51,11 @@ def make_bar(console: Console, *columns: rich.ProgressColumn | str) -> rich.Prog
 
 
 def _shown(
-    items: Iterable[Any],
-    count: Callable[[Any], int],
-    *columns: rich.ProgressColumn,
-    total: int | None,
-    what: str,
-    start: int = 0,
+    items: Iterable[Any], count: Callable[[Any], int], *columns: rich.ProgressColumn, **task: Any
 ) -> Iterable[Any]:
     console = stderr_console()
-    if not console.is_terminal:
-        return items
     bar = make_bar(console, *columns)
-    return _drawn(items, count, bar, bar.add_task(what, total=total, completed=start))
+    return _drawn(items, count, bar, bar.add_task(**task)) if console.is_terminal else items
 
 
 def _drawn(items: Iterable[Any], count: Callable[[Any], int], bar: rich.Progress, task: rich.TaskID) -> Iterator[Any]:

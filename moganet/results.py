@@ -34,15 +34,12 @@ class Record(BaseModel):
         return {name: value for name, value in every.items() if name in self.model_fields_set}
 
     def keys(self) -> KeysView[str]:
-        """Give the names of what was found out."""
         return self._known().keys()
 
     def items(self) -> ItemsView[str, Any]:
-        """Give the names with their values."""
         return self._known().items()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Give what was found out under a name, else the default."""
         return self._known().get(key, default)
 
     def changed(self, **values: Any) -> Self:

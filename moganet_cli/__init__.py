@@ -1,7 +1,4 @@
-"""The `moganet` command: one typer command a verb, which parses, calls and prints.
-
-It lies beside the package, since importing the package brings torch and timm in, and `--help` must not wait for them.
-"""
+"""The `moganet` command, beside the package, whose import brings in torch, for which `--help` must not wait."""
 
 import errno
 import logging
@@ -68,7 +65,6 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _ended_by(error: BaseException) -> int:
-    """Say what ended the command, and give its exit code."""
     errors = sys.modules.get("moganet.errors")
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_BUG if error.code else 0
@@ -77,10 +73,7 @@ def _ended_by(error: BaseException) -> int:
         if str(error) or code is None:
             complain(f"moganet: {str(error) or 'stopped'}")
         return code or EXIT_INTERRUPTED
-    if isinstance(error, OSError) and error.errno in (
-        errno.EPIPE,
-        errno.ESHUTDOWN,
-    ):  # `| head`
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ESHUTDOWN):  # `| head`
         return EXIT_UNHEARD
     if hasattr(error, "format_message"):  # typer's, of options and arguments
         return _usage(error)
@@ -112,7 +105,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _usage(error: Any) -> int:
-    """Say what is wrong with the arguments; a command without any shows its help."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
@@ -137,7 +129,6 @@ def _second_interrupt_ends_at_once() -> Any:
     """Let the first Ctrl-C unwind, and a second one end the process wherever it is; give the handler from before."""
     if threading.current_thread() is not threading.main_thread():
         return None
-
     return signal.signal(signal.SIGINT, _interrupt) or signal.default_int_handler
 
 

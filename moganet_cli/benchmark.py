@@ -6,7 +6,20 @@ from typing import Annotated, Any, Literal, Unpack
 import typer
 
 from moganet_cli.app import app
-from moganet_cli.options import MAX_BATCH, MAX_SIDE, AsJson, Asking, Data, Recipe, Settings, StemChoices, with_options
+from moganet_cli.options import (
+    BATCH,
+    SIDE,
+    AsJson,
+    Asking,
+    Data,
+    Recipe,
+    Settings,
+    Side,
+    StemChoices,
+    argument,
+    option,
+    with_options,
+)
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
@@ -14,12 +27,7 @@ app.add_typer(benchmark, name="benchmark")
 
 
 @benchmark.command("data", help="What a recipe's data pipeline feeds, against what its network trains.")
-def benchmark_data(
-    recipe: Recipe,
-    data: Data = None,
-    set_: Settings = None,
-    as_json: AsJson = False,
-) -> None:
+def benchmark_data(recipe: Recipe, data: Data = None, set_: Settings = None, as_json: AsJson = False) -> None:
     from moganet.engine.benchmark import benchmark_data as run
 
     result = run(recipe, data, set_ or [])
@@ -34,24 +42,20 @@ def _print_data(result: Found) -> None:
 
 
 Models = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[MODELS]...", help="MODELs, variants, or timm:NAME [default: moganet_xtiny and timm's]."),
+    list[str] | None, argument("[MODELS]...", "MODELs, variants, or timm:NAME [default: moganet_xtiny and timm's].")
 ]
 Alternatives = Annotated[
-    bool | None,
-    typer.Option("--alternatives/--no-alternatives", help="Add timm's to compare in speed [where none is named]."),
+    bool | None, option("--alternatives/--no-alternatives", "Add timm's to compare in speed [where none is named].")
 ]
-Batch = Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Images at a time.")]
-Picture = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the rates as bars.")]
+Batch = Annotated[int, option("Images at a time.", **BATCH)]
+Picture = Annotated[Path | None, option("Draw the rates as bars.", metavar="PNG")]
 
 
 @benchmark.command("infer", help="Latency, images/s and memory of models, in turns in one run.")
 @with_options
 def benchmark_infer(
     models: Models = None,
-    size: Annotated[
-        int | None, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side [default: each model's own].")
-    ] = None,
+    size: Side = None,
     batch: Batch = 32,
     alternatives: Alternatives = None,
     picture: Picture = None,
@@ -79,11 +83,10 @@ def _print_infer(result: Found) -> None:
 @with_options
 def benchmark_train(
     models: Models = None,
-    size: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side.")] = 224,
+    size: Annotated[int, option("Pixels a side.", **SIDE)] = 224,
     batch: Batch = 32,
     precision: Annotated[
-        Literal["f32", "bf16"] | None,
-        typer.Option(help="[default: bf16 where the device has units for it, else f32]"),
+        Literal["f32", "bf16"] | None, option("[default: bf16 where the device has units for it, else f32]")
     ] = None,
     alternatives: Alternatives = None,
     picture: Picture = None,

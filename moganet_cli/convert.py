@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import AllChoices, AsJson, Model, with_options
-from moganet_cli.output import Found, line, print_json
+from moganet_cli.options import AllChoices, AsJson, Model, argument, option, with_options
+from moganet_cli.output import line, print_json
 
 
 @app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams.")
 @with_options
 def convert(
     model: Model,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="x.safetensors, x.pth.tar, x.pdparams, or a folder.")],
+    out: Annotated[Path, argument("OUT", "x.safetensors, x.pth.tar, x.pdparams, or a folder.")],
     to: Annotated[
-        Literal["model", "hub", "official", "paddle"] | None, typer.Option(help="The format [default: by OUT's name].")
+        Literal["model", "hub", "official", "paddle"] | None, option("The format [default: by OUT's name].")
     ] = None,
     as_json: AsJson = False,
     **choices: Unpack[AllChoices],
@@ -24,8 +22,5 @@ def convert(
     from moganet.engine.convert import convert as run
 
     result = run(model, out, to, **choices)
-    print_json(result) if as_json else _print(result)
-
-
-def _print(result: Found) -> None:
-    line(f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}")
+    said = f"{result['out']}: {result['name']}, {result['parameters']:,} parameters, format {result['target']}"
+    print_json(result) if as_json else line(said)

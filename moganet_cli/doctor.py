@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from moganet_cli.app import EXIT_USER, app
-from moganet_cli.options import AsJson, Data
+from moganet_cli.options import AsJson, Data, option
 from moganet_cli.output import Found, line, print_json, print_table
 
 
@@ -15,8 +15,7 @@ from moganet_cli.output import Found, line, print_json, print_table
 def doctor(
     data: Data = None,
     strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Exit with 2 for any finding, not for what is unreadable or contradictory only."),
+        bool, option("--strict", "Exit with 2 for any finding, not for what is unreadable or contradictory only.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,8 +42,7 @@ def _print_data(result: Found) -> None:
     splits = result["data"]["splits"].items()
     rows = [(split, name, str(number)) for split, counts in splits for name, number in counts.items()]
     print_table(("split", "class", "images"), rows, ("images",))
-    for finding in result["findings"]:
-        line(f"{finding['kind']}: {finding['file']}: {finding['detail']}")
+    line(*(f"{finding['kind']}: {finding['file']}: {finding['detail']}" for finding in result["findings"]))
     counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
     number, total = result["data"]["read_whole"], result["data"]["images"]
     looked = f"{number} of {total} images were read whole"

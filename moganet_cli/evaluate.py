@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, app
-from moganet_cli.options import AsJson, Data, Measuring, Model, Split, with_options
+from moganet_cli.options import AsJson, Data, Measuring, Model, Split, option, with_options
 from moganet_cli.output import complain, line, print_json, print_table, untrained
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ def evaluate(
     model: Model,
     data: Data = None,
     split: Split = "test",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for evaluation.json and pictures [default for a run: in its folder]."),
-    ] = None,
+    out: Annotated[Path | None, option("Folder for evaluation.json and pictures [default: a run's own].")] = None,
     as_json: AsJson = False,
     **passed: Unpack[Measuring],
 ) -> None:
@@ -42,8 +39,7 @@ def _print(model: str, result: "Evaluation") -> None:
     line(f"{model}{untrained(result)} on {result.data}, {result.split}, {result.num_images} images")
     short = f" (in {result.seconds:.1f} s, too short to tell)" if result.seconds < SHORT else ""
     *figures, last = result.lines()
-    for text in (*figures, f"{last}, {result.images_per_second:.0f} images/s{short}"):
-        line(text)
+    line(*figures, f"{last}, {result.images_per_second:.0f} images/s{short}")
     table = result.table()
     print_table(table.heads, table.rows, table.numbers)
     if result.out is not None:

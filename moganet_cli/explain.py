@@ -1,14 +1,14 @@
 """`moganet explain`: why a model decides as it does."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
-from moganet_cli.options import MAX_BATCH, MAX_SEED, AsJson, Asking, Model, with_options
+from moganet_cli.options import BATCH, SEED, AsJson, Asking, Model, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -20,68 +20,39 @@ METHODS = {
     "gradcam": "1 gradient",
     "orders": "1 forward pass",
 }
+SAMPLES = "auto: until LIME's ranking of superpixels is stable, or for 4,000."
 COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
+
+
+class Explaining(Asking, total=False):
+    """What is passed on as it is."""
+
+    target: Annotated[str | None, option("Name or number [default: the likeliest].", metavar="CLASS")]
+    superpixels: Annotated[Literal["quickshift", "slic", "grid"] | None, option("LIME patches [default: quickshift].")]
+    stage: Annotated[int | None, option("gradcam's, 1 to 4 [default: the last of 4x4 or more].", min=1)]
+    compare: Annotated[bool, option("--compare", "Methods side by side: all, or those named by --method.")]
+    score: Annotated[bool, option("--score", "Insertion and deletion areas, and the check with drawn weights.")]
+    overwrite: Annotated[bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.")]
+    seed: Annotated[int, option("Of all that is drawn.", **SEED)]
+    batch_size: Annotated[int | None, option("Images at a time [default: 32 predictions, 8 gradients].", **BATCH)]
 
 
 @app.command(help="Show why a model decides: maps over images. IMAGES: files, folders, patterns, or '-' for a list.")
 @with_options
 def explain(
     model: Model,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Images, folders, patterns, or '-'.")],
-    method: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"May be repeated [default: lime]. {COSTS}.")
-    ] = None,
-    samples: Annotated[
-        str, typer.Option(metavar="N|auto", help="auto: until LIME's ranking of superpixels is stable, or for 4,000.")
-    ] = "auto",
-    target: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="Name or number [default: the likeliest].")
-    ] = None,
-    superpixels: Annotated[
-        Literal["quickshift", "slic", "grid"] | None, typer.Option(help="LIME's patches [default: quickshift].")
-    ] = None,
-    stage: Annotated[
-        int | None, typer.Option(min=1, help="gradcam's, 1 to 4 [default: the last of 4x4 or more].")
-    ] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Methods side by side: all, or those named by --method.")
-    ] = False,
-    score: Annotated[
-        bool, typer.Option("--score", help="Insertion and deletion areas, and the check with drawn weights.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for pictures, maps (.npz) and explanations.json.")] = Path(
-        "explanations"
-    ),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write over an earlier call's files; else new ones are numbered.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of all that is drawn.")] = 0,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, max=MAX_BATCH, help="Images at a time [default: 32 predictions, 8 gradients].")
-    ] = None,
+    images: Annotated[list[str], argument("IMAGES...", "Images, folders, patterns, or '-'.")],
+    method: Annotated[list[str] | None, option(f"May be repeated [default: lime]. {COSTS}.", metavar="NAME")] = None,
+    samples: Annotated[str, option(SAMPLES, metavar="N|auto")] = "auto",
+    out: Annotated[Path, option("Folder for pictures, maps (.npz) and explanations.json.")] = Path("explanations"),
     as_json: AsJson = False,
-    **passed: Unpack[Asking],
+    **passed: Unpack[Explaining],
 ) -> None:
     from moganet.engine.explain import explain as run
     from moganet.progress import show_samples
 
-    result = run(
-        model,
-        images,
-        method or "lime",
-        samples=_samples(samples),
-        target=target,
-        superpixels=superpixels,
-        stage=stage,
-        compare=compare,
-        score=score,
-        out=out,
-        overwrite=overwrite,
-        seed=seed,
-        batch_size=batch_size,
-        progress=show_samples,
-        **passed,
-    )
+    number = _samples(samples)
+    result = run(model, images, method or "lime", samples=number, out=out, progress=show_samples, **passed)
     for item in result["unreadable"]:
         complain(f"can't read {item['file']}: {item['reason']}")
     if as_json:
@@ -91,11 +62,10 @@ def explain(
     raise typer.Exit(0 if not result["unreadable"] else EXIT_PARTLY if result["images"] else EXIT_USER)
 
 
-def _samples(text: str) -> int | str | None:
-    """Read --samples; "auto" is the methods' own default."""
+def _samples(text: str) -> int | None:
     from moganet.errors import ConfigError
 
-    if text == "auto":
+    if text == "auto":  # the methods' own default
         return None
     if re.fullmatch(r"[0-9]{1,7}", text) is None:
         raise ConfigError(f"--samples is {text!r}; give a number of less than 8 digits, or auto")
@@ -120,14 +90,10 @@ def _findings(entry: Found) -> Iterator[str]:
         if stable is not None:
             yield f"ranking {'' if stable >= STABLE else 'NOT '}stable ({100 * stable:.0f} % of fits)"
     if "blocks" in entry:
-        yield _orders(entry["blocks"])
+        means = [sum(block["shares"][k] for block in entry["blocks"]) / len(entry["blocks"]) for k in range(3)]
+        yield "dilation 1, 2, 3: " + ", ".join(f"{100 * mean:.0f} %" for mean in means)
     if "insertion" in entry:
         yield f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})"
         yield f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})"
         kept = entry["randomized_correlation"]
         yield f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw"
-
-
-def _orders(blocks: Sequence[Found]) -> str:
-    means = [sum(block["shares"][k] for block in blocks) / len(blocks) for k in range(3)]
-    return "dilation 1, 2, 3: " + ", ".join(f"{100 * mean:.0f} %" for mean in means)

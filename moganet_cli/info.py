@@ -2,10 +2,8 @@
 
 from typing import Annotated, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import MAX_SIDE, AllChoices, AsJson, with_options
+from moganet_cli.options import SIDE, AllChoices, AsJson, argument, option, with_options
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 NUMBERS = ("parameters", "MACs")
@@ -14,14 +12,8 @@ NUMBERS = ("parameters", "MACs")
 @app.command(help="Show the table of variants, the layers of one, or what a file of weights is.")
 @with_options
 def info(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[NAME]", help="A variant (moganet_tiny, or short: xt t s b l xl) or any MODEL."),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(min=1, max=MAX_SIDE, help="Height and width of the input [default: the model's, or 224]."),
-    ] = None,
+    name: Annotated[str | None, argument("[NAME]", "A variant (moganet_tiny; short: xt t s b l xl) or MODEL.")] = None,
+    size: Annotated[int | None, option("Height and width of the input [default: the model's, or 224].", **SIDE)] = None,
     as_json: AsJson = False,
     **choices: Unpack[AllChoices],
 ) -> None:
@@ -57,7 +49,6 @@ def _print_variants(result: Found) -> None:
 
 
 def _print_file(described: Found) -> None:
-    """Print what a file of weights is, and which of its weights and functions were chosen why."""
     size = dimensions(described["preprocessing"]["size"])
     tensors = f", {described['tensors']} tensors" if described["tensors"] else ""
     line(f"{described['path']}: {described['format']}{tensors}")

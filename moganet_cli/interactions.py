@@ -7,15 +7,10 @@ from typing import Annotated, Literal, Unpack
 import typer
 
 from moganet_cli.app import EXIT_INTERRUPTED, app
-from moganet_cli.options import MAX_BATCH, MAX_SEED, MAX_SIDE, AsJson, Asking, Data, Split, with_options
+from moganet_cli.options import BATCH, SEED, AsJson, Asking, Data, Side, Split, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
-
-Models = Annotated[
-    list[str],
-    typer.Argument(metavar="MODEL...", help="MODELs, exported files, timm:NAME, or timm:NAME@CHECKPOINT."),
-]
 
 
 def seconds_of(text: str) -> float:
@@ -26,75 +21,41 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-Budget = Annotated[
-    float | None,
-    typer.Option(parser=seconds_of, metavar="TIME", help="90s, 10m, 1h: choose images, pairs, contexts for it."),
-]
+class Measured(Asking, total=False):
+    """What is passed on as it is."""
+
+    grid: Annotated[int | None, option("Patches a side [default: 14 where it divides the side, else 16].")]
+    images: Annotated[int | None, option("Images [default: 50].")]
+    pairs: Annotated[int | None, option("Pairs of patches an image [default: 200].")]
+    contexts: Annotated[int | None, option("Contexts a pair and order [default: 100].")]
+    budget: Annotated[
+        float | None, option("90s, 10m, 1h: choose images, pairs, contexts for it.", parser=seconds_of, metavar="TIME")
+    ]
+    filter: Annotated[Literal["correct", "all"], option("Images that every model has right, or all.")]
+    reward: Annotated[Literal["log-odds", "log-p", "logit"], option("What an answer is worth, for the true class.")]
+    baseline: Annotated[Literal["zero", "mean", "blur"], option("What absent patches show, after normalisation.")]
+    size: Side
+    seed: Annotated[int, option("Of the images; pairs and contexts depend on each image's pixels.", **SEED)]
+    batch_size: Annotated[int | None, option("Masks at a time [default: the fastest].", **BATCH)]
+    overwrite: Annotated[bool, option("--overwrite", "Remove the measurement in --out first.")]
 
 
 @app.command(help="Measure how strong patches interact in networks at each order, on the same images for all.")
 @with_options
 def interactions(
-    models: Models,
+    models: Annotated[list[str], argument("MODEL...", "MODELs, exported files, timm:NAME, or timm:NAME@CHECKPOINT.")],
     data: Data = None,
     split: Split = "test",
-    grid: Annotated[
-        int | None, typer.Option(help="Patches a side [default: 14 where it divides the side, else 16].")
-    ] = None,
-    images: Annotated[int | None, typer.Option(help="Images [default: 50].")] = None,
-    pairs: Annotated[int | None, typer.Option(help="Pairs of patches an image [default: 200].")] = None,
-    contexts: Annotated[int | None, typer.Option(help="Contexts a pair and order [default: 100].")] = None,
-    budget: Budget = None,
-    filter_: Annotated[
-        Literal["correct", "all"], typer.Option("--filter", help="Images that every model has right, or all.")
-    ] = "correct",
-    reward: Annotated[
-        Literal["log-odds", "log-p", "logit"], typer.Option(help="What an answer is worth, for the true class.")
-    ] = "log-odds",
-    baseline: Annotated[
-        Literal["zero", "mean", "blur"], typer.Option(help="What absent patches show, after normalisation.")
-    ] = "zero",
-    size: Annotated[
-        int | None, typer.Option(min=1, max=MAX_SIDE, help="Pixels a side [default: each model's own].")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Of the images; pairs and contexts depend on each image's pixels.")
-    ] = 0,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, max=MAX_BATCH, help="Masks at a time [default: the fastest].")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for results as they come; the same command goes on with them.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the measurement in --out first.")] = False,
+    out: Annotated[Path | None, option("Folder for results as they come; the same command goes on with them.")] = None,
     as_json: AsJson = False,
-    **passed: Unpack[Asking],
+    **passed: Unpack[Measured],
 ) -> None:
     from moganet.engine.interactions import interaction_curves
     from moganet.progress import watched
 
     try:
         with watched() as watch:
-            result = interaction_curves(
-                models,
-                data,
-                split,
-                grid=grid,
-                images=images,
-                pairs=pairs,
-                contexts=contexts,
-                budget=budget,
-                filter=filter_,
-                reward=reward,
-                baseline=baseline,
-                size=size,
-                seed=seed,
-                batch_size=batch_size,
-                out=out,
-                overwrite=overwrite,
-                watch=watch,
-                **passed,
-            )
+            result = interaction_curves(models, data, split, out=out, watch=watch, **passed)
     except KeyboardInterrupt:
         kept = f"what was measured is in {out}; the same command goes on" if out else "nothing is kept without --out"
         complain(f"moganet: stopped; {kept}")
@@ -111,7 +72,10 @@ def _print(result: Found) -> None:
         table.append((str(rows[0]["order"]), f"{rows[0]['fraction']:.2f}", *cells))
     print_table(heads, table, heads)
     for one in models:
-        _print_middle(one)
+        rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
+        low, high = one["middle_band"]
+        middle = f"middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f})"
+        line(f"{one['name']}{untrained(one)}: {middle}, {one['evaluations']:,} evaluations, {rate}")
     for pair in result["comparisons"]:
         low, high = pair["middle_band"]
         line(f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})")
@@ -122,10 +86,3 @@ def _print(result: Found) -> None:
     )
     if "out" in result:
         line(f"written to {result['out']} (interactions.json, interactions.csv, interactions.png)")
-
-
-def _print_middle(one: Found) -> None:
-    rate = f"{one['evaluations_per_second']:,.0f} a second" if one["evaluations_per_second"] else "stored"
-    low, high = one["middle_band"]
-    middle = f"middle orders {one['middle']:.3f} ({low:.3f} to {high:.3f})"
-    line(f"{one['name']}{untrained(one)}: {middle}, {one['evaluations']:,} evaluations, {rate}")

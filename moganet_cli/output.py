@@ -1,17 +1,17 @@
-"""How a command prints: `line`, `complain`, `print_table` and `print_json`, and nothing else.
-
-What comes from files, folders and models is data: it is neither markup nor steers the terminal.
-"""
+"""How a command prints, by these functions only: names are data, neither markup nor steering the terminal."""
 
 import errno
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from moganet.results import Record
 
 
 class Found(Protocol):
@@ -38,9 +38,10 @@ def shown(text: str) -> str:
     return printable(text)
 
 
-def line(text: str) -> None:
-    """Print one line of results on stdout."""
-    _write(shown(text))
+def line(*texts: str) -> None:
+    """Print lines of results on stdout."""
+    for text in texts:
+        _write(shown(text))
 
 
 def complain(text: str) -> None:
@@ -61,71 +62,38 @@ def _json(value: Any) -> str:
     return to_json(value, ascii_only=not encoding.lower().startswith("utf"))
 
 
-class _Rows:
-    """Rows that are printed as they come, some at a time: however many there are, few are held."""
+class Rows:
+    """Answers that are printed as they come, so that few are held: a table, or the list under `key` of one object."""
 
-    def __init__(self) -> None:
-        self.number, self.held = 0, list[Any]()
+    def __init__(self, key: str, heads: Sequence[str], *, as_json: bool) -> None:
+        self.key, self.heads, self.as_json = key, heads, as_json
+        self.number, self.held, self.begun = 0, list[Any](), False
 
     def add(self, row: Any) -> None:
-        """Take one more."""
         self.number += 1
-        self.held.append(row)
+        self.held.append(row if self.as_json else (row.file, row.text()))
         if len(self.held) >= HELD:
-            self.write()
+            self._write()
 
-    def write(self) -> None:
-        """Print what is held."""
-        raise NotImplementedError
-
-
-class JsonRows(_Rows):
-    """One object, of which a list under `key` is printed as it comes, and the rest at its end."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__()
-        self.key, self.begun = key, False
-
-    def write(self) -> None:
-        begin = ", " if self.begun else f'{{"{self.key}": ['
-        self.begun = True
-        _write(begin + ", ".join(map(_json, self.held)), end="")
-        self.held = []
-
-    def end(self, result: Found) -> None:
-        """Print what is left of the rows, and what else the result has."""
-        from moganet.results import Record
-
-        assert isinstance(result, Record)
+    def end(self, result: "Record") -> None:
+        """Print what is left of the rows, and as JSON what else the result has."""
         if self.held or not self.begun:
-            self.write()
-        rest = {key: value for key, value in result.plain().items() if key != self.key}
-        _write(f"], {_json(rest)[1:]}")
+            self._write()
+        if self.as_json:
+            rest = {key: value for key, value in result.plain().items() if key != self.key}
+            _write(f"], {_json(rest)[1:]}")
 
-
-class TableRows(_Rows):
-    """A table whose rows are printed as they come, under heads that stand once."""
-
-    def __init__(self, heads: Sequence[str]) -> None:
-        super().__init__()
-        self.heads, self.begun = heads, False
-
-    def write(self) -> None:
-        print_table(self.heads, self.held, show_heads=not self.begun)
+    def _write(self) -> None:
+        if self.as_json:
+            begin = ", " if self.begun else f'{{"{self.key}": ['
+            _write(begin + ", ".join(map(_json, self.held)), end="")
+        else:
+            print_table(self.heads, self.held, show_heads=not self.begun)
         self.begun, self.held = True, []
-
-    def end(self, result: Found) -> None:
-        """Print what is left."""
-        if self.held or not self.begun:
-            self.write()
 
 
 def print_table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    numbers: Collection[str] = (),
-    *,
-    show_heads: bool = True,
+    heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = (), *, show_heads: bool = True
 ) -> None:
     """Print rows under their heads on stdout, those called numbers to the right; in a file no name is wrapped."""
     table = Table(box=None, show_header=show_heads)
@@ -151,16 +119,9 @@ def _write(text: str, end: str = "\n") -> None:
         raise StdoutError(f"can't write to stdout: {error.strerror}; make room, or name another place") from None
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """Write a share as percent, "-" where there is none."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
-
-
 def dimensions(lengths: Iterable[int]) -> str:
-    """Write lengths as 3x32x64."""
     return "x".join(map(str, lengths))
 
 
 def untrained(result: Found) -> str:
-    """Say beside a name that the weights mean nothing."""
     return " (untrained)" if result.get("untrained") else ""

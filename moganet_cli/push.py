@@ -3,29 +3,24 @@
 from pathlib import Path
 from typing import Annotated, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import AsJson, FunctionChoices, Model, with_options
-from moganet_cli.output import Found, line, print_json
+from moganet_cli.options import AsJson, FunctionChoices, Model, argument, option, with_options
+from moganet_cli.output import line, print_json
 
 
 @app.command(help="Make a MODEL's folder for the Hugging Face hub, and upload it where a token is at hand.")
 @with_options
 def push(
     model: Model,
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="user/name on the hub.")],
-    out: Annotated[Path | None, typer.Option(help="The folder [default: REPO's name, here].")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a private repository.")] = False,
+    repo: Annotated[str, argument("REPO", "user/name on the hub.")],
+    out: Annotated[Path | None, option("The folder [default: REPO's name, here].")] = None,
+    private: Annotated[bool, option("--private", "Make a private repository.")] = False,
     as_json: AsJson = False,
     **choices: Unpack[FunctionChoices],
 ) -> None:
     from moganet.engine.push import push as run
 
     result = run(model, repo, out, private=private, **choices)
-    print_json(result) if as_json else _print(result)
-
-
-def _print(result: Found) -> None:
-    line(f"{result['out']}: config.json, model.safetensors, README.md")
-    line(f"uploaded: {result['url']}" if result["uploaded"] else "not uploaded: no token; run `hf auth login` first")
+    made = f"{result['out']}: config.json, model.safetensors, README.md"
+    sent = f"uploaded: {result['url']}" if result["uploaded"] else "not uploaded: no token; run `hf auth login` first"
+    print_json(result) if as_json else line(made, sent)

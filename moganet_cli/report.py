@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Unpack
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import AsJson, Data, Measuring, Model, Split, with_options
+from moganet_cli.options import AsJson, Data, Measuring, Model, Split, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, untrained
 
 
@@ -16,11 +14,8 @@ def report(
     model: Model,
     data: Data = None,
     split: Split = "test",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The HTML file [default: report.html in a run's folder, else NAME-report.html here]."),
-    ] = None,
-    explain: Annotated[bool, typer.Option(help="Show where the network looked, beside errors and close calls.")] = True,
+    out: Annotated[Path | None, option("HTML file [default: a run's report.html, else NAME-report.html here].")] = None,
+    explain: Annotated[bool, option("Show where the network looked, beside errors and close calls.")] = True,
     as_json: AsJson = False,
     **passed: Unpack[Measuring],
 ) -> None:

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from moganet_cli.app import app
-from moganet_cli.options import AsJson, Data, Recipe, Settings
+from moganet_cli.options import AsJson, Data, Recipe, Settings, option
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
+RESUME = "Go on with the run in --out where it was stopped; begin where none is."
+START = "Start from this model's weights; none: from random ones."
+PREVIEW = "Draw what the network would see, and train nothing."
 
 
 @app.command(help=f"Train a network by a recipe: {', '.join(RECIPES)}, or a YAML file.")
@@ -17,28 +18,14 @@ def train(
     recipe: Recipe,
     data: Data = None,
     set_: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/RECIPE-N].")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out where it was stopped; begin where none is.")
-    ] = False,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="MODEL", help="Start from this model's weights; none: from random ones."),
-    ] = None,
-    interactions_every: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Record the interactions' strength every N epochs.")
-    ] = None,
-    find_batch: Annotated[
-        bool, typer.Option("--find-batch", help="Find the batch size first, and train with it.")
-    ] = False,
-    picture: Annotated[
-        Path | None,
-        typer.Option("--preview", metavar="PNG", help="Draw what the network would see, and train nothing."),
-    ] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Say where a step's time goes, and train nothing.")
-    ] = False,
+    out: Annotated[Path | None, option("The run's folder [default: runs/RECIPE-N].")] = None,
+    overwrite: Annotated[bool, option("--overwrite", "Replace the run that the folder holds.")] = False,
+    resume: Annotated[bool, option("--resume", RESUME)] = False,
+    start: Annotated[str | None, option("--from", START, metavar="MODEL")] = None,
+    interactions_every: Annotated[int | None, option("Record interactions every N epochs.", min=1, metavar="N")] = None,
+    find_batch: Annotated[bool, option("--find-batch", "Find the batch size first, and train with it.")] = False,
+    picture: Annotated[Path | None, option("--preview", PREVIEW, metavar="PNG")] = None,
+    profile: Annotated[bool, option("--profile", "Say where a step's time goes, and train nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.preview import preview
@@ -51,24 +38,16 @@ def train(
         print_json(drawn) if as_json else line(f"{drawn['images']} images drawn in {picture}")
         return
     if profile:
-        _profile(recipe, data, set_ or [], start, as_json)
+        from moganet.engine.profile import profile as measure
+
+        spent = measure(recipe, data, set_ or [], start=start)
+        print_json(spent) if as_json else _print_profile(spent)
         return
-    options = {"start": start, "overwrite": overwrite, "resume": resume, "find_batch": find_batch}
-    result = run(recipe, data, set_ or [], out, **options)  # type: ignore[arg-type]
+    how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
+    result = run(recipe, data, set_ or [], out, start=start, **how)
     if result is None:  # a process beside the first one, which alone reports
         return
-    if as_json:
-        print_json(result)
-        return
-    for text in result.lines():
-        line(text)
-
-
-def _profile(recipe: str, data: str | None, settings: list[str], start: str | None, as_json: bool) -> None:
-    from moganet.engine.profile import profile
-
-    result = profile(recipe, data, settings, start=start)
-    print_json(result) if as_json else _print_profile(result)
+    print_json(result) if as_json else line(*result.lines())
 
 
 def _print_profile(result: Found) -> None:

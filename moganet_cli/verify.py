@@ -5,7 +5,7 @@ from typing import Annotated, Unpack
 import typer
 
 from moganet_cli.app import EXIT_USER, app
-from moganet_cli.options import AsJson, FunctionChoices, Model, Precision, Runtime, with_options
+from moganet_cli.options import AsJson, FunctionChoices, Model, Precision, Runtime, option, with_options
 from moganet_cli.output import Found, complain, line, print_json
 
 
@@ -14,8 +14,7 @@ from moganet_cli.output import Found, complain, line, print_json
 def verify(
     model: Model,
     tolerance: Annotated[
-        float | None,
-        typer.Option(min=0, help="Largest deviation, relative to the largest recorded logit [default: 1e-4]."),
+        float | None, option("Largest deviation, relative to the largest recorded logit [default: 1e-4].", min=0)
     ] = None,
     precision: Precision = "f32",
     runtime: Runtime = "auto",

@@ -21,31 +21,9 @@ from moganet.config.recipe import (
     ResolvedRecipe,
     ScheduleConfig,
     TaskSettings,
-    TrainerConfig,
 )
 
-__all__ = [
-    "MAX_CHANNELS",
-    "RECIPE_LIMIT",
-    "Architecture",
-    "AugmentConfig",
-    "ChannelAggregation",
-    "ConvInit",
-    "DataConfig",
-    "Fraction",
-    "Gate",
-    "LossSettings",
-    "OptimizerConfig",
-    "Precision",
-    "Preprocessing",
-    "Recipe",
-    "ResolvedRecipe",
-    "ScheduleConfig",
-    "Settings",
-    "TaskSettings",
-    "TrainerConfig",
-    "list_recipes",
-    "parse_yaml",
-    "read_recipe",
-    "validate",
-]
+__all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
+__all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
+__all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
+__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_yaml", "read_recipe", "validate"]

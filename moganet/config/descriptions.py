@@ -11,21 +11,17 @@ ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
 Precision = Literal["f32", "bf16", "f16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
 # What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
-MAX_SIDE, MAX_CHANNELS, MAX_WIDTH, MAX_DEPTH = 4096, 1024, 65_536, 1024
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+MAX_CHANNELS = 1024
+Side = Annotated[int, Field(ge=1, le=4096)]
 Mean = Annotated[float, Field(ge=-10, le=10)]
 Deviation = Annotated[float, Field(ge=1e-4, le=10)]
-Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-Depth = Annotated[int, Field(ge=1, le=MAX_DEPTH)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Depth = Annotated[int, Field(ge=1, le=1024)]
+Square = BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value)
+PerChannel = BeforeValidator(lambda value: (value,) if isinstance(value, float | int) else value)
 Ratio = Annotated[float, Field(gt=0, le=1000)]
-NonNegative = Annotated[float, Field(ge=0)]
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
-Factor = Annotated[float, Field(ge=0.01, le=100)]
-Jitter = Annotated[float, Field(ge=0, le=10)]
-Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
 
 
 def describe_error(error: ValidationError) -> str:
@@ -72,14 +68,6 @@ class Architecture(Settings):
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
-def _pair(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _per_channel(value: Any) -> Any:
-    return (value,) if isinstance(value, float | int) else value
-
-
 class Preprocessing(Settings):
     """How an image becomes the network's input; training, evaluation, prediction and exports share it.
 
@@ -88,13 +76,13 @@ class Preprocessing(Settings):
     more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
     """
 
-    size: Annotated[tuple[Side, Side], BeforeValidator(_pair)] = (224, 224)
+    size: Annotated[tuple[Side, Side], Square] = (224, 224)
     crop_mode: Literal["center", "squash"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     channels: Channels = 3
-    mean: Annotated[tuple[Mean, ...], BeforeValidator(_per_channel)] = (0.485, 0.456, 0.406)
-    std: Annotated[tuple[Deviation, ...], BeforeValidator(_per_channel)] = (0.229, 0.224, 0.225)
+    mean: Annotated[tuple[Mean, ...], PerChannel] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[Deviation, ...], PerChannel] = (0.229, 0.224, 0.225)
     white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")

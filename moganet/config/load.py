@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -88,22 +88,16 @@ def _unfolded(node: yaml.Node, known: dict[int, float]) -> float:
     """Count the values below a node with each reference written out; one that holds itself has no end."""
     if id(node) not in known:
         known[id(node)] = math.inf
-        inner: list[yaml.Node] = []
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
         if isinstance(node, yaml.MappingNode):
-            inner = [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            inner = node.value
+            inner = [part for pair in inner for part in pair]
         known[id(node)] = 1 + sum(_unfolded(part, known) for part in inner)
     return known[id(node)]
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Lay a recipe's values over those of the recipe that it names as its base."""
-    merged = dict(base)
-    for key, value in changes.items():
-        inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
+    both = {key for key, value in changes.items() if isinstance(value, dict) and isinstance(base.get(key), dict)}
+    return base | changes | {key: _merge(base[key], changes[key]) for key in both}
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:
@@ -129,7 +123,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
         values[last] = value
 
 
-def _is_section(annotation: Any) -> bool:
+def _is_section(annotation: Any) -> TypeGuard[type[Settings]]:
     return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 
@@ -160,7 +154,6 @@ def _setting_paths(kind: type[Settings], prefix: str = "") -> list[str]:
     for name, field in kind.model_fields.items():
         paths.append(prefix + name)
         if _is_section(field.annotation):
-            assert isinstance(field.annotation, type)
             paths += _setting_paths(field.annotation, f"{prefix}{name}.")
     return paths
 

@@ -1,26 +1,20 @@
 """A run's configuration, section by section."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import (
-    Alpha,
-    Architecture,
-    Beta,
-    Channels,
-    Factor,
-    Fraction,
-    Jitter,
-    NonNegative,
-    Positive,
-    Precision,
-    Preprocessing,
-    Settings,
-)
+from moganet.config.descriptions import Architecture, Channels, Fraction, Precision, Preprocessing, Settings
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Factor = Annotated[float, Field(ge=0.01, le=100)]
+Jitter = Annotated[float, Field(ge=0, le=10)]
+Alpha = Annotated[float, Field(ge=0, le=1000)]  # of a beta distribution
 Processes = Annotated[int, Field(ge=1, le=1024)]
+Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 Machines = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -79,10 +73,7 @@ class TaskSettings(Settings):
 
 
 class LossSettings(Settings):
-    """What every task's loss has; each task has one of its own.
-
-    teacher: a MODEL whose soft answers, at `temperature`, make up the share `teacher_weight` of the loss.
-    """
+    """What every task's loss has. teacher: a MODEL whose soft answers, at `temperature`, are `teacher_weight` of it."""
 
     name: str
     teacher: str | None = None
@@ -111,8 +102,7 @@ class OptimizerConfig(Settings):
 class ScheduleConfig(Settings):
     """Learning rate per optimizer step over the whole run: warm-up (a fraction of it), then a curve by timm's name.
 
-    milestones: fractions of the run at which "multistep" multiplies the rate by decay_rate; "step" does so at every
-    `every`-th fraction.
+    "multistep" multiplies the rate by decay_rate at these fractions of the run (milestones), "step" at each `every`.
     """
 
     name: Literal["cosine", "constant", "tanh", "poly", "step", "multistep"] = "cosine"
@@ -167,10 +157,6 @@ class StartConfig(Settings):
     freeze: Annotated[int, Field(ge=0, le=4)] = 0
 
 
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class Recipe(Settings):
     """A whole run, from data to trained weights; of each task there is a kind with its own `task` and `loss`.
 
@@ -182,7 +168,7 @@ class Recipe(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     network: Architecture = Architecture()
     start: StartConfig = StartConfig()
-    logger: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("csv", "tensorboard")
+    logger: Annotated[tuple[str, ...], Names] = ("csv", "tensorboard")
     data: DataConfig
     preprocessing: Preprocessing = Preprocessing()
     augment: AugmentConfig = AugmentConfig()
@@ -213,10 +199,7 @@ class ResolvedTrainer(TrainerConfig):
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe that leaves nothing open to the data, to the weights it starts from, or to the launcher.
-
-    It is made of a recipe of its task's own kind, whose `task` and `loss` it keeps.
-    """
+    """A recipe, with its own task's sections, that leaves nothing open to data, start weights or the launcher."""
 
     task: SerializeAsAny[TaskSettings]
     loss: SerializeAsAny[LossSettings]
@@ -225,7 +208,6 @@ class ResolvedRecipe(Recipe):
 
     @property
     def num_processes(self) -> int:
-        """Give the number of training processes on all machines."""
         return self.trainer.devices * self.trainer.num_nodes
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moganet.data import cifar, digits, folder, table
 from moganet.data.class_names import find_lookalikes, shown
-from moganet.data.findings import Finding, UnusableDataError
+from moganet.data.findings import UnusableDataError
 from moganet.data.formats import readable_suffixes
 from moganet.data.paths import exists, is_file, is_folder
 from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
@@ -25,17 +25,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
 
-__all__ = [
-    "SOURCES",
-    "ArraySplit",
-    "Dataset",
-    "FileSplit",
-    "Finding",
-    "Sample",
-    "Split",
-    "UnusableDataError",
-    "open_data",
-]
+__all__ = ["SOURCES", "ArraySplit", "Dataset", "FileSplit", "Sample", "Split", "UnusableDataError", "open_data"]
 
 
 def open_data(spec: str | Path) -> Dataset:
@@ -44,8 +34,8 @@ def open_data(spec: str | Path) -> Dataset:
     Raises DataError that names the sources where the text is neither.
     """
     dataset = _open(os.fspath(spec))
-    alike = [finding.detail for finding in find_lookalikes(dataset.class_names, dataset.spec)]
-    for note in (*dataset.notes, *alike):
+    alike = find_lookalikes(dataset.class_names, dataset.spec)
+    for note in (*dataset.notes, *(finding.detail for finding in alike)):
         say(note, doubtful=True)
     return dataset
 
@@ -60,17 +50,14 @@ def _open(spec: str) -> Dataset:
     if not exists(given) and "?" in spec:  # PATH?QUERY
         given = typed_path(spec.rpartition("?")[0])
     if not spec or not exists(given):
-        raise DataError(
-            f"{spec!r} is {_what_is_missing(spec)}; sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
-        )
+        known = f"sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
+        raise DataError(f"{spec!r} is {_what_is_missing(spec)}; {known}")
     if not is_folder(given) and not is_file(given):
         raise DataError(f"{spec} is a pipe, a socket or a device; give a folder or a file")
     if cifar_name := cifar.recognise_cifar(given):
         if beside := cifar.names_beside(cifar_name, given):
-            say(
-                f"took {spec} for {cifar_name}, which lies in it; not looked at: {shown(beside)}; choose otherwise by "
-                f"--data folder:{spec}"
-            )
+            taken = f"took {spec} for {cifar_name}, which lies in it; not looked at: {shown(beside)}"
+            say(f"{taken}; choose otherwise by --data folder:{spec}")
         return SOURCES[cifar_name](spec)
     if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
         return table.open_table(spec)
@@ -88,7 +75,6 @@ def _what_is_missing(spec: str) -> str:
 
 
 def _no_set(spec: str, given: Path) -> str:
-    """Say of a file that is no data set what it is, and what to give instead."""
     if any(suffix in ARCHIVES for suffix in given.suffixes[-2:]) or zipfile.is_zipfile(given):
         return f"{spec} is an archive: unpack it, and give its folder"
     if given.suffix.lower() in readable_suffixes():

@@ -15,16 +15,14 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import AugmentConfig, Preprocessing
-from moganet.data.geometry import Transform, bring_to_size
-from moganet.data.preprocess import normalize, resize_and_crop
+from moganet.data.preprocess import Transform, bring_to_size, normalize, resize_and_crop
 from moganet.errors import ConfigError
 
 
 class BatchAugment(nn.Module):
     """Augment uint8 images (B, C, H, W) into the network's input, float (B, C, h, w).
 
-    cropped: the images have had their random crop already (RandomCropToSize, in a worker). placed: and all of their
-    geometry (PlacedGeometry).
+    cropped: they have had their random crop already (in a worker). placed: and all of their geometry.
     """
 
     def __init__(
@@ -34,57 +32,41 @@ class BatchAugment(nn.Module):
         self.preprocessing = preprocessing
         self.resizes = augment.crop != "resized" and not cropped
         self.geometry = nn.Sequential(*([] if placed else _crops(augment, preprocessing, cropped)))
-        layers = [] if augment.auto_augment else [*_colours(augment, preprocessing.channels)]
-        layers += [] if augment.auto_augment or placed else _moves(augment)
-        self.photometry = nn.Sequential(*layers)
+        colours = [] if augment.auto_augment else _colours(augment, preprocessing.channels)
+        self.photometry = nn.Sequential(*colours, *([] if augment.auto_augment or placed else _moves(augment)))
         self.erasing = K.RandomErasing(p=augment.erasing) if augment.erasing else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.resizes:
-            images = resize_and_crop(images, self.preprocessing)
+        images = resize_and_crop(images, self.preprocessing) if self.resizes else images
         pixels = self.photometry(self.geometry(images.float() / 255))
         augmented: Tensor = self.erasing(normalize(pixels * 255, self.preprocessing))
         return augmented
 
 
 class RandomCropToSize:
-    """Crop one uint8 image (C, H, W) to the input's size in a worker, so that images of any size form a batch."""
+    """Crop one uint8 image (C, H, W) to the input's size in a worker, so that images of any size form a batch.
 
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
-        self.crop: v2.RandomResizedCrop | None = None
+    placed: flip and move it too, and what lies in it (tv_tensors) by the same draws.
+    """
+
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool = False) -> None:
+        self.preprocessing, self.resizes = preprocessing, augment.crop != "resized"
+        self.moves: list[nn.Module] = [v2.RandomHorizontalFlip(augment.hflip)] if placed else []
         if augment.crop == "resized":
             mode = v2.InterpolationMode(preprocessing.interpolation)
-            self.crop = v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
-
-    def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
-        if self.crop is None:
-            return resize_and_crop(image, self.preprocessing), target
-        cropped: Tensor = self.crop(image)
-        return cropped, target
-
-
-class PlacedGeometry:
-    """Crop, flip and move one uint8 image (C, H, W) in a worker, and what lies in it (tv_tensors) by the same draw."""
-
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
-        mode = v2.InterpolationMode(preprocessing.interpolation)
-        self.preprocessing, self.resizes = preprocessing, augment.crop != "resized"
-        moves: list[nn.Module] = [v2.RandomHorizontalFlip(augment.hflip)]
-        if augment.crop == "resized":
-            moves.append(v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True))
-        elif augment.crop == "pad":
-            moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
-        if augment.rotation or augment.translate or augment.zoom != (1.0, 1.0):
-            shift = (augment.translate, augment.translate) if augment.translate else None
-            moves.append(v2.RandomAffine(augment.rotation, shift, augment.zoom))
-        self.moves = v2.Compose(moves)
+            crop = v2.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, mode, antialias=True)
+            self.moves.append(crop)
+        elif augment.crop == "pad" and placed:
+            self.moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
+        if placed and (affine := _affine(augment)):
+            self.moves.append(v2.RandomAffine(*affine))
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
         if self.resizes:
             image, target = bring_to_size(image, target, self.preprocessing)
-        moved, target = self.moves(tv_tensors.Image(image), target)
-        return moved.as_subclass(Tensor), target
+        for move in self.moves:
+            image, target = move(tv_tensors.Image(image), target)
+        return image.as_subclass(Tensor), target
 
 
 class PolicyTransform:
@@ -92,9 +74,8 @@ class PolicyTransform:
 
     def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
         if preprocessing.channels != 3:
-            raise ConfigError(
-                f"augment.auto_augment needs colour images; preprocessing.channels is {preprocessing.channels}"
-            )
+            have = f"preprocessing.channels is {preprocessing.channels}"
+            raise ConfigError(f"augment.auto_augment needs colour images; {have}")
         resized = augment.crop == "resized"
         try:
             self.transform = create_transform(
@@ -111,9 +92,8 @@ class PolicyTransform:
                 mean=preprocessing.mean,
             )
         except (AssertionError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"augment.auto_augment {augment.auto_augment!r} is no policy of timm's ({error})"
-            ) from None
+            what = f"augment.auto_augment {augment.auto_augment!r} is no policy of timm's"
+            raise ConfigError(f"{what} ({error})") from None
         self.plain = None if resized else preprocessing
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
@@ -125,14 +105,13 @@ class PolicyTransform:
 def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool) -> Transform:
     """Make what a worker does to an image: a policy where there is one, else the crop alone.
 
-    placed: targets lie in the image; then all of its geometry is done here. Raises ConfigError for a policy then, since
-    timm's move the image alone.
+    placed: targets lie in the image; then all of its geometry is done here. Raises ConfigError for a policy then.
     """
     if placed and augment.auto_augment:
         raise ConfigError(f"augment.auto_augment {augment.auto_augment!r} moves the image and not what is marked in it")
-    if placed:
-        return PlacedGeometry(augment, preprocessing)
-    return (PolicyTransform if augment.auto_augment else RandomCropToSize)(augment, preprocessing)
+    if augment.auto_augment:
+        return PolicyTransform(augment, preprocessing)
+    return RandomCropToSize(augment, preprocessing, placed=placed)
 
 
 class Mix:
@@ -143,11 +122,8 @@ class Mix:
     """
 
     def __init__(self, augment: AugmentConfig, num_classes: int) -> None:
-        mixes = []
-        if augment.mixup:
-            mixes.append(v2.MixUp(alpha=augment.mixup, num_classes=num_classes))
-        if augment.cutmix:
-            mixes.append(v2.CutMix(alpha=augment.cutmix, num_classes=num_classes))
+        kinds = ((v2.MixUp, augment.mixup), (v2.CutMix, augment.cutmix))
+        mixes = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha]
         self.mix = v2.RandomChoice(mixes) if mixes else None
         self.probability = augment.mix_prob
 
@@ -162,12 +138,8 @@ def _crops(augment: AugmentConfig, preprocessing: Preprocessing, cropped: bool) 
     if augment.crop == "pad":
         return [K.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect")]
     if augment.crop == "resized" and not cropped:
-        mode = preprocessing.interpolation
-        return [
-            K.RandomResizedCrop(
-                preprocessing.size, augment.scale, augment.ratio, resample=mode, cropping_mode="resample"
-            )
-        ]
+        how = {"resample": preprocessing.interpolation, "cropping_mode": "resample"}
+        return [K.RandomResizedCrop(preprocessing.size, augment.scale, augment.ratio, **how)]
     return []
 
 
@@ -179,10 +151,13 @@ def _colours(augment: AugmentConfig, channels: int) -> list[nn.Module]:
 
 
 def _moves(augment: AugmentConfig) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    if augment.hflip:
-        layers.append(K.RandomHorizontalFlip(augment.hflip))
-    if augment.rotation or augment.translate or augment.zoom != (1.0, 1.0):
-        translate = (augment.translate, augment.translate) if augment.translate else None
-        layers.append(K.RandomAffine(augment.rotation, translate, augment.zoom, p=1.0))
-    return layers
+    flips = [K.RandomHorizontalFlip(augment.hflip)] if augment.hflip else []
+    affine = _affine(augment)
+    return [*flips, K.RandomAffine(*affine, p=1.0)] if affine else flips
+
+
+def _affine(augment: AugmentConfig) -> tuple[Any, ...]:
+    """Give angle, shift and zoom; nothing where nothing is moved."""
+    if not (augment.rotation or augment.translate or augment.zoom != (1.0, 1.0)):
+        return ()
+    return augment.rotation, (augment.translate, augment.translate) if augment.translate else None, augment.zoom

@@ -6,23 +6,22 @@ from moganet.errors import DataError
 
 
 def match_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """Bring uint8 images (..., C, H, W) to the network's channels: 1 is grey, 3 is colour; 2 and 4 have opacity.
+    """Bring uint8 images (..., C, H, W) to the network's channels; what is transparent shows white, not hidden colours.
 
-    What is transparent shows white paper, not hidden colours. Raises DataError for channels that have no such meaning.
+    Raises DataError for channels that have no such meaning.
     """
     have = images.shape[-3]
     if have == channels:
         return images
     if channels not in (1, 3) or have not in (1, 2, 3, 4):
-        raise DataError(
-            f"the image has {have} channels, and the network reads {channels}; arrays must be (H, W, C), tensors "
-            "(C, H, W): array.transpose(1, 2, 0) and tensor.permute(2, 0, 1) turn other orders round"
-        )
+        turned = "array.transpose(1, 2, 0) and tensor.permute(2, 0, 1) turn other orders round"
+        what = f"the image has {have} channels, and the network reads {channels}"
+        raise DataError(f"{what}; arrays must be (H, W, C), tensors (C, H, W): {turned}")
     if have in (2, 4):
         images = _over_white(images)
-    if channels == 1:
-        return images if images.shape[-3] == 1 else _grey(images)
-    return images if images.shape[-3] == 3 else _thrice(images)
+    if images.shape[-3] == channels:
+        return images
+    return _grey(images) if channels == 1 else _thrice(images)
 
 
 def _over_white(images: np.ndarray) -> np.ndarray:

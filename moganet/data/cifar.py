@@ -1,7 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), read by torchvision, which checks every batch's MD5 sum.
-
-They come from a download, an archive (.tar.gz, .tar.xz) or an unpacked folder.
-"""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), from a download, an archive or a folder; torchvision checks MD5 sums."""
 
 import bz2
 import gzip
@@ -14,21 +11,20 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.request import urlopen
 
-import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import calculate_md5
 
 from moganet.data.source import ArraySplit, Dataset
 from moganet.data.targets import ClassIndices
-from moganet.errors import DataError
-from moganet.files import cache_folder, typed_path
+from moganet.errors import DataError, first_line
+from moganet.files import atomic_path, cache_folder, typed_path
 
 logger = logging.getLogger(__name__)
 CLASSES: dict[str, Any] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -47,14 +43,12 @@ def open_cifar(name: str, path: str | None) -> Dataset:
     try:
         parts = {split: reader(str(root.parent), train=split == "train") for split in ("train", "test")}
     except Exception as error:  # whatever torchvision and pickle raise about what lies there
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(
-            f"{root} is not a whole {name} ({reason}); unpack or download it again from {kind.url}"
-        ) from None
-    splits = {
-        split: ArraySplit(_to_tensor(part.data), ClassIndices(torch.tensor(part.targets)), f"{name}/{split}")
-        for split, part in parts.items()
-    }
+        what = f"{root} is not a whole {name} ({first_line(error)})"
+        raise DataError(f"{what}; unpack or download it again from {kind.url}") from None
+    splits = {}
+    for split, part in parts.items():
+        images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()  # (N, 3, 32, 32)
+        splits[split] = ArraySplit(images, ClassIndices(torch.tensor(part.targets)), f"{name}/{split}")
     spec = f"{name}:{typed_path(path).absolute()}" if path else name
     return Dataset(spec, tuple(parts["train"].classes), splits)
 
@@ -75,7 +69,7 @@ def names_beside(name: str, path: Path) -> list[str]:
     kind = CLASSES[name]
     if not path.is_dir() or _holds_batches(kind, path):
         return []
-    own = (str(kind.base_folder), f"{_stem(name)}.", ".")
+    own = (kind.base_folder, f"{_stem(name)}.", ".")
     return sorted(found.name for found in path.iterdir() if not found.name.startswith(own))
 
 
@@ -86,20 +80,14 @@ def _holds_batches(kind: Any, folder: Path) -> bool:
 OPENERS: dict[str, Callable[[str | None], Dataset]] = {name: partial(open_cifar, name) for name in CLASSES}
 
 
-def _to_tensor(images: np.ndarray) -> torch.Tensor:  # (N, 32, 32, 3) -> (N, 3, 32, 32)
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-
-
 def _locate(name: str, path: Path) -> Path:
     """Give the folder of batches for an archive, that folder itself, or a folder that holds either."""
     base: str = CLASSES[name].base_folder
     if not path.exists():
         raise DataError(f"there is no {path}; give the archive of {name} or its unpacked folder {base}")
-    found = _find(name, path)
-    if found is None:
-        raise DataError(
-            f"{path} holds neither {base}/ nor {_stem(name)}.tar.gz; give the archive or the unpacked folder"
-        )
+    if (found := _find(name, path)) is None:
+        what = f"{path} holds neither {base}/ nor {_stem(name)}.tar.gz"
+        raise DataError(f"{what}; give the archive or the unpacked folder")
     return found
 
 
@@ -116,41 +104,26 @@ def _find(name: str, path: Path) -> Path | None:
 
 
 def _stem(name: str) -> str:
-    archive: str = CLASSES[name].filename
-    return archive.removesuffix(".tar.gz")
+    return str(CLASSES[name].filename).removesuffix(".tar.gz")
 
 
 def _find_or_download(name: str) -> Path:
-    kind = CLASSES[name]
-    cache = cache_folder()
+    kind, cache = CLASSES[name], cache_folder()
     for folder in filter(None, (os.environ.get("MOGANET_DATA"), str(cache))):
-        found = _find(name, Path(folder)) if Path(folder).is_dir() else None
-        if found is not None:
+        if Path(folder).is_dir() and (found := _find(name, Path(folder))):
             return found
     archive = cache / kind.filename
-    partial = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
     logger.info("downloading %s from %s into %s", name, kind.url, cache)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with urlopen(kind.url, timeout=TIMEOUT) as answer, open(partial, "wb") as out:
-            shutil.copyfileobj(answer, out)
-        if (md5 := _md5(partial)) != kind.tgz_md5:
-            raise OSError(f"what came has the MD5 sum {md5}, not {kind.tgz_md5}")
-        os.replace(partial, archive)
+        with atomic_path(archive) as partial:
+            with urlopen(kind.url, timeout=TIMEOUT) as answer, open(partial, "wb") as out:
+                shutil.copyfileobj(answer, out)
+            if (md5 := calculate_md5(partial)) != kind.tgz_md5:
+                raise ValueError(f"what came has the MD5 sum {md5}, not {kind.tgz_md5}")
     except (OSError, HTTPException, ValueError) as error:
-        raise DataError(
-            f"can't download {name} ({error}); fetch {kind.url} by hand and give it as --data {name}:PATH, "
-            "or name its folder in MOGANET_DATA"
-        ) from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        remedy = f"fetch {kind.url} by hand and give it as --data {name}:PATH, or name its folder in MOGANET_DATA"
+        raise DataError(f"can't download {name} ({error}); {remedy}") from None
     return _unpack(name, archive)
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _unpack(name: str, archive: Path) -> Path:
@@ -169,90 +142,71 @@ def _unpack(name: str, archive: Path) -> Path:
                 os.replace(Path(temporary) / "whole", target)
         except OSError as error:
             if not target.is_dir():  # else another process was faster
-                raise DataError(
-                    f"can't unpack {archive} into {target.parent}: {error.strerror}; "
-                    "name another folder in MOGANET_CACHE"
-                ) from None
+                what = f"can't unpack {archive} into {target.parent}: {error.strerror}"
+                raise DataError(f"{what}; name another folder in MOGANET_CACHE") from None
     return target / str(kind.base_folder)
 
 
 def _is_whole(kind: Any, folder: Path) -> bool:
-    with suppress(OSError):
-        return all(_md5(folder / file) == known for file, known in _sums(kind).items())
-    return False
+    try:
+        return all(calculate_md5(folder / file) == known for file, known in _sums(kind).items())
+    except OSError:
+        return False
 
 
-def _sums(kind: Any) -> dict[str, str]:
-    """Give the MD5 sum of each file of a set."""
+def _sums(kind: Any) -> dict[str, str]:  # MD5, of each file of a set
     return {**dict([*kind.train_list, *kind.test_list]), kind.meta["filename"]: kind.meta["md5"]}
 
 
 def _extract(name: str, archive: Path, folder: Path) -> None:
     kind = CLASSES[name]
-    sums = _sums(kind)
-    wanted = set(sums)
+    wanted, whose = _sums(kind), f"{archive} is not {name}'s archive"
     (folder / kind.base_folder).mkdir(parents=True)
     try:
         with _opened(archive) as stream, tarfile.open(fileobj=_Bounded(stream), mode="r:") as tar:
             for member in tar:
-                file = Path(member.name).name
-                if not (member.isfile() and file in wanted):
+                out = folder / kind.base_folder / Path(member.name).name
+                if not (member.isfile() and out.name in wanted):
                     continue
                 if member.size > MAX_MEMBER_BYTES:
-                    raise DataError(
-                        f"{archive} is not {name}'s archive: its member {member.name[:80]} claims {member.size:,} bytes"
-                    )
-                content = tar.extractfile(member)
-                assert content is not None
-                with open(folder / kind.base_folder / file, "wb") as out:
-                    shutil.copyfileobj(content, out)
-                if _md5(folder / kind.base_folder / file) != sums[file]:
-                    raise DataError(f"{archive} is not {name}'s archive, or a damaged one: its {file} is another file")
-                wanted.discard(file)
+                    raise DataError(f"{whose}: its member {member.name[:80]} claims {member.size:,} bytes")
+                with cast(IO[bytes], tar.extractfile(member)) as content, open(out, "wb") as file:
+                    shutil.copyfileobj(content, file)
+                if calculate_md5(out) != wanted.pop(out.name):
+                    raise DataError(f"{whose}, or a damaged one: its {out.name} is another file")
                 if not wanted:
                     break
-    except OSError as error:
-        if error.errno is not None:  # the place, and not the archive
-            raise
-        raise DataError(f"can't read the archive {archive}: {error}; download it again from {kind.url}") from None
-    except DataError:
-        raise
-    except Exception as error:  # tarfile, gzip, lzma, bz2 and zlib have errors of their own, and raise ours besides
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"can't read the archive {archive}: {reason}; download it again from {kind.url}") from None
+    except Exception as error:  # tarfile, gzip, lzma, bz2 and zlib have errors of their own, and raise others besides
+        if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno is not None):
+            raise  # ours, and what is wrong with the place
+        reason = f"can't read the archive {archive}: {first_line(error)}"
+        raise DataError(f"{reason}; download it again from {kind.url}") from None
     if wanted:
-        raise DataError(f"{archive} is not {name}'s archive: it lacks {', '.join(sorted(wanted))}")
+        raise DataError(f"{whose}: it lacks {', '.join(sorted(wanted))}")
 
 
 def _opened(archive: Path) -> IO[bytes]:
     with open(archive, "rb") as stream:
         start = stream.read(6)
     opener: Any = next((opener for mark, opener in COMPRESSIONS.items() if start.startswith(mark)), open)
-    opened: IO[bytes] = opener(archive, "rb")
-    return opened
+    return cast(IO[bytes], opener(archive, "rb"))
 
 
 class _Bounded(io.RawIOBase):
-    """A tar's bytes, of which nobody reads more at once, or further on, than a genuine archive asks for.
-
-    tarfile reads an extended header or a long name whole, however long it says that it is.
-    """
+    """A tar's bytes, no more at once or further on than a genuine archive asks for: tarfile believes any header."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
 
     def read(self, size: int = -1) -> bytes:
-        """Read so many bytes, at most MAX_READ."""
         if not 0 <= size <= MAX_READ:
             raise tarfile.ReadError(f"it has a header of {size:,} bytes")
         return self.stream.read(size)
 
     def seek(self, place: int, whence: int = 0) -> int:
-        """Go to a place within the first MAX_ARCHIVE_BYTES."""
         if place > MAX_ARCHIVE_BYTES:
             raise tarfile.ReadError(f"it claims more than {MAX_ARCHIVE_BYTES:,} bytes")
         return self.stream.seek(place, whence)
 
     def tell(self) -> int:
-        """Give the place."""
         return self.stream.tell()

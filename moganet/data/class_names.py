@@ -17,9 +17,8 @@ def normal(name: str) -> str:
 def likeness(name: str) -> str:
     """Give what is left of a name without case, accents' form, spaces, signs between words and what can't be seen.
 
-    A file manager's copy ("oak (1)", "oak - Copy") is like the first.
-
-    Of numbers the zeros before them go; what makes another number of them (-1, 1-2, 1.5) stays.
+    A file manager's copy ("oak (1)", "oak - Copy") is like the first. Of numbers the zeros before them go; what makes
+    another number of them (-1, 1-2, 1.5) stays.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     folded = _COPY.sub("", folded) or folded
@@ -33,11 +32,9 @@ def find_lookalikes(names: Sequence[str], place: str) -> list[Finding]:
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(likeness(name), []).append(name)
-    alike = [" and ".join(ascii(name) for name in group) for group in groups.values() if len(group) > 1]
-    return [
-        Finding("classes", place, f"classes whose names look alike: {group}; if they are one, join them")
-        for group in alike
-    ]
+    alike = [" and ".join(map(ascii, group)) for group in groups.values() if len(group) > 1]
+    text = "classes whose names look alike: {}; if they are one, join them"
+    return [Finding("classes", place, text.format(group)) for group in alike]
 
 
 def shown(names: Iterable[str], number: int = 5) -> str:

@@ -1,7 +1,7 @@
 """Images of more than 8 bits: which value is white, and how they become 8 bits.
 
-White is the same for every image of a set: what `preprocessing.white_level` says, else the end of the type's range;
-never an image's own maximum, which would stretch a dark frame beside its neighbours.
+White is what `preprocessing.white_level` says, else the end of the type's range, and so the same for a whole set; never
+an image's own maximum, which would stretch a dark frame beside its neighbours.
 """
 
 from collections.abc import Iterable
@@ -11,11 +11,12 @@ import numpy as np
 
 from moganet.errors import DataError
 
-# Pillow keeps 16-bit samples in 32-bit integers too, so that both end at 65535 unless the setting says otherwise.
+# The end of the range of each type that an image has. Pillow keeps 16-bit samples in 32-bit integers too.
 WHITE = {"u2": 65535.0, "i4": 65535.0, "u4": 65535.0, "f2": 1.0, "f4": 1.0, "f8": 1.0}
 OVERSHOOT = 1e-3  # of white, for floats: a rounding error of resizing, a quarter of a grey level
 USUAL_WHITES = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 15))
 SETTING = "preprocessing.white_level"
+COLOUR = "16-bit colour"
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,6 @@ class Depth:
         if self.guessed:
             return f"{self.kind}: white is taken as {self.white:g}; --set {SETTING}=VALUE in training chooses otherwise"
         return None
-
-
-COLOUR = "16-bit colour"
-
-
-def white_of(dtype: np.dtype) -> float | None:
-    """Give the end of a type's range, or None for a type that no image has."""
-    return WHITE.get(dtype.str[1:])
 
 
 def to_8_bit(values: np.ndarray, depth: Depth, *, inverted: bool = False) -> tuple[np.ndarray, Depth]:
@@ -68,12 +61,10 @@ def to_8_bit(values: np.ndarray, depth: Depth, *, inverted: bool = False) -> tup
 
 def too_dark(depths: Iterable[Depth | None]) -> list[str]:
     """Give a finding for each kind of deep images of a set whose values all end far below what was taken for white."""
-    kinds: dict[str, list[Depth]] = {}
-    for depth in depths:
-        if depth is not None and depth.guessed:
-            kinds.setdefault(depth.kind, []).append(depth)
+    guessed = [depth for depth in depths if depth is not None and depth.guessed]
     findings = []
-    for kind, found in kinds.items():
+    for kind in dict.fromkeys(depth.kind for depth in guessed):
+        found = [depth for depth in guessed if depth.kind == kind]
         highest = max(one.highest for one in found)
         level = next((white for white in USUAL_WHITES if highest <= white), None)
         if level is None or found[0].white <= 1 or not highest:

@@ -1,5 +1,7 @@
 """scikit-learn's embedded scans of handwritten digits: 1,797 images of 8x8 pixels, nothing to download."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -9,8 +11,7 @@ from moganet.data.source import ArraySplit, Dataset
 from moganet.data.targets import ClassIndices
 from moganet.errors import DataError
 
-# A seed of its own: the test set is a property of the data, not of a run.
-TEST_SEED = 0
+TEST_SEED = 0  # of its own: the test set is a property of the data, not of a run
 
 
 def open_digits(path: str | None) -> Dataset:
@@ -20,10 +21,7 @@ def open_digits(path: str | None) -> Dataset:
     scans, labels = load_digits(return_X_y=True)
     images = np.round(scans.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=TEST_SEED, stratify=labels)
-    splits = {
-        name: ArraySplit(
-            torch.from_numpy(images[indices]), ClassIndices(torch.from_numpy(labels[indices])), f"digits/{name}"
-        )
-        for name, indices in (("train", np.sort(train)), ("test", np.sort(test)))
-    }
+    whole = ArraySplit(torch.from_numpy(images), ClassIndices(torch.from_numpy(labels)))
+    parts = {"train": sorted(train.tolist()), "test": sorted(test.tolist())}
+    splits = {name: replace(whole.subset(places), name=f"digits/{name}") for name, places in parts.items()}
     return Dataset("digits", tuple("0123456789"), splits)

@@ -20,10 +20,8 @@ def choose_held_out(
 ) -> np.ndarray:
     """Give the places, in order, of `amount` images (a number or a share), each class in proportion.
 
-    labels: classes (N,), or rows of 0 and 1 (N, classes).
-
-    A class with a single image stays in training. Groups, and copies of one image, are not divided; the amount is then
-    met as nearly as they allow.
+    labels: classes (N,), or rows of 0 and 1 (N, classes). A class with a single image stays in training. Groups, and
+    copies of one image, are not divided; the amount is then met as nearly as they allow.
     """
     total = len(labels)
     number = amount if isinstance(amount, int) else max(1, round(amount * total))
@@ -46,10 +44,8 @@ def _held_images(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     counts = np.bincount(labels)
     candidates = np.flatnonzero(counts[labels] > 1)  # a class's only image is needed for training
     if number >= len(candidates):
-        raise DataError(
-            f"data.validation asks for {number} images, but only {len(candidates)} have another of their class in "
-            "training; give more images of each class, or look whether the labels are classes"
-        )
+        what = f"data.validation asks for {number} images, but only {len(candidates)} have another of their class in"
+        raise DataError(f"{what} training; give more images of each class, or look whether the labels are classes")
     classes = int((counts > 1).sum())
     stratify = labels[candidates] if classes <= min(number, len(candidates) - number) else None
     _, held = train_test_split(candidates, test_size=number, random_state=seed, stratify=stratify)
@@ -84,8 +80,8 @@ def _iterative(counts: np.ndarray, sizes: np.ndarray, share: float, generator: n
     """Tell which units are held; counts (units, classes) and sizes (units,) in images, share: of the images."""
     has = counts > 0
     units_of = has.sum(0)
-    wanted = np.stack([counts.sum(0) * (1 - share), counts.sum(0) * share])  # (sides, classes)
-    room = np.array([sizes.sum() * (1 - share), sizes.sum() * share])
+    wanted = np.outer([1 - share, share], counts.sum(0))  # (sides, classes)
+    room = sizes.sum() * np.array([1 - share, share])
     held, left = np.zeros(len(counts), bool), np.ones(len(counts), bool)
     given = np.zeros((2, counts.shape[1]), int)  # units of each class on each side
     while (open_classes := np.flatnonzero(has[left].any(0))).size:
@@ -115,16 +111,7 @@ def _side(wanted: np.ndarray, room: np.ndarray, generator: np.random.Generator) 
 def choose_share(strata: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Give the places, in order, of a share of each class's images, at least one; a larger share has the same."""
     generator = np.random.default_rng(seed)
-    kept = []
-    for places in _by_class(strata):
-        drawn = generator.permutation(places)
-        kept.append(drawn[: max(1, round(share * len(drawn)))])
-    return np.unique(np.concatenate(kept))
-
-
-def _by_class(strata: np.ndarray) -> list[np.ndarray]:
-    """Give the places of each class's images, and of those of none."""
-    if strata.ndim == 1:
-        return [np.flatnonzero(strata == label) for label in np.unique(strata)]
-    places = [np.flatnonzero(column) for column in (*strata.T, strata.sum(1) == 0)]
-    return [some for some in places if len(some)]
+    classes = (strata == label for label in np.unique(strata)) if strata.ndim == 1 else (*strata.T, strata.sum(1) == 0)
+    places = [np.flatnonzero(one) for one in classes]  # the last of rows: images of none
+    drawn = [generator.permutation(some)[: max(1, round(share * len(some)))] for some in places if len(some)]
+    return np.unique(np.concatenate(drawn))

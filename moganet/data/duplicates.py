@@ -20,21 +20,13 @@ SAME_SIDE, SAME_LEVELS = 32, 30
 
 @dataclass(frozen=True)
 class Hashes:
-    """Hashes of N images.
+    """Hashes of N images."""
 
-    bits: uint64 (N, 2). tolerance: (N,), in how many of the 128 bits a copy may differ; -1 where an image, such as a
-    plain colour, has no structure and so no copies.
-    """
-
-    bits: np.ndarray
-    tolerance: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.tolerance)
+    bits: np.ndarray  # uint64 (N, 2)
+    tolerance: np.ndarray  # (N,), of how many of the 128 bits a copy may differ in; -1: a plain colour, without copies
 
     @classmethod
     def join(cls, parts: list[Self]) -> Self:
-        """Put hashes one after the other."""
         bits = [np.empty((0, 2), np.uint64), *(part.bits for part in parts)]
         tolerance = [np.empty(0, np.int64), *(part.tolerance for part in parts)]
         return cls(np.concatenate(bits), np.concatenate(tolerance))
@@ -50,9 +42,8 @@ def hash_images(images: Tensor) -> Hashes:
     for chunk in torch.split(images, CHUNK):
         grey = chunk.to(torch.float32).mean(1, keepdim=True)
         values = F.adaptive_avg_pool2d(grey, HASH_SIDE + 1)[:, 0].to(torch.int16).numpy()  # (n, 9, 9)
-        across = np.diff(values, axis=2)[:, :-1] > 0
-        down = np.diff(values, axis=1)[:, :, :-1] > 0
-        bits = np.concatenate([across.reshape(len(chunk), -1), down.reshape(len(chunk), -1)], axis=1)
+        differences = np.diff(values, axis=2)[:, :-1], np.diff(values, axis=1)[:, :, :-1]  # across and down
+        bits = np.concatenate([each.reshape(len(chunk), -1) > 0 for each in differences], axis=1)
         tolerance = np.where(bits.any(1), 0 if small else TOLERANCE, -1)
         parts.append(Hashes(np.packbits(bits, axis=1).view(np.uint64), tolerance))
     return Hashes.join(parts)
@@ -64,9 +55,8 @@ def near_copies(first: Hashes, second: Hashes) -> list[tuple[int, int]]:
     found = []
     for index in np.flatnonzero(second.tolerance >= 0):
         bits, tolerance = second.bits[index], second.tolerance[index]
-        # Half of the bits tell nearly all others apart already.
         distance = np.bitwise_count(head ^ bits[0])
-        near = np.flatnonzero(distance <= tolerance)
+        near = np.flatnonzero(distance <= tolerance)  # half of the bits tell nearly all others apart already
         if not len(near):
             continue
         whole = distance[near] + np.bitwise_count(rest[near] ^ bits[1])

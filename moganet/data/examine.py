@@ -1,7 +1,7 @@
 """Every image of a data set, read whole by the one reader: what is wrong with it, and which are the same picture."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from moganet.data import Dataset, FileSplit, Finding, Split
+from moganet.data import Dataset, FileSplit, Split
 from moganet.data.contents import ImageFile
 from moganet.data.deep_grey import Depth, too_dark
 from moganet.data.duplicates import TINY_SIDE, Hashes, earlier_copies, hash_images, is_same_picture
+from moganet.data.findings import Finding
 from moganet.data.formats import fits_suffix
 from moganet.data.read import Picture, read
 from moganet.errors import DataError
@@ -40,8 +41,7 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> tuple[list[Fi
     for name, split in dataset.splits.items():
         pool, depths = ThreadPoolExecutor(), []
         try:
-            look = partial(_examine_image, name, split, dataset.class_names)
-            results = pool.map(look, range(len(split)))
+            results = pool.map(partial(_examine_image, name, split, dataset.class_names), range(len(split)))
             for found, image, depth in progress(results, len(split), f"examine {name}"):
                 findings += found
                 seen += [image] if image is not None else []
@@ -61,13 +61,7 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> tuple[list[Fi
 def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     """Count the images of each class in each split."""
     return {
-        name: dict(
-            zip(
-                dataset.class_names,
-                split.targets.counts(len(dataset.class_names)).tolist(),
-                strict=True,
-            )
-        )
+        name: dict(zip(dataset.class_names, split.targets.counts(len(dataset.class_names)).tolist(), strict=True))
         for name, split in dataset.splits.items()
     }
 
@@ -75,7 +69,6 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 def _examine_image(
     name: str, split: Split, names: Sequence[str], index: int
 ) -> tuple[list[Finding], Seen | None, Depth | None]:
-    """Read one image; give what is wrong with it, what tells it from others, and its depth beyond 8 bits."""
     shown, findings, depth = split.name_of(index), [], None
     try:
         if isinstance(split, FileSplit):
@@ -84,10 +77,9 @@ def _examine_image(
             findings = _examine_file(split.files[index], picture)
         else:
             image = split[index].image
-    except DataError as error:
-        return [Finding("unreadable", shown, str(error))], None, None
     except Exception as error:  # whatever foreign code raises is a fault of this file
-        return [Finding("unreadable", shown, f"{type(error).__name__}: {error}")], None, None
+        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        return [Finding("unreadable", shown, reason)], None, None
     digest = hashlib.blake2b(str(tuple(image.shape)).encode() + image.numpy().tobytes(), digest_size=16).digest()
     label = split.targets.text(index, names)
     return findings, Seen(name, index, shown, label, digest, hash_images(image[None])), depth
@@ -104,7 +96,6 @@ def _examine_file(file: ImageFile, picture: Picture) -> list[Finding]:
 
 
 def _copies(dataset: Dataset, seen: list[Seen]) -> list[Finding]:
-    """Name the images that are the same picture as one before: under another label, in another split, or beside it."""
     findings = []
     equal: dict[bytes, list[int]] = {}
     near = earlier_copies(Hashes.join([image.hashes for image in seen]))
@@ -112,31 +103,28 @@ def _copies(dataset: Dataset, seen: list[Seen]) -> list[Finding]:
         before = equal.setdefault(image.digest, [])
         others = dict.fromkeys([*before, *near.get(number, [])])
         before.append(number)
-        found = _copy(dataset, image, [seen[i] for i in others])
-        findings += [found] if found else []
-    return findings
+        findings.append(_copy(dataset, image, [seen[i] for i in others]))
+    return [found for found in findings if found is not None]
 
 
 def _copy(dataset: Dataset, image: Seen, others: list[Seen]) -> Finding | None:
     """Name the gravest of the copies of an image."""
-    same = list(_same(dataset, image, [other for other in others if other.label != image.label]))
-    if same:
-        detail = f"is {image.label!r}, but the same picture is {same[0].label!r} in {same[0].file}"
+    if other := _same(dataset, image, [other for other in others if other.label != image.label]):
+        detail = f"is {image.label!r}, but the same picture is {other.label!r} in {other.file}"
         return Finding("contradictory", image.file, detail)
-    if across := [other for other in others if other.split != image.split]:
-        other = across[0]
+    if other := next((other for other in others if other.split != image.split), None):
         label = "" if other.label == image.label else f", as {other.label!r}"
         return Finding("duplicate", image.file, f"in {image.split}, as {other.file} in {other.split}{label}")
-    for other in _same(dataset, image, others):
+    if other := _same(dataset, image, others):
         return Finding("duplicate", image.file, f"the same picture as {other.file}")
     return None
 
 
-def _same(dataset: Dataset, image: Seen, others: list[Seen]) -> Iterator[Seen]:
-    """Give those that are the same picture, pixel for pixel or encoded anew."""
-    exact = [other for other in others if other.digest == image.digest]
-    yield from exact
-    for other in [] if exact else others:
-        pair = [dataset.splits[one.split][one.index].image for one in (image, other)]
-        if is_same_picture(*pair):
-            yield other
+def _same(dataset: Dataset, image: Seen, others: list[Seen]) -> Seen | None:
+    """Give the first that is the same picture, pixel for pixel or else encoded anew."""
+    if exact := [other for other in others if other.digest == image.digest]:
+        return exact[0]
+    for other in others:
+        if is_same_picture(*(dataset.splits[one.split][one.index].image for one in (image, other))):
+            return other
+    return None

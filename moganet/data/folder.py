@@ -1,8 +1,7 @@
 """A folder of photographs, a sub-folder a class: `train/` and `val/` (and `test/`), or one folder for all.
 
-What a folder is taken for is decided on one look through it (`scan.py`). Where its names leave a choice, nothing is
-guessed: the error names what was found and how to say what is meant, `folder:PATH?train=NAME&val=NAME&test=NAME` (none
-for a split that is not to be), or `folder:PATH?split=none` where every sub-folder is a class.
+It is looked through once (`scan.py`). Where names leave a choice, nothing is guessed: the error says how to say what is
+meant, `folder:PATH?train=NAME&val=NAME&test=NAME` (none for no such split) or `folder:PATH?split=none`.
 """
 
 from collections.abc import Mapping
@@ -15,15 +14,13 @@ import torch
 from moganet.data.class_names import likeness, normal, shown
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.paths import exists, is_folder
-from moganet.data.scan import Folder, Passed, describe, list_images, places, scan
+from moganet.data.scan import Folder, Passed, describe, places, scan
 from moganet.data.source import Dataset, FileSplit
 from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.data.targets import ClassIndices
 from moganet.errors import DataError
 from moganet.files import typed_path
-
-__all__ = ["list_images", "open_folder"]
 
 DOCUMENTED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 NONE = ("", "none")
@@ -38,14 +35,11 @@ class _Reading:
     findings: list[Finding] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
 
-    def fault(self, text: str, kind: str = "structure") -> None:
-        self.findings.append(Finding(kind, str(self.root), text))
+    def fault(self, text: str, kind: str = "structure", place: Path | None = None) -> None:
+        self.findings.append(Finding(kind, str(place or self.root), text))
 
-    def how(self, *names: str) -> str:
-        return " or ".join(f"--data '{self.spec(name)}'" for name in names)
-
-    def spec(self, query: str) -> str:
-        return f"folder:{self.root}?{query}"
+    def how(self, *queries: str) -> str:
+        return " or ".join(f"--data 'folder:{self.root}?{query}'" for query in queries)
 
 
 def open_folder(path: str | None) -> Dataset:
@@ -62,12 +56,10 @@ def open_folder(path: str | None) -> Dataset:
     reading, tree = _Reading(root), scan(root)
     if not tree.all_images:
         said = [finding.detail for finding in describe(root, _all_passed(tree))]
-        what = (
-            f"{root} has no {'images' if tree.folders else 'sub-folders'}; put images into a sub-folder for each class"
-        )
-        raise DataError("; ".join([what + _or_table(tree), *said]))
-    folders = _divide(tree, _told(query, root, tree), reading)
-    dataset = _label(folders, tree, reading)
+        lacks = "images" if tree.folders else "sub-folders"
+        what = f"{root} has no {lacks}; put images into a sub-folder for each class{_or_table(tree)}"
+        raise DataError("; ".join([what, *said]))
+    dataset = _label(_divide(tree, _told(query, root, tree), reading), tree, reading)
     dataset = replace(dataset, spec=f"folder:{root.absolute()}" + (f"?{query}" if query else ""))
     if faults := [finding for finding in dataset.findings if finding.kind == "structure"]:
         raise UnusableDataError(faults, dataset)
@@ -106,18 +98,13 @@ def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:
 
 
 def _or_table(tree: Folder) -> str:
-    """Name a table that lies in a folder without classes, and so may have them."""
     tables = [one.path for part in tree.walk() for one in part.passed if one.path.suffix.lower() in TABLE_SUFFIXES]
     return f"; or, if {tables[0]} has a class for each image, give --data {tables[0]}" if tables else ""
 
 
 def _is_below(root: Path, name: str) -> bool:
-    return (
-        name not in ("", ".")
-        and ".." not in Path(name).parts
-        and is_folder(root / name)
-        and not Path(name).is_absolute()
-    )
+    inside = name not in ("", ".") and ".." not in Path(name).parts and not Path(name).is_absolute()
+    return inside and is_folder(root / name)
 
 
 def _divide(tree: Folder, told: Mapping[str, Folder | None], reading: _Reading) -> dict[str, Folder]:
@@ -125,11 +112,8 @@ def _divide(tree: Folder, told: Mapping[str, Folder | None], reading: _Reading) 
     chosen = {split: folder for split, folder in told.items() if folder is not None}
     if chosen.get("train") is tree:
         return {"train": tree}
-    rest = [
-        folder
-        for folder in tree.filled
-        if not any(folder.path in f.path.parents or f is folder for f in chosen.values())
-    ]
+    used = {path for folder in chosen.values() for path in (folder.path, *folder.path.parents)}
+    rest = [folder for folder in tree.filled if folder.path not in used]
     named = [(split, folder) for folder in rest if (split := split_of(folder.path.name)) and split not in told]
     divided = [(split, folder) for split, folder in named if folder.filled]
     if not chosen and not divided:
@@ -146,22 +130,18 @@ def _divide(tree: Folder, told: Mapping[str, Folder | None], reading: _Reading) 
 def _by_name(
     tree: Folder, chosen: dict[str, Folder], named: list[tuple[SplitName, Folder]], reading: _Reading
 ) -> dict[str, Folder]:
-    """Take sub-folders for the splits that their names mean."""
     for split in SPLITS:
         claims = [folder for name, folder in named if name == split and folder.filled]
         if len(claims) > 1:
-            choices = [f"{split}={folder.path.name}" for folder in claims]
-            reading.fault(
-                f"{reading.root} has {_names(claims)}, which all look like {split}; say {reading.how(*choices)}"
-            )
+            how = reading.how(*(f"{split}={folder.path.name}" for folder in claims))
+            reading.fault(f"{reading.root} has {_names(claims)}, which all look like {split}; say {how}")
         if claims:
             chosen[split] = claims[0]
         for folder in [folder for name, folder in named if name == split and not folder.filled]:
             if split == "val" and not claims:
-                reading.fault(
-                    f"{folder.path} has {len(folder.images)} images but no class folders, so that nothing can be "
-                    f"measured on it; sort them into a sub-folder for each class, or say {reading.how('val=none')}"
-                )
+                what = f"{folder.path} has {len(folder.images)} images but no class folders, so that nothing can be"
+                how = f"sort them into a sub-folder for each class, or say {reading.how('val=none')}"
+                reading.fault(f"{what} measured on it; {how}")
             elif split == "test":
                 reading.notes.append(f"left out: {folder.path} has no class folders, so that it can't measure")
     if "train" not in chosen:
@@ -178,15 +158,12 @@ def _by_name(
 
 
 def _leave_out(tree: Folder, chosen: dict[str, Folder], reading: _Reading) -> None:
-    """Count the images that are in no split, and name the folders of splits that have none."""
-    used = {path for folder in chosen.values() for path in folder.all_images}
+    used = {path for folder in chosen.values() for path in (*folder.all_images, *tree.images)}
     reading.passed += [Passed("loose", path) for path in tree.images]
-    reading.passed += [
-        Passed("unused", path) for folder in tree.folders for path in folder.all_images if path not in used
-    ]
+    reading.passed += [Passed("unused", path) for path in tree.all_images if path not in used]
     for folder in tree.folders:
         if split_of(folder.path.name) and not folder.all_images:
-            _empty(f"left out: {folder.path} has no images", folder, reading)
+            reading.fault(f"left out: {folder.path} has no images", "empty", folder.path)
 
 
 def _undivided(tree: Folder, named: list[tuple[SplitName, Folder]], reading: _Reading) -> dict[str, Folder]:
@@ -214,7 +191,6 @@ def _undivided(tree: Folder, named: list[tuple[SplitName, Folder]], reading: _Re
 
 
 def _label(folders: dict[str, Folder], tree: Folder, reading: _Reading) -> Dataset:
-    """Make the data set of the folders of its splits, with everything that was found out."""
     classes = {split: _classes(folder, reading) for split, folder in folders.items()}
     if not classes["train"]:
         place = folders["train"]
@@ -236,51 +212,39 @@ def _label(folders: dict[str, Folder], tree: Folder, reading: _Reading) -> Datas
 
 
 def _classes(folder: Folder, reading: _Reading) -> dict[str, list[Folder]]:
-    """Give the folders of each class of a split, by its name; several where they are written differently."""
     found: dict[str, list[Folder]] = {}
     for one in folder.filled:
-        found.setdefault(normal(one.path.name), []).append(one)
+        found.setdefault(normal(one.path.name), []).append(one)  # several, where it is written differently
     for name, several in found.items():
-        if len(several) > 1:
-            reading.notes.append(
-                f"took {' and '.join(ascii(f.path.name) for f in several)} in {folder.path} for one class, {name}"
-            )
+        spellings = " and ".join(ascii(one.path.name) for one in several)
+        reading.notes += [f"took {spellings} in {folder.path} for one class, {name}"] if len(several) > 1 else []
     empty = [one for one in folder.folders if not one.all_images]
-    if names := [
-        one.path.name for one in empty if not any(p.kind == "output" for part in one.walk() for p in part.passed)
-    ]:
-        _empty(f"left out: classes without an image in {folder.path}: {shown(names)}", folder, reading)
+    if names := [one.path.name for one in empty if not any(p.kind == "output" for p in _all_passed(one))]:
+        reading.fault(f"left out: classes without an image in {folder.path}: {shown(names)}", "empty", folder.path)
     reading.passed += [Passed("loose", path) for path in folder.images]
     deeper = [part.path for one in folder.filled for part in one.walk() if part is not one and part.images]
     if deeper and len(folder.filled) > 1:
-        reading.notes.append(
-            f"images of folders within class folders count to the class above: {places(folder.path, deeper)}"
-        )
+        what = "images of folders within class folders count to the class above"
+        reading.notes.append(f"{what}: {places(folder.path, deeper)}")
     return found
-
-
-def _empty(text: str, folder: Folder, reading: _Reading) -> None:
-    reading.findings.append(Finding("empty", str(folder.path), text))
 
 
 def _compare(
     split: str, folders: dict[str, Folder], classes: dict[str, dict[str, list[Folder]]], reading: _Reading
 ) -> None:
-    """Compare the classes of a split with those of train: what it has alone is a fault, what it lacks is said."""
     here, known = classes[split], classes["train"]
     alike = {likeness(name): name for name in known}
     if unknown := [name for name in here if name not in known]:
         twins = [(name, alike[likeness(name)]) for name in unknown if likeness(name) in alike]
         hint = f" ({twins[0][0]!a} is {twins[0][1]!a} there)" if twins else ""
-        leave = f", or leave the split out: {reading.how(f'{split}=none')}"
+        how = f"add, rename or remove them, or leave the split out: {reading.how(f'{split}=none')}"
         what = f"{folders[split].path} has classes that {folders['train'].path.name}/ lacks: {shown(unknown)}{hint}"
-        reading.fault(f"{what}; add, rename or remove them{leave}")
+        reading.fault(f"{what}; {how}")
     if missing := [name for name in known if name not in here]:
         reading.notes.append(f"{folders[split].path} has no images of {shown(missing)}")
 
 
 def _one_class(folders: dict[str, Folder], name: str, inside: Folder, reading: _Reading) -> str:
-    """Say that there is one class, and the path at which more seem to be."""
     top = folders["train"].path
     text = f"{top} has one class, {name!r}, where a classifier needs two"
     while len(inside.filled) == 1 and not inside.images:
@@ -296,13 +260,9 @@ def _one_class(folders: dict[str, Folder], name: str, inside: Folder, reading: _
 
 
 def _open_split(classes: dict[str, list[Folder]], names: tuple[str, ...]) -> FileSplit:
-    found = [
-        (file, label)
-        for label, name in enumerate(names)
-        for file in sorted(path for part in classes.get(name, ()) for path in part.all_images)
-    ]
-    labels = torch.tensor([label for _, label in found], dtype=torch.long)
-    return FileSplit([file for file, _ in found], ClassIndices(labels))
+    found = [sorted(path for part in classes.get(name, ()) for path in part.all_images) for name in names]
+    labels = torch.arange(len(names)).repeat_interleave(torch.tensor([len(files) for files in found]))
+    return FileSplit([file for files in found for file in files], ClassIndices(labels))
 
 
 def _all_passed(*folders: Folder) -> list[Passed]:

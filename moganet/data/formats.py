@@ -11,12 +11,10 @@ NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5", "FI
 FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
 HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 # Of a camera's raw file Pillow reads the small preview that comes first, as if that were the photograph.
-RAW_SUFFIXES = frozenset(
-    {
-        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf"),
-        *(".pef", ".raf", ".raw", ".rw2", ".srw", ".x3f"),
-    }
-)
+RAW_SUFFIXES = {
+    *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf"),
+    *(".pef", ".raf", ".raw", ".rw2", ".srw", ".x3f"),
+}
 SUBFILE_TYPE, REDUCED = 254, 1  # TIFF's tag, and its bit for a small version of another picture in the file
 # What lies where an image should be, by how it begins.
 NO_IMAGES = {

@@ -1,21 +1,19 @@
 """What makes figures flatter than they are: images, or groups, on both sides of a division; an image of two labels."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from moganet.data.contents import UNREADABLE
 from moganet.data.source import Dataset
 
 
-@dataclass(frozen=True)
-class Copy:
+class Copy(NamedTuple):
     """An image that has the bytes of an earlier one: split, place and the name of the target of each."""
 
     first: tuple[str, int, str]
     second: tuple[str, int, str]
 
     @property
-    def contradicts(self) -> bool:
-        """Tell whether the two stand under different labels."""
+    def contradicts(self) -> bool:  # the two stand under different labels
         return self.first[2] != self.second[2]
 
 
@@ -45,26 +43,16 @@ def describe_leaks(dataset: Dataset) -> list[str]:
     """Give a line for each way in which images of a data set contradict or repeat each other."""
     copies, lines = find_copies(dataset), []
     if contrary := [copy for copy in copies if copy.contradicts]:
-        lines.append(
-            f"{len(contrary):,} images of {dataset.spec} have the bytes of another under another label, as "
-            f"{_named(dataset, contrary[0].first)} and {_named(dataset, contrary[0].second)}; moganet doctor names all"
-        )
+        two = " and ".join(f"{dataset.splits[name].name_of(place)} ({label})" for name, place, label in contrary[0])
+        what = f"{len(contrary):,} images of {dataset.spec} have the bytes of another under another label"
+        lines.append(f"{what}, as {two}; moganet doctor names all")
     if within := sum(copy.first[0] == copy.second[0] for copy in copies):
-        lines.append(
-            f"{within:,} images of {dataset.spec} have the bytes of another of their split; where a part is held back "
-            "for validation, copies stay on one side; moganet doctor names them"
-        )
+        what = f"{within:,} images of {dataset.spec} have the bytes of another of their split"
+        held = "where a part is held back for validation, copies stay on one side"
+        lines.append(f"{what}; {held}; moganet doctor names them")
     for name in dataset.splits:
-        across = [copy for copy in copies if copy.second[0] == name != copy.first[0]]
-        if across:
-            lines.append(
-                f"{len(across):,} of {len(dataset.splits[name]):,} images of {name} are copies of some in "
-                f"{' and '.join(sorted({copy.first[0] for copy in across}))}, so that figures of it flatter; "
-                "moganet doctor names all"
-            )
+        if across := [copy.first[0] for copy in copies if copy.second[0] == name != copy.first[0]]:
+            what = f"{len(across):,} of {len(dataset.splits[name]):,} images of {name} are copies of some in"
+            others = " and ".join(sorted(set(across)))
+            lines.append(f"{what} {others}, so that figures of it flatter; moganet doctor names all")
     return lines
-
-
-def _named(dataset: Dataset, image: tuple[str, int, str]) -> str:
-    split, place, label = image
-    return f"{dataset.splits[split].name_of(place)} ({label})"

@@ -12,7 +12,7 @@ from moganet.results import LeftOut
 
 def list_files(patterns: Iterable[str | Path]) -> tuple[list[Path], list[LeftOut]]:
     """Give the image files that paths, folders, globs and "-" name, each once, and what names nothing."""
-    paths: dict[Path, None] = {}
+    paths: list[Path] = []
     missing: list[LeftOut] = []
     for pattern in _expand_stdin(patterns):
         try:
@@ -20,14 +20,11 @@ def list_files(patterns: Iterable[str | Path]) -> tuple[list[Path], list[LeftOut
         except OSError as error:  # a name that is too long, a folder that may not be searched
             missing.append(LeftOut(file=pattern, reason=str(error.strerror)))
             continue
-        for path in found:  # a pipe or a device may never give an end
-            if path.is_file() or not path.exists():
-                paths[path] = None
-            else:
-                missing.append(LeftOut(file=str(path), reason="it is neither a file nor a folder"))
-        if not found:
-            missing.append(LeftOut(file=pattern, reason=_why_nothing(pattern)))
-    return list(paths), missing
+        odd = [path for path in found if not path.is_file() and path.exists()]  # a pipe may never give an end
+        paths += [path for path in found if path not in odd]
+        missing += [LeftOut(file=str(path), reason="it is neither a file nor a folder") for path in odd]
+        missing += [] if found else [LeftOut(file=pattern, reason=_why_nothing(pattern))]
+    return list(dict.fromkeys(paths)), missing
 
 
 def _why_nothing(pattern: str) -> str:
@@ -43,8 +40,5 @@ def _expand(pattern: str) -> list[Path]:
 
 
 def _expand_stdin(patterns: Iterable[str | Path]) -> Iterator[str]:
-    for pattern in patterns:
-        if str(pattern) == "-":
-            yield from read_names(sys.stdin)
-        else:
-            yield str(pattern)
+    for pattern in map(str, patterns):
+        yield from read_names(sys.stdin) if pattern == "-" else [pattern]

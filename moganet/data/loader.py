@@ -1,8 +1,8 @@
 """Batches from processes that read images ahead: whatever befalls one of them is a line, and never an endless wait.
 
 torch's DataLoader is not used: its workers answer through /dev/shm, of which a container may have little; a dead one
-raises wherever the main process happens to be; one that is stopped holds up even the end. Here a worker is a process
-at the end of a socket, and threads ask it and wait for its answers. Whatever waits for them does so with a limit.
+raises wherever the main process happens to be; one that is stopped holds up even the end. Here threads ask a process
+at the end of a socket and wait for its answers, with a limit.
 """
 
 import logging
@@ -12,6 +12,7 @@ import pickle
 import queue
 import signal
 import threading
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -44,26 +45,20 @@ class Unreadable(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), their targets as the task has them, and the files that could not be read.
-
-    places: where the images stand in their split.
-    seed: of everything random that the device does with a training batch, from its augmentation to stochastic depth.
-    notes: what was said while it was read, perhaps in another process.
-    """
+    """Images (B, C, H, W), their targets as the task has them, and the files that could not be read."""
 
     images: Tensor
     targets: Any
     unreadable: tuple[Unreadable, ...] = ()
-    places: tuple[int, ...] = ()
-    seed: int | None = None
-    notes: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()  # where the images stand in their split
+    seed: int | None = None  # of all that the device does to a training batch, from augmentation to stochastic depth
+    notes: tuple[str, ...] = ()  # what was said while it was read, perhaps in another process
 
 
 class Batches(Protocol):
     """What is read a batch at a time."""
 
-    def read(self, places: Sequence[Any]) -> Batch:
-        """Give the batch of some places."""
+    def read(self, places: Sequence[Any]) -> Batch: ...
 
 
 class Order(Sized, Protocol):
@@ -127,10 +122,8 @@ def num_workers(asked: int | None) -> int:
 def refuse_to_begin_again() -> None:
     """Raise ConfigError in a process that only reads the main script again, to be one that reads images."""
     if is_being_started():
-        raise ConfigError(
-            "processes that read images are started afresh here (spawn) and read this script again; "
-            'put what it does under `if __name__ == "__main__":`'
-        )
+        what = "processes that read images are started afresh here (spawn) and read this script again"
+        raise ConfigError(f'{what}; put what it does under `if __name__ == "__main__":`')
 
 
 _Tasks = queue.SimpleQueue[tuple[Sequence[Any], "Future[Batch]"] | None]
@@ -172,7 +165,6 @@ class _Team:
             threading.Thread(target=_take_back, args=(answers, process, link), daemon=True).start()
 
     def ask(self, places: Sequence[Any]) -> "Future[Batch]":
-        """Have a batch read by the process whose turn it is."""
         answer: Future[Batch] = Future()
         self.tasks[self.asked % len(self.tasks)].put((places, answer))
         self.asked += 1
@@ -187,10 +179,8 @@ class _Team:
                 if answer.done():  # it may be the answer's own
                     return answer.result()
                 say(f"waiting for the processes that read images, {self.limit:g} s at the most ({LIMIT} sets that)")
-        raise WorkerError(
-            f"the processes that read images gave nothing for {self.limit:g} s (stopped, or on a slow disk: "
-            f"{LIMIT} in the environment is the limit); {LESS}"
-        )
+        why = f"stopped, or on a slow disk: {LIMIT} in the environment is the limit"
+        raise WorkerError(f"the processes that read images gave nothing for {self.limit:g} s ({why}); {LESS}")
 
     def end(self) -> None:
         """End the processes at once, even those that are stopped: they hold nothing."""
@@ -204,17 +194,13 @@ class _Team:
 
 def _limit() -> float:
     text = os.environ.get(LIMIT) or str(DEFAULT_LIMIT)
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < threading.TIMEOUT_MAX:
-        raise ConfigError(f"{LIMIT} is {text!r}; it must be a number of seconds, say {DEFAULT_LIMIT:g}")
-    return limit
+    with suppress(ValueError):
+        if 0 < (limit := float(text)) < threading.TIMEOUT_MAX:
+            return limit
+    raise ConfigError(f"{LIMIT} is {text!r}; it must be a number of seconds, say {DEFAULT_LIMIT:g}")
 
 
 def _hand_over(tasks: "_Tasks", answers: "_Answers", link: Connection) -> None:
-    """Hand one task after the other to a process."""
     while (task := tasks.get()) is not None:
         places, answer = task
         if answer.set_running_or_notify_cancel():
@@ -232,33 +218,29 @@ def _take_back(answers: "_Answers", process: Any, link: Connection) -> None:
             if death is None:
                 ready = ready or bool(link.recv_bytes())
                 answer.set_result(_unpacked(link.recv_bytes()))
-                continue
         except (EOFError, OSError):
             death = _death(process, ready)
         except BaseException as error:
             answer.set_exception(error)
-            continue
-        answer.set_exception(death)
+        if death is not None:
+            answer.set_exception(death)
 
 
 def _death(process: Any, ready: bool) -> WorkerError:
-    """Say what a process died of."""
     process.join(2)
-    code = process.exitcode
+    code, what = process.exitcode, "a process that reads images"
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
-        by = f"was killed ({name}" + (", as the system does where memory runs out)" if name == "SIGKILL" else ")")
-        return WorkerError(f"a process that reads images {by}; {LESS}")
+        why = ", as the system does where memory runs out" if name == "SIGKILL" else ""
+        return WorkerError(f"{what} was killed ({name}{why}); {LESS}")
     if not ready:
-        return WorkerError(
-            f"a process that reads images ended as it started (exit code {code}); a script that is started afresh for "
-            'each of them (spawn) must do its work under `if __name__ == "__main__":`, or take workers=0'
-        )
-    return WorkerError(f"a process that reads images ended (exit code {code}); {LESS}")
+        how = 'must do its work under `if __name__ == "__main__":`, or take workers=0'
+        afresh = f"a script that is started afresh for each of them (spawn) {how}"
+        return WorkerError(f"{what} ended as it started (exit code {code}); {afresh}")
+    return WorkerError(f"{what} ended (exit code {code}); {LESS}")
 
 
 def _unpacked(answer: bytes) -> Batch:
-    """Give the batch of an answer, or raise the error that it is."""
     found = pickle.loads(answer)
     if isinstance(found, BaseException):
         raise found
@@ -275,11 +257,9 @@ def _each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
 
 
 def _work(what: Batches | bytes, link: Connection, parent: int | None) -> None:
-    """Read batches until nobody asks any more."""
     # What reaches the whole group of processes (Ctrl-C, a closed terminal) is for the main one, which ends its workers.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys():
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
     for end in list(_Team.ends):
         end.close()
     torch.set_num_threads(1)
@@ -312,13 +292,10 @@ def _is_asked(link: Connection, parent: int | None) -> bool:
 
 def _packed(read: Callable[[Sequence[Any]], Batch], places: Sequence[Any]) -> bytes:
     try:
-        batch = read(places)
-        return pickle.dumps(_each(tuple(batch), Tensor, Tensor.numpy), protocol=5)
+        return pickle.dumps(_each(tuple(read(places)), Tensor, Tensor.numpy), protocol=5)
     except MogaNetError as error:
         return pickle.dumps(error)
     except MemoryError:
         return pickle.dumps(WorkerError(f"a process that reads images has too little memory; {LESS}"))
     except Exception:
-        import traceback
-
         return pickle.dumps(RuntimeError(f"in a process that reads images: {traceback.format_exc()}"))

@@ -1,12 +1,8 @@
-"""Batches for training and evaluation, as a LightningDataModule.
-
-Sets in memory are sliced a batch at a time; files are decoded by workers. Both reach the device as uint8, where
-training's augmentations or the plain preprocessing turn them into the network's input.
-"""
+"""Batches for training and evaluation: sliced from memory or decoded by workers; augmented on the device from uint8."""
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,10 +14,9 @@ from torch import Tensor
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
-from moganet.data.geometry import Transform, bring_to_size
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
-from moganet.data.preprocess import normalize, resize_and_crop
+from moganet.data.preprocess import Transform, bring_to_size, normalize, resize_and_crop
 from moganet.data.source import ArraySplit, Sample, Split, spread
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
@@ -32,8 +27,6 @@ MAX_UNREADABLE_IN_A_ROW = 100
 
 
 class _ArrayBatches:
-    """A split in memory, read a batch at a time."""
-
     def __init__(self, split: ArraySplit, transform: Callable[[Tensor], Tensor] | None) -> None:
         self.split, self.transform = split, transform
 
@@ -45,10 +38,7 @@ class _ArrayBatches:
 
 
 class _ImageBatches:
-    """A split read image by image, each brought to one size. What can't be read is named in the batch.
-
-    `substitute` puts the next readable file in its place, as training needs; else the batch is shorter.
-    """
+    """A split read image by image. What can't be read is named, and with `substitute` replaced by what follows it."""
 
     def __init__(self, split: Split, transform: Transform, *, substitute: bool) -> None:
         self.split, self.transform, self.substitute = split, transform, substitute
@@ -56,33 +46,29 @@ class _ImageBatches:
     def read(self, places: Sequence[int | Draw]) -> Batch:
         with listening() as heard:
             known = len(heard)
-            batch = self._read(places)
-            return batch._replace(notes=tuple(heard[known:]))
+            return self._read(places)._replace(notes=tuple(heard[known:]))
 
     @isolate_rng(include_cuda=False)  # a worker must not touch the GPU
     def _read(self, places: Sequence[int | Draw]) -> Batch:
-        images, targets, found = [], [], []
+        taken: list[Any] = []  # (image, target, position)
         unreadable: list[Unreadable] = []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
             if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
-                seed_all(place.seed)
+                for seed in (torch.manual_seed, np.random.seed, random.seed):
+                    seed(place.seed)
             for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
-                    image, target = self._transformed(self.split[position])
+                    taken.append((*self._transformed(self.split[position]), position))
+                    break
                 except DataError as error:
-                    unreadable.append(Unreadable(self._name(position), str(error)))
-                    continue
-                images.append(image)
-                targets.append(target)
-                found.append(position)
-                break
+                    unreadable.append(Unreadable(self.split.name_of(position), str(error)))
+        images, targets, found = ([one[part] for one in taken] for part in range(3))
         if not images and self.substitute:
             number = len({one.file for one in unreadable})  # not the attempts: small sets come round again
-            raise DataError(
-                f"{number} of {len(self.split)} images were tried, and none can be read: {unreadable[0].reason}"
-            )
+            what = f"{number} of {len(self.split)} images were tried, and none can be read"
+            raise DataError(f"{what}: {unreadable[0].reason}")
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
         return Batch(stacked, self.split.targets.stack(targets), tuple(unreadable), tuple(found), _seed(places))
 
@@ -92,27 +78,13 @@ class _ImageBatches:
         except DataError as error:
             raise DataError(f"{sample.name}: {error}") from None
 
-    def _name(self, position: int) -> str:
-        return self.split.name_of(position)
-
 
 def _seed(places: Sequence[int | Draw]) -> int | None:
     return places[0].seed if places and isinstance(places[0], Draw) else None
 
 
-def seed_all(seed: int) -> None:
-    """Seed every generator that an augmentation may use: torch's, numpy's and Python's."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
-
-
 def evaluation_loader(
-    split: Split,
-    preprocessing: Preprocessing,
-    batch_size: int,
-    workers: int | None,
-    division: Division = ALONE,
+    split: Split, preprocessing: Preprocessing, batch_size: int, workers: int | None, division: Division = ALONE
 ) -> Loader:
     """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
     split = split.with_channels(preprocessing.channels)
@@ -157,25 +129,20 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _check_sizes(self) -> None:
         number, size, parts = len(self.dataset.split("train")), self.data.batch_size, self.accumulate * self.processes
-        step = size * parts
+        rest = number % (size * parts)
         if size < 2:
             raise DataError("data.batch_size is 1, and batch norm can't learn from one image; use at least 2")
-        if self.data.drop_last and number < step:
+        if self.data.drop_last and number < size * parts:
             of = f"one batch of {size}" if parts == 1 else f"one step of {parts} batches of {size}"
-            raise DataError(
-                f"the training set has {number} images, fewer than {of}; "
-                f"use --set data.batch_size={max(2, number // (2 * parts))}"
-            )
-        rest = number % step
+            how = f"use --set data.batch_size={max(2, number // (2 * parts))}"
+            raise DataError(f"the training set has {number} images, fewer than {of}; {how}")
         if not self.data.drop_last and 0 < rest < 2 * parts:
-            raise DataError(
-                f"the last step would have {rest} of {number} images, and batch norm can't learn from a single one "
-                f"in each of {parts} parts; use --set data.drop_last=true or --set data.batch_size={size + 1}"
-            )
+            what = f"the last step would have {rest} of {number} images, and batch norm can't learn from a single one"
+            how = f"use --set data.drop_last=true or --set data.batch_size={size + 1}"
+            raise DataError(f"{what} in each of {parts} parts; {how}")
 
     @property
-    def division(self) -> Division:
-        """Give this process's share of each step."""
+    def division(self) -> Division:  # this process's share of each step
         rank = self.trainer.global_rank if self.trainer is not None else 0
         return Division(self.accumulate, self.processes, rank)
 
@@ -192,10 +159,8 @@ class ImageDataModule(pl.LightningDataModule):
         return self._kept(Loader(batches, parts, num_workers(data.workers)))
 
     def val_dataloader(self) -> Loader:
-        split = self.dataset.split("val")
-        return self._kept(
-            evaluation_loader(split, self.preprocessing, self.batch_size, self.data.workers, self.division)
-        )
+        split, workers = self.dataset.split("val"), self.data.workers
+        return self._kept(evaluation_loader(split, self.preprocessing, self.batch_size, workers, self.division))
 
     def _kept(self, loader: Loader) -> Loader:
         self._loaders.append(loader)
@@ -211,19 +176,15 @@ class ImageDataModule(pl.LightningDataModule):
         self.teardown("fit")
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "epoch": self.position[0],
-            "step": self.position[1],
-            "accumulate": self.accumulate,
-            "unreadable": [tuple(one) for one in self.unreadable],
-        }
+        epoch, step = self.position
+        unreadable = [tuple(one) for one in self.unreadable]
+        return {"epoch": epoch, "step": step, "accumulate": self.accumulate, "unreadable": unreadable}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.position = state_dict["epoch"], state_dict["step"]
         self.unreadable = {Unreadable(*one): None for one in state_dict["unreadable"]}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn a batch on the device into the network's input."""
         for one in batch.unreadable:
             if one not in self.unreadable:
                 logger.warning("left out: %s", one.reason)
@@ -241,28 +202,24 @@ class ImageDataModule(pl.LightningDataModule):
 
 def check_readable(split: Split, name: str, number: int = 16) -> None:
     """Raise DataError where none of up to `number` images of a split, evenly spread over it, can be read."""
-    if not len(split):
-        return
     reasons = []
-    for index in spread(len(split), number):
-        try:
-            split[index]
-        except DataError as error:
-            reasons.append(str(error))
-        else:
+    for found in _tried(split, number):
+        if isinstance(found, Sample):
             return
-    raise DataError(
-        f"of the {len(split):,} images of {name} {len(reasons)} were tried, and none can be read; "
-        f"the first: {reasons[0]}"
-    )
+        reasons.append(found)
+    if reasons:
+        what = f"of the {len(split):,} images of {name} {len(reasons)} were tried, and none can be read"
+        raise DataError(f"{what}; the first: {reasons[0]}")
 
 
 def take(split: Split, number: int) -> list[Sample]:
     """Give readable samples of a split, `number` at the most, evenly spread over it."""
-    samples = []
+    return [found for found in _tried(split, number) if isinstance(found, Sample)]
+
+
+def _tried(split: Split, number: int) -> Iterator[Sample | DataError]:
     for index in spread(len(split), number):
         try:
-            samples.append(split[index])
-        except DataError:
-            continue
-    return samples
+            yield split[index]
+        except DataError as error:
+            yield error

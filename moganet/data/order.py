@@ -1,8 +1,7 @@
 """Which image is drawn when: a function of the seed, the epoch and the place in it, whatever else happened before.
 
-An epoch is cut into steps of the optimizer, a step into equal parts: one for each process and each micro-batch that
-is accumulated. So a run that goes on in the middle of an epoch, or one on another number of processes, sees the same
-images in the same steps, with the same random draws.
+An epoch is cut into steps of the optimizer, a step into equal parts, one for each process and accumulated micro-batch:
+a run that goes on within an epoch, or on other processes, sees the same images, and draws, in the same steps.
 """
 
 from collections.abc import Iterator
@@ -29,8 +28,7 @@ class Division(NamedTuple):
     rank: int = 0
 
     @property
-    def parts(self) -> int:
-        """Give the number of parts of a step over all processes."""
+    def parts(self) -> int:  # of a step, over all processes
         return self.accumulate * self.processes
 
 
@@ -46,8 +44,7 @@ class EpochOrder:
     def __len__(self) -> int:
         return self.num_images
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration orders (Lightning calls this before each)."""
+    def set_epoch(self, epoch: int) -> None:  # which Lightning calls before each
         self.epoch = epoch
 
     def draws(self) -> tuple[Tensor, Tensor]:
@@ -66,7 +63,7 @@ class StepParts(Sampler[list[Draw]]):
     """Give this process its parts of each step of an epoch, in order.
 
     step_size: images a step over all processes. drop_last: leave out a last step with fewer images.
-    start: how many steps of epoch `start_epoch` are done already.
+    start: an epoch, and how many of its steps are done already.
     """
 
     def __init__(
@@ -78,8 +75,7 @@ class StepParts(Sampler[list[Draw]]):
         order.set_epoch(self.start_epoch)
 
     @property
-    def num_steps(self) -> int:
-        """Give the number of the optimizer's steps in an epoch."""
+    def num_steps(self) -> int:  # the optimizer's, in an epoch
         whole, rest = divmod(len(self.sampler), self.step_size)
         return whole + bool(rest and not self.drop_last)
 
@@ -95,18 +91,11 @@ class StepParts(Sampler[list[Draw]]):
                 yield [Draw(*pair) for pair in zip(*(values[part].tolist() for values in parts), strict=True)]
 
 
-class EvenBatches(Sampler[list[int]]):
+class EvenBatches(list[list[int]]):
     """Share a set's batches among processes: each image once, as many batches for each (an empty one at the end)."""
 
     def __init__(self, num_images: int, batch_size: int, division: Division) -> None:
-        batches = [
-            list(range(first, min(first + batch_size, num_images))) for first in range(0, num_images, batch_size)
-        ]
+        places = list(range(num_images))
+        batches = [places[first : first + batch_size] for first in range(0, num_images, batch_size)]
         batches += [[]] * (-len(batches) % division.processes)
-        self.batches = batches[division.rank :: division.processes]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+        super().__init__(batches[division.rank :: division.processes])

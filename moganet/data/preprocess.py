@@ -1,14 +1,17 @@
-"""From any image to the network's input, as `Preprocessing` describes it.
+"""From any image, and what is marked in it, to the network's input, as `Preprocessing` describes it.
 
-Everything works on uint8 tensors, one image or a batch, so that training, evaluation, prediction and exports share
-one definition; `resample` is the same without torch. It follows Pillow's resizing within two grey levels (mean
-difference below 0.007).
+All work on uint8 tensors, one image or a batch, so that there is one definition; `resample` is the same without torch.
+It follows Pillow's resizing within two grey levels (mean difference below 0.007).
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
@@ -17,7 +20,7 @@ from moganet.data import channels as array_channels
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
 
-__all__ = ["ImageLike", "decode", "match_channels", "normalize", "preprocess", "resize_and_crop"]
+Transform = Callable[[Tensor, Any], tuple[Tensor, Any]]  # an image uint8 (C, H, W), and its target
 
 
 def decode(image: ImageLike, channels: int = 3, white_level: float | None = None) -> Tensor:
@@ -38,12 +41,25 @@ def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         if resample.is_thin(full, crop):
             return torch.from_numpy(resample.resize_seen(images.cpu().numpy(), full, preprocessing)).to(images.device)
         if list(have) != full:
-            mode = InterpolationMode(preprocessing.interpolation)
-            images = F.resize(images, full, mode, antialias=True)
+            images = F.resize(images, full, InterpolationMode(preprocessing.interpolation), antialias=True)
         cropped: Tensor = F.center_crop(images, list(crop))
     except (RuntimeError, MemoryError, ValueError) as error:
         raise resample.not_resized(images.shape, preprocessing, error) from None
     return cropped
+
+
+def bring_to_size(image: Tensor, target: Any, preprocessing: Preprocessing) -> tuple[Tensor, Any]:
+    """Bring an image to the described size, and what lies in it (tv_tensors: boxes, masks, points) along with it."""
+    whole = resample.target_size((image.shape[-2], image.shape[-1]), preprocessing)
+    sized = resize_and_crop(image, preprocessing)
+    return sized, _each_place(target, lambda place: F.center_crop(F.resize(place, whole), [*preprocessing.size]))
+
+
+def _each_place(target: Any, move: Callable[[Any], Any]) -> Any:
+    """Apply a function to each tv_tensor of a target: one, or the values of a dict; a class, say, lies nowhere."""
+    if isinstance(target, tv_tensors.TVTensor):
+        return move(target)
+    return {key: _each_place(part, move) for key, part in target.items()} if isinstance(target, dict) else target
 
 
 def sized(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -61,9 +77,8 @@ def scaled(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[n
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Turn uint8 images (..., C, H, W) into floats with the described mean and standard deviation."""
-    shape = (-1, 1, 1)
-    mean = torch.tensor(preprocessing.mean, device=images.device).view(shape)
-    std = torch.tensor(preprocessing.std, device=images.device).view(shape)
+    described = (preprocessing.mean, preprocessing.std)
+    mean, std = (torch.tensor(each, device=images.device).view(-1, 1, 1) for each in described)
     # In place where it can be, since each new tensor of a batch's size costs as much as the arithmetic.
     return (images.to(torch.float32, copy=True).div_(255) - mean).div_(std)
 

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -19,8 +18,8 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from moganet.data import formats
 from moganet.data.channels import match_channels
-from moganet.data.deep_grey import COLOUR, SETTING, Depth, to_8_bit, white_of
-from moganet.errors import DataError
+from moganet.data.deep_grey import COLOUR, SETTING, WHITE, Depth, to_8_bit
+from moganet.errors import DataError, first_line
 from moganet.notices import say
 
 
@@ -32,16 +31,8 @@ class TensorLike(Protocol):
 
 ImageLike = Image.Image | np.ndarray | TensorLike | str | os.PathLike[str] | bytes | IO[bytes]
 
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # what undoes each of EXIF's orientations
-    2: lambda array: array[:, ::-1],
-    3: lambda array: array[::-1, ::-1],
-    4: lambda array: array[::-1],
-    5: lambda array: array.swapaxes(0, 1),
-    6: lambda array: np.rot90(array, -1),
-    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
-    8: lambda array: np.rot90(array),
-}
-SWAPPING_TURNS = (5, 6, 7, 8)
+# EXIF's orientations in which an image lies on its side, and those in which, upright, it is flipped.
+SIDEWAYS, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 LONGEST_NAME = 1000  # characters, in a message: an image in letters (base64) is taken for a path
 ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://|data:[a-z/+.-]+[;,]", re.IGNORECASE)
 PHOTOMETRIC, BITS, SAMPLE_FORMAT = 262, 258, 339  # TIFF's tags
@@ -55,32 +46,23 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 class _UnusableFileError(Exception):
     """A file that holds no image: a line with {name} where the file's name belongs."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
 
 @dataclass(frozen=True)
 class Picture:
-    """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way.
-
-    format: Pillow's name of its family, where there was a file. depth: of more than 8 bits. notes: what was taken for
-    what.
-    """
+    """A read image: pixels uint8 (C, H, W), its own (width, height), and what was found on the way."""
 
     pixels: np.ndarray
     size: tuple[int, int]
-    format: str | None = None
-    depth: Depth | None = None
-    notes: tuple[str, ...] = ()
+    format: str | None = None  # Pillow's name of its family, where there was a file
+    depth: Depth | None = None  # of more than 8 bits
+    notes: tuple[str, ...] = ()  # what was taken for what
 
 
 def read_pixels(image: ImageLike, channels: int = 3, white_level: float | None = None) -> np.ndarray:
     """Give an image as uint8 (C, H, W), and say what was taken for what.
 
-    image: a path, a file's bytes, an open file, a PIL image; an array (H, W) or (H, W, C); or a tensor (C, H, W).
+    image: a path, an open file, its bytes, a PIL image; an array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W).
         Arrays and tensors are uint8, bool, uint16, or floats in 0..1; 1 and 2 channels are grey, 2 and 4 have opacity.
-        A tensor (H, W) is grey too.
     white_level: the value of white in images of more than 8 bits; None is the end of their type's range.
     Raises DataError for what can't be read.
     """
@@ -95,10 +77,10 @@ def read(
 ) -> Picture:
     """Read an image as `read_pixels` does, and say nothing.
 
-    at_least: a JPEG may be decoded at a half, a quarter or an eighth while both its sides keep so many pixels. It is
-    the same picture, averaged: for thumbnails and hashes, never for a network.
+    at_least: pixels that both sides keep where a JPEG is decoded at a fraction: for thumbnails, never for a network.
     """
-    own = _shown(_name_of(image))
+    own = _name_of(image)
+    own = own if len(own) <= LONGEST_NAME else f"{own[:100]}…{own[-100:]}"
     name = own or "the image"
     try:
         picture = _read(image, white_level, at_least)
@@ -106,13 +88,12 @@ def read(
     except DataError as error:
         raise DataError(f"{own}: {error}" if own else str(error)) from None
     except _UnusableFileError as error:
-        raise DataError(error.text.format(name=name)) from None
+        raise DataError(str(error).format(name=name)) from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(f"{name} has more pixels than Pillow's limit of {limit:,}; scale it down") from None
     except Exception as error:  # decoders raise anything at all, RuntimeError and struct.error among it
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{name} can't be decoded: {reason}") from None
+        raise DataError(f"{name} can't be decoded: {first_line(error)}") from None
 
 
 def _name_of(image: ImageLike) -> str:
@@ -120,10 +101,6 @@ def _name_of(image: ImageLike) -> str:
         return os.fspath(image)
     name = getattr(image, "filename", None) or getattr(image, "name", None)
     return name if isinstance(name, str) else ""
-
-
-def _shown(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:100]}…{name[-100:]}"
 
 
 def _read(image: Any, white_level: float | None, at_least: int | None) -> Picture:
@@ -149,24 +126,18 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
     return _read_array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), white_level, array.shape)
 
 
-# --- Arrays and tensors
-
-
-def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:
-    """Read an array (C, H, W) that was given in another shape."""
+def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, ...]) -> Picture:  # shape: as given
     if array.size == 0:
         raise DataError(f"the image has no pixels: its shape is {shape}")
     depth = None
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype != np.uint8:
-        white = white_of(array.dtype)
+        white = WHITE.get(array.dtype.str[1:])
         deep_colour = array.dtype.str[1:] == "u2" and len(array) > 1
         if white is None or (array.dtype.kind in "iu" and array.dtype.itemsize > 2 and len(array) > 1):
-            raise DataError(
-                f"an image must be uint8, bool, uint16, or floats in 0..1, not {array.dtype} {shape}; "
-                "for values in 0..255 use astype(uint8)"
-            )
+            what = f"an image must be uint8, bool, uint16, or floats in 0..1, not {array.dtype} {shape}"
+            raise DataError(f"{what}; for values in 0..255 use astype(uint8)")
         kind = "float" if array.dtype.kind == "f" else COLOUR if deep_colour else f"{8 * array.dtype.itemsize}-bit grey"
         depth = Depth(kind, white_level or white, white_level is None, 0.0)
         if deep_colour and white_level is None:
@@ -177,9 +148,6 @@ def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, 
     pixels = np.require(array, requirements=["C", "W"])
     note = depth.note() if depth is not None and depth.kind != "float" else None  # floats in 0..1 are what is asked for
     return Picture(pixels, (array.shape[2], array.shape[1]), depth=depth, notes=(note,) if note else ())
-
-
-# --- Files
 
 
 def _read_path(path: str, white_level: float | None, at_least: int | None) -> Picture:
@@ -200,8 +168,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     if not getattr(file, "seekable", bool)():
         file = io.BytesIO(file.read())
     file.seek(0)
-    head = file.read(64)
-    is_heif = formats.is_heif(head)
+    is_heif = formats.is_heif(head := file.read(64))
     file.seek(0)
     if is_heif and not formats.register_heif():
         raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
@@ -217,17 +184,13 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
         return _read_pil(image, white_level, size)
 
 
-# --- Pillow's images
-
-
 def _refuse_preview(image: Image.Image) -> None:
     """Raise where the first picture of a file is a small version of another that Pillow can't read."""
     suffix = os.path.splitext(_name_of(image))[1].lower()  # noqa: PTH122
     reduced = getattr(image, "tag_v2", {}).get(formats.SUBFILE_TYPE, 0) & formats.REDUCED
     if image.format == "TIFF" and not image.tell() and (reduced or suffix in formats.RAW_SUFFIXES):
-        raise _UnusableFileError(
-            "{name} is a camera's raw file, of which Pillow reads a small preview only; convert it to TIFF or JPEG"
-        )
+        what = "{name} is a camera's raw file, of which Pillow reads a small preview only"
+        raise _UnusableFileError(f"{what}; convert it to TIFF or JPEG")
 
 
 def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, int] | None = None) -> Picture:
@@ -237,21 +200,20 @@ def _read_pil(image: Image.Image, white_level: float | None, size: tuple[int, in
     turn = _orientation(image)  # after loading: a TIFF is turned by Pillow, which takes its tag away
     width, height = size or image.size
     values, inverted, depth = _values(image, white_level)
-    if depth is not None:
-        array, depth = to_8_bit(values, depth, inverted=inverted)
-        array = _with_transparent_value(array, values, image.info.get("transparency"))
+    if depth is None:
+        array, depth = values, _depth_of_colour(values, white_level) if deep_colour else None
     else:
-        array = values
-        if deep_colour:
-            depth = _depth_of_colour(array, white_level)
-    if turn in TURNS:
-        array = TURNS[turn](array)
+        array, depth = to_8_bit(values, depth, inverted=inverted)
+        if isinstance(key := image.info.get("transparency"), int):  # the value that is not seen
+            array = np.concatenate([array, np.where(values == key, 0, 255).astype(np.uint8)], axis=2)
+    array = array.swapaxes(0, 1) if turn in SIDEWAYS else array
+    array = array[:: -1 if turn in UPSIDE_DOWN else 1, :: -1 if turn in MIRRORED else 1]
     pixels = np.require(array.transpose(2, 0, 1), requirements=["C", "W"])
     if pixels.size == 0:
         raise DataError(f"the image has no pixels: it is {width} x {height}")
     notes = [note for note in (depth.note() if depth else None, _note_of_frames(image)) if note]
     kind = formats.FAMILIES.get(image.format or "", image.format)
-    return Picture(pixels, (height, width) if turn in SWAPPING_TURNS else (width, height), kind, depth, tuple(notes))
+    return Picture(pixels, (height, width) if turn in SIDEWAYS else (width, height), kind, depth, tuple(notes))
 
 
 def _values(image: Image.Image, white_level: float | None) -> tuple[np.ndarray, bool, Depth | None]:
@@ -295,9 +257,8 @@ def _is_deep_colour(image: Image.Image) -> bool:
 
 def _depth_of_colour(array: np.ndarray, white_level: float | None) -> Depth:
     if white_level not in (None, 65535):
-        raise DataError(
-            f"of 16-bit colour the upper 8 bits are read, where {SETTING} has no meaning; save it with 8 bits"
-        )
+        what = f"of 16-bit colour the upper 8 bits are read, where {SETTING} has no meaning"
+        raise DataError(f"{what}; save it with 8 bits")
     return Depth(COLOUR, 65535.0, white_level is None, 257.0 * int(array.max(initial=0)))
 
 
@@ -308,12 +269,6 @@ def _without_deep_key(image: Image.Image) -> Image.Image:
         image = image.copy()
         image.info["transparency"] = tuple(part >> 8 for part in key)
     return image
-
-
-def _with_transparent_value(array: np.ndarray, values: np.ndarray, key: Any) -> np.ndarray:
-    if not isinstance(key, int):
-        return array
-    return np.concatenate([array, np.where(values == key, 0, 255).astype(np.uint8)], axis=2)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -108,8 +108,7 @@ def not_resized(shape: tuple[int, ...], preprocessing: Preprocessing, error: Exc
 def resize_seen(images: np.ndarray, full: list[int], preprocessing: Preprocessing) -> np.ndarray:
     """Resize only the part of images that the middle crop of their whole, resized to `full`, would hold.
 
-    By Pillow, which takes the part from the whole, so that the pixels are those of that crop within two grey levels;
-    exactly those for "nearest".
+    Its pixels are those of that crop: within two grey levels, by Pillow; for "nearest" exactly.
     """
     crop, have = preprocessing.size, images.shape[-2:]
     first = _first(full, crop)
@@ -121,12 +120,11 @@ def resize_seen(images: np.ndarray, full: list[int], preprocessing: Preprocessin
         (begin * step, min((begin + side) * step, float(size)))
         for begin, side, step, size in zip(first, crop, (have[0] / full[0], have[1] / full[1]), have, strict=True)
     )
-    planes = []
-    for plane in images.reshape(-1, *have):
-        # Along the rows first, as the whole would be, since values are rounded and clipped in between.
-        wide = Image.fromarray(plane).resize((crop[1], have[0]), method, (left, 0, right, have[0]))
-        planes.append(np.asarray(wide.resize(crop[::-1], method, (0, top, crop[1], bottom))))
-    return np.stack(planes).reshape(*images.shape[:-2], *crop)
+    # Along the rows first, as the whole would be, since values are rounded and clipped in between.
+    planes = map(Image.fromarray, images.reshape(-1, *have))
+    wide = (plane.resize((crop[1], have[0]), method, (left, 0, right, have[0])) for plane in planes)
+    seen = [np.asarray(plane.resize(crop[::-1], method, (0, top, crop[1], bottom))) for plane in wide]
+    return np.stack(seen).reshape(*images.shape[:-2], *crop)
 
 
 def _first(full: list[int], crop: tuple[int, int]) -> tuple[int, int]:
@@ -148,13 +146,10 @@ def _axis(have: int, full: int, first: int, side: int, interpolation: str) -> Ax
     begins, weights = begins[first : first + side], weights[first : first + side]
     largest = 255 * np.abs(weights).sum(1).max() + 2**bits
     kind, width = (np.float32, 16) if largest < 2**24 else (np.float64, 4)  # wider wastes zeros, narrower calls
-    bands = [
-        _band(have, begins[at : at + width], (weights[at : at + width] / 2**bits).astype(kind))
-        for at in range(0, side, width)
-    ]
-    begin = bands[0].begin
-    bands = [Band(band.begin - begin, band.end - begin, band.weights) for band in bands]
-    return Axis(begin, begin + bands[-1].end, tuple(bands))
+    begin, scaled = int(begins[0]), (weights / 2**bits).astype(kind)
+    parts = [slice(at, at + width) for at in range(0, side, width)]
+    bands = tuple(_band(have - begin, begins[part] - begin, scaled[part]) for part in parts)
+    return Axis(begin, begin + bands[-1].end, bands)
 
 
 def _band(have: int, begins: np.ndarray, weights: np.ndarray) -> Band:

@@ -13,20 +13,16 @@ from moganet.data.formats import HEIF_SUFFIXES, RAW_SUFFIXES, is_heif, readable_
 from moganet.data.paths import exists
 from moganet.notices import say
 
-SYSTEM_NAMES = frozenset(
-    {
-        *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@__thumb", "#recycle", "#snapshot"),
-        *("~snapshot", "$recycle.bin", "$extend", "system volume information", "lost+found"),
-        *("lost.dir", "found.000", "__macosx", "__pycache__", "network trash folder", "temporary items"),
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
-    }
-)
-OLD_BINS = frozenset({"RECYCLER", "RECYCLED"})  # in other letters a class of waste
+SYSTEM_NAMES = {
+    *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@__thumb", "#recycle", "#snapshot"),
+    *("~snapshot", "$recycle.bin", "$extend", "system volume information", "lost+found", "lost.dir", "found.000"),
+    *("__macosx", "__pycache__", "network trash folder", "temporary items"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+}
+OLD_BINS = {"RECYCLER", "RECYCLED"}  # in other letters a class of waste
 # What the verbs write; these names are theirs (tests compare them).
-RUN_FILES = frozenset(
-    {"metrics.csv", "last.ckpt", "best.safetensors", "last.safetensors", "result.json", "tensorboard"}
-)
-RESULT_FILES = frozenset({"evaluation.json", "explanations.json", "interactions.json"})
+RUN_FILES = {"metrics.csv", "last.ckpt", "best.safetensors", "last.safetensors", "result.json", "tensorboard"}
+RESULT_FILES = {"evaluation.json", "explanations.json", "interactions.json"}
 MAX_LINKS = 3  # links to folders, one within the other: enough for any set, too few for a maze
 
 # What stood out: how it is called, what to do about it, and the kind of finding that it is.
@@ -99,16 +95,14 @@ def scan(root: Path) -> Folder:
             continue
         names = {entry.name for entry in found}
         for entry in found:
-            kind = _kind(entry, names)
-            path = folder.path / entry.name
+            kind, path = _kind(entry, names), folder.path / entry.name
             if kind == "folder":
                 identity, linked = _identity(path), links + entry.is_symlink()
-                if identity in above_it or linked > MAX_LINKS:
-                    folder.passed.append(Passed("loop", path))
+                if identity not in above_it and linked <= MAX_LINKS:
+                    folder.folders.append(Folder(path))
+                    waiting.append((folder.folders[-1], above_it | {identity}, linked))
                     continue
-                folder.folders.append(Folder(path))
-                waiting.append((folder.folders[-1], above_it | {identity}, linked))
-                continue
+                kind = "loop"
             if kind == "image" or kind in TAKEN:
                 folder.images.append(path)
             if kind != "image":
@@ -133,7 +127,6 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _kind(entry: os.DirEntry[str], names: set[str]) -> str:
-    """Tell what an entry is: a folder, an image (by its ending or its content), or something to pass over."""
     if entry.name.startswith("."):
         return "hidden"
     if entry.name.casefold() in SYSTEM_NAMES or entry.name in OLD_BINS:
@@ -164,7 +157,6 @@ def _is_output(folder: str) -> bool:
 
 
 def _kind_of_file(path: Path, names: set[str]) -> str:
-    """Tell what a file without an image's ending is: by its name, else by how its content begins."""
     suffix = path.suffix.lower()
     if suffix in HEIF_SUFFIXES:
         return "heif"
@@ -189,9 +181,8 @@ def _kind_of_content(path: Path) -> str:
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "raw"
     signed = head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\0\0\0\x0cjP  "))
-    bitmap = (
-        head[:2] == b"BM" and head[6:10] == bytes(4) and head[14:18] in (b"\x0c\0\0\0", b"\x28\0\0\0", b"\x7c\0\0\0")
-    )
+    size = int.from_bytes(head[14:18], "little")  # of a bitmap's own header, of which there are several kinds
+    bitmap = head[:2] == b"BM" and head[6:10] == bytes(4) and size in (0x0C, 0x28, 0x7C)
     return "content" if signed or bitmap or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") else "other"
 
 
@@ -203,8 +194,7 @@ def describe(root: Path, passed: Iterable[Passed]) -> list[Finding]:
     findings = []
     for kind, (name, remedy, finding) in KINDS.items():
         if paths := groups.get(kind):
-            endings = f", {_by_ending(paths)}" if kind == "other" else ""
-            advice = f"; {remedy}" if remedy else ""
+            endings, advice = f", {_by_ending(paths)}" if kind == "other" else "", f"; {remedy}" if remedy else ""
             text = f"{root}: {name}: {len(paths)}{endings} ({places(root, paths)}){advice}"
             findings.append(Finding(finding, str(root), text))
     return findings

@@ -29,43 +29,27 @@ class Sample(NamedTuple):
     name: str
 
     @property
-    def label(self) -> Any:
-        """Give the target, by the name that it has where images have one class each."""
+    def label(self) -> Any:  # what a target is called where images have one class each
         return self.target
 
 
 class Split(Protocol):
-    """Images with their targets, in an order.
-
-    in_memory: whether all of its images are held decoded. groups: what an image belongs to, where images of one group
-    must not be divided between training and validation.
-    """
+    """Images with their targets, in an order."""
 
     @property
     def targets(self) -> Targets: ...
     @property
-    def in_memory(self) -> bool: ...
+    def in_memory(self) -> bool: ...  # whether all of its images are held decoded
     @property
-    def groups(self) -> Sequence[str] | None: ...
+    def groups(self) -> Sequence[str] | None: ...  # images of one are not divided between training and validation
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...
-    def name_of(self, index: int) -> str:
-        """Give the name that finds an image again."""
-
-    def contents(self) -> list[bytes]:
-        """Give what identifies each image by its content, the same for all that can't be read."""
-
-    def subset(self, indices: Sequence[int]) -> Self:
-        """Keep the images at `indices`, in that order."""
-
-    def joined(self, others: Sequence[Self]) -> Self:
-        """Give its images and then those of others of its kind."""
-
-    def with_targets(self, targets: Targets) -> Self:
-        """Give the split with other targets for the same images."""
-
-    def with_channels(self, channels: int) -> Self:
-        """Give the split with images of that many channels."""
+    def name_of(self, index: int) -> str: ...  # by which an image is found again
+    def contents(self) -> list[bytes]: ...  # by which an image is known, the same for all that can't be read
+    def subset(self, indices: Sequence[int]) -> Self: ...  # in that order
+    def joined(self, others: Sequence[Self]) -> Self: ...  # of its own kind
+    def with_targets(self, targets: Targets) -> Self: ...
+    def with_channels(self, channels: int) -> Self: ...
 
 
 class _WithTargets:
@@ -86,7 +70,6 @@ class _WithTargets:
         return self.targets.values
 
     def with_targets(self, targets: Targets) -> Self:
-        """Give the split with other targets for the same images."""
         return replace(self, targets=targets)  # type: ignore[type-var]  # both kinds are dataclasses
 
 
@@ -104,42 +87,33 @@ class ArraySplit(_WithTargets):
         return Sample(self.images[index], self.targets[index], self.name_of(index))
 
     def name_of(self, index: int) -> str:
-        """Give the name that finds an image again."""
         return f"{self.name}/{index}"
 
     def contents(self) -> list[bytes]:
-        """Give what identifies each image by its content."""
         return hash_arrays(self.images)
 
     def subset(self, indices: Sequence[int]) -> Self:
-        """Keep the images at `indices`, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return replace(self, images=self.images[chosen], targets=self.targets.subset(indices))
 
     def joined(self, others: Sequence[Self]) -> Self:
-        """Give its images and then those of others."""
-        targets = self.targets.joined([other.targets for other in others])
-        return replace(self, images=torch.cat([self.images, *(other.images for other in others)]), targets=targets)
+        images = torch.cat([self.images, *(other.images for other in others)])
+        return replace(self, images=images, targets=self.targets.joined([other.targets for other in others]))
 
     def with_channels(self, channels: int) -> Self:
-        """Give the split with images of that many channels."""
         return replace(self, images=match_channels(self.images, channels))
 
 
 @dataclass(frozen=True)
 class FileSplit(_WithTargets):
-    """Images that stay files until they are asked for.
-
-    groups: as in Split. known: the contents that were read already, which this split's parts need not read again.
-    white_level: as in Preprocessing.
-    """
+    """Images that stay files until they are asked for."""
 
     files: Sequence[ImageFile]
     targets: Targets
     channels: int = 3
     groups: Sequence[str] | None = None
-    known: dict[ImageFile, bytes] = field(default_factory=dict, repr=False, compare=False)
-    white_level: float | None = None
+    known: dict[ImageFile, bytes] = field(default_factory=dict, repr=False, compare=False)  # contents; parts share it
+    white_level: float | None = None  # as in Preprocessing
     in_memory: ClassVar[bool] = False
 
     def __getitem__(self, index: int) -> Sample:
@@ -147,45 +121,36 @@ class FileSplit(_WithTargets):
         return Sample(decode(file, self.channels, self.white_level), self.targets[index], str(file))
 
     def name_of(self, index: int) -> str:
-        """Give the name that finds an image again."""
         return str(self.files[index])
 
     def contents(self) -> list[bytes]:
-        """Give what identifies each image by its content, the same for all files that can't be read."""
         unknown = [file for file in dict.fromkeys(self.files) if file not in self.known]
         self.known.update(zip(unknown, hash_files(unknown), strict=True))
         return [self.known[file] for file in self.files]
 
     def subset(self, indices: Sequence[int]) -> Self:
-        """Keep the files at `indices`, in that order."""
         groups = None if self.groups is None else [self.groups[i] for i in indices]
         targets = self.targets.subset(indices)
         return replace(self, files=[self.files[i] for i in indices], targets=targets, groups=groups)
 
     def joined(self, others: Sequence[Self]) -> Self:
-        """Give its files and then those of others; nothing is divided any more."""
         targets = self.targets.joined([other.targets for other in others])
         files = [*self.files, *(file for other in others for file in other.files)]
-        return replace(self, files=files, targets=targets, groups=None)
+        return replace(self, files=files, targets=targets, groups=None)  # nothing is divided any more
 
     def with_channels(self, channels: int) -> Self:
-        """Give the split with images of that many channels."""
         return replace(self, channels=channels)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source's splits ("train", "val", "test", those that it has) and the names of their classes.
+    """A source's splits ("train", "val", "test", those that it has) and the names of their classes."""
 
-    spec: the text that opens it again. notes: what a user should hear about it: what was taken for what, what was left
-    out. findings: what of it is wrong, for the doctor.
-    """
-
-    spec: str
+    spec: str  # the text that opens it again
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
-    notes: tuple[str, ...] = field(default=())
-    findings: tuple[Finding, ...] = field(default=())
+    notes: tuple[str, ...] = ()  # for a user to hear: what was taken for what, what was left out
+    findings: tuple[Finding, ...] = ()  # what of it is wrong, for the doctor
 
     def split(self, name: str) -> Split:
         """Give a split by name. Raises DataError that lists those that exist."""
@@ -204,10 +169,7 @@ class Dataset:
         return replace(self, splits={name: read[id(split)] for name, split in self.splits.items()})
 
     def fingerprint(self) -> str:
-        """Give a hash of the classes and of which images stand in which split, and in what order, by their contents.
-
-        Where the files lie, and what they are called, is no part of it.
-        """
+        """Give a hash of classes and of images' contents, split by split in their order; files' names are no part."""
         digest = hashlib.sha256(json.dumps(self.class_names).encode())
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
@@ -239,25 +201,18 @@ class Dataset:
         if validation in self.splits and isinstance(validation, str):
             return replace(self, splits={**self.splits, "val": self.splits[validation]})
         if isinstance(validation, str):
-            raise DataError(
-                f"data.validation is {validation!r}, which {self.spec} does not have; give a fraction, say 0.2"
-            )
+            what = f"data.validation is {validation!r}, which {self.spec} does not have"
+            raise DataError(f"{what}; give a fraction, say 0.2")
         if validation is None and "val" in self.splits:
             return self
-        return self._divided(0.2 if validation is None else validation, seed)
-
-    def _divided(self, amount: int | float, seed: int) -> "Dataset":
-        train = self.split("train")
+        train, amount = self.split("train"), 0.2 if validation is None else validation
         held = choose_held_out(train.targets.strata(), amount, seed, train.groups, train.contents())
         kept = np.setdiff1d(np.arange(len(train)), held)
         parts = {"train": train.subset(kept.tolist()), "val": train.subset(held.tolist())}
         return replace(self, splits={**self.splits, **parts})
 
     def with_fraction(self, fraction: float, seed: int) -> "Dataset":
-        """Keep a share of each class's training images, at least one, drawn by the seed: a larger share has the same.
-
-        What is left out stands in no split.
-        """
+        """Keep a share of each class's training images, at least one; the rest stands in no split."""
         if fraction == 1.0:
             return self
         train = self.split("train")

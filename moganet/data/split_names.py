@@ -18,10 +18,9 @@ _TWO_WORDS = re.compile(r"(hold|held)[\W_](out)")
 
 
 def split_of(name: str) -> SplitName | None:
-    """Give the split that a name's words mean, or None where none of them does or two disagree.
+    """Give the split that a name's words mean, or None where none does or two disagree.
 
-    It judges the name alone. A class may be called "train station", so a caller that has a choice looks at what else
-    stands beside it.
+    A class may be called "train station": a caller that has a choice looks at what stands beside it.
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
     words = re.split(r"[\W\d_]+", _TWO_WORDS.sub(r"\1\2", spaced.casefold()))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from moganet.data.duplicates import Hashes, hash_images
@@ -21,13 +20,10 @@ NO_PICTURE = 128  # the grey of a thumbnail that can't be read
 
 @dataclass(frozen=True)
 class Survey:
-    """What n readable images are like, and how many more could not be read.
+    """What n readable images are like, and how many more could not be read."""
 
-    places: (n,), where they stand in the split. sizes: (n, 2), width and height.
-    """
-
-    places: np.ndarray
-    sizes: np.ndarray
+    places: np.ndarray  # (n,), where they stand in the split
+    sizes: np.ndarray  # (n, 2), width and height
     hashes: Hashes
     unreadable: int = 0
 
@@ -57,22 +53,19 @@ def _measure(split: FileSplit, index: int) -> tuple[tuple[int, int], Hashes] | N
 
 def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarray]:
     """Give images as uint8 (side, side, 3), the middle of those that are no squares; grey what can't be read."""
-    if isinstance(split, ArraySplit):
-        return [_middle(match_channels(split.images[index], 3), side) for index in indices]
-    assert isinstance(split, FileSplit)
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda i: _thumbnail(split, i, side), indices))
 
 
-def _thumbnail(split: FileSplit, index: int, side: int) -> np.ndarray:
+def _thumbnail(split: Split, index: int, side: int) -> np.ndarray:
     try:
-        picture = read(split.files[index], 3, split.white_level, at_least=2 * side)
-        return _middle(torch.from_numpy(picture.pixels), side)
+        if isinstance(split, FileSplit):
+            picture = read(split.files[index], 3, split.white_level, at_least=2 * side)
+            image = torch.from_numpy(picture.pixels)
+        else:
+            image = match_channels(split[index].image, 3)
     except DataError:
         return np.full((side, side, 3), NO_PICTURE, np.uint8)
-
-
-def _middle(image: Tensor, side: int) -> np.ndarray:
     if image.shape[-2:] != (side, side):
         image = F.center_crop(image, [min(image.shape[-2:])] * 2)
         image = F.resize(image, [side, side], antialias=True)

@@ -1,13 +1,11 @@
 """What is known of each image of a split, its target, and what of it divides, counts, identifies and joins images.
 
-Here are the targets that are numbers: a class an image, or any number of classes. What lies in files (boxes, masks,
-points) brings a class of its own with the same methods.
+Here are the targets that are numbers; what lies in files (boxes, masks, points) brings a class with the same methods.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -15,51 +13,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Targets(ABC):
+class Targets(Protocol):
     """The targets of a split's images, in their order.
 
-    have_places: whether they lie in the image (boxes, masks, points), so that its geometry is theirs: tv_tensors.
+    `strata` is by what images are divided evenly: a class an image (N,), or rows of 0 and 1 (N, classes).
     """
 
-    have_places: ClassVar[bool] = False
+    have_places: ClassVar[bool] = False  # boxes, masks, points: tv_tensors in the image, whose geometry is theirs
 
-    @abstractmethod
     def __len__(self) -> int: ...
-
-    @abstractmethod
     def __getitem__(self, index: int) -> Any: ...
-
-    @abstractmethod
-    def subset(self, indices: Sequence[int]) -> Self:
-        """Keep those at `indices`, in that order."""
-
-    @abstractmethod
-    def joined(self, others: Sequence[Self]) -> Self:
-        """Give these and then the others."""
-
-    @abstractmethod
-    def mapped(self, order: Sequence[int], number: int) -> Self:
-        """Give them in `number` classes of which order[i] is the i-th here (-1: none)."""
-
-    @abstractmethod
-    def stack(self, targets: Sequence[Any]) -> Any:
-        """Make a batch of some images' targets."""
-
+    def subset(self, indices: Sequence[int]) -> Self: ...  # in that order
+    def joined(self, others: Sequence[Self]) -> Self: ...  # these and then the others
+    def mapped(self, order: Sequence[int], number: int) -> Self: ...  # to `number` classes: i to order[i], -1 to none
+    def stack(self, targets: Sequence[Any]) -> Any: ...  # a batch of some images' targets
+    def strata(self) -> NDArray[np.int64]: ...
+    def identity(self) -> bytes: ...  # which change whenever a target does
+    def text(self, index: int, class_names: Sequence[str]) -> str: ...  # for a person; equal texts are equal targets
     def batch(self, indices: Sequence[int]) -> Any:
         """Give the targets at `indices` as a batch."""
         return self.stack([self[index] for index in indices])
-
-    @abstractmethod
-    def strata(self) -> NDArray[np.int64]:
-        """Give by what images are divided evenly: a class an image (N,), or rows of 0 and 1 (N, classes)."""
-
-    @abstractmethod
-    def identity(self) -> bytes:
-        """Give bytes that change whenever a target does."""
-
-    @abstractmethod
-    def text(self, index: int, class_names: Sequence[str]) -> str:
-        """Name an image's target for a person; equal texts are equal targets."""
 
     def known(self) -> NDArray[np.bool_]:
         """Tell of which images (N,) the target is one that can be answered: `mapped` may leave none."""
@@ -75,8 +48,8 @@ class Targets(ABC):
         weights, strata = class_weights(self.counts(num_classes), len(self)), self.strata()
         if strata.ndim == 1:
             return weights[torch.from_numpy(strata)]
-        of_each = torch.from_numpy(strata) * weights
-        return torch.where(of_each.amax(1) > 0, of_each.amax(1), weights.min())
+        of_rarest = (torch.from_numpy(strata) * weights).amax(1)
+        return torch.where(of_rarest > 0, of_rarest, weights.min())
 
 
 @dataclass(frozen=True)
@@ -138,8 +111,7 @@ class ClassSets(TensorTargets):
         return type(self)(values)
 
     def stack(self, targets: Sequence[Tensor]) -> Tensor:
-        rows = torch.stack(list(targets)) if targets else self.values[:0]
-        return rows.float()
+        return (torch.stack(list(targets)) if targets else self.values[:0]).float()
 
     def text(self, index: int, class_names: Sequence[str]) -> str:
         return "|".join(class_names[i] for i in self.values[index].nonzero()[:, 0].tolist())
@@ -181,7 +153,7 @@ class NoTargets(Targets):
 
 def as_targets(given: Targets | Tensor) -> Targets:
     """Take a tensor for classes (N,), or rows of 0 and 1 (N, classes)."""
-    if isinstance(given, Targets):
+    if not isinstance(given, Tensor):
         return given
     return ClassIndices(given) if given.ndim == 1 else ClassSets(given)
 

@@ -25,17 +25,16 @@ from moganet.engine.doctor import Environment, environment
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime, open_predictor
-from moganet.machine import HALF, has_fast_bf16, keep_freed_memory
+from moganet.machine import HALF, has_fast_bf16, in_turns, keep_freed_memory
 from moganet.models.timms import TIMM, is_timms
 from moganet.network import full_name
 from moganet.network.cost import count_parameters
 from moganet.notices import noted
 from moganet.report import check_picture_name
-from moganet.report.rates import draw_rates
+from moganet.report.comparisons import draw_rates
 from moganet.results import Record, Result
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
-from moganet.timing import in_turns
 from moganet.training.assemble import build_module, build_task
 from moganet.training.resolve import prepare
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from moganet.data import Dataset, Finding, UnusableDataError, open_data
+from moganet.data import Dataset, UnusableDataError, open_data
 from moganet.data.class_names import find_lookalikes
 from moganet.data.examine import class_counts, examine
-from moganet.data.findings import GRAVE
+from moganet.data.findings import GRAVE, Finding
 from moganet.machine import has_fast_bf16
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress

@@ -29,7 +29,7 @@ from moganet.models.choices import Choices
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.report.drawing import caption
-from moganet.report.explained import Panel, draw_explained
+from moganet.report.grids import Panel, draw_explained
 from moganet.report.heat import overlay
 from moganet.results import LeftOut, Record, Result
 

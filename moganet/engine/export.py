@@ -22,13 +22,12 @@ from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
 from moganet.inference.runtimes import PlainRun
-from moganet.machine import has_fast_bf16
+from moganet.machine import has_fast_bf16, in_turns
 from moganet.network.fuse import fastest
 from moganet.notices import noted
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
 from moganet.tasks.task import Asked, Table
-from moganet.timing import in_turns
 
 Known = tuple[Reference, Comparison | None]  # the network to compare with, and the images where there are some
 ROUNDS = 5

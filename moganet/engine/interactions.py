@@ -22,7 +22,7 @@ from moganet.machine import keep_freed_memory
 from moganet.models.find import is_bare
 from moganet.models.timms import configuration, is_timms
 from moganet.notices import noted
-from moganet.report.interactions import draw_interactions
+from moganet.report.comparisons import draw_interactions
 
 Filter = Literal["correct", "all"]
 

@@ -32,8 +32,7 @@ from moganet.report.curves import curves_section
 from moganet.report.heat import overlay
 from moganet.report.images import Images, images_section
 from moganet.report.numbers import count, duration, short
-from moganet.report.page import Fact, Page, write_page
-from moganet.report.sheet import make_sheet
+from moganet.report.page import Fact, Page, make_sheet, write_page
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks.images import examine_images
 from moganet.tasks.report import Answers, Reported, Seen

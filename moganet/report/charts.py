@@ -31,12 +31,10 @@ class _Axes:
         self.y0, self.y1 = self.yticks[0], self.yticks[-1]
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Give the drawing's coordinates for a point."""
         right, up = (x - self.x0) / ((self.x1 - self.x0) or 1), (y - self.y0) / ((self.y1 - self.y0) or 1)
         return LEFT + right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     def draw(self, xlabel: str, *, percent: bool, xpercent: bool = False) -> str:
-        """Draw grid, ticks and the name of the axis."""
         parts = []
         for value in self.yticks:
             _, y = self.place(self.x0, value)

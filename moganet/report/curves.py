@@ -21,11 +21,10 @@ Metrics = Mapping[str, Mapping[float, float]]  # {name: {epoch: value}}
 
 def curves_section(metrics: Metrics, watched: Metric) -> Section:
     """Show loss, what is watched, learning rate and images per second, those that the run has, each with its legend."""
+    loss, figure = ({f"{split}/{name}": label for split, label in LABELS.items()} for name in ("loss", watched.name))
     charts = [
-        _chart("Loss", metrics, {f"{split}/loss": label for split, label in LABELS.items()}),
-        _chart(
-            watched.title, metrics, {f"{split}/{watched.name}": label for split, label in LABELS.items()}, watched.share
-        ),
+        _chart("Loss", metrics, loss),
+        _chart(watched.title, metrics, figure, watched.share),
         _chart("Learning rate", metrics, {"lr": "first group of parameters"}),
         _chart("Training images per second", metrics, {"train/images_per_second": "without validation"}),
     ]
@@ -84,19 +83,16 @@ def draw_curves(metrics: Metrics, path: Path, title: str, watched: Metric) -> No
                 epochs, values = [epoch + 1 for epoch, _ in points], [factor * value for _, value in points]
                 marker = "o" if len(points) < 30 else None
                 axes.plot(epochs, values, color=color, marker=marker, markersize=3, label=LABELS[split])
-    for axes, label in (
-        (loss, "loss"),
-        (shares, f"{watched.title[0].lower()}{watched.title[1:]}{' (%)' if watched.share else ''}"),
-    ):
+    what = f"{watched.title[0].lower()}{watched.title[1:]}{' (%)' if watched.share else ''}"
+    for axes, label in ((loss, "loss"), (shares, what)):
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    best = max(
-        ((value, epoch) for epoch, value in metrics.get(f"val/{watched.name}", {}).items()), default=(math.nan, 0)
-    )
-    if not math.isnan(best[0]):
-        shares.set_title(f"best validation {scale * best[0]:.1f}{unit} after epoch {best[1] + 1}", fontsize=10)
+    if validated := metrics.get(f"val/{watched.name}", {}):
+        best, epoch = max((value, epoch) for epoch, value in validated.items())
+        if not math.isnan(best):
+            shares.set_title(f"best validation {scale * best:.1f}{unit} after epoch {epoch + 1}", fontsize=10)
     figure.suptitle(caption(title, 100))
     drawn = loss if loss.lines else shares
     if drawn.lines:  # below both, where it covers no curve

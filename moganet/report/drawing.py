@@ -27,9 +27,8 @@ def names_as_they_are(draw: Callable[Arguments, None]) -> Callable[Arguments, No
 
     @wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        with rc_context(
-            {"text.parse_math": False, "text.usetex": False, "font.family": ["DejaVu Sans", *_installed()]}
-        ):
+        fonts = ["DejaVu Sans", *_installed()]
+        with rc_context({"text.parse_math": False, "text.usetex": False, "font.family": fonts}):
             draw(*args, **kwargs)
 
     return drawn

@@ -1,9 +1,10 @@
-"""A grid of images with prediction and, where known, truth (the article's figure)."""
+"""Images side by side: with prediction and, where known, truth (the article's figure), or with their explanations."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from moganet.report.drawing import caption, names_as_they_are, save_figure
 
 SHORT = 18  # characters of a name above its image
 RIGHT, WRONG, UNKNOWN = "#0072B2", "#D55E00", "black"
+COLUMNS, INSERTION, DELETION = 5, "#0072B2", "#D55E00"  # of explanations
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,51 @@ def draw_images(
         figure.suptitle(caption(title, 100), fontsize=10)
     check_picture_name(path)
     save_figure(figure, path)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture uint8 (H, W, 3) under its title, and the curves of its insertion and deletion where it was scored."""
+
+    picture: np.ndarray
+    title: str
+    insertion: Sequence[float] = ()
+    deletion: Sequence[float] = ()
+
+
+@names_as_they_are
+def draw_explained(panels: Sequence[Panel], path: Path, title: str = "", note: str = "") -> None:
+    """Draw the panels row by row, each with its curves beneath where it has them; `note` stands below all."""
+    check_picture_name(path)
+    rows = -(-len(panels) // COLUMNS)
+    columns = -(-len(panels) // rows)
+    legend = next((i for i, panel in enumerate(panels) if panel.insertion), None)
+    heights, height = ([1.0, 0.6], 4.2) if legend is not None else ([1.0], 2.75)
+    figure = Figure(figsize=(2.5 * columns, height * rows + 0.6), layout="constrained")
+    axes = figure.subplots(len(heights) * rows, columns, squeeze=False, height_ratios=heights * rows)
+    for one in axes.flat:
+        one.axis("off")
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, columns)
+        place = axes[len(heights) * row, column]
+        place.imshow(panel.picture, interpolation="nearest")
+        place.set_title(panel.title, fontsize=8)
+        if panel.insertion:
+            _draw_curves(axes[2 * row + 1, column], panel, first=number == legend)
+    figure.suptitle(caption(title, 100), fontsize=10)
+    if note:
+        figure.supxlabel(note, fontsize=7, color="dimgray")
+    save_figure(figure, path, dpi=110)
+
+
+def _draw_curves(axes: Any, panel: Panel, first: bool) -> None:
+    axes.axis("on")
+    share = np.linspace(0, 1, len(panel.insertion))
+    axes.plot(share, panel.insertion, color=INSERTION, label="insertion")
+    axes.plot(share, panel.deletion, color=DELETION, linestyle="--", label="deletion")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.tick_params(labelsize=6)
+    axes.set_xlabel("share of pixels", fontsize=7)
+    if first:
+        axes.set_ylabel("probability", fontsize=7)
+        axes.legend(fontsize=6)

@@ -13,10 +13,7 @@ EVEN = 1.2  # the largest class against the smallest, up to which classes count 
 
 @dataclass(frozen=True)
 class Images:
-    """Class counts (K,) by split, sizes (N, 2), near-copies by pairs of splits; counts are empty without classes.
-
-    note: what was left out. class_names: the data set's own.
-    """
+    """Class counts (K,) by split, none without classes; sizes (N, 2); copies by pairs of splits; what was left out."""
 
     counts: Mapping[str, np.ndarray]
     sizes: np.ndarray
@@ -38,10 +35,8 @@ def say_balance(counts: Mapping[str, np.ndarray]) -> str:
     """Say how evenly the classes are filled, in the largest split."""
     name = max(counts, key=lambda split: int(counts[split].sum()))
     low, high = int(counts[name].min()), int(counts[name].max())
-    if high == low:
-        return f"The classes are balanced: {low:,} images each ({name})"
     if high <= EVEN * low:
-        return f"The classes are balanced: {low:,} to {high:,} images each ({name})"
+        return f"The classes are balanced: {f'{low:,} to ' if low < high else ''}{high:,} images each ({name})"
     if not low:
         return f"The classes are not balanced: up to {high:,} images, and {(counts[name] == 0).sum()} without ({name})"
     return f"The classes are not balanced: the largest has {high / low:.1f} times the images of the smallest ({name})"

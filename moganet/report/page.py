@@ -1,15 +1,22 @@
-"""The frame of a report: one self-contained page of sections, each drawn by a template of the room that brings it."""
+"""The frame of a report: one self-contained page of sections, each drawn by its room's template, with its pictures."""
 
+import base64
+import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from moganet.files import write_text
 from moganet.report.numbers import percent
-from moganet.report.sheet import Sheet
 
 FRAME = "moganet.report/page.html"
 NO_RECIPE = "The model file says nothing of its recipe."
+QUALITIES = (85, 70, 50, 30, 15)
+LOSSLESS_SIDE = 16  # pixels; smaller pictures would run into their neighbours
 Fact = tuple[str, str, str]  # label, value, note
 
 
@@ -41,11 +48,18 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Page:
-    """All that the page shows. title: the finding in short. facts: what stands at its top.
+class Sheet:
+    """A sheet of equal squares. uri: the whole picture as a data URI. Number i stands in column i % columns."""
 
-    sheet, heats: the pictures, and the explanations. provenance: what is known of the model's origin, by its name.
-    """
+    uri: str
+    columns: int
+    rows: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows. title: the finding in short. sheet, heats: pictures, and where the network looked."""
 
     title: str
     name: str
@@ -82,3 +96,30 @@ def write_page(page: Page, path: Path) -> None:
     )
     environment.filters["percent"] = percent
     write_text(path, environment.get_template(FRAME).render(page=page))
+
+
+def make_sheet(pictures: Sequence[np.ndarray], max_bytes: int) -> Sheet:
+    """Lay pictures, uint8 (side, side, 3), in a sheet of at most so many bytes, by less quality and, at last, size."""
+    if not len(pictures):
+        return Sheet("", 1, 1, 1)
+    side = pictures[0].shape[0]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    canvas = np.zeros((rows * side, columns * side, 3), np.uint8)
+    for number, picture in enumerate(pictures):
+        y, x = number // columns * side, number % columns * side
+        canvas[y : y + side, x : x + side] = picture
+    image = Image.fromarray(canvas)
+    while True:
+        for quality in QUALITIES:
+            uri = _as_uri(image, quality, lossless=side <= LOSSLESS_SIDE)
+            if len(uri) <= max_bytes or side <= LOSSLESS_SIDE:
+                return Sheet(uri, columns, rows, side)
+        side //= 2
+        image = image.resize((columns * side, rows * side), Image.Resampling.BOX)
+
+
+def _as_uri(image: Image.Image, quality: int, *, lossless: bool) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=quality, lossless=lossless, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -25,10 +25,9 @@ def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album
 
     def show(name: str, place: int) -> Shown:
         split = splits[name]
-        found = split.files[place].name if isinstance(split, FileSplit) else place
-        return Shown(
-            album.add(name, split, place), f"{split.targets.text(place, dataset.class_names)} ({name}/{found})"
-        )
+        file = split.files[place].name if isinstance(split, FileSplit) else place
+        said = f"{split.targets.text(place, dataset.class_names)} ({name}/{file})"
+        return Shown(album.add(name, split, place), said)
 
     latest_first = sorted(itertools.combinations(splits, 2), key=lambda two: -list(splits).index(two[1]))
     for first, second in latest_first:
@@ -42,7 +41,6 @@ def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album
 
 
 def _note(splits: dict[str, Split], surveys: dict[str, Survey]) -> str:
-    """Say what was passed over."""
     cut = any(isinstance(split, FileSplit) and len(split) > MAX_SURVEYED for split in splits.values())
     note = f"Sizes and copies are those of {MAX_SURVEYED:,} files of a split, evenly spread." if cut else ""
     if unreadable := sum(found.unreadable for found in surveys.values()):

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import pytorch_lightning as pl
@@ -36,8 +37,7 @@ class Learning:
 class TaskModule(pl.LightningModule):
     """Train and validate a network on batches (images, targets, …).
 
-    A task says what the loss is (`loss_of`), what its training logs beside it (`train_metrics`, `measure`), and what
-    evaluates it.
+    A task says its loss (`loss_of`), what it logs beside (`train_metrics`, `measure`), and what evaluates it.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class TaskModule(pl.LightningModule):
         """Update the metrics of training by a batch's outputs, which have no gradients."""
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training, except for what is frozen."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
@@ -98,12 +97,8 @@ class TaskModule(pl.LightningModule):
     def divergence(self, outputs: Tensor, answers: Tensor) -> Tensor:
         """Give the divergence of outputs from a teacher's answers at the loss's temperature."""
         temperature = self.learning.loss.temperature
-        return F.kl_div(
-            F.log_softmax(outputs / temperature, 1),
-            F.log_softmax(answers / temperature, 1),
-            log_target=True,
-            reduction="batchmean",
-        )
+        ours, theirs = (F.log_softmax(logits / temperature, 1) for logits in (outputs, answers))
+        return F.kl_div(ours, theirs, log_target=True, reduction="batchmean")
 
     def _with_teacher(self, loss: Tensor, outputs: Tensor, images: Tensor) -> Tensor:
         """Mix in the divergence from the teacher's answers (Hinton et al. 2015, eq. 4 and section 2.1)."""
@@ -126,15 +121,11 @@ class TaskModule(pl.LightningModule):
 
     def _not_finite(self, images: Tensor) -> TrainingError:
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        culprit = first_not_finite(self.network, images)
-        where = (
-            f"the first module whose output is not finite is {culprit}"
-            if culprit
-            else "every module's output is finite"
-        )
-        return TrainingError(
-            f"the loss is not finite at step {self.global_step} (learning rate {rate:.3g}); {where}; {TAMER}"
-        )
+        why = "every module's output is finite"
+        if culprit := first_not_finite(self.network, images):
+            why = f"the first module whose output is not finite is {culprit}"
+        where = f"at step {self.global_step} (learning rate {rate:.3g})"
+        return TrainingError(f"the loss is not finite {where}; {why}; {TAMER}")
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, targets = batch[:2]
@@ -177,10 +168,7 @@ class TaskModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by the norm over all gradients; Lightning's own refuses a fused optimizer in bf16 too."""
         if gradient_clip_val:
@@ -195,15 +183,12 @@ def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
     """Name the first module, in the order of execution, whose output holds an infinity or a NaN."""
     found: list[str] = []
 
-    def watch(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
-                found.append(name)
-
-        return hook
+    def watch(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not found and isinstance(output, Tensor) and not bool(output.isfinite().all()):
+            found.append(name)
 
     leaves = [(name, module) for name, module in network.named_modules() if not any(module.children())]
-    hooks = [module.register_forward_hook(watch(name)) for name, module in leaves]
+    hooks = [module.register_forward_hook(partial(watch, name)) for name, module in leaves]
     try:
         with torch.no_grad():
             network(images)

@@ -15,10 +15,7 @@ WARMUP_START = 0.01  # the share of the rate at which warm-up begins
 
 
 def build_optimizer(network: nn.Module, config: OptimizerConfig, *, fused: bool = True) -> Optimizer:
-    """Make a network's optimizer by timm's name; what weight decay spares is OptimizerConfig's choice.
-
-    fused: one kernel for all parameters, where torch has one.
-    """
+    """Make a network's optimizer by timm's name. fused: one kernel for all parameters, where torch has one."""
     options: dict[str, Any] = {} if config.betas is None else {"betas": config.betas}
     if fused and config.name in FUSED:
         options["fused"] = True

@@ -19,17 +19,13 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
     """
     values = read_recipe(recipe, overrides)
     given = values.get("task", DEFAULT)
-    values = {**values, "task": {"name": given} if isinstance(given, str) else given}
-    return validate(_task_of(given, f"recipe {recipe}").recipe, values, f"recipe {recipe}")
+    name = given.get("name", DEFAULT) if isinstance(given, dict) else getattr(given, "name", given)
+    if not isinstance(name, str) or name not in TASKS:
+        raise ConfigError(f"recipe {recipe}: there is no task {str(name)[:60]!r}; choose one of {', '.join(TASKS)}")
+    task = {"name": given} if isinstance(given, str) else given
+    return validate(TASKS[name].recipe, {**values, "task": task}, f"recipe {recipe}")
 
 
 def task_of(recipe: Recipe) -> Task:
     """Give the task of a recipe."""
     return TASKS[recipe.task.name]
-
-
-def _task_of(given: Any, what: str) -> Task:
-    name = given.get("name", DEFAULT) if isinstance(given, dict) else getattr(given, "name", given)
-    if not isinstance(name, str) or name not in TASKS:
-        raise ConfigError(f"{what}: there is no task {str(name)[:60]!r}; choose one of {', '.join(TASKS)}")
-    return TASKS[name]

@@ -103,10 +103,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reported:
-    """What a task says of a model: the page's title, what stands at its top, its sections; its keys of the result.
-
-    headline: the title, exactly, for a line of text.
-    """
+    """The page's title (headline: with all digits), what stands at its top, its sections; the result's own keys."""
 
     title: str
     headline: str

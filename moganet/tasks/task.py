@@ -119,7 +119,7 @@ class Table:
 class Task(ABC):
     """What a network is trained to answer.
 
-    settings, loss: of a recipe. description: of a model file. monitor: the figure that the best weights are chosen by.
+    settings, loss: of a recipe. description: of a model file.
     metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
@@ -169,10 +169,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
-        """Make what measures outputs against targets: in training, evaluation, the report and the export's check.
-
-        keeps: whether outputs are kept, which its `details` needs.
-        """
+        """Make what measures outputs against targets. keeps: whether they are kept, which its `details` needs."""
 
     # Answers
 

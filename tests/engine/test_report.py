@@ -15,7 +15,7 @@ from moganet.engine import train as training
 from moganet.engine.report import write_report
 from moganet.errors import ConfigError, DataError, OutputError, WeightsError
 from moganet.inference import load_model_file
-from moganet.tasks.classify.calibration import fit_temperature
+from moganet.tasks.classify.reliability import fit_temperature
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

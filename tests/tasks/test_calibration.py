@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from moganet.engine.report import keep_in_file
-from moganet.tasks.classify.calibration import (
+from moganet.tasks.classify.reliability import (
     COLDEST,
     HOTTEST,
     MIN_IMAGES,

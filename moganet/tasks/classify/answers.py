@@ -40,13 +40,11 @@ class ClassifyRow(Row):
     rejected: bool | None = None
 
     def text(self) -> str:
-        """Say the classes in one line."""
         named = ", ".join(f"{one.name} {100 * one.probability:.1f} %" for one in self.classes)
         notes = ["(untrained)"] * self.untrained + ["(unlike what it was trained on)"] * bool(self.rejected)
         return " ".join([named, *notes])
 
     def cells(self) -> Iterable[Sequence[object]]:
-        """Give a line a class."""
         rejected = {True: "yes", False: "no", None: ""}[self.rejected]
         for rank, one in enumerate(self.classes, 1):
             yield self.file, self.truth or "", rank, one.name, f"{one.probability:.6f}", rejected

@@ -33,11 +33,7 @@ class Classified:
 
 
 def show(
-    given: Classified,
-    chosen: Sequence[int] | np.ndarray,
-    names: Sequence[str],
-    album: Album,
-    heats: Sequence[int] = (),
+    given: Classified, chosen: Sequence[int] | np.ndarray, names: Sequence[str], album: Album, heats: Sequence[int] = ()
 ) -> list[Shown]:
     """Put answers in the album, each with what was said of it; heats are numbers of explanations, where there are."""
     return [

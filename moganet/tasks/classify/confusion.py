@@ -75,10 +75,7 @@ def say_confusion(names: Sequence[str], confusion: np.ndarray) -> str:
 
 
 def fill_cells(given: Classified, album: Album) -> dict[tuple[int, int], list[Shown]]:
-    """Choose pictures for the matrix's cells, a round for each, until the album is full.
-
-    Errors come first, the surest of each cell; then right answers, the least sure.
-    """
+    """Choose pictures for the cells in rounds until the album is full: the surest errors first, then close calls."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i in np.argsort(-given.confidence, kind="stable"):
         groups.setdefault((int(given.labels[i]), int(given.predicted[i])), []).append(int(i))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from moganet.config import Fraction, LossSettings, Settings, TaskSettings
-from moganet.config.descriptions import Positive
+from moganet.config.recipe import Positive
 from moganet.tasks.task import TaskDescription
 
 
@@ -19,8 +19,7 @@ class ClassifyLoss(LossSettings):
     """Cross-entropy or, per class, binary cross-entropy; targets are soft under mixup and cutmix.
 
     class_weights: "balanced" weighs classes inversely to their number of images. bce_threshold: soft targets above it
-    count as 1 (RSB). teacher: a timm model ("timm:NAME", pretrained) or any MODEL whose soft answers, at
-    `temperature`, make up the share `teacher_weight` of the loss.
+    count as 1 (RSB). teacher: any MODEL, or a pretrained model of timm ("timm:NAME").
     """
 
     name: Literal["cross_entropy", "bce"] = "cross_entropy"
@@ -32,8 +31,7 @@ class ClassifyLoss(LossSettings):
 class Reject(Settings):
     """From which energy on an image counts as unlike those that the model was trained on (Liu et al. 2020).
 
-    threshold: of the energy, -logsumexp(logits); images above it are rejected. kept: the share of the validation
-    images below it. num_images: how many those were.
+    threshold: of -logsumexp(logits). kept: the share, of num_images images of validation, that lies below it.
     """
 
     threshold: float

@@ -17,7 +17,7 @@ MAX_DOUBTFUL = 24
 
 def errors_section(seen: Seen, given: Classified) -> Section:
     """Show errors and close calls, each with where the network looked."""
-    errors, hits = choose_errors(given), choose_hits(given)
+    errors, hits = (choose(given, correct=correct) for correct in (False, True))
     heats, left_out = _explain(seen, given, np.concatenate([errors, hits]))
     names, album = seen.class_names, seen.album
     content = {
@@ -28,16 +28,11 @@ def errors_section(seen: Seen, given: Classified) -> Section:
     return Section("Errors and close calls", title, f"{ROOM}/errors.html", content, left_out=left_out)
 
 
-def choose_errors(given: Classified) -> np.ndarray:
-    """Give the errors made with most confidence."""
-    wrong = np.flatnonzero(~given.correct)
-    return wrong[np.argsort(-given.confidence[wrong], kind="stable")][:MAX_EXPLAINED]
-
-
-def choose_hits(given: Classified) -> np.ndarray:
-    """Give the right answers made with least confidence."""
-    right = np.flatnonzero(given.correct)
-    return right[np.argsort(given.confidence[right], kind="stable")][:MAX_EXPLAINED]
+def choose(given: Classified, *, correct: bool) -> np.ndarray:
+    """Give the right answers made with least confidence, or the errors made with most."""
+    found = np.flatnonzero(given.correct == correct)
+    order = np.argsort((1 if correct else -1) * given.confidence[found], kind="stable")
+    return found[order][:MAX_EXPLAINED]
 
 
 def _explain(seen: Seen, given: Classified, chosen: np.ndarray) -> tuple[range, dict[str, str]]:
@@ -85,9 +80,7 @@ def find_doubtful(parts: Sequence[Classified]) -> list[tuple[int, int]]:
     DataError where there are none.
     """
     if not parts:
-        raise DataError(
-            "suspected label errors are looked for on images that were not trained on, such as --split test"
-        )
+        raise DataError("suspected label errors are looked for on images that were not trained on (--split test)")
     try:
         from cleanlab.filter import find_label_issues
     except ImportError:
@@ -100,11 +93,8 @@ def find_doubtful(parts: Sequence[Classified]) -> list[tuple[int, int]]:
         warnings.simplefilter("ignore")  # about classes with few images
         ranked = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     starts = np.cumsum([0, *(len(part.labels) for part in parts)])
-    found = []
-    for number in ranked.tolist():
-        part = int(np.searchsorted(starts, number, "right")) - 1
-        found.append((part, number - int(starts[part])))
-    return found
+    places = np.searchsorted(starts, ranked, "right") - 1
+    return list(zip(places.tolist(), (ranked - starts[places]).tolist(), strict=True))
 
 
 def say_labels(issues: int, examined: int) -> str:

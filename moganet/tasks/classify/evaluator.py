@@ -47,11 +47,9 @@ class ClassifyEvaluation(Evaluation):
     confusion: list[list[int]]
 
     def headline(self) -> str:
-        """Say how many images are right."""
         return f"{100 * self.top1:.2f} % of {self.num_images} {self.split} images right"
 
     def lines(self) -> Iterable[str]:
-        """Say the figures, a line each."""
         low, high = (100 * bound for bound in self.interval)
         yield f"top-1 {100 * self.top1:.2f} % (95 % interval {low:.2f} to {high:.2f})"
         top5 = f"top-5 {100 * self.top5:.2f} %, " if len(self.per_class) > FIVE else ""
@@ -60,7 +58,6 @@ class ClassifyEvaluation(Evaluation):
         yield f"expected calibration error {100 * self.ece:.2f} % {chance}"
 
     def table(self) -> Table:
-        """Give precision, recall and F1 of each class."""
         shares = ("precision", "recall", "f1")
         rows = [(row.name, *(_percent(row[key]) for key in shares), str(row.num_images)) for row in self.per_class]
         numbers = ("precision", "recall", "F1", "images")
@@ -86,7 +83,6 @@ class ClassifyEvaluator(Evaluator):
         self.figures()["top1"].update(logits, targets)
 
     def details(self) -> dict[str, Any]:
-        """Give what ClassifyEvaluation says of all logits that came."""
         logits = torch.cat([outputs["logits"] for outputs, _ in self.kept])
         return measure(logits, torch.cat([targets for _, targets in self.kept]), self.class_names)
 
@@ -140,7 +136,6 @@ def ece_by_chance(confidence: Tensor, draws: int = 100) -> float:
 
 
 def _per_class(confusion: Tensor, class_names: tuple[str, ...]) -> tuple[OfClass, ...]:
-    """Give precision, recall and F1 from counts (truth, predicted)."""
     right, true, predicted = (part.tolist() for part in (confusion.diagonal(), confusion.sum(1), confusion.sum(0)))
     rows = []
     for name, hits, images, answers in zip(class_names, right, true, predicted, strict=True):

@@ -81,9 +81,8 @@ def say_classes(names: Sequence[str], recall: np.ndarray, number: np.ndarray) ->
     if not len(present):
         return "No class has images"
     worst, best = present[recall[present].argmin()], present[recall[present].argmax()]
-    absent = (
-        f"; {len(number) - len(present)} of {len(number)} classes have no images" if len(present) < len(number) else ""
-    )
+    empty = len(number) - len(present)
+    absent = f"; {empty} of {len(number)} classes have no images" if empty else ""
     if len(present) == 1:
         return f"“{names[worst]}” is the only class with images: {percent(recall[worst])} found{absent}"
     if recall[worst] == recall[best]:

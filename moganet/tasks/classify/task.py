@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     from moganet.data import Dataset
     from moganet.report import GridItem
     from moganet.tasks.classify.evaluator import ClassifyEvaluation, ClassifyEvaluator
-    from moganet.tasks.classify.training import Classification
-    from moganet.tasks.module import Learning
+    from moganet.tasks.module import Learning, TaskModule
     from moganet.tasks.report import Reported, Seen
-
-
-MATRIX_FILE = "confusion.png"
 
 
 class Classify(Task):
@@ -45,17 +41,13 @@ class Classify(Task):
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         if dataset.distinct() and next(iter(dataset.distinct().values())).targets.strata().ndim != 1:
-            raise DataError(
-                f"{dataset.spec} has any number of classes an image, and a classifier names one; use another recipe"
-            )
+            raise DataError(f"{dataset.spec} has several classes an image, a classifier names one; use another recipe")
         if training and len(dataset.class_names) < 2:
             alone = next((finding.detail for finding in dataset.findings if finding.kind == "one-class"), None)
             one = f"{dataset.spec} has one class, {dataset.class_names[0]!r}; a classifier needs two"
             raise DataError(alone or one)
 
-    def module(
-        self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning"
-    ) -> "Classification":
+    def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.classify.training import Classification
 
         description = self.describe(dataset)
@@ -97,8 +89,8 @@ class Classify(Task):
     def draw(self, evaluation: "ClassifyEvaluation", class_names: Sequence[str], folder: Path) -> list[str]:
         from moganet.tasks.classify.confusion import draw_confusion
 
-        draw_confusion(np.array(evaluation.confusion), class_names, folder / MATRIX_FILE, evaluation.headline())
-        return [MATRIX_FILE]
+        draw_confusion(np.array(evaluation.confusion), class_names, folder / "confusion.png", evaluation.headline())
+        return ["confusion.png"]
 
     def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
         return file.parent.name if file.parent.name in description.class_names else None

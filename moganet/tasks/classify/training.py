@@ -12,10 +12,7 @@ from moganet.tasks.module import Learning, TaskModule
 
 
 class Classification(TaskModule):
-    """Train and validate a classifier; targets are labels (B,) or soft rows (B, classes).
-
-    class_weights: a factor for each class (classes,).
-    """
+    """Train and validate a classifier on labels (B,) or soft rows (B, classes). class_weights: factors (classes,)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The strength of interactions at each order, as curves with bands (MogaNet paper, figure 3)."""
+"""Models compared in a picture: interactions by their order (MogaNet paper, figure 3), images per second."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from moganet.report.drawing import caption, names_as_they_are, save_figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito 2008
+OURS, OTHER = "#D55E00", "#999999"
 
 
 @names_as_they_are
@@ -32,5 +33,22 @@ def draw_interactions(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: P
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+    axes.set_title(caption(title, 100), fontsize=10)
+    save_figure(figure, path)
+
+
+@names_as_they_are
+def draw_rates(names: Sequence[str], rates: Sequence[float], ours: Sequence[bool], path: Path, title: str) -> None:
+    """Draw a bar a model, the fastest on top, ours in colour."""
+    order = sorted(range(len(names)), key=lambda i: rates[i])
+    figure = Figure(figsize=(8, 1.2 + 0.45 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    colors = [OURS if ours[i] else OTHER for i in order]
+    bars = axes.barh(range(len(order)), [rates[i] for i in order], color=colors)  # by place: two may have one name
+    axes.set_yticks(range(len(order)), [caption(names[i], 60) for i in order])
+    axes.bar_label(bars, fmt="%.4g", padding=3)
+    axes.margins(x=0.12)
+    axes.set_xlabel("images per second")
+    axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(caption(title, 100), fontsize=10)
     save_figure(figure, path)
