@@ -18,12 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from moganet.network.blocks import (
-    ChannelAggregation2d,
-    MogaBlock,
-    MultiOrderDWConv,
-    MultiOrderGatedAggregation,
-)
+from moganet.network.blocks import ChannelAggregation2d, MogaBlock, MultiOrderDWConv, MultiOrderGatedAggregation
 from moganet.network.depthwise import WIDEST_PADDING, DepthwiseConv2d
 from moganet.network.moganet import NUM_STAGES, Downsample, MogaNet, Stem
 

@@ -50,10 +50,7 @@ PORT_NAMES = (
     (r"\.running_var$", "._variance"),
 )
 PORT = {"gate": "single", "channel_aggregation": "paddle"}  # what its code computes
-REASONS = {
-    "gate": "as in the port",
-    "channel_aggregation": "the port's function, which leaves `decompose` unused",
-}
+REASONS = {"gate": "as in the port", "channel_aggregation": "the port's function, which leaves `decompose` unused"}
 
 
 def is_paddle(content: Content) -> bool:
