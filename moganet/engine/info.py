@@ -7,9 +7,8 @@ from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError
 from moganet.inference import ModelDescription, list_models, read_model
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.models.build import build_blank, with_counters
+from moganet.models.build import build_blank, check_fit, with_counters
 from moganet.models.choices import Choices
-from moganet.models.reading.checkpoint import check_fit
 from moganet.models.stored import Chosen, StoredModel, function_of
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name

@@ -20,8 +20,9 @@ from filelock import FileLock, Timeout
 
 from moganet.errors import OutputError, WeightsError
 from moganet.files import cache_folder
+from moganet.models.build import check_fit
 from moganet.models.formats import read_checkpoint
-from moganet.models.reading.checkpoint import architecture_of, check_fit
+from moganet.models.reading.checkpoint import architecture_of
 from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES, Release
 from moganet.notices import say
@@ -101,9 +102,8 @@ def _writable(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"can't write {target}: {error.strerror or error}; make room, or name another folder in MOGANET_CACHE"
-        ) from None
+        remedy = "make room, or name another folder in MOGANET_CACHE"
+        raise OutputError(f"can't write {target}: {error.strerror or error}; {remedy}") from None
 
 
 def _download(name: str, release: Release, target: Path) -> None:

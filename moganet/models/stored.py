@@ -74,10 +74,8 @@ class StoredModel:
             remedies.append("a hub folder's config.json (input_size, mean, std, label_names)")
         unread = self.chosen.unread
         does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
-        return (
-            f"{self.path.name} {does_not}, so these are guesses: {'; '.join(taken)}; choose otherwise by "
-            f"{', '.join(remedies)}"
-        )
+        otherwise = f"choose otherwise by {', '.join(remedies)}"
+        return f"{self.path.name} {does_not}, so these are guesses: {'; '.join(taken)}; {otherwise}"
 
 
 def function_of(architecture: Architecture) -> dict[str, Any]:
@@ -101,10 +99,8 @@ def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping
     )
     provenance = {"file": path.name, **chosen.model_dump(mode="json", exclude_unset=True)}
     description = describe(architecture, provenance, cfg)
-    if checkpoint.preprocessing is not None:
-        description = description.changed(preprocessing=checkpoint.preprocessing)
-    if checkpoint.class_names is not None:
-        description = description.changed(class_names=checkpoint.class_names)
+    said = {name: getattr(checkpoint, name) for name in ("preprocessing", "class_names")}
+    description = description.changed(**{name: value for name, value in said.items() if value is not None})
     check_names(description, architecture.num_classes or 0, path)
     return StoredModel(path, dict(checkpoint.state), description, chosen)
 
@@ -150,11 +146,8 @@ def _compare_variant(path: Path, stated: Architecture, found: Architecture) -> N
     variant = VARIANTS[stated.name]
     differing = [key for key in variant if getattr(stated, key) is None and getattr(found, key) != variant[key]]
     if differing:
-        say(
-            f"{path.name} says that it is a {stated.name}, but its tensors have other {', '.join(differing)}: what "
-            "they have is taken",
-            doubtful=True,
-        )
+        but = f"but its tensors have other {', '.join(differing)}: what they have is taken"
+        say(f"{path.name} says that it is a {stated.name}, {but}", doubtful=True)
 
 
 def _with_its_channels(path: Path, checkpoint: Checkpoint, architecture: Architecture) -> Checkpoint:
@@ -162,11 +155,8 @@ def _with_its_channels(path: Path, checkpoint: Checkpoint, architecture: Archite
     preprocessing = checkpoint.preprocessing
     if preprocessing is None or preprocessing.channels == architecture.in_chans:
         return checkpoint
-    say(
-        f"{path.name} says that its images have {preprocessing.channels} channels, but its first convolution takes "
-        f"{architecture.in_chans}: its preprocessing is passed over",
-        doubtful=True,
-    )
+    but = f"but its first convolution takes {architecture.in_chans}: its preprocessing is passed over"
+    say(f"{path.name} says that its images have {preprocessing.channels} channels, {but}", doubtful=True)
     return replace(checkpoint, preprocessing=None)
 
 

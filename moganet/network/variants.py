@@ -14,16 +14,6 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import OFFICIAL, RELEASES, Release, loaders
 
-__all__ = [
-    "moganet_base",
-    "moganet_large",
-    "moganet_nano",
-    "moganet_small",
-    "moganet_tiny",
-    "moganet_xlarge",
-    "moganet_xtiny",
-]
-
 
 def _shape(
     embed_dims: Sequence[int], depths: Sequence[int], mlp_ratios: Sequence[int] = (8, 8, 4, 4)

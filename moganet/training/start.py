@@ -69,10 +69,8 @@ def _pretrained_of_timm(recipe: Recipe) -> str | None:
         _tell(f"the network starts from {name}; --from MODEL starts from others, --from none from random weights")
         return name
     why = f" that take {channels} channels" if found.trained else ""
-    _tell(
-        f"the network starts from random weights: there are none of {name}{why}; --from MODEL starts from others",
-        doubtful=True,
-    )
+    said = f"there are none of {name}{why}; --from MODEL starts from others"
+    _tell(f"the network starts from random weights: {said}", doubtful=True)
     return None
 
 
@@ -92,18 +90,14 @@ def _pretrained(recipe: Recipe) -> str | None:
     for name in shipped_models():
         config = load(name, "eager").config
         shape = {key: getattr(config.architecture, key) for key in SHAPE}
-        same = (
-            full_name(network.name) == config.architecture.name
-            and network.stem_stride == config.architecture.stem_stride
-        )
+        own = config.architecture
+        same = (full_name(network.name), network.stem_stride) == (own.name, own.stem_stride)
         if same and _fits(network, shape, recipe.preprocessing.channels, config.preprocessing.channels):
             _tell(f"the network starts from {name}, which ships: its shape is taken too{others}")
             return name
-    _tell(
-        f"the network starts from random weights: there are none for this {network.name}{why}; --from MODEL starts "
-        f"from others, with their shape ({', '.join(shipped_models())} ship)",
-        doubtful=True,
-    )
+    remedy = f"--from MODEL starts from others, with their shape ({', '.join(shipped_models())} ship)"
+    none = f"there are none for this {network.name}{why}"
+    _tell(f"the network starts from random weights: {none}; {remedy}", doubtful=True)
     return None
 
 
@@ -131,10 +125,8 @@ def start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ..
     known, ends = source.class_names, ends_of(source.config.architecture.name)
     state, follows = follow_names(state, ends, known, class_names)
     if not follows:
-        _tell(
-            f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of "
-            f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"
-        )
+        had = f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"
+        _tell(f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of {had}")
     elif known != class_names:
         _tell(f"started from {source.name_of_model}; its classes are the same in another order: the head follows")
     network.load_state_dict(state, strict=False)
@@ -201,9 +193,8 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
     predictor = load(name)
     network, own, order = predictor.model, predictor.config.preprocessing, _known(predictor, name, dataset)
     if {own.channels, student.channels} - {1, 3} and own.channels != student.channels:
-        raise ConfigError(
-            f"loss.teacher {name} reads {own.channels} channels, but preprocessing.channels is {student.channels}"
-        )
+        but = f"but preprocessing.channels is {student.channels}"
+        raise ConfigError(f"loss.teacher {name} reads {own.channels} channels, {but}")
     if own.size != student.size:
         _tell(f"loss.teacher {name} was made for {_size(own)} pixels and sees the {_size(student)} of this run")
     teacher = Teacher(network.eval(), own, student, order)
@@ -214,10 +205,8 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
         said = f"can't answer for images of {_size(student)}: {first_line(error)}"
         raise ConfigError(f"loss.teacher {name} {said}") from None
     if answers.shape != (1, len(dataset.class_names)):
-        raise ConfigError(
-            f"loss.teacher {name} gives answers of the shape {tuple(answers.shape)}, but the data set has "
-            f"{len(dataset.class_names)} classes"
-        )
+        but = f"but the data set has {len(dataset.class_names)} classes"
+        raise ConfigError(f"loss.teacher {name} gives answers of the shape {tuple(answers.shape)}, {but}")
     return teacher
 
 
@@ -233,12 +222,9 @@ def _known(predictor: Predictor, name: str, dataset: Dataset) -> Tensor | None:
             raise ConfigError(f"loss.teacher {name} knows {len(known)} classes, but the data set has {len(names)}")
         _tell(f"loss.teacher {name} names no classes: its {len(known)} are taken for these in their order")
         return None
-    missing = [one for one in names if one not in known]
-    if missing:
-        raise ConfigError(
-            f"loss.teacher {name} does not know the classes {', '.join(missing[:MAX_NAMED])} of {dataset.spec}; "
-            f"it knows {_named(known)}; a teacher must know them by the same names"
-        )
+    if missing := [one for one in names if one not in known]:
+        lacks = f"does not know the classes {', '.join(missing[:MAX_NAMED])} of {dataset.spec}"
+        raise ConfigError(f"loss.teacher {name} {lacks}; it knows {_named(known)}; a teacher must know the same names")
     if known == names:
         return None
     if len(known) > len(names):

@@ -18,7 +18,7 @@ from moganet.models.choices import Choices
 from moganet.models.description import ModelDescription
 from moganet.models.formats.format import Format
 from moganet.models.formats.ours import is_ours, read_ours, save_model_file
-from moganet.models.reading.checkpoint import Checkpoint, checked_state
+from moganet.models.reading.checkpoint import FUNCTION_GUESSES, Checkpoint, checked_state
 from moganet.models.reading.contents import Content, read_content
 from moganet.models.timms import TIMM, TIMMS, configuration, ends_of, preprocessing_of
 from moganet.network import VARIANTS
@@ -52,7 +52,7 @@ def _may_replace(folder: Path) -> bool:
         tensors = tensors_file(folder)
         if tensors is None:
             return False
-        return read_config(folder).get("architecture") in VARIANTS or is_ours(read_content(tensors))
+        return _read_json(folder / CONFIG).get("architecture") in VARIANTS or is_ours(read_content(tensors))
     except (WeightsError, TypeError):
         return False
 
@@ -72,7 +72,7 @@ def read_hub(content: Content, choices: Choices) -> Checkpoint:
 
 def _compare_config(folder: Path, description: ModelDescription) -> None:
     """Say where a hub folder's configuration differs from the description beside its tensors, which is taken."""
-    ours, theirs = config_of(description), read_config(folder)
+    ours, theirs = config_of(description), _read_json(folder / CONFIG)
     differing = [key for key, value in ours.items() if theirs.get(key) != value]
     if differing:
         say(
@@ -83,7 +83,7 @@ def _compare_config(folder: Path, description: ModelDescription) -> None:
 
 
 def _read_theirs(folder: Path, choices: Choices) -> Checkpoint:
-    config = read_config(folder)
+    config = _read_json(folder / CONFIG)
     name, args, pretrained = (config.get(key) for key in ("architecture", "model_args", "pretrained_cfg"))
     args, pretrained = args if isinstance(args, dict) else {}, pretrained if isinstance(pretrained, dict) else config
     if not isinstance(name, str) or name not in VARIANTS:
@@ -102,21 +102,10 @@ def _read_theirs(folder: Path, choices: Choices) -> Checkpoint:
         raise WeightsError(f"{folder} holds no EMA weights; leave --weights away")
     state, names = _read_tensors(folder), _names(config) or _names(pretrained)
     _compare_classes(folder, config.get("num_classes"), state)
-    reasons = {
-        "weights": "the only ones in the folder",
-        "gate": f"as {CONFIG} says",
-        "channel_aggregation": f"as {CONFIG} says",
-    }
-    return Checkpoint(
-        "hub",
-        state,
-        architecture.gate,
-        architecture.channel_aggregation,
-        reasons=reasons,
-        architecture=architecture,
-        preprocessing=preprocessing,
-        class_names=names,
-    )
+    reasons = {"weights": "the only ones in the folder"} | dict.fromkeys(FUNCTION_GUESSES, f"as {CONFIG} says")
+    said: dict[str, Any] = {name: getattr(architecture, name) for name in FUNCTION_GUESSES}
+    said |= {"architecture": architecture, "preprocessing": preprocessing, "class_names": names}
+    return Checkpoint("hub", state, reasons=reasons, **said)
 
 
 def _say_passed_over(folder: Path, args: Mapping[str, Any]) -> None:
@@ -172,11 +161,6 @@ def _read_one(path: Path) -> dict[str, Tensor]:
     if not isinstance(values, dict):
         raise WeightsError(f"{path} holds a {type(values).__name__}, not tensors by their names")
     return checked_state(values, path)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read a folder's configuration. Raises WeightsError for what is no JSON object."""
-    return _read_json(folder / CONFIG)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

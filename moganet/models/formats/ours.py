@@ -1,4 +1,7 @@
-"""Our model file: safetensors with a plain state dict, and what it needs to be used and checked in the metadata."""
+"""Our model file: safetensors with a plain state dict, and what it needs to be used and checked in the metadata.
+
+A run's last.ckpt is Lightning's checkpoint, in which the network's tensors lie beside the same description.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +22,8 @@ from moganet.models.description import (
 from moganet.models.formats.format import Format
 from moganet.models.reading.checkpoint import Checkpoint, check_hash, check_values, checked_state, hash_tensors
 from moganet.models.reading.contents import Content, read_content
+
+RUN_KEY, RUN_PREFIX = DESCRIPTION_KEY, "network."  # of the description in a last.ckpt, before the names of tensors
 
 
 def is_ours(content: Content) -> bool:
@@ -64,4 +69,22 @@ def write_ours(path: Path, state: Mapping[str, Tensor], description: ModelDescri
     return []
 
 
+def is_run(content: Content) -> bool:
+    """Tell whether a file is a checkpoint of a training of ours."""
+    values = content.values
+    if content.kind != "torch" or not isinstance(values, dict) or not isinstance(values.get(RUN_KEY), str):
+        return False
+    state = values.get("state_dict")
+    return isinstance(state, dict) and any(str(name).startswith(RUN_PREFIX) for name in state)
+
+
+def read_run(content: Content, choices: Choices) -> Checkpoint:
+    """Read the network out of a training's checkpoint."""
+    description = description_in({RUN_KEY: content.values[RUN_KEY]}, content.path)
+    state = content.values["state_dict"]
+    own = {n.removeprefix(RUN_PREFIX): t for n, t in state.items() if str(n).startswith(RUN_PREFIX)}
+    return Checkpoint("run's checkpoint", checked_state(own, content.path), description=description)
+
+
+RUN_FORMAT = Format("a run's last.ckpt", is_run, read_run)
 FORMAT = Format("our model file", is_ours, read_ours, write_ours, (".safetensors",))
