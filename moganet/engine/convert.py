@@ -17,10 +17,7 @@ Target = Literal["model", "hub", "official", "paddle"]
 
 
 class Converted(Result, Chosen):
-    """A model in another format.
-
-    out, target: where and in which format. name: of the network. tensors, parameters, fixtures: their numbers.
-    """
+    """A model in another format. out, target: where, in which. name: the network's. The rest: numbers."""
 
     model: str
     out: str

@@ -35,10 +35,7 @@ def build_network_for(architecture: Architecture) -> nn.Module:
 
 
 def create(architecture: Architecture, **weights: Any) -> nn.Module:
-    """Build a network of timm's. weights: timm's own arguments for these.
-
-    Raises ConfigError for a setting that only a MogaNet has, and whatever timm raises.
-    """
+    """Build a network of timm's, with its own arguments for weights. Raises ConfigError, and whatever timm raises."""
     name, blank = architecture.name.removeprefix(TIMM), Architecture().model_dump()
     only_ours = [key for key, value in architecture.model_dump().items() if value != blank[key] and key != "name"]
     if only_ours := [key for key in only_ours if key not in OPTIONS]:

@@ -107,10 +107,7 @@ def seal_of(plain: dict[str, Any]) -> str:
 
 
 def description_in(texts: Mapping[Any, Any], path: Path) -> ModelDescription | None:
-    """Read what a file of ours says of itself; None in a file of others.
-
-    Raises WeightsError where it lies under another key: then a bit of the key was flipped.
-    """
+    """Read what a file of ours says of itself; None in one of others. Raises WeightsError where the key is damaged."""
     text = texts.get(DESCRIPTION_KEY)
     if isinstance(text, str):
         return parse_description(text, path)

@@ -28,10 +28,7 @@ RUN_FILES = ("best.safetensors", "last.safetensors")
 
 @dataclass(frozen=True)
 class Found:
-    """Where a MODEL lies.
-
-    file: a file or hub folder. release: the name of a downloaded one. network: a bare variant, or "timm:NAME".
-    """
+    """Where a MODEL lies: a file or hub folder; the name of a release; or a bare variant, or "timm:NAME"."""
 
     file: Path | None
     release: str | None = None
@@ -137,10 +134,7 @@ def _network(name: str, file: Path | None, choices: Choices) -> StoredModel:
 
 
 def published(name: str) -> tuple[Architecture, dict[str, Tensor]] | None:
-    """Give a network of timm's with its published weights; None, which is said, where these can't be had.
-
-    Raises ConfigError for a name that timm does not know.
-    """
+    """Give timm's network with its published weights; None, which is said, without them. Raises ConfigError."""
     cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
     if cfg is None or not cfg.has_weights:
         return None

@@ -18,10 +18,7 @@ from moganet.models.timms import Ends, default_names, ends_of
 
 
 def fit(state: dict[str, Tensor], own: Mapping[str, Tensor], ends: Ends, path: Path) -> list[str]:
-    """Let a state dict's stem and head fit a network, in place, and say what was done.
-
-    own: the network's tensors; where its head is another one, it is taken.
-    """
+    """Let a state dict's stem and head fit a network's tensors (`own`), in place, and say what was done."""
     notes = [
         _adapt_stem(state, f"{stem}.weight", own[f"{stem}.weight"].shape[1], path)
         for stem in ends.stems
@@ -54,10 +51,7 @@ def _adapt_stem(state: dict[str, Tensor], name: str, in_chans: int, path: Path) 
 def follow_names(
     state: Mapping[str, Tensor], ends: Ends, known: Sequence[str], wanted: Sequence[str]
 ) -> tuple[dict[str, Tensor], bool]:
-    """Give a state dict whose head follows other names of the classes, and whether it does.
-
-    It does where the classes are the same in another order; else the head is left out, to start anew.
-    """
+    """Let a head follow the classes' new order; for other classes leave it out, to start anew, and give False."""
     if known == wanted:
         return dict(state), True
     if set(known) == set(wanted) and len(set(wanted)) == len(known):

@@ -40,10 +40,7 @@ class Chosen(Record):
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model's tensors, under the reference's names where it is a MogaNet, and what they are.
-
-    trained: whether there are tensors at all; else the network gets weights from seed 0.
-    """
+    """A model's tensors, a MogaNet's by the reference's names, and what they are; without `trained`, of seed 0."""
 
     path: Path
     state: dict[str, Tensor]

@@ -1,7 +1,4 @@
-"""Networks of timm's, and what its configuration says in our words: preprocessing, class names, the networks' ends.
-
-A name that begins with "timm:" is one of its networks; a MogaNet's configuration is there by its plain name.
-"""
+"""Networks of timm's ("timm:NAME"), and its configurations in our words: preprocessing, class names, ends."""
 
 import functools
 from collections.abc import Mapping

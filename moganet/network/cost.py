@@ -30,10 +30,7 @@ def layer_costs(network: nn.Module, in_chans: int, size: tuple[int, int]) -> lis
 
 
 def measure(network: nn.Module, in_chans: int, size: tuple[int, int]) -> tuple[list[LayerCost], list[list[int]]]:
-    """Give the costs of the layers, and the shapes of the maps that the network's `feature_info` names.
-
-    Raises ConfigError where the network can't take such an image.
-    """
+    """Give the layers' costs, and the shapes of `feature_info`'s maps. Raises ConfigError for an unfit image."""
     network = network.to("meta").eval()
     layers: list[LayerCost] = []
     stages: dict[str, list[int]] = {}

@@ -133,10 +133,7 @@ def start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ..
 
 
 def frozen(network: nn.Module, stages: int) -> list[nn.Module]:
-    """Give the modules of a network's first stages, from the stem on, as its `feature_info` names them.
-
-    Raises ConfigError where it names fewer.
-    """
+    """Give the modules of a network's first stages, by its `feature_info`. Raises ConfigError where it names fewer."""
     ends = [stage["module"] for stage in getattr(network, "feature_info", ())]
     if stages > len(ends):
         raise ConfigError(f"start.freeze is {stages}, but {type(network).__name__} names {len(ends)} stages")
@@ -182,10 +179,7 @@ class Teacher(nn.Module):
 
 
 def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
-    """Load the network to learn from, any MODEL, and try it once.
-
-    Raises ConfigError where it does not know the data set's classes by their names, or can't read its images.
-    """
+    """Load and try the network to learn from. Raises ConfigError where it can't answer for the classes or images."""
     name, student = recipe.loss.teacher, recipe.preprocessing
     if name is None:
         return None

@@ -21,10 +21,7 @@ KEYS = ("state_dict", "model")  # under which people keep a network's tensors
 
 
 def read_foreign(name: str, path: Path) -> StoredModel:
-    """Read a file's tensors for the network "timm:NAME".
-
-    A safetensors file may say in its metadata its "preprocessing" (JSON); else timm's is taken.
-    """
+    """Read tensors for "timm:NAME"; a safetensors file may say its "preprocessing" (JSON), else it is timm's."""
     content = read_content(path)
     if is_ours(content):
         stored = stored_of(path, read_checkpoint(path), Choices(), {})

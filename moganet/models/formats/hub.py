@@ -187,10 +187,7 @@ def _preprocessing(cfg: Mapping[str, Any], folder: Path) -> Preprocessing | None
 
 
 def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
-    """Write a folder of which `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the same function.
-
-    Its model.safetensors is our model file, whose tensors timm reads.
-    """
+    """Write a folder that timm builds the same function of ("local-dir:FOLDER"), with our model file in it."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a hub folder needs another name")
     if os.path.lexists(folder / CONFIG) and not _may_replace(folder):

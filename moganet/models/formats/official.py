@@ -1,7 +1,4 @@
-"""The reference repository's `.pth.tar`, with `arch` and `state_dict`; and a state dict of its names, wherever it lies.
-
-Bare, under "model", behind a prefix, as safetensors: that is how timm and others keep one.
-"""
+"""The reference repository's `.pth.tar` (`arch`, `state_dict`), and a state dict of its names, wherever it lies."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -55,10 +55,7 @@ def _is_theirs(network: Network) -> bool:
 
 
 def read_openmixup(content: Content, choices: Choices) -> Checkpoint:
-    """Read a file's content; its name tells the two single-gated releases from the rest.
-
-    A backbone without a head could be anybody's: that it is OpenMixup's is a guess then.
-    """
+    """Read a file's content; its name tells the two single-gated releases. A bare backbone's origin is a guess."""
     chosen = choose_network(content, choices, _backbones(content))
     head = {n.replace(HEAD, "head."): t for n, t in _beside(chosen.network).items() if n.startswith(HEAD)}
     single = any(mark in content.path.name for mark in SINGLE_GATED)

@@ -1,7 +1,4 @@
-"""Our model file: safetensors with a plain state dict, and what it needs to be used and checked in the metadata.
-
-A run's last.ckpt is Lightning's checkpoint, in which the network's tensors lie beside the same description.
-"""
+"""Our model file: safetensors with its description in the metadata; and a run's last.ckpt, which has one too."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,10 +50,7 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
 
 
 def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
-    """Read a model file's tensors and description.
-
-    Raises WeightsError where it is damaged, changed (the hash), or a file of another kind.
-    """
+    """Read a model file's tensors and description. Raises WeightsError for one that is damaged, or no model file."""
     checkpoint = read_ours(read_content(path), Choices())
     check_values(checkpoint.state, path)
     assert checkpoint.description is not None

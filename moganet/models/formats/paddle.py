@@ -17,7 +17,7 @@ from moganet.files import atomic_path
 from moganet.models.choices import Choices
 from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
 from moganet.models.formats.format import Format, differences
-from moganet.models.reading.checkpoint import Checkpoint, checked_state, hash_tensors
+from moganet.models.reading.checkpoint import COUNTER, Checkpoint, checked_state, hash_tensors
 from moganet.models.reading.contents import Content
 from moganet.models.reading.networks import choose_network, find_networks
 from moganet.models.timms import describe
@@ -81,12 +81,9 @@ def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
 
 
 def write_paddle(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
-    """Write a plain pickle of arrays under the port's names, which `paddle.load` reads, and their hash.
-
-    The description is kept beside the arrays where these do not say it all. Paddle counts no batches.
-    """
+    """Write a pickle of arrays for `paddle.load`, their hash, and the description where they don't say it all."""
     warnings = differences(description.architecture, PORT, "the PaddlePaddle port")
-    kept = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    kept = {name: t for name, t in state.items() if not name.endswith(COUNTER)}  # Paddle counts no batches
     content: dict[str, Any] = {HASH_KEY: hash_tensors(kept)}
     for name, tensor in kept.items():
         array = tensor.detach().cpu().numpy()

@@ -72,10 +72,7 @@ class Checkpoint:
 
 
 def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """Give a state dict of dense tensors.
-
-    Raises WeightsError for what is no dense tensor, and for tensors that claim more bytes than the file has.
-    """
+    """Give a state dict of dense tensors. Raises WeightsError for others, and for more bytes than the file has."""
     checked, claimed = {}, 0
     for name, tensor in state.items():
         if not isinstance(name, str):

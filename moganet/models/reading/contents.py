@@ -28,10 +28,7 @@ MAX_PICKLE_BYTES = 64 << 20  # names and shapes, without the tensors' bytes; rel
 
 @dataclass(frozen=True)
 class Content:
-    """What was read: a torch file's objects, a pickle's dict of arrays, a safetensors file's tensors and texts.
-
-    Of a folder nothing is read yet.
-    """
+    """What was read: torch objects, a pickle's arrays, a safetensors file's tensors and texts; nothing of a folder."""
 
     path: Path
     kind: Literal["torch", "arrays", "safetensors", "folder"]

@@ -110,10 +110,7 @@ def _without_inner(state: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def choose_network(content: Content, choices: Choices, networks: list[Network]) -> Choice:
-    """Take one of the networks that a file holds: as asked, or plain or averaged weights by the rule of the releases.
-
-    Raises WeightsError where two of a kind are there, or none of the kind that was asked for.
-    """
+    """Take the network as asked, or by the rule of the releases. Raises WeightsError for none, or two of a kind."""
     kinds: dict[Weights, list[Network]] = {"plain": [], "ema": []}
     for network in networks:
         kinds["ema" if network.is_ema else "plain"].append(network)
