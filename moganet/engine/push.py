@@ -145,16 +145,12 @@ predictor = moganet.load("{repo.rpartition("/")[2]}")  # the downloaded folder: 
 
 
 def _kind(architecture: Architecture) -> tuple[str, str, str]:
-    """Say what kind of network it is, which one, and by which tag it is found."""
     if is_timms(architecture.name):
         name = architecture.name.removeprefix(TIMM)
         return f"A network of timm's, {name}, trained by moganet,", f"`{name}`", ""
     function = f"{architecture.gate} gate, {architecture.channel_aggregation} channel aggregation"
-    return (
-        "A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295))",
-        f"`{architecture.name}`, {function},\n  stem stride {architecture.stem_stride}",
-        "- moganet\n",
-    )
+    network = f"`{architecture.name}`, {function},\n  stem stride {architecture.stem_stride}"
+    return "A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295))", network, "- moganet\n"
 
 
 def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:

@@ -56,7 +56,6 @@ class StoredModel:
             say(self._taken())
 
     def _taken(self) -> str:
-        """Say what a file does not say, what it was taken for, and how to choose otherwise."""
         guessed, names = self.chosen.guessed, self.description.class_names
         height, width = self.description.preprocessing.size
         shown = f"{names[0]} … {names[-1]}" if names else "none"
@@ -103,7 +102,6 @@ def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping
 
 
 def _described(path: Path, checkpoint: Checkpoint, description: ModelDescription, choices: Choices) -> StoredModel:
-    """Give a model that brings our description; its tensors are of one kind only."""
     architecture, state = description.architecture, dict(checkpoint.state)
     check_names(description, ends_of(architecture.name).outputs(state), path)
     if choices.weights == "ema" and choices.why("weights") == Choices().why("weights"):
@@ -121,7 +119,6 @@ def _check_size(architecture: Architecture, state: Mapping[str, Tensor], path: P
 
 
 def _architecture(path: Path, checkpoint: Checkpoint) -> Architecture:
-    """Give the network by its tensors' shapes, and by what a configuration beside them says."""
     try:
         found = architecture_of(checkpoint)
     except WeightsError as error:
@@ -139,7 +136,6 @@ def _architecture(path: Path, checkpoint: Checkpoint) -> Architecture:
 
 
 def _compare_variant(path: Path, stated: Architecture, found: Architecture) -> None:
-    """Say where a configuration names a variant whose shape the tensors do not have."""
     variant = VARIANTS[stated.name]
     differing = [key for key in variant if getattr(stated, key) is None and getattr(found, key) != variant[key]]
     if differing:
@@ -161,14 +157,12 @@ def _guessed(
     checkpoint: Checkpoint, architecture: Architecture, choices: Choices, *, is_release: bool
 ) -> tuple[str, ...]:
     """Name what neither the file nor the name of a release says."""
-    guessed = [name for name in checkpoint.guessed if name not in FUNCTION]
-    guessed += [name for name in FUNCTION if name in checkpoint.guessed]
+    guessed = sorted(checkpoint.guessed, key=lambda name: FUNCTION.index(name) if name in FUNCTION else -1)
     if is_release:
         return tuple(guessed)
-    if checkpoint.architecture is None and choices.stem_stride is None:
-        guessed.append("stem_stride")
-    if checkpoint.preprocessing is None:
-        guessed.append("preprocessing")
-    if checkpoint.class_names is None and architecture.num_classes:
-        guessed.append("class_names")
-    return tuple(guessed)
+    unsaid = {
+        "stem_stride": checkpoint.architecture is None and choices.stem_stride is None,
+        "preprocessing": checkpoint.preprocessing is None,
+        "class_names": checkpoint.class_names is None and architecture.num_classes,
+    }
+    return (*guessed, *(name for name, is_unsaid in unsaid.items() if is_unsaid))

@@ -202,16 +202,10 @@ def record_orders(block: MogaBlock, name: str, maps: dict[str, Tensor]) -> list[
     """Hook a block so that its forward pass writes its inner maps into `maps` (see MogaNet.forward_orders)."""
 
     def output(key: str, channels: int | None = None) -> Any:
-        def hook(module: nn.Module, inputs: Any, result: Tensor) -> None:
-            maps[f"{name}.{key}"] = result[:, :channels]
-
-        return hook
+        return lambda module, inputs, result: maps.update({f"{name}.{key}": result[:, :channels]})
 
     def first_input(key: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            maps[f"{name}.{key}"] = inputs[0]
-
-        return hook
+        return lambda module, inputs: maps.update({f"{name}.{key}": inputs[0]})
 
     value = block.attn.value
     return [

@@ -144,7 +144,6 @@ def norm_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _fuse_stage(network: MogaNet, stage: int) -> nn.Sequential:
-    """Fuse an embedding with its norms, and the blocks with the stage's norm."""
     embed, norm = network.get_submodule(f"patch_embed{stage}"), network.get_submodule(f"norm{stage}")
     blocks = list(network.get_submodule(f"blocks{stage}").children())
     layers: list[nn.Module] = [*_fuse_embedding(embed)]
@@ -220,10 +219,7 @@ def crop_to_size(
     found: dict[str, tuple[int, int]] = {}
 
     def remember(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            found[name] = (inputs[0].shape[2], inputs[0].shape[3])
-
-        return hook
+        return lambda module, inputs: found.update({name: (inputs[0].shape[2], inputs[0].shape[3])})
 
     layers = {name: module for name, module in fused.named_modules() if isinstance(module, DepthwiseConv2d)}
     hooks = [module.register_forward_pre_hook(remember(name)) for name, module in layers.items()]

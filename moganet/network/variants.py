@@ -108,9 +108,8 @@ def _with_release(variant: str, pretrained: bool, options: dict[str, Any]) -> di
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> MogaNet:
     kwargs = _with_release(variant, pretrained, kwargs)
     features = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter", **kwargs.pop("feature_cfg", {})}
-    network: MogaNet = build_model_with_cfg(
-        MogaNet, variant, pretrained, feature_cfg=features, **{**VARIANTS[variant], **kwargs}
-    )
+    options = {**VARIANTS[variant], **kwargs}
+    network: MogaNet = build_model_with_cfg(MogaNet, variant, pretrained, feature_cfg=features, **options)
     return network
 
 

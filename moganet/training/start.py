@@ -62,7 +62,6 @@ def refuse_untrained(model: str, what: str) -> None:
 
 
 def _pretrained_of_timm(recipe: Recipe) -> str | None:
-    """Name the network itself where its published weights can be had."""
     name, channels = recipe.network.name, recipe.preprocessing.channels
     found = open_model(name)
     if found.trained and found.description.preprocessing.channels == channels:
@@ -102,7 +101,6 @@ def _pretrained(recipe: Recipe) -> str | None:
 
 
 def _fits(network: Architecture, shape: dict[str, object], channels: int, has_channels: int) -> bool:
-    """Tell whether a recipe asks for no other network than one of this shape."""
     plain = Architecture()
     return (
         channels == has_channels

@@ -14,7 +14,7 @@ from moganet.models.reading.checkpoint import Checkpoint
 from moganet.models.reading.contents import Content
 from moganet.network import VARIANTS
 
-Write = Callable[[Path, Mapping[str, Tensor], ModelDescription], list[str]]
+Write = Callable[[Path, Mapping[str, Tensor], ModelDescription], list[str] | None]
 
 
 class Format(NamedTuple):

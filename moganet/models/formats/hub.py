@@ -48,10 +48,9 @@ def tensors_file(folder: Path) -> Path | None:
 
 def _may_replace(folder: Path) -> bool:
     """Tell whether a folder's configuration is of a MogaNet, or lies beside tensors of ours."""
+    if (tensors := tensors_file(folder)) is None:
+        return False
     try:
-        tensors = tensors_file(folder)
-        if tensors is None:
-            return False
         return _read_json(folder / CONFIG).get("architecture") in VARIANTS or is_ours(read_content(tensors))
     except (WeightsError, TypeError):
         return False
@@ -75,11 +74,8 @@ def _compare_config(folder: Path, description: ModelDescription) -> None:
     ours, theirs = config_of(description), _read_json(folder / CONFIG)
     differing = [key for key, value in ours.items() if theirs.get(key) != value]
     if differing:
-        say(
-            f"{folder / CONFIG} differs from what {TENSORS} says of itself in {', '.join(differing)}; the latter is "
-            "taken (convert the model to make both anew)",
-            doubtful=True,
-        )
+        taken = f"{', '.join(differing)}; the latter is taken (convert the model to make both anew)"
+        say(f"{folder / CONFIG} differs from what {TENSORS} says of itself in {taken}", doubtful=True)
 
 
 def _read_theirs(folder: Path, choices: Choices) -> Checkpoint:
@@ -111,11 +107,9 @@ def _read_theirs(folder: Path, choices: Choices) -> Checkpoint:
 def _say_passed_over(folder: Path, args: Mapping[str, Any]) -> None:
     unknown = sorted(args.keys() - MODEL_ARGS - PLAIN_ARGS.keys() - PASSED_OVER)
     if unknown:
-        say(
-            f"{folder / CONFIG} sets {', '.join(name[:60] for name in unknown[:5])} in model_args, which our network "
-            "does not know: passed over, so that its answers may be others",
-            doubtful=True,
-        )
+        why = "which our network does not know: passed over, so that its answers may be others"
+        named = ", ".join(name[:60] for name in unknown[:5])
+        say(f"{folder / CONFIG} sets {named} in model_args, {why}", doubtful=True)
 
 
 def _names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -186,7 +180,7 @@ def _preprocessing(cfg: Mapping[str, Any], folder: Path) -> Preprocessing | None
     return preprocessing_of(cfg)
 
 
-def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
+def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> None:
     """Write a folder that timm builds the same function of ("local-dir:FOLDER"), with our model file in it."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a hub folder needs another name")
@@ -194,7 +188,6 @@ def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescr
         raise OutputError(f"{folder / CONFIG} is there, is of no MogaNet, and would be replaced; choose another folder")
     save_model_file(folder / TENSORS, state, description)
     write_text(folder / CONFIG, json.dumps(config_of(description), indent=2) + "\n")
-    return []
 
 
 def config_of(description: ModelDescription) -> dict[str, Any]:

@@ -57,12 +57,6 @@ def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
     return dict(checkpoint.state), checkpoint.description
 
 
-def write_ours(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
-    """Write a model file; nothing is to be warned of."""
-    save_model_file(path, state, description)
-    return []
-
-
 def is_run(content: Content) -> bool:
     """Tell whether a file is a checkpoint of a training of ours."""
     values = content.values
@@ -81,4 +75,4 @@ def read_run(content: Content, choices: Choices) -> Checkpoint:
 
 
 RUN_FORMAT = Format("a run's last.ckpt", is_run, read_run)
-FORMAT = Format("our model file", is_ours, read_ours, write_ours, (".safetensors",))
+FORMAT = Format("our model file", is_ours, read_ours, save_model_file, (".safetensors",))

@@ -21,7 +21,6 @@ from moganet.notices import say
 
 # The published accuracies of these two are those of the plain weights, of all others those of the EMA's.
 PLAIN_WEIGHTS = ("moganet_xtiny", "moganet_tiny")
-NUM_STAGES = 4
 EMBEDDINGS = ("1.projection.3", "2.projection", "3.projection", "4.projection")  # the last convolution of each
 COUNTER = "num_batches_tracked"  # the tensors of whole numbers
 FUNCTION_GUESSES = ("gate", "channel_aggregation")
@@ -109,10 +108,9 @@ def check_values(state: Mapping[str, Tensor], path: Path) -> None:
     if wrong:
         name, (number, what) = next(iter(wrong.items()))
         more = f", and {len(wrong) - 1} tensors more have such values" if len(wrong) > 1 else ""
-        raise WeightsError(
-            f"{path} can't be computed with: {number:,} of the {state[name].numel():,} values of {name[:100]} are "
-            f"{what}{more}; its training had diverged, or it is damaged: take an earlier checkpoint"
-        )
+        said = f"{number:,} of the {state[name].numel():,} values of {name[:100]} are {what}{more}"
+        why = "its training had diverged, or it is damaged: take an earlier checkpoint"
+        raise WeightsError(f"{path} can't be computed with: {said}; {why}")
 
 
 def _few(names: Sequence[str]) -> str:
@@ -121,10 +119,9 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _wrong_values(name: str, tensor: Tensor) -> tuple[int, str] | None:
-    """Give how many values are wrong, and what they are; a sum is one pass without memory."""
     if not tensor.is_floating_point():
         return None
-    if not math.isfinite(tensor.sum(dtype=torch.float32).item()):
+    if not math.isfinite(tensor.sum(dtype=torch.float32).item()):  # one pass without memory
         number = tensor.numel() - int(tensor.float().isfinite().sum())  # in the form in which they are computed with
         if number:
             return number, "NaN or infinite in float32"
@@ -205,7 +202,7 @@ def _size(state: Mapping[str, Tensor], name: str, dimension: int) -> int:
 
 def _depths(state: Mapping[str, Tensor]) -> tuple[int, ...]:
     depths = []
-    for stage in range(1, NUM_STAGES + 1):
+    for stage in (1, 2, 3, 4):
         found = {m[1] for m in (re.match(rf"blocks{stage}\.(\d+)\.", name) for name in state) if m}
         missing = next((i for i in range(len(found)) if str(i) not in found), None)
         if missing is not None:

@@ -76,17 +76,10 @@ class Inert:
     def __init__(self, *_: Any) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
-        pass
+    __setstate__ = append = add = __init__
 
     def __setitem__(self, key: Any, value: Any) -> None:
         hash(key)
-
-    def append(self, item: Any) -> None:
-        """Take an item, as a list does."""
-
-    def add(self, item: Any) -> None:
-        """Take an item, as a set does."""
 
 
 # torch admits more than weights need: a bytearray or a tensor made by call can be of any size.
@@ -147,7 +140,7 @@ class _Dtype:
 class _Array:
     """Stands for an array that numpy would rebuild: it takes its bytes from the file, and no more than those."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_: Any) -> None:
         self.array = np.zeros(0)
 
     def __setstate__(self, state: Any) -> None:
@@ -160,12 +153,7 @@ def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         raise pickle.UnpicklingError("it holds an array that is no array of numbers")
     if order not in ("C", "F") or math.prod(shape) * dtype.dtype.itemsize != len(raw):
         raise pickle.UnpicklingError(f"an array of shape {str(shape)[:60]} has {len(raw)} bytes")
-    flat = np.frombuffer(raw, dtype.dtype)
-    return flat.reshape(shape, order=order)
-
-
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+    return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
 
 
 def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
@@ -186,12 +174,12 @@ def _encode(text: Any, encoding: Any) -> bytes:
 
 
 STANDS_FOR: dict[str, Callable[..., Any]] = {
-    "numpy.ndarray": _reconstruct,
+    "numpy.ndarray": _Array,
     "numpy.dtype": _Dtype,
     "_codecs.encode": _encode,
 }
 for _core in ("numpy.core", "numpy._core"):
-    STANDS_FOR[f"{_core}.multiarray._reconstruct"] = _reconstruct
+    STANDS_FOR[f"{_core}.multiarray._reconstruct"] = _Array
     STANDS_FOR[f"{_core}.multiarray.scalar"] = _scalar
     STANDS_FOR[f"{_core}.numeric._frombuffer"] = _from_buffer
 
