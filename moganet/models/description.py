@@ -140,11 +140,9 @@ def check_names(description: ModelDescription, outputs: int, path: Path) -> None
     if len(names) != outputs:
         raise WeightsError(f"{path} names {len(names):,} classes for a head of {outputs:,}: it is of another network")
     if (equal := _equal(names)) is not None:
-        say(
-            f"{path.name} names {equal[1]} of its classes {equal[0]!r}: their probabilities stand apart, and what goes "
-            "by name takes the first; name them apart in config.json of a hub folder",
-            doubtful=True,
-        )
+        what = "their probabilities stand apart, and what goes by name takes the first"
+        remedy = "name them apart in config.json of a hub folder"
+        say(f"{path.name} names {equal[1]} of its classes {equal[0]!r}: {what}; {remedy}", doubtful=True)
 
 
 def refuse_equal_names(names: Sequence[str], path: Path) -> None:

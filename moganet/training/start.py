@@ -135,13 +135,12 @@ def frozen(network: nn.Module, stages: int) -> list[nn.Module]:
     ends = [stage["module"] for stage in getattr(network, "feature_info", ())]
     if stages > len(ends):
         raise ConfigError(f"start.freeze is {stages}, but {type(network).__name__} names {len(ends)} stages")
-    modules, parent = [], network
+    modules: list[nn.Module] = []
+    parent = network
     for part in ends[stages - 1].split(".") if stages else ():
-        for name, child in parent.named_children():
-            if name == part:
-                parent = child
-                break
-            modules.append(child)
+        names, children = zip(*parent.named_children(), strict=True)
+        modules += children[: names.index(part)]
+        parent = children[names.index(part)]
     return [*modules, parent] if stages else []
 
 

@@ -39,10 +39,9 @@ def read_foreign(name: str, path: Path) -> StoredModel:
     channels = configuration(name).get("input_size", (3,))[0] if stem is None or stem.dim() < 2 else stem.shape[1]
     values = {"name": name, "num_classes": ends.outputs(state), "in_chans": channels}
     description = describe(validate(Architecture, values, path.name), {"file": path.name})
-    given = _preprocessing(content.metadata, path)
-    if given is not None and given.channels != channels:
-        raise WeightsError(f"{path} is of {channels} channels, but its preprocessing of {given.channels}")
-    if given is not None:
+    if (given := _preprocessing(content.metadata, path)) is not None:
+        if given.channels != channels:
+            raise WeightsError(f"{path} is of {channels} channels, but its preprocessing of {given.channels}")
         description = description.changed(preprocessing=given)
     taken = "what its classes are called" if given else "how images are prepared, or what its classes are called"
     say(f"{path.name} does not say {taken}: timm's way and names are taken; a model file of ours says it all")

@@ -45,8 +45,7 @@ class Network:
         """Say where it was found where one would not look for it, and what was passed over beside it."""
         unusual = self.keys not in PLAIN_KEYS or not set(self.prefix.split(".")) <= {*WRAPPERS, ""}
         notes = [f"found at {self.place[:100]!r}"] if unusual else []
-        tensors = [name for name, value in self.beside.items() if hasattr(value, "shape")]
-        if tensors:
+        if tensors := [name for name, value in self.beside.items() if hasattr(value, "shape")]:
             shown = ", ".join(name[:60] for name in tensors[:3]) + (", …" if len(tensors) > 3 else "")
             notes.append(f"passed over beside it: {len(tensors)} tensor{'s'[: len(tensors) > 1]} ({shown})")
         return notes
@@ -93,8 +92,7 @@ def _in_one(values: dict[Any, Any], mark: str, keys: tuple[str, ...]) -> list[Ne
     states: dict[str, dict[Any, Any]] = {prefix: {} for prefix in found}
     beside = {}
     for name, value in values.items():
-        home = next((p for p in prefixes if isinstance(name, str) and name.startswith(p)), None)
-        if home is not None:
+        if (home := next((p for p in prefixes if isinstance(name, str) and name.startswith(p)), None)) is not None:
             states[home][name.removeprefix(home)] = value
         elif isinstance(name, str):
             beside[name] = value
