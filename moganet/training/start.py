@@ -215,7 +215,8 @@ def _known(predictor: Predictor, name: str, dataset: Dataset) -> Tensor | None:
         return None
     if missing := [one for one in names if one not in known]:
         lacks = f"does not know the classes {', '.join(missing[:MAX_NAMED])} of {dataset.spec}"
-        raise ConfigError(f"loss.teacher {name} {lacks}; it knows {_named(known)}; a teacher must know the same names")
+        remedy = "a teacher must know them by the same names"
+        raise ConfigError(f"loss.teacher {name} {lacks}; it knows {_named(known)}; {remedy}")
     if known == names:
         return None
     if len(known) > len(names):
