@@ -21,7 +21,8 @@ from moganet.inference.export.graph import Graph, quantized
 from moganet.inference.export.raw import RawPreprocess
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
 from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
-from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedMultiOrderDWConv, FusedSpatialMixer
+from moganet.network.blocks import MultiOrderDWConv
+from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedSpatialMixer
 
 __all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
@@ -158,7 +159,7 @@ def _(module: FusedMogaNet, x: Any, ops: Any) -> Any:
 
 
 @emit.register
-def _(module: FusedMultiOrderDWConv, x: Any, ops: Any) -> Any:
+def _(module: MultiOrderDWConv, x: Any, ops: Any) -> Any:
     low, middle, high = ops.variadic_split(emit(module.DW_conv0, x, ops), 1, module.channels).outputs()
     orders = [low, emit(module.DW_conv1, middle, ops), emit(module.DW_conv2, high, ops)]
     return emit(module.PW_conv, ops.concat(orders, 1).output(0), ops)
