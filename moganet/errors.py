@@ -11,8 +11,10 @@ MogaNetError (a ValueError)   the user can mend it; the command line prints the 
 └── MissingExtraError         an optional dependency is not installed
 """
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 class MogaNetError(ValueError):
@@ -49,6 +51,15 @@ class OutputError(MogaNetError):
 
 class MissingExtraError(MogaNetError):
     """An optional dependency is not installed; the text names the extra."""
+
+
+def import_extra(module: str, what: str, extra: str) -> ModuleType:
+    """Import an optional package for what needs it. Raises MissingExtraError that names the extra."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.partition(".")[0].replace("skimage", "scikit-image")
+        raise MissingExtraError(f"{what} needs {package}: pip install 'moganet[{extra}]'") from None
 
 
 def first_line(error: BaseException) -> str:

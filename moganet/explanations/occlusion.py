@@ -25,12 +25,8 @@ def occlusion(
     stride = max(1, side // 2)
     number = (1 + -(-(height - side) // stride)) * (1 + -(-(width - side) // stride))
     for image, target in zip(images, targets.tolist(), strict=True):
-
-        def score(x: Tensor, target: int = target) -> Tensor:
-            return score_of(model, x, target)
-
         with torch.no_grad():
-            given = captum.Occlusion(score).attribute(
+            given = captum.Occlusion(lambda x, target=target: score_of(model, x, target)).attribute(
                 image[None],
                 sliding_window_shapes=(len(image), side, side),
                 strides=(len(image), stride, stride),

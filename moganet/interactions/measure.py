@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -52,23 +53,18 @@ def pair_interactions(
     n = num_players if num_players is not None else _infer_players(pairs, contexts)
     chosen = check_pairs(pairs, n)
     if len(contexts) != len(chosen):
-        raise InteractionError(
-            f"there are contexts of {len(contexts)} pairs for {len(chosen)} pairs; give one list each"
-        )
+        raise InteractionError(f"there are contexts of {len(contexts)} pairs for {len(chosen)}; give one list each")
     if batch_size < 1:
         raise InteractionError(f"a batch of {batch_size} masks is empty; give at least 1")
     blocks: list[tuple[Floats, Floats, Integers, Integers]] = []
     evaluations, start = 0, 0
     while start < len(chosen):
-        packed: list[Bytes] = []
-        lengths, orders, held = [], [], 0
-        while start < len(chosen) and (not packed or held + len(packed[-1]) <= MAX_MASKS):
-            masks, length, order = _masks(chosen[start], contexts[start], n)
-            packed.append(masks)
-            held += len(masks)
-            lengths.append(length)
-            orders.append(order)
-            start += 1
+        held: list[tuple[Bytes, list[int], list[int]]] = []
+        size = 0
+        while start < len(chosen) and (not held or size + len(held[-1][0]) <= MAX_MASKS):
+            held.append(_masks(chosen[start], contexts[start], n))
+            size, start = size + len(held[-1][0]), start + 1
+        packed, lengths, orders = zip(*held, strict=True)
         values, number = _evaluate(value, np.concatenate(packed), n, batch_size)
         evaluations += number
         blocks.append((*_average(values, lengths, np.array(orders), n), np.array(lengths), np.array(orders)))
@@ -79,15 +75,12 @@ def pair_interactions(
 
 
 def _infer_players(pairs: ArrayLike, contexts: Any) -> int:
-    largest = int(np.max(np.asarray(pairs), initial=-1))
-    for of_pair in contexts:
-        for of_order in of_pair:
-            array = of_order if isinstance(of_order, np.ndarray) else None
-            if array is not None and array.dtype == np.bool_ and array.ndim == 2:
-                return int(array.shape[1])
-            for context in of_order:
-                largest = max(largest, int(np.max(np.asarray(context), initial=-1)))
-    return largest + 1
+    largest = [int(np.max(np.asarray(pairs), initial=-1))]
+    for of_order in chain.from_iterable(contexts):
+        if isinstance(of_order, np.ndarray) and of_order.dtype == np.bool_ and of_order.ndim == 2:
+            return int(of_order.shape[1])
+        largest += [int(np.max(np.asarray(context), initial=-1)) for context in of_order]
+    return max(largest) + 1
 
 
 def _masks(pair: Integers, of_pair: Any, n: int) -> tuple[Bytes, list[int], list[int]]:
@@ -113,7 +106,6 @@ def _masks(pair: Integers, of_pair: Any, n: int) -> tuple[Bytes, list[int], list
 
 
 def _booleans(of_order: Any, n: int) -> Booleans:
-    """Give contexts as booleans (K, n)."""
     if isinstance(of_order, np.ndarray) and of_order.dtype == np.bool_ and of_order.ndim == 2 and of_order.shape[1]:
         if of_order.shape[1] != n:
             raise InteractionError(f"boolean contexts are for {of_order.shape[1]} players, but there are {n}")
@@ -171,20 +163,12 @@ def _hashes(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _average(values: Floats, lengths: Sequence[list[int]], orders: Integers, n: int) -> tuple[Floats, Floats]:
     """Give means and standard errors (P, orders) over contexts; values lie as `_masks` lays them, pair by pair."""
-    means, errors = np.empty(orders.shape), np.empty(orders.shape)
-    start = 0
-    for p, of_pair in enumerate(lengths):
-        total = sum(of_pair)
-        both, first, second, none = values[start : start + _FORMS * total].reshape(_FORMS, total)
-        changes = both - first - second + none
-        start += _FORMS * total
-        place = 0
-        for r, number in enumerate(of_pair):
-            part = changes[place : place + number]
-            place += number
+    means, errors = np.empty(orders.shape), np.zeros(orders.shape)
+    ends = _FORMS * np.cumsum([sum(of_pair) for of_pair in lengths])
+    for p, of_pair in enumerate(np.split(values, ends[:-1])):
+        both, first, second, none = of_pair.reshape(_FORMS, -1)
+        for r, part in enumerate(np.split(both - first - second + none, np.cumsum(lengths[p])[:-1])):
             means[p, r] = part.mean()
-            if orders[p, r] in (0, n - 2):
-                errors[p, r] = 0.0
-            else:
-                errors[p, r] = part.std(ddof=1) / number**0.5 if number > 1 else np.nan
+            if orders[p, r] not in (0, n - 2):
+                errors[p, r] = part.std(ddof=1) / len(part) ** 0.5 if len(part) > 1 else np.nan
     return means, errors

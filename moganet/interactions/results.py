@@ -85,14 +85,10 @@ class InteractionCurves(Result):
 
     @property
     def title(self) -> str:
-        """Say on what was measured."""
-        return (
-            f"{self.images} images ({self.split}, {self.filter}), {self.pairs} pairs, {self.contexts} contexts, "
-            f"grid {self.grid}x{self.grid}"
-        )
+        images = f"{self.images} images ({self.split}, {self.filter})"
+        return f"{images}, {self.pairs} pairs, {self.contexts} contexts, grid {self.grid}x{self.grid}"
 
     def write(self, folder: Path) -> None:
-        """Write interactions.json and interactions.csv."""
         write_text(folder / "interactions.json", to_json(self, indent=1))
         with (
             atomic_path(folder / "interactions.csv") as temporary,
@@ -106,10 +102,8 @@ class InteractionCurves(Result):
 def difference(first: str, second: str, curves: dict[str, Curve]) -> Difference:
     """Compare two networks' curves by their names."""
     found = compare(curves[first], curves[second])
-    columns = (found.difference, found.low, found.high)
-    rows = [
-        DifferenceAtOrder(order=int(m), difference=d, low=low, high=high)
-        for m, d, low, high in zip(curves[first].orders, *(x.tolist() for x in columns), strict=True)
-    ]
+    columns = [x.tolist() for x in (curves[first].orders, found.difference, found.low, found.high)]
+    names = DifferenceAtOrder.model_fields
+    rows = [DifferenceAtOrder(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
     band = list(found.middle_band)
     return Difference(first=first, second=second, middle=found.middle, middle_band=band, curve=rows)
