@@ -155,7 +155,7 @@ def _export(
     """Write a file beside the place where it shall lie, and move it there when it is found right."""
     images, graph = known[1], make_graph(source, form)
     if images is not None and form.precision == "int8":
-        graph = replace(graph, calibration=images.calibration())
+        graph = replace(graph, calibration=images.calibration)
     with beside(target) as made:
         EXPORTERS[form.to].save(graph, made)
         found = verify_export(made, graph, source, known, progress)

@@ -46,18 +46,15 @@ class MeasuredNetwork:
 
     @property
     def name(self) -> str:
-        """Give what it was loaded from."""
         return self.predictor.name_of_model
 
     @property
     def device(self) -> torch.device:
-        """Give where its images are to lie."""
         return torch.device(self.predictor.device)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Give the shape of an image, (C, H, W)."""
-        return self.preprocessing.channels, *self.preprocessing.size
+        return self.preprocessing.channels, *self.preprocessing.size  # (C, H, W)
 
     @cached_property
     def identity(self) -> str:
@@ -82,14 +79,11 @@ def render(image: Tensor, baseline: Tensor, masks: Tensor, grid: int) -> Tensor:
 
     masks: booleans (B, grid * grid), enlarged by the nearest neighbour, so that any size and grid will do.
     """
-    channels, height, width = image.shape
-    number = len(masks)
+    (channels, height, width), number = image.shape, len(masks)
     if height % grid == 0 and width % grid == 0:  # broadcast, without a mask of the image's size
         patches = (1, channels, grid, height // grid, grid, width // grid)
         present = masks.view(number, 1, grid, 1, grid, 1)
-        return torch.where(present, image.view(patches), baseline.view(patches)).reshape(
-            number, channels, height, width
-        )
+        return torch.where(present, image.view(patches), baseline.view(patches)).reshape(number, *image.shape)
     rows, columns = (torch.arange(side, device=image.device) * grid // side for side in (height, width))
     present = masks.view(number, grid, grid)[:, rows][:, :, columns]
     return torch.where(present[:, None], image, baseline)
@@ -133,16 +127,13 @@ class MaskedImage:
     def __init__(self, logits: Logits, image: Tensor, baseline: Tensor, label: int, reward: str, grid: int) -> None:
         self.logits, self.image, self.baseline = logits, image.contiguous(), baseline.contiguous()
         self.label, self.reward, self.grid = label, reward, grid
-        self.evaluated = 0
         self.watch: Callable[[int], None] | None = None
 
     def __call__(self, masks: Masks) -> NDArray[np.float64]:
-        """Give the rewards, in float64."""
         present = torch.from_numpy(masks).to(self.image.device)
         with _one_thread():
             images = render(self.image, self.baseline, present, self.grid)
         logits = self.logits(images)
-        self.evaluated += len(masks)
         if self.watch is not None:
             self.watch(len(masks))
         return reward_of(logits.float().cpu().numpy(), self.label, self.reward)

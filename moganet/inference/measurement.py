@@ -1,6 +1,4 @@
-"""The loop that measures interactions: images, each by all networks, in the amount that was asked or that a budget
-allows; what was measured before is taken from its files.
-"""
+"""The loop that measures interactions, in the amount asked or that a budget allows; what is known is not repeated."""
 
 import logging
 import time
@@ -175,10 +173,8 @@ class MeasurementRun:
 
     def _check(self, number: int, late: bool) -> None:
         if not number:
-            raise DataError(
-                f"none of {self.images.looked_at} images is classified correctly by every model; try --filter all, or "
-                "another --split"
-            )
+            none = f"none of {self.images.looked_at} images is classified correctly by every model"
+            raise DataError(f"{none}; try --filter all, or another --split")
         if number < self.amount.images:
             reason = "the time is over" if late else f"{self.images.looked_at} images hold no more that qualify"
             say(f"measured on {number} instead of {self.amount.images} images: {reason}", doubtful=True)

@@ -64,7 +64,6 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
 
 
 def _is_home(dataset: Dataset, source: str, predictor: Predictor) -> bool:
-    """Tell whether a set lies where the model was trained."""
     with suppress(DataError):
         return dataset.spec in (source, source_on_this_machine(source, predictor.name_of_model))
     return False

@@ -114,7 +114,6 @@ class EagerRun:
         self.half = HALF.get(precision)
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any size."""
         found = self.tensors(torch.from_numpy(images))
         return {name: values.float().cpu().numpy() for name, values in found.items()}
 
@@ -140,8 +139,7 @@ class LazyRun:
 
     def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
         self.precision: Precision = precision
-        self._runtime = runtime
-        self._made_of = network, description
+        self._runtime, self._made_of = runtime, (network, description)
         self._run: NamedRun | None = None
         self._guard = Guard()
 
@@ -151,11 +149,9 @@ class LazyRun:
         return self._runtime if self._run is None else self._run.runtime
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any size."""
         return self.opened()(images)
 
     def opened(self) -> NamedRun:
-        """Give what answers."""
         if self._run is None:
             with self._guard:
                 self._run = self._run or self._open()
@@ -190,7 +186,6 @@ class CachedRun:
         self.guard = Guard()
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any size."""
         size = (images.shape[2], images.shape[3])
         if is_forked():  # where torch can do with one thread, and a runtime may wait for those that are gone
             return self.eager(images)
@@ -227,10 +222,8 @@ class CachedRun:
             return runner.load(folder / name, graph.precision, self.outputs)
         except (OutputError, OSError) as error:
             reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)
-            say(
-                f"{folder.parent}: {reason}; the runtime is made again each time; MOGANET_CACHE names another place",
-                doubtful=True,
-            )
+            again = "the runtime is made again each time; MOGANET_CACHE names another place"
+            say(f"{folder.parent}: {reason}; {again}", doubtful=True)
         own = Path(tempfile.mkdtemp())  # in the place of the cache that can't be written
         weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
         runner.save(graph, own / name)
@@ -238,8 +231,8 @@ class CachedRun:
 
     def _folder(self, size: tuple[int, int]) -> Path:
         versions = version("moganet"), version(PACKAGES[self.runtime])
-        parts = [self.identity, self.precision, size, *versions, torch.get_num_threads()]
-        parts.append(torch.backends.cpu.get_cpu_capability())
+        machine = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+        parts = [self.identity, self.precision, size, *versions, *machine]
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
         return cache_folder() / "runtimes" / f"{self.runtime}-{key}"
 

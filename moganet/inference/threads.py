@@ -78,7 +78,6 @@ class OncePerProcess(Generic[Made]):
         self._made: dict[int, Made] = {}  # by process; a parent's is kept, since its end would wait for its threads
 
     def get(self) -> Made:
-        """Give this process's own."""
         process = os.getpid()
         if process not in self._made:
             with self._guard:

@@ -60,11 +60,9 @@ class Graph:
 
     @property
     def temperature(self) -> float | None:
-        """Give what a raw graph divides the logits by."""
         return self.description.task.temperature if self.calibrated else None
 
     def cropped(self, pad_by_hand: bool = False) -> nn.Module:
-        """Give the network for the graph's size."""
         channels = self.description.preprocessing.channels
         return for_size(self.network, channels, self.size, pad_by_hand=pad_by_hand).eval()
 
@@ -77,16 +75,14 @@ class Graph:
 
     @property
     def activation(self) -> str:
-        """Name what makes probabilities of logits."""
         return TASKS[self.description.task.name].activation
 
     def example(self) -> Tensor:
-        """Give an input to trace with."""
+        if not self.raw:
+            return torch.zeros(self.example_shape())
         preprocessing = self.description.preprocessing
         height, width = self.size or preprocessing.size
-        if self.raw:
-            return torch.zeros(TRACED_BATCH, height + 17, width + 29, preprocessing.channels, dtype=torch.uint8)
-        return torch.zeros(self.example_shape())
+        return torch.zeros(TRACED_BATCH, height + 17, width + 29, preprocessing.channels, dtype=torch.uint8)
 
     def example_shape(self) -> tuple[int, int, int, int]:
         """Give the shape of preprocessed images to trace with."""
@@ -109,7 +105,6 @@ class Graph:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Name the outputs."""
         return ("probabilities",) if self.raw else TASKS[self.description.task.name].outputs
 
     def metadata(self, sha256: str) -> str:

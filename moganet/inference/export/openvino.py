@@ -30,7 +30,7 @@ PLACEHOLDER = "moganet:metadata"  # OpenVINO writes it where the metadata shall 
 
 def save(graph: Graph, path: Path) -> None:
     """Write .xml and .bin. In f16 the weights are stored so; bf16 is computed in where the processor has it."""
-    openvino = need("openvino", "export to OpenVINO")
+    openvino, _ = _openvino()
     model = build(graph)
     if graph.precision == "int8":
         logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -62,6 +62,14 @@ def _weights_size(model: Any) -> int:
     return sum(int(op.get_byte_size()) for op in model.get_ops() if op.get_type_name() == "Constant")
 
 
+def _openvino() -> tuple[Any, Any]:
+    return need("openvino", "export to OpenVINO"), need("openvino.opset13", "export to OpenVINO")
+
+
+def _shape(graph: Graph) -> list[int]:
+    return [-1, graph.description.preprocessing.channels, *(graph.size or (-1, -1))]
+
+
 def build(graph: Graph) -> Any:
     """Make OpenVINO's model of the network: float images (B, C, H, W) to its outputs."""
     network = graph.cropped()
@@ -69,11 +77,8 @@ def build(graph: Graph) -> Any:
 
 
 def _built(network: FusedMogaNet, graph: Graph) -> Any:
-    openvino = need("openvino", "export to OpenVINO")
-    ops = need("openvino.opset13", "export to OpenVINO")
-    height, width = graph.size or (-1, -1)
-    channels = graph.description.preprocessing.channels
-    images = ops.parameter([-1, channels, height, width], openvino.Type.f32, name=graph.input_name)
+    openvino, ops = _openvino()
+    images = ops.parameter(_shape(graph), openvino.Type.f32, name=graph.input_name)
     images.output(0).set_names({graph.input_name})
     with torch.no_grad():
         logits = emit(network, images.output(0), ops)
@@ -83,14 +88,11 @@ def _built(network: FusedMogaNet, graph: Graph) -> Any:
 
 def _converted(network: nn.Module, graph: Graph) -> Any:
     """Convert a network of others, as traced: ten seconds instead of half a one."""
-    openvino = need("openvino", "export to OpenVINO")
-    height, width = graph.size or (-1, -1)
-    shape = [-1, graph.description.preprocessing.channels, height, width]
     x = torch.zeros(graph.example_shape())
     with torch.no_grad(), warnings.catch_warnings(), foreign("OpenVINO can't take this network"):
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(network.eval(), x, check_trace=False)  # type: ignore[no-untyped-call]
-        model = openvino.convert_model(traced, example_input=x, input=shape)
+        model = _openvino()[0].convert_model(traced, example_input=x, input=_shape(graph))
     model.inputs[0].set_names({graph.input_name})
     for output, name in zip(model.outputs, graph.outputs, strict=True):
         output.set_names({name})
@@ -110,19 +112,9 @@ def _(module: nn.Sequential, x: Any, ops: Any) -> Any:
     return x
 
 
-@emit.register
-def _(module: nn.Identity, x: Any, ops: Any) -> Any:
-    return x
-
-
-@emit.register
-def _(module: nn.SiLU, x: Any, ops: Any) -> Any:
-    return ops.swish(x).output(0)
-
-
-@emit.register
-def _(module: nn.GELU, x: Any, ops: Any) -> Any:
-    return ops.gelu(x, "erf").output(0)
+emit.register(nn.Identity, lambda module, x, ops: x)
+emit.register(nn.SiLU, lambda module, x, ops: ops.swish(x).output(0))
+emit.register(nn.GELU, lambda module, x, ops: ops.gelu(x, "erf").output(0))
 
 
 @emit.register
@@ -195,7 +187,7 @@ def _constant(values: Tensor, ops: Any) -> Any:
 
 def _with_preprocessing(model: Any, graph: Graph) -> Any:
     """Set the traced preprocessing before a network's model, and the activation behind it."""
-    openvino, ops = need("openvino", "export to OpenVINO"), need("openvino.opset13", "export to OpenVINO")
+    openvino, ops = _openvino()
     preprocess = RawPreprocess(graph.description.preprocessing)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about tracing, which OpenVINO's converter still asks for
@@ -209,7 +201,6 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
     logits = model.results[0].input_value(0)
     if graph.temperature:
         logits = ops.divide(logits, ops.constant([graph.temperature], dtype=openvino.Type.f32)).output(0)
-    made = ops.softmax(logits, 1) if graph.activation == "softmax" else ops.sigmoid(logits)
-    probabilities = made.output(0)
+    probabilities = (ops.softmax(logits, 1) if graph.activation == "softmax" else ops.sigmoid(logits)).output(0)
     probabilities.set_names({"probabilities"})
     return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")

@@ -103,9 +103,7 @@ def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     """Run the program with torch. Raises WeightsError where the file could run more than a network."""
     _check(path)
     with foreign(f"{path} is no whole exported program"), path_in_utf8(path) as named:
-        module: Any = torch.export.load(named).module()
-
-    return run_of(module, outputs)
+        return run_of(torch.export.load(named).module(), outputs)
 
 
 def run_of(module: Any, outputs: Sequence[str], layout: torch.memory_format = torch.channels_last) -> Run:
