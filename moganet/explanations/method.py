@@ -33,8 +33,9 @@ class Explanation:
 
     def write(self, path: Path) -> None:
         found = {"map": self.map, **self.parts} | ({} if self.segments is None else {"segments": self.segments})
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in found.items()}
         with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **{name: tensor.numpy() for name, tensor in found.items()})
+            np.savez_compressed(temporary, **arrays)
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,7 @@ def _grid(picture: np.ndarray) -> np.ndarray:
 
 
 def _number(picture: np.ndarray) -> int:
-    height, width = picture.shape[:2]
-    return max(1, min(NUM_SEGMENTS, height * width // PIXELS_A_SEGMENT))
+    return max(1, min(NUM_SEGMENTS, len(picture) * len(picture[0]) // PIXELS_A_SEGMENT))
 
 
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"quickshift": _quickshift, "slic": _slic, "grid": _grid}

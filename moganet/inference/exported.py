@@ -29,10 +29,7 @@ def is_exported(path: Path) -> bool:
 
 
 def read_metadata(path: Path) -> ExportMetadata:
-    """Read what an exported file says of itself, and see that it is what was written.
-
-    Raises WeightsError where it is damaged, or none of ours.
-    """
+    """Read what an exported file says of itself. Raises WeightsError where it is damaged, or none of ours."""
     name = format_of(path)
     assert name is not None
     path = path.resolve()  # OpenVINO's weights lie beside the file, and not beside a link to it
@@ -87,10 +84,7 @@ class ExportedRun:
 
 
 def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> Predictor:
-    """Load an exported file to predict with: by the runtime and in the precision that it was made for.
-
-    Raises ConfigError where another runtime is asked for, WeightsError for a file that can't be loaded.
-    """
+    """Load an exported file by its own runtime, in its own precision. Raises ConfigError for others, WeightsError."""
     name, metadata = format_of(path), read_metadata(path)
     assert name is not None
     own = {"program": "eager"}.get(name, name)

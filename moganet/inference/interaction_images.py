@@ -29,10 +29,9 @@ class Chosen:
 
 
 class ImageChoice:
-    """A split's images in an order drawn by the seed, the classes in turn.
+    """A split's images in an order drawn by the seed, the classes in turn; looked_at: how many the last call saw.
 
-    only_correct: leave out those that one of the networks classifies wrongly. looked_at: images seen in the last
-    iteration.
+    only_correct: leave out those that one of the networks classifies wrongly.
     """
 
     def __init__(self, split: Split, networks: Sequence[MeasuredNetwork], seed: int, *, only_correct: bool) -> None:
@@ -53,8 +52,7 @@ class ImageChoice:
                 continue
             if qualifies:
                 yield Chosen(sample, identify(sample.image))
-                given += 1
-                if given == number:
+                if (given := given + 1) == number:
                     return
 
 
@@ -67,12 +65,11 @@ def identify(image: Tensor) -> str:
 def classes_in_turn(labels: np.ndarray, seed: int) -> list[int]:
     """Shuffle all images by the seed, and take the classes in turn."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    turn, place = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64)
-    place[shuffled] = np.arange(len(labels))
+    turn = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
-        of_class = shuffled[labels[shuffled] == label]
+        of_class = np.flatnonzero(labels[shuffled] == label)
         turn[of_class] = np.arange(len(of_class))
-    order: list[int] = np.lexsort((place, turn)).tolist()
+    order: list[int] = shuffled[np.argsort(turn, kind="stable")].tolist()
     return order
 
 

@@ -34,10 +34,7 @@ BLUR = 8  # the blur's standard deviation is a BLUR-th of the side
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A network that is asked about masked images.
-
-    preprocessing: how images come to it. classes: the logit of each of the data set's classes.
-    """
+    """A network asked about masked images: how they come to it, and the logit of each of the data set's classes."""
 
     predictor: Predictor
     logits: Logits
@@ -75,15 +72,13 @@ def logits_of(predictor: Predictor) -> Logits:
 
 
 def render(image: Tensor, baseline: Tensor, masks: Tensor, grid: int) -> Tensor:
-    """Give the image (C, H, W) with each mask's absent patches replaced by the baseline's: (B, C, H, W).
-
-    masks: booleans (B, grid * grid), enlarged by the nearest neighbour, so that any size and grid will do.
-    """
+    """Give the image (C, H, W) with each mask's (B, grid * grid) absent patches from the baseline: (B, C, H, W)."""
     (channels, height, width), number = image.shape, len(masks)
     if height % grid == 0 and width % grid == 0:  # broadcast, without a mask of the image's size
         patches = (1, channels, grid, height // grid, grid, width // grid)
         present = masks.view(number, 1, grid, 1, grid, 1)
         return torch.where(present, image.view(patches), baseline.view(patches)).reshape(number, *image.shape)
+    # Masks are enlarged by the nearest neighbour, so that any size and grid will do.
     rows, columns = (torch.arange(side, device=image.device) * grid // side for side in (height, width))
     present = masks.view(number, grid, grid)[:, rows][:, :, columns]
     return torch.where(present[:, None], image, baseline)

@@ -31,6 +31,7 @@ from moganet.notices import say
 
 logger = logging.getLogger(__name__)
 Watch = Callable[[int, int], None]  # evaluations done since the last call, and how many there will be in all
+Networks = Sequence[MeasuredNetwork]
 Drawn = tuple[NDArray[np.int64], NDArray[np.bool_]]  # pairs and their contexts
 MOST_IMAGES = 500
 PILOTS = ((5, 6, 8), (4, 4, 5), (3, 3, 4))  # images, pairs, contexts of a budget's first look
@@ -70,12 +71,7 @@ class MeasurementRun:
     """
 
     def __init__(
-        self,
-        networks: Sequence[MeasuredNetwork],
-        split: Split,
-        settings: Measurement,
-        files: InteractionFiles,
-        watch: Watch,
+        self, networks: Networks, split: Split, settings: Measurement, files: InteractionFiles, watch: Watch
     ) -> None:
         self.networks, self.settings, self.files, self.watch = networks, settings, files, watch
         self.images = ImageChoice(split, networks, settings.seed, only_correct=settings.filter == "correct")
@@ -140,10 +136,7 @@ class MeasurementRun:
         return plan
 
     def measure(self) -> tuple[dict[str, Found], list[str]]:
-        """Measure image by image, each by all networks, so that whenever it ends all have the same.
-
-        Gives what was found by network, and the images' identities. Raises DataError where no image qualifies.
-        """
+        """Measure image by image, each by all networks, so that all have the same; give what was found, and identities."""
         self.total = self.amount.evaluations * len(self.networks)
         found, identities = {one.name: Found([]) for one in self.networks}, list[str]()
         stored, late = 0.0, False  # seconds of earlier calls, and whether the time is over

@@ -202,10 +202,7 @@ def _tensor(values: Any) -> "Tensor":
 
 
 def as_images(images: Any) -> Sequence[ImageLike]:
-    """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N.
-
-    Raises DataError for what is neither.
-    """
+    """Give one image or several as a sequence; (H, W, C) is one, (N, H, W, C) are N. Raises DataError for neither."""
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "getexif"):
         return [images]
     if isinstance(images, Mapping):  # of a data set's row, say: its keys are no images

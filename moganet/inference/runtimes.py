@@ -51,10 +51,7 @@ def open_predictor(
     trained: bool = True,
     name_of_model: str = "",
 ) -> Predictor:
-    """Make a Predictor of a network: by the runtime that is asked for, on the GPU where there is one.
-
-    Raises ConfigError for a runtime or a precision that does not exist, or that can't be here.
-    """
+    """Make a Predictor of a network, on the GPU where there is one. Raises ConfigError for what can't be here."""
     if precision not in get_args(Precision):
         raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -172,10 +169,7 @@ class LazyRun:
 
 
 class CachedRun:
-    """Run exported files of a network, one for each size of image, kept on disk; eager for what is rare.
-
-    runtime: "onnx", "openvino" or "compile".
-    """
+    """Run exported files of a network, one for each size of image, kept on disk; eager for what is rare."""
 
     def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
         self.runtime, self.description, self.precision = runtime, description, precision

@@ -21,12 +21,8 @@ RESULT_FILES = ("interactions.json", "interactions.csv", "interactions.png")
 FIELDS = ("pairs", "orders", "values", "standard_errors", "num_contexts")
 
 
-class Measurement(Record):
-    """What is measured, so that it can go on.
-
-    size: pixels a side, None: each network's own. images, pairs, contexts: None where the budget (seconds) is still to
-    choose them. batches: masks at a time, by network.
-    """
+class Asked(Record):
+    """What is measured, whatever the amount. size: pixels a side; None: each network's own."""
 
     data: str
     split: str
@@ -36,6 +32,14 @@ class Measurement(Record):
     seed: int
     size: int | None
     grid: int
+
+
+class Measurement(Asked):
+    """What is measured, so that it can go on. batches: masks at a time, by network.
+
+    images, pairs, contexts: None where the budget (seconds) is still to choose them.
+    """
+
     pairs: int | None
     contexts: int | None
     images: int | None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from moganet.files import atomic_path, to_json, write_text
 from moganet.interactions import Curve, compare
+from moganet.interactions.files import Asked
 from moganet.results import Record, Result
 
 
@@ -56,20 +57,12 @@ class Difference(Record):
     curve: list[DifferenceAtOrder]
 
 
-class InteractionCurves(Result):
+class InteractionCurves(Asked, Result):
     """The curves of networks, measured on the same images, and what was measured.
 
     players: patches. level: of the bands. image_ids: hashes of the images' pixels. plan: what a budget chose.
     """
 
-    data: str
-    split: str
-    filter: str
-    reward: str
-    baseline: str
-    seed: int
-    size: int | None
-    grid: int
     pairs: int
     contexts: int
     budget: float | None

@@ -110,10 +110,7 @@ def strength(images: Sequence[Interactions], *, level: float = 0.95, num_draws: 
 
 
 def compare(first: Curve, second: Curve, *, num_draws: int = 2000, seed: int = 0) -> Comparison:
-    """Give the second curve minus the first, both measured on the same images, pairs and contexts.
-
-    Raises InteractionError for curves of unequal K, players, orders or images.
-    """
+    """Give the second curve minus the first. Raises InteractionError unless measured on the same images and alike."""
     if first.num_contexts != second.num_contexts:
         raise InteractionError(
             f"curves of {first.num_contexts} and {second.num_contexts} contexts can't be compared, since fewer "

@@ -17,6 +17,7 @@ from moganet.models.description import SEAL, ModelDescription, published, seal_o
 from moganet.network.fuse import for_size
 from moganet.tasks import TASKS
 
+INPUT = "images"  # uint8 (B, H, W, C) or float (B, C, H, W)
 TRACED_BATCH = 2  # a batch of 1 would be taken for a constant
 
 
@@ -99,25 +100,13 @@ class Graph:
         return {0: "batch"} if self.size is not None else {0: "batch", 2: "height", 3: "width"}
 
     @property
-    def input_name(self) -> str:
-        """Name the input: images, uint8 (B, H, W, C) or float (B, C, H, W)."""
-        return "images"
-
-    @property
     def outputs(self) -> tuple[str, ...]:
         return ("probabilities",) if self.raw else TASKS[self.description.task.name].outputs
 
     def metadata(self, sha256: str) -> str:
         """Give the metadata's text (JSON), sealed by its own hash. sha256: of all that the file holds besides."""
-        metadata = ExportMetadata(
-            format=self.format,
-            precision=self.precision,
-            raw=self.raw,
-            calibrated=self.calibrated,
-            size=self.size,
-            description=published(self.description),
-            sha256=sha256,
-        )
+        form = {name: getattr(self, name) for name in ("format", "precision", "raw", "calibrated", "size")}
+        metadata = ExportMetadata(**form, description=published(self.description), sha256=sha256)
         plain = json.loads(json.dumps(metadata.model_dump(mode="json", exclude_none=True)))
         return json.dumps({**plain, SEAL: seal_of(plain)})
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from moganet.errors import ConfigError, OutputError, first_line, foreign
 from moganet.files import atomic_path
-from moganet.inference.export.graph import Graph, quantized
+from moganet.inference.export.graph import INPUT, Graph, quantized
 from moganet.inference.export.raw import RawPreprocess
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
 from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
@@ -78,8 +78,8 @@ def build(graph: Graph) -> Any:
 
 def _built(network: FusedMogaNet, graph: Graph) -> Any:
     openvino, ops = _openvino()
-    images = ops.parameter(_shape(graph), openvino.Type.f32, name=graph.input_name)
-    images.output(0).set_names({graph.input_name})
+    images = ops.parameter(_shape(graph), openvino.Type.f32, name=INPUT)
+    images.output(0).set_names({INPUT})
     with torch.no_grad():
         logits = emit(network, images.output(0), ops)
     logits.set_names({"logits"})
@@ -93,7 +93,7 @@ def _converted(network: nn.Module, graph: Graph) -> Any:
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(network.eval(), x, check_trace=False)  # type: ignore[no-untyped-call]
         model = _openvino()[0].convert_model(traced, example_input=x, input=_shape(graph))
-    model.inputs[0].set_names({graph.input_name})
+    model.inputs[0].set_names({INPUT})
     for output, name in zip(model.outputs, graph.outputs, strict=True):
         output.set_names({name})
     return model
@@ -195,7 +195,7 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
         shape = [-1, -1, -1, graph.description.preprocessing.channels]
         with foreign("OpenVINO can't convert this preprocessing"):
             before = openvino.convert_model(traced, input=[(shape, openvino.Type.u8)])
-    before.inputs[0].set_names({graph.input_name})
+    before.inputs[0].set_names({INPUT})
     for reader in model.inputs[0].get_target_inputs():
         reader.replace_source_output(before.results[0].input_value(0))
     logits = model.results[0].input_value(0)

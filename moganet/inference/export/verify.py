@@ -44,10 +44,7 @@ def tolerance_of(precision: ExportPrecision, raw: bool) -> Tolerance:
 
 
 def deviation(given: Outputs, expected: Outputs) -> float:
-    """Give the largest difference of any output, in standard deviations of what was expected of it.
-
-    An infinity or NaN in what is given is an infinite deviation.
-    """
+    """Give the largest difference of any output, in its expected standard deviations; NaN given is infinitely far."""
     return max(_of_one(given[name], values) for name, values in expected.items())
 
 
@@ -99,10 +96,7 @@ def check(
 
 
 def check_raw(run: Run, reference: Reference, description: ModelDescription, temperature: float | None) -> float:
-    """Give the deviation of a raw graph from the plain network, in logits, over pictures of any size.
-
-    temperature: what the graph divides by, if it does.
-    """
+    """Give a raw graph's deviation from the network, in logits that are divided by temperature, over any pictures."""
     preprocessing, task = description.preprocessing, TASKS[description.task.name]
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
