@@ -21,7 +21,7 @@ from moganet.inference.export.verify import Reference, check, check_raw, toleran
 from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
-from moganet.inference.runtimes import PlainRun
+from moganet.inference.runtimes import EagerRun
 from moganet.machine import has_fast_bf16
 from moganet.network.fuse import fastest
 from moganet.notices import noted
@@ -259,7 +259,7 @@ def _failure(graph: Graph, what: str) -> str:
 
 def plain(source: Predictor) -> Run:
     """Give the plain network as a callable in f32."""
-    return PlainRun(source.model, "f32", source.task.outputs)
+    return EagerRun(source.model, "f32", source.task.outputs, form=lambda network: network)
 
 
 @noted

@@ -52,7 +52,8 @@ class ImageChoice:
                 continue
             if qualifies:
                 yield Chosen(sample, identify(sample.image))
-                if (given := given + 1) == number:
+                given += 1
+                if given == number:
                     return
 
 

@@ -203,12 +203,11 @@ def _tensor(values: Any) -> "Tensor":
 
 def as_images(images: Any) -> Sequence[ImageLike]:
     """Give one image or several as a sequence; (H, W, C) is one, (N, H, W, C) are N. Raises DataError for neither."""
-    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "getexif"):
-        return [images]
     if isinstance(images, Mapping):  # of a data set's row, say: its keys are no images
         values = ", ".join(map(str, images))
         raise DataError(f"a {type(images).__name__} is no image; give one of its values ({values})")
-    if hasattr(images, "read"):  # an open file
+    single = str | os.PathLike | bytes | bytearray | memoryview
+    if isinstance(images, single) or hasattr(images, "getexif") or hasattr(images, "read"):  # the last: an open file
         return [images]
     if hasattr(images, "ndim"):
         return list(images) if images.ndim in (1, 4) else [images]

@@ -59,11 +59,10 @@ def open_predictor(
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
     network = network.eval().to(device).to(memory_format=torch.channels_last)
     settle_after_fork()
-    run: NamedRun = LazyRun(choose_runtime(runtime, device), network, config, precision)
-    if runtime != "auto":  # what was asked for by name is made ready now, and not within the first prediction
-        run = open_runtime(run.runtime, network, config, precision)
-        if isinstance(run, CachedRun):
-            run.prepare(config.preprocessing.size)
+    made = choose_runtime(runtime, device), network, config, precision
+    run = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
+    if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
+        run.prepare(config.preprocessing.size)
     return Predictor(run, config, str(device), network, trained=trained, name_of_model=name_of_model)
 
 
@@ -76,8 +75,7 @@ def choose_runtime(asked: str, device: torch.device) -> str:
     if asked not in known:
         raise ConfigError(f"there is no runtime {asked!r}; choose one of {', '.join(known)}")
     if asked == "auto":
-        wanted = os.environ.get(AUTO, "auto")
-        if wanted != "auto":
+        if (wanted := os.environ.get(AUTO, "auto")) != "auto":
             return choose_runtime(wanted, device)
         return "openvino" if device.type == "cpu" and _is_installed("openvino") else "eager"
     if asked in ("onnx", "openvino"):
@@ -94,7 +92,7 @@ def _is_installed(package: str) -> bool:
 
 
 class EagerRun:
-    """Run a network with torch, in the form in which it is fastest."""
+    """Run a network with torch, in the form in which it is fastest, or in another."""
 
     runtime = "eager"
 
@@ -122,13 +120,6 @@ class EagerRun:
         with torch.inference_mode(), half:
             found = self.network(x.to(self.device, torch.float32, memory_format=torch.channels_last))
         return found if isinstance(found, dict) else {self.outputs[0]: found}
-
-
-class PlainRun(EagerRun):
-    """Run a network with torch as it is, whatever would be faster: what others are compared with."""
-
-    def __init__(self, network: nn.Module, precision: str, outputs: tuple[str, ...]) -> None:
-        super().__init__(network, precision, outputs, form=lambda network: network)
 
 
 class LazyRun:
@@ -181,11 +172,10 @@ class CachedRun:
 
     def __call__(self, images: Array) -> Outputs:
         size = (images.shape[2], images.shape[3])
-        if is_forked():  # where torch can do with one thread, and a runtime may wait for those that are gone
+        # In a forked process torch can do with one thread, and a runtime may wait for those that are gone.
+        if is_forked() or (size not in self.runs and len(self.runs) >= MAX_SIZES):
             return self.eager(images)
         if size not in self.runs:
-            if len(self.runs) >= MAX_SIZES:
-                return self.eager(images)
             self.prepare(size)
         return self.runs[size](images)
 
@@ -200,8 +190,7 @@ class CachedRun:
     def _load_or_make(self, runner: Runner, graph: Graph, folder: Path) -> Run:
         name = f"{self.runtime}{runner.SUFFIX}"
         if os.path.lexists(folder):
-            reason = what_changed(folder)
-            if reason is None:
+            if (reason := what_changed(folder)) is None:
                 with suppress(WeightsError):
                     return runner.load(folder / name, graph.precision, self.outputs)
             say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")

@@ -83,9 +83,8 @@ class InteractionFiles:
         if self.folder is not None:
             write_text(self.folder / SETTINGS_FILE, to_json(settings, indent=1))
 
-    def model(self, name: str, identity: str) -> Path | None:
-        if self.folder is None:
-            return None
+    def model(self, name: str, identity: str) -> Path:
+        assert self.folder is not None
         short = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-40:]
         return self.folder / MEASURED / f"{short}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 

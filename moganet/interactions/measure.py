@@ -1,8 +1,9 @@
-"""I^(m)(i,j) of given pairs in given contexts: exactly the definition; nothing is drawn here."""
+"""I^(m)(i,j), exactly the definition; nothing is drawn: of given pairs in given contexts, or of few players in all."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Value = Callable[[Booleans], ArrayLike]
 MAX_MASKS = 2**22  # packed at a time; equal masks are found among these
+MAX_PLAYERS = 16  # whose every mask is evaluated
 _FORMS = 4  # S+ij, S+i, S+j, S
 
 
@@ -172,3 +174,36 @@ def _average(values: Floats, lengths: Sequence[list[int]], orders: Integers, n: 
             if orders[p, r] not in (0, n - 2):
                 errors[p, r] = part.std(ddof=1) / len(part) ** 0.5 if len(part) > 1 else np.nan
     return means, errors
+
+
+def exact_interactions(value: Value, n: int, *, batch_size: int = 4096) -> Floats:
+    """Compute I^(m)(i,j) over all contexts, (n - 1, n, n): order, player, player; the diagonal is 0.
+
+    value: from boolean masks (B, n) to values (B,). Evaluates 2^n masks. Raises InteractionError unless n is 2 to 16.
+    """
+    if not 2 <= n <= MAX_PLAYERS:
+        raise InteractionError(f"exact interactions need 2 to {MAX_PLAYERS} players, not {n}; sample them instead")
+    subsets = np.arange(2**n)
+    present = (subsets[:, None] >> np.arange(n) & 1).astype(np.bool_)  # (2^n, n)
+    batches = [np.asarray(value(present[i : i + batch_size]), np.float64) for i in range(0, 2**n, batch_size)]
+    values = np.concatenate(batches)
+    if values.shape != (2**n,) or not np.isfinite(values).all():
+        raise InteractionError(f"the value function gave {values.shape}, or what is not finite, for {2**n} masks")
+    sizes = present.sum(axis=1)
+    numbers = np.array([comb(n - 2, m) for m in range(n - 1)], np.float64)
+    interactions = np.zeros((n - 1, n, n))
+    for i in range(n):
+        for j in range(i + 1, n):
+            contexts = subsets[~present[:, i] & ~present[:, j]]
+            with_i, with_j = contexts | 1 << i, contexts | 1 << j
+            changes = values[with_i | with_j] - values[with_i] - values[with_j] + values[contexts]
+            interactions[:, i, j] = np.bincount(sizes[contexts], changes, n - 1) / numbers
+            interactions[:, j, i] = interactions[:, i, j]
+    return interactions
+
+
+def shapley_interaction_index(interactions: Floats) -> Floats:
+    """Give the Shapley interaction index (n, n) of `exact_interactions`' (n - 1, n, n): the mean over orders."""
+    if interactions.ndim != 3 or interactions.shape != (len(interactions), *2 * (len(interactions) + 1,)):
+        raise InteractionError(f"interactions must be (n - 1, n, n) for n players, not {interactions.shape}")
+    return np.asarray(interactions.mean(axis=0))
