@@ -96,8 +96,7 @@ def _blurred(image: Tensor) -> Tensor:
     radius = min(int(3 * sigma), side - 1)
     if radius < 1:
         return torch.zeros_like(image)
-    blurred: Tensor = gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma])
-    return blurred
+    return gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma])
 
 
 def _area(curve: tuple[float, ...]) -> float:

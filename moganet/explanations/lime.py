@@ -103,10 +103,7 @@ def _explain(sampler: "_Sampler", progress: Progress) -> Explanation:
 
 
 class _Sampler:
-    """Draw masks (F superpixels, True is shown), render and run them in batches, and keep the target's scores.
-
-    most: the most samples that will be run. stable: the share of resampled fits that agree, for "auto".
-    """
+    """Draw masks (F superpixels, True is shown), render and run them in batches, and keep the scores and `stable`."""
 
     def __init__(
         self, model: Scores, asked: _Image, samples: Samples, batch_size: int, generator: torch.Generator

@@ -58,7 +58,7 @@ class ImageChoice:
 
 
 def identify(image: Tensor) -> str:
-    """Give an image's identity: the SHA-256 of its shape and its pixels, uint8 (C, H, W), before any preprocessing."""
+    """Give the SHA-256 of an image's shape and its pixels, uint8 (C, H, W), before any preprocessing: its identity."""
     pixels = image.contiguous().numpy()
     return hashlib.sha256(f"{pixels.shape} ".encode() + pixels.tobytes()).hexdigest()
 

@@ -136,15 +136,7 @@ class MaskedImage:
 
 def best_batch(logits: Logits, shape: tuple[int, int, int], device: torch.device) -> tuple[int, float]:
     """Find the batch at which a network is fastest, and its images/s there; a few seconds at the most."""
-    best, best_rate = 1, 0.0
-    for size, rate in _rates(logits, shape, device):
-        if rate > WORTH * best_rate:
-            best, best_rate = size, rate
-    return best, best_rate
-
-
-def _rates(logits: Logits, shape: tuple[int, int, int], device: torch.device) -> Iterator[tuple[int, float]]:
-    began = time.perf_counter()
+    best, best_rate, began = 1, 0.0, time.perf_counter()
     logits(torch.zeros(BATCHES[0], *shape, device=device))  # what is prepared at first use is not timed
     for size in BATCHES:
         x = torch.randn(size, *shape, device=device)
@@ -153,6 +145,8 @@ def _rates(logits: Logits, shape: tuple[int, int, int], device: torch.device) ->
             start = time.perf_counter()
             logits(x).cpu()  # which waits for the device
             times.append(time.perf_counter() - start)
-        yield size, size / min(times)
+        if size / min(times) > WORTH * best_rate:
+            best, best_rate = size, size / min(times)
         if min(times) > SLOWEST / 2 or time.perf_counter() - began > 2 * SLOWEST:
             break
+    return best, best_rate

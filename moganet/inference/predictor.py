@@ -206,7 +206,7 @@ def as_images(images: Any) -> Sequence[ImageLike]:
     if isinstance(images, Mapping):  # of a data set's row, say: its keys are no images
         values = ", ".join(map(str, images))
         raise DataError(f"a {type(images).__name__} is no image; give one of its values ({values})")
-    single = str | os.PathLike | bytes | bytearray | memoryview
+    single = (str, os.PathLike, bytes, bytearray, memoryview)
     if isinstance(images, single) or hasattr(images, "getexif") or hasattr(images, "read"):  # the last: an open file
         return [images]
     if hasattr(images, "ndim"):

@@ -60,7 +60,7 @@ def open_predictor(
     network = network.eval().to(device).to(memory_format=torch.channels_last)
     settle_after_fork()
     made = choose_runtime(runtime, device), network, config, precision
-    run = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
+    run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
     if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
         run.prepare(config.preprocessing.size)
     return Predictor(run, config, str(device), network, trained=trained, name_of_model=name_of_model)

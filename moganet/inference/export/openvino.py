@@ -41,7 +41,8 @@ def save(graph: Graph, path: Path) -> None:
     # OpenVINO writes both by the first name, and says of a full disk only that something failed.
     with atomic_path(path) as xml, atomic_path(path.with_suffix(".bin")) as weights:
         half = graph.precision == "f16"
-        _claim_room(weights, _weights_size(model) // (2 if half else 1))
+        size = sum(int(op.get_byte_size()) for op in model.get_ops() if op.get_type_name() == "Constant")
+        _claim_room(weights, size // (2 if half else 1))
         try:
             openvino.save_model(model, xml, compress_to_fp16=half)
         except Exception as error:
@@ -56,10 +57,6 @@ def _claim_room(path: Path, size: int) -> None:
     with open(path, "wb") as file:
         if hasattr(os, "posix_fallocate") and size:
             os.posix_fallocate(file.fileno(), 0, size)
-
-
-def _weights_size(model: Any) -> int:
-    return sum(int(op.get_byte_size()) for op in model.get_ops() if op.get_type_name() == "Constant")
 
 
 def _openvino() -> tuple[Any, Any]:
