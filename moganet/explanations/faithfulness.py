@@ -96,7 +96,8 @@ def _blurred(image: Tensor) -> Tensor:
     radius = min(int(3 * sigma), side - 1)
     if radius < 1:
         return torch.zeros_like(image)
-    return gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma])
+    blurred: Tensor = gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma])
+    return blurred
 
 
 def _area(curve: tuple[float, ...]) -> float:

@@ -54,7 +54,7 @@ def settle_after_fork() -> None:
     global _settled_in
     if os.getpid() == _settled_in:
         return
-    _settled_in = _loaded_in = os.getpid()
+    _settled_in = os.getpid()
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
