@@ -21,7 +21,7 @@ from moganet.inference.export.verify import Reference, check, check_raw, toleran
 from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
-from moganet.inference.runtimes import PlainRun
+from moganet.inference.runtimes import EagerRun
 from moganet.machine import has_fast_bf16, in_turns
 from moganet.network.fuse import fastest
 from moganet.notices import noted
@@ -154,7 +154,7 @@ def _export(
     """Write a file beside the place where it shall lie, and move it there when it is found right."""
     images, graph = known[1], make_graph(source, form)
     if images is not None and form.precision == "int8":
-        graph = replace(graph, calibration=images.calibration())
+        graph = replace(graph, calibration=images.calibration)
     with beside(target) as made:
         EXPORTERS[form.to].save(graph, made)
         found = verify_export(made, graph, source, known, progress)
@@ -258,7 +258,7 @@ def _failure(graph: Graph, what: str) -> str:
 
 def plain(source: Predictor) -> Run:
     """Give the plain network as a callable in f32."""
-    return PlainRun(source.model, "f32", source.task.outputs)
+    return EagerRun(source.model, "f32", source.task.outputs, form=lambda network: network)
 
 
 @noted
