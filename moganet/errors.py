@@ -1,7 +1,9 @@
 """What goes wrong for a user, as exceptions whose text is one line that names the remedy; the command prints it."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 class MogaNetError(ValueError):
@@ -38,6 +40,15 @@ class OutputError(MogaNetError):
 
 class MissingExtraError(MogaNetError):
     """An optional dependency is not installed; the text names the extra."""
+
+
+def import_extra(module: str, what: str, extra: str) -> ModuleType:
+    """Import an optional package for what needs it. Raises MissingExtraError that names the extra."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.partition(".")[0].replace("skimage", "scikit-image")
+        raise MissingExtraError(f"{what} needs {package}: pip install 'moganet[{extra}]'") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -17,10 +17,7 @@ Target = Literal["model", "hub", "official", "paddle"]
 
 
 class Converted(Result, Chosen):
-    """A model in another format.
-
-    out, target: where and in which format. name: of the network. tensors, parameters, fixtures: their numbers.
-    """
+    """A model in another format. out, target: where, in which. name: the network's. The rest: numbers."""
 
     model: str
     out: str
@@ -51,7 +48,7 @@ def convert(what: str | Path, out: str | Path, target: Target | None = None, **c
     refuse_equal_names(description.class_names, out)
     write = FORMATS[target].write
     assert write is not None, "a target is a format that is written"
-    warnings = write(out, state, description)
+    warnings = write(out, state, description) or []
     for warning in warnings:
         say(warning, doubtful=True)
     return Converted(

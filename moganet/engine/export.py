@@ -21,7 +21,7 @@ from moganet.inference.export.verify import Reference, check, check_raw, toleran
 from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
-from moganet.inference.runtimes import PlainRun
+from moganet.inference.runtimes import EagerRun
 from moganet.machine import has_fast_bf16, in_turns
 from moganet.network.fuse import fastest
 from moganet.notices import noted
@@ -151,7 +151,7 @@ def export(
 def _export(source: Predictor, graph: Graph, target: Path, known: Known, progress: Progress) -> Exported:
     """Write a file beside the place where it shall lie, and move it there when it is found right."""
     if known[1] is not None and graph.precision == "int8":
-        graph = replace(graph, calibration=known[1].calibration())
+        graph = replace(graph, calibration=known[1].calibration)
     with beside(target) as made:
         EXPORTERS[graph.format].save(graph, made)
         found = _verify(made, graph, source, known, progress)
@@ -239,7 +239,8 @@ def _failure(graph: Graph, what: str) -> str:
 
 
 def _plain(source: Predictor) -> Reference:
-    return Reference(PlainRun(source.model, "f32", source.task.outputs))
+    run = EagerRun(source.model, "f32", source.task.outputs, form=lambda network: network)
+    return Reference(run)
 
 
 @noted

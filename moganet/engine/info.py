@@ -7,9 +7,8 @@ from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError
 from moganet.inference import ModelDescription, list_models, read_model
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.models.build import build_blank, with_counters
+from moganet.models.build import build_blank, check_fit, with_counters
 from moganet.models.choices import Choices
-from moganet.models.reading.checkpoint import check_fit
 from moganet.models.stored import Chosen, StoredModel, function_of
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
@@ -81,8 +80,10 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
     if what is None:
         if asked:
             raise ConfigError(f"{', '.join(asked)} can be chosen for one network; name it")
-        rows = [_describe(Architecture(name=name), size or DEFAULT_SIZE)[0] for name in VARIANTS]
-        return VariantsInfo(size=size or DEFAULT_SIZE, variants=tuple(rows))
+        size = size or DEFAULT_SIZE
+        every = [_network(Architecture(name=name), size) for name in VARIANTS]
+        rows = [Variant(**{key: one[key] for key in Variant.model_fields}) for one in every]
+        return VariantsInfo(size=size, variants=tuple(rows))
     name = full_name(str(what))
     if name in VARIANTS or (is_timms(name) and "@" not in name):
         asked.pop("weights", None)
@@ -111,17 +112,9 @@ def _describe_export(path: Path, size: int | None) -> NetworkInfo:
     metadata = read_metadata(path)
     architecture = metadata.description.architecture
     how = ", with its preprocessing" * metadata.raw + ", its probabilities calibrated" * metadata.is_scaled
-    chosen = {
-        "path": str(path),
-        "format": metadata.format,
-        "reason": f"exported in {metadata.precision}{how}",
-        "precision": metadata.precision,
-        "raw": metadata.raw,
-        "calibrated": metadata.is_scaled,
-        **function_of(architecture),
-        "tensors": None,
-        "sha256": None,
-    }
+    chosen = {"path": str(path), "tensors": None, "sha256": None, **function_of(architecture)}
+    chosen |= {"format": metadata.format, "reason": f"exported in {metadata.precision}{how}"}
+    chosen |= {"precision": metadata.precision, "raw": metadata.raw, "calibrated": metadata.is_scaled}
     side = max(metadata.size or metadata.description.preprocessing.size)
     return _network(architecture, size or side, file=_file(metadata.description, chosen))
 
@@ -142,26 +135,18 @@ def _file(description: ModelDescription, chosen: dict[str, Any]) -> FileInfo:
 def _network(
     architecture: Architecture, size: int, stored: StoredModel | None = None, file: FileInfo | None = None
 ) -> NetworkInfo:
-    variant, layers = _describe(architecture, size, stored)
-    of_file = {} if file is None else {"file": file}
-    return NetworkInfo(**variant, layers=tuple(layers), **of_file)
-
-
-def _describe(
-    architecture: Architecture, size: int, stored: StoredModel | None = None
-) -> tuple[Variant, list[LayerCost]]:
     network = build_blank(architecture)
     if stored is not None:
         own = network.state_dict()
         check_fit(with_counters(stored.state, own), own, stored.path)
-    channels = architecture.in_chans or Preprocessing().channels
-    layers, stages = measure(network, channels, (size, size))
-    variant = Variant(
+    layers, stages = measure(network, architecture.in_chans or Preprocessing().channels, (size, size))
+    return NetworkInfo(
         name=architecture.name,
         size=size,
         ours=architecture.name in OURS,
         parameters=count_parameters(network),
         macs=sum(layer.macs for layer in layers),
         stages=stages,
+        layers=tuple(layers),
+        **({} if file is None else {"file": file}),
     )
-    return variant, layers

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, OutputError
+from moganet.errors import ConfigError, OutputError, first_line
 from moganet.files import read_small, write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
 from moganet.models.build import complete
@@ -69,8 +69,7 @@ def push(
         url = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=[CARD, TENSORS, "config.json"])
     except Exception as error:  # the hub's client raises errors of many kinds
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise OutputError(f"{folder} is made, but {repo} can't be uploaded: {reason}") from None
+        raise OutputError(f"{folder} is made, but {repo} can't be uploaded: {first_line(error)}") from None
     return result.changed(uploaded=True, url=str(url))
 
 
@@ -146,16 +145,12 @@ predictor = moganet.load("{repo.rpartition("/")[2]}")  # the downloaded folder: 
 
 
 def _kind(architecture: Architecture) -> tuple[str, str, str]:
-    """Say what kind of network it is, which one, and by which tag it is found."""
     if is_timms(architecture.name):
         name = architecture.name.removeprefix(TIMM)
         return f"A network of timm's, {name}, trained by moganet,", f"`{name}`", ""
     function = f"{architecture.gate} gate, {architecture.channel_aggregation} channel aggregation"
-    return (
-        "A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295))",
-        f"`{architecture.name}`, {function},\n  stem stride {architecture.stem_stride}",
-        "- moganet\n",
-    )
+    network = f"`{architecture.name}`, {function},\n  stem stride {architecture.stem_stride}"
+    return "A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295))", network, "- moganet\n"
 
 
 def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:

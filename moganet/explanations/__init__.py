@@ -30,6 +30,5 @@ def check_options(names: Sequence[str], options: Mapping[str, object]) -> None:
     known = {option for name in names for option in METHODS[name].options} - {"seed", "progress"}
     for option, value in options.items():
         if value is not None and option not in known:
-            raise ConfigError(
-                f"{', '.join(names)} has no option {option!r}; it has {', '.join(sorted(known)) or 'none'}"
-            )
+            known_ones = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"{', '.join(names)} has no option {option!r}; it has {known_ones}")

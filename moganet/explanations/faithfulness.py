@@ -45,10 +45,13 @@ def insertion_deletion(
     ranks[order.flatten().argsort(descending=True, stable=True)] = torch.arange(order.numel())
     known = torch.linspace(0, order.numel(), steps + 1).round()
     masks = ranks.view(order.shape) < known[:, None, None]  # (steps + 1, H, W)
+    scores = []
     with torch.no_grad():
-        inserted = _run(model, image, _blurred(image), masks, (target, batch_size))
-        deleted = _run(model, image, torch.zeros_like(image), ~masks, (target, batch_size))
-    return Curves(tuple(inserted), tuple(deleted))
+        for base, kept in ((_blurred(image), masks), (torch.zeros_like(image), ~masks)):
+            parts = torch.split(kept, batch_size)
+            found = [score_of(model, torch.where(part[:, None], image, base), target) for part in parts]
+            scores.append(tuple(torch.cat(found).tolist()))
+    return Curves(*scores)
 
 
 def random_areas(
@@ -56,15 +59,12 @@ def random_areas(
 ) -> tuple[float, float]:
     """Give the areas (insertion, deletion) of smooth random maps, averaged: what a map must beat."""
     generator = torch.Generator().manual_seed(seed)
-    areas = []
+    curves = []
     for _ in range(NUM_RANDOM):
         coarse = torch.rand(1, 1, RANDOM_SIDE, RANDOM_SIDE, generator=generator)
-        size = [int(side) for side in image.shape[1:]]
-        order = F.interpolate(coarse, size, mode="bilinear", align_corners=False)[0, 0]
-        curves = insertion_deletion(model, image, target, order, steps=steps, batch_size=batch_size)
-        areas.append((curves.insertion_area, curves.deletion_area))
-    inserted, deleted = (sum(values) / NUM_RANDOM for values in zip(*areas, strict=True))
-    return inserted, deleted
+        order = F.interpolate(coarse, list(image.shape[1:]), mode="bilinear", align_corners=False)[0, 0]
+        curves.append(insertion_deletion(model, image, target, order, steps=steps, batch_size=batch_size))
+    return sum(x.insertion_area for x in curves) / NUM_RANDOM, sum(x.deletion_area for x in curves) / NUM_RANDOM
 
 
 def with_drawn_weights(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -77,8 +77,7 @@ def with_drawn_weights(model: nn.Module, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for parameter in drawn.parameters():
             noise = torch.randn(parameter.shape, generator=generator).to(parameter)
-            deviation = parameter.std(correction=0)
-            parameter.copy_(parameter.mean() + noise * deviation)
+            parameter.copy_(parameter.mean() + noise * parameter.std(correction=0))
     return drawn
 
 
@@ -89,14 +88,6 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
         return float("nan")
     result: Any = spearmanr(a.numpy(), b.numpy())
     return float(result.statistic)
-
-
-def _run(model: Scores, image: Tensor, base: Tensor, masks: Tensor, how: tuple[int, int]) -> list[float]:
-    target, batch_size = how
-    scores: list[float] = []
-    for part in torch.split(masks, batch_size):
-        scores += score_of(model, torch.where(part[:, None], image, base), target).tolist()
-    return scores
 
 
 def _blurred(image: Tensor) -> Tensor:

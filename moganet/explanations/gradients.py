@@ -21,17 +21,11 @@ def integrated_gradients(
     which shrinks with more `steps`.
     """
     check_inputs(images, targets)
-    captum, found = need("captum.attr"), []
+    method, found = need("captum.attr").IntegratedGradients(model), []
+    how = {"n_steps": steps, "internal_batch_size": batch_size, "return_convergence_delta": True}
     with as_found(model) as device:
         for image, target in zip(images.to(device), targets.tolist(), strict=True):
-            given, gap = captum.IntegratedGradients(model).attribute(
-                image[None],
-                baselines=torch.zeros_like(image[None]),
-                target=target,
-                n_steps=steps,
-                internal_batch_size=batch_size,
-                return_convergence_delta=True,
-            )
+            given, gap = method.attribute(image[None], torch.zeros_like(image[None]), target, **how)
             details = {"steps": steps, "completeness_gap": abs(gap.item())}
             found.append(Explanation(given[0].detach().sum(0).float().cpu(), details))
     return found

@@ -22,8 +22,8 @@ from moganet.progress import Progress, no_progress
 
 KERNEL_WIDTH, RIDGE = 0.25, 1.0  # the authors' own
 # "auto": after each round of pairs the model is fitted to resampled pairs; the ranking is stable where this share of
-# the fits finds the same best superpixels in the same order. Where two are as good as
-# equal that may never come, so that sampling ends at MOST.
+# the fits finds the same best superpixels in the same order. Where two are as good as equal that may never come, so
+# that sampling ends at MOST.
 FIRST_ROUND, GROWTH, RESAMPLED, NUM_BEST, STABLE = 200, 1.3, 100, 3, 0.9
 MOST = 4000
 Samples = int | Literal["auto"]
@@ -31,11 +31,12 @@ Samples = int | Literal["auto"]
 
 @dataclass(frozen=True)
 class _Image:
-    """What is sampled: an image (C, H, W), the same hidden, its superpixels (H, W), and the class asked for."""
+    """What is sampled: an image (C, H, W), the same hidden, its superpixels (H, W) and their kind, and the class."""
 
     image: Tensor
     hidden: Tensor
     segments: Tensor
+    kind: str
     target: int
 
     @property
@@ -72,18 +73,14 @@ def lime(
             segments, kind = superpixels[i].long().cpu(), "given"
         else:
             segments, kind = find_superpixels(image, superpixels)
-        asked = _Image(image, mean_colours(image, segments), segments, target)
-        explained = _explain(model, asked, samples, (batch_size, seed), progress)
-        found.append(
-            Explanation(explained.map, {"superpixels": kind, **explained.details}, segments=explained.segments)
-        )
+        asked = _Image(image, mean_colours(image, segments), segments, kind, target)
+        sampler = _Sampler(model, asked, samples, batch_size, torch.Generator().manual_seed(seed))
+        found.append(_explain(sampler, progress))
     return found
 
 
-def _explain(model: Scores, asked: _Image, samples: Samples, how: tuple[int, int], progress: Progress) -> Explanation:
-    batch_size, seed = how
-    start = time.perf_counter()
-    sampler = _Sampler(model, asked, samples, batch_size, torch.Generator().manual_seed(seed))
+def _explain(sampler: "_Sampler", progress: Progress) -> Explanation:
+    asked, start = sampler.asked, time.perf_counter()
     for _ in progress(sampler.run(), sampler.most, "lime"):
         pass
     masks, scores = np.concatenate(sampler.masks), np.concatenate(sampler.scores)
@@ -92,6 +89,7 @@ def _explain(model: Scores, asked: _Image, samples: Samples, how: tuple[int, int
     surrogate = Ridge(alpha=RIDGE).fit(masks, scores, sample_weight=weights)
     coefficients = torch.from_numpy(surrogate.coef_).float()
     details = {
+        "superpixels": asked.kind,
         "num_superpixels": asked.num_segments,
         "samples": len(scores),
         "samples_per_second": len(scores) / seconds,
@@ -105,10 +103,7 @@ def _explain(model: Scores, asked: _Image, samples: Samples, how: tuple[int, int
 
 
 class _Sampler:
-    """Draw masks (F superpixels, True is shown), render and run them in batches, and keep the target's scores.
-
-    most: the most samples that will be run. stable: the share of resampled fits that agree, for "auto".
-    """
+    """Draw masks (F superpixels, True is shown), render and run them in batches, and keep the scores and `stable`."""
 
     def __init__(
         self, model: Scores, asked: _Image, samples: Samples, batch_size: int, generator: torch.Generator
@@ -141,8 +136,8 @@ class _Sampler:
     def _run(self, masks: Tensor) -> Iterator[int]:
         asked = self.asked
         for batch in torch.split(masks, self.batch_size):
+            shown = batch[:, asked.segments][:, None]  # (b, 1, H, W)
             with torch.no_grad():
-                shown = batch[:, asked.segments][:, None]  # (b, 1, H, W)
                 scores = score_of(self.model, torch.where(shown, asked.image, asked.hidden), asked.target)
             self.masks.append(batch.numpy())
             self.scores.append(scores.double().numpy())
@@ -152,8 +147,7 @@ class _Sampler:
 def kernel(masks: np.ndarray) -> np.ndarray:
     """Weigh masks (n, F) by their nearness to the whole image: sqrt(exp(-d^2 / width^2)), d the cosine distance."""
     distance = 1 - np.sqrt(masks.mean(1))
-    weights: np.ndarray = np.sqrt(np.exp(-(distance**2) / KERNEL_WIDTH**2))
-    return weights
+    return np.asarray(np.sqrt(np.exp(-(distance**2) / KERNEL_WIDTH**2)))
 
 
 def stability(masks: np.ndarray, scores: np.ndarray) -> float:
@@ -167,9 +161,8 @@ def stability(masks: np.ndarray, scores: np.ndarray) -> float:
         return 1.0
     x = np.concatenate([masks, np.ones((len(masks), 1))], 1)
     weights, penalty = kernel(masks), np.diag([RIDGE] * features + [0.0])
-    random = np.random.default_rng(0)
-    chosen = []
-    for counts in [np.ones(pairs), *random.multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLED)]:
+    drawn, chosen = np.random.default_rng(0).multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLED), []
+    for counts in [np.ones(pairs), *drawn]:
         weighted = x * (weights * counts.repeat(2))[:, None]
         solution = np.linalg.lstsq(weighted.T @ x + penalty, weighted.T @ scores, rcond=None)[0][:-1]
         chosen.append(np.argsort(-solution, kind="stable")[:best].tolist())

@@ -1,6 +1,5 @@
 """What every method of explanation is, takes and gives; how the optional libraries are found."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moganet.errors import ConfigError, MissingExtraError
+from moganet.errors import ConfigError, import_extra
 from moganet.files import atomic_path
 
 # Images (B, C, H, W) to a number for each class, (B, classes): the number of the target is what is explained.
@@ -33,7 +32,6 @@ class Explanation:
     parts: dict[str, Tensor] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Write the map, the superpixels and the further maps as .npz."""
         found = {"map": self.map, **self.parts} | ({} if self.segments is None else {"segments": self.segments})
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in found.items()}
         with atomic_path(path) as temporary:
@@ -60,31 +58,24 @@ class Method:
         return self.explain(model, image[None], torch.tensor([target]), **own)[0]
 
     def __call__(self, model: Any, images: Tensor, targets: Tensor, **options: Any) -> Tensor:
-        """Give the maps, (B, H, W)."""
         return torch.stack([found.map for found in self.explain(model, images, targets, **options)])
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Name the options that this method knows."""
         parameters = inspect.signature(self.explain).parameters.values()
         return tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
 def need(module: str) -> Any:
     """Import a library of the extra `explain`. Raises MissingExtraError where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        name = module.partition(".")[0].replace("skimage", "scikit-image")
-        raise MissingExtraError(f"explaining needs {name}: pip install 'moganet[explain]'") from None
+    return import_extra(module, "explaining", "explain")
 
 
 def check_inputs(images: Tensor, targets: Tensor) -> None:
     """Raise ConfigError unless there are images (B, C, H, W) and a target for each."""
     if images.ndim != 4 or targets.shape != images.shape[:1]:
-        raise ConfigError(
-            f"expected images (B, C, H, W) and targets (B,), not {tuple(images.shape)} and {tuple(targets.shape)}"
-        )
+        found = f"{tuple(images.shape)} and {tuple(targets.shape)}"
+        raise ConfigError(f"expected images (B, C, H, W) and targets (B,), not {found}")
 
 
 def score_of(model: Scores, images: Tensor, target: int) -> Tensor:

@@ -24,18 +24,10 @@ def occlusion(
     side = min(height, width, window or max(1, min(height, width) // WINDOWS_A_SIDE))
     stride = max(1, side // 2)
     number = (1 + -(-(height - side) // stride)) * (1 + -(-(width - side) // stride))
+    windows, strides = ((images.shape[1], length, length) for length in (side, stride))
     for image, target in zip(images, targets.tolist(), strict=True):
-
-        def score(x: Tensor, target: int = target) -> Tensor:
-            return score_of(model, x, target)
-
+        method = captum.Occlusion(lambda x, target=target: score_of(model, x, target))
         with torch.no_grad():
-            given = captum.Occlusion(score).attribute(
-                image[None],
-                sliding_window_shapes=(len(image), side, side),
-                strides=(len(image), stride, stride),
-                baselines=0,
-                perturbations_per_eval=batch_size,
-            )
+            given = method.attribute(image[None], windows, strides, 0, perturbations_per_eval=batch_size)
         found.append(Explanation(given[0].mean(0).float().cpu(), {"window": side, "stride": stride, "samples": number}))
     return found

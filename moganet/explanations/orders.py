@@ -28,11 +28,8 @@ def orders(model: nn.Module, images: Tensor, targets: Tensor) -> list[Explanatio
     check_inputs(images, targets)
     if not hasattr(model, "forward_orders"):
         raise ConfigError(f"{type(model).__name__} has no orders; this method explains MogaNets only")
-    found = []
     with as_found(model) as device, torch.no_grad():
-        for image in images.to(device):
-            found.append(_explain(model, image))
-    return found
+        return [_explain(model, image) for image in images.to(device)]
 
 
 def _explain(model: Any, image: Tensor) -> Explanation:
@@ -48,7 +45,8 @@ def _explain(model: Any, image: Tensor) -> Explanation:
             own.append(torch.cat([(strength / strength.mean().clamp(min=1e-12))[None], shares]))
             mean_shares = shares.mean((1, 2)).tolist()
             blocks.append({"name": name, "gate": strength.mean().item(), "shares": mean_shares})
-        full = [_resize(one, image) for one in own]
+        size = list(image.shape[1:])
+        full = [F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0].cpu() for one in own]
         gates += [one[0] for one in full]
         for label, part in zip(("gate", "share_1", "share_2", "share_3"), torch.stack(full).mean(0), strict=True):
             parts[f"{stage.replace('blocks', 'stage')}.{label}"] = part
@@ -62,8 +60,3 @@ def _shares(block: Any, branches: list[Tensor]) -> Tensor:
     sent = [F.conv2d(branch[None], part)[0].float().norm(dim=0) for branch, part in zip(branches, parts, strict=True)]
     lengths = torch.stack(sent)
     return lengths / lengths.sum(0).clamp(min=1e-12)
-
-
-def _resize(maps: Tensor, image: Tensor) -> Tensor:
-    size = [int(side) for side in image.shape[1:]]
-    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0].cpu()

@@ -47,15 +47,13 @@ def _as_picture(image: Tensor) -> np.ndarray:
     low, high = image.min(), image.max()
     scaled = (image - low) / (high - low).clamp(min=1e-12)
     three = scaled if len(scaled) == 3 else scaled.mean(0, keepdim=True).expand(3, -1, -1)
-    picture: np.ndarray = three.permute(1, 2, 0).double().numpy()
-    return np.ascontiguousarray(picture)
+    return np.ascontiguousarray(three.permute(1, 2, 0).double().numpy())
 
 
 def _quickshift(picture: np.ndarray) -> np.ndarray:
-    segmentation = need("skimage.segmentation")
     kernel = min(KERNEL, max(1.0, KERNEL * min(picture.shape[:2]) / QUICKSHIFT_SIDE))
-    labels: np.ndarray = segmentation.quickshift(picture, kernel_size=kernel, max_dist=MAX_DISTANCE, ratio=RATIO, rng=0)
-    return labels
+    quickshift = need("skimage.segmentation").quickshift
+    return np.asarray(quickshift(picture, kernel_size=kernel, max_dist=MAX_DISTANCE, ratio=RATIO, rng=0))
 
 
 def _slic(picture: np.ndarray) -> np.ndarray:
@@ -65,23 +63,19 @@ def _slic(picture: np.ndarray) -> np.ndarray:
         return np.zeros(picture.shape[:2], dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a blank image, whose superpixels are the grid then
-        labels: np.ndarray = segmentation.slic(picture, n_segments=number, start_label=0)
-    return labels
+        return np.asarray(segmentation.slic(picture, n_segments=number, start_label=0))
 
 
 def _grid(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     side = max(1.0, math.sqrt(height * width / max(2, _number(picture))))
     rows, columns = max(1, round(height / side)), max(1, round(width / side))
-    row = np.arange(height) * rows // height
-    column = np.arange(width) * columns // width
-    labels: np.ndarray = row[:, None] * columns + column[None, :]
-    return labels
+    row, column = np.arange(height) * rows // height, np.arange(width) * columns // width
+    return np.asarray(row[:, None] * columns + column)
 
 
 def _number(picture: np.ndarray) -> int:
-    pixels: int = picture.shape[0] * picture.shape[1]
-    return max(1, min(NUM_SEGMENTS, pixels // PIXELS_A_SEGMENT))
+    return max(1, min(NUM_SEGMENTS, len(picture) * len(picture[0]) // PIXELS_A_SEGMENT))
 
 
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"quickshift": _quickshift, "slic": _slic, "grid": _grid}

@@ -29,10 +29,7 @@ def is_exported(path: Path) -> bool:
 
 
 def read_metadata(path: Path) -> ExportMetadata:
-    """Read what an exported file says of itself, and see that it is what was written.
-
-    Raises WeightsError where it is damaged, or none of ours.
-    """
+    """Read what an exported file says of itself. Raises WeightsError where it is damaged, or none of ours."""
     name = format_of(path)
     assert name is not None
     path = path.resolve()  # OpenVINO's weights lie beside the file, and not beside a link to it
@@ -44,9 +41,7 @@ def read_metadata(path: Path) -> ExportMetadata:
     if metadata.sha256 is None:
         say(f"{path} records no hash, so that damage would not be noticed; export it again")
     elif metadata.sha256 != written.sha256:
-        raise WeightsError(
-            f"{path} is damaged and was not loaded: it has not the hash that was recorded; export it again"
-        )
+        raise WeightsError(f"{path} is damaged and was not loaded: it has not the recorded hash; export it again")
     return metadata
 
 
@@ -66,13 +61,10 @@ class ExportedRun:
         self.preprocessing, self.task = metadata.description.preprocessing, TASKS[metadata.description.task.name]
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any number."""
         if self.size is not None and images.shape[2:] != self.size:
-            (height, width), (own_height, own_width) = images.shape[2:], self.size
-            raise ConfigError(
-                f"{self.path} was exported for {own_height}x{own_width} pixels, not {height}x{width}; export it again "
-                "with --size or --any-size"
-            )
+            own, given = ("x".join(map(str, size)) for size in (self.size, images.shape[2:]))
+            sizes = f"{self.path} was exported for {own} pixels, not {given}"
+            raise ConfigError(f"{sizes}; export it again with --size or --any-size")
         with foreign(f"{self.path} can't be run"):
             return self._of_raw(images) if self.raw else self.run(images)
 
@@ -92,10 +84,7 @@ class ExportedRun:
 
 
 def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> Predictor:
-    """Load an exported file to predict with: by the runtime and in the precision that it was made for.
-
-    Raises ConfigError where another runtime is asked for, WeightsError for a file that can't be loaded.
-    """
+    """Load an exported file by its own runtime, in its own precision. Raises ConfigError for others, WeightsError."""
     name, metadata = format_of(path), read_metadata(path)
     assert name is not None
     own = {"program": "eager"}.get(name, name)
@@ -104,18 +93,16 @@ def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> 
     if precision not in ("f32", metadata.precision):
         raise ConfigError(f"{path} was exported in {metadata.precision}; export it again with --precision {precision}")
     run = ExportedRun(_format(name).load(path.resolve(), metadata.precision, metadata.outputs), name, metadata, path)
-    description = metadata.description
-    if metadata.raw:
-        _say_of_raw(metadata, path)
-        description = raw_description(description)
-    return Predictor(run, description, name_of_model=str(path))
+    if not metadata.raw:
+        return Predictor(run, metadata.description, name_of_model=str(path))
+    _say_of_raw(metadata, path)
+    return Predictor(run, _raw_description(metadata.description), name_of_model=str(path))
 
 
-def raw_description(description: ModelDescription) -> ModelDescription:
+def _raw_description(description: ModelDescription) -> ModelDescription:
     """Describe what is made of images for a raw graph: the crop that the model sees, in 0..1.
 
-    Its fixtures' logits and the threshold of their energy do not hold, since it gives probabilities; the temperature
-    does.
+    The fixtures' logits and the energy's threshold do not hold, since it gives probabilities; the temperature does.
     """
     own = description.preprocessing
     plain = own.changed(mean=(0.0,) * own.channels, std=(1.0,) * own.channels)
@@ -125,12 +112,8 @@ def raw_description(description: ModelDescription) -> ModelDescription:
 def _say_of_raw(metadata: ExportMetadata, path: Path) -> None:
     temperature = metadata.description.task.temperature
     if metadata.calibrated is None and metadata.is_scaled:
-        say(
-            f"{path} is from before raw files said so: its probabilities are taken for calibrated ones; export it again"
-        )
+        say(f"{path} is from before raw files said so: its probabilities are taken for calibrated; export it again")
     if metadata.is_scaled and temperature is not None and temperature < COLD:
         say(f"{path} holds probabilities scaled by {temperature:g}: the smallest can't be unscaled; use --calibrated")
     if metadata.description.task != metadata.description.task.of_probabilities():
-        say(
-            f"{path} gives probabilities, by which can't be told what is unlike the training images; use the model file"
-        )
+        say(f"{path} gives probabilities, which can't tell what is unlike the training images; use the model file")

@@ -29,10 +29,9 @@ class Chosen:
 
 
 class ImageChoice:
-    """A split's images in an order drawn by the seed, the classes in turn.
+    """A split's images in an order drawn by the seed, the classes in turn; looked_at: how many the last call saw.
 
-    only_correct: leave out those that one of the networks classifies wrongly. looked_at: images seen in the last
-    iteration.
+    only_correct: leave out those that one of the networks classifies wrongly.
     """
 
     def __init__(self, split: Split, networks: Sequence[MeasuredNetwork], seed: int, *, only_correct: bool) -> None:
@@ -59,7 +58,7 @@ class ImageChoice:
 
 
 def identify(image: Tensor) -> str:
-    """Give an image's identity: the SHA-256 of its shape and its pixels, uint8 (C, H, W), before any preprocessing."""
+    """Give the SHA-256 of an image's shape and its pixels, uint8 (C, H, W), before any preprocessing: its identity."""
     pixels = image.contiguous().numpy()
     return hashlib.sha256(f"{pixels.shape} ".encode() + pixels.tobytes()).hexdigest()
 
@@ -67,12 +66,11 @@ def identify(image: Tensor) -> str:
 def classes_in_turn(labels: np.ndarray, seed: int) -> list[int]:
     """Shuffle all images by the seed, and take the classes in turn."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    turn, place = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64)
-    place[shuffled] = np.arange(len(labels))
+    turn = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
-        of_class = shuffled[labels[shuffled] == label]
+        of_class = np.flatnonzero(labels[shuffled] == label)
         turn[of_class] = np.arange(len(of_class))
-    order: list[int] = np.lexsort((place, turn)).tolist()
+    order: list[int] = shuffled[np.argsort(turn, kind="stable")].tolist()
     return order
 
 

@@ -34,10 +34,7 @@ BLUR = 8  # the blur's standard deviation is a BLUR-th of the side
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A network that is asked about masked images.
-
-    preprocessing: how images come to it. classes: the logit of each of the data set's classes.
-    """
+    """A network asked about masked images: how they come to it, and the logit of each of the data set's classes."""
 
     predictor: Predictor
     logits: Logits
@@ -46,18 +43,15 @@ class MeasuredNetwork:
 
     @property
     def name(self) -> str:
-        """Give what it was loaded from."""
         return self.predictor.name_of_model
 
     @property
     def device(self) -> torch.device:
-        """Give where its images are to lie."""
         return torch.device(self.predictor.device)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Give the shape of an image, (C, H, W)."""
-        return self.preprocessing.channels, *self.preprocessing.size
+        return self.preprocessing.channels, *self.preprocessing.size  # (C, H, W)
 
     @cached_property
     def identity(self) -> str:
@@ -78,18 +72,13 @@ def logits_of(predictor: Predictor) -> Logits:
 
 
 def render(image: Tensor, baseline: Tensor, masks: Tensor, grid: int) -> Tensor:
-    """Give the image (C, H, W) with each mask's absent patches replaced by the baseline's: (B, C, H, W).
-
-    masks: booleans (B, grid * grid), enlarged by the nearest neighbour, so that any size and grid will do.
-    """
-    channels, height, width = image.shape
-    number = len(masks)
+    """Give the image (C, H, W) with each mask's (B, grid * grid) absent patches from the baseline: (B, C, H, W)."""
+    (channels, height, width), number = image.shape, len(masks)
     if height % grid == 0 and width % grid == 0:  # broadcast, without a mask of the image's size
         patches = (1, channels, grid, height // grid, grid, width // grid)
         present = masks.view(number, 1, grid, 1, grid, 1)
-        return torch.where(present, image.view(patches), baseline.view(patches)).reshape(
-            number, channels, height, width
-        )
+        return torch.where(present, image.view(patches), baseline.view(patches)).reshape(number, *image.shape)
+    # Masks are enlarged by the nearest neighbour, so that any size and grid will do.
     rows, columns = (torch.arange(side, device=image.device) * grid // side for side in (height, width))
     present = masks.view(number, grid, grid)[:, rows][:, :, columns]
     return torch.where(present[:, None], image, baseline)
@@ -133,16 +122,13 @@ class MaskedImage:
     def __init__(self, logits: Logits, image: Tensor, baseline: Tensor, label: int, reward: str, grid: int) -> None:
         self.logits, self.image, self.baseline = logits, image.contiguous(), baseline.contiguous()
         self.label, self.reward, self.grid = label, reward, grid
-        self.evaluated = 0
         self.watch: Callable[[int], None] | None = None
 
     def __call__(self, masks: Masks) -> NDArray[np.float64]:
-        """Give the rewards, in float64."""
         present = torch.from_numpy(masks).to(self.image.device)
         with _one_thread():
             images = render(self.image, self.baseline, present, self.grid)
         logits = self.logits(images)
-        self.evaluated += len(masks)
         if self.watch is not None:
             self.watch(len(masks))
         return reward_of(logits.float().cpu().numpy(), self.label, self.reward)
@@ -150,15 +136,7 @@ class MaskedImage:
 
 def best_batch(logits: Logits, shape: tuple[int, int, int], device: torch.device) -> tuple[int, float]:
     """Find the batch at which a network is fastest, and its images/s there; a few seconds at the most."""
-    best, best_rate = 1, 0.0
-    for size, rate in _rates(logits, shape, device):
-        if rate > WORTH * best_rate:
-            best, best_rate = size, rate
-    return best, best_rate
-
-
-def _rates(logits: Logits, shape: tuple[int, int, int], device: torch.device) -> Iterator[tuple[int, float]]:
-    began = time.perf_counter()
+    best, best_rate, began = 1, 0.0, time.perf_counter()
     logits(torch.zeros(BATCHES[0], *shape, device=device))  # what is prepared at first use is not timed
     for size in BATCHES:
         x = torch.randn(size, *shape, device=device)
@@ -167,6 +145,8 @@ def _rates(logits: Logits, shape: tuple[int, int, int], device: torch.device) ->
             start = time.perf_counter()
             logits(x).cpu()  # which waits for the device
             times.append(time.perf_counter() - start)
-        yield size, size / min(times)
+        if size / min(times) > WORTH * best_rate:
+            best, best_rate = size, size / min(times)
         if min(times) > SLOWEST / 2 or time.perf_counter() - began > 2 * SLOWEST:
             break
+    return best, best_rate

@@ -1,6 +1,4 @@
-"""The loop that measures interactions: images, each by all networks, in the amount that was asked or that a budget
-allows; what was measured before is taken from its files.
-"""
+"""The loop that measures interactions, in the amount asked or that a budget allows; what is known is not repeated."""
 
 import logging
 import time
@@ -33,6 +31,7 @@ from moganet.notices import say
 
 logger = logging.getLogger(__name__)
 Watch = Callable[[int, int], None]  # evaluations done since the last call, and how many there will be in all
+Networks = Sequence[MeasuredNetwork]
 Drawn = tuple[NDArray[np.int64], NDArray[np.bool_]]  # pairs and their contexts
 MOST_IMAGES = 500
 PILOTS = ((5, 6, 8), (4, 4, 5), (3, 3, 4))  # images, pairs, contexts of a budget's first look
@@ -72,12 +71,7 @@ class MeasurementRun:
     """
 
     def __init__(
-        self,
-        networks: Sequence[MeasuredNetwork],
-        split: Split,
-        settings: Measurement,
-        files: InteractionFiles,
-        watch: Watch,
+        self, networks: Networks, split: Split, settings: Measurement, files: InteractionFiles, watch: Watch
     ) -> None:
         self.networks, self.settings, self.files, self.watch = networks, settings, files, watch
         self.images = ImageChoice(split, networks, settings.seed, only_correct=settings.filter == "correct")
@@ -125,7 +119,7 @@ class MeasurementRun:
         sizes = [Amount(grid, i, min(p, most), k) for i, p, k in PILOTS]
         look = next((one for one in sizes if one.evaluations / a_second <= PILOT_SHARE * budget), sizes[-1])
         first = self.networks[0]
-        pilot = [self._measured(first, one, self._draw(one, look), grid) for one in self.images.first(look.images)]
+        pilot = [self._measured(first, one, self._draw(one, look)) for one in self.images.first(look.images)]
         if len(pilot) < 2:
             raise DataError(f"only {len(pilot)} images qualify, from which no budget can be planned; try --filter all")
         plan = plan_budget(
@@ -142,10 +136,7 @@ class MeasurementRun:
         return plan
 
     def measure(self) -> tuple[dict[str, Found], list[str]]:
-        """Measure image by image, each by all networks, so that whenever it ends all have the same.
-
-        Gives what was found by network, and the images' identities. Raises DataError where no image qualifies.
-        """
+        """Measure image by image, each by all networks, so that all have the same; give all with identities."""
         self.total = self.amount.evaluations * len(self.networks)
         found, identities = {one.name: Found([]) for one in self.networks}, list[str]()
         stored, late = 0.0, False  # seconds of earlier calls, and whether the time is over
@@ -160,7 +151,7 @@ class MeasurementRun:
                 if known is None:
                     drawn = drawn or self._draw(chosen, self.amount)
                     began = time.perf_counter()
-                    made = self._measured(one, chosen, drawn, self.amount.grid, watched=True)
+                    made = self._measured(one, chosen, drawn, watched=True)
                     known = made, time.perf_counter() - began
                     if path is not None:
                         save(path, *known)
@@ -175,10 +166,8 @@ class MeasurementRun:
 
     def _check(self, number: int, late: bool) -> None:
         if not number:
-            raise DataError(
-                f"none of {self.images.looked_at} images is classified correctly by every model; try --filter all, or "
-                "another --split"
-            )
+            none = f"none of {self.images.looked_at} images is classified correctly by every model"
+            raise DataError(f"{none}; try --filter all, or another --split")
         if number < self.amount.images:
             reason = "the time is over" if late else f"{self.images.looked_at} images hold no more that qualify"
             say(f"measured on {number} instead of {self.amount.images} images: {reason}", doubtful=True)
@@ -188,13 +177,11 @@ class MeasurementRun:
         pairs = sample_pairs(amount.grid, amount.pairs, seed)
         return pairs, sample_contexts(n, pairs, published_orders(n), amount.contexts, seed)
 
-    def _measured(
-        self, one: MeasuredNetwork, chosen: Chosen, drawn: Drawn, grid: int, watched: bool = False
-    ) -> Interactions:
+    def _measured(self, one: MeasuredNetwork, chosen: Chosen, drawn: Drawn, watched: bool = False) -> Interactions:
         image = input_of(one.preprocessing, chosen.sample.image).to(one.device)
         absent = baseline_of(cast(Baseline, self.settings.baseline), image, self.means[one.name])
         label = one.classes[chosen.sample.target]
-        value = MaskedImage(one.logits, image, absent, label, self.settings.reward, grid)
+        value = MaskedImage(one.logits, image, absent, label, self.settings.reward, self.settings.grid)
         if watched:
             value.watch = lambda done: self.watch(done, self.total)
         try:
@@ -208,4 +195,4 @@ class MeasurementRun:
         how = one.predictor.runtime, one.predictor.precision, one.preprocessing.model_dump_json(), one.classes
         means = self.means[one.name].tolist() if self.settings.baseline == "mean" else None
         folder = self.files.model(one.name, repr(((one.identity, *how), means, self.batches[one.name])))
-        return None if folder is None else folder / f"{chosen.identity[:32]}-{chosen.sample.target}.npz"
+        return folder / f"{chosen.identity[:32]}-{chosen.sample.target}.npz"

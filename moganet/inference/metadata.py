@@ -1,7 +1,6 @@
 """What an exported file says of itself, and what its files have in common; without torch."""
 
 import hashlib
-import importlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import BinaryIO, Literal
 from pydantic import ValidationError
 
 from moganet.config import Settings
-from moganet.errors import MissingExtraError, WeightsError, first_line
+from moganet.errors import WeightsError, first_line, import_extra
 from moganet.models.description import SEAL, ModelDescription, seal_of
 from moganet.tasks import TASKS
 
@@ -39,13 +38,11 @@ class ExportMetadata(Settings):
 
     @property
     def is_scaled(self) -> bool:
-        """Tell whether a raw file's probabilities are scaled by the temperature."""
         kept = self.description.task.temperature is not None
         return self.raw and kept and self.calibrated is not False
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Name what the graph gives."""
         return ("probabilities",) if self.raw else TASKS[self.description.task.name].outputs
 
 
@@ -87,9 +84,5 @@ def blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
 
 
 def need(module: str, what: str) -> ModuleType:
-    """Import an optional package. Raises MissingExtraError that names the extra."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        package = module.partition(".")[0]
-        raise MissingExtraError(f"{what} needs {package}: pip install 'moganet[export]'") from None
+    """Import a package of the extra `export`. Raises MissingExtraError where it is not installed."""
+    return import_extra(module, what, "export")

@@ -39,19 +39,15 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     match divided.recognised(provenance["fingerprint"]):
         case "contents":
             if data is not None and undivided and "test" not in dataset.splits:  # which is taken otherwise
-                say(
-                    f"{dataset.spec} holds the images that this model was trained on: as val are taken the "
-                    f"{len(divided.splits['val']):,} that were held back; --split all takes {_size(divided, 'all'):,}"
-                )
+                held_back, every = len(divided.splits["val"]), _size(divided, "all")
+                taken = f"as val are taken the {held_back:,} that were held back; --split all takes {every:,}"
+                say(f"{dataset.spec} holds the images that this model was trained on: {taken}")
             return divided, True
         case "names":
             if undivided:
                 so = "by these a part is held back" if at_home else "they may be them"
-                say(
-                    f"this model is from before the contents of images were remembered: {dataset.spec} has the names "
-                    f"of those it was trained on, so that {so}",
-                    doubtful=True,
-                )
+                names = f"{dataset.spec} has the names of those it was trained on, so that {so}"
+                say(f"this model is from before the contents of images were remembered: {names}", doubtful=True)
             return (divided if at_home else dataset), False
     if data is None and undivided:
         raise DataError(
@@ -64,7 +60,6 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
 
 
 def _is_home(dataset: Dataset, source: str, predictor: Predictor) -> bool:
-    """Tell whether a set lies where the model was trained."""
     with suppress(DataError):
         return dataset.spec in (source, source_on_this_machine(source, predictor.name_of_model))
     return False
@@ -118,8 +113,7 @@ def in_classes_of(predictor: Predictor, dataset: Dataset, split: Split) -> Split
 
 def say_absent(split: Split, class_names: tuple[str, ...], name: str) -> None:
     """Say which of a model's classes a split has no images of, since nothing was measured of them."""
-    counts = split.targets.counts(len(class_names))
-    absent = [class_names[i] for i in np.flatnonzero(counts == 0)]
+    absent = [class_names[i] for i in np.flatnonzero(split.targets.counts(len(class_names)) == 0)]
     if absent:
         names = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
         say(f"{len(absent)} of {len(class_names)} classes have no images in {name}, and no figures: {names}")

@@ -41,7 +41,6 @@ class Device(str):
 
     @property
     def type(self) -> str:
-        """Give the kind of device."""
         return self.partition(":")[0]
 
 
@@ -70,35 +69,28 @@ class Predictor:
     def model(self) -> "nn.Module":
         """Give the plain torch module. Raises ConfigError for an exported file, which has none."""
         if self._module is None:
-            raise ConfigError(
-                f"{self.name_of_model} is an exported file, which holds no torch module; give the model that it "
-                "was exported from"
-            )
+            no_module = f"{self.name_of_model} is an exported file, which holds no torch module"
+            raise ConfigError(f"{no_module}; give the model that it was exported from")
         return self._module
 
     @property
     def has_module(self) -> bool:
-        """Tell whether there is a torch module, and not only an exported file's callable."""
         return self._module is not None
 
     @property
     def task(self) -> Task:
-        """Give what the model was trained to answer."""
         return TASKS[self.config.task.name]
 
     @property
     def runtime(self) -> str:
-        """Name what runs it."""
         return self.run.runtime
 
     @property
     def precision(self) -> str:
-        """Name the precision that it computes in."""
         return self.run.precision
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Give the name of each class, in the order of the logits."""
         return self.config.class_names
 
     def outputs(self, images: Array) -> Outputs:
@@ -117,10 +109,7 @@ class Predictor:
         return _tensor(self.outputs(_array(x))["logits"])
 
     def preprocess(self, images: Any) -> "Tensor":
-        """Turn an image or several into the network's input, float (B, C, H, W).
-
-        Raises DataError for an image that can't be read.
-        """
+        """Turn one image or several into the input, float (B, C, H, W). Raises DataError for what can't be read."""
         items = as_images(images)
         if not items:
             raise DataError("there is no image: the list is empty")
@@ -131,7 +120,6 @@ class Predictor:
         return _tensor(_sized(image, self.config.preprocessing))
 
     def _inputs(self, items: Sequence[ImageLike], places: range) -> Array:
-        """Give the network's input for some of the images that were handed in."""
         settle_after_fork()
         preprocessing, inputs = self.config.preprocessing, []
         for place in places:
@@ -148,8 +136,7 @@ class Predictor:
         calibrated: scale them by the temperature that the model file keeps. Raises ConfigError where it keeps none.
         """
         self._check(calibrated)
-        given = {"logits": _array(logits)}
-        return _tensor(self.task.probabilities(given, self.config.task, calibrated=calibrated))
+        return _tensor(self.task.probabilities({"logits": _array(logits)}, self.config.task, calibrated=calibrated))
 
     def _check(self, calibrated: bool) -> None:
         if calibrated and self.config.task.temperature is None:
@@ -195,7 +182,6 @@ def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
 
 
 def _scaled(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
-    """Scale colours as the network was trained with, float32."""
     if "torch" in sys.modules:
         return _by_torch().scaled(images, preprocessing)  # type: ignore[no-any-return]
     return resample.normalize(images, preprocessing)
@@ -216,17 +202,12 @@ def _tensor(values: Any) -> "Tensor":
 
 
 def as_images(images: Any) -> Sequence[ImageLike]:
-    """Give a sequence for one image or several; an array (H, W, C) is one image, (N, H, W, C) are N.
-
-    Raises DataError for what is neither.
-    """
-    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(images, "getexif"):
-        return [images]
+    """Give one image or several as a sequence; (H, W, C) is one, (N, H, W, C) are N. Raises DataError for neither."""
     if isinstance(images, Mapping):  # of a data set's row, say: its keys are no images
-        raise DataError(
-            f"a {type(images).__name__} is no image; give one of its values ({', '.join(map(str, images))})"
-        )
-    if hasattr(images, "read"):  # an open file
+        values = ", ".join(map(str, images))
+        raise DataError(f"a {type(images).__name__} is no image; give one of its values ({values})")
+    single = (str, os.PathLike, bytes, bytearray, memoryview)
+    if isinstance(images, single) or hasattr(images, "getexif") or hasattr(images, "read"):  # the last: an open file
         return [images]
     if hasattr(images, "ndim"):
         return list(images) if images.ndim in (1, 4) else [images]

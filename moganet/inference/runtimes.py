@@ -51,10 +51,7 @@ def open_predictor(
     trained: bool = True,
     name_of_model: str = "",
 ) -> Predictor:
-    """Make a Predictor of a network: by the runtime that is asked for, on the GPU where there is one.
-
-    Raises ConfigError for a runtime or a precision that does not exist, or that can't be here.
-    """
+    """Make a Predictor of a network, on the GPU where there is one. Raises ConfigError for what can't be here."""
     if precision not in get_args(Precision):
         raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,11 +59,10 @@ def open_predictor(
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
     network = network.eval().to(device).to(memory_format=torch.channels_last)
     settle_after_fork()
-    run: NamedRun = LazyRun(choose_runtime(runtime, device), network, config, precision)
-    if runtime != "auto":  # what was asked for by name is made ready now, and not within the first prediction
-        run = open_runtime(run.runtime, network, config, precision)
-        if isinstance(run, CachedRun):
-            run.prepare(config.preprocessing.size)
+    made = choose_runtime(runtime, device), network, config, precision
+    run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
+    if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
+        run.prepare(config.preprocessing.size)
     return Predictor(run, config, str(device), network, trained=trained, name_of_model=name_of_model)
 
 
@@ -79,8 +75,7 @@ def choose_runtime(asked: str, device: torch.device) -> str:
     if asked not in known:
         raise ConfigError(f"there is no runtime {asked!r}; choose one of {', '.join(known)}")
     if asked == "auto":
-        wanted = os.environ.get(AUTO, "auto")
-        if wanted != "auto":
+        if (wanted := os.environ.get(AUTO, "auto")) != "auto":
             return choose_runtime(wanted, device)
         return "openvino" if device.type == "cpu" and _is_installed("openvino") else "eager"
     if asked in ("onnx", "openvino"):
@@ -97,7 +92,7 @@ def _is_installed(package: str) -> bool:
 
 
 class EagerRun:
-    """Run a network with torch, in the form in which it is fastest."""
+    """Run a network with torch, in the form in which it is fastest, or in another."""
 
     runtime = "eager"
 
@@ -114,7 +109,6 @@ class EagerRun:
         self.half = HALF.get(precision)
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any size."""
         found = self.tensors(torch.from_numpy(images))
         return {name: values.float().cpu().numpy() for name, values in found.items()}
 
@@ -128,20 +122,12 @@ class EagerRun:
         return found if isinstance(found, dict) else {self.outputs[0]: found}
 
 
-class PlainRun(EagerRun):
-    """Run a network with torch as it is, whatever would be faster: what others are compared with."""
-
-    def __init__(self, network: nn.Module, precision: str, outputs: tuple[str, ...]) -> None:
-        super().__init__(network, precision, outputs, form=lambda network: network)
-
-
 class LazyRun:
     """A runtime that is opened when it is first asked, since opening may take seconds; OpenVINO gives way to torch."""
 
     def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
         self.precision: Precision = precision
-        self._runtime = runtime
-        self._made_of = network, description
+        self._runtime, self._made_of = runtime, (network, description)
         self._run: NamedRun | None = None
         self._guard = Guard()
 
@@ -151,11 +137,9 @@ class LazyRun:
         return self._runtime if self._run is None else self._run.runtime
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any size."""
         return self.opened()(images)
 
     def opened(self) -> NamedRun:
-        """Give what answers."""
         if self._run is None:
             with self._guard:
                 self._run = self._run or self._open()
@@ -176,10 +160,7 @@ class LazyRun:
 
 
 class CachedRun:
-    """Run exported files of a network, one for each size of image, kept on disk; eager for what is rare.
-
-    runtime: "onnx", "openvino" or "compile".
-    """
+    """Run exported files of a network, one for each size of image, kept on disk; eager for what is rare."""
 
     def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
         self.runtime, self.description, self.precision = runtime, description, precision
@@ -190,13 +171,11 @@ class CachedRun:
         self.guard = Guard()
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any size."""
         size = (images.shape[2], images.shape[3])
-        if is_forked():  # where torch can do with one thread, and a runtime may wait for those that are gone
+        # In a forked process torch can do with one thread, and a runtime may wait for those that are gone.
+        if is_forked() or (size not in self.runs and len(self.runs) >= MAX_SIZES):
             return self.eager(images)
         if size not in self.runs:
-            if len(self.runs) >= MAX_SIZES:
-                return self.eager(images)
             self.prepare(size)
         return self.runs[size](images)
 
@@ -211,8 +190,7 @@ class CachedRun:
     def _load_or_make(self, runner: Runner, graph: Graph, folder: Path) -> Run:
         name = f"{self.runtime}{runner.SUFFIX}"
         if os.path.lexists(folder):
-            reason = what_changed(folder)
-            if reason is None:
+            if (reason := what_changed(folder)) is None:
                 with suppress(WeightsError):
                     return runner.load(folder / name, graph.precision, self.outputs)
             say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")
@@ -227,10 +205,8 @@ class CachedRun:
             return runner.load(folder / name, graph.precision, self.outputs)
         except (OutputError, OSError) as error:
             reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)
-            say(
-                f"{folder.parent}: {reason}; the runtime is made again each time; MOGANET_CACHE names another place",
-                doubtful=True,
-            )
+            again = "the runtime is made again each time; MOGANET_CACHE names another place"
+            say(f"{folder.parent}: {reason}; {again}", doubtful=True)
         own = Path(tempfile.mkdtemp())  # in the place of the cache that can't be written
         weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
         runner.save(graph, own / name)
@@ -238,8 +214,8 @@ class CachedRun:
 
     def _folder(self, size: tuple[int, int]) -> Path:
         versions = version("moganet"), version(PACKAGES[self.runtime])
-        parts = [self.identity, self.precision, size, *versions, torch.get_num_threads()]
-        parts.append(torch.backends.cpu.get_cpu_capability())
+        machine = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+        parts = [self.identity, self.precision, size, *versions, *machine]
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
         return cache_folder() / "runtimes" / f"{self.runtime}-{key}"
 

@@ -54,7 +54,7 @@ def settle_after_fork() -> None:
     global _settled_in
     if os.getpid() == _settled_in:
         return
-    _settled_in = _loaded_in = os.getpid()
+    _settled_in = os.getpid()
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -78,7 +78,6 @@ class OncePerProcess(Generic[Made]):
         self._made: dict[int, Made] = {}  # by process; a parent's is kept, since its end would wait for its threads
 
     def get(self) -> Made:
-        """Give this process's own."""
         process = os.getpid()
         if process not in self._made:
             with self._guard:

@@ -5,8 +5,7 @@ player that is present, to values (B,). Zhang et al. 2020; Deng et al., ICLR 202
 """
 
 from moganet.interactions.budget import Plan, plan_budget
-from moganet.interactions.exact import exact_interactions, shapley_interaction_index
-from moganet.interactions.measure import Interactions, Value, pair_interactions
+from moganet.interactions.measure import Interactions, exact_interactions, pair_interactions, shapley_interaction_index
 from moganet.interactions.rewards import REWARDS, reward_of
 from moganet.interactions.sampling import published_orders, sample_contexts, sample_pairs
 from moganet.interactions.strength import Comparison, Curve, compare, strength
@@ -17,7 +16,6 @@ __all__ = [
     "Curve",
     "Interactions",
     "Plan",
-    "Value",
     "compare",
     "exact_interactions",
     "pair_interactions",

@@ -64,19 +64,16 @@ def plan_budget(
                 best = Plan(images, pairs, tried, images * an_image, error, bias, scatter)
     if best is None:
         fewest = contexts or CONTEXTS[0]
-        least = MIN_IMAGES * count_evaluations(PAIRS[0], fewest, inner, n)
-        raise InteractionError(
-            f"the budget allows {evaluations} evaluations, but {MIN_IMAGES} images of {PAIRS[0]} pairs and "
-            f"{fewest} contexts need {least}; give more time"
-        )
+        smallest = f"{MIN_IMAGES} images of {PAIRS[0]} pairs and {fewest} contexts"
+        least = f"{smallest} need {MIN_IMAGES * count_evaluations(PAIRS[0], fewest, inner, n)}"
+        raise InteractionError(f"the budget allows {evaluations} evaluations, but {least}; give more time")
     return best
 
 
 def _variances(pilot: Sequence[Interactions]) -> tuple[Floats, Floats]:
     """Give at each order sigma^2, of one context's change, and tau^2, of I itself."""
-    errors = np.concatenate([one.standard_errors for one in pilot])
-    numbers = np.concatenate([one.num_contexts for one in pilot])
-    values = np.concatenate([one.values for one in pilot])
+    each = ((one.standard_errors, one.num_contexts, one.values) for one in pilot)
+    errors, numbers, values = (np.concatenate(some) for some in zip(*each, strict=True))
     noise = np.nanmean(errors**2 * numbers, axis=0)
     total = (values**2).mean(axis=0)
     return noise, np.maximum(total - np.nanmean(errors**2, axis=0), 0.02 * total)

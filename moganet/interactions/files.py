@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from moganet.errors import ConfigError, OutputError
+from moganet.errors import ConfigError, OutputError, first_line
 from moganet.files import atomic_path, to_json, write_text
 from moganet.interactions import Interactions
 from moganet.notices import say
@@ -21,12 +21,8 @@ RESULT_FILES = ("interactions.json", "interactions.csv", "interactions.png")
 FIELDS = ("pairs", "orders", "values", "standard_errors", "num_contexts")
 
 
-class Measurement(Record):
-    """What is measured, so that it can go on.
-
-    size: pixels a side, None: each network's own. images, pairs, contexts: None where the budget (seconds) is still to
-    choose them. batches: masks at a time, by network.
-    """
+class Asked(Record):
+    """What is measured, whatever the amount. size: pixels a side; None: each network's own."""
 
     data: str
     split: str
@@ -36,6 +32,14 @@ class Measurement(Record):
     seed: int
     size: int | None
     grid: int
+
+
+class Measurement(Asked):
+    """What is measured, so that it can go on. batches: masks at a time, by network.
+
+    images, pairs, contexts: None where the budget (seconds) is still to choose them.
+    """
+
     pairs: int | None
     contexts: int | None
     images: int | None
@@ -71,21 +75,16 @@ class InteractionFiles:
             raise ConfigError(f"{path} can't be read; choose another --out, or --overwrite") from None
         for name, value in settings.items():
             if value is not None and kept[name] != value:
-                raise ConfigError(
-                    f"{self.folder} holds another measurement: {name} is {kept[name]} there and {value} here; "
-                    "choose another --out, or --overwrite"
-                )
+                differs = f"{self.folder} holds another measurement: {name} is {kept[name]} there and {value} here"
+                raise ConfigError(f"{differs}; choose another --out, or --overwrite")
         return kept
 
     def keep(self, settings: Measurement) -> None:
-        """Write the settings, before the first result."""
         if self.folder is not None:
             write_text(self.folder / SETTINGS_FILE, to_json(settings, indent=1))
 
-    def model(self, name: str, identity: str) -> Path | None:
-        """Give the folder for a model's results."""
-        if self.folder is None:
-            return None
+    def model(self, name: str, identity: str) -> Path:
+        assert self.folder is not None
         short = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-40:]
         return self.folder / MEASURED / f"{short}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
@@ -96,9 +95,7 @@ class InteractionFiles:
             for name in (SETTINGS_FILE, *RESULT_FILES):
                 (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"can't remove what {self.folder} holds: {error.strerror}; choose another --out"
-            ) from None
+            raise OutputError(f"can't empty {self.folder}: {error.strerror}; choose another --out") from None
 
 
 def save(path: Path, found: Interactions, seconds: float) -> None:
@@ -121,5 +118,5 @@ def read(path: Path) -> tuple[Interactions, float] | None:
                 raise ValueError("its arrays do not fit")
             return Interactions(pairs, orders, players, values, errors, contexts, evaluations), float(stored["seconds"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        say(f"{path} can't be read ({str(error).partition(chr(10))[0]}): it is measured again", doubtful=True)
+        say(f"{path} can't be read ({first_line(error)}): it is measured again", doubtful=True)
         return None

@@ -1,7 +1,9 @@
-"""I^(m)(i,j) of given pairs in given contexts: exactly the definition; nothing is drawn here."""
+"""I^(m)(i,j), exactly the definition; nothing is drawn: of given pairs in given contexts, or of few players in all."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Value = Callable[[Booleans], ArrayLike]
 MAX_MASKS = 2**22  # packed at a time; equal masks are found among these
+MAX_PLAYERS = 16  # whose every mask is evaluated
 _FORMS = 4  # S+ij, S+i, S+j, S
 
 
@@ -52,23 +55,18 @@ def pair_interactions(
     n = num_players if num_players is not None else _infer_players(pairs, contexts)
     chosen = check_pairs(pairs, n)
     if len(contexts) != len(chosen):
-        raise InteractionError(
-            f"there are contexts of {len(contexts)} pairs for {len(chosen)} pairs; give one list each"
-        )
+        raise InteractionError(f"there are contexts of {len(contexts)} pairs for {len(chosen)}; give one list each")
     if batch_size < 1:
         raise InteractionError(f"a batch of {batch_size} masks is empty; give at least 1")
     blocks: list[tuple[Floats, Floats, Integers, Integers]] = []
     evaluations, start = 0, 0
     while start < len(chosen):
-        packed: list[Bytes] = []
-        lengths, orders, held = [], [], 0
-        while start < len(chosen) and (not packed or held + len(packed[-1]) <= MAX_MASKS):
-            masks, length, order = _masks(chosen[start], contexts[start], n)
-            packed.append(masks)
-            held += len(masks)
-            lengths.append(length)
-            orders.append(order)
-            start += 1
+        held: list[tuple[Bytes, list[int], list[int]]] = []
+        size = 0
+        while start < len(chosen) and (not held or size + len(held[-1][0]) <= MAX_MASKS):
+            held.append(_masks(chosen[start], contexts[start], n))
+            size, start = size + len(held[-1][0]), start + 1
+        packed, lengths, orders = zip(*held, strict=True)
         values, number = _evaluate(value, np.concatenate(packed), n, batch_size)
         evaluations += number
         blocks.append((*_average(values, lengths, np.array(orders), n), np.array(lengths), np.array(orders)))
@@ -79,15 +77,12 @@ def pair_interactions(
 
 
 def _infer_players(pairs: ArrayLike, contexts: Any) -> int:
-    largest = int(np.max(np.asarray(pairs), initial=-1))
-    for of_pair in contexts:
-        for of_order in of_pair:
-            array = of_order if isinstance(of_order, np.ndarray) else None
-            if array is not None and array.dtype == np.bool_ and array.ndim == 2:
-                return int(array.shape[1])
-            for context in of_order:
-                largest = max(largest, int(np.max(np.asarray(context), initial=-1)))
-    return largest + 1
+    largest = [int(np.max(np.asarray(pairs), initial=-1))]
+    for of_order in chain.from_iterable(contexts):
+        if isinstance(of_order, np.ndarray) and of_order.dtype == np.bool_ and of_order.ndim == 2:
+            return int(of_order.shape[1])
+        largest += [int(np.max(np.asarray(context), initial=-1)) for context in of_order]
+    return max(largest) + 1
 
 
 def _masks(pair: Integers, of_pair: Any, n: int) -> tuple[Bytes, list[int], list[int]]:
@@ -113,7 +108,6 @@ def _masks(pair: Integers, of_pair: Any, n: int) -> tuple[Bytes, list[int], list
 
 
 def _booleans(of_order: Any, n: int) -> Booleans:
-    """Give contexts as booleans (K, n)."""
     if isinstance(of_order, np.ndarray) and of_order.dtype == np.bool_ and of_order.ndim == 2 and of_order.shape[1]:
         if of_order.shape[1] != n:
             raise InteractionError(f"boolean contexts are for {of_order.shape[1]} players, but there are {n}")
@@ -171,20 +165,45 @@ def _hashes(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _average(values: Floats, lengths: Sequence[list[int]], orders: Integers, n: int) -> tuple[Floats, Floats]:
     """Give means and standard errors (P, orders) over contexts; values lie as `_masks` lays them, pair by pair."""
-    means, errors = np.empty(orders.shape), np.empty(orders.shape)
-    start = 0
-    for p, of_pair in enumerate(lengths):
-        total = sum(of_pair)
-        both, first, second, none = values[start : start + _FORMS * total].reshape(_FORMS, total)
-        changes = both - first - second + none
-        start += _FORMS * total
-        place = 0
-        for r, number in enumerate(of_pair):
-            part = changes[place : place + number]
-            place += number
+    means, errors = np.empty(orders.shape), np.zeros(orders.shape)
+    ends = _FORMS * np.cumsum([sum(of_pair) for of_pair in lengths])
+    for p, of_pair in enumerate(np.split(values, ends[:-1])):
+        both, first, second, none = of_pair.reshape(_FORMS, -1)
+        for r, part in enumerate(np.split(both - first - second + none, np.cumsum(lengths[p])[:-1])):
             means[p, r] = part.mean()
-            if orders[p, r] in (0, n - 2):
-                errors[p, r] = 0.0
-            else:
-                errors[p, r] = part.std(ddof=1) / number**0.5 if number > 1 else np.nan
+            if orders[p, r] not in (0, n - 2):
+                errors[p, r] = part.std(ddof=1) / len(part) ** 0.5 if len(part) > 1 else np.nan
     return means, errors
+
+
+def exact_interactions(value: Value, n: int, *, batch_size: int = 4096) -> Floats:
+    """Compute I^(m)(i,j) over all contexts, (n - 1, n, n): order, player, player; the diagonal is 0.
+
+    value: from boolean masks (B, n) to values (B,). Evaluates 2^n masks. Raises InteractionError unless n is 2 to 16.
+    """
+    if not 2 <= n <= MAX_PLAYERS:
+        raise InteractionError(f"exact interactions need 2 to {MAX_PLAYERS} players, not {n}; sample them instead")
+    subsets = np.arange(2**n)
+    present = (subsets[:, None] >> np.arange(n) & 1).astype(np.bool_)  # (2^n, n)
+    batches = [np.asarray(value(present[i : i + batch_size]), np.float64) for i in range(0, 2**n, batch_size)]
+    values = np.concatenate(batches)
+    if values.shape != (2**n,) or not np.isfinite(values).all():
+        raise InteractionError(f"the value function gave {values.shape}, or what is not finite, for {2**n} masks")
+    sizes = present.sum(axis=1)
+    numbers = np.array([comb(n - 2, m) for m in range(n - 1)], np.float64)
+    interactions = np.zeros((n - 1, n, n))
+    for i in range(n):
+        for j in range(i + 1, n):
+            contexts = subsets[~present[:, i] & ~present[:, j]]
+            with_i, with_j = contexts | 1 << i, contexts | 1 << j
+            changes = values[with_i | with_j] - values[with_i] - values[with_j] + values[contexts]
+            interactions[:, i, j] = np.bincount(sizes[contexts], changes, n - 1) / numbers
+            interactions[:, j, i] = interactions[:, i, j]
+    return interactions
+
+
+def shapley_interaction_index(interactions: Floats) -> Floats:
+    """Give the Shapley interaction index (n, n) of `exact_interactions`' (n - 1, n, n): the mean over orders."""
+    if interactions.ndim != 3 or interactions.shape != (len(interactions), *2 * (len(interactions) + 1,)):
+        raise InteractionError(f"interactions must be (n - 1, n, n) for n players, not {interactions.shape}")
+    return np.asarray(interactions.mean(axis=0))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from moganet.files import atomic_path, to_json, write_text
 from moganet.interactions import Curve, compare
+from moganet.interactions.files import Asked
 from moganet.results import Record, Result
 
 
@@ -56,20 +57,12 @@ class Difference(Record):
     curve: list[DifferenceAtOrder]
 
 
-class InteractionCurves(Result):
+class InteractionCurves(Asked, Result):
     """The curves of networks, measured on the same images, and what was measured.
 
     players: patches. level: of the bands. image_ids: hashes of the images' pixels. plan: what a budget chose.
     """
 
-    data: str
-    split: str
-    filter: str
-    reward: str
-    baseline: str
-    seed: int
-    size: int | None
-    grid: int
     pairs: int
     contexts: int
     budget: float | None
@@ -85,14 +78,10 @@ class InteractionCurves(Result):
 
     @property
     def title(self) -> str:
-        """Say on what was measured."""
-        return (
-            f"{self.images} images ({self.split}, {self.filter}), {self.pairs} pairs, {self.contexts} contexts, "
-            f"grid {self.grid}x{self.grid}"
-        )
+        images = f"{self.images} images ({self.split}, {self.filter})"
+        return f"{images}, {self.pairs} pairs, {self.contexts} contexts, grid {self.grid}x{self.grid}"
 
     def write(self, folder: Path) -> None:
-        """Write interactions.json and interactions.csv."""
         write_text(folder / "interactions.json", to_json(self, indent=1))
         with (
             atomic_path(folder / "interactions.csv") as temporary,
@@ -106,10 +95,8 @@ class InteractionCurves(Result):
 def difference(first: str, second: str, curves: dict[str, Curve]) -> Difference:
     """Compare two networks' curves by their names."""
     found = compare(curves[first], curves[second])
-    columns = (found.difference, found.low, found.high)
-    rows = [
-        DifferenceAtOrder(order=int(m), difference=d, low=low, high=high)
-        for m, d, low, high in zip(curves[first].orders, *(x.tolist() for x in columns), strict=True)
-    ]
+    columns = [x.tolist() for x in (curves[first].orders, found.difference, found.low, found.high)]
+    names = DifferenceAtOrder.model_fields
+    rows = [DifferenceAtOrder(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
     band = list(found.middle_band)
     return Difference(first=first, second=second, middle=found.middle, middle_band=band, curve=rows)

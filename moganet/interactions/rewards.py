@@ -26,21 +26,13 @@ def reward_of(logits: NDArray[np.floating], label: int, reward: str = "log-odds"
     return REWARDS[reward](z, label)
 
 
-def _log_odds(z: Floats, label: int) -> Floats:
-    return np.asarray(z[:, label] - _log_sum_exp(np.delete(z, label, axis=1)))
-
-
-def _log_p(z: Floats, label: int) -> Floats:
-    return np.asarray(z[:, label] - _log_sum_exp(z))
-
-
-def _logit(z: Floats, label: int) -> Floats:
-    return z[:, label].copy()
+REWARDS: dict[str, Callable[[Floats, int], Floats]] = {
+    "log-odds": lambda z, label: z[:, label] - _log_sum_exp(np.delete(z, label, axis=1)),
+    "log-p": lambda z, label: z[:, label] - _log_sum_exp(z),
+    "logit": lambda z, label: z[:, label].copy(),
+}
 
 
 def _log_sum_exp(z: Floats) -> Floats:
     largest = z.max(axis=1)
     return np.asarray(largest + np.log(np.exp(z - largest[:, None]).sum(axis=1)))
-
-
-REWARDS: dict[str, Callable[[Floats, int], Floats]] = {"log-odds": _log_odds, "log-p": _log_p, "logit": _logit}

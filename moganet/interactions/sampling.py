@@ -24,9 +24,8 @@ def published_orders(n: int) -> list[int]:
 def count_pairs(grid: int | tuple[int, int]) -> int:
     """Count the unordered pairs of a grid within each other's neighbourhood."""
     rows, columns = _sides(grid)
-    offsets = [
-        (down, right) for down in range(REACH + 1) for right in range(-REACH, REACH + 1) if (down, right) > (0, 0)
-    ]
+    aside = range(-REACH, REACH + 1)
+    offsets = [(down, right) for down in range(REACH + 1) for right in aside if (down, right) > (0, 0)]
     return sum(max(0, rows - down) * max(0, columns - abs(right)) for down, right in offsets)
 
 
@@ -77,7 +76,10 @@ def sample_contexts(
     """
     _check_players(n)
     chosen = check_pairs(pairs, n)
-    check_orders(orders, n)
+    wrong = [order for order in orders if not 0 <= order <= n - 2]
+    if wrong or not len(orders):
+        found = ", ".join(map(str, wrong)) or "none"
+        raise InteractionError(f"orders must lie in 0 to {n - 2} for {n} players, not {found}")
     if num_contexts < 1:
         raise InteractionError(f"{num_contexts} contexts can't be drawn; ask for at least 1")
     contexts = np.zeros((len(chosen), len(orders), num_contexts, n), np.bool_)
@@ -105,15 +107,6 @@ def check_pairs(pairs: ArrayLike, n: int) -> Integers:
     return chosen.astype(np.int64)
 
 
-def check_orders(orders: Sequence[int], n: int) -> None:
-    """Raise InteractionError unless all orders lie in 0..n-2."""
-    wrong = [order for order in orders if not 0 <= order <= n - 2]
-    if wrong or not len(orders):
-        raise InteractionError(
-            f"orders must lie in 0 to {n - 2} for {n} players, not {', '.join(map(str, wrong)) or 'none'}"
-        )
-
-
 def _check_players(n: int) -> None:
     if n < 2:
         raise InteractionError(f"an interaction needs at least 2 players, not {n}; use a finer grid")
@@ -127,7 +120,6 @@ def _sides(grid: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _generator(seed: Seed, *what: str | int) -> np.random.Generator:
-    """Make a generator of a seed and of what it is for."""
     digest = hashlib.sha256(repr((seed, *what)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
 

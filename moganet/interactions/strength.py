@@ -46,12 +46,10 @@ class Curve:
 
     def rows(self) -> list[dict[str, int | float]]:
         """Give a row for each order, for a table."""
-        names = ("values", "low", "high", "floor", "mean_strength")
-        columns = {"J" if name == "values" else name: getattr(self, name).tolist() for name in names}
-        return [
-            {"order": int(m), "fraction": int(m) / self.num_players, **{name: columns[name][r] for name in columns}}
-            for r, m in enumerate(self.orders)
-        ]
+        names = ("order", "fraction", "J", "low", "high", "floor", "mean_strength")
+        bands = (self.values, self.low, self.high, self.floor, self.mean_strength)
+        columns = [column.tolist() for column in (self.orders, self.orders / self.num_players, *bands)]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,9 @@ def strength(images: Sequence[Interactions], *, level: float = 0.95, num_draws: 
 
     The band is an expanded percentile interval (Hesterberg 2015) of a bootstrap in which each image is drawn with its
     pairs: a drawn image brings its own pairs' scatter along, so drawing those again would count it twice. Of fewer
-    than six images it is a t interval from the bootstrap's standard error. A single
-    image has no others to draw, so its pairs are drawn, and the band is about that image alone.
-    Raises InteractionError where images differ in players, orders, or the number of contexts K: curves of unequal K
-    have unequal floors.
+    than six images it is a t interval from the bootstrap's standard error. A single image has no others to draw, so
+    its pairs are drawn, and the band is about that image alone. Raises InteractionError where images differ in players,
+    orders, or the number of contexts K: curves of unequal K have unequal floors.
     """
     if not images:
         raise InteractionError("there are no interactions to make a curve of; give those of at least one image")
@@ -91,10 +88,9 @@ def strength(images: Sequence[Interactions], *, level: float = 0.95, num_draws: 
     mean_strength = means.mean(axis=0)
     errors = np.array([one.standard_errors.mean(axis=0) for one in images]).mean(axis=0)
     drawn = _normalised(_draws(len(units), num_draws, seed) @ units)
-    low, high = _band(drawn, len(units), level)
     inside = middle_orders(first.orders, first.num_players)
+    low, high, middle_band = _bands(drawn, inside, len(units), level)
     values = _normalised(mean_strength)
-    middle_band = _band(drawn[:, inside].mean(axis=1), len(units), level) if inside.any() else (np.nan, np.nan)
     return Curve(
         first.orders,
         first.num_players,
@@ -104,7 +100,7 @@ def strength(images: Sequence[Interactions], *, level: float = 0.95, num_draws: 
         floor=_HALF_NORMAL * errors / mean_strength.mean(),
         mean_strength=mean_strength,
         middle=float(values[inside].mean()) if inside.any() else float("nan"),
-        middle_band=(max(0.0, float(middle_band[0])), float(middle_band[1])),
+        middle_band=(max(0.0, middle_band[0]), middle_band[1]),
         num_images=len(images),
         num_pairs=sum(len(one.pairs) for one in images),
         num_contexts=contexts,
@@ -114,10 +110,7 @@ def strength(images: Sequence[Interactions], *, level: float = 0.95, num_draws: 
 
 
 def compare(first: Curve, second: Curve, *, num_draws: int = 2000, seed: int = 0) -> Comparison:
-    """Give the second curve minus the first, both measured on the same images, pairs and contexts.
-
-    Raises InteractionError for curves of unequal K, players, orders or images.
-    """
+    """Give the second curve minus the first. Raises InteractionError unless measured on the same images and alike."""
     if first.num_contexts != second.num_contexts:
         raise InteractionError(
             f"curves of {first.num_contexts} and {second.num_contexts} contexts can't be compared, since fewer "
@@ -129,16 +122,9 @@ def compare(first: Curve, second: Curve, *, num_draws: int = 2000, seed: int = 0
         raise InteractionError("curves of different images can't be compared; measure both on the same")
     draws = _draws(len(first.units), num_draws, seed)
     drawn = _normalised(draws @ second.units) - _normalised(draws @ first.units)
-    low, high = _band(drawn, len(first.units), first.level)
     inside = middle_orders(first.orders, first.num_players)
-    middle_band = _band(drawn[:, inside].mean(axis=1), len(first.units), first.level) if inside.any() else (np.nan,) * 2
-    return Comparison(
-        second.values - first.values,
-        low,
-        high,
-        second.middle - first.middle,
-        (float(middle_band[0]), float(middle_band[1])),
-    )
+    low, high, middle_band = _bands(drawn, inside, len(first.units), first.level)
+    return Comparison(second.values - first.values, low, high, second.middle - first.middle, middle_band)
 
 
 def middle_orders(orders: Integers, n: int) -> NDArray[np.bool_]:
@@ -169,6 +155,14 @@ def _draws(number: int, num_draws: int, seed: int) -> Floats:
 def _normalised(means: Floats) -> Floats:
     total = means.mean(axis=-1, keepdims=True)
     return np.asarray(np.divide(means, total, out=np.zeros_like(means), where=total > 0))
+
+
+def _bands(
+    drawn: Floats, inside: NDArray[np.bool_], number: int, level: float
+) -> tuple[Floats, Floats, tuple[float, float]]:
+    """Give the band at each order, low and high, and that of the mean over the orders inside."""
+    middle = _band(drawn[:, inside].mean(axis=1), number, level) if inside.any() else (np.nan, np.nan)
+    return *_band(drawn, number, level), (float(middle[0]), float(middle[1]))
 
 
 def _band(drawn: Floats, number: int, level: float) -> tuple[Any, Any]:

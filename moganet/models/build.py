@@ -1,19 +1,25 @@
 """From a description to a network, and from a stored model to one that is filled."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, WeightsError
+from moganet.errors import ConfigError, WeightsError, first_line
 from moganet.models.description import ModelDescription
 from moganet.models.fixtures import with_fixtures
-from moganet.models.reading.checkpoint import COUNTER, check_fit
+from moganet.models.reading.checkpoint import COUNTER
 from moganet.models.stored import StoredModel
-from moganet.models.timms import create, is_timms
+from moganet.models.timms import TIMM, is_timms
 from moganet.network import build_network
+
+NAME = re.compile(r"[\w.-]+")  # of a network in timm itself: no place on the hub or on this machine
+OPTIONS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate"}  # of every network of timm's, or nearly so
 
 
 def build_network_for(architecture: Architecture) -> nn.Module:
@@ -25,8 +31,20 @@ def build_network_for(architecture: Architecture) -> nn.Module:
     except ConfigError:
         raise
     except Exception as error:  # torch's, and those of timm's many networks
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"can't build {architecture.name}: {reason}") from None
+        raise ConfigError(f"can't build {architecture.name}: {first_line(error)}") from None
+
+
+def create(architecture: Architecture, **weights: Any) -> nn.Module:
+    """Build a network of timm's, with its own arguments for weights. Raises ConfigError, and whatever timm raises."""
+    name, blank = architecture.name.removeprefix(TIMM), Architecture().model_dump()
+    only_ours = [key for key, value in architecture.model_dump().items() if value != blank[key] and key != "name"]
+    if only_ours := [key for key in only_ours if key not in OPTIONS]:
+        raise ConfigError(f"{architecture.name} is no MogaNet and has no {', '.join(only_ours)}; leave that out")
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{architecture.name[:100]!r} names no network of timm's; timm.list_models() lists them")
+    given = {key: value for key, value in architecture.options().items() if key in OPTIONS and value != blank[key]}
+    network: nn.Module = timm.create_model(name, **given, **weights)
+    return network
 
 
 def build_blank(architecture: Architecture) -> nn.Module:
@@ -74,6 +92,17 @@ def build_from(stored: StoredModel, share: bool = False) -> nn.Module:
         network = network.to_empty(device="cpu")
     network.load_state_dict(state, assign=share)
     return network
+
+
+def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
+    """Raise WeightsError that names the first tensors that are missing, unexpected, or of another shape."""
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    other = sorted(n for n in own.keys() & state.keys() if state[n].shape != own[n].shape)
+    if missing or unexpected or other:
+        parts = [f"missing: {', '.join(missing[:3])}"] if missing else []
+        parts += [f"unexpected: {', '.join(name[:80] for name in unexpected[:3])}"] if unexpected else []
+        parts += [f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in other[:3]]
+        raise WeightsError(f"the tensors of {path} do not fit the network; {'; '.join(parts)}")
 
 
 def with_counters(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

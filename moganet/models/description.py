@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from moganet.config import Architecture, Preprocessing, Settings
 from moganet.errors import OutputError, WeightsError
@@ -107,10 +107,7 @@ def seal_of(plain: dict[str, Any]) -> str:
 
 
 def description_in(texts: Mapping[Any, Any], path: Path) -> ModelDescription | None:
-    """Read what a file of ours says of itself; None in a file of others.
-
-    Raises WeightsError where it lies under another key: then a bit of the key was flipped.
-    """
+    """Read what a file of ours says of itself; None in one of others. Raises WeightsError where the key is damaged."""
     text = texts.get(DESCRIPTION_KEY)
     if isinstance(text, str):
         return parse_description(text, path)
@@ -130,9 +127,9 @@ def parse_description(text: str, path: Path) -> ModelDescription:
         if seal is not None and seal != seal_of(plain):
             raise WeightsError(f"{path} is damaged: its description was changed; train or download it again")
         return ModelDescription.model_validate(plain)
-    except (ValidationError, json.JSONDecodeError, RecursionError, AttributeError, TypeError, ValueError) as error:
-        if isinstance(error, WeightsError):
-            raise
+    except WeightsError:
+        raise
+    except (RecursionError, AttributeError, TypeError, ValueError) as error:  # pydantic's and json's are ValueErrors
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path} has a description that can't be read: {reason}") from None
 
@@ -141,15 +138,11 @@ def check_names(description: ModelDescription, outputs: int, path: Path) -> None
     """Raise WeightsError where a description does not name each of a head's outputs; say which names are equal."""
     names = description.class_names
     if len(names) != outputs:
-        raise WeightsError(
-            f"{path} names {len(names):,} classes for a head of {outputs:,}; its description is of another network"
-        )
+        raise WeightsError(f"{path} names {len(names):,} classes for a head of {outputs:,}: it is of another network")
     if (equal := _equal(names)) is not None:
-        say(
-            f"{path.name} names {equal[1]} of its classes {equal[0]!r}: their probabilities stand apart, and what goes "
-            "by name takes the first; name them apart in config.json of a hub folder",
-            doubtful=True,
-        )
+        what = "their probabilities stand apart, and what goes by name takes the first"
+        remedy = "name them apart in config.json of a hub folder"
+        say(f"{path.name} names {equal[1]} of its classes {equal[0]!r}: {what}; {remedy}", doubtful=True)
 
 
 def refuse_equal_names(names: Sequence[str], path: Path) -> None:

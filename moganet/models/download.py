@@ -11,17 +11,17 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from moganet.errors import OutputError, WeightsError
 from moganet.files import cache_folder
+from moganet.models.build import check_fit
 from moganet.models.formats import read_checkpoint
-from moganet.models.reading.checkpoint import architecture_of, check_fit
+from moganet.models.reading.checkpoint import architecture_of
 from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES, Release
 from moganet.notices import say
@@ -58,27 +58,25 @@ def fetch(name: str, cache_dir: Path | None = None) -> Path:
     target = (cache_dir or cache_folder() / "weights") / release.file
     if target.is_file():
         return target
-    with _writable(target):
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(name, target):
             if not target.is_file():  # else another process was faster
                 _download(name, release, target)
+    except OSError as error:
+        remedy = "make room, or name another folder in MOGANET_CACHE"
+        raise OutputError(f"can't write {target}: {error.strerror or error}; {remedy}") from None
     return target
 
 
-@contextmanager
-def _locked(name: str, target: Path) -> Iterator[None]:
+def _locked(name: str, target: Path) -> AcquireReturnProxy[Any]:
     """Hold the file's lock; say so where another process holds it. The system takes it from one that has died."""
     lock = FileLock(f"{target}.lock")
     try:
-        lock.acquire(timeout=1)
+        return lock.acquire(timeout=1)
     except Timeout:
         say(f"waiting for another process that downloads {name} to {target.parent}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def address(release: Release) -> str:
@@ -94,16 +92,6 @@ def unreachable(url: str) -> str:
     except (_BrokenError, _RefusedError) as error:
         return str(error)
     return ""
-
-
-@contextmanager
-def _writable(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"can't write {target}: {error.strerror or error}; make room, or name another folder in MOGANET_CACHE"
-        ) from None
 
 
 def _download(name: str, release: Release, target: Path) -> None:
@@ -169,7 +157,8 @@ def _transfer(url: str, partial: Path) -> None:
         return
     with response:
         start, total = _extent(response, have, partial)
-        _refuse_page(response, start)
+        if start == 0 and response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+            raise _RefusedError("the server answers with a web page instead of the file")
         with open(partial, "r+b" if start else "wb") as file:
             file.seek(start)
             _copy(response, file, start, total)
@@ -232,11 +221,6 @@ def _bounded(total: int) -> int:
     if total > MAX_BYTES:
         raise _RefusedError(f"the server's file has {total:,} bytes, more than any release")
     return total
-
-
-def _refuse_page(response: Any, start: int) -> None:
-    if start == 0 and response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise _RefusedError("the server answers with a web page instead of the file")
 
 
 def _copy(response: Any, file: Any, start: int, total: int | None) -> None:

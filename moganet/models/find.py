@@ -3,34 +3,32 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+import timm
+from huggingface_hub import constants, try_to_load_from_cache
+from torch import Tensor, nn
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, WeightsError
-from moganet.models.build import with_counters
+from moganet.errors import ConfigError, WeightsError, first_line
+from moganet.models.build import check_fit, create, with_counters
 from moganet.models.choices import Choices, OfRelease
-from moganet.models.download import fetch
+from moganet.models.download import fetch, unreachable
 from moganet.models.fit import adapt, fit
 from moganet.models.formats import is_hub_folder, read_checkpoint
 from moganet.models.formats.foreign import read_foreign
-from moganet.models.published import published
-from moganet.models.reading.checkpoint import check_fit
 from moganet.models.shipped import shipped_models
 from moganet.models.stored import Chosen, StoredModel, stored_of
-from moganet.models.timms import configuration, describe, ends_of, is_timms
+from moganet.models.timms import TIMM, configuration, describe, ends_of, is_timms
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say
 
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in which timm keeps weights on the hub
 RUN_FILES = ("best.safetensors", "last.safetensors")
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where a MODEL lies.
-
-    file: a file or hub folder. release: the name of a downloaded one. network: a bare variant, or "timm:NAME".
-    """
+    """Where a MODEL lies: a file or hub folder; the name of a release; or a bare variant, or "timm:NAME"."""
 
     file: Path | None
     release: str | None = None
@@ -79,18 +77,15 @@ def find(what: str | Path) -> Found:
         return Found(None, network=full_name(text))
     if tag and full_name(base) in VARIANTS:
         raise WeightsError(f"there is no trained model {text!r}; trained models: {', '.join(list_trained())}")
-    raise WeightsError(
-        f"there is no model {text!r}: give a file, a run's or hub folder, or one of {', '.join(VARIANTS)}"
-    )
+    raise WeightsError(f"there is no model {text!r}: give a file, a run's or hub folder, or {', '.join(VARIANTS)}")
 
 
 def _weights_of_run(folder: Path) -> Path:
-    for name in RUN_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise WeightsError(
-        f"{folder} is no finished run: it has neither {' nor '.join(RUN_FILES)}, and no config.json of a hub folder"
-    )
+    found = next((folder / name for name in RUN_FILES if (folder / name).is_file()), None)
+    if found is None:
+        lacks = f"it has neither {' nor '.join(RUN_FILES)}, and no config.json of a hub folder"
+        raise WeightsError(f"{folder} is no finished run: {lacks}")
+    return found
 
 
 def read_model(what: str | Path, choices: Choices = Choices()) -> StoredModel:  # noqa: B008 (frozen)
@@ -133,10 +128,30 @@ def _network(name: str, file: Path | None, choices: Choices) -> StoredModel:
     given = {key: value for key, value in choices.given().items() if key not in ("weights", "pretrained")}
     cfg = configuration(name)
     own = {"num_classes": cfg.get("num_classes", 1000), "in_chans": cfg.get("input_size", (3,))[0]}
-    architecture = Architecture(name=name, **{**own, **given})
+    description = describe(Architecture(name=name, **{**own, **given}), {"untrained": "weights from seed 0"})
     chosen = Chosen(format="none", weights="plain", reason="weights from seed 0")
-    description = describe(architecture, {"untrained": "weights from seed 0"})
     return StoredModel(Path(name), {}, description, chosen, trained=False)
+
+
+def published(name: str) -> tuple[Architecture, dict[str, Tensor]] | None:
+    """Give timm's network with its published weights; None, which is said, without them. Raises ConfigError."""
+    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    if cfg is None or not cfg.has_weights:
+        return None
+    cached = [found for file in HUB_FILES if cfg.hf_hub_id and (found := try_to_load_from_cache(cfg.hf_hub_id, file))]
+    reason = "" if cached or not cfg.hf_hub_id else unreachable(constants.ENDPOINT)
+    if not reason:
+        # The hub's client would ask for a newer file first, and wait where there is no connection.
+        overlay = {"pretrained_cfg_overlay": {"file": cached[0]}} if cached and isinstance(cached[0], str) else {}
+        try:
+            state = create(Architecture(name=name), pretrained=True, **overlay).state_dict()
+            return Architecture(name=name, num_classes=cfg.num_classes, in_chans=cfg.input_size[0]), state
+        except ConfigError:
+            raise
+        except Exception as error:  # the hub's client raises errors of many kinds
+            reason = first_line(error)
+    say(f"the weights of {name} can't be had, so random ones are taken: {reason}", doubtful=True)
+    return None
 
 
 def load_into(network: nn.Module, path: Path, weights: str | None = None) -> None:

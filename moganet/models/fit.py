@@ -18,16 +18,10 @@ from moganet.models.timms import Ends, default_names, ends_of
 
 
 def fit(state: dict[str, Tensor], own: Mapping[str, Tensor], ends: Ends, path: Path) -> list[str]:
-    """Let a state dict's stem and head fit a network, in place, and say what was done.
-
-    own: the network's tensors; where its head is another one, it is taken.
-    """
-    notes = [
-        _adapt_stem(state, f"{stem}.weight", own[f"{stem}.weight"].shape[1], path)
-        for stem in ends.stems
-        if {f"{stem}.weight"} <= state.keys() & own.keys()
-        and state[f"{stem}.weight"].shape[1] != own[f"{stem}.weight"].shape[1]
-    ]
+    """Let a state dict's stem and head fit a network's tensors (`own`), in place, and say what was done."""
+    stems = [name for stem in ends.stems if (name := f"{stem}.weight") in state and name in own]
+    other = [name for name in stems if state[name].shape[1] != own[name].shape[1]]
+    notes = [_adapt_stem(state, name, own[name].shape[1], path) for name in other]
     theirs, ours = ({name: t for name, t in tensors.items() if ends.is_head(name)} for tensors in (state, own))
     if {name: t.shape for name, t in theirs.items()} != {name: t.shape for name, t in ours.items()}:
         had, now = ends.outputs(theirs), ends.outputs(ours)
@@ -54,10 +48,7 @@ def _adapt_stem(state: dict[str, Tensor], name: str, in_chans: int, path: Path) 
 def follow_names(
     state: Mapping[str, Tensor], ends: Ends, known: Sequence[str], wanted: Sequence[str]
 ) -> tuple[dict[str, Tensor], bool]:
-    """Give a state dict whose head follows other names of the classes, and whether it does.
-
-    It does where the classes are the same in another order; else the head is left out, to start anew.
-    """
+    """Let a head follow the classes' new order; for other classes leave it out, to start anew, and give False."""
     if known == wanted:
         return dict(state), True
     if set(known) == set(wanted) and len(set(wanted)) == len(known):
@@ -108,7 +99,6 @@ def _with_fresh_head(blank: nn.Module, ends: Ends) -> dict[str, Tensor]:
 
 
 def _for_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
-    plain = Preprocessing()
-    same = channels == plain.channels
-    mean, std = (plain.mean, plain.std) if same else ((0.5,) * channels, (0.5,) * channels)
+    plain, grey = Preprocessing(), (0.5,) * channels
+    mean, std = (plain.mean, plain.std) if channels == plain.channels else (grey, grey)
     return preprocessing.changed(channels=channels, mean=mean, std=std)

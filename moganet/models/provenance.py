@@ -12,13 +12,7 @@ from moganet.errors import DataError, MogaNetError
 from moganet.files import read_small
 
 RECIPE = "recipe.yaml"
-PLACES = (
-    "source",
-    "data",
-    "model",
-    "teacher",
-    "file",
-)  # keys whose paths are places even where they begin here
+PLACES = ("source", "data", "model", "teacher", "file")  # keys whose paths are places even where they begin here
 SPEC = re.compile(r"(?s)([a-z][a-z0-9_-]+:)?(.*?)(\?.*)?")
 WHOLE = re.compile(r"[/~]|\\\\|[A-Za-z]:[\\/]")  # how a path begins that is not said from here
 QUERY_VALUE = re.compile(r"(?s)(?<==)([^&]*[/\\])([^&/\\]+)")

@@ -40,10 +40,7 @@ class Chosen(Record):
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model's tensors, under the reference's names where it is a MogaNet, and what they are.
-
-    trained: whether there are tensors at all; else the network gets weights from seed 0.
-    """
+    """A model's tensors, a MogaNet's by the reference's names, and what they are; without `trained`, of seed 0."""
 
     path: Path
     state: dict[str, Tensor]
@@ -59,7 +56,6 @@ class StoredModel:
             say(self._taken())
 
     def _taken(self) -> str:
-        """Say what a file does not say, what it was taken for, and how to choose otherwise."""
         guessed, names = self.chosen.guessed, self.description.class_names
         height, width = self.description.preprocessing.size
         shown = f"{names[0]} … {names[-1]}" if names else "none"
@@ -74,10 +70,8 @@ class StoredModel:
             remedies.append("a hub folder's config.json (input_size, mean, std, label_names)")
         unread = self.chosen.unread
         does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
-        return (
-            f"{self.path.name} {does_not}, so these are guesses: {'; '.join(taken)}; choose otherwise by "
-            f"{', '.join(remedies)}"
-        )
+        otherwise = f"choose otherwise by {', '.join(remedies)}"
+        return f"{self.path.name} {does_not}, so these are guesses: {'; '.join(taken)}; {otherwise}"
 
 
 def function_of(architecture: Architecture) -> dict[str, Any]:
@@ -101,16 +95,13 @@ def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping
     )
     provenance = {"file": path.name, **chosen.model_dump(mode="json", exclude_unset=True)}
     description = describe(architecture, provenance, cfg)
-    if checkpoint.preprocessing is not None:
-        description = description.changed(preprocessing=checkpoint.preprocessing)
-    if checkpoint.class_names is not None:
-        description = description.changed(class_names=checkpoint.class_names)
+    said = {name: getattr(checkpoint, name) for name in ("preprocessing", "class_names")}
+    description = description.changed(**{name: value for name, value in said.items() if value is not None})
     check_names(description, architecture.num_classes or 0, path)
     return StoredModel(path, dict(checkpoint.state), description, chosen)
 
 
 def _described(path: Path, checkpoint: Checkpoint, description: ModelDescription, choices: Choices) -> StoredModel:
-    """Give a model that brings our description; its tensors are of one kind only."""
     architecture, state = description.architecture, dict(checkpoint.state)
     check_names(description, ends_of(architecture.name).outputs(state), path)
     if choices.weights == "ema" and choices.why("weights") == Choices().why("weights"):
@@ -128,7 +119,6 @@ def _check_size(architecture: Architecture, state: Mapping[str, Tensor], path: P
 
 
 def _architecture(path: Path, checkpoint: Checkpoint) -> Architecture:
-    """Give the network by its tensors' shapes, and by what a configuration beside them says."""
     try:
         found = architecture_of(checkpoint)
     except WeightsError as error:
@@ -146,15 +136,11 @@ def _architecture(path: Path, checkpoint: Checkpoint) -> Architecture:
 
 
 def _compare_variant(path: Path, stated: Architecture, found: Architecture) -> None:
-    """Say where a configuration names a variant whose shape the tensors do not have."""
     variant = VARIANTS[stated.name]
     differing = [key for key in variant if getattr(stated, key) is None and getattr(found, key) != variant[key]]
     if differing:
-        say(
-            f"{path.name} says that it is a {stated.name}, but its tensors have other {', '.join(differing)}: what "
-            "they have is taken",
-            doubtful=True,
-        )
+        but = f"but its tensors have other {', '.join(differing)}: what they have is taken"
+        say(f"{path.name} says that it is a {stated.name}, {but}", doubtful=True)
 
 
 def _with_its_channels(path: Path, checkpoint: Checkpoint, architecture: Architecture) -> Checkpoint:
@@ -162,11 +148,8 @@ def _with_its_channels(path: Path, checkpoint: Checkpoint, architecture: Archite
     preprocessing = checkpoint.preprocessing
     if preprocessing is None or preprocessing.channels == architecture.in_chans:
         return checkpoint
-    say(
-        f"{path.name} says that its images have {preprocessing.channels} channels, but its first convolution takes "
-        f"{architecture.in_chans}: its preprocessing is passed over",
-        doubtful=True,
-    )
+    but = f"but its first convolution takes {architecture.in_chans}: its preprocessing is passed over"
+    say(f"{path.name} says that its images have {preprocessing.channels} channels, {but}", doubtful=True)
     return replace(checkpoint, preprocessing=None)
 
 
@@ -174,14 +157,12 @@ def _guessed(
     checkpoint: Checkpoint, architecture: Architecture, choices: Choices, *, is_release: bool
 ) -> tuple[str, ...]:
     """Name what neither the file nor the name of a release says."""
-    guessed = [name for name in checkpoint.guessed if name not in FUNCTION]
-    guessed += [name for name in FUNCTION if name in checkpoint.guessed]
+    guessed = sorted(checkpoint.guessed, key=lambda name: FUNCTION.index(name) if name in FUNCTION else -1)
     if is_release:
         return tuple(guessed)
-    if checkpoint.architecture is None and choices.stem_stride is None:
-        guessed.append("stem_stride")
-    if checkpoint.preprocessing is None:
-        guessed.append("preprocessing")
-    if checkpoint.class_names is None and architecture.num_classes:
-        guessed.append("class_names")
-    return tuple(guessed)
+    unsaid = {
+        "stem_stride": checkpoint.architecture is None and choices.stem_stride is None,
+        "preprocessing": checkpoint.preprocessing is None,
+        "class_names": checkpoint.class_names is None and architecture.num_classes,
+    }
+    return (*guessed, *(name for name, is_unsaid in unsaid.items() if is_unsaid))

@@ -1,27 +1,20 @@
-"""Networks of timm's, and what its configuration says in our words: preprocessing, class names, the networks' ends.
-
-A name that begins with "timm:" is one of its networks; a MogaNet's configuration is there by its plain name.
-"""
+"""Networks of timm's ("timm:NAME"), and its configurations in our words: preprocessing, class names, ends."""
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 import timm
 from timm.data import ImageNetInfo
-from torch import Tensor, nn
+from torch import Tensor
 
 from moganet.config import Architecture, Preprocessing
-from moganet.errors import ConfigError
 from moganet.models.description import ModelDescription
 from moganet.notices import say
 from moganet.tasks import TASKS
 from moganet.tasks.recipes import DEFAULT
 
 TIMM = "timm:"
-NAME = re.compile(r"[\w.-]+")  # of a network in timm itself: no place on the hub or on this machine
-OPTIONS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate"}  # of every network, or nearly so
 # What timm takes where a configuration does not say.
 TIMMS: dict[str, Any] = {
     "input_size": (3, 224, 224),
@@ -110,19 +103,3 @@ def default_names(classes: int) -> tuple[str, ...]:
         numbered = ((name, info.index_to_label_name(i)) for i, name in enumerate(names))
         return tuple(f"{name} ({number})" if names.count(name) > 1 else name for name, number in numbered)
     return tuple(f"class_{i}" for i in range(classes))
-
-
-def create(architecture: Architecture, **weights: Any) -> nn.Module:
-    """Build a network of timm's. weights: timm's own arguments for these.
-
-    Raises ConfigError for a setting that only a MogaNet has, and whatever timm raises.
-    """
-    name, blank = architecture.name.removeprefix(TIMM), Architecture().model_dump()
-    only_ours = [key for key, value in architecture.model_dump().items() if value != blank[key] and key != "name"]
-    if only_ours := [key for key in only_ours if key not in OPTIONS]:
-        raise ConfigError(f"{architecture.name} is no MogaNet and has no {', '.join(only_ours)}; leave that out")
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"{architecture.name[:100]!r} names no network of timm's; timm.list_models() lists them")
-    given = {key: value for key, value in architecture.options().items() if key in OPTIONS and value != blank[key]}
-    network: nn.Module = timm.create_model(name, **given, **weights)
-    return network

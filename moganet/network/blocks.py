@@ -67,15 +67,12 @@ class MultiOrderDWConv(nn.Module):
     ) -> None:
         super().__init__()
         if len(dilations) != 3 or len(channel_split) != 3 or min(dilations) < 1 or min(channel_split) < 1:
-            raise ValueError(
-                f"dilations {tuple(dilations)} and channel_split {tuple(channel_split)} need three numbers above 0"
-            )
+            given = f"dilations {tuple(dilations)} and channel_split {tuple(channel_split)}"
+            raise ValueError(f"{given} need three numbers above 0")
         middle, high = (dim * part // sum(channel_split) for part in channel_split[1:])
         self.channels = [dim - middle - high, middle, high]
         if min(self.channels) < 1:
-            raise ValueError(
-                f"channel_split {tuple(channel_split)} leaves a group of {dim} channels empty; use more channels"
-            )
+            raise ValueError(f"channel_split {tuple(channel_split)} leaves a group of {dim} channels empty; use more")
         self.DW_conv0 = DepthwiseConv2d(dim, 5, dilations[0], crop_kernels)
         self.DW_conv1 = DepthwiseConv2d(middle, 5, dilations[1], crop_kernels)
         self.DW_conv2 = DepthwiseConv2d(high, 7, dilations[2], crop_kernels)
@@ -205,16 +202,10 @@ def record_orders(block: MogaBlock, name: str, maps: dict[str, Tensor]) -> list[
     """Hook a block so that its forward pass writes its inner maps into `maps` (see MogaNet.forward_orders)."""
 
     def output(key: str, channels: int | None = None) -> Any:
-        def hook(module: nn.Module, inputs: Any, result: Tensor) -> None:
-            maps[f"{name}.{key}"] = result[:, :channels]
-
-        return hook
+        return lambda module, inputs, result: maps.update({f"{name}.{key}": result[:, :channels]})
 
     def first_input(key: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            maps[f"{name}.{key}"] = inputs[0]
-
-        return hook
+        return lambda module, inputs: maps.update({f"{name}.{key}": inputs[0]})
 
     value = block.attn.value
     return [

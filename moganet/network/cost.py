@@ -30,10 +30,7 @@ def layer_costs(network: nn.Module, in_chans: int, size: tuple[int, int]) -> lis
 
 
 def measure(network: nn.Module, in_chans: int, size: tuple[int, int]) -> tuple[list[LayerCost], list[list[int]]]:
-    """Give the costs of the layers, and the shapes of the maps that the network's `feature_info` names.
-
-    Raises ConfigError where the network can't take such an image.
-    """
+    """Give the layers' costs, and the shapes of `feature_info`'s maps. Raises ConfigError for an unfit image."""
     network = network.to("meta").eval()
     layers: list[LayerCost] = []
     stages: dict[str, list[int]] = {}
@@ -57,10 +54,7 @@ def measure(network: nn.Module, in_chans: int, size: tuple[int, int]) -> tuple[l
 
 
 def _of_stage(name: str, stages: dict[str, list[int]]) -> Callable[..., None]:
-    def record(module: nn.Module, inputs: Any, output: Any) -> None:
-        stages[name] = list(_shape(output))
-
-    return record
+    return lambda module, inputs, output: stages.update({name: list(_shape(output))})
 
 
 def _recorder(name: str, layers: list[LayerCost]) -> Callable[..., None]:
@@ -73,7 +67,6 @@ def _recorder(name: str, layers: list[LayerCost]) -> Callable[..., None]:
 
 
 def _shape(output: Any) -> tuple[int, ...]:
-    """Give an output's shape without the batch; () for what is no tensor."""
     return tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
 
 
@@ -81,11 +74,8 @@ def _macs(module: nn.Module, output: Any) -> int:
     if not isinstance(output, Tensor):
         return 0
     if isinstance(module, nn.Conv2d | nn.Linear):
-        per_value = module.weight[0].numel() + (module.bias is not None)
-        return output.numel() * per_value
-    if isinstance(module, nn.BatchNorm2d):
-        return 2 * output.numel()
-    return 0
+        return output.numel() * (module.weight[0].numel() + (module.bias is not None))
+    return 2 * output.numel() if isinstance(module, nn.BatchNorm2d) else 0
 
 
 def count_macs(network: nn.Module, in_chans: int, size: tuple[int, int]) -> int:

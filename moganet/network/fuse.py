@@ -18,12 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from moganet.network.blocks import (
-    ChannelAggregation2d,
-    MogaBlock,
-    MultiOrderDWConv,
-    MultiOrderGatedAggregation,
-)
+from moganet.network.blocks import ChannelAggregation2d, MogaBlock, MultiOrderGatedAggregation
 from moganet.network.depthwise import WIDEST_PADDING, DepthwiseConv2d
 from moganet.network.moganet import NUM_STAGES, Downsample, MogaNet, Stem
 
@@ -92,7 +87,7 @@ class FusedSpatialMixer(nn.Module):
         self.proj_1 = _conv(mixer.proj_1, weight * (1 + sigma)[:, None], bias)
         self.decomposition = _conv(mixer.proj_1, weight * -sigma[:, None], None)
         self.act = nn.SiLU()
-        self.gate, self.value = copy.deepcopy(mixer.gate), FusedMultiOrderDWConv(mixer.value)
+        self.gate, self.value = copy.deepcopy(mixer.gate), copy.deepcopy(mixer.value)  # with nothing to fold
         self.gate_act = nn.Sequential(*(nn.SiLU() for _ in mixer.gate_act))
         self.value_act = nn.Sequential(*(nn.SiLU() for _ in mixer.value_act))
         scale = block.layer_scale_1.double().flatten()
@@ -104,23 +99,6 @@ class FusedSpatialMixer(nn.Module):
         y = self.act(self.proj_1(x) + self.decomposition(x.mean((2, 3), keepdim=True)))
         mixed = self.proj_2(self.gate_act(self.gate(y)), self.value_act(self.value(y)))
         return torch.addcmul(mixed, x, self.factor)
-
-
-class FusedMultiOrderDWConv(nn.Module):
-    """The value branch, whose convolutions have nothing to fold."""
-
-    def __init__(self, value: MultiOrderDWConv) -> None:
-        super().__init__()
-        self.channels = value.channels
-        self.DW_conv0, self.DW_conv1, self.DW_conv2 = (
-            copy.deepcopy(conv) for conv in (value.DW_conv0, value.DW_conv1, value.DW_conv2)
-        )
-        self.PW_conv = copy.deepcopy(value.PW_conv)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        low, middle, high = self.DW_conv0(x).split(self.channels, dim=1)
-        orders: Tensor = self.PW_conv(torch.cat([low, self.DW_conv1(middle), self.DW_conv2(high)], dim=1))
-        return orders
 
 
 class FusedChannelMixer(nn.Module):
@@ -166,7 +144,6 @@ def norm_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _fuse_stage(network: MogaNet, stage: int) -> nn.Sequential:
-    """Fuse an embedding with its norms, and the blocks with the stage's norm."""
     embed, norm = network.get_submodule(f"patch_embed{stage}"), network.get_submodule(f"norm{stage}")
     blocks = list(network.get_submodule(f"blocks{stage}").children())
     layers: list[nn.Module] = [*_fuse_embedding(embed)]
@@ -242,10 +219,7 @@ def crop_to_size(
     found: dict[str, tuple[int, int]] = {}
 
     def remember(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            found[name] = (inputs[0].shape[2], inputs[0].shape[3])
-
-        return hook
+        return lambda module, inputs: found.update({name: (inputs[0].shape[2], inputs[0].shape[3])})
 
     layers = {name: module for name, module in fused.named_modules() if isinstance(module, DepthwiseConv2d)}
     hooks = [module.register_forward_pre_hook(remember(name)) for name, module in layers.items()]

@@ -1,7 +1,4 @@
-"""The variants of the paper's table 1, and one of ours for small images, registered with timm.
-
-To add one: an entry in VARIANTS and a function below.
-"""
+"""The paper's variants (table 1) and ours, registered with timm. To add one: an entry in VARIANTS, a function below."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +10,6 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 
 from moganet.network.moganet import MogaNet
 from moganet.network.releases import OFFICIAL, RELEASES, Release, loaders
-
-__all__ = [
-    "moganet_base",
-    "moganet_large",
-    "moganet_nano",
-    "moganet_small",
-    "moganet_tiny",
-    "moganet_xlarge",
-    "moganet_xtiny",
-]
 
 
 def _shape(
@@ -41,15 +28,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "moganet_xlarge": _shape((96, 192, 480, 960), (6, 6, 44, 4)),
 }
 OURS = ("moganet_nano",)  # variants that the paper does not have
-ALIASES = {
-    "nano": "moganet_nano",
-    "xt": "moganet_xtiny",
-    "t": "moganet_tiny",
-    "s": "moganet_small",
-    "b": "moganet_base",
-    "l": "moganet_large",
-    "xl": "moganet_xlarge",
-}
+SHORT_NAMES = ("nano", "xt", "t", "s", "b", "l", "xl")  # the article's, in the order of VARIANTS
+ALIASES = dict(zip(SHORT_NAMES, VARIANTS, strict=False))
 
 
 def full_name(name: str) -> str:
@@ -65,10 +45,7 @@ def variant_of_shape(embed_dims: Sequence[int], depths: Sequence[int], mlp_ratio
 
 
 def build_network(name: str, **options: Any) -> MogaNet:
-    """Build a variant by its name or short name; `options` are MogaNet's, as in `timm.create_model`.
-
-    Raises ValueError for an unknown name or option.
-    """
+    """Build a variant by name or short name, with MogaNet's options. Raises ValueError for an unknown one."""
     if full_name(name) not in VARIANTS:
         raise ValueError(f"there is no variant {name!r}; choose one of {', '.join(VARIANTS)} ({' '.join(ALIASES)})")
     network: MogaNet = timm.create_model(full_name(name), **options)
@@ -131,13 +108,8 @@ def _with_release(variant: str, pretrained: bool, options: dict[str, Any]) -> di
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> MogaNet:
     kwargs = _with_release(variant, pretrained, kwargs)
     features = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter", **kwargs.pop("feature_cfg", {})}
-    network: MogaNet = build_model_with_cfg(
-        MogaNet,
-        variant,
-        pretrained,
-        feature_cfg=features,
-        **{**VARIANTS[variant], **kwargs},
-    )
+    options = {**VARIANTS[variant], **kwargs}
+    network: MogaNet = build_model_with_cfg(MogaNet, variant, pretrained, feature_cfg=features, **options)
     return network
 
 

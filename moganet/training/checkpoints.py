@@ -23,7 +23,7 @@ from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
 from moganet.inference import ModelDescription
 from moganet.models.description import published
-from moganet.models.formats.run import RUN_KEY
+from moganet.models.formats.ours import RUN_KEY
 from moganet.training.run_folder import CHECKPOINT_FILE, LAST_FILE, METRICS_FILE
 from moganet.training.signals import Signals
 

@@ -118,6 +118,16 @@ def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: 
     return Run(task, module, files, progress, checkpoints, trainer, goes_on=resumed)
 
 
+_OF_LIGHTNING = (  # warnings that say nothing to a user of this package
+    ".*number of training batches.*",  # about the logging interval
+    ".*Experiment logs directory.*",  # the folder is the run's own
+    ".*your dataloader is not resumable.*",  # it is, by its place
+    ".*in eval mode at the start.*",  # what the recipe freezes
+    ".*does not have many workers.*",  # the recipe's or the caller's choice
+    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 of its own call of torch's pytree
+)
+
+
 def _fit(run: Run) -> None:
     """Go through Lightning's loop; what ends it before its time is said in a line."""
     trainer, checkpoints = run.trainer, run.checkpoints
@@ -127,12 +137,10 @@ def _fit(run: Run) -> None:
     how = f"go on with the same command and --out {checkpoints.out} --resume"
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*number of training batches.*")  # about the logging interval
-            warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # the folder is the run's own
-            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # it is, by its place
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # what the recipe freezes
-            ckpt_path = saved if run.goes_on else None
-            trainer.fit(run.task, datamodule=run.module, ckpt_path=ckpt_path, weights_only=True)
+            for message in _OF_LIGHTNING:
+                warnings.filterwarnings("ignore", message=message)
+            goes_on = saved if run.goes_on else None
+            trainer.fit(run.task, datamodule=run.module, ckpt_path=goes_on, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise _stopped(checkpoints, how) from None
     except WorkerError as error:

@@ -62,17 +62,14 @@ def refuse_untrained(model: str, what: str) -> None:
 
 
 def _pretrained_of_timm(recipe: Recipe) -> str | None:
-    """Name the network itself where its published weights can be had."""
     name, channels = recipe.network.name, recipe.preprocessing.channels
     found = open_model(name)
     if found.trained and found.description.preprocessing.channels == channels:
         _tell(f"the network starts from {name}; --from MODEL starts from others, --from none from random weights")
         return name
     why = f" that take {channels} channels" if found.trained else ""
-    _tell(
-        f"the network starts from random weights: there are none of {name}{why}; --from MODEL starts from others",
-        doubtful=True,
-    )
+    said = f"there are none of {name}{why}; --from MODEL starts from others"
+    _tell(f"the network starts from random weights: {said}", doubtful=True)
     return None
 
 
@@ -92,23 +89,18 @@ def _pretrained(recipe: Recipe) -> str | None:
     for name in shipped_models():
         config = load(name, "eager").config
         shape = {key: getattr(config.architecture, key) for key in SHAPE}
-        same = (
-            full_name(network.name) == config.architecture.name
-            and network.stem_stride == config.architecture.stem_stride
-        )
+        own = config.architecture
+        same = (full_name(network.name), network.stem_stride) == (own.name, own.stem_stride)
         if same and _fits(network, shape, recipe.preprocessing.channels, config.preprocessing.channels):
             _tell(f"the network starts from {name}, which ships: its shape is taken too{others}")
             return name
-    _tell(
-        f"the network starts from random weights: there are none for this {network.name}{why}; --from MODEL starts "
-        f"from others, with their shape ({', '.join(shipped_models())} ship)",
-        doubtful=True,
-    )
+    remedy = f"--from MODEL starts from others, with their shape ({', '.join(shipped_models())} ship)"
+    none = f"there are none for this {network.name}{why}"
+    _tell(f"the network starts from random weights: {none}; {remedy}", doubtful=True)
     return None
 
 
 def _fits(network: Architecture, shape: dict[str, object], channels: int, has_channels: int) -> bool:
-    """Tell whether a recipe asks for no other network than one of this shape."""
     plain = Architecture()
     return (
         channels == has_channels
@@ -131,30 +123,24 @@ def start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ..
     known, ends = source.class_names, ends_of(source.config.architecture.name)
     state, follows = follow_names(state, ends, known, class_names)
     if not follows:
-        _tell(
-            f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of "
-            f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"
-        )
+        had = f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"
+        _tell(f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of {had}")
     elif known != class_names:
         _tell(f"started from {source.name_of_model}; its classes are the same in another order: the head follows")
     network.load_state_dict(state, strict=False)
 
 
 def frozen(network: nn.Module, stages: int) -> list[nn.Module]:
-    """Give the modules of a network's first stages, from the stem on, as its `feature_info` names them.
-
-    Raises ConfigError where it names fewer.
-    """
+    """Give the modules of a network's first stages, by its `feature_info`. Raises ConfigError where it names fewer."""
     ends = [stage["module"] for stage in getattr(network, "feature_info", ())]
     if stages > len(ends):
         raise ConfigError(f"start.freeze is {stages}, but {type(network).__name__} names {len(ends)} stages")
-    modules, parent = [], network
+    modules: list[nn.Module] = []
+    parent = network
     for part in ends[stages - 1].split(".") if stages else ():
-        for name, child in parent.named_children():
-            if name == part:
-                parent = child
-                break
-            modules.append(child)
+        names, children = zip(*parent.named_children(), strict=True)
+        modules += children[: names.index(part)]
+        parent = children[names.index(part)]
     return [*modules, parent] if stages else []
 
 
@@ -190,10 +176,7 @@ class Teacher(nn.Module):
 
 
 def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
-    """Load the network to learn from, any MODEL, and try it once.
-
-    Raises ConfigError where it does not know the data set's classes by their names, or can't read its images.
-    """
+    """Load and try the network to learn from. Raises ConfigError where it can't answer for the classes or images."""
     name, student = recipe.loss.teacher, recipe.preprocessing
     if name is None:
         return None
@@ -201,9 +184,8 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
     predictor = load(name)
     network, own, order = predictor.model, predictor.config.preprocessing, _known(predictor, name, dataset)
     if {own.channels, student.channels} - {1, 3} and own.channels != student.channels:
-        raise ConfigError(
-            f"loss.teacher {name} reads {own.channels} channels, but preprocessing.channels is {student.channels}"
-        )
+        but = f"but preprocessing.channels is {student.channels}"
+        raise ConfigError(f"loss.teacher {name} reads {own.channels} channels, {but}")
     if own.size != student.size:
         _tell(f"loss.teacher {name} was made for {_size(own)} pixels and sees the {_size(student)} of this run")
     teacher = Teacher(network.eval(), own, student, order)
@@ -214,10 +196,8 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
         said = f"can't answer for images of {_size(student)}: {first_line(error)}"
         raise ConfigError(f"loss.teacher {name} {said}") from None
     if answers.shape != (1, len(dataset.class_names)):
-        raise ConfigError(
-            f"loss.teacher {name} gives answers of the shape {tuple(answers.shape)}, but the data set has "
-            f"{len(dataset.class_names)} classes"
-        )
+        but = f"but the data set has {len(dataset.class_names)} classes"
+        raise ConfigError(f"loss.teacher {name} gives answers of the shape {tuple(answers.shape)}, {but}")
     return teacher
 
 
@@ -233,12 +213,10 @@ def _known(predictor: Predictor, name: str, dataset: Dataset) -> Tensor | None:
             raise ConfigError(f"loss.teacher {name} knows {len(known)} classes, but the data set has {len(names)}")
         _tell(f"loss.teacher {name} names no classes: its {len(known)} are taken for these in their order")
         return None
-    missing = [one for one in names if one not in known]
-    if missing:
-        raise ConfigError(
-            f"loss.teacher {name} does not know the classes {', '.join(missing[:MAX_NAMED])} of {dataset.spec}; "
-            f"it knows {_named(known)}; a teacher must know them by the same names"
-        )
+    if missing := [one for one in names if one not in known]:
+        lacks = f"does not know the classes {', '.join(missing[:MAX_NAMED])} of {dataset.spec}"
+        remedy = "a teacher must know them by the same names"
+        raise ConfigError(f"loss.teacher {name} {lacks}; it knows {_named(known)}; {remedy}")
     if known == names:
         return None
     if len(known) > len(names):

@@ -455,7 +455,7 @@ class Refusing(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("handler", [Silent, Refusing, None], ids=["silent", "refusing", "none there"])
 def test_weights_that_can_not_be_had_are_done_without_soon(handler, monkeypatch):
-    monkeypatch.setattr(start, "REACH", 0.5)
+    monkeypatch.setattr("moganet.models.download.REACH", 0.5)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler or Silent) as server:
         server.daemon_threads = True
         if handler is not None:

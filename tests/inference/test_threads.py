@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from small_model import exported, model, need, pictures
 
 import moganet
 from moganet.errors import MogaNetError
+from moganet.inference import threads
 from moganet.inference.runtimes import LazyRun
 
 THREADS = 8
@@ -122,11 +124,12 @@ def test_a_forked_process_answers_and_does_not_wait_for_threads_that_are_gone(ru
             predictor = moganet.load(model(), runtime)
         predictor(pictures())  # the threads are there now, and what is for many images
         predictor(pictures()[0])
-        predictor._guard.__enter__()  # as if another thread were within
-        child = os.fork()
-        if not child:
-            answer_and_end(lambda: predictor.logits(predictor.preprocess(pictures())).softmax(1), expected)
-        predictor._guard.__exit__()
+        with ExitStack() as others:  # as if another thread were within whatever is guarded
+            for guard in list(threads._guards):
+                others.enter_context(guard)
+            child = os.fork()
+            if not child:
+                answer_and_end(lambda: predictor.logits(predictor.preprocess(pictures())).softmax(1), expected)
         assert os.waitpid(child, 0)[1] == 0
     finally:
         torch.set_num_threads(before)

@@ -141,6 +141,7 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(name, tmp_path, 
     assert not trap.exists() and not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of files that they leave open
 def test_the_exploits_are_real(tmp_path):
     ran = 0
     for name, content in exploits(tmp_path / "trap").items():

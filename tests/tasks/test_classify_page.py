@@ -14,7 +14,8 @@ from moganet.tasks.classify.report import say_classes
 def test_confusion(number, tmp_path):
     matrix = np.random.RandomState(0).randint(0, 50, (number, number))
     draw_confusion(matrix, [f"class {i}" for i in range(number)], tmp_path / "c.png", "title")
-    assert Image.open(tmp_path / "c.png").width > 200
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.width > 200
 
 
 def test_titles_say_the_finding():

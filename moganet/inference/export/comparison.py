@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,28 +37,21 @@ class Comparison:
     source: Predictor
     compared: Split
     for_calibration: Split
-    _batches: list[Batch] | None = None
-    _calibration: list[Tensor] | None = None
 
+    @cached_property
     def batches(self) -> list[Batch]:
         """Give the compared images, uint8 of the model's size; what can't be read is said."""
-        if self._batches is None:
-            self._batches = self._read(self.compared)
-        return self._batches
+        return self._read(self.compared)
 
+    @cached_property
     def calibration(self) -> list[Tensor]:
         """Give preprocessed images (1, C, H, W) to calibrate with."""
-        if self._calibration is None:
-            own = self.source.config.preprocessing
-            self._calibration = [
-                x[None] for batch in self._read(self.for_calibration) for x in normalize(batch.images, own)
-            ]
-        return self._calibration
+        own, read = self.source.config.preprocessing, self._read(self.for_calibration)
+        return [x[None] for batch in read for x in normalize(batch.images, own)]
 
     def probes(self) -> Array:
         """Give a batch of images that int8 is checked with: noise lies outside the ranges that were found."""
-        probes: Array = torch.cat(self.calibration()[:BATCH]).numpy()
-        return probes
+        return np.asarray(torch.cat(self.calibration[:BATCH]).numpy())
 
     def _read(self, split: Split) -> list[Batch]:
         found = list(evaluation_loader(split, self.source.config.preprocessing, BATCH, 0))
@@ -87,11 +81,8 @@ def open_comparison(source: Predictor, data: str | None, limit: int) -> Comparis
     known = source.class_names
     order = [known.index(name) if name in known else -1 for name in dataset.class_names]
     chosen = compared.subset(spread(len(compared), limit))
-    return Comparison(
-        source,
-        chosen.with_targets(chosen.targets.mapped(order, len(known))),
-        calibration.subset(spread(len(calibration), NUM_CALIBRATION)),
-    )
+    chosen = chosen.with_targets(chosen.targets.mapped(order, len(known)))
+    return Comparison(source, chosen, calibration.subset(spread(len(calibration), NUM_CALIBRATION)))
 
 
 def _say_left_out(reasons: list[str], total: int) -> None:
@@ -108,7 +99,8 @@ def compare(run: Run, graph: Graph, images: Comparison, reference: Reference, pr
     name, known = task.monitor.name, images.compared.targets.known()
     after, before = (task.evaluator(description, keeps=False) for _ in range(2))
     same = number = 0
-    for batch, given, expected in progress(_pairs(run, graph, images, reference), _steps(graph, images), "compare"):
+    steps = len(images.compared) if graph.raw else -(-len(images.compared) // BATCH)
+    for batch, given, expected in progress(_pairs(run, graph, images, reference), steps, "compare"):
         number += len(batch.images)
         same += int(task.same(given, expected, description).sum())
         told = np.flatnonzero(known[list(batch.places)])
@@ -122,14 +114,9 @@ def compare(run: Run, graph: Graph, images: Comparison, reference: Reference, pr
     return found
 
 
-def _steps(graph: Graph, images: Comparison) -> int:
-    return len(images.compared) if graph.raw else -(-len(images.compared) // BATCH)
-
-
 def _pairs(
     run: Run, graph: Graph, images: Comparison, reference: Reference
 ) -> Iterator[tuple[Batch, Outputs, Outputs]]:
-    """Give each batch with what the export and the network make of it."""
     own, task = graph.description.preprocessing, TASKS[graph.description.task.name]
     if graph.raw:
         for batch in images.whole_images():
@@ -137,6 +124,6 @@ def _pairs(
             x = preprocess(batch.images, own).numpy()
             yield batch, {"logits": task.logits_of(given)}, reference.of(f"whole {batch.places} {own.size}", x)
         return
-    for number, batch in enumerate(images.batches()):
+    for number, batch in enumerate(images.batches):
         x = normalize(batch.images, own).numpy()
         yield batch, run(x), reference.of(f"batch {number}", x)

@@ -30,9 +30,8 @@ def save(graph: Graph, path: Path) -> None:
         try:
             compile_ahead(traced, buffer)
         except Exception as error:  # inductor wraps the compiler's errors in its own
-            raise ConfigError(
-                f"the runtime 'compile' can't be made ready here ({first_line(error)}); use 'eager'"
-            ) from None
+            reason = first_line(error)
+            raise ConfigError(f"the runtime 'compile' can't be made ready here ({reason}); use 'eager'") from None
         finally:
             if before is None:
                 os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)

@@ -17,6 +17,7 @@ from moganet.models.description import SEAL, ModelDescription, published, seal_o
 from moganet.network.fuse import for_size
 from moganet.tasks import TASKS
 
+INPUT = "images"  # uint8 (B, H, W, C) or float (B, C, H, W)
 TRACED_BATCH = 2  # a batch of 1 would be taken for a constant
 
 
@@ -60,11 +61,9 @@ class Graph:
 
     @property
     def temperature(self) -> float | None:
-        """Give what a raw graph divides the logits by."""
         return self.description.task.temperature if self.calibrated else None
 
     def cropped(self, pad_by_hand: bool = False) -> nn.Module:
-        """Give the network for the graph's size."""
         channels = self.description.preprocessing.channels
         return for_size(self.network, channels, self.size, pad_by_hand=pad_by_hand).eval()
 
@@ -77,16 +76,14 @@ class Graph:
 
     @property
     def activation(self) -> str:
-        """Name what makes probabilities of logits."""
         return TASKS[self.description.task.name].activation
 
     def example(self) -> Tensor:
-        """Give an input to trace with."""
+        if not self.raw:
+            return torch.zeros(self.example_shape())
         preprocessing = self.description.preprocessing
         height, width = self.size or preprocessing.size
-        if self.raw:
-            return torch.zeros(TRACED_BATCH, height + 17, width + 29, preprocessing.channels, dtype=torch.uint8)
-        return torch.zeros(self.example_shape())
+        return torch.zeros(TRACED_BATCH, height + 17, width + 29, preprocessing.channels, dtype=torch.uint8)
 
     def example_shape(self) -> tuple[int, int, int, int]:
         """Give the shape of preprocessed images to trace with."""
@@ -103,26 +100,13 @@ class Graph:
         return {0: "batch"} if self.size is not None else {0: "batch", 2: "height", 3: "width"}
 
     @property
-    def input_name(self) -> str:
-        """Name the input: images, uint8 (B, H, W, C) or float (B, C, H, W)."""
-        return "images"
-
-    @property
     def outputs(self) -> tuple[str, ...]:
-        """Name the outputs."""
         return ("probabilities",) if self.raw else TASKS[self.description.task.name].outputs
 
     def metadata(self, sha256: str) -> str:
         """Give the metadata's text (JSON), sealed by its own hash. sha256: of all that the file holds besides."""
-        metadata = ExportMetadata(
-            format=self.format,
-            precision=self.precision,
-            raw=self.raw,
-            calibrated=self.calibrated,
-            size=self.size,
-            description=published(self.description),
-            sha256=sha256,
-        )
+        form = {name: getattr(self, name) for name in ("format", "precision", "raw", "calibrated", "size")}
+        metadata = ExportMetadata(**form, description=published(self.description), sha256=sha256)
         plain = json.loads(json.dumps(metadata.model_dump(mode="json", exclude_none=True)))
         return json.dumps({**plain, SEAL: seal_of(plain)})
 

@@ -7,7 +7,7 @@ import torch
 
 from moganet.errors import ConfigError, foreign
 from moganet.files import atomic_path
-from moganet.inference.export.graph import Graph, quantized
+from moganet.inference.export.graph import INPUT, Graph, quantized
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, hash_of, need
 from moganet.inference.runs.onnx import SUFFIX, load, read
 
@@ -26,7 +26,7 @@ def save(graph: Graph, path: Path) -> None:
         program = torch.onnx.export(
             graph.module().eval(),
             (graph.example(),),
-            input_names=[graph.input_name],
+            input_names=[INPUT],
             output_names=[*graph.outputs],
             dynamic_shapes=(axes,),
             dynamo=True,
@@ -39,7 +39,7 @@ def save(graph: Graph, path: Path) -> None:
     for axis, name in graph.dynamic_axes().items():
         proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
     if graph.precision == "int8":
-        proto = quantized(proto, graph, lambda x: {graph.input_name: x.numpy()})
+        proto = quantized(proto, graph, lambda x: {INPUT: x.numpy()})
     elif graph.precision == "f16":
         _halve(proto)
     # Serialised messages may be written one behind the other: the metadata come last, with the hash of what is before.

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from moganet.errors import ConfigError, OutputError, first_line, foreign
 from moganet.files import atomic_path
-from moganet.inference.export.graph import Graph, quantized
+from moganet.inference.export.graph import INPUT, Graph, quantized
 from moganet.inference.export.raw import RawPreprocess
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
 from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
-from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedMultiOrderDWConv, FusedSpatialMixer
+from moganet.network.blocks import MultiOrderDWConv
+from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedSpatialMixer
 
 __all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
@@ -30,7 +31,7 @@ PLACEHOLDER = "moganet:metadata"  # OpenVINO writes it where the metadata shall 
 
 def save(graph: Graph, path: Path) -> None:
     """Write .xml and .bin. In f16 the weights are stored so; bf16 is computed in where the processor has it."""
-    openvino = need("openvino", "export to OpenVINO")
+    openvino, _ = _openvino()
     model = build(graph)
     if graph.precision == "int8":
         logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -41,7 +42,8 @@ def save(graph: Graph, path: Path) -> None:
     # OpenVINO writes both by the first name, and says of a full disk only that something failed.
     with atomic_path(path) as xml, atomic_path(path.with_suffix(".bin")) as weights:
         half = graph.precision == "f16"
-        _claim_room(weights, _weights_size(model) // (2 if half else 1))
+        size = sum(int(op.get_byte_size()) for op in model.get_ops() if op.get_type_name() == "Constant")
+        _claim_room(weights, size // (2 if half else 1))
         try:
             openvino.save_model(model, xml, compress_to_fp16=half)
         except Exception as error:
@@ -58,8 +60,12 @@ def _claim_room(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
 
 
-def _weights_size(model: Any) -> int:
-    return sum(int(op.get_byte_size()) for op in model.get_ops() if op.get_type_name() == "Constant")
+def _openvino() -> tuple[Any, Any]:
+    return need("openvino", "export to OpenVINO"), need("openvino.opset13", "export to OpenVINO")
+
+
+def _shape(graph: Graph) -> list[int]:
+    return [-1, graph.description.preprocessing.channels, *(graph.size or (-1, -1))]
 
 
 def build(graph: Graph) -> Any:
@@ -69,12 +75,9 @@ def build(graph: Graph) -> Any:
 
 
 def _built(network: FusedMogaNet, graph: Graph) -> Any:
-    openvino = need("openvino", "export to OpenVINO")
-    ops = need("openvino.opset13", "export to OpenVINO")
-    height, width = graph.size or (-1, -1)
-    channels = graph.description.preprocessing.channels
-    images = ops.parameter([-1, channels, height, width], openvino.Type.f32, name=graph.input_name)
-    images.output(0).set_names({graph.input_name})
+    openvino, ops = _openvino()
+    images = ops.parameter(_shape(graph), openvino.Type.f32, name=INPUT)
+    images.output(0).set_names({INPUT})
     with torch.no_grad():
         logits = emit(network, images.output(0), ops)
     logits.set_names({"logits"})
@@ -83,15 +86,12 @@ def _built(network: FusedMogaNet, graph: Graph) -> Any:
 
 def _converted(network: nn.Module, graph: Graph) -> Any:
     """Convert a network of others, as traced: ten seconds instead of half a one."""
-    openvino = need("openvino", "export to OpenVINO")
-    height, width = graph.size or (-1, -1)
-    shape = [-1, graph.description.preprocessing.channels, height, width]
     x = torch.zeros(graph.example_shape())
     with torch.no_grad(), warnings.catch_warnings(), foreign("OpenVINO can't take this network"):
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(network.eval(), x, check_trace=False)  # type: ignore[no-untyped-call]
-        model = openvino.convert_model(traced, example_input=x, input=shape)
-    model.inputs[0].set_names({graph.input_name})
+        model = _openvino()[0].convert_model(traced, example_input=x, input=_shape(graph))
+    model.inputs[0].set_names({INPUT})
     for output, name in zip(model.outputs, graph.outputs, strict=True):
         output.set_names({name})
     return model
@@ -110,19 +110,9 @@ def _(module: nn.Sequential, x: Any, ops: Any) -> Any:
     return x
 
 
-@emit.register
-def _(module: nn.Identity, x: Any, ops: Any) -> Any:
-    return x
-
-
-@emit.register
-def _(module: nn.SiLU, x: Any, ops: Any) -> Any:
-    return ops.swish(x).output(0)
-
-
-@emit.register
-def _(module: nn.GELU, x: Any, ops: Any) -> Any:
-    return ops.gelu(x, "erf").output(0)
+emit.register(nn.Identity, lambda module, x, ops: x)
+emit.register(nn.SiLU, lambda module, x, ops: ops.swish(x).output(0))
+emit.register(nn.GELU, lambda module, x, ops: ops.gelu(x, "erf").output(0))
 
 
 @emit.register
@@ -158,7 +148,7 @@ def _(module: FusedMogaNet, x: Any, ops: Any) -> Any:
 
 
 @emit.register
-def _(module: FusedMultiOrderDWConv, x: Any, ops: Any) -> Any:
+def _(module: MultiOrderDWConv, x: Any, ops: Any) -> Any:
     low, middle, high = ops.variadic_split(emit(module.DW_conv0, x, ops), 1, module.channels).outputs()
     orders = [low, emit(module.DW_conv1, middle, ops), emit(module.DW_conv2, high, ops)]
     return emit(module.PW_conv, ops.concat(orders, 1).output(0), ops)
@@ -195,7 +185,7 @@ def _constant(values: Tensor, ops: Any) -> Any:
 
 def _with_preprocessing(model: Any, graph: Graph) -> Any:
     """Set the traced preprocessing before a network's model, and the activation behind it."""
-    openvino, ops = need("openvino", "export to OpenVINO"), need("openvino.opset13", "export to OpenVINO")
+    openvino, ops = _openvino()
     preprocess = RawPreprocess(graph.description.preprocessing)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about tracing, which OpenVINO's converter still asks for
@@ -203,13 +193,12 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
         shape = [-1, -1, -1, graph.description.preprocessing.channels]
         with foreign("OpenVINO can't convert this preprocessing"):
             before = openvino.convert_model(traced, input=[(shape, openvino.Type.u8)])
-    before.inputs[0].set_names({graph.input_name})
+    before.inputs[0].set_names({INPUT})
     for reader in model.inputs[0].get_target_inputs():
         reader.replace_source_output(before.results[0].input_value(0))
     logits = model.results[0].input_value(0)
     if graph.temperature:
         logits = ops.divide(logits, ops.constant([graph.temperature], dtype=openvino.Type.f32)).output(0)
-    made = ops.softmax(logits, 1) if graph.activation == "softmax" else ops.sigmoid(logits)
-    probabilities = made.output(0)
+    probabilities = (ops.softmax(logits, 1) if graph.activation == "softmax" else ops.sigmoid(logits)).output(0)
     probabilities.set_names({"probabilities"})
     return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")

@@ -103,9 +103,7 @@ def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     """Run the program with torch. Raises WeightsError where the file could run more than a network."""
     _check(path)
     with foreign(f"{path} is no whole exported program"), path_in_utf8(path) as named:
-        module: Any = torch.export.load(named).module()
-
-    return run_of(module, outputs)
+        return run_of(torch.export.load(named).module(), outputs)
 
 
 def run_of(module: Any, outputs: Sequence[str], layout: torch.memory_format = torch.channels_last) -> Run:
@@ -130,7 +128,7 @@ def _check(path: Path) -> None:
                 raise ValueError(f"{damaged} is damaged")
             for name in archive.namelist():
                 if name.endswith("_config.json") or "/models/" in name:
-                    _check_json(json.loads(archive.read(name)))
+                    json.loads(archive.read(name), object_pairs_hook=_checked)
                 elif name.endswith(".pt") and archive.getinfo(name).file_size:
                     torch.load(io.BytesIO(archive.read(name)), weights_only=True)
                 elif "custom_obj" in name or "opaque" in name:
@@ -140,19 +138,10 @@ def _check(path: Path) -> None:
             raise WeightsError(f"{path} is not a plain exported network and was not loaded: {reason}") from None
 
 
-def _check_json(content: Any) -> None:
-    for key, value in _walk(content):
+def _checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, value in pairs:
         if key == "use_pickle" and value:
             raise ValueError("it holds pickled objects")
         if key == "expr_str" and not (isinstance(value, str) and EXPRESSION.fullmatch(value)):
             raise ValueError(f"it holds the expression {str(value)[:60]!r}")
-
-
-def _walk(content: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield key, value
-            yield from _walk(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _walk(value)
+    return dict(pairs)

@@ -28,9 +28,7 @@ class RawGraph(nn.Module):
         self.temperature = temperature or 1.0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the probabilities."""
-        logits: Tensor = self.network(self.preprocess(images))
-        logits = logits / self.temperature
+        logits: Tensor = self.network(self.preprocess(images)) / self.temperature
         return logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
 
 
@@ -49,7 +47,6 @@ class RawPreprocess(nn.Module):
         self.shift: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """Resize, crop and normalise."""
         pixels = images.permute(0, 3, 1, 2).float()  # (B, C, H, W)
         height, width = _length(pixels[0, 0, :, 0]), _length(pixels[0, 0, 0])
         to_height, to_width = self._target(height, width)
@@ -76,7 +73,6 @@ def _length(line: Tensor) -> Tensor:
 
 
 def _positions(line: Tensor) -> Tensor:
-    """Give 0, 1, … for a line's pixels."""
     return torch.ones_like(line).cumsum(0) - 1
 
 

@@ -17,11 +17,7 @@ NUM_PROBES = 3  # an odd batch, that the graph was not traced with
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an export may lose.
-
-    deviation: the largest difference of a logit, in standard deviations of the logits. agreement: the least share of
-    images of a real set for which the likeliest class must stay the same.
-    """
+    """What an export may lose: the most of a logit, in standard deviations, and the least share of same decisions."""
 
     deviation: float
     agreement: float
@@ -44,10 +40,7 @@ def tolerance_of(precision: ExportPrecision, raw: bool) -> Tolerance:
 
 
 def deviation(given: Outputs, expected: Outputs) -> float:
-    """Give the largest difference of any output, in standard deviations of what was expected of it.
-
-    An infinity or NaN in what is given is an infinite deviation.
-    """
+    """Give the largest difference of any output, in its expected standard deviations; NaN given is infinitely far."""
     return max(_of_one(given[name], values) for name, values in expected.items())
 
 
@@ -89,20 +82,17 @@ def check(
     worst = max(deviation(run(probes), expected), deviation(run(probes[:1]), first))
     there = description.changed(preprocessing=description.preprocessing.changed(size=size))
     pictures = fixture_inputs(there)
-    for number, x in enumerate(pictures):
-        worst = max(worst, deviation(run(x), reference.of(f"fixture {number} {size}", x)))
+    of_pictures = [reference.of(f"fixture {number} {size}", x) for number, x in enumerate(pictures)]
+    worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
     if pictures and size == description.preprocessing.size:
-        plain = [reference.of(f"fixture {number} {size}", x)["logits"] for number, x in enumerate(pictures)]
+        plain = [known["logits"] for known in of_pictures]
         recorded = replay_fixtures(there, lambda x: torch.from_numpy(run(x.numpy())["logits"]))
         worst = max(worst, recorded / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst
 
 
 def check_raw(run: Run, reference: Reference, description: ModelDescription, temperature: float | None) -> float:
-    """Give the deviation of a raw graph from the plain network, in logits, over pictures of any size.
-
-    temperature: what the graph divides by, if it does.
-    """
+    """Give a raw graph's deviation from the network, in logits that are divided by temperature, over any pictures."""
     preprocessing, task = description.preprocessing, TASKS[description.task.name]
     generator = torch.Generator().manual_seed(0)
     worst = 0.0

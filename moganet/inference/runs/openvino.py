@@ -78,17 +78,14 @@ class OpenVinoRun:
     def __init__(self, model: Any, precision: str, outputs: Sequence[str]) -> None:
         self.openvino = need("openvino", "the runtime openvino")
         self.core, self.model, self.guard, self.outputs = _core(), model, Guard(), tuple(outputs)
-        self.options: dict[str, Any] = {
-            # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        }
+        # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
+        self.options = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
         self.compiled: dict[str, Any] = {}
         self.few = OncePerProcess(lambda: self._compile("LATENCY").create_infer_request())
         self.many = OncePerProcess(lambda: self.openvino.AsyncInferQueue(self._compile("THROUGHPUT")))
         self.process = os.getpid()
 
     def __call__(self, images: Array) -> Outputs:
-        """Give the outputs for a batch of any number."""
         images = np.ascontiguousarray(images)
         height, width = images.shape[1:3] if images.dtype == np.uint8 else images.shape[2:4]
         at_once = max(1, PIXELS // (height * width))
@@ -112,11 +109,7 @@ class OpenVinoRun:
         queue = self.many.get()
         at_once = min(at_once, -(-len(images) // len(queue)))
         found: dict[int, list[Array]] = {}
-
-        def keep(request: Any, start: int) -> None:
-            found[start] = self._of(request)
-
-        queue.set_callback(keep)
+        queue.set_callback(lambda request, start: found.update({start: self._of(request)}))
         for start in range(0, len(images), at_once):
             queue.start_async({0: images[start : start + at_once]}, start)
         queue.wait_all()
@@ -125,9 +118,7 @@ class OpenVinoRun:
     def _compile(self, hint: str) -> Any:
         if hint not in self.compiled:
             if os.getpid() != self.process:  # it would wait for its parent's threads
-                raise ConfigError(
-                    "OpenVINO can't be made ready in a forked process; load the model there, or use spawn"
-                )
+                raise ConfigError("OpenVINO can't be made ready in a forked process; load the model there or use spawn")
             options = {"INFERENCE_NUM_THREADS": num_threads(), "PERFORMANCE_HINT": hint}
             self.compiled[hint] = self.core.compile_model(self.model, "CPU", {**self.options, **options})
         return self.compiled[hint]

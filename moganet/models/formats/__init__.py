@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices
-from moganet.models.formats import hub, official, openmixup, ours, paddle, run, timm
+from moganet.models.formats import hub, official, openmixup, ours, paddle
 from moganet.models.formats.format import Format
 from moganet.models.formats.hub import is_hub_folder
 from moganet.models.reading.checkpoint import Checkpoint, check_values
@@ -17,13 +17,13 @@ from moganet.models.reading.contents import Content, read_content
 
 FORMATS: dict[str, Format] = {
     "model": ours.FORMAT,
-    "run": run.FORMAT,
+    "run": ours.RUN_FORMAT,
     "hub": hub.FORMAT,
     "official": official.FORMAT,
     "openmixup": openmixup.FORMAT,
     "dense": openmixup.DENSE_FORMAT,
     "paddle": paddle.FORMAT,
-    "timm": timm.FORMAT,
+    "timm": official.TIMM_FORMAT,
 }
 # Keys under which people keep what their classes are called, and how images were prepared.
 MAY_SAY_MORE = re.compile(r"(?i)class|label|names|idx|^args$|^meta$|param|config|cfg|transform|^(img|image|input)_")
@@ -39,8 +39,7 @@ def read_checkpoint(path: Path, choices: Choices = Choices()) -> Checkpoint:  # 
     """
     content = Content(path, "folder", {}) if path.is_dir() else read_content(path)
     try:
-        known = next((known for known in FORMATS.values() if known.recognise(content)), None)
-        if known is None:
+        if (known := next((known for known in FORMATS.values() if known.recognise(content)), None)) is None:
             raise _foreign(content)
         checkpoint = known.read(content, choices).choose(choices)
         check_values(checkpoint.state, path)
@@ -66,10 +65,8 @@ def _foreign(content: Content) -> WeightsError:
         return WeightsError(f"{content.path} holds an optimizer's state and no network; give the file of the network")
     if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
         values = values["state_dict"]
-    if isinstance(values, dict):
-        found = ", ".join(_shown(key, value) for key, value in list(values.items())[:3])
-    else:
-        found = f"a {type(values).__name__}"
+    shown = [_shown(key, value) for key, value in list(values.items())[:3]] if isinstance(values, dict) else None
+    found = f"a {type(values).__name__}" if shown is None else ", ".join(shown)
     known = "; ".join(known.title for known in FORMATS.values())
     return WeightsError(
         f"{content.path} is no MogaNet checkpoint that we know; missing: patch_embed1.projection.0.weight; "

@@ -21,10 +21,7 @@ KEYS = ("state_dict", "model")  # under which people keep a network's tensors
 
 
 def read_foreign(name: str, path: Path) -> StoredModel:
-    """Read a file's tensors for the network "timm:NAME".
-
-    A safetensors file may say in its metadata its "preprocessing" (JSON); else timm's is taken.
-    """
+    """Read tensors for "timm:NAME"; a safetensors file may say its "preprocessing" (JSON), else it is timm's."""
     content = read_content(path)
     if is_ours(content):
         stored = stored_of(path, read_checkpoint(path), Choices(), {})
@@ -44,9 +41,9 @@ def read_foreign(name: str, path: Path) -> StoredModel:
     given = _preprocessing(content.metadata, path)
     source = {"file": path.name} | ({} if given else {"guessed": ["preprocessing"]})
     description = describe(validate(Architecture, values, path.name), source)
-    if given is not None and given.channels != channels:
-        raise WeightsError(f"{path} is of {channels} channels, but its preprocessing of {given.channels}")
     if given is not None:
+        if given.channels != channels:
+            raise WeightsError(f"{path} is of {channels} channels, but its preprocessing of {given.channels}")
         description = description.changed(preprocessing=given)
     taken = "what its classes are called" if given else "how images are prepared, or what its classes are called"
     say(f"{path.name} does not say {taken}: timm's way and names are taken; a model file of ours says it all")

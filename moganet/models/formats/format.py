@@ -14,7 +14,7 @@ from moganet.models.reading.checkpoint import Checkpoint
 from moganet.models.reading.contents import Content
 from moganet.network import VARIANTS
 
-Write = Callable[[Path, Mapping[str, Tensor], ModelDescription], list[str]]
+Write = Callable[[Path, Mapping[str, Tensor], ModelDescription], list[str] | None]
 
 
 class Format(NamedTuple):
@@ -30,9 +30,7 @@ class Format(NamedTuple):
 def differences(architecture: Architecture, theirs: Mapping[str, str], who: str) -> list[str]:
     """Warn where others would compute another function with a MogaNet's weights. Raises ConfigError for no MogaNet."""
     if architecture.name not in VARIANTS:
-        raise ConfigError(
-            f"{architecture.name} is no MogaNet, which {who} knows alone; write a model file or hub folder"
-        )
+        raise ConfigError(f"{architecture.name} is no MogaNet, which {who} knows alone; write a model or hub folder")
     own = {name: getattr(architecture, name) for name in theirs}
     if own == theirs:
         return []

@@ -18,7 +18,7 @@ from moganet.models.choices import Choices
 from moganet.models.description import ModelDescription
 from moganet.models.formats.format import Format
 from moganet.models.formats.ours import is_ours, read_ours, save_model_file
-from moganet.models.reading.checkpoint import Checkpoint, checked_state
+from moganet.models.reading.checkpoint import FUNCTION_GUESSES, Checkpoint, checked_state
 from moganet.models.reading.contents import Content, read_content
 from moganet.models.timms import TIMM, TIMMS, configuration, ends_of, preprocessing_of
 from moganet.network import VARIANTS
@@ -48,11 +48,10 @@ def tensors_file(folder: Path) -> Path | None:
 
 def _may_replace(folder: Path) -> bool:
     """Tell whether a folder's configuration is of a MogaNet, or lies beside tensors of ours."""
+    if (tensors := tensors_file(folder)) is None:
+        return False
     try:
-        tensors = tensors_file(folder)
-        if tensors is None:
-            return False
-        return read_config(folder).get("architecture") in VARIANTS or is_ours(read_content(tensors))
+        return _read_json(folder / CONFIG).get("architecture") in VARIANTS or is_ours(read_content(tensors))
     except (WeightsError, TypeError):
         return False
 
@@ -72,18 +71,15 @@ def read_hub(content: Content, choices: Choices) -> Checkpoint:
 
 def _compare_config(folder: Path, description: ModelDescription) -> None:
     """Say where a hub folder's configuration differs from the description beside its tensors, which is taken."""
-    ours, theirs = config_of(description), read_config(folder)
+    ours, theirs = config_of(description), _read_json(folder / CONFIG)
     differing = [key for key, value in ours.items() if theirs.get(key) != value]
     if differing:
-        say(
-            f"{folder / CONFIG} differs from what {TENSORS} says of itself in {', '.join(differing)}; the latter is "
-            "taken (convert the model to make both anew)",
-            doubtful=True,
-        )
+        taken = f"{', '.join(differing)}; the latter is taken (convert the model to make both anew)"
+        say(f"{folder / CONFIG} differs from what {TENSORS} says of itself in {taken}", doubtful=True)
 
 
 def _read_theirs(folder: Path, choices: Choices) -> Checkpoint:
-    config = read_config(folder)
+    config = _read_json(folder / CONFIG)
     name, args, pretrained = (config.get(key) for key in ("architecture", "model_args", "pretrained_cfg"))
     args, pretrained = args if isinstance(args, dict) else {}, pretrained if isinstance(pretrained, dict) else config
     if not isinstance(name, str) or name not in VARIANTS:
@@ -102,31 +98,18 @@ def _read_theirs(folder: Path, choices: Choices) -> Checkpoint:
         raise WeightsError(f"{folder} holds no EMA weights; leave --weights away")
     state, names = _read_tensors(folder), _names(config) or _names(pretrained)
     _compare_classes(folder, config.get("num_classes"), state)
-    reasons = {
-        "weights": "the only ones in the folder",
-        "gate": f"as {CONFIG} says",
-        "channel_aggregation": f"as {CONFIG} says",
-    }
-    return Checkpoint(
-        "hub",
-        state,
-        architecture.gate,
-        architecture.channel_aggregation,
-        reasons=reasons,
-        architecture=architecture,
-        preprocessing=preprocessing,
-        class_names=names,
-    )
+    reasons = {"weights": "the only ones in the folder"} | dict.fromkeys(FUNCTION_GUESSES, f"as {CONFIG} says")
+    said: dict[str, Any] = {name: getattr(architecture, name) for name in FUNCTION_GUESSES}
+    said |= {"architecture": architecture, "preprocessing": preprocessing, "class_names": names}
+    return Checkpoint("hub", state, reasons=reasons, **said)
 
 
 def _say_passed_over(folder: Path, args: Mapping[str, Any]) -> None:
     unknown = sorted(args.keys() - MODEL_ARGS - PLAIN_ARGS.keys() - PASSED_OVER)
     if unknown:
-        say(
-            f"{folder / CONFIG} sets {', '.join(name[:60] for name in unknown[:5])} in model_args, which our network "
-            "does not know: passed over, so that its answers may be others",
-            doubtful=True,
-        )
+        why = "which our network does not know: passed over, so that its answers may be others"
+        named = ", ".join(name[:60] for name in unknown[:5])
+        say(f"{folder / CONFIG} sets {named} in model_args, {why}", doubtful=True)
 
 
 def _names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -174,11 +157,6 @@ def _read_one(path: Path) -> dict[str, Tensor]:
     return checked_state(values, path)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read a folder's configuration. Raises WeightsError for what is no JSON object."""
-    return _read_json(folder / CONFIG)
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(read_small(path, MAX_CONFIG_BYTES, WeightsError).removeprefix("\ufeff"))  # Notepad's mark
@@ -202,18 +180,14 @@ def _preprocessing(cfg: Mapping[str, Any], folder: Path) -> Preprocessing | None
     return preprocessing_of(cfg)
 
 
-def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
-    """Write a folder of which `timm.create_model("local-dir:FOLDER", pretrained=True)` builds the same function.
-
-    Its model.safetensors is our model file, whose tensors timm reads.
-    """
+def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> None:
+    """Write a folder that timm builds the same function of ("local-dir:FOLDER"), with our model file in it."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a hub folder needs another name")
     if os.path.lexists(folder / CONFIG) and not _may_replace(folder):
         raise OutputError(f"{folder / CONFIG} is there, is of no MogaNet, and would be replaced; choose another folder")
     save_model_file(folder / TENSORS, state, description)
     write_text(folder / CONFIG, json.dumps(config_of(description), indent=2) + "\n")
-    return []
 
 
 def config_of(description: ModelDescription) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The reference repository's `.pth.tar`: `arch`, `state_dict`, often `state_dict_ema`; single-gated."""
+"""The reference repository's `.pth.tar` (`arch`, `state_dict`), and a state dict of its names, wherever it lies."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,18 +41,20 @@ def read_official(content: Content, choices: Choices) -> Checkpoint:
     if description is not None and description.sha256:
         check_hash(state, description.sha256, content.path)
     released = is_release(state) is not None
-    reasons = dict.fromkeys(FUNCTION_GUESSES, "as in the reference" if released else REFERENCE)
-    return Checkpoint(
-        "official",
-        state,
-        "single",
-        "reference",
-        chosen.weights,
-        {"weights": chosen.reason, **reasons},
-        guessed=("weights",) * chosen.is_guess + FUNCTION_GUESSES * (not released),
-        notes=tuple(chosen.network.notes()),
-        description=description,
-    )
+    why = dict.fromkeys(FUNCTION_GUESSES, "as in the reference" if released else REFERENCE)
+    return chosen.checkpoint("official", state, why, guessed=FUNCTION_GUESSES * (not released), description=description)
+
+
+def is_state_dict(content: Content) -> bool:
+    """Tell whether a file has the reference's names anywhere."""
+    return content.kind != "arrays" and bool(find_networks(content.values))
+
+
+def read_state_dict(content: Content, choices: Choices) -> Checkpoint:
+    """Read a file's content, with or without a head."""
+    chosen = choose_network(content, choices, find_networks(content.values))
+    why, state = dict.fromkeys(FUNCTION_GUESSES, REFERENCE), checked_state(chosen.network.state, content.path)
+    return chosen.checkpoint("timm", state, why, guessed=FUNCTION_GUESSES)
 
 
 def write_official(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
@@ -60,11 +62,11 @@ def write_official(path: Path, state: Mapping[str, Tensor], description: ModelDe
     warnings = differences(description.architecture, OFFICIAL, "the official code")
     described = describe_as_json(description.changed(sha256=hash_tensors(state)))
     tensors = {key: tensor.detach().contiguous() for key, tensor in state.items()}
+    content = {"arch": description.architecture.name, "state_dict": tensors, DESCRIPTION_KEY: described}
     with atomic_path(path) as temporary:
-        torch.save(
-            {"arch": description.architecture.name, "state_dict": tensors, DESCRIPTION_KEY: described}, temporary
-        )
+        torch.save(content, temporary)
     return warnings
 
 
 FORMAT = Format("the MogaNet repository's .pth.tar", is_official, read_official, write_official, (".pth", ".pth.tar"))
+TIMM_FORMAT = Format("a state dict of the reference's names", is_state_dict, read_state_dict)

@@ -4,9 +4,9 @@ Detectors and segmenters of the reference repository name their backbone so too,
 module may keep a network in `self.backbone`; then `backbone.head.` is there, which neither of these has.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from moganet.config import Gate
 from moganet.models.choices import Choices
 from moganet.models.formats.format import Format
 from moganet.models.reading.checkpoint import Checkpoint, checked_state
@@ -17,6 +17,7 @@ from moganet.models.reading.networks import Network, choose_network, find_networ
 SINGLE_GATED = ("moga_large_sz224_8xb64_accu2_ep300", "no_forcefp32")
 PREFIX, HEAD, OWN_HEAD, BUFFERS = "backbone.", "head.fc.", "head.", "ema_"
 DENSE = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "decode_head.", "auxiliary_head.")
+AGGREGATION = {"channel_aggregation": "as in the reference"}
 
 
 def _backbones(content: Content) -> list[Network]:
@@ -54,52 +55,29 @@ def _is_theirs(network: Network) -> bool:
 
 
 def read_openmixup(content: Content, choices: Choices) -> Checkpoint:
-    """Read a file's content; its name tells the two single-gated releases from the rest.
-
-    A backbone without a head could be anybody's: that it is OpenMixup's is a guess then.
-    """
+    """Read a file's content; its name tells the two single-gated releases. A bare backbone's origin is a guess."""
     chosen = choose_network(content, choices, _backbones(content))
     head = {n.replace(HEAD, "head."): t for n, t in _beside(chosen.network).items() if n.startswith(HEAD)}
     single = any(mark in content.path.name for mark in SINGLE_GATED)
-    gate: Gate = "single" if single else "double"
     why = "this release was trained so" if single else "OpenMixup trains so: attn_force_fp32"
     is_guess = not head and not single
-    reasons = {
-        "weights": chosen.reason,
-        "gate": f"a guess: that it is OpenMixup's backbone; {why}" if is_guess else why,
-        "channel_aggregation": "as in the reference",
-    }
+    reasons = {"gate": f"a guess: that it is OpenMixup's backbone; {why}" if is_guess else why, **AGGREGATION}
+    state = checked_state({**chosen.network.state, **head}, content.path)
     others = {name: value for name, value in chosen.network.beside.items() if HEAD not in name}
-    return Checkpoint(
-        "openmixup",
-        checked_state({**chosen.network.state, **head}, content.path),
-        gate,
-        "reference",
-        chosen.weights,
-        reasons,
-        guessed=("weights",) * chosen.is_guess + ("gate",) * is_guess,
-        notes=tuple(Network(("state_dict",), "", {}, others).notes()),
-    )
+    more = {"gate": "single" if single else "double", "guessed": ("gate",) * is_guess, "notes": _passed_over(others)}
+    return chosen.checkpoint("openmixup", state, reasons, **more)
 
 
 def read_dense(content: Content, choices: Choices) -> Checkpoint:
     """Read the backbone out of a detector or segmenter; it has no classifier's head."""
     chosen = choose_network(content, choices, _backbones(content))
-    reasons = {
-        "weights": chosen.reason,
-        "gate": "the reference's detectors and segmenters start from its own weights",
-        "channel_aggregation": "as in the reference",
-    }
-    return Checkpoint(
-        "dense",
-        checked_state(chosen.network.state, content.path),
-        "single",
-        "reference",
-        chosen.weights,
-        reasons,
-        guessed=("weights",) * chosen.is_guess,
-        notes=tuple(Network(("state_dict",), "", {}, chosen.network.beside).notes()),
-    )
+    reasons = {"gate": "the reference's detectors and segmenters start from its own weights", **AGGREGATION}
+    state = checked_state(chosen.network.state, content.path)
+    return chosen.checkpoint("dense", state, reasons, notes=_passed_over(chosen.network.beside))
+
+
+def _passed_over(beside: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(Network(("state_dict",), "", {}, beside).notes())
 
 
 FORMAT = Format("OpenMixup's .pth", is_openmixup, read_openmixup)

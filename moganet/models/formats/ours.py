@@ -1,4 +1,4 @@
-"""Our model file: safetensors with a plain state dict, and what it needs to be used and checked in the metadata."""
+"""Our model file: safetensors with its description in the metadata; and a run's last.ckpt, which has one too."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +19,8 @@ from moganet.models.description import (
 from moganet.models.formats.format import Format
 from moganet.models.reading.checkpoint import Checkpoint, check_hash, check_values, checked_state, hash_tensors
 from moganet.models.reading.contents import Content, read_content
+
+RUN_KEY, RUN_PREFIX = DESCRIPTION_KEY, "network."  # of the description in a last.ckpt, before the names of tensors
 
 
 def is_ours(content: Content) -> bool:
@@ -48,20 +50,29 @@ def save_model_file(path: Path, state: Mapping[str, Tensor], description: ModelD
 
 
 def load_model_file(path: Path) -> tuple[dict[str, Tensor], ModelDescription]:
-    """Read a model file's tensors and description.
-
-    Raises WeightsError where it is damaged, changed (the hash), or a file of another kind.
-    """
+    """Read a model file's tensors and description. Raises WeightsError for one that is damaged, or no model file."""
     checkpoint = read_ours(read_content(path), Choices())
     check_values(checkpoint.state, path)
     assert checkpoint.description is not None
     return dict(checkpoint.state), checkpoint.description
 
 
-def write_ours(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
-    """Write a model file; nothing is to be warned of."""
-    save_model_file(path, state, description)
-    return []
+def is_run(content: Content) -> bool:
+    """Tell whether a file is a checkpoint of a training of ours."""
+    values = content.values
+    if content.kind != "torch" or not isinstance(values, dict) or not isinstance(values.get(RUN_KEY), str):
+        return False
+    state = values.get("state_dict")
+    return isinstance(state, dict) and any(str(name).startswith(RUN_PREFIX) for name in state)
 
 
-FORMAT = Format("our model file", is_ours, read_ours, write_ours, (".safetensors",))
+def read_run(content: Content, choices: Choices) -> Checkpoint:
+    """Read the network out of a training's checkpoint."""
+    description = description_in({RUN_KEY: content.values[RUN_KEY]}, content.path)
+    state = content.values["state_dict"]
+    own = {n.removeprefix(RUN_PREFIX): t for n, t in state.items() if str(n).startswith(RUN_PREFIX)}
+    return Checkpoint("run's checkpoint", checked_state(own, content.path), description=description)
+
+
+RUN_FORMAT = Format("a run's last.ckpt", is_run, read_run)
+FORMAT = Format("our model file", is_ours, read_ours, save_model_file, (".safetensors",))

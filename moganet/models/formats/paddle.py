@@ -17,7 +17,7 @@ from moganet.files import atomic_path
 from moganet.models.choices import Choices
 from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
 from moganet.models.formats.format import Format, differences
-from moganet.models.reading.checkpoint import Checkpoint, checked_state, hash_tensors
+from moganet.models.reading.checkpoint import COUNTER, Checkpoint, checked_state, hash_tensors
 from moganet.models.reading.contents import Content
 from moganet.models.reading.networks import choose_network, find_networks
 from moganet.models.timms import describe
@@ -25,35 +25,22 @@ from moganet.models.timms import describe
 HASH_KEY = "moganet_sha256"  # over what the file holds, as it is read
 MARK = "patch_embed1.proj.0.weight"  # a name that every network of the port has
 
-# The port's names against the reference's, applied in this order.
-RENAMES = (
-    (r"^patch_embed1\.norm\.", "patch_embed1.projection.4."),
-    (r"^(patch_embed\d)\.proj\.", r"\1.projection."),
-    (r"\.attn\.proj([12])\.", r".attn.proj_\1."),
-    (r"\.value\.dwconv(\d)\.", r".value.DW_conv\1."),
-    (r"\.value\.pwconv\.", ".value.PW_conv."),
-    (r"\.ffn\.", ".mlp."),
-    (r"\.layer_scales?_?([12])$", r".layer_scale_\1"),
-    (r"\._mean$", ".running_mean"),
-    (r"\._variance$", ".running_var"),
+# The port's names against the reference's; # stands for a digit. Applied in this order, to read and to write.
+NAMES = (
+    ("patch_embed1.norm.", "patch_embed1.projection.4."),
+    ("patch_embed#.proj.", "patch_embed#.projection."),
+    (".attn.proj#.", ".attn.proj_#."),
+    (".value.dwconv#.", ".value.DW_conv#."),
+    (".value.pwconv.", ".value.PW_conv."),
+    (".ffn.", ".mlp."),
+    (".layer_scales#", ".layer_scale_#"),
+    ("._mean", ".running_mean"),
+    ("._variance", ".running_var"),
 )
-# And back.
-PORT_NAMES = (
-    (r"^patch_embed1\.projection\.4\.", "patch_embed1.norm."),
-    (r"^(patch_embed\d)\.projection\.", r"\1.proj."),
-    (r"\.attn\.proj_([12])\.", r".attn.proj\1."),
-    (r"\.value\.DW_conv(\d)\.", r".value.dwconv\1."),
-    (r"\.value\.PW_conv\.", ".value.pwconv."),
-    (r"\.mlp\.", ".ffn."),
-    (r"\.layer_scale_([12])$", r".layer_scales\1"),
-    (r"\.running_mean$", "._mean"),
-    (r"\.running_var$", "._variance"),
-)
+TO_PORT = tuple((ours, theirs) for theirs, ours in NAMES)
+TO_OURS = (*NAMES, (".layer_scale#", ".layer_scale_#"), (".layer_scales_#", ".layer_scale_#"))  # older spellings
 PORT = {"gate": "single", "channel_aggregation": "paddle"}  # what its code computes
-REASONS = {
-    "gate": "as in the port",
-    "channel_aggregation": "the port's function, which leaves `decompose` unused",
-}
+REASONS = {"gate": "as in the port", "channel_aggregation": "the port's function, which leaves `decompose` unused"}
 
 
 def is_paddle(content: Content) -> bool:
@@ -69,24 +56,15 @@ def read_paddle(content: Content, choices: Choices) -> Checkpoint:
         if isinstance(array, np.ndarray):
             tensor = _as_tensor(array)
             # Paddle's Linear is (in, out).
-            state[_rename(name, RENAMES)] = tensor.T.contiguous() if name == "head.weight" else tensor
+            state[_rename(name, TO_OURS)] = tensor.T.contiguous() if name == "head.weight" else tensor
     state = checked_state(state, content.path)
     recorded = content.values.get(HASH_KEY)
     if recorded is not None and recorded != hash_tensors(state):
         raise WeightsError(
             f"{content.path} is damaged: its arrays do not have the hash that was recorded; make it anew"
         )
-    return Checkpoint(
-        "paddle",
-        state,
-        "single",
-        "paddle",
-        chosen.weights,
-        {"weights": chosen.reason, **REASONS},
-        guessed=("weights",) * chosen.is_guess,
-        notes=tuple(chosen.network.notes()),
-        description=description_in(content.values, content.path),
-    )
+    described = description_in(content.values, content.path)
+    return chosen.checkpoint("paddle", state, REASONS, channel_aggregation="paddle", description=described)
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
@@ -97,22 +75,19 @@ def _as_tensor(array: np.ndarray) -> Tensor:
 
 
 def _rename(name: str, renames: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in renames:
-        name = re.sub(pattern, replacement, name)
+    for had, now in renames:
+        name = re.sub(re.escape(had).replace(r"\#", r"(\d)"), now.replace("#", r"\1"), name)
     return name
 
 
 def write_paddle(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
-    """Write a plain pickle of arrays under the port's names, which `paddle.load` reads, and their hash.
-
-    The description is kept beside the arrays where these do not say it all. Paddle counts no batches.
-    """
+    """Write a pickle of arrays for `paddle.load`, their hash, and the description where they don't say it all."""
     warnings = differences(description.architecture, PORT, "the PaddlePaddle port")
-    kept = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    kept = {name: t for name, t in state.items() if not name.endswith(COUNTER)}  # Paddle counts no batches
     content: dict[str, Any] = {HASH_KEY: hash_tensors(kept)}
     for name, tensor in kept.items():
         array = tensor.detach().cpu().numpy()
-        content[_rename(name, PORT_NAMES)] = np.ascontiguousarray(array.T) if name == "head.weight" else array
+        content[_rename(name, TO_PORT)] = np.ascontiguousarray(array.T) if name == "head.weight" else array
     if not _says_it(description):
         content[DESCRIPTION_KEY] = describe_as_json(description)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:

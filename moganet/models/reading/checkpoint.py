@@ -21,7 +21,7 @@ from moganet.notices import say
 
 # The published accuracies of these two are those of the plain weights, of all others those of the EMA's.
 PLAIN_WEIGHTS = ("moganet_xtiny", "moganet_tiny")
-NUM_STAGES = 4
+EMBEDDINGS = ("1.projection.3", "2.projection", "3.projection", "4.projection")  # the last convolution of each
 COUNTER = "num_batches_tracked"  # the tensors of whole numbers
 FUNCTION_GUESSES = ("gate", "channel_aggregation")
 REFERENCE = "a guess: the file does not say; it is the reference's"
@@ -71,10 +71,7 @@ class Checkpoint:
 
 
 def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """Give a state dict of dense tensors.
-
-    Raises WeightsError for what is no dense tensor, and for tensors that claim more bytes than the file has.
-    """
+    """Give a state dict of dense tensors. Raises WeightsError for others, and for more bytes than the file has."""
     checked, claimed = {}, 0
     for name, tensor in state.items():
         if not isinstance(name, str):
@@ -84,11 +81,9 @@ def checked_state(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
         if tensor.is_quantized or tensor.is_complex() or tensor.numel() == 0:
             raise WeightsError(f"{path}: {name[:100]} is no tensor of weights: {tensor.dtype} {tuple(tensor.shape)}")
         claimed += tensor.numel() * tensor.element_size()
-        if claimed > path.stat().st_size:
-            raise WeightsError(
-                f"{path} lies about its tensors: to {name[:100]} {tuple(tensor.shape)} they claim {claimed:,} bytes; "
-                f"and the file has {path.stat().st_size:,}"
-            )
+        if claimed > (size := path.stat().st_size):
+            said = f"to {name[:100]} {tuple(tensor.shape)} they claim {claimed:,} bytes; and the file has {size:,}"
+            raise WeightsError(f"{path} lies about its tensors: {said}")
         checked[name] = tensor.detach()
     return checked
 
@@ -101,25 +96,21 @@ def check_values(state: Mapping[str, Tensor], path: Path) -> None:
     """
     whole = [name for name, tensor in state.items() if not (tensor.is_floating_point() or name.endswith(COUNTER))]
     if whole:
-        raise WeightsError(
-            f"{path} can't be computed with: {_few(whole)} of its tensors hold {state[whole[0]].dtype}, as quantised "
-            "weights do, without what their numbers stand for; save the weights in floats"
+        said = (
+            f"{_few(whole)} of its tensors hold {state[whole[0]].dtype}, as quantised weights do; save them in floats"
         )
+        raise WeightsError(f"{path} can't be computed with: {said}")
     blank = [name for name, t in state.items() if (t.dim() > 1 or name.endswith("running_var")) and not t.any()]
     if blank:
-        say(
-            f"{path.name}: {_few(blank)} of its {len(state)} tensors hold only zeros, as after a download or a copy "
-            "that ended early: its answers may mean nothing",
-            doubtful=True,
-        )
+        said = "hold only zeros, as after a download or a copy that ended early: its answers may mean nothing"
+        say(f"{path.name}: {_few(blank)} of its {len(state)} tensors {said}", doubtful=True)
     wrong = {name: bad for name, tensor in state.items() if (bad := _wrong_values(name, tensor))}
     if wrong:
         name, (number, what) = next(iter(wrong.items()))
         more = f", and {len(wrong) - 1} tensors more have such values" if len(wrong) > 1 else ""
-        raise WeightsError(
-            f"{path} can't be computed with: {number:,} of the {state[name].numel():,} values of {name[:100]} are "
-            f"{what}{more}; its training had diverged, or it is damaged: take an earlier checkpoint"
-        )
+        said = f"{number:,} of the {state[name].numel():,} values of {name[:100]} are {what}{more}"
+        why = "its training had diverged, or it is damaged: take an earlier checkpoint"
+        raise WeightsError(f"{path} can't be computed with: {said}; {why}")
 
 
 def _few(names: Sequence[str]) -> str:
@@ -128,10 +119,9 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _wrong_values(name: str, tensor: Tensor) -> tuple[int, str] | None:
-    """Give how many values are wrong, and what they are; a sum is one pass without memory."""
     if not tensor.is_floating_point():
         return None
-    if not math.isfinite(tensor.sum(dtype=torch.float32).item()):
+    if not math.isfinite(tensor.sum(dtype=torch.float32).item()):  # one pass without memory
         number = tensor.numel() - int(tensor.float().isfinite().sum())  # in the form in which they are computed with
         if number:
             return number, "NaN or infinite in float32"
@@ -153,24 +143,8 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
 def check_hash(state: Mapping[str, Tensor], sha256: str, path: Path) -> None:
     """Raise WeightsError where tensors do not have the hash that was recorded."""
     if hash_tensors(state) != sha256:
-        raise WeightsError(
-            f"{path} is damaged: its tensors do not have the hash that was recorded; train or download it again"
-        )
-
-
-def check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    """Raise WeightsError that names the first tensors that are missing, unexpected, or of another shape."""
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [
-        f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}"
-        for n in own.keys() & state.keys()
-        if state[n].shape != own[n].shape
-    ]
-    if missing or unexpected or shapes:
-        parts = [f"missing: {', '.join(missing[:3])}"] if missing else []
-        parts += [f"unexpected: {', '.join(name[:80] for name in unexpected[:3])}"] if unexpected else []
-        parts += sorted(shapes)[:3]
-        raise WeightsError(f"the tensors of {path} do not fit the network; {'; '.join(parts)}")
+        said = "its tensors do not have the hash that was recorded; train or download it again"
+        raise WeightsError(f"{path} is damaged: {said}")
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:
@@ -179,15 +153,12 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     Shapes of no variant give a custom network, under xtiny's name. Raises WeightsError where they are not a MogaNet's.
     """
     state = checkpoint.state
-    embed_dims = [_size(state, "patch_embed1.projection.3.weight", 0)]
-    embed_dims += [_size(state, f"patch_embed{i}.projection.weight", 0) for i in (2, 3, 4)]
+    embed_dims = [_size(state, f"patch_embed{i}.weight", 0) for i in EMBEDDINGS]
     hidden = [_size(state, f"blocks{i}.0.mlp.fc1.weight", 0) for i in (1, 2, 3, 4)]
     shape = (tuple(embed_dims), _depths(state), tuple(map(_ratio, hidden, embed_dims)))
     values = {
         "name": variant_of_shape(*shape) or "moganet_xtiny",
-        "embed_dims": shape[0],
-        "depths": shape[1],
-        "mlp_ratios": shape[2],
+        **dict(zip(("embed_dims", "depths", "mlp_ratios"), shape, strict=True)),
         "num_classes": _size(state, "head.weight", 0) if "head.weight" in state else 0,
         "in_chans": _size(state, "patch_embed1.projection.0.weight", 1),
         "gate": checkpoint.gate,
@@ -212,9 +183,8 @@ def is_release(state: Mapping[str, Any]) -> str | None:
 
 def _variant(state: Mapping[str, Any]) -> str | None:
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    blank = dict.fromkeys(("weights", "gate", "channel_aggregation"), "")
     try:
-        architecture = architecture_of(Checkpoint("", tensors, "single", "reference", "plain", blank))
+        architecture = architecture_of(Checkpoint("", tensors))
     except (WeightsError, ValidationError):
         return None
     return variant_of_shape(architecture.embed_dims or (), architecture.depths or (), architecture.mlp_ratios or ())
@@ -232,7 +202,7 @@ def _size(state: Mapping[str, Tensor], name: str, dimension: int) -> int:
 
 def _depths(state: Mapping[str, Tensor]) -> tuple[int, ...]:
     depths = []
-    for stage in range(1, NUM_STAGES + 1):
+    for stage in (1, 2, 3, 4):
         found = {m[1] for m in (re.match(rf"blocks{stage}\.(\d+)\.", name) for name in state) if m}
         missing = next((i for i in range(len(found)) if str(i) not in found), None)
         if missing is not None:

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from moganet.errors import WeightsError
+from moganet.errors import WeightsError, first_line
 from moganet.files import path_in_utf8
-from moganet.models.reading.arrays import load_arrays
-from moganet.models.reading.unpickle import rehearse
+from moganet.models.reading.unpickle import load_arrays, rehearse
 
 # The first pickle of a file that torch.save wrote before version 1.6: torch's magic number, in protocol 2.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -29,10 +28,7 @@ MAX_PICKLE_BYTES = 64 << 20  # names and shapes, without the tensors' bytes; rel
 
 @dataclass(frozen=True)
 class Content:
-    """What was read: a torch file's objects, a pickle's dict of arrays, a safetensors file's tensors and texts.
-
-    Of a folder nothing is read yet.
-    """
+    """What was read: torch objects, a pickle's arrays, a safetensors file's tensors and texts; nothing of a folder."""
 
     path: Path
     kind: Literal["torch", "arrays", "safetensors", "folder"]
@@ -75,9 +71,8 @@ def _read_safetensors(path: Path) -> Content:
             metadata = file.metadata() or {}
             return Content(path, "safetensors", {n: file.get_tensor(n) for n in file.keys()}, metadata)  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path} is no whole safetensors file ({_first_line(error)}); train or download it again"
-        ) from None
+        said = f"is no whole safetensors file ({first_line(error)}); train or download it again"
+        raise WeightsError(f"{path} {said}") from None
 
 
 def _read_zip(path: Path) -> Any:
@@ -95,11 +90,8 @@ def _read_zip(path: Path) -> Any:
             folder = pickles[0].filename.removesuffix("data.pkl") + "data/"
             records = {m.filename.removeprefix(folder): m.file_size for m in members if m.filename.startswith(folder)}
             rehearse(io.BytesIO(archive.read(pickles[0])), pickles[0].file_size, records)
-            damaged = archive.testzip()  # torch does not look at the sums
-            if damaged is not None:
-                raise WeightsError(
-                    f"{path} is damaged: {damaged[:60]} does not have the sum that was recorded; get it anew"
-                )
+            if (damaged := archive.testzip()) is not None:  # torch does not look at the sums
+                raise WeightsError(f"{path} is damaged: {damaged[:60]} does not have its recorded sum; get it anew")
     except WeightsError:
         raise
     except Exception as error:  # a damaged archive can raise nearly anything
@@ -108,7 +100,6 @@ def _read_zip(path: Path) -> Any:
 
 
 def _refuse_others(path: Path, names: list[str]) -> None:
-    """Refuse archives of other kinds, and say what to do with them."""
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise WeightsError(f"{path} is a TorchScript program, which holds code; save its state_dict() instead")
     if names and all(name.endswith(".npy") for name in names):
@@ -138,13 +129,8 @@ def _load_torch(path: Path, mmap: bool) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
-    reason = _first_line(error)
+    reason = first_line(error)
     # A name with capitals is a class: most likely torch.save(model).
     is_module = re.match(r"it asks for [\w.]+\.[A-Z]\w*$", reason) is not None
     remedy = "; if it is a whole module, save its state_dict() instead" if is_module else ""
     return WeightsError(f"{path} can't be read as plain tensors ({reason}); nothing was run{remedy}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices, Weights
-from moganet.models.reading.checkpoint import is_release, prefers_plain
+from moganet.models.reading.checkpoint import Checkpoint, is_release, prefers_plain
 from moganet.models.reading.contents import Content
 
 MARK = "patch_embed1.projection.0.weight"  # a name that every MogaNet has
@@ -43,8 +45,7 @@ class Network:
         """Say where it was found where one would not look for it, and what was passed over beside it."""
         unusual = self.keys not in PLAIN_KEYS or not set(self.prefix.split(".")) <= {*WRAPPERS, ""}
         notes = [f"found at {self.place[:100]!r}"] if unusual else []
-        tensors = [name for name, value in self.beside.items() if hasattr(value, "shape")]
-        if tensors:
+        if tensors := [name for name, value in self.beside.items() if hasattr(value, "shape")]:
             shown = ", ".join(name[:60] for name in tensors[:3]) + (", …" if len(tensors) > 3 else "")
             notes.append(f"passed over beside it: {len(tensors)} tensor{'s'[: len(tensors) > 1]} ({shown})")
         return notes
@@ -58,6 +59,12 @@ class Choice:
     weights: Weights
     reason: str
     is_guess: bool = False
+
+    def checkpoint(self, kind: str, state: Mapping[str, Tensor], why: Mapping[str, str], **more: Any) -> Checkpoint:
+        """Give its tensors with what a format knows. why: of gate and aggregation. more: as in Checkpoint."""
+        more["guessed"] = ("weights",) * self.is_guess + more.get("guessed", ())
+        known = {"weights": self.weights, "notes": tuple(self.network.notes()), **more}
+        return Checkpoint(kind, state, reasons={"weights": self.reason, **why}, **known)
 
 
 def find_networks(values: Any, mark: str = MARK) -> list[Network]:
@@ -85,8 +92,7 @@ def _in_one(values: dict[Any, Any], mark: str, keys: tuple[str, ...]) -> list[Ne
     states: dict[str, dict[Any, Any]] = {prefix: {} for prefix in found}
     beside = {}
     for name, value in values.items():
-        home = next((p for p in prefixes if isinstance(name, str) and name.startswith(p)), None)
-        if home is not None:
+        if (home := next((p for p in prefixes if isinstance(name, str) and name.startswith(p)), None)) is not None:
             states[home][name.removeprefix(home)] = value
         elif isinstance(name, str):
             beside[name] = value
@@ -102,21 +108,15 @@ def _without_inner(state: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def choose_network(content: Content, choices: Choices, networks: list[Network]) -> Choice:
-    """Take one of the networks that a file holds: as asked, or plain or averaged weights by the rule of the releases.
-
-    Raises WeightsError where two of a kind are there, or none of the kind that was asked for.
-    """
+    """Take the network as asked, or by the rule of the releases. Raises WeightsError for none, or two of a kind."""
     kinds: dict[Weights, list[Network]] = {"plain": [], "ema": []}
     for network in networks:
         kinds["ema" if network.is_ema else "plain"].append(network)
     for found in kinds.values():
         if len(found) > 1:
             places = ", ".join(repr(network.place[:80]) for network in found[:4])
-            raise WeightsError(
-                f"{content.path} holds several networks ({places}); keep the one that you mean in a file of its own"
-            )
-    asked = choices.weights
-    if asked is not None:
+            raise WeightsError(f"{content.path} holds several networks ({places}); keep the one that you mean alone")
+    if (asked := choices.weights) is not None:
         if not kinds[asked]:
             what, other = ("EMA", "plain") if asked == "ema" else ("plain", "EMA")
             raise WeightsError(f"{content.path} holds no {what} weights, only {other} ones; leave --weights away")
@@ -124,11 +124,8 @@ def choose_network(content: Content, choices: Choices, networks: list[Network]) 
     if not all(kinds.values()):
         weights: Weights = "plain" if kinds["plain"] else "ema"
         return Choice(kinds[weights][0], weights, "the only ones in the file")
-    plain = kinds["plain"][0]
-    arch = content.values.get("arch")
-    weights = "plain" if prefers_plain(arch, plain.state) else "ema"
-    released = is_release(plain.state)
-    if released is not None:
+    state = kinds["plain"][0].state
+    weights, other = ("plain", "EMA") if prefers_plain(content.values.get("arch"), state) else ("ema", "plain")
+    if (released := is_release(state)) is not None:
         return Choice(kinds[weights][0], weights, f"the published accuracy of {released} is theirs")
-    other = "EMA" if weights == "plain" else "plain"
     return Choice(kinds[weights][0], weights, f"a guess: the file holds {other} ones too", is_guess=True)

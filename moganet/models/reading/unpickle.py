@@ -1,14 +1,20 @@
-"""Pickles read so that nothing in them runs, nothing is larger than the file, and nothing takes for ever."""
+"""Pickles, torch's and of arrays, of which nothing runs, is larger than the file, or takes for ever."""
 
+import math
 import pickle
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import IO, Any, ClassVar
 
+import numpy as np
+
 from moganet.compat import PythonUnpickler
+from moganet.errors import WeightsError, first_line
 
 MAX_LINE = 1 << 12  # bytes of a name; a longer one is no name
 MAX_TUPLE = 1_000_000  # parts, counted as often as they are held
+DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
 TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
 
 
@@ -70,17 +76,10 @@ class Inert:
     def __init__(self, *_: Any) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
-        pass
+    __setstate__ = append = add = __init__
 
     def __setitem__(self, key: Any, value: Any) -> None:
         hash(key)
-
-    def append(self, item: Any) -> None:
-        """Take an item, as a list does."""
-
-    def add(self, item: Any) -> None:
-        """Take an item, as a set does."""
 
 
 # torch admits more than weights need: a bytearray or a tensor made by call can be of any size.
@@ -90,20 +89,8 @@ TENSOR_PARTS = re.compile(
     r"|torch\.storage\.(Untyped|Typed)Storage|torch\.nn\.parameter\.Parameter|argparse\.Namespace|_codecs\.encode"
     r"|numpy\.dtype|numpy\.(_core|core)\.multiarray\.scalar|numpy\.dtypes\.Float(32|64)DType"
 )
-
-
-STORAGE_BYTES = {
-    "Double": 8,
-    "Float": 4,
-    "Half": 2,
-    "BFloat16": 2,
-    "Long": 8,
-    "Int": 4,
-    "Short": 2,
-    "Char": 1,
-    "Byte": 1,
-}
-STORAGE_BYTES |= {"Bool": 1, "Untyped": 1}
+STORAGE_BYTES = {"Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2, "BFloat16": 2, "Short": 2}
+STORAGE_BYTES |= dict.fromkeys(("Char", "Byte", "Bool", "Untyped"), 1)
 
 
 class _Rehearsal(SafeUnpickler):
@@ -136,3 +123,75 @@ def rehearse(file: IO[bytes], size: int, records: Mapping[str, int] | None = Non
     Raises UnpicklingError, or whatever a damaged pickle raises, where it is not only tensors' parts and plain values.
     """
     _Rehearsal(file, size, records).load()
+
+
+class _Dtype:
+    """Stands for numpy.dtype: plain numbers only."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if code not in DTYPES:
+            raise pickle.UnpicklingError(f"it holds arrays of type {str(code)[:20]!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """Stands for an array that numpy would rebuild: it takes its bytes from the file, and no more than those."""
+
+    def __init__(self, *_: Any) -> None:
+        self.array = np.zeros(0)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, raw = state
+        self.array = _from_bytes(raw, dtype, shape, "F" if fortran else "C")
+
+
+def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray) or not isinstance(shape, tuple):
+        raise pickle.UnpicklingError("it holds an array that is no array of numbers")
+    if order not in ("C", "F") or math.prod(shape) * dtype.dtype.itemsize != len(raw):
+        raise pickle.UnpicklingError(f"an array of shape {str(shape)[:60]} has {len(raw)} bytes")
+    return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
+
+
+def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    array = _Array()
+    array.array = _from_bytes(raw, dtype, shape, order)
+    return array
+
+
+def _scalar(dtype: Any, raw: Any) -> Any:
+    return _from_bytes(raw, dtype, (), "C").item()
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    """Stand for _codecs.encode, by which pickles of protocol 2 hold bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("it holds bytes in an odd encoding")
+    return text.encode("latin1")
+
+
+STANDS_FOR: dict[str, Callable[..., Any]] = {
+    "numpy.ndarray": _Array,
+    "numpy.dtype": _Dtype,
+    "_codecs.encode": _encode,
+}
+for _core in ("numpy.core", "numpy._core"):
+    STANDS_FOR[f"{_core}.multiarray._reconstruct"] = _Array
+    STANDS_FOR[f"{_core}.multiarray.scalar"] = _scalar
+    STANDS_FOR[f"{_core}.numeric._frombuffer"] = _from_buffer
+
+
+def load_arrays(file: IO[bytes], path: Path) -> dict[str, Any]:
+    """Unpickle a dict of arrays; texts stay. Raises WeightsError for anything else, nothing of it having run."""
+    try:
+        content = SafeUnpickler(file, path.stat().st_size, STANDS_FOR.get).load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        said = f"is no dict of plain arrays, as .pdparams files are ({first_line(error)}); nothing was run"
+        raise WeightsError(f"{path} {said}") from None
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of arrays")
+    arrays = {str(n): v.array if isinstance(v, _Array) else v for n, v in content.items()}
+    return {name: value for name, value in arrays.items() if isinstance(value, np.ndarray | str)}
