@@ -69,8 +69,8 @@ class ReportResult(Result, extra="allow"):
     split: str
     num_images: int
     headline: str
-    copies: list[Mapping[str, str | int]]
-    left_out: list[LeftOutPart]
+    copies: tuple[Mapping[str, str | int], ...]
+    left_out: tuple[LeftOutPart, ...]
     unreadable: tuple[LeftOut, ...]
     untrained: bool
     __pydantic_extra__: dict[str, float | int | None]
@@ -129,9 +129,9 @@ def write_report(
         split=tested.name,
         num_images=len(tested),
         headline=said.headline,
-        left_out=[LeftOutPart(part=part, reason=reason) for part, reason in page.left_out.items()],
+        left_out=tuple(LeftOutPart(part=part, reason=reason) for part, reason in page.left_out.items()),
         unreadable=tuple(LeftOut(**bad._asdict()) for bad in tested.unreadable),
-        copies=[{"split": after, "in": first, "images": n} for (first, after), n in shown.copies.items()],
+        copies=tuple({"split": after, "in": first, "images": n} for (first, after), n in shown.copies.items()),
         untrained=not predictor.trained,
         **said.result,
     )
