@@ -100,7 +100,11 @@ def _read_rows(
         raise DataError(faults[0] if faults else f"no row of {table.file} has both an image and a label")
     rows = [read.rows[i] for i in kept]
     splits, said = _splits(table, columns, kept, faults)
-    (notes if labels.several else faults).extend(_classes_without_training(table, rows, splits))
+    unseen = _classes_without_training(table, rows, splits)
+    if labels.several:
+        notes += [f"{one}; they can't be learned" for one in unseen]
+    else:
+        faults += [f"{one}; add or remove them" for one in unseen]
     groups, alone = _groups(table, columns, kept)
     named = [table.places[i] for i in kept]
     images, found = find_images(table.file, columns["path"], [cells[i] for i in kept], named)
@@ -216,7 +220,7 @@ def _classes_without_training(table: Table, labels: Sequence[Names], splits: Seq
         for name in SPLITS
     }
     return [
-        f"{table.file} has classes in {name} that train lacks: {_shortened(unseen)}; add or remove them"
+        f"{table.file} has classes in {name} that train lacks: {_shortened(unseen)}"
         for name in SPLITS
         if classes["train"] and (unseen := sorted(classes[name] - classes["train"]))
     ]

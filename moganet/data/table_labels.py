@@ -83,13 +83,13 @@ def guarded(table: Table, name: str, read: Callable[[], Result]) -> Result:
 def _divided(table: Table, name: str) -> tuple[list[list[Any]], list[str]]:
     """Give the parts of each cell, and a note where it is a guess what stands between them."""
     cells = table.column(name)
-    texts = guarded(table, name, lambda: [None if isinstance(cell, list) else as_text(cell) for cell in cells])
+    texts = guarded(table, name, lambda: [None if isinstance(cell, list) else _text(cell) for cell in cells])
     between = next((sign for sign in BETWEEN if any(sign in text for text in texts if text)), None)
     parts = [
         list(cell) if text is None else [part.strip(" ") for part in text.split(between)] if between else [text]
         for cell, text in zip(cells, texts, strict=True)
     ]
-    words = {text.casefold() for text in texts if text}
+    words = {as_text(text).casefold() for text in texts if text}
     notes = []
     if between not in (BETWEEN[0], None):
         notes.append(f"labels of {table.file.name} are divided by {between!r}: its {name!r} has no {BETWEEN[0]!r}")
@@ -97,6 +97,11 @@ def _divided(table: Table, name: str) -> tuple[list[list[Any]], list[str]]:
         more = f"if it is one class that an image has or not, say ?labels={name}, with the comma"
         notes.append(f"{name!r} of {table.file.name} has classes called {' and '.join(sorted(words))}; {more}")
     return parts, notes
+
+
+def _text(cell: Any) -> str:
+    """Give a cell as it is written, "" where nothing is."""
+    return cell if isinstance(cell, str) and as_text(cell) else as_text(cell)
 
 
 def _one_column_a_class(table: Table, names: Sequence[str]) -> RowLabels:

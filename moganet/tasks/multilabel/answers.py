@@ -15,10 +15,14 @@ NONE = "(none)"
 
 @dataclass(frozen=True)
 class Found:
-    """Classes of an image, the likeliest first: names, and the probability of each by itself. They may be none."""
+    """Classes of an image, the likeliest first: names, and the probability of each by itself. They may be none.
+
+    above: the names of those that are above their thresholds, however many were asked for.
+    """
 
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
+    above: tuple[str, ...]
 
 
 class MultilabelRow(Row):
@@ -53,11 +57,11 @@ def found(logits: Array, description: MultilabelDescription) -> NDArray[np.bool_
 
 def answers(logits: Array, probabilities: Array, description: MultilabelDescription, top_k: int | None) -> list[Found]:
     """Name the classes above their thresholds, or the `top_k` likeliest, of each row."""
-    number = len(description.class_names)
-    order = np.argsort(-logits, axis=1, kind="stable")[:, : number if top_k is None else top_k]
-    kept = np.ones_like(logits, bool) if top_k is not None else found(logits, description)
-    return [
-        Found(tuple(description.class_names[i] for i in places), tuple(float(row[i]) for i in places))
-        for row, keep, columns in zip(probabilities, kept, order, strict=True)
-        for places in [[int(i) for i in columns if keep[i]]]
-    ]
+    names = np.array(description.class_names, object)
+    order, above = np.argsort(-logits, axis=1, kind="stable"), found(logits, description)
+    given = []
+    for columns, row, is_above in zip(order, probabilities, above, strict=True):
+        over = columns[is_above[columns]]
+        places = over if top_k is None else columns[:top_k]
+        given.append(Found(tuple(names[places]), tuple(row[places].tolist()), tuple(names[over])))
+    return given

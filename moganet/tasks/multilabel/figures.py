@@ -1,8 +1,7 @@
 """Figures of logits (N, classes) against rows of 0 and 1 (N, classes): average precision, F1, thresholds, calibration.
 
 Average precision is scikit-learn's: the sum over the distinct scores of precision times what recall gains, so that
-equal scores count together (torchmetrics 1.9 agrees, but names an image's logits twice in memory, and warns of classes
-without images).
+equal scores count together. torchmetrics' agrees, but warns of classes that no image has.
 """
 
 from dataclasses import dataclass

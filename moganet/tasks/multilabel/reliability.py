@@ -63,9 +63,8 @@ def reliability_section(
 ) -> tuple[Section, list[float]]:
     """Show how many of the answers of each probability are right, before and after scaling; give the errors too."""
     right, errors, charts = truth.ravel().astype(float), list[float](), []
-    for name, scale in [("As trained", 1.0)] + (
-        [(f"At temperature {temperature:.2f}", temperature)] * bool(temperature)
-    ):
+    scaled = [(f"At temperature {temperature:.2f}", temperature)] if temperature else []
+    for name, scale in [("As trained", 1.0), *scaled]:
         sure = sigmoid(logits / scale)
         errors.append(calibration_error(sure, truth))
         alt = f"{name}: share of answers that are right against probability; calibration error {percent(errors[-1])}."
