@@ -33,7 +33,7 @@ from moganet.tasks.multilabel.figures import (
     mean_average_precision,
 )
 from moganet.tasks.multilabel.reliability import fit_temperature
-from moganet.tasks.multilabel.report import say_classes
+from moganet.tasks.multilabel.report import pairs_section, say_classes
 from moganet.tasks.multilabel.training import MultilabelTraining, balanced, build_criterion
 from moganet.tasks.task import Asked
 
@@ -295,6 +295,14 @@ def test_logits_come_back_from_probabilities():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert sigmoid(np.array([-1e4, 1e4])).tolist() == [0, 1]
+
+
+def test_pairs_are_counted_once_the_commonest_first():
+    truth = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 1], [0, 0, 0]], bool)
+    section = pairs_section(NAMES, truth, np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 0]], bool))
+    assert [tuple(row.values()) for row in section.content["rows"]] == [("cat", "dog", 2, 0.5), ("dog", "ant", 1, 1.0)]
+    assert "“cat” and “dog” stand together most often: 2 images" in section.title
+    assert pairs_section(NAMES, truth & False, truth).title == "No image has two classes"
 
 
 def test_titles_say_the_finding():

@@ -136,9 +136,9 @@ def pairs_section(names: Sequence[str], truth: np.ndarray, answered: np.ndarray)
     together = np.triu(truth[:, common].T.astype(np.int64) @ truth[:, common], 1)
     rows = []
     for place in np.argsort(-together, axis=None, kind="stable")[:MAX_SHOWN]:
-        first, second = (int(common[i]) for i in np.unravel_index(place, together.shape))
-        both = truth[:, first] & truth[:, second]
-        if both.any():
+        if together.flat[place]:
+            first, second = (int(common[i]) for i in np.unravel_index(place, together.shape))
+            both = truth[:, first] & truth[:, second]
             share = float((answered[:, first] & answered[:, second])[both].mean())
             rows.append({"first": names[first], "second": names[second], "images": int(both.sum()), "found": share})
     title = "No image has two classes"
