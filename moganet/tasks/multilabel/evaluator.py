@@ -94,8 +94,9 @@ class MeanPrecision(Metric):
     logits: list[Tensor]
     rows: list[Tensor]
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.add_state("logits", default=[], dist_reduce_fx="cat")
         self.add_state("rows", default=[], dist_reduce_fx="cat")
         self.thresholds: tuple[float, ...] = ()
@@ -103,6 +104,11 @@ class MeanPrecision(Metric):
     def update(self, logits: Tensor, rows: Tensor) -> None:
         self.logits.append(logits)
         self.rows.append(rows)
+
+    def sync(self, *args: Any, **options: Any) -> None:
+        if not self.logits:  # a process without images has rows too, of which there are none
+            self.logits, self.rows = ([torch.empty(0, self.num_classes, device=self.device)] for _ in range(2))
+        super().sync(*args, **options)
 
     def compute(self) -> Tensor:
         logits, rows = (dim_zero_cat(values).cpu().numpy() for values in (self.logits, self.rows))
@@ -114,7 +120,7 @@ class MultilabelEvaluator(Evaluator):
     """Measure logits (B, classes) against rows of 0 and 1 (B, classes)."""
 
     def __init__(self, description: MultilabelDescription, *, keeps: bool) -> None:
-        super().__init__({"loss": MeanMetric(), "map": MeanPrecision()}, keeps=keeps)
+        super().__init__({"loss": MeanMetric(), "map": MeanPrecision(len(description.class_names))}, keeps=keeps)
         self.description = description
 
     def measure(self, outputs: Mapping[str, Tensor], targets: Tensor) -> None:
