@@ -176,13 +176,24 @@ def divide(rows, amount=0.2, seed=0, groups=None, contents=None):
 def test_rare_labels_stand_on_both_sides_in_proportion(seed):
     rows = draw(500, [0.5, 0.2, 0.05, 0.01, 0.3, 0.004], seed)
     held = divide(rows, seed=seed)
-    assert abs(len(held) - 100) <= 6 and len(set(held.tolist())) == len(held)
+    assert len(held) == 100 and len(set(held.tolist())) == len(held)
     for column in rows.T:
         inside = column[held].sum()
         assert abs(inside - 0.2 * column.sum()) <= max(2, 0.05 * column.sum())
         assert column.sum() < 2 or 0 < inside < column.sum()
     empty = rows.sum(1) == 0
     assert abs(empty[held].mean() - empty.mean()) < 0.05
+
+
+@pytest.mark.parametrize(("amount", "number"), [(30, 30), (0.1, 40), (0.5, 200)])
+def test_as_many_are_held_as_are_asked_for(amount, number):
+    assert len(divide(draw(400, np.linspace(0.01, 0.3, 20)), amount)) == number
+
+
+def test_of_fewer_than_each_class_needs_all_that_are_needed_are_held():
+    rows = draw(400, np.linspace(0.01, 0.3, 20))
+    held = divide(rows, 1)
+    assert 1 < len(held) <= 20 and (rows[held].sum(0) > 0).sum() == (rows.sum(0) > 1).sum()
 
 
 def test_a_division_is_the_seeds():
