@@ -16,7 +16,7 @@ from small_model import need
 import moganet
 from moganet.engine.explain import explain
 from moganet.engine.export import export
-from moganet.errors import ConfigError, DataError, MogaNetError
+from moganet.errors import ConfigError, DataError, MogaNetError, WeightsError
 from moganet.inference.export import EXPORTERS
 from moganet.tasks import TASKS
 from moganet.tasks.module import TaskModule
@@ -116,12 +116,16 @@ def test_every_format_answers_as_the_model(to, run, task, tmp_path):
         )
 
 
-def test_int8_is_calibrated_compared_and_kept(run, task, tmp_path):
+def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, tmp_path):
     need("openvino")
     if importlib.util.find_spec("nncf") is None or task.name == DEFAULT:
         pytest.skip("nncf is not installed (extra 'export'), or test_exporters.py does it")
     data = load_recipe(run / "recipe.yaml").data.source
-    made = export(run, "openvino", tmp_path / "m.xml", precision="int8", data=data)
+    try:
+        made = export(run, "openvino", tmp_path / "m.xml", precision="int8", data=data)
+    except WeightsError as error:  # a network this small may lose more than is allowed
+        assert "it decides as the model on" in str(error) and not (tmp_path / "m.xml").exists()
+        return
     assert made.agreement >= 0.95 and made[task.monitor.name] > 0.3
     assert moganet.verify(made.out).ok
 
