@@ -72,8 +72,9 @@ def _held_rows(rows: np.ndarray, units: np.ndarray, number: int, seed: int) -> n
         raise DataError("all images are copies or of one group, so that none can be held back; name a split")
     counts = np.zeros((len(names), rows.shape[1] + 1))
     np.add.at(counts, unit_of, np.column_stack([rows, rows.sum(1) == 0]))  # those of no class are one more class
-    held = _iterative(counts, np.bincount(unit_of), number / len(rows), np.random.default_rng(seed))
-    return np.flatnonzero(held[unit_of])
+    sizes = np.bincount(unit_of)
+    held = _iterative(counts, sizes, number / len(rows), np.random.default_rng(seed))
+    return np.flatnonzero(_evened(held, counts, sizes, number)[unit_of])
 
 
 def _iterative(counts: np.ndarray, sizes: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
@@ -97,6 +98,20 @@ def _iterative(counts: np.ndarray, sizes: np.ndarray, share: float, generator: n
             wanted[side] -= counts[unit]
             room[side] -= sizes[unit]
             given[side] += has[unit]
+    return held
+
+
+def _evened(held: np.ndarray, counts: np.ndarray, sizes: np.ndarray, number: int) -> np.ndarray:
+    """Move units until `number` images are held, or as nearly as no class loses its last unit on a side."""
+    has, share = counts > 0, number / sizes.sum()
+    while excess := int(sizes[held].sum()) - number:
+        full = held == (excess > 0)  # the units of the side that has too many
+        movable = full & (sizes <= abs(excess)) & (~has | (has[full].sum(0) > 1)).all(1)
+        if not movable.any():
+            break
+        over = counts[full].sum(0) - counts.sum(0) * (share if excess > 0 else 1 - share)  # (classes,)
+        unit = np.flatnonzero(movable)[((has * over).sum(1) / has.sum(1))[movable].argmax()]
+        held[unit] = not held[unit]
     return held
 
 

@@ -5,29 +5,27 @@ Whatever can't be used as it is, is a fault; the table is read on, so that the d
 Optional columns divide it: `split` (train, val, test), or `group` (a patient, a plant, a film: what must not stand on
 both sides of a split). Columns are recognised by their names or named in the specification:
 `table:labels.csv?label=species&group=plant`; `?split=none` leaves one out. A Parquet file may hold the images itself.
+Any number of labels an image is asked for by `?labels=` (`table_labels.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
-
-import torch
+from itertools import chain
 
 from moganet.data.contents import ImageFile
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.leaks import find_torn_groups
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.split_names import SPLITS, split_of
-from moganet.data.table_cells import as_text, clean_labels, is_missing
-from moganet.data.table_columns import COLUMNS, choose_columns, divide, read_query
+from moganet.data.table_cells import as_text, is_missing
+from moganet.data.table_columns import COLUMNS, LabelColumns, choose_columns, divide, read_query
 from moganet.data.table_images import find_images, is_empty
+from moganet.data.table_labels import Names, RowLabels, guarded, joined, read_labels, shown, targets_of
 from moganet.data.table_read import Table, read_table
-from moganet.data.targets import ClassIndices
 from moganet.errors import DataError
 
 SHOWN = 5  # of a list, in a message
 MOST_WORDS = 20  # that a column of splits has
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -35,7 +33,7 @@ class _Rows:
     """The rows of a table that are images: a list for each role, what a person should hear of them, what is wrong."""
 
     places: list[str]
-    labels: list[str]
+    labels: list[Names]
     splits: list[str]
     groups: list[str] | None
     images: list[ImageFile]
@@ -52,23 +50,25 @@ def open_table(path: str | None) -> Dataset:
         raise DataError("the source 'table' needs a path: --data table:labels.csv")
     file, query = divide(path)
     asked, table = read_query(query), read_table(file)
-    columns = choose_columns(table, asked)
-    rows = _read_rows(table, columns, asked.get("missing", "refuse"))
-    kept = _without_repeated(table, rows)
-    class_names = tuple(sorted(set(rows.labels)))
-    number = {name: i for i, name in enumerate(class_names)}
-    labels = ClassIndices(torch.tensor([number[label] for label in rows.labels], dtype=torch.long))
-    whole = FileSplit(rows.images, labels, groups=rows.groups)
+    columns, labels = choose_columns(table, asked)
+    read = read_labels(table, labels, asked.get("missing", "refuse"))
+    rows = _read_rows(table, columns, labels, read, skips=asked.get("missing") == "skip")
+    kept = _without_repeated(table, rows, joins=labels.several and not labels.one_each)
+    class_names = tuple(sorted({*read.known, *chain(*rows.labels)}))
+    if not class_names:
+        raise DataError(f"no row of {table.file} has a label in its {labels}; at least one must")
+    whole = FileSplit(rows.images, targets_of(rows.labels, class_names, several=labels.several), groups=rows.groups)
     places = {name: [i for i in kept if rows.splits[i] == name] for name in SPLITS}
     parts: dict[str, Split] = {name: whole.subset(chosen) for name, chosen in places.items() if chosen}
     dataset = Dataset(f"table:{table.file.absolute()}" + (f"?{query}" if query else ""), class_names, parts)
     guessed = any(role not in asked and role != name for role, name in columns.items())
-    described = [_describe(table, columns, dataset)] if guessed or len(columns) < len(table.header) else []
-    described += [] if "split" in columns or "split" in asked else _unused_splits(table, columns)
+    used = {*columns.values(), *labels.names}
+    described = [_describe(table, columns, labels, dataset)] if guessed or len(used) < len(table.header) else []
+    described += [] if "split" in columns or "split" in asked else _unused_splits(table, used)
     torn, leaks = _torn(columns, dataset)
     over = [note for note in (*table.notes, *rows.notes) if note.startswith("passed over")]
     faults = [Finding("structure", dataset.spec, fault) for fault in rows.faults]
-    if len(class_names) == 1:
+    if len(class_names) == 1 and not labels.several:
         alone = f"{table.file} has one class, {class_names[0]!r}, where a classifier needs two"
         leaks = (*leaks, Finding("one-class", dataset.spec, alone))
     findings = (*faults, *(Finding("passed-over", dataset.spec, note) for note in over), *leaks)
@@ -78,44 +78,38 @@ def open_table(path: str | None) -> Dataset:
     return dataset
 
 
-def _read_rows(table: Table, columns: Mapping[str, str], missing: str) -> _Rows:
-    """Read the rows that have an image and a label; what becomes of others `missing` says."""
-    names, notes, faults = table.class_names.get(columns["label"], ()), list[str](), list(table.faults)
-    labels, respelled = _of_column(table, columns["label"], lambda cells: clean_labels(cells, names))
-    if respelled:
-        before, after = respelled[0]
-        notes.append(
-            f"{len(respelled):,} labels of {table.file.name} are taken in another spelling (no spaces around them, "
-            f"composed letters, 1 for 1.0), first {before[:40]!a} as {after[:40]!a}"
-        )
+def _read_rows(
+    table: Table, columns: Mapping[str, str], labels: LabelColumns, read: RowLabels, *, skips: bool
+) -> _Rows:
+    """Read the rows that have an image and are labelled; skips: others are left out, and are no fault."""
+    notes, faults = read.notes, [*table.faults, *read.faults]
     cells = table.column(columns["path"])
-    empty = {
-        "label": [i for i, one in enumerate(labels) if not one or (missing != "class" and is_missing(one))],
-        "path": _of_column(table, columns["path"], lambda cells: [i for i, cell in enumerate(cells) if is_empty(cell)]),
-    }
+    no_image = guarded(table, columns["path"], lambda: [i for i, cell in enumerate(cells) if is_empty(cell)])
+    empty = {"label": read.without, "path": no_image}
     for role, places in empty.items():
-        if places and missing != "skip":
-            words = {labels[i] for i in places} - {""} if role == "label" else set()
-            faults.append(_without(table, columns[role], [table.places[i] for i in places], sorted(words)))
+        if places and not skips:
+            words = sorted(set(read.words) - {""}) if role == "label" else []
+            name = columns["path"] if role == "path" else ", ".join(labels.names)[:40]
+            fault = _without(table, name, [table.places[i] for i in places], words)
+            none = "; an empty cell is an image without any" if words and labels.several and not labels.one_each else ""
+            faults.append(fault + none)
         elif places:
             notes.append(f"passed over: {len(places):,} rows of {table.file.name} without a {role}")
-    kept = sorted({*range(len(labels))} - {i for places in empty.values() for i in places})
+    kept = sorted({*range(len(read.rows))} - {i for places in empty.values() for i in places})
     if not kept:
         raise DataError(faults[0] if faults else f"no row of {table.file} has both an image and a label")
+    rows = [read.rows[i] for i in kept]
     splits, said = _splits(table, columns, kept, faults)
-    faults += _classes_without_training(table, [labels[i] for i in kept], splits)
+    unseen = _classes_without_training(table, rows, splits)
+    if labels.several:
+        notes += [f"{one}; they can't be learned" for one in unseen]
+    else:
+        faults += [f"{one}; add or remove them" for one in unseen]
     groups, alone = _groups(table, columns, kept)
-    images, found = find_images(table.file, columns["path"], [cells[i] for i in kept], [table.places[i] for i in kept])
+    named = [table.places[i] for i in kept]
+    images, found = find_images(table.file, columns["path"], [cells[i] for i in kept], named)
     notes += [*said, *alone, *found]
-    return _Rows([table.places[i] for i in kept], [labels[i] for i in kept], splits, groups, images, notes, faults)
-
-
-def _of_column(table: Table, name: str, read: Callable[[Sequence[Any]], Result]) -> Result:
-    cells = table.column(name)
-    try:
-        return read(cells)
-    except DataError as error:
-        raise DataError(f"the column {name!r} of {table.file} {error}") from None
+    return _Rows(named, rows, splits, groups, images, notes, faults)
 
 
 def _without(table: Table, column: str, places: Sequence[str], words: Sequence[str]) -> str:
@@ -143,7 +137,7 @@ def _splits(
     if "split" not in columns:
         return ["train"] * len(kept), []
     column = columns["split"]
-    words = _of_column(table, column, lambda cells: [as_text(cells[i]) for i in kept])
+    words = _texts(table, column, kept)
     meant = {word: split_of(word) for word in dict.fromkeys(words)}
     off = f"to leave the column {column!r} out: table:{table.file}?split=none"
     splits: list[str] = [meant[word] or "train" for word in words]
@@ -162,10 +156,15 @@ def _splits(
     ] if others else []
 
 
-def _unused_splits(table: Table, columns: Mapping[str, str]) -> list[str]:
+def _texts(table: Table, name: str, kept: Sequence[int]) -> list[str]:
+    cells = table.column(name)
+    return guarded(table, name, lambda: [as_text(cells[i]) for i in kept])
+
+
+def _unused_splits(table: Table, used: set[str]) -> list[str]:
     """Name the columns that are not used, but hold nothing but names of splits."""
     said = []
-    for name in [name for name in table.texts if name not in columns.values() and table.header.count(name) == 1]:
+    for name in [name for name in table.texts if name not in used and table.header.count(name) == 1]:
         words = {as_text(cell) for cell in table.column(name)}
         meant = {split_of(word) for word in words} if len(words) <= MOST_WORDS else {None}
         if len(meant) > 1 and None not in meant:
@@ -179,15 +178,22 @@ def _unused_splits(table: Table, columns: Mapping[str, str]) -> list[str]:
 def _groups(table: Table, columns: Mapping[str, str], kept: Sequence[int]) -> tuple[list[str] | None, list[str]]:
     if "group" not in columns:
         return None, []
-    words = _of_column(table, columns["group"], lambda cells: [as_text(cells[i]) for i in kept])
+    words = _texts(table, columns["group"], kept)
     alone = sum(map(is_missing, words))
     groups = [f"\0{i}" if is_missing(word) else word for i, word in zip(kept, words, strict=True)]
     said = f"{alone:,} images of {table.file.name} have no {columns['group']!r}: each is a group of its own"
     return groups, [said] if alone else []
 
 
-def _without_repeated(table: Table, rows: _Rows) -> list[int]:
-    """Give the rows without those that name an image again; where they contradict one another is a fault."""
+def _without_repeated(table: Table, rows: _Rows, *, joins: bool) -> list[int]:
+    """Give the rows without those that name an image again; where they contradict one another is a fault.
+
+    joins: they do not, but each adds its labels to the image's.
+    """
+    if joins:
+        rows.labels, number = joined(rows.labels, rows.images)
+        said = f"{number:,} images of {table.file.name} stand in several rows, and have the labels of all of them"
+        rows.notes += [said] if number else []
     first_of: dict[tuple[ImageFile, str], int] = {}
     contrary: list[str] = []
     label_of: dict[ImageFile, int] = {}
@@ -195,32 +201,37 @@ def _without_repeated(table: Table, rows: _Rows) -> list[int]:
         first = label_of.setdefault(image, i)
         if rows.labels[first] != rows.labels[i]:
             contrary.append(
-                f"{str(image)[-80:]} is {rows.labels[first][:40]!r} in {rows.places[first]} and "
-                f"{rows.labels[i][:40]!r} in {rows.places[i]}"
+                f"{str(image)[-80:]} is {shown(rows.labels[first])} in {rows.places[first]} and "
+                f"{shown(rows.labels[i])} in {rows.places[i]}"
             )
         first_of.setdefault((image, rows.splits[i]), i)
     if contrary:
         rows.faults.append(f"{table.file} gives {len(contrary):,} images two labels: {contrary[0]}; remove one of each")
-    if repeated := len(rows.images) - len(first_of):
+    if (repeated := len(rows.images) - len(first_of)) and not (joins and number):
         rows.notes.append(f"passed over: {repeated:,} rows of {table.file.name} that repeat another row's image")
     if torn := len(first_of) - len(label_of):
         rows.notes.append(f"{torn:,} images of {table.file.name} stand in two splits, so that figures of these flatter")
     return list(first_of.values())
 
 
-def _classes_without_training(table: Table, labels: Sequence[str], splits: Sequence[str]) -> list[str]:
-    classes = {name: {label for label, one in zip(labels, splits, strict=True) if one == name} for name in SPLITS}
+def _classes_without_training(table: Table, labels: Sequence[Names], splits: Sequence[str]) -> list[str]:
+    classes = {
+        name: {one for names, split in zip(labels, splits, strict=True) if split == name for one in names}
+        for name in SPLITS
+    }
     return [
-        f"{table.file} has classes in {name} that train lacks: {_shortened(unseen)}; add or remove them"
+        f"{table.file} has classes in {name} that train lacks: {_shortened(unseen)}"
         for name in SPLITS
         if classes["train"] and (unseen := sorted(classes[name] - classes["train"]))
     ]
 
 
-def _describe(table: Table, columns: Mapping[str, str], dataset: Dataset) -> str:
+def _describe(table: Table, columns: Mapping[str, str], labels: LabelColumns, dataset: Dataset) -> str:
     """Say what the columns were taken for."""
     taken = ", ".join(f"{role} is {name[:40]!r}" for role, name in columns.items())
-    unused = [name or "(without a name)" for name in table.header if name not in columns.values()]
+    taken += f", labels are {labels}" if labels.several else ""
+    used = {*columns.values(), *labels.names}
+    unused = [name or "(without a name)" for name in table.header if name not in used]
     rest = f"; not used: {_shortened(unused)}" if unused else ""
     counts = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
     return f"{table.file.name}: {taken}{rest}; choose with ?{'=…&'.join(COLUMNS)}=…; images: {counts}"

@@ -1,6 +1,7 @@
 """Which column of a table is what: by their usual names, or as the specification says (`?label=species&split=none`)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, unquote_plus
 
@@ -21,8 +22,22 @@ COLUMNS = {
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
 }
 REQUIRED = ("path", "label")
+SEVERAL = "labels"  # asks for any number of classes an image, in one column or in several
 OFF = ("", "none")  # what leaves out a column that is not required
 MISSING = ("refuse", "skip", "class")  # what becomes of a row without a label: the first is the default
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """The columns of labels. several: a row may have any number of classes. one_each: a column is a class."""
+
+    names: tuple[str, ...]
+    several: bool = False
+    one_each: bool = False
+
+    def __str__(self) -> str:
+        first, last = self.names[0][:40], self.names[-1][:40]
+        return repr(first) if len(self.names) == 1 else f"{len(self.names)} columns from {first!r} to {last!r}"
 
 
 def divide(specification: str) -> tuple[Path, str]:
@@ -38,34 +53,63 @@ def read_query(query: str) -> dict[str, str]:
     asked: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         key, _, value = part.partition("=")
-        if key not in (*COLUMNS, "missing"):
-            raise DataError(f"{key!r} is nothing that a table's column can be; known: {', '.join(COLUMNS)}, missing")
+        if key not in (*COLUMNS, SEVERAL, "missing"):
+            known = ", ".join((*COLUMNS, SEVERAL, "missing"))
+            raise DataError(f"{key!r} is nothing that a table's column can be; known: {known}")
         if key in asked:
             raise DataError(f"the table's {key} is named twice, as {asked[key]!r} and {value!r}; name it once")
         asked[key] = value
+    if {"label", SEVERAL} <= asked.keys():
+        raise DataError("a table has one label an image (?label=) or any number (?labels=); name one of the two")
     if asked.get("missing", "refuse") not in MISSING:
         raise DataError(f"missing={asked['missing']} is unknown; known: {', '.join(MISSING)}")
     return asked
 
 
-def choose_columns(table: Table, asked: Mapping[str, str]) -> dict[str, str]:
-    """Give the column of each role that the table has. Raises DataError where that can't be told."""
+def choose_columns(table: Table, asked: Mapping[str, str]) -> tuple[dict[str, str], LabelColumns]:
+    """Give the column of each role that the table has, and those of labels. Raises DataError where that can't be told.
+
+    Where one label an image is looked for, its column has a role too.
+    """
+    labels = None if SEVERAL not in asked else _several(table, asked[SEVERAL])
     found: dict[str, str] = {}
-    for role, usual in COLUMNS.items():
-        if role in asked:
-            same = _named(table, role, asked[role])
-        else:
-            same = next((same for one in usual if (same := [h for h in table.header if _plain(h) == one])), [])
-        if len(same) > 1:
-            raise DataError(
-                f"{table.file} has {len(same)} columns called {same[0]!r}, in one spelling or another; "
-                f"rename all but one, or say which is the {role}: table:{table.file}?{role}=COLUMN"
-            )
+    for role in COLUMNS if labels is None else [role for role in COLUMNS if role != "label"]:
+        same = _same(table, role, asked, () if labels is None else labels.names)
         if same:
-            found[role] = same[0]
+            found[role] = _only(table, role, same)
         elif role in REQUIRED:
             raise DataError(_no_column(table, role))
-    return found
+    return found, labels or LabelColumns((found["label"],))
+
+
+def _several(table: Table, asked: str) -> LabelColumns:
+    """Give the columns that are asked for as `one`, or as `a,b,c`: a column a class."""
+    if "," not in asked or asked in table.header:
+        return LabelColumns((_only(table, SEVERAL, _named(table, "label", asked)),), several=True)
+    parts = [part for part in asked.split(",") if part]
+    if not parts:
+        raise DataError(f"?{SEVERAL}={asked} names no column; {table.file} has {_listed(table)}")
+    names = tuple(_only(table, SEVERAL, _named(table, "label", part)) for part in parts)
+    if len(set(names)) < len(names):
+        raise DataError(f"?{SEVERAL}={asked[:100]} names a column twice; name each once")
+    return LabelColumns(names, several=True, one_each=True)
+
+
+def _same(table: Table, role: str, asked: Mapping[str, str], taken: Collection[str]) -> list[str]:
+    """Give the columns of one name, but for its spelling, that a role has by what is asked or by usual names."""
+    if role in asked:
+        return _named(table, role, asked[role])
+    free = [name for name in table.header if name not in taken]
+    return next((same for one in COLUMNS[role] if (same := [name for name in free if _plain(name) == one])), [])
+
+
+def _only(table: Table, role: str, same: list[str]) -> str:
+    if len(same) > 1:
+        raise DataError(
+            f"{table.file} has {len(same)} columns called {same[0]!r}, in one spelling or another; "
+            f"rename all but one, or say which is the {role}: table:{table.file}?{role}=COLUMN"
+        )
+    return same[0]
 
 
 def _plain(name: str) -> str:

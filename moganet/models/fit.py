@@ -69,12 +69,11 @@ def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
     notes = [f"{name} {changed[name]} ({choices.why(name)})" for name in FUNCTION if name in changed]
     architecture = architecture.changed(**changed)
     # These were found with another function.
-    changes: dict[str, Any] = {"architecture": architecture, "fixtures": (), "temperature": None, "reject": None}
+    names = default_names(changed["num_classes"]) if "num_classes" in changed else description.class_names
+    changes: dict[str, Any] = {"architecture": architecture, "fixtures": (), "task": description.task.anew(names)}
     if {"num_classes", "in_chans"} & changed.keys():
         ends = ends_of(architecture.name)
         notes += fit(state, _with_fresh_head(blank_of(architecture, stored.path), ends), ends, stored.path)
-    if "num_classes" in changed:
-        changes["class_names"] = default_names(changed["num_classes"])
     if "in_chans" in changed:
         changes["preprocessing"] = _for_channels(description.preprocessing, changed["in_chans"])
     reason = "; ".join([stored.chosen.reason, *notes])

@@ -83,10 +83,10 @@ def line_chart(series: Sequence[Series], alt: str, *, percent: bool = False, xla
     return _svg(body, alt)
 
 
-def reliability_chart(confidence: np.ndarray, correct: np.ndarray, bins: int, alt: str) -> Markup:
+def reliability_chart(confidence: np.ndarray, correct: np.ndarray, bins: int, alt: str, of: str = "images") -> Markup:
     """Draw how often answers of each confidence are right, over the diagonal where they would be as often as they say.
 
-    confidence, correct: (N,), in 0..1. A bar is as strong as its share of the images.
+    confidence, correct: (N,), in 0..1. A bar is as strong as its share of the answers. of: what these are given for.
     """
     axes = _Axes((0, 1), (0, 1))
     body = axes.draw("confidence", percent=True, xpercent=True)
@@ -97,7 +97,7 @@ def reliability_chart(confidence: np.ndarray, correct: np.ndarray, bins: int, al
         left, top = axes.place(place / bins, correct[inside].mean())
         right, bottom = axes.place((place + 1) / bins, 0)
         said = f"{100 * place / bins:.0f} to {100 * (place + 1) / bins:.0f} % sure: "
-        said += f"{100 * correct[inside].mean():.0f} % right, {inside.sum():,} images"
+        said += f"{100 * correct[inside].mean():.0f} % right, {inside.sum():,} {of}"
         body += (
             f'<rect class="bar" x="{left + 1:.1f}" y="{top:.1f}" width="{right - left - 2:.1f}" '
             f'height="{max(bottom - top, 1):.1f}" opacity="{0.35 + 0.65 * share**0.5:.2f}"><title>{said}</title></rect>'

@@ -20,14 +20,14 @@ COLUMNS, INSERTION, DELETION = 5, "#0072B2", "#D55E00"  # of explanations
 
 @dataclass(frozen=True)
 class GridItem:
-    """An image uint8 (C, H, W), what the network says of it, and the truth where it is known.
+    """An image uint8 (C, H, W), what the network says of it, how sure it is, and the truth where it is known.
 
     rejected: the image is unlike those that the network was trained on.
     """
 
     image: Tensor
     predicted: str
-    probability: float
+    probability: float | None
     truth: str | None = None
     rejected: bool = False
 
@@ -46,7 +46,8 @@ def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
         wrong = f"\nis {caption(item.truth or '', SHORT)}" if color == WRONG else ""
         unlike = "\n(unlike its training)" if item.rejected else ""
-        titles.append(f"{caption(item.predicted, SHORT)} ({100 * item.probability:.0f} %){wrong}{unlike}")
+        sure = "" if item.probability is None else f" ({100 * item.probability:.0f} %)"
+        titles.append(f"{caption(item.predicted, SHORT)}{sure}{wrong}{unlike}")
         colors.append(color)
     draw_images([item.image for item in items], titles, path, title, colors)
 

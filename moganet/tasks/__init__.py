@@ -3,9 +3,9 @@
 To add one: a folder here that fills the contract in `task.py`, a line below, its recipes, its documentation.
 """
 
-from moganet.tasks import classify
+from moganet.tasks import classify, multilabel
 from moganet.tasks.task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK,)}
+TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, multilabel.TASK)}
 
 __all__ = ["TASKS", "Task"]

@@ -43,6 +43,10 @@ class TaskDescription(Settings):
     class_names: tuple[str, ...] = ()
     temperature: Temperature | None = None
 
+    def anew(self, class_names: tuple[str, ...]) -> Self:
+        """Give a description of the same task for another function or other classes: nothing is fitted to these yet."""
+        return type(self)(name=self.name, class_names=class_names)
+
     def of_probabilities(self) -> Self:
         """Give what holds where only probabilities are given, and no logits."""
         return self
@@ -70,6 +74,13 @@ class Row(Record):
     def cells(self) -> Iterable[Sequence[object]]:
         """Give the lines of a CSV file, in the columns that the task names."""
         raise NotImplementedError
+
+
+class Named(Record):
+    """A class, and how likely it is."""
+
+    name: str
+    probability: float
 
 
 class Evaluation(Result):
@@ -223,5 +234,5 @@ class Task(ABC):
     # Exports
 
     @abstractmethod
-    def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.bool_]:
-        """Tell for each image (B,) whether two networks decide alike."""
+    def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating | np.bool_]:
+        """Tell for each image (B,) whether two networks decide alike, or which share of the decisions is the same."""

@@ -98,11 +98,11 @@ def compare(run: Run, graph: Graph, images: Comparison, reference: Reference, pr
     task, description = TASKS[graph.description.task.name], graph.description.task
     name, known = task.monitor.name, images.compared.targets.known()
     after, before = (task.evaluator(description, keeps=False) for _ in range(2))
-    same = number = 0
+    same, number = 0.0, 0
     steps = len(images.compared) if graph.raw else -(-len(images.compared) // BATCH)
     for batch, given, expected in progress(_pairs(run, graph, images, reference), steps, "compare"):
         number += len(batch.images)
-        same += int(task.same(given, expected, description).sum())
+        same += float(task.same(given, expected, description).sum())
         told = np.flatnonzero(known[list(batch.places)])
         if len(told):
             targets = images.compared.targets.batch([batch.places[i] for i in told])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.results import Record
 from moganet.tasks.classify.description import ClassifyDescription
-from moganet.tasks.task import Array, Row
+from moganet.tasks.task import Array, Named, Row
 
 USUAL = 5  # classes that are named
 COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")
@@ -24,13 +23,6 @@ class Prediction:
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
     rejected: bool | None = None
-
-
-class Named(Record):
-    """A class, and how likely it is."""
-
-    name: str
-    probability: float
 
 
 class ClassifyRow(Row):

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from moganet.config import Recipe
 from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
-from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Named, Prediction, predictions, softmax, unlike
+from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Prediction, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Named, Outputs, Task, TaskDescription
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,0 +1,55 @@
+"""What a multi-label recipe and model file say of their task."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from moganet.config import Fraction, LossSettings, TaskSettings
+from moganet.config.recipe import NonNegative, Positive
+from moganet.tasks.task import TaskDescription
+
+PLAIN = 0.5  # the probability from which on a class is found, where no other was chosen
+
+
+class MultilabelSettings(TaskSettings):
+    """Any number of classes an image.
+
+    mix: what a blend of two images (mixup, cutmix) shows: the "mixture" of their labels, or their "union".
+    """
+
+    name: Literal["multilabel"] = "multilabel"
+    mix: Literal["mixture", "union"] = "mixture"
+
+
+class MultilabelLoss(LossSettings):
+    """Binary cross-entropy of each class, or the asymmetric loss (Ridnik et al. 2021); the mean over the classes.
+
+    smoothing: moves targets towards 0.5. pos_weights: a factor of each class's positives; "balanced" is the number of
+    its negatives by that of its positives. gamma_neg, gamma_pos, clip: of the asymmetric loss. teacher: as in
+    LossSettings; its divergence is the mean over the classes too.
+    """
+
+    name: Literal["bce", "asymmetric"] = "bce"
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    pos_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
+    gamma_neg: NonNegative = 4.0
+    gamma_pos: NonNegative = 1.0
+    clip: Fraction = 0.05
+
+
+class MultilabelDescription(TaskDescription):
+    """A multi-label task. thresholds: the probability from which on each class is found; without any 0.5 for all."""
+
+    name: Literal["multilabel"] = "multilabel"
+    thresholds: tuple[Fraction, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_a_class(self) -> Self:
+        if self.thresholds and len(self.thresholds) != len(self.class_names):
+            raise ValueError(f"it has {len(self.thresholds)} thresholds for {len(self.class_names)} classes")
+        return self
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """Give a threshold for each class."""
+        return self.thresholds or (PLAIN,) * len(self.class_names)

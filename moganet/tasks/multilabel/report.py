@@ -1,0 +1,149 @@
+"""A multi-label network's part of the report: its figures, classes, reliability, wrong and missed labels, pairs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from moganet.errors import MogaNetError
+from moganet.report.numbers import percent
+from moganet.report.page import Fact, Section, Shown
+from moganet.tasks.multilabel.answers import NONE, found, sigmoid
+from moganet.tasks.multilabel.description import MultilabelDescription
+from moganet.tasks.multilabel.evaluator import OfLabel, measure
+from moganet.tasks.multilabel.reliability import calibrate, numbers, reliability_section
+from moganet.tasks.report import Reported, Seen
+
+ROOM = "moganet.tasks.multilabel"  # which holds the templates
+MAX_ROWS = 20  # of the table of classes, before the rest is folded away
+MAX_SHOWN = 12  # wrong labels, as many missed ones, and pairs
+MAX_PAIRED = 200  # classes, the commonest
+
+
+def compose(seen: Seen) -> Reported:
+    """Say how good a multi-label network is; a temperature is fitted where its file keeps none, and kept in it."""
+    description = seen.description
+    assert isinstance(description, MultilabelDescription)
+    logits, truth = numbers(seen.answers)
+    answered = found(logits, description)
+    temperature, source = calibrate(seen)
+    measured = measure(logits, truth, description)
+    reliability, errors = reliability_section(logits, truth, temperature, source)
+    precision = percent(measured["map"])
+    return Reported(
+        f"Mean average precision {precision} of {len(truth):,} {seen.data} images",
+        f"mAP {precision} of {len(truth)} {seen.answers.name} images",
+        _facts(measured, errors),
+        [
+            classes_section(measured["per_class"]),
+            reliability,
+            errors_section(seen, logits, truth, answered),
+            pairs_section(seen.class_names, truth, answered),
+        ],
+        {
+            "map": measured["map"],
+            "temperature": temperature,
+            "ece": errors[0],
+            "ece_calibrated": errors[1] if temperature else None,
+        },
+    )
+
+
+def _facts(measured: Mapping[str, Any], errors: Sequence[float]) -> list[Fact]:
+    calibrated = f"{percent(errors[1])} calibrated" if len(errors) > 1 else "over all answers"
+    return [
+        ("Mean average precision", percent(measured["map"]), f"{percent(measured['map_micro'])} over all answers"),
+        ("F1", percent(measured["f1"]), f"at the thresholds; {percent(measured['f1_micro'])} over all answers"),
+        ("All classes right", percent(measured["exact_match"]), "of the images"),
+        ("Cross-entropy", f"{measured['loss']:.3f}", "mean over the classes"),
+        ("Calibration error", percent(errors[0]), calibrated),
+    ]
+
+
+def classes_section(per_class: Sequence[OfLabel]) -> Section:
+    """Show a row a class, the hardest first."""
+    rows = sorted(per_class, key=lambda one: (one.ap is None, one.ap or 0.0))
+    content = {"first": rows[:MAX_ROWS], "others": rows[MAX_ROWS:]}
+    return Section("Classes", say_classes(rows), f"{ROOM}/labels.html", content)
+
+
+def say_classes(rows: Sequence[OfLabel]) -> str:
+    """Name the classes of least and most average precision, of rows that begin with the least."""
+    known = [one for one in rows if one.ap is not None]
+    if not known:
+        return "No class has images"
+    absent = f"; {len(rows) - len(known)} of {len(rows)} classes have no images" if len(known) < len(rows) else ""
+    worst, best = known[0], known[-1]
+    if len(known) == 1:
+        return f"“{worst.name}” is the only class with images: average precision {percent(worst.ap)}{absent}"
+    text = f"“{worst.name}” is the hardest class, average precision {percent(worst.ap)}"
+    return f"{text}; “{best.name}” the easiest, {percent(best.ap)}{absent}"
+
+
+def errors_section(seen: Seen, logits: np.ndarray, truth: np.ndarray, answered: np.ndarray) -> Section:
+    """Show the surest wrong and missed labels, each with where the network looked."""
+    cuts = np.array(getattr(seen.description, "cuts", ())).clip(1e-12, 1 - 1e-12)
+    beyond = logits - np.log(cuts / (1 - cuts))
+    wrong, missed = (
+        surest(where, sureness) for where, sureness in ((answered & ~truth, beyond), (truth & ~answered, -beyond))
+    )
+    heats, left_out = _explain(seen, np.concatenate([wrong, missed]))
+    shown = [
+        _shown(
+            seen,
+            (image, label),
+            truth[image],
+            float(sigmoid(logits[image, label])),
+            heats[i] if i < len(heats) else None,
+        )
+        for i, (image, label) in enumerate([*wrong.tolist(), *missed.tolist()])
+    ]
+    number = int((answered & ~truth).sum()), int((truth & ~answered).sum())
+    content = {"wrong": shown[: len(wrong)], "missed": shown[len(wrong) :]}
+    title = f"It finds {number[0]:,} labels that images do not have, and misses {number[1]:,} of {int(truth.sum()):,}"
+    return Section("Wrong and missed labels", title, f"{ROOM}/wrong.html", content, left_out=left_out)
+
+
+def surest(where: np.ndarray, sureness: np.ndarray) -> np.ndarray:
+    """Give the places (k, 2), image and class, of the highest values where `where` holds."""
+    places = np.argwhere(where)
+    return places[np.argsort(-sureness[where], kind="stable")][:MAX_SHOWN]
+
+
+def _explain(seen: Seen, places: np.ndarray) -> tuple[range, dict[str, str]]:
+    """Put explanations of each image's class in the album; give their numbers there, or why there are none."""
+    if seen.explain is None:
+        return range(0), {"explanation": "Explanations were not asked for."}
+    try:
+        pictures = seen.explain(seen.answers, places[:, 0], places[:, 1]) if len(places) else []
+    except MogaNetError as error:
+        return range(0), {"explanation": f"Explanations are left out: {error}."}
+    first = len(seen.album.heats)
+    seen.album.heats += pictures
+    return range(first, len(seen.album.heats)), {}
+
+
+def _shown(seen: Seen, place: tuple[int, int], has: np.ndarray, sure: float, heat: int | None) -> Shown:
+    (image, label), names, answers = place, seen.class_names, seen.answers
+    number = seen.album.add(answers.name, answers.split, int(answers.places[image]))
+    said = f"{names[label]} {100 * sure:.0f} % ({answers.name_of(image)})"
+    return Shown(number, said, ", ".join(names[i] for i in np.flatnonzero(has)) or NONE, heat)
+
+
+def pairs_section(names: Sequence[str], truth: np.ndarray, answered: np.ndarray) -> Section:
+    """Show which classes stand together most often, and how often both are found then."""
+    common = np.sort(np.argsort(-truth.sum(0), kind="stable")[:MAX_PAIRED])
+    together = np.triu(truth[:, common].T.astype(np.int64) @ truth[:, common], 1)
+    rows = []
+    for place in np.argsort(-together, axis=None, kind="stable")[:MAX_SHOWN]:
+        if together.flat[place]:
+            first, second = (int(common[i]) for i in np.unravel_index(place, together.shape))
+            both = truth[:, first] & truth[:, second]
+            share = float((answered[:, first] & answered[:, second])[both].mean())
+            rows.append({"first": names[first], "second": names[second], "images": int(both.sum()), "found": share})
+    title = "No image has two classes"
+    if rows:
+        title = (
+            f"“{rows[0]['first']}” and “{rows[0]['second']}” stand together most often: {rows[0]['images']:,} images"
+        )
+    return Section("Together", title, f"{ROOM}/pairs.html", {"rows": rows})

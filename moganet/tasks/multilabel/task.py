@@ -1,0 +1,127 @@
+"""Multi-label classification as a task."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moganet.config import Recipe
+from moganet.errors import ConfigError, DataError
+from moganet.results import Metric
+from moganet.tasks.multilabel.answers import COLUMNS, NONE, Found, MultilabelRow, answers, found, sigmoid
+from moganet.tasks.multilabel.description import MultilabelDescription, MultilabelLoss, MultilabelSettings
+from moganet.tasks.task import Array, Asked, Named, Outputs, Task, TaskDescription
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from moganet.data import Dataset
+    from moganet.data.targets import Targets
+    from moganet.report import GridItem
+    from moganet.tasks.module import Learning
+    from moganet.tasks.multilabel.evaluator import MultilabelEvaluation, MultilabelEvaluator
+    from moganet.tasks.multilabel.training import MultilabelTraining
+    from moganet.tasks.report import Reported, Seen
+
+
+class Multilabel(Task):
+    """Any number of classes an image."""
+
+    name = "multilabel"
+    settings, loss, description = MultilabelSettings, MultilabelLoss, MultilabelDescription
+    metrics = (Metric("map", "Mean average precision", "mean average precision", "mAP"),)
+    activation = "sigmoid"
+    columns = COLUMNS
+
+    @property
+    def evaluation(self) -> "type[MultilabelEvaluation]":
+        from moganet.tasks.multilabel.evaluator import MultilabelEvaluation
+
+        return MultilabelEvaluation
+
+    def check(self, dataset: "Dataset", *, training: bool) -> None:
+        for name, split in dataset.distinct().items():
+            strata = split.targets.strata()
+            if strata.ndim != 2:
+                how = "a table with --data 'table:FILE?labels=COLUMN' has any number"
+                raise DataError(f"{dataset.spec} has one class an image; {how}, or use another recipe")
+            if training and name == "train" and not strata.any():
+                raise DataError(f"no training image of {dataset.spec} has a class; there is nothing to learn")
+
+    def module(
+        self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning"
+    ) -> "MultilabelTraining":
+        from moganet.tasks.multilabel.training import MultilabelTraining
+
+        description, settings = self.describe(dataset), recipe.task
+        assert isinstance(description, MultilabelDescription) and isinstance(settings, MultilabelSettings)
+        return MultilabelTraining(network, description, learning, settings, _pos_weights(recipe, dataset))
+
+    def evaluator(self, description: TaskDescription, *, keeps: bool) -> "MultilabelEvaluator":
+        from moganet.tasks.multilabel.evaluator import MultilabelEvaluator
+
+        return MultilabelEvaluator(_own(description), keeps=keeps)
+
+    def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
+        logits = outputs["logits"]
+        made = sigmoid(logits / (description.temperature or 1.0) if calibrated else logits)
+        return np.asarray(made, np.float32)
+
+    def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Found]:
+        probabilities = self.probabilities(outputs, description, calibrated=asked.calibrated)
+        return answers(outputs["logits"], probabilities, _own(description), asked.top_k)
+
+    def row(self, file: str, answer: Found, truth: Any, *, trained: bool) -> MultilabelRow:
+        named = zip(answer.names, answer.probabilities, strict=True)
+        given: dict[str, Any] = {} if truth is None else {"truth": truth}
+        given |= {} if trained else {"untrained": True}
+        return MultilabelRow(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **given)
+
+    def picture(self, image: "Tensor", answer: Found, truth: Any) -> "GridItem":
+        from moganet.report import GridItem
+
+        said, known = (None if names is None else ", ".join(sorted(names)) or NONE for names in (answer.above, truth))
+        assert said is not None
+        return GridItem(image, said, None, known)
+
+    def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> tuple[str, ...] | None:
+        row = targets[place]
+        return None if row is None else tuple(class_names[i] for i in row.nonzero()[:, 0].tolist())
+
+    def say(self, figures: Any) -> str | None:
+        known = figures.get("map") if isinstance(figures, dict) else None
+        return f"mAP {100 * known:.2f} %" if isinstance(known, int | float) else None
+
+    def report(self, seen: "Seen") -> "Reported":
+        from moganet.tasks.multilabel.report import compose
+
+        return compose(seen)
+
+    def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating]:
+        """Give the share of the classes found by either that both find: 1 where neither finds any."""
+        ours, theirs = (found(outputs["logits"], _own(description)) for outputs in (given, expected))
+        either = (ours | theirs).sum(1)
+        return np.where(either, (ours & theirs).sum(1) / np.maximum(either, 1), 1.0)
+
+
+def _own(description: TaskDescription) -> MultilabelDescription:
+    assert isinstance(description, MultilabelDescription)
+    return description
+
+
+def _pos_weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
+    import torch
+
+    from moganet.tasks.multilabel.training import balanced
+
+    assert isinstance(recipe.loss, MultilabelLoss)
+    given, classes = recipe.loss.pos_weights, len(dataset.class_names)
+    if given is None:
+        return None
+    if given == "balanced":
+        train = dataset.split("train")
+        return balanced(torch.from_numpy(train.targets.counts(classes)), len(train))
+    if len(given) != classes:
+        raise ConfigError(f"loss.pos_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
+    return torch.tensor(given, dtype=torch.float32)

@@ -1,0 +1,205 @@
+"""Every task: it trains in seconds, and what it trained is measured, asked, exported, reported, explained, resumed."""
+
+import csv
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import MINI
+from PIL import Image
+from safetensors.torch import load_file
+from small_model import need
+
+import moganet
+from moganet.engine.explain import explain
+from moganet.engine.export import export
+from moganet.errors import ConfigError, DataError, MogaNetError, WeightsError
+from moganet.inference.export import EXPORTERS
+from moganet.tasks import TASKS
+from moganet.tasks.module import TaskModule
+from moganet.tasks.recipes import DEFAULT, load_recipe
+
+RECIPES = {"classify": "finetune", "multilabel": "multilabel"}  # the recipe that trains photographs of each task
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+SMALL = {
+    **{f"network.{key}": list(value) for key, value in MINI.items() if key != "num_classes"},
+    **{"network.stem_stride": 1, "start.model": "none", "preprocessing.size": 16, "preprocessing.crop_fraction": 1},
+    **{
+        "data.batch_size": 16,
+        "data.validation": 24,
+        "optimizer.lr": 1e-2,
+        "optimizer.layer_decay": 1,
+        "trainer.precision": "f32",
+        "trainer.ema": None,
+    },
+    **{"trainer.max_epochs": 8, "augment.crop": "none", "augment.color_jitter": [0, 0, 0], "logger": "csv"},
+}
+
+
+def paint(folder, chosen):
+    """Paint an image of each set of colours, a bar each, and give the files."""
+    folder.mkdir()
+    random, files = np.random.RandomState(0), []
+    for number, names in enumerate(chosen):
+        pixels = random.randint(60, 120, (16, 16, 3)).astype(np.uint8)
+        for name in names:
+            pixels[4 * list(COLOURS).index(name) :][:4] = COLOURS[name]
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        files.append(f"{number}.png")
+    return files
+
+
+def make_data(task, folder):
+    random, names = np.random.RandomState(1), list(COLOURS)
+    several = task != "classify"
+    chosen = [[n for n in names if random.rand() < 0.4] if several else [names[i % 3]] for i in range(88)]
+    files = paint(folder, chosen)
+    rows = [("path", "label"), *zip(files, ["|".join(one) for one in chosen], strict=True)]
+    with open(folder / "t.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return f"table:{folder / 't.csv'}" + ("?labels=label" if several else "")
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def run(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    data = make_data(request.param, folder / "images")
+    moganet.train(RECIPES[request.param], data=data, overrides=SMALL, out=folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def task(run):
+    return TASKS[moganet.load(run).config.task.name]
+
+
+def test_what_the_network_learns_is_measured(run, task):
+    result = moganet.evaluate(run, split="val")
+    assert result[task.monitor.name] > 0.4 and task.say(result.plain()) and result.headline()
+    again = json.loads(json.dumps(result.plain(), allow_nan=False, default=lambda part: part.plain()))
+    assert task.evaluation.model_validate(again) == result
+    table = result.table()
+    assert len(table.rows) == 3 and {len(row) for row in table.rows} == {len(table.heads)} and list(result.lines())
+    trained = moganet.load(run).config.provenance["validation"][task.monitor.name]
+    assert result[task.monitor.name] == pytest.approx(trained, abs=1e-6)
+
+
+def test_answers_are_rows_of_json_and_of_csv_and_a_picture(run, task, tmp_path):
+    files = [str(run.parent / "images" / f"{i}.png") for i in range(5)]
+    asked = moganet.predict(run, files, top_k=3, csv_file=tmp_path / "p.csv", grid=tmp_path / "g.png")
+    assert [row.file for row in asked.predictions] == files and (tmp_path / "g.png").stat().st_size
+    for row in asked.predictions:
+        plain = json.loads(json.dumps(row.plain(), default=lambda part: part.plain()))
+        assert all(one["name"] in COLOURS and 0 <= one["probability"] <= 1 for one in plain["classes"])
+        assert len(row.classes) == 3 and row.text()
+    with open(tmp_path / "p.csv", newline="") as file:
+        lines = list(csv.reader(file))
+    assert tuple(lines[0]) == task.columns and {line[0] for line in lines[1:]} == set(files)
+    known = moganet.predict(run, data=load_recipe(run / "recipe.yaml").data.source, limit=4)
+    assert all("truth" in row for row in known.predictions)
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_every_format_answers_as_the_model(to, run, task, tmp_path):
+    need(to)
+    if task.name == DEFAULT:
+        pytest.skip("test_exporters.py does it")
+    made = export(run, to, tmp_path / f"m{EXPORTERS[to].SUFFIX}", raw=to in ("onnx", "openvino"))
+    files = [run.parent / "images" / f"{i}.png" for i in range(6)]
+    ours, theirs = (moganet.predict(model, files, top_k=3).predictions for model in (run, made.out))
+    for one, other in zip(ours, theirs, strict=True):
+        assert {a.name: a.probability for a in other.classes} == pytest.approx(
+            {a.name: a.probability for a in one.classes}, abs=0.02
+        )
+
+
+def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, tmp_path):
+    need("openvino")
+    if importlib.util.find_spec("nncf") is None or task.name == DEFAULT:
+        pytest.skip("nncf is not installed (extra 'export'), or test_exporters.py does it")
+    data = load_recipe(run / "recipe.yaml").data.source
+    try:
+        made = export(run, "openvino", tmp_path / "m.xml", precision="int8", data=data)
+    except WeightsError as error:  # a network this small may lose more than is allowed
+        assert "of the tolerance" in str(error) and not (tmp_path / "m.xml").exists()
+        return
+    assert made.agreement >= 0.95 and made[task.monitor.name] > 0.3
+    assert moganet.verify(made.out).ok
+
+
+def test_the_page_has_the_tasks_sections(run, task, tmp_path):
+    result = moganet.write_report(run, out=tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert task.monitor.name in result and result.headline and "Classes" in page and "Reliability" in page
+    assert not any(part.part == "explanation" for part in result.left_out)
+    assert moganet.load(run).config.task.class_names == tuple(sorted(COLOURS))
+
+
+def test_a_class_is_explained_by_its_name(run):
+    image = run.parent / "images" / "0.png"
+    found = explain(run, [image], "occlusion", target="green")
+    (entry,) = found["images"]
+    assert entry["target"] == "green" and 0 <= entry["probability"] <= 1
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path, monkeypatch):
+    overrides, data = {**SMALL, "trainer.save_every": 1e-9}, load_recipe(run / "recipe.yaml").data.source
+    recipe = RECIPES[moganet.load(run).config.task.name]
+    original, steps = TaskModule.training_step, iter(range(1, 100))
+
+    def step(self, *arguments):
+        if next(steps) == 6:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(BaseException):  # noqa: B017 (however it is stopped)
+        patch.setattr(TaskModule, "training_step", step)
+        moganet.train(recipe, data=data, overrides=overrides, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+    moganet.train(recipe, data=data, overrides=overrides, out=tmp_path / "run", resume=True)
+    whole, resumed = (load_file(folder / "last.safetensors") for folder in (run, tmp_path / "run"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    ours, theirs = (moganet.load(folder / "last.safetensors").config.task for folder in (run, tmp_path / "run"))
+    assert ours == theirs
+
+
+def test_recipe_and_model_file_come_back_as_they_were(run, tmp_path, task):
+    recipe = load_recipe(run / "recipe.yaml")
+    (tmp_path / "again.yaml").write_text(recipe.to_yaml())
+    assert load_recipe(tmp_path / "again.yaml").changed(name=recipe.name) == recipe
+    assert yaml.safe_load(recipe.to_yaml())["task"]["name"] == task.name
+    own = moganet.load(run).config
+    for out in ("hub", "copy.safetensors"):
+        moganet.convert(run, tmp_path / out)
+        other = moganet.load(tmp_path / out).config
+        assert other.task == own.task and other.sha256 == own.sha256
+    other = moganet.load(run, num_classes=5).config.task
+    assert other == TASKS[task.name].description(name=task.name, class_names=other.class_names)
+
+
+def test_a_set_of_another_task_is_refused_with_what_to_do(run, task):
+    data = str(run.parent / "images" / "t.csv") + ("?labels=label" if task.name == "classify" else "?missing=skip")
+    with pytest.raises(DataError, match="another recipe"):
+        moganet.evaluate(run, data=data)
+
+
+def test_interactions_are_of_one_true_class(run, task):
+    if task.rewards:
+        pytest.skip("they are tested in tests/interactions")
+    with pytest.raises(ConfigError, match="one"):
+        moganet.interaction_curves(run, budget=1)
+
+
+def test_training_goes_on_from_every_other_task(run, task, tmp_path):
+    for other in TASKS:
+        data = make_data(other, tmp_path / other)
+        overrides = {**SMALL, "trainer.max_epochs": 1}
+        del overrides["start.model"]
+        try:
+            moganet.train(RECIPES[other], data=data, overrides=overrides, start=str(run), out=tmp_path / f"run-{other}")
+        except MogaNetError as error:
+            raise AssertionError(f"{task.name} to {other}") from error
+        assert moganet.load(tmp_path / f"run-{other}").config.task.name == other
