@@ -11,11 +11,12 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from moganet.errors import OutputError, WeightsError
 from moganet.files import cache_folder
@@ -69,7 +70,7 @@ def fetch(name: str, cache_dir: Path | None = None) -> Path:
     return target
 
 
-def _locked(name: str, target: Path) -> AcquireReturnProxy[Any]:
+def _locked(name: str, target: Path) -> AbstractContextManager[object]:
     """Hold the file's lock; say so where another process holds it. The system takes it from one that has died."""
     lock = FileLock(f"{target}.lock")
     try:
