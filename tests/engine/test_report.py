@@ -126,7 +126,7 @@ def test_wrong_labels_and_copies_are_found(trained_run, tmp_path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     labels = page.partition('kicker">Labels')[2].partition("</section>")[0]
     assert all(f"({name})" in labels for name in moved) and 4 <= result["suspected_labels"] <= 24
-    assert result.plain()["copies"] == [{"split": "test", "in": "train", "images": 150}]
+    assert result["copies"] == ({"split": "test", "in": "train", "images": 150},)
     assert load_model_file(trained_run / "best.safetensors")[1].task.temperature is None  # other data's is not kept
 
 

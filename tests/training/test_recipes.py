@@ -56,6 +56,13 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
             folder.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (80, 70), (30 * i, 0, 0)).save(folder / f"{i}.jpg")
         data = str(tmp_path / "photos")
+    elif recipe.data.source == "table":
+        rows = ["image,tags,split"]
+        for i in range(8):
+            Image.new("RGB", (80, 70), (30 * i, 0, 0)).save(tmp_path / f"{i}.jpg")
+            rows.append(f"{i}.jpg,{('red', 'dark', 'red|dark', '')[i % 4]},{'train' if i < 4 else 'val'}")
+        (tmp_path / "photos.csv").write_text("\n".join(rows))
+        data = f"table:{tmp_path / 'photos.csv'}?labels=tags"
     elif recipe.data.source.startswith("cifar"):
         data = f"{recipe.data.source}:{make_cifar(recipe.data.source, tmp_path, monkeypatch)}"
         overrides["data.validation"] = 0.2
