@@ -23,7 +23,7 @@ def argument(metavar: str, text: str) -> Any:
     return typer.Argument(metavar=metavar, help=text)
 
 
-MODEL = "A model file, a checkpoint, an exported file, a run's or hub folder, or a name (moganet_small.in1k)."
+MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
 DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
 SETTINGS = "Change a setting, e.g. trainer.max_epochs=10; may be repeated."
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."

@@ -6,8 +6,10 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+from small_model import exported, pictures
 
 import moganet
 from moganet.config import Preprocessing
@@ -42,3 +44,39 @@ def test_an_image_becomes_the_networks_input_where_there_is_no_torch(tmp_path):
     subprocess.run([sys.executable, "-c", GROUND, *places, *lists], check=True)
     expected = preprocess(decode(tmp_path / "x.png"), Preprocessing(size=20))
     assert torch.equal(torch.from_numpy(np.load(tmp_path / "out.npy")), expected)
+
+
+# What a process without torch runs, on an exported file: rooms whose lists of names bring torch are only folders to it.
+ANSWER = """
+import sys, types
+package, file, image, out, heavy = sys.argv[1:]
+class Refused:
+    @staticmethod
+    def find_spec(name, *_):
+        if name.split(".")[0] in heavy.split(","):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refused)
+for name in ("moganet", "moganet.data", "moganet.inference", "moganet.models"):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = ["/".join([package, *name.split(".")[1:]])]
+sys.modules["moganet.data"].ImageLike = object
+import numpy as np
+from pathlib import Path
+from moganet.inference.exported import load_exported
+from moganet.tasks.task import Asked
+predictor = load_exported(Path(file))
+inputs = predictor._inputs([image], range(1))
+answer = predictor.answers(predictor.outputs(inputs), Asked(top_k=3))[0]
+assert answer.names and "torch" not in sys.modules
+np.save(out, answer.probabilities)
+"""
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_an_exported_file_answers_where_there_is_no_torch(to, tmp_path):
+    file = exported(to)
+    Image.fromarray(pictures()[0]).save(tmp_path / "x.png")
+    places = [str(PACKAGE), str(file), str(tmp_path / "x.png"), str(tmp_path / "out.npy")]
+    subprocess.run([sys.executable, "-c", ANSWER, *places, "torch,torchvision,timm,pytorch_lightning"], check=True)
+    expected = moganet.load(file)(tmp_path / "x.png", 3)[0]
+    assert np.allclose(np.load(tmp_path / "out.npy"), expected.probabilities, atol=1e-6)
