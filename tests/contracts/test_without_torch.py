@@ -21,7 +21,7 @@ GROUND = """
 import importlib, sys, types
 package, image, out, heavy, ground = sys.argv[1:]
 sys.modules.update(dict.fromkeys(heavy.split(",")))
-for name in ("moganet", "moganet.data"):
+for name in ("moganet", "moganet.data", "moganet.inference", "moganet.models"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = ["/".join([package, *name.split(".")[1:]])]
 for name in ground.split(","):
