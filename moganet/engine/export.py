@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from moganet.config import Preprocessing
-from moganet.engine.export_form import Form, beside, check_free, default_out
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.inference import Predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
+from moganet.inference.export.form import Form, beside, check_free, default_out
 from moganet.inference.export.verify import Reference, check, check_raw, tolerance_of
 from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor

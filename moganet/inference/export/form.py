@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moganet.errors import OutputError, WeightsError
-from moganet.inference import Predictor
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.exported import read_metadata
 from moganet.inference.metadata import ExportMetadata, parse_metadata
+from moganet.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
