@@ -144,7 +144,9 @@ def export(
         raise OutputError(f"{target} does not end in {EXPORTERS[to].SUFFIX}, by which an export to {to} is known")
     if not overwrite:
         check_free(target, graph, named=out is not None)
-    images = open_comparison(source, data, limit) if data is not None or precision == "int8" else None
+    images = None
+    if data is not None or precision == "int8":
+        images = open_comparison(source, data, limit, graph.description.preprocessing)
     return _export(source, graph, target, (_plain(source), images), progress).changed(out=str(out or target))
 
 
@@ -262,7 +264,7 @@ def export_all(
     `images_per_second` (the median of five rounds), and `out`; or `failed`, which says why there is no file.
     """
     source = as_predictor(model, "eager", **choices)
-    images = open_comparison(source, data, limit) if data is not None else None
+    images = open_comparison(source, data, limit, source.config.preprocessing) if data is not None else None
     known = _plain(source), images
     runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.outputs}
     rows = {name: _row_of_torch(run, source, known) for name, run in runs.items()}

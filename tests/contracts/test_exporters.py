@@ -182,6 +182,15 @@ def test_the_metadata_travel_in_the_file(to, model, exported):
     assert metadata.description == moganet.load(model, "eager").config and len(metadata.description.fixtures) == 2
 
 
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_a_form_of_another_size_is_compared_at_that_size(to, model, photos, tmp_path):
+    need(to)
+    out = tmp_path / f"m{EXPORTERS[to].SUFFIX}"
+    result = export(model, to, out, size=48, data=str(photos))
+    assert result["size"] == (48, 48) and result["num_images"] == 18 and result["agreement"] == 1
+    assert moganet.load(out).logits(torch.zeros(1, 3, 48, 48)).shape == (1, 10)
+
+
 @pytest.mark.parametrize("to", QUICK)
 def test_a_size_by_option_replaces_the_models(to, model, exported):
     path = exported(to, size=32)["out"]

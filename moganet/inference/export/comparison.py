@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moganet.config import Preprocessing
 from moganet.data import Split
 from moganet.data.loader import Batch
 from moganet.data.module import evaluation_loader
@@ -34,33 +35,33 @@ class Comparison:
     Images are read once, and kept as the network sees them before their colours are scaled.
     """
 
-    source: Predictor
+    preprocessing: Preprocessing  # of the exported form, whose size may be another than the model's
     compared: Split
     for_calibration: Split
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """Give the compared images, uint8 of the model's size; what can't be read is said."""
+        """Give the compared images, uint8 of the network's size; what can't be read is said."""
         return self._read(self.compared)
 
     @cached_property
     def calibration(self) -> list[Tensor]:
         """Give preprocessed images (1, C, H, W) to calibrate with."""
-        own, read = self.source.config.preprocessing, self._read(self.for_calibration)
-        return [x[None] for batch in read for x in normalize(batch.images, own)]
+        read = self._read(self.for_calibration)
+        return [x[None] for batch in read for x in normalize(batch.images, self.preprocessing)]
 
     def probes(self) -> Array:
         """Give a batch of images that int8 is checked with: noise lies outside the ranges that were found."""
         return np.asarray(torch.cat(self.calibration[:BATCH]).numpy())
 
     def _read(self, split: Split) -> list[Batch]:
-        found = list(evaluation_loader(split, self.source.config.preprocessing, BATCH, 0))
+        found = list(evaluation_loader(split, self.preprocessing, BATCH, 0))
         _say_left_out([bad.reason for batch in found for bad in batch.unreadable], len(split))
         return [batch for batch in found if len(batch.images)]
 
     def whole_images(self) -> Iterator[Batch]:
         """Give images as they are, one at a time: uint8 (1, C, H, W) of any size; what can't be read is said."""
-        split = self.compared.with_channels(self.source.config.preprocessing.channels)
+        split = self.compared.with_channels(self.preprocessing.channels)
         unreadable: list[str] = []
         for index in range(len(split)):
             try:
@@ -72,7 +73,7 @@ class Comparison:
         _say_left_out(unreadable, len(split))
 
 
-def open_comparison(source: Predictor, data: str | None, limit: int) -> Comparison:
+def open_comparison(source: Predictor, data: str | None, limit: int, preprocessing: Preprocessing) -> Comparison:
     """Open a set to compare on; it is calibrated with its training images, where there are some."""
     dataset, _ = open_for(source, data)
     source.task.check(dataset, training=False)
@@ -82,7 +83,7 @@ def open_comparison(source: Predictor, data: str | None, limit: int) -> Comparis
     order = [known.index(name) if name in known else -1 for name in dataset.class_names]
     chosen = compared.subset(spread(len(compared), limit))
     chosen = chosen.with_targets(chosen.targets.mapped(order, len(known)))
-    return Comparison(source, chosen, calibration.subset(spread(len(calibration), NUM_CALIBRATION)))
+    return Comparison(preprocessing, chosen, calibration.subset(spread(len(calibration), NUM_CALIBRATION)))
 
 
 def _say_left_out(reasons: list[str], total: int) -> None:
