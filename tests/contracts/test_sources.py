@@ -200,6 +200,7 @@ def test_cifar_is_downloaded_from_its_address(tmp_path, monkeypatch, http_folder
         open_data("cifar10")
 
 
+@pytest.mark.slow
 def test_the_real_cifar10_is_read_from_its_archive():
     dataset = open_data(f"cifar10:{real_data('cifar-10-python.tar.xz')}")
     assert (len(dataset.split("train")), len(dataset.split("test"))) == (50000, 10000)

@@ -110,7 +110,10 @@ def crashes(monkeypatch, method: str, number: int, **options) -> bool:
         return False
 
 
-@pytest.mark.parametrize("name", RUNS)
+SWEPT = ("others", "policy")  # by `make test-slow`
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SWEPT else ()) for name in RUNS])
 def test_a_run_that_dies_again_and_again_ends_as_if_it_had_not(name, photos, tmp_path, monkeypatch):
     options = {"overrides": RUNS[name], "data": str(photos) if RUNS[name] in (PHOTOS, POLICY) else None}
     moganet.train("digits", **options, out=tmp_path / "whole")
