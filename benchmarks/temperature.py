@@ -1,4 +1,4 @@
-"""From how many validation images a fitted temperature helps on others: what MIN_IMAGES in `calibration.py` rests on.
+"""From how many validation images a temperature helps on others: what MIN_IMAGES of `tasks/calibration.py` rests on.
 
 A trained model's logits for a labelled set are divided at random, 100 times for each number: the temperature is fitted
 on so many images, and the cross-entropy of all others compared with and without it. Done as well with the logits
@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from moganet import load, open_data
 from moganet.data.source import spread
-from moganet.tasks.classify.reliability import COLDEST, HOTTEST, fit_temperature
+from moganet.tasks.calibration import COLDEST, HOTTEST
+from moganet.tasks.classify.reliability import fit_temperature
 
 NUMBERS, DRAWS = (10, 20, 30, 50, 100, 200, 500), 100
 

@@ -27,11 +27,11 @@ from moganet.models.find import find
 from moganet.models.provenance import without_place, without_places
 from moganet.network.cost import count_macs, count_parameters
 from moganet.notices import noted
+from moganet.numbers import count, duration, short
 from moganet.progress import Progress, no_progress
 from moganet.report.curves import curves_section
 from moganet.report.heat import overlay
 from moganet.report.images import Images, images_section
-from moganet.report.numbers import count, duration, short
 from moganet.report.page import Fact, Page, make_sheet, write_page
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks.images import examine_images

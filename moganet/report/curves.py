@@ -7,9 +7,9 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from moganet.numbers import percent
 from moganet.report.charts import Series, line_chart
 from moganet.report.drawing import caption, names_as_they_are, save_figure
-from moganet.report.numbers import percent
 from moganet.report.page import Section
 from moganet.results import Metric
 

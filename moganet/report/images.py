@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moganet.report.numbers import percent
+from moganet.numbers import percent
 from moganet.report.page import Section, Shown
 
 EVEN = 1.2  # the largest class against the smallest, up to which classes count as balanced

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from moganet.files import write_text
-from moganet.report.numbers import percent
+from moganet.numbers import percent
 
 FRAME = "moganet.report/page.html"
 NO_RECIPE = "The model file says nothing of its recipe."

@@ -9,6 +9,8 @@ from torchmetrics import Metric
 
 from moganet.tasks.task import TaskDescription
 
+CALIBRATION_BINS = 15  # as in Guo et al. 2017
+
 
 class Evaluator(nn.Module):
     """Collect outputs and targets a batch at a time, and give figures of them.

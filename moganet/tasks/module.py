@@ -1,13 +1,15 @@
 """What all tasks share in training (a LightningModule): a finite loss, frozen parts, a teacher, optimizer, schedule."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -15,7 +17,8 @@ from torchmetrics import MeanMetric, Metric
 
 from moganet.compat import set_update_count
 from moganet.config import LossSettings, OptimizerConfig, ScheduleConfig
-from moganet.errors import TrainingError
+from moganet.data import Dataset
+from moganet.errors import ConfigError, TrainingError
 from moganet.tasks.evaluator import Evaluator
 from moganet.tasks.optimize import build_optimizer, build_schedule
 
@@ -196,3 +199,24 @@ def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
         for hook in hooks:
             hook.remove()
     return found[0] if found else None
+
+
+def weights_of_classes(
+    setting: str,
+    given: str | Sequence[float] | None,
+    dataset: Dataset,
+    balanced: Callable[[NDArray[np.int64], int], Tensor],
+) -> Tensor | None:
+    """Give a factor for each class (classes,): those given, or for "balanced" what training images' counts make.
+
+    balanced: takes the number of images of each class (classes,), and of all. Raises ConfigError for another number.
+    """
+    classes = len(dataset.class_names)
+    if given is None:
+        return None
+    if isinstance(given, str):
+        train = dataset.split("train")
+        return balanced(train.targets.counts(classes), len(train))
+    if len(given) != classes:
+        raise ConfigError(f"{setting} has {len(given)} values, but {dataset.spec} has {classes} classes")
+    return torch.tensor(given, dtype=torch.float32)

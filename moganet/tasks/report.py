@@ -9,6 +9,7 @@ from torch import Tensor
 from moganet.data import ArraySplit, FileSplit, Split
 from moganet.data.loader import Unreadable
 from moganet.data.survey import thumbnails
+from moganet.errors import MogaNetError
 from moganet.report.page import Fact, Section
 from moganet.tasks.task import TaskDescription
 
@@ -99,6 +100,18 @@ class Seen:
     def class_names(self) -> tuple[str, ...]:
         """Give a name for each class that the network tells apart."""
         return self.description.class_names
+
+    def explained(self, answers: Answers, numbers: np.ndarray, classes: np.ndarray) -> tuple[range, dict[str, str]]:
+        """Put explanations of images' classes (k,) in the album; give their numbers there, or why there are none."""
+        if self.explain is None:
+            return range(0), {"explanation": "Explanations were not asked for."}
+        try:
+            pictures = self.explain(answers, numbers, classes) if len(numbers) else []
+        except MogaNetError as error:
+            return range(0), {"explanation": f"Explanations are left out: {error}."}
+        first = len(self.album.heats)
+        self.album.heats += pictures
+        return range(first, len(self.album.heats)), {}
 
 
 @dataclass(frozen=True)

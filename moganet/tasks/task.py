@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, create_model
 
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
+from moganet.numbers import percent
 from moganet.results import Metric, Record, Result
 
 if TYPE_CHECKING:
@@ -67,13 +68,13 @@ class Row(Record):
     truth: Any = None
     untrained: bool = False
 
+    @abstractmethod
     def text(self) -> str:
         """Say the answer in one line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cells(self) -> Iterable[Sequence[object]]:
         """Give the lines of a CSV file, in the columns that the task names."""
-        raise NotImplementedError
 
 
 class Named(Record):
@@ -81,6 +82,24 @@ class Named(Record):
 
     name: str
     probability: float
+
+
+class NamedRow(Row):
+    """An image's classes, the likeliest first."""
+
+    classes: tuple[Named, ...]
+
+    @classmethod
+    def of(cls, file: str, answer: Any, truth: Any, *, trained: bool, **more: Any) -> Self:
+        """Make one of an answer's names and probabilities. What is not known is None, and no key of it."""
+        named = zip(answer.names, answer.probabilities, strict=True)
+        more |= {"truth": truth, "untrained": None if trained else True}
+        known = {key: value for key, value in more.items() if value is not None}
+        return cls(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **known)
+
+    def named(self) -> str:
+        """Say the classes, each with its probability."""
+        return ", ".join(f"{one.name} {percent(one.probability)}" for one in self.classes)
 
 
 class Evaluation(Result):
@@ -105,17 +124,17 @@ class Evaluation(Result):
     files: tuple[str, ...] = ()
     unwritten: str | None = None
 
+    @abstractmethod
     def headline(self) -> str:
         """Say the most important figure in a few words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lines(self) -> Iterable[str]:
         """Say the figures, a line each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def table(self) -> "Table":
         """Give the figures of each class."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moganet.numbers import count, duration, percent, short
 from moganet.report.curves import Metric, curves_section, say_curves
 from moganet.report.heat import overlay
 from moganet.report.images import Images, images_section, say_balance, say_copies, say_sizes
-from moganet.report.numbers import count, duration, percent, short
 from moganet.report.page import Page, Section, make_sheet, write_page
 
 PRECISION = Metric("map", "Mean average precision", "precision")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.tasks.classify.description import ClassifyDescription
-from moganet.tasks.task import Array, Named, Row
+from moganet.tasks.task import Array, NamedRow
 
 USUAL = 5  # classes that are named
 COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")
@@ -25,16 +25,14 @@ class Prediction:
     rejected: bool | None = None
 
 
-class ClassifyRow(Row):
+class ClassifyRow(NamedRow):
     """An image's classes, the likeliest first. rejected: it is unlike those that the model was trained on."""
 
-    classes: tuple[Named, ...]
     rejected: bool | None = None
 
     def text(self) -> str:
-        named = ", ".join(f"{one.name} {100 * one.probability:.1f} %" for one in self.classes)
         notes = ["(untrained)"] * self.untrained + ["(unlike what it was trained on)"] * bool(self.rejected)
-        return " ".join([named, *notes])
+        return " ".join([self.named(), *notes])
 
     def cells(self) -> Iterable[Sequence[object]]:
         rejected = {True: "yes", False: "no", None: ""}[self.rejected]

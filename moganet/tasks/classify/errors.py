@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from moganet.errors import DataError, MissingExtraError, MogaNetError
-from moganet.report.numbers import percent
+from moganet.numbers import percent
 from moganet.report.page import Section
 from moganet.tasks.classify.classified import ROOM, Classified, show
 from moganet.tasks.report import Seen
@@ -18,7 +18,8 @@ MAX_DOUBTFUL = 24
 def errors_section(seen: Seen, given: Classified) -> Section:
     """Show errors and close calls, each with where the network looked."""
     errors, hits = (choose(given, correct=correct) for correct in (False, True))
-    heats, left_out = _explain(seen, given, np.concatenate([errors, hits]))
+    chosen = np.concatenate([errors, hits])
+    heats, left_out = seen.explained(given.answers, chosen, given.predicted[chosen])
     names, album = seen.class_names, seen.album
     content = {
         "errors": show(given, errors, names, album, heats[: len(errors)]),
@@ -33,19 +34,6 @@ def choose(given: Classified, *, correct: bool) -> np.ndarray:
     found = np.flatnonzero(given.correct == correct)
     order = np.argsort((1 if correct else -1) * given.confidence[found], kind="stable")
     return found[order][:MAX_EXPLAINED]
-
-
-def _explain(seen: Seen, given: Classified, chosen: np.ndarray) -> tuple[range, dict[str, str]]:
-    """Put explanations of what was predicted in the album; give their numbers there, or why there are none."""
-    if seen.explain is None:
-        return range(0), {"explanation": "Explanations were not asked for."}
-    try:
-        pictures = seen.explain(given.answers, chosen, given.predicted[chosen]) if len(chosen) else []
-    except MogaNetError as error:
-        return range(0), {"explanation": f"Explanations are left out: {error}."}
-    first = len(seen.album.heats)
-    seen.album.heats += pictures
-    return range(first, len(seen.album.heats)), {}
 
 
 def say_errors(confidence: np.ndarray, correct: np.ndarray) -> str:

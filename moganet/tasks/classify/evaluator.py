@@ -11,12 +11,12 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
+from moganet.numbers import percent
 from moganet.results import Record
 from moganet.tasks.classify.description import ClassifyDescription
-from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.evaluator import CALIBRATION_BINS, Evaluator
 from moganet.tasks.task import Evaluation, Table
 
-CALIBRATION_BINS = 15  # as in Guo et al. 2017
 FIVE = 5  # classes, from which on the best five say something
 
 
@@ -59,13 +59,9 @@ class ClassifyEvaluation(Evaluation):
 
     def table(self) -> Table:
         shares = ("precision", "recall", "f1")
-        rows = [(row.name, *(_percent(row[key]) for key in shares), str(row.num_images)) for row in self.per_class]
+        rows = [(row.name, *(percent(row[key]) for key in shares), str(row.num_images)) for row in self.per_class]
         numbers = ("precision", "recall", "F1", "images")
         return Table(("class", *numbers), rows, numbers)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 class ClassifyEvaluator(Evaluator):

@@ -1,27 +1,28 @@
 """How well a classifier knows its errors: a temperature (Guo et al. 2017), an energy to reject by (Liu et al. 2020)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moganet.errors import MogaNetError
 from moganet.notices import say
+from moganet.numbers import percent
 from moganet.report.charts import reliability_chart
-from moganet.report.numbers import percent
 from moganet.report.page import Section
+from moganet.tasks.calibration import COLDEST, HOTTEST, MIN_IMAGES
 from moganet.tasks.classify.answers import energy
 from moganet.tasks.classify.classified import ROOM
-from moganet.tasks.classify.description import ClassifyDescription, Reject
-from moganet.tasks.classify.evaluator import CALIBRATION_BINS, calibration_error
-from moganet.tasks.report import Answers, Seen
+from moganet.tasks.classify.description import Reject
+from moganet.tasks.classify.evaluator import calibration_error
+from moganet.tasks.evaluator import CALIBRATION_BINS
+from moganet.tasks.report import Answers
 
 KEPT = 0.95
-MIN_IMAGES = 100  # of validation, for either: benchmarks/temperature.py measures what fewer do
-COLDEST, HOTTEST = 0.05, 20.0  # where every validation image is right, no temperature is low enough
 
 
 @dataclass(frozen=True)
@@ -70,37 +71,18 @@ def fit_reject(logits: Tensor) -> Reject:
     return Reject(threshold=threshold, kept=float((energies <= threshold).mean()), num_images=len(energies))
 
 
-def calibrate(seen: Seen) -> tuple[float | None, str]:
-    """Take the model's temperature, or fit one and keep it; say what it was fitted on, or why there is none."""
-    same = " It was fitted on these same images, so that the error after is flattering."
-    same = same if seen.validation is seen.answers else ""
-    if seen.description.temperature is not None:
-        return seen.description.temperature, f"The temperature is the one that the model file keeps.{same}"
-    if seen.validation is None or len(seen.class_names) < 2:
-        return None, "There are no validation images of the model to fit a temperature on."
-    logits, labels = seen.validation.outputs, seen.validation.targets
+def fit(validation: Answers) -> tuple[Mapping[str, Any], str]:
+    """Fit a temperature and a threshold to reject by; say why there is no temperature."""
+    logits, labels = validation.outputs, validation.targets
+    if logits.shape[1] < 2:
+        return {}, "There are no validation images of the model to fit a temperature on."
     temperature = fit_temperature(logits, labels)
     refused = why_no_temperature(temperature, len(labels), int((logits.argmax(1) != labels).sum()))
     if refused is None:
-        source = f"The temperature was fitted on {len(labels):,} validation images.{same}"
-        return temperature, source + _keep(seen, logits, temperature)
+        return {"temperature": temperature, "reject": fit_reject(logits)}, ""
     say(refused)
-    return None, f"{refused[0].upper()}{refused[1:]}." + _keep(seen, logits, None)
-
-
-def _keep(seen: Seen, logits: Tensor, temperature: float | None) -> str:
-    """Keep a temperature, where there is one, and a reject threshold; say what became of the temperature."""
-    if seen.keep is None:
-        return " It is not kept: these are no validation images of the model." if temperature is not None else ""
-    if len(logits) < MIN_IMAGES:
-        return ""
-    assert isinstance(seen.description, ClassifyDescription)
-    try:
-        seen.keep(seen.description.changed(temperature=temperature, reject=fit_reject(logits)))
-    except (MogaNetError, OSError) as error:
-        say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
-        return " It could not be kept in the model's file."
-    return " It is kept in the model file, for moganet predict --calibrated." if temperature is not None else ""
+    fitted = {"temperature": None, "reject": fit_reject(logits)} if len(logits) >= MIN_IMAGES else {}
+    return fitted, f"{refused[0].upper()}{refused[1:]}."
 
 
 def sureness(answers: Answers, temperature: float) -> Sureness:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from moganet.report.numbers import count, percent
+from moganet.numbers import count, percent
 from moganet.report.page import Fact, Section
+from moganet.tasks.calibration import calibrate
 from moganet.tasks.classify.classified import ROOM, Classified
 from moganet.tasks.classify.confusion import fill_cells, matrix_section
 from moganet.tasks.classify.errors import errors_section, labels_section
 from moganet.tasks.classify.evaluator import measure
-from moganet.tasks.classify.reliability import Sureness, calibrate, reliability_section, sureness
+from moganet.tasks.classify.reliability import Sureness, fit, reliability_section, sureness
 from moganet.tasks.report import Reported, Seen
 
 MAX_ROWS = 20  # of the table of classes, before the rest is folded away
@@ -20,7 +21,7 @@ Row = Mapping[str, Any]  # of the table of classes, as `measure` gives it
 
 def compose(seen: Seen) -> Reported:
     """Say how good a classifier is; a temperature is fitted where its file keeps none, and kept in it."""
-    temperature, source = calibrate(seen)
+    temperature, source = calibrate(seen, fit)
     measured = measure(seen.answers.outputs, seen.answers.targets, seen.class_names)
     given = {id(part): Classified(part) for part in (seen.answers, *seen.fresh)}
     asked, fresh = given[id(seen.answers)], [given[id(part)] for part in seen.fresh]

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.config import Recipe
-from moganet.errors import ConfigError, DataError
+from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Prediction, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
-from moganet.tasks.task import Array, Asked, Named, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,11 +70,7 @@ class Classify(Task):
         return predictions(outputs["logits"], probabilities, description, asked.top_k)
 
     def row(self, file: str, answer: Prediction, truth: Any, *, trained: bool) -> ClassifyRow:
-        named = zip(answer.names, answer.probabilities, strict=True)
-        given: dict[str, Any] = {} if truth is None else {"truth": truth}
-        given |= {} if answer.rejected is None else {"rejected": answer.rejected}
-        given |= {} if trained else {"untrained": True}
-        return ClassifyRow(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **given)
+        return ClassifyRow.of(file, answer, truth, trained=trained, rejected=answer.rejected)
 
     def picture(self, image: "Tensor", answer: Prediction, truth: Any) -> "GridItem":
         from moganet.report import GridItem
@@ -115,17 +111,8 @@ class Classify(Task):
 
 
 def _class_weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
-    import torch
-
     from moganet.data.targets import class_weights
+    from moganet.tasks.module import weights_of_classes
 
     assert isinstance(recipe.loss, ClassifyLoss)
-    given, classes = recipe.loss.class_weights, len(dataset.class_names)
-    if given is None:
-        return None
-    if given == "balanced":
-        train = dataset.split("train")
-        return class_weights(train.targets.counts(classes), len(train))
-    if len(given) != classes:
-        raise ConfigError(f"loss.class_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
-    return torch.tensor(given, dtype=torch.float32)
+    return weights_of_classes("loss.class_weights", recipe.loss.class_weights, dataset, class_weights)

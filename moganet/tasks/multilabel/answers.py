@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.tasks.multilabel.description import MultilabelDescription
-from moganet.tasks.task import Array, Named, Row
+from moganet.tasks.task import Array, NamedRow
 
 COLUMNS = ("file", "truth", "rank", "name", "probability")
 NONE = "(none)"
@@ -25,16 +25,14 @@ class Found:
     above: tuple[str, ...]
 
 
-class MultilabelRow(Row):
+class MultilabelRow(NamedRow):
     """The classes that an image shows, the likeliest first. truth: the names of those that it has."""
 
     truth: tuple[str, ...] | None = None
-    classes: tuple[Named, ...]
 
     def text(self) -> str:
         """Say the classes in one line."""
-        named = ", ".join(f"{one.name} {100 * one.probability:.1f} %" for one in self.classes)
-        return " ".join([named or NONE] + ["(untrained)"] * self.untrained)
+        return " ".join([self.named() or NONE] + ["(untrained)"] * self.untrained)
 
     def cells(self) -> Iterable[Sequence[object]]:
         """Give a line a class, and one for an image without any."""

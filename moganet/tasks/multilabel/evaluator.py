@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from moganet.numbers import percent
 from moganet.results import Record
 from moganet.tasks.evaluator import Evaluator
 from moganet.tasks.multilabel.answers import found, sigmoid
@@ -59,13 +60,14 @@ class MultilabelEvaluation(Evaluation):
 
     def headline(self) -> str:
         """Say the mean average precision."""
-        return f"mean average precision {percent(self.map)} of {self.num_images} {self.split} images"
+        return f"mean average precision {percent(self.map, 2)} of {self.num_images} {self.split} images"
 
     def lines(self) -> Iterable[str]:
         """Say the figures, a line each."""
-        yield f"mAP {percent(self.map)} (micro {percent(self.map_micro)})"
-        yield f"F1 {percent(self.f1)} (micro {percent(self.f1_micro)}), all classes right {percent(self.exact_match)}"
-        yield f"loss {self.loss:.4f}, expected calibration error {percent(self.ece)}"
+        yield f"mAP {percent(self.map, 2)} (micro {percent(self.map_micro, 2)})"
+        exact = f"all classes right {percent(self.exact_match, 2)}"
+        yield f"F1 {percent(self.f1, 2)} (micro {percent(self.f1_micro, 2)}), {exact}"
+        yield f"loss {self.loss:.4f}, expected calibration error {percent(self.ece, 2)}"
 
     def table(self) -> Table:
         """Give the figures of each class."""
@@ -73,18 +75,13 @@ class MultilabelEvaluation(Evaluation):
         rows = [
             (
                 one.name,
-                *(percent(one[key], 1) for key in ("ap", "precision", "recall", "f1")),
+                *(percent(one[key]) for key in ("ap", "precision", "recall", "f1")),
                 f"{one.threshold:.3f}",
                 str(one.images),
             )
             for one in self.per_class
         ]
         return Table(("class", *numbers), rows, numbers)
-
-
-def percent(share: float | None, digits: int = 2) -> str:
-    """Write a share, "-" where nothing was measured."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 class MeanPrecision(Metric):

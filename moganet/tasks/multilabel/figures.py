@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moganet.tasks.evaluator import CALIBRATION_BINS
 from moganet.tasks.multilabel.answers import sigmoid
 from moganet.tasks.multilabel.description import PLAIN
 
 MIN_POSITIVES = 10  # images of a class, from which on a threshold is chosen for it
-CALIBRATION_BINS = 15  # as in Guo et al. 2017
 Values = NDArray[np.floating]
 
 

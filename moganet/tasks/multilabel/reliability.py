@@ -1,21 +1,20 @@
 """How well a multi-label network's probabilities mean what they say: its temperature, and each bin of answers."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from moganet.errors import MogaNetError
-from moganet.notices import say
+from moganet.numbers import percent
 from moganet.report.charts import reliability_chart
-from moganet.report.numbers import percent
 from moganet.report.page import Section
+from moganet.tasks.calibration import COLDEST, HOTTEST, MIN_IMAGES
+from moganet.tasks.evaluator import CALIBRATION_BINS
 from moganet.tasks.multilabel.answers import sigmoid
-from moganet.tasks.multilabel.figures import CALIBRATION_BINS, calibration_error, cross_entropy
-from moganet.tasks.report import Answers, Seen
-
-MIN_IMAGES = 100  # of validation
-COLDEST, HOTTEST = 0.05, 20.0
+from moganet.tasks.multilabel.figures import calibration_error, cross_entropy
+from moganet.tasks.report import Answers
 
 
 def numbers(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
@@ -30,32 +29,15 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float | None:
     return math.exp(best) if bounds[0] + 0.01 < best < bounds[1] - 0.01 else None
 
 
-def calibrate(seen: Seen) -> tuple[float | None, str]:
-    """Take the model's temperature, or fit one and keep it; say what it was fitted on, or why there is none."""
-    same = " It was fitted on these same images, so that the error after is flattering."
-    same = same if seen.validation is seen.answers else ""
-    if seen.description.temperature is not None:
-        return seen.description.temperature, f"The temperature is the one that the model file keeps.{same}"
-    if seen.validation is None:
-        return None, "There are no validation images of the model to fit a temperature on."
-    number = len(seen.validation)
+def fit(validation: Answers) -> tuple[Mapping[str, Any], str]:
+    """Fit a temperature; say why there is none."""
+    number = len(validation)
     if number < MIN_IMAGES:
-        return None, f"{number} validation images are too few to fit a temperature on ({MIN_IMAGES} are needed)."
-    temperature = fit_temperature(*numbers(seen.validation))
+        return {}, f"{number} validation images are too few to fit a temperature on ({MIN_IMAGES} are needed)."
+    temperature = fit_temperature(*numbers(validation))
     if temperature is None:
-        return None, f"No temperature fits {number:,} validation images: the best is at its bound."
-    return temperature, f"The temperature was fitted on {number:,} validation images.{same}{_keep(seen, temperature)}"
-
-
-def _keep(seen: Seen, temperature: float) -> str:
-    if seen.keep is None:
-        return " It is not kept: these are no validation images of the model."
-    try:
-        seen.keep(seen.description.changed(temperature=temperature))
-    except (MogaNetError, OSError) as error:
-        say(f"what was found on validation images could not be kept in the model's file: {error}", doubtful=True)
-        return " It could not be kept in the model's file."
-    return " It is kept in the model file, for moganet predict --calibrated."
+        return {}, f"No temperature fits {number:,} validation images: the best is at its bound."
+    return {"temperature": temperature}, ""
 
 
 def reliability_section(

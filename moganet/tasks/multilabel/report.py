@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from moganet.errors import MogaNetError
-from moganet.report.numbers import percent
+from moganet.numbers import percent
 from moganet.report.page import Fact, Section, Shown
+from moganet.tasks.calibration import calibrate
 from moganet.tasks.multilabel.answers import NONE, found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription
 from moganet.tasks.multilabel.evaluator import OfLabel, measure
-from moganet.tasks.multilabel.reliability import calibrate, numbers, reliability_section
+from moganet.tasks.multilabel.reliability import fit, numbers, reliability_section
 from moganet.tasks.report import Reported, Seen
 
 ROOM = "moganet.tasks.multilabel"  # which holds the templates
@@ -26,7 +26,7 @@ def compose(seen: Seen) -> Reported:
     assert isinstance(description, MultilabelDescription)
     logits, truth = numbers(seen.answers)
     answered = found(logits, description)
-    temperature, source = calibrate(seen)
+    temperature, source = calibrate(seen, fit)
     measured = measure(logits, truth, description)
     reliability, errors = reliability_section(logits, truth, temperature, source)
     precision = percent(measured["map"])
@@ -82,12 +82,14 @@ def say_classes(rows: Sequence[OfLabel]) -> str:
 
 def errors_section(seen: Seen, logits: np.ndarray, truth: np.ndarray, answered: np.ndarray) -> Section:
     """Show the surest wrong and missed labels, each with where the network looked."""
-    cuts = np.array(getattr(seen.description, "cuts", ())).clip(1e-12, 1 - 1e-12)
+    assert isinstance(seen.description, MultilabelDescription)
+    cuts = np.array(seen.description.cuts).clip(1e-12, 1 - 1e-12)
     beyond = logits - np.log(cuts / (1 - cuts))
     wrong, missed = (
         surest(where, sureness) for where, sureness in ((answered & ~truth, beyond), (truth & ~answered, -beyond))
     )
-    heats, left_out = _explain(seen, np.concatenate([wrong, missed]))
+    places = np.concatenate([wrong, missed])
+    heats, left_out = seen.explained(seen.answers, places[:, 0], places[:, 1])
     shown = [
         _shown(
             seen,
@@ -96,7 +98,7 @@ def errors_section(seen: Seen, logits: np.ndarray, truth: np.ndarray, answered: 
             float(sigmoid(logits[image, label])),
             heats[i] if i < len(heats) else None,
         )
-        for i, (image, label) in enumerate([*wrong.tolist(), *missed.tolist()])
+        for i, (image, label) in enumerate(places.tolist())
     ]
     number = int((answered & ~truth).sum()), int((truth & ~answered).sum())
     content = {"wrong": shown[: len(wrong)], "missed": shown[len(wrong) :]}
@@ -108,19 +110,6 @@ def surest(where: np.ndarray, sureness: np.ndarray) -> np.ndarray:
     """Give the places (k, 2), image and class, of the highest values where `where` holds."""
     places = np.argwhere(where)
     return places[np.argsort(-sureness[where], kind="stable")][:MAX_SHOWN]
-
-
-def _explain(seen: Seen, places: np.ndarray) -> tuple[range, dict[str, str]]:
-    """Put explanations of each image's class in the album; give their numbers there, or why there are none."""
-    if seen.explain is None:
-        return range(0), {"explanation": "Explanations were not asked for."}
-    try:
-        pictures = seen.explain(seen.answers, places[:, 0], places[:, 1]) if len(places) else []
-    except MogaNetError as error:
-        return range(0), {"explanation": f"Explanations are left out: {error}."}
-    first = len(seen.album.heats)
-    seen.album.heats += pictures
-    return range(first, len(seen.album.heats)), {}
 
 
 def _shown(seen: Seen, place: tuple[int, int], has: np.ndarray, sure: float, heat: int | None) -> Shown:

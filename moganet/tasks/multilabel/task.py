@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.config import Recipe
-from moganet.errors import ConfigError, DataError
+from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.multilabel.answers import COLUMNS, NONE, Found, MultilabelRow, answers, found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription, MultilabelLoss, MultilabelSettings
-from moganet.tasks.task import Array, Asked, Named, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,10 +73,7 @@ class Multilabel(Task):
         return answers(outputs["logits"], probabilities, _own(description), asked.top_k)
 
     def row(self, file: str, answer: Found, truth: Any, *, trained: bool) -> MultilabelRow:
-        named = zip(answer.names, answer.probabilities, strict=True)
-        given: dict[str, Any] = {} if truth is None else {"truth": truth}
-        given |= {} if trained else {"untrained": True}
-        return MultilabelRow(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **given)
+        return MultilabelRow.of(file, answer, truth, trained=trained)
 
     def picture(self, image: "Tensor", answer: Found, truth: Any) -> "GridItem":
         from moganet.report import GridItem
@@ -111,17 +108,8 @@ def _own(description: TaskDescription) -> MultilabelDescription:
 
 
 def _pos_weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
-    import torch
-
+    from moganet.tasks.module import weights_of_classes
     from moganet.tasks.multilabel.training import balanced
 
     assert isinstance(recipe.loss, MultilabelLoss)
-    given, classes = recipe.loss.pos_weights, len(dataset.class_names)
-    if given is None:
-        return None
-    if given == "balanced":
-        train = dataset.split("train")
-        return balanced(torch.from_numpy(train.targets.counts(classes)), len(train))
-    if len(given) != classes:
-        raise ConfigError(f"loss.pos_weights has {len(given)} values, but {dataset.spec} has {classes} classes")
-    return torch.tensor(given, dtype=torch.float32)
+    return weights_of_classes("loss.pos_weights", recipe.loss.pos_weights, dataset, balanced)

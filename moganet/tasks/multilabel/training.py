@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from timm.loss import AsymmetricLossMultiLabel
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,6 +75,7 @@ def build_criterion(config: MultilabelLoss, pos_weights: Tensor | None = None) -
     return criterion
 
 
-def balanced(counts: Tensor, number: int) -> Tensor:
+def balanced(counts: NDArray[np.int64] | Tensor, number: int) -> Tensor:
     """Weigh each class's positives (classes,) as much as its negatives; of `number` images."""
-    return ((number - counts).clamp(min=1) / counts.clamp(min=1)).float()
+    having = torch.as_tensor(counts)
+    return ((number - having).clamp(min=1) / having.clamp(min=1)).float()
