@@ -124,20 +124,21 @@ def test_a_step_is_as_long_as_clipping_allows(precision, tmp_path):
     assert all(group["fused"] for group in saved["optimizer_states"][0]["param_groups"])
 
 
+SMALL_PHOTOS = {
+    **TINY,
+    "preprocessing": {"size": 32},
+    "augment": {"crop": "resized", "hflip": 0.5},
+    "data.validation": None,
+    "data.batch_size": 7,
+    "data.workers": 0,
+}
+
+
 def test_photographs_in_a_folder_train_with_workers_and_odd_files_are_named(tmp_path):
     root = make_folder(tmp_path / "photos", ("train", "val"), 10)
     (root / "train" / "red" / "broken.jpg").write_text("no image")
     (root / "val" / "red" / "broken.jpg").write_text("no image")
-    overrides = {
-        **TINY,
-        "preprocessing": {"size": 32},
-        "augment": {"crop": "resized", "hflip": 0.5},
-        "data.validation": None,
-        "data.batch_size": 7,
-        "data.workers": 2,
-        "trainer.max_epochs": 6,
-        "optimizer.lr": 0.01,
-    }
+    overrides = {**SMALL_PHOTOS, "data.workers": 2, "trainer.max_epochs": 6, "optimizer.lr": 0.01}
     result = moganet.train("digits", data=str(root), overrides=overrides, out=tmp_path / "run")
     assert result["best"]["top1"] > 0.9
     assert all("broken.jpg" in bad["file"] for bad in result["unreadable"]) and len(result["unreadable"]) == 2
@@ -189,16 +190,6 @@ def test_an_impossible_folder_is_said(tmp_path):
 def test_a_recipe_file_is_yaml_that_people_can_read(trained_run):
     values = yaml.safe_load((trained_run / "recipe.yaml").read_text())
     assert list(values)[:4] == ["name", "task", "seed", "network"]
-
-
-SMALL_PHOTOS = {
-    **TINY,
-    "preprocessing": {"size": 32},
-    "augment": {"crop": "resized", "hflip": 0.5},
-    "data.validation": None,
-    "data.batch_size": 7,
-    "data.workers": 0,
-}
 
 
 @pytest.mark.parametrize(("fraction", "trained_on"), [(1.0, 32), (0.5, 16)])
