@@ -5,14 +5,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch.nn import Module
-
-import moganet.network.variants  # noqa: F401 (registers the variants with timm)
+from moganet.compat import import_behind
 from moganet.files import give_packages_a_home
 from moganet.launchers import check_environment
 from moganet.network.releases import Loaders, connected
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from moganet.data import open_data
     from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
     from moganet.engine.convert import convert
@@ -49,7 +49,7 @@ def _fetch(name: str, folder: Path | None) -> Path:
     return fetch(name, folder)
 
 
-def _read(network: Module, path: Path, weights: str | None) -> None:
+def _read(network: "Module", path: Path, weights: str | None) -> None:
     from moganet.models.find import load_into
 
     load_into(network, path, weights)
@@ -57,6 +57,7 @@ def _read(network: Module, path: Path, weights: str | None) -> None:
 
 # The network's room lies below those that read and download; timm's hooks reach them through here.
 connected.append(Loaders(_fetch, _read))
+import_behind("timm", "moganet.network.registry")
 check_environment()  # before Lightning reads the environment
 
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
-from timm.layers import DropPath
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 from torch.nn import functional as F
@@ -26,6 +24,24 @@ def check_choice(name: str, value: str, choices: object) -> None:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
 
 
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): a branch is left out for some images, and scaled up for the others."""
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        if self.drop_prob == 0.0 or not self.training:
+            return x
+        kept = 1 - self.drop_prob
+        factors = x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(kept)
+        return x * (factors.div_(kept) if kept > 0.0 else factors)
+
+    def extra_repr(self) -> str:
+        return f"drop_prob={self.drop_prob:.3f}"
+
+
 class ElementScale(nn.Module):
     """A learned factor per channel."""
 
@@ -37,7 +53,6 @@ class ElementScale(nn.Module):
         return x * self.scale
 
 
-@register_notrace_module  # symbolic tracers must not look inside: the arithmetic depends on the input's type
 class GatedProjection(nn.Conv2d):
     """The gate's product and the 1x1 convolution over it.
 

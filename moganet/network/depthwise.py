@@ -14,7 +14,6 @@ general one that is 10 to 70 times slower (measured with its own log, ONEDNN_VER
 from typing import Any
 
 import torch
-from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.jit import is_scripting, is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
@@ -23,7 +22,6 @@ WIDEST_PADDING = 4  # of oneDNN's jit_dw kernel with 8 floats a vector
 WIDEST_KERNEL = 3  # of oneDNN's jit_dw gradient of the kernel; its height may be any
 
 
-@register_notrace_module  # symbolic tracers must not look inside: the kernel depends on the input's size
 class DepthwiseConv2d(nn.Conv2d):
     """A depth-wise convolution that keeps height and width, its kernel cropped to the map.
 

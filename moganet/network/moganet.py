@@ -1,15 +1,16 @@
 """The MogaNet pyramid: stem, four stages of blocks, and a linear head (paper, section 4.1 and table 1)."""
 
+import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from timm.layers import SelectAdaptivePool2d, calculate_drop_path_rates
-from timm.models import checkpoint_seq
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from moganet.compat import take_indices
 from moganet.config import ChannelAggregation, ConvInit, Gate
@@ -61,10 +62,15 @@ class Stage(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         if self.grad_checkpointing and not is_scripting():
-            y: Tensor = checkpoint_seq(self, x)
-            return y
+            return self._recomputed(x)
         for block in self:
             x = block(x)
+        return x
+
+    @torch.jit.unused
+    def _recomputed(self, x: Tensor) -> Tensor:
+        for block in self:
+            x = checkpoint(block, x, use_reentrant=False)
         return x
 
 
@@ -74,6 +80,9 @@ class MogaNet(nn.Module):
     Images (B, in_chans, H, W) to logits (B, num_classes); the four stage maps have strides 1, 2, 4, 8 times
     `stem_stride`. Parameter names are those of the reference repository (Westlake-AI/MogaNet).
     """
+
+    variant: str | None = None  # by whose name it was built
+    __jit_unused_properties__: ClassVar[list[str]] = ["pretrained_cfg", "default_cfg"]
 
     if TYPE_CHECKING:  # made stage by stage in __init__
         patch_embed1: Stem
@@ -137,7 +146,7 @@ class MogaNet(nn.Module):
             {"num_chs": dim, "reduction": stem_stride * 2**i, "module": f"norm{i + 1}"}
             for i, dim in enumerate(embed_dims)
         ]
-        rates: list[list[float]] = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        rates = torch.linspace(0, drop_path_rate, sum(depths)).split(list(depths))
         previous = in_chans
         for i, (dim, ratio) in enumerate(zip(embed_dims, mlp_ratios, strict=True)):
             undilated = i == NUM_STAGES - 1 and not dilate_last_stage
@@ -151,7 +160,7 @@ class MogaNet(nn.Module):
                 "crop_kernels": crop_kernels,
             }
             embed = Downsample(previous, dim) if i else Stem(in_chans, dim, stem_stride)
-            blocks = Stage(*(MogaBlock(dim, ratio, drop_path=rate, **options) for rate in rates[i]))
+            blocks = Stage(*(MogaBlock(dim, ratio, drop_path=rate, **options) for rate in rates[i].tolist()))
             self.add_module(f"patch_embed{i + 1}", embed)
             self.add_module(f"blocks{i + 1}", blocks)
             self.add_module(f"norm{i + 1}", nn.BatchNorm2d(dim))
@@ -159,6 +168,21 @@ class MogaNet(nn.Module):
         self.global_pool = _pool(global_pool)
         self.head = nn.Linear(previous, num_classes) if num_classes > 0 else nn.Identity()
         self._init_weights(conv_init)
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """Give timm's configuration, which its tools ask a network for; timm sets it on those that it makes."""
+        if "_cfg" not in vars(self):
+            if self.variant is None:
+                raise AttributeError("it was made by its shape, and not by a variant's name")
+            self._cfg = importlib.import_module("timm").get_pretrained_cfg(self.variant).to_dict()
+        return self._cfg
+
+    @pretrained_cfg.setter
+    def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
+        self._cfg = cfg
+
+    default_cfg = pretrained_cfg
 
     def _init_weights(self, conv_init: ConvInit) -> None:
         for module in self.modules():
@@ -305,9 +329,24 @@ class MogaNet(nn.Module):
         return {"stem": r"^patch_embed1", "blocks": block if coarse else fine}
 
 
+class AveragePool(nn.Module):
+    """The mean over a map, by the name that timm's pooling has."""
+
+    pool_type = "avg"
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C)
+        return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+    @torch.jit.ignore
+    def is_identity(self) -> bool:
+        return False
+
+
 def _pool(kind: str) -> nn.Module:
-    """Make timm's pooling; "" keeps the map as it is."""
-    pool: nn.Module = SelectAdaptivePool2d(pool_type=kind, flatten=bool(kind))
+    """Make a pooling of timm's kinds; "" keeps the map as it is."""
+    if kind == "avg":  # without timm, for which one would wait
+        return AveragePool()
+    pool: nn.Module = importlib.import_module("timm.layers").SelectAdaptivePool2d(pool_type=kind, flatten=bool(kind))
     return pool
 
 

@@ -7,11 +7,12 @@ registered. Top-1 accuracies are the published ones, on ImageNet-1k's validation
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from moganet.config import Gate
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OFFICIAL = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights"
 OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-in1k-weights"
@@ -58,7 +59,7 @@ class Loaders(NamedTuple):
     """What the variants need of the room above them: to have a release's file, and to read one into a network."""
 
     fetch: Callable[[str, Path | None], Path]
-    read: Callable[[nn.Module, Path, str | None], None]
+    read: Callable[["nn.Module", Path, str | None], None]
 
 
 connected: list[Loaders] = []  # `import moganet` puts its own here
