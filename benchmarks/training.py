@@ -56,7 +56,7 @@ def main() -> None:
         reference = make_step(reference_form(variant, **options), size, batch, torch.contiguous_format, fused=False)
         sides = {"reference's form": Side(reference)}
         for form, half in (("ours", False), ("ours, bf16", True)):
-            if half and not has_fast_bf16(torch.device("cpu")):
+            if half and not has_fast_bf16("cpu"):
                 continue
             ours = make_step(build_network(variant, **options), size, batch, torch.channels_last, fused=True, half=half)
             sides[form] = Side(ours, keeps_memory=True)

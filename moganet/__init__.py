@@ -50,7 +50,7 @@ def _fetch(name: str, folder: Path | None) -> Path:
 
 
 def _read(network: "Module", path: Path, weights: str | None) -> None:
-    from moganet.models.find import load_into
+    from moganet.models.open import load_into
 
     load_into(network, path, weights)
 

@@ -7,6 +7,7 @@ import pickle
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
     import torch
     from torchmetrics import Metric
 
+CPUINFO = Path("/proc/cpuinfo")  # of Linux
 # The unpickler in Python, whose steps can be counted; the one in C can't be changed.
 PythonUnpickler = pickle._Unpickler
 
 
 def has_x86_bf16_units() -> bool:
     """Tell whether an x86 processor has units for bf16 (AVX-512 BF16 or AMX)."""
+    if "torch" not in sys.modules and CPUINFO.is_file():  # the kernel says the same, at once
+        return bool({"avx512_bf16", "amx_tile"} & set(CPUINFO.read_text().split()))
     import torch
 
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

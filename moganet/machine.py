@@ -3,27 +3,49 @@
 import contextlib
 import ctypes
 import gc
+import importlib
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from moganet.compat import has_onednn_bf16, has_x86_bf16_units
 
+if TYPE_CHECKING:
+    import torch
+
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-HALF = {"bf16": torch.bfloat16, "f16": torch.float16}
+HALF = {"bf16": "bfloat16", "f16": "float16"}  # torch's names
+# What is there where a GPU may be: NVIDIA's, AMD's, and Windows' own within Linux.
+GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
-def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether bf16 is computed by units of its own; elsewhere it is emulated, slower than f32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def has_gpu() -> bool:
+    """Tell whether torch has a GPU here; torch is imported for it only where one may be."""
+    if "torch" not in sys.modules and sys.platform.startswith("linux") and not any(map(os.path.exists, GPU_NODES)):
+        return False
+    return bool(_torch().cuda.is_available())
+
+
+def half_type(precision: str) -> "torch.dtype | None":
+    """Give torch's type for a precision of half a float's bytes; None for others."""
+    return getattr(_torch(), HALF[precision]) if precision in HALF else None
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Tell whether bf16 is computed by units of its own on a "cpu" or "cuda"; else it is emulated, slower than f32."""
+    if device.startswith("cuda"):
+        return bool(_torch().cuda.is_bf16_supported(including_emulation=False))
     if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes any AVX-512 for support
         return has_x86_bf16_units()
-    return torch.backends.mkldnn.is_available() and has_onednn_bf16()  # type: ignore[no-untyped-call]
+    return bool(_torch().backends.mkldnn.is_available()) and has_onednn_bf16()
+
+
+def _torch() -> Any:
+    return importlib.import_module("torch")
 
 
 def keep_freed_memory() -> bool:
@@ -45,7 +67,7 @@ def keep_freed_memory() -> bool:
 def release_memory() -> None:
     """Give back what a step that ran out of memory left behind, on the CPU and the GPU."""
     gc.collect()
-    torch.cuda.empty_cache()
+    _torch().cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 

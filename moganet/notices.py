@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 logger = logging.getLogger("moganet")
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+_recorded: ContextVar[list[tuple[str, bool]] | None] = ContextVar("recorded", default=None)
 Arguments = ParamSpec("Arguments")
 Given = TypeVar("Given")
 
@@ -32,6 +33,8 @@ def say(text: str, *, doubtful: bool = False) -> None:
 
     doubtful: it may well be wrong, so that users of Python hear it too.
     """
+    if (recorded := _recorded.get()) is not None and (text, doubtful) not in recorded:
+        recorded.append((text, doubtful))
     if remember(text):
         logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
 
@@ -65,6 +68,17 @@ def listening() -> Iterator[list[str]]:
         yield said
     finally:
         _heard.reset(token)
+
+
+@contextmanager
+def recording() -> Iterator[list[tuple[str, bool]]]:
+    """Write down what is said within the block, and whether it is doubtful, to say it again another time."""
+    said: list[tuple[str, bool]] = []
+    token = _recorded.set(said)
+    try:
+        yield said
+    finally:
+        _recorded.reset(token)
 
 
 def noted(verb: Callable[Arguments, Given]) -> Callable[Arguments, Given]:

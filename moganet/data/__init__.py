@@ -1,84 +1,19 @@
 """Data sources by name, and one way to open any of them."""
 
-import os
-import zipfile
-from collections.abc import Callable
-from pathlib import Path
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from moganet.data import cifar, digits, folder, table
-from moganet.data.class_names import find_lookalikes, shown
-from moganet.data.findings import UnusableDataError
-from moganet.data.formats import readable_suffixes
-from moganet.data.paths import exists, is_file, is_folder
-from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
-from moganet.data.table_read import TABLE_SUFFIXES
-from moganet.errors import DataError
-from moganet.files import typed_path
-from moganet.notices import say
-
-SOURCES: dict[str, Callable[[str | None], Dataset]] = {
-    "digits": digits.open_digits,
-    **cifar.OPENERS,
-    "folder": folder.open_folder,
-    "table": table.open_table,
-}
-
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
+if TYPE_CHECKING:
+    from moganet.data.findings import UnusableDataError
+    from moganet.data.open import SOURCES, open_data
+    from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 
 __all__ = ["SOURCES", "ArraySplit", "Dataset", "FileSplit", "Sample", "Split", "UnusableDataError", "open_data"]
+_HOMES = {"SOURCES": "open", "open_data": "open", "UnusableDataError": "findings"}  # the others lie in source.py
 
 
-def open_data(spec: str | Path) -> Dataset:
-    """Open a data set: "SOURCE", "SOURCE:PATH", or a path whose kind is recognised; its notes are said.
-
-    Raises DataError that names the sources where the text is neither.
-    """
-    dataset = _open(os.fspath(spec))
-    alike = find_lookalikes(dataset.class_names, dataset.spec)
-    for note in (*dataset.notes, *(finding.detail for finding in alike)):
-        say(note, doubtful=True)
-    return dataset
-
-
-def _open(spec: str) -> Dataset:
-    name, _, path = spec.partition(":")
-    if name in SOURCES:
-        if spec == name and is_folder(spec):
-            say(f"took {spec} for the data source, not for the folder here; choose otherwise by --data ./{spec}")
-        return SOURCES[name](path or None)
-    given = typed_path(spec)
-    if not exists(given) and "?" in spec:  # PATH?QUERY
-        given = typed_path(spec.rpartition("?")[0])
-    if not spec or not exists(given):
-        known = f"sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
-        raise DataError(f"{spec!r} is {_what_is_missing(spec)}; {known}")
-    if not is_folder(given) and not is_file(given):
-        raise DataError(f"{spec} is a pipe, a socket or a device; give a folder or a file")
-    if cifar_name := cifar.recognise_cifar(given):
-        if beside := cifar.names_beside(cifar_name, given):
-            taken = f"took {spec} for {cifar_name}, which lies in it; not looked at: {shown(beside)}"
-            say(f"{taken}; choose otherwise by --data folder:{spec}")
-        return SOURCES[cifar_name](spec)
-    if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
-        return table.open_table(spec)
-    if is_folder(given):
-        return folder.open_folder(spec)
-    raise DataError(_no_set(spec, given))
-
-
-def _what_is_missing(spec: str) -> str:
-    if "://" in spec:
-        return "an address, not a path: download it, and give the path"
-    if spec != spec.strip() and exists(spec.strip()):
-        return f"no path, but {spec.strip()!r} is: leave out the spaces around it"
-    return "neither a path nor a data source"
-
-
-def _no_set(spec: str, given: Path) -> str:
-    if any(suffix in ARCHIVES for suffix in given.suffixes[-2:]) or zipfile.is_zipfile(given):
-        return f"{spec} is an archive: unpack it, and give its folder"
-    if given.suffix.lower() in readable_suffixes():
-        return f"{spec} is one image: give the folder that holds a sub-folder of images for each class"
-    if given.suffix.lower() in (".xlsx", ".xls", ".ods", ".json", ".jsonl"):
-        return f"{spec} is no table that is read here: save it as CSV, with a row for each image"
-    return f"can't tell what {spec} holds; say it as SOURCE:PATH with one of {', '.join(SOURCES)}"
+def __getattr__(name: str) -> Any:
+    """Import a name when it is asked for: they need torch, and reading an image does not."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"moganet.data.{_HOMES.get(name, 'source')}"), name)

@@ -1,15 +1,13 @@
 """From any image, and what is marked in it, to the network's input, as `Preprocessing` describes it.
 
-All work on uint8 tensors, one image or a batch, so that there is one definition; `resample` is the same without torch.
-It follows Pillow's resizing within two grey levels (mean difference below 0.007).
+All work on uint8 tensors. One image is resized as Pillow does it (`resample`, without torch); batches in memory are
+resized by torch at once, which follows Pillow within two grey levels (mean difference below 0.007).
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
@@ -20,6 +18,7 @@ from moganet.data import channels as array_channels
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
 
+IMAGE = 3  # dimensions of one image
 Transform = Callable[[Tensor, Any], tuple[Tensor, Any]]  # an image uint8 (C, H, W), and its target
 
 
@@ -35,6 +34,8 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
 
 def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Bring uint8 images (..., C, H, W) to the described size, (..., C, h, w)."""
+    if images.ndim == IMAGE and images.device.type == "cpu":
+        return torch.from_numpy(resample.resize_and_crop(images.numpy(), preprocessing))
     have, crop = (images.shape[-2], images.shape[-1]), preprocessing.size
     full = resample.target_size(have, preprocessing)
     try:
@@ -60,19 +61,6 @@ def _each_place(target: Any, move: Callable[[Any], Any]) -> Any:
     if isinstance(target, tv_tensors.TVTensor):
         return move(target)
     return {key: _each_place(part, move) for key, part in target.items()} if isinstance(target, dict) else target
-
-
-def sized(image: ImageLike, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read any image and bring it to size, an array uint8 (C, h, w)."""
-    pixels = decode(image, preprocessing.channels, preprocessing.white_level)
-    array: NDArray[np.uint8] = resize_and_crop(pixels, preprocessing).numpy()
-    return array
-
-
-def scaled(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Turn uint8 images (..., C, H, W) into floats with the described mean and standard deviation."""
-    floats: NDArray[np.float32] = normalize(torch.from_numpy(images), preprocessing).numpy()
-    return floats
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -1,12 +1,7 @@
-"""From a read image to the network's input with numpy and Pillow alone, where torch would have to be waited for.
+"""From a read image to the network's input with numpy and Pillow alone.
 
-The same bits as `preprocess` gives: torch resizes uint8 with weights of 16 bits and a rounding after each axis. All
-its sums are whole numbers, and products of matrices of floats that hold them give them exactly.
+Images are resized as Pillow does it, which is how the references' and timm's transforms of files do it.
 """
-
-import math
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,41 +10,7 @@ from moganet.config import Preprocessing
 from moganet.errors import DataError
 
 THIN = 16  # of an image whose longer side would become more than so many crops, only what the crop sees is resized
-SUPPORT = {"bilinear": 1, "bicubic": 2}  # how far a filter reaches, in pixels of the smaller image
-WEIGHT_BITS, FINEST = 15, 22  # of the largest weight, and of all weights' common unit
-
-
-class Band(NamedTuple):
-    """Neighbouring outputs of an axis: their weights (inputs, outputs) for the inputs from `begin` to `end`."""
-
-    begin: int
-    end: int
-    weights: np.ndarray
-
-
-class Axis(NamedTuple):
-    """What a crop sees of one axis, and the bands that resize it, counted from `begin`; none leave it as it is."""
-
-    begin: int
-    end: int
-    bands: tuple[Band, ...] = ()
-
-    def resize(self, images: np.ndarray, axis: int) -> np.ndarray:
-        """Resize uint8 images, already cut to what is seen, along their rows (axis -1) or columns (-2)."""
-        if not self.bands:
-            return images
-        kind, shape = self.bands[0].weights.dtype.type, list(images.shape)
-        shape[axis] = sum(band.weights.shape[1] for band in self.bands)
-        out, at = np.empty(shape, kind), 0
-        for begin, end, weights in self.bands:
-            to = at + weights.shape[1]
-            if axis == -1:
-                np.matmul(images[..., begin:end].astype(kind), weights, out=out[..., at:to])
-            else:
-                np.matmul(weights.T, images[..., begin:end, :].astype(kind), out=out[..., at:to, :])
-            at = to
-        out += kind(0.5)
-        return np.clip(out, 0, 255, out=out).astype(np.uint8)
+COLOURS = 3  # channels of an image that Pillow takes whole
 
 
 def preprocess(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -62,22 +23,29 @@ def normalize(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     mean, std = (np.array(each, np.float32).reshape(-1, 1, 1) for each in (preprocessing.mean, preprocessing.std))
     floats = images.astype(np.float32)
     floats /= 255
-    floats = floats - mean
+    floats -= mean
     floats /= std
     return floats
 
 
 def resize_and_crop(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Bring uint8 images (..., C, H, W) to the described size, (..., C, h, w)."""
+    """Bring uint8 images (..., C, H, W) to the described size, (..., C, h, w), as Pillow resizes them."""
     crop, have = preprocessing.size, (images.shape[-2], images.shape[-1])
     full = target_size(have, preprocessing)
     try:
-        if preprocessing.interpolation == "nearest" or is_thin(full, crop):
+        if is_thin(full, crop):
             return resize_seen(images, full, preprocessing)
-        first = _first(full, crop)
-        down, across = (_axis(have[i], full[i], first[i], crop[i], preprocessing.interpolation) for i in range(2))
-        seen = images[..., down.begin : down.end, across.begin : across.end]
-        return down.resize(across.resize(seen, -1), -2)
+        (top, left), (height, width) = _first(full, crop), crop
+        seen = slice(top, top + height), slice(left, left + width)
+        if list(have) == full:
+            return images[..., *seen]
+        method = Image.Resampling[preprocessing.interpolation.upper()]
+        if images.ndim == 3 and len(images) == COLOURS:  # at once, to the same values as plane by plane
+            whole = Image.fromarray(np.ascontiguousarray(images.transpose(1, 2, 0))).resize(full[::-1], method)
+            return np.ascontiguousarray(np.asarray(whole)[seen].transpose(2, 0, 1))
+        planes = map(Image.fromarray, images.reshape(-1, *have))
+        resized = [np.asarray(plane.resize(full[::-1], method))[seen] for plane in planes]
+        return np.stack(resized).reshape(*images.shape[:-2], *crop)
     except (MemoryError, ValueError) as error:
         raise not_resized(images.shape, preprocessing, error) from None
 
@@ -133,56 +101,5 @@ def _first(full: list[int], crop: tuple[int, int]) -> tuple[int, int]:
 
 
 def _nearest(have: int, full: int, first: int, side: int) -> np.ndarray:
-    places = np.arange(first, first + side, dtype=np.float32) * (np.float32(have) / np.float32(full))
+    places = (np.arange(first, first + side) + 0.5) * (have / full)
     return np.minimum(places.astype(np.int64), have - 1)
-
-
-@lru_cache(maxsize=32)
-def _axis(have: int, full: int, first: int, side: int, interpolation: str) -> Axis:
-    """Plan how `have` pixels become `full`, of which `side` are seen from `first` on."""
-    if have == full:
-        return Axis(first, first + side)
-    begins, weights, bits = _weights(have, full, interpolation)
-    begins, weights = begins[first : first + side], weights[first : first + side]
-    largest = 255 * np.abs(weights).sum(1).max() + 2**bits
-    kind, width = (np.float32, 16) if largest < 2**24 else (np.float64, 4)  # wider wastes zeros, narrower calls
-    begin, scaled = int(begins[0]), (weights / 2**bits).astype(kind)
-    parts = [slice(at, at + width) for at in range(0, side, width)]
-    bands = tuple(_band(have - begin, begins[part] - begin, scaled[part]) for part in parts)
-    return Axis(begin, begin + bands[-1].end, bands)
-
-
-def _band(have: int, begins: np.ndarray, weights: np.ndarray) -> Band:
-    begin, taps = int(begins[0]), weights.shape[1]
-    end = int(begins[-1]) + taps
-    dense = np.zeros((end - begin, len(begins)), weights.dtype)
-    dense[begins - begin + np.arange(taps)[:, None], np.arange(len(begins))] = weights.T
-    return Band(begin, min(end, have), dense[: have - begin])  # beyond the image all are zeros
-
-
-def _weights(have: int, full: int, interpolation: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Give each output's first input and its weights as torch rounds them, in units of 2 ** -bits; and these bits."""
-    scale = have / full
-    stretch = max(scale, 1.0)
-    reach = SUPPORT[interpolation] * stretch
-    taps = 2 * math.ceil(reach) + 1
-    centres = scale * (np.arange(full) + 0.5)
-    begins = np.maximum((centres - reach + 0.5).astype(np.int64), 0)
-    sizes = np.minimum((centres + reach + 0.5).astype(np.int64), have) - begins
-    places = np.arange(taps)
-    distances = np.abs((places + begins[:, None] - centres[:, None] + 0.5) * (1 / stretch))
-    weights = np.where(places < sizes[:, None], FILTERS[interpolation](distances), 0)
-    weights /= weights.cumsum(1)[:, -1:]  # in order, as torch adds them
-    largest = weights.max()
-    bits = next((bits for bits in range(FINEST) if int(0.5 + largest * 2 ** (bits + 1)) >= 2**WEIGHT_BITS), FINEST)
-    return begins, np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int64), bits
-
-
-def _cubic(distances: np.ndarray) -> np.ndarray:
-    """Keys' filter with a = -0.5, as Pillow has it."""
-    near = (1.5 * distances - 2.5) * distances * distances + 1
-    far = (((distances - 5) * distances + 8) * distances - 4) * -0.5
-    return np.where(distances < 1, near, np.where(distances < 2, far, 0))
-
-
-FILTERS = {"bilinear": lambda distances: np.maximum(1 - distances, 0), "bicubic": _cubic}

@@ -25,7 +25,7 @@ from moganet.engine.doctor import Environment, environment
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import Predictor, load
 from moganet.inference.runtimes import Runtime, open_predictor
-from moganet.machine import HALF, has_fast_bf16, in_turns, keep_freed_memory
+from moganet.machine import half_type, has_fast_bf16, in_turns, keep_freed_memory
 from moganet.models.timms import TIMM, is_timms
 from moganet.network import full_name
 from moganet.network.cost import count_parameters
@@ -168,7 +168,7 @@ def benchmark_train(
     names = with_alternatives(models, alternatives)
     predictors = [open_unpublished(name, size, **choices) for name in names]
     device = torch.device(predictors[0].device)
-    precision = precision or ("bf16" if has_fast_bf16(device) else "f32")
+    precision = precision or ("bf16" if has_fast_bf16(device.type) else "f32")
     times = in_turns([_training_step(one, size, batch, precision) for one in predictors], ROUNDS)
     rows = [_speed(one, batch / median(taken), [size, size]) for one, taken in zip(predictors, times, strict=True)]
     settings = f"{precision}, channels_last, AdamW (fused), random images and labels"
@@ -244,7 +244,7 @@ def _training_step(predictor: Predictor, size: int, batch: int, precision: Preci
     optimizer = build_optimizer(network.train(), OptimizerConfig())
     images = torch.randn(batch, *_shape(predictor, size), device=device).to(memory_format=torch.channels_last)
     labels = torch.randint(0, max(1, len(predictor.class_names)), (batch,), device=device)
-    return partial(_step, network, F.cross_entropy, optimizer, Batch(images, labels), HALF.get(precision))
+    return partial(_step, network, F.cross_entropy, optimizer, Batch(images, labels), half_type(precision))
 
 
 def _check(size: int | None, batch: int, picture: str | Path | None) -> None:
@@ -280,7 +280,7 @@ def benchmark_data(
     loader = module.train_dataloader()
     batches = (augmented(batch, module, task.device) for _ in itertools.count() for batch in loader)
     batch = next(batches)  # the workers' start is not measured
-    step = partial(_step, task.network, task.loss_of, optimizer, batch, HALF.get(settings.trainer.precision))
+    step = partial(_step, task.network, task.loss_of, optimizer, batch, half_type(settings.trainer.precision))
     step()
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
     ready = loader.workers * AHEAD

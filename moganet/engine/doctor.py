@@ -114,7 +114,7 @@ def environment() -> Environment:
         memory_gb=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         disk_free_gb=round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         gpus=gpus,
-        fast_bf16=has_fast_bf16(torch.device("cuda" if gpus else "cpu")),
+        fast_bf16=has_fast_bf16("cuda" if gpus else "cpu"),
         extras={extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
     )
 

@@ -14,6 +14,7 @@ import torch
 from moganet.config import Preprocessing
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
 from moganet.inference import Predictor
+from moganet.inference.eager import EagerRun
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
 from moganet.inference.export.form import Form, beside, check_free, default_out
@@ -21,7 +22,6 @@ from moganet.inference.export.verify import Reference, check, check_raw, toleran
 from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
-from moganet.inference.runtimes import EagerRun
 from moganet.machine import has_fast_bf16, in_turns
 from moganet.network.fuse import fastest
 from moganet.notices import noted
@@ -292,7 +292,7 @@ def export_all(
 def _one_of_all(source: Predictor, form: Form, known: Known, folder: Path | None, overwrite: bool) -> Exported:
     if form.precision == "int8" and known[1] is None:
         raise ConfigError("int8 needs --data SOURCE[:PATH] to be calibrated with")
-    if (form.to, form.precision) in NEED_UNITS and not has_fast_bf16(torch.device("cpu")):
+    if (form.to, form.precision) in NEED_UNITS and not has_fast_bf16("cpu"):
         raise ConfigError("this processor has no units for it; export it by name for one that has")
     own, graph = default_out(source, form), make_graph(source, form)
     target = own if folder is None else folder / own.name

@@ -15,7 +15,7 @@ from torch import nn
 from moganet.data.module import ImageDataModule
 from moganet.engine.benchmark import OfRecipe, augmented, loss_in, measured_on, ready_to_train
 from moganet.engine.doctor import Environment
-from moganet.machine import HALF
+from moganet.machine import half_type
 from moganet.notices import noted
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
@@ -53,7 +53,7 @@ def profile(
     On a GPU each part waits for the device, so that a run is faster.
     """
     settings, dataset, module, task = ready_to_train(recipe, data, overrides, start)
-    spent, by_kind = _measured(task, module, HALF.get(settings.trainer.precision))
+    spent, by_kind = _measured(task, module, half_type(settings.trainer.precision))
     total = sum(spent.values())
     slowest = sorted(by_kind.items(), key=lambda item: -item[1])[:5]
     return Profile(

@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from moganet.inference.load import list_models, load
     from moganet.inference.predictor import Predictor
     from moganet.models.description import ModelDescription
-    from moganet.models.find import read_model
     from moganet.models.formats.ours import load_model_file, save_model_file
+    from moganet.models.open import read_model
     from moganet.tasks.classify.answers import Prediction
 
 __all__ = [
@@ -27,7 +27,7 @@ _HOMES = {
     "ModelDescription": "models.description",
     "Predictor": "inference.predictor",
     "Prediction": "tasks.classify.answers",
-    "read_model": "models.find",
+    "read_model": "models.open",
 }
 
 

@@ -12,15 +12,18 @@ from moganet.inference.metadata import MAX_BYTES, blocks, hash_of
 HASHES, MAX_HASHES = "sha256.json", 10_000  # what a folder of the cache holds by name, and how long it may be
 
 
-def keep_folder(made: Path, folder: Path) -> None:
+def keep_folder(made: Path, folder: Path, key: str = "") -> None:
     """Move what was made to its place at once, with the hash of each file, so that no process sees a part of it.
+
+    key: what it was made of, by which a folder of another model in this place is known for what it is.
 
     What lies there already is another process's, made meanwhile, or damaged: it gives way whole. Who has it open goes
     on with it.
     """
-    (made / HASHES).write_text(json.dumps({path.name: _hash(path) for path in sorted(made.iterdir())}), "utf-8")
+    hashes = {path.name: _hash(path) for path in sorted(made.iterdir())}
+    (made / HASHES).write_text(json.dumps({"key": hash_of([key.encode()]), "files": hashes}), "utf-8")
     made.chmod(0o755)
-    if folder.exists() and what_changed(folder) is None:
+    if folder.exists() and what_changed(folder, key) is None:
         return
     try:
         made.rename(folder)
@@ -29,11 +32,11 @@ def keep_folder(made: Path, folder: Path) -> None:
         with suppress(OSError):
             folder.rename(old / folder.name)  # whatever it is: a folder, a file, a link
         shutil.rmtree(old, ignore_errors=True)
-        if not (folder.exists() and what_changed(folder) is None):
+        if not (folder.exists() and what_changed(folder, key) is None):
             made.rename(folder)
 
 
-def what_changed(folder: Path) -> str | None:
+def what_changed(folder: Path, key: str = "") -> str | None:
     """Say why a folder in the cache is not what was written there, or None where it is."""
     try:
         found = {path.name: _hash(path) for path in folder.iterdir()}
@@ -42,7 +45,9 @@ def what_changed(folder: Path) -> str | None:
         written = json.loads((folder / HASHES).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         return first_line(error)
-    return None if written == found else "its files have other content"
+    if not isinstance(written, dict) or written.get("key") != hash_of([key.encode()]):
+        return "it is of another model, or in another form"
+    return None if written.get("files") == found else "its files have other content"
 
 
 def _hash(path: Path) -> str:

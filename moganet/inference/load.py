@@ -1,17 +1,26 @@
 """From any MODEL to a Predictor."""
 
+import importlib
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moganet.config import Precision
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, WeightsError
+from moganet.inference.cached import FILES, Source
 from moganet.inference.exported import is_exported, load_exported
+from moganet.inference.known import Known, Said, keep, key_of, recall
 from moganet.inference.predictor import Predictor, warn_untrained
-from moganet.inference.runtimes import Runtime, open_predictor
-from moganet.models.build import build_from
+from moganet.inference.runtimes import Runtime, choose_runtime, open_predictor
+from moganet.machine import has_gpu
 from moganet.models.choices import Choices
-from moganet.models.find import list_trained, open_model
+from moganet.models.description import ModelDescription
+from moganet.models.find import find, list_trained
 from moganet.network import VARIANTS
+from moganet.notices import recording, say
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
@@ -36,12 +45,52 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
         if choices:
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(choices)}")
         return load_exported(Path(what), runtime, precision)
-    stored = open_model(what, asked)
-    network, description, trained = build_from(stored), stored.description, stored.trained
+    return _remembered(what, asked, runtime, precision) or _read(what, asked, runtime, precision)
+
+
+def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: Precision) -> Predictor | None:
+    """Give a model that was loaded before, on a CPU, without torch; None where torch is there, or is needed.
+
+    Its first prediction writes down what a later process finds here.
+    """
+    if "torch" in sys.modules or has_gpu() or choose_runtime(runtime, "cpu", precision) not in FILES:
+        return None
+    if (key := key_of(find(what), asked)) is None:
+        return None
+    known = recall(key)
+    if known is None:
+        return _read(what, asked, runtime, precision, key)
+    for text, doubtful in known.said:
+        say(text, doubtful=doubtful)
+
+    def make() -> "nn.Module":
+        if key_of(find(what), asked) != key:
+            raise WeightsError(f"{what} has changed since it was loaded; load it again")
+        return _opened(what, asked)[0]
+
+    source = Source(make, known.identity)
+    return open_predictor(source, known.description, runtime, precision, name_of_model=str(what))
+
+
+def _read(
+    what: str | Path, asked: Choices, runtime: Runtime, precision: Precision, key: str | None = None
+) -> Predictor:
+    with recording() as said:
+        network, description, trained = _opened(what, asked)
     if not trained:
         warn_untrained(description.architecture.name)
-    del stored  # what was read is copied by now, and laying out the network needs room
-    return open_predictor(network, description, runtime, precision, trained=trained, name_of_model=str(what))
+    source = Source.of(network, description, "cuda" if has_gpu() else "cpu")
+    if key is not None and trained:
+        notes = tuple(Said(*one) for one in said)
+        source.keep = lambda identity: keep(key, Known(description=description, identity=identity, said=notes))
+    return open_predictor(source, description, runtime, precision, trained=trained, name_of_model=str(what))
+
+
+def _opened(what: str | Path, asked: Choices) -> "tuple[nn.Module, ModelDescription, bool]":
+    """Read a MODEL's network, and say what was chosen."""
+    build_from = importlib.import_module("moganet.models.build").build_from
+    stored = importlib.import_module("moganet.models.open").open_model(what, asked)
+    return build_from(stored), stored.description, stored.trained  # what was read is copied by now, and let go
 
 
 def as_predictor(

@@ -17,8 +17,9 @@ from torchvision.transforms.v2 import functional as F
 
 from moganet.config import Preprocessing
 from moganet.errors import ConfigError
+from moganet.inference.eager import EagerRun
 from moganet.inference.predictor import Predictor
-from moganet.inference.runtimes import EagerRun, LazyRun
+from moganet.inference.runtimes import LazyRun
 from moganet.interactions import reward_of
 from moganet.models.reading.checkpoint import hash_tensors
 from moganet.models.timms import TIMM, is_timms

@@ -2,9 +2,8 @@
 
 import importlib
 import os
-import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -48,8 +47,8 @@ class Predictor:
     """A trained model that takes PIL images, arrays or paths.
 
     run: what answers, from arrays to named arrays; any number of threads may ask it at once. config: the model's
-    description. model: the plain torch module, where there is one; predictions run fused. class_names: a name for each
-    class. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
+    description. module: gives the plain torch module, where there is one; predictions run fused. class_names: a name
+    for each class. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Predictor:
         run: NamedRun,
         config: ModelDescription,
         device: str = "cpu",
-        module: "nn.Module | None" = None,
+        module: "Callable[[], nn.Module] | None" = None,
         *,
         trained: bool = True,
         name_of_model: str = "",
@@ -71,7 +70,7 @@ class Predictor:
         if self._module is None:
             no_module = f"{self.name_of_model} is an exported file, which holds no torch module"
             raise ConfigError(f"{no_module}; give the model that it was exported from")
-        return self._module
+        return self._module()
 
     @property
     def has_module(self) -> bool:
@@ -128,7 +127,7 @@ class Predictor:
             except DataError as error:
                 which = f"image {place + 1} of {len(items)}: " if len(items) > 1 else ""
                 raise DataError(f"{which}{error}") from None
-        return _scaled(np.stack(inputs), preprocessing)
+        return resample.normalize(np.stack(inputs), preprocessing)
 
     def probabilities(self, logits: "Tensor", calibrated: bool = False) -> "Tensor":
         """Turn logits (B, classes) into probabilities: of one class among all they sum to 1.
@@ -174,21 +173,9 @@ class Predictor:
 
 
 def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read any image and bring it to size, uint8 (C, h, w): by torch where it is there, which gives the same bits."""
-    if "torch" in sys.modules:
-        return _by_torch().sized(image, preprocessing)  # type: ignore[no-any-return]
+    """Read any image and bring it to size, uint8 (C, h, w)."""
     pixels = read_pixels(image, preprocessing.channels, preprocessing.white_level)
     return resample.resize_and_crop(pixels, preprocessing)
-
-
-def _scaled(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
-    if "torch" in sys.modules:
-        return _by_torch().scaled(images, preprocessing)  # type: ignore[no-any-return]
-    return resample.normalize(images, preprocessing)
-
-
-def _by_torch() -> Any:
-    return importlib.import_module("moganet.data.preprocess")
 
 
 def _array(x: Any) -> Array:

@@ -1,49 +1,33 @@
 """What runs a network for prediction, by name: torch itself, or an exported file in a cache and its loader.
 
-The cache is $MOGANET_CACHE/runtimes (~/.cache/moganet/runtimes); a file's name is the hash of what it was made from.
+Torch is imported where it is what answers, or where there is no file in the cache yet.
 """
 
-import hashlib
 import importlib.util
 import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
-from typing import Literal, get_args
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, get_args
 
 from moganet.config import Precision
-from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError, first_line
-from moganet.files import cache_folder
-from moganet.inference.cache import keep_folder, what_changed
-from moganet.inference.export import EXPORTERS, Graph, compiled
-from moganet.inference.export.graph import Runner
+from moganet.errors import ConfigError, MogaNetError, first_line
+from moganet.inference.cached import PACKAGES, CachedRun, Source
 from moganet.inference.predictor import NamedRun, Predictor
-from moganet.inference.runs import Array, Outputs, Run
-from moganet.inference.threads import Guard, is_forked, settle_after_fork
-from moganet.machine import HALF, has_fast_bf16
+from moganet.inference.runs import Array, Outputs
+from moganet.inference.threads import Guard, settle_after_fork
+from moganet.machine import has_fast_bf16, has_gpu
 from moganet.models.description import ModelDescription
-from moganet.models.reading.checkpoint import hash_tensors
-from moganet.network.fuse import fastest
 from moganet.notices import say
-from moganet.tasks import TASKS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Runtime = Literal["auto", "eager", "compile", "onnx", "openvino"]
+NAMES = {"openvino": "OpenVINO", "onnx": "onnxruntime", "compile": "torch.compile"}
 AUTO = "MOGANET_RUNTIME"  # the environment variable that says what "auto" means
-MAX_SIZES = 4  # that a runtime compiles for; images of further sizes go through the fused network
-RUNNERS: dict[str, Runner] = {**EXPORTERS, "compile": compiled}
-PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "compile": "torch"}
 
 
 def open_predictor(
-    network: nn.Module,
+    network: "nn.Module | Source",
     config: ModelDescription,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
@@ -54,20 +38,20 @@ def open_predictor(
     """Make a Predictor of a network, on the GPU where there is one. Raises ConfigError for what can't be here."""
     if precision not in get_args(Precision):
         raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if precision == "f16" and device.type == "cpu":
+    device = "cuda" if has_gpu() else "cpu"
+    if precision == "f16" and device == "cpu":
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
-    network = network.eval().to(device).to(memory_format=torch.channels_last)
+    source = network if isinstance(network, Source) else Source.of(network, config, device)
     settle_after_fork()
-    made = choose_runtime(runtime, device), network, config, precision
+    made = choose_runtime(runtime, device, precision), source, config, precision
     run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
     if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
         run.prepare(config.preprocessing.size)
-    return Predictor(run, config, str(device), network, trained=trained, name_of_model=name_of_model)
+    return Predictor(run, config, device, source.network, trained=trained, name_of_model=name_of_model)
 
 
-def choose_runtime(asked: str, device: torch.device) -> str:
-    """Say what a name stands for here. "auto" is OpenVINO where it is installed and there is no GPU, else "eager".
+def choose_runtime(asked: str, device: str, precision: str = "f32") -> str:
+    """Say what a name stands for here: "auto" on a CPU is OpenVINO, else onnxruntime where they are installed.
 
     Raises ConfigError for a name that does not exist, or a runtime that can't be here.
     """
@@ -76,14 +60,21 @@ def choose_runtime(asked: str, device: torch.device) -> str:
         raise ConfigError(f"there is no runtime {asked!r}; choose one of {', '.join(known)}")
     if asked == "auto":
         if (wanted := os.environ.get(AUTO, "auto")) != "auto":
-            return choose_runtime(wanted, device)
-        return "openvino" if device.type == "cpu" and _is_installed("openvino") else "eager"
+            return choose_runtime(wanted, device, precision)
+        offered = ("openvino", "onnx") if precision == "f32" else ("openvino",)
+        return next((name for name in offered if device == "cpu" and _can_be_made(name)), "eager")
     if asked in ("onnx", "openvino"):
-        if device.type != "cpu":
+        if device != "cpu":
             raise ConfigError(f"the runtime {asked!r} is for the CPU; use 'eager' or 'compile' on a GPU")
         if not _is_installed(PACKAGES[asked]):
-            raise ConfigError(f"the runtime {asked!r} is not installed: pip install 'moganet[export]'")
+            package = "openvino" if asked == "openvino" else "'moganet[export]'"
+            raise ConfigError(f"the runtime {asked!r} is not installed: pip install {package}")
     return asked
+
+
+def _can_be_made(runtime: str) -> bool:
+    """Tell whether all is installed that makes a runtime's files and runs them."""
+    return all(map(_is_installed, ("onnxruntime", "onnx", "onnxscript") if runtime == "onnx" else (runtime,)))
 
 
 @cache
@@ -91,43 +82,12 @@ def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-class EagerRun:
-    """Run a network with torch, in the form in which it is fastest, or in another."""
-
-    runtime = "eager"
-
-    def __init__(
-        self,
-        network: nn.Module,
-        precision: str,
-        outputs: tuple[str, ...] = ("logits",),
-        form: Callable[[nn.Module], nn.Module] = fastest,
-    ) -> None:
-        self.precision, self.outputs = precision, outputs
-        self.device = next(network.parameters()).device
-        self.network = form(network).to(self.device).to(memory_format=torch.channels_last)
-        self.half = HALF.get(precision)
-
-    def __call__(self, images: Array) -> Outputs:
-        found = self.tensors(torch.from_numpy(images))
-        return {name: values.float().cpu().numpy() for name, values in found.items()}
-
-    def tensors(self, x: Tensor) -> dict[str, Tensor]:
-        """Give the outputs as tensors on the device, for images on any."""
-        half: AbstractContextManager[object] = nullcontext()
-        if self.half is not None:
-            half = torch.autocast(self.device.type, self.half)
-        with torch.inference_mode(), half:
-            found = self.network(x.to(self.device, torch.float32, memory_format=torch.channels_last))
-        return found if isinstance(found, dict) else {self.outputs[0]: found}
-
-
 class LazyRun:
-    """A runtime that is opened when it is first asked, since opening may take seconds; OpenVINO gives way to torch."""
+    """A runtime that is opened when it is first asked, since opening may take seconds; it gives way to torch."""
 
-    def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
+    def __init__(self, runtime: str, source: Source, description: ModelDescription, precision: Precision) -> None:
         self.precision: Precision = precision
-        self._runtime, self._made_of = runtime, (network, description)
+        self._runtime, self._made_of = runtime, (source, description)
         self._run: NamedRun | None = None
         self._guard = Guard()
 
@@ -146,86 +106,26 @@ class LazyRun:
         return self._run
 
     def _open(self) -> NamedRun:
-        network, description = self._made_of
-        run = open_runtime(self._runtime, network, description, self.precision)
-        if self._runtime != "openvino" or not isinstance(run, CachedRun):
+        source, description = self._made_of
+        run = open_runtime(self._runtime, source, description, self.precision)
+        if not isinstance(run, CachedRun):
             return run
         try:
             run.prepare(description.preprocessing.size)
         except Exception as error:  # of whatever kind: there is another way to answer
             said = str(error) if isinstance(error, MogaNetError) else first_line(error)
-            say(f"OpenVINO was not made ready ({said}); using eager", doubtful=True)
+            say(f"{NAMES[self._runtime]} was not made ready ({said}); using eager", doubtful=True)
             return run.eager
         return run
 
 
-class CachedRun:
-    """Run exported files of a network, one for each size of image, kept on disk; eager for what is rare."""
-
-    def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
-        self.runtime, self.description, self.precision = runtime, description, precision
-        self.outputs = TASKS[description.task.name].outputs
-        self.eager = EagerRun(network, precision, self.outputs)
-        self.identity = f"{hash_tensors(network.state_dict())} {description.architecture.model_dump_json()}"
-        self.runs: dict[tuple[int, int], Run] = {}
-        self.guard = Guard()
-
-    def __call__(self, images: Array) -> Outputs:
-        size = (images.shape[2], images.shape[3])
-        # In a forked process torch can do with one thread, and a runtime may wait for those that are gone.
-        if is_forked() or (size not in self.runs and len(self.runs) >= MAX_SIZES):
-            return self.eager(images)
-        if size not in self.runs:
-            self.prepare(size)
-        return self.runs[size](images)
-
-    def prepare(self, size: tuple[int, int]) -> None:
-        """Make the runtime ready for images of a size (height, width), from the cache where it is there."""
-        with self.guard:
-            if size in self.runs:
-                return
-            graph = Graph(self.eager.network, self.description, self.runtime, self.precision, size=size)
-            self.runs[size] = self._load_or_make(RUNNERS[self.runtime], graph, self._folder(size))
-
-    def _load_or_make(self, runner: Runner, graph: Graph, folder: Path) -> Run:
-        name = f"{self.runtime}{runner.SUFFIX}"
-        if os.path.lexists(folder):
-            if (reason := what_changed(folder)) is None:
-                with suppress(WeightsError):
-                    return runner.load(folder / name, graph.precision, self.outputs)
-            say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")
-        if self.runtime != "openvino":  # which takes less than a second
-            size = "x".join(map(str, graph.size or ()))
-            say(f"preparing the runtime {self.runtime} for {size}, once on this machine")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
-                runner.save(graph, Path(made) / name)
-                keep_folder(Path(made), folder)
-            return runner.load(folder / name, graph.precision, self.outputs)
-        except (OutputError, OSError) as error:
-            reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)
-            again = "the runtime is made again each time; MOGANET_CACHE names another place"
-            say(f"{folder.parent}: {reason}; {again}", doubtful=True)
-        own = Path(tempfile.mkdtemp())  # in the place of the cache that can't be written
-        weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
-        runner.save(graph, own / name)
-        return runner.load(own / name, graph.precision, self.outputs)
-
-    def _folder(self, size: tuple[int, int]) -> Path:
-        versions = version("moganet"), version(PACKAGES[self.runtime])
-        machine = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-        parts = [self.identity, self.precision, size, *versions, *machine]
-        key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-        return cache_folder() / "runtimes" / f"{self.runtime}-{key}"
-
-
-def open_runtime(name: str, network: nn.Module, description: ModelDescription, precision: Precision) -> NamedRun:
+def open_runtime(name: str, source: Source, description: ModelDescription, precision: Precision) -> NamedRun:
     """Make a chosen runtime ready for a network. Raises ConfigError for a precision that it does not have."""
-    if precision == "bf16" and not has_fast_bf16(next(network.parameters()).device):
+    if precision == "bf16" and not has_fast_bf16(source.device):
         say("this processor has no bf16 units: bf16 is emulated here and slower than f32", doubtful=True)
+    cached = CachedRun(name, source, description, precision)
     if name == "eager":
-        return EagerRun(network, precision, TASKS[description.task.name].outputs)
+        return cached.eager
     if name == "onnx" and precision != "f32":
         raise ConfigError(f"the runtime 'onnx' computes in f32; use runtime 'openvino' or 'eager' for {precision}")
-    return CachedRun(name, network, description, precision)
+    return cached

@@ -8,7 +8,7 @@ from moganet.data import FileSplit, Split
 from moganet.data.contents import ImageFile
 from moganet.data.loader import Unreadable
 from moganet.data.module import evaluation_loader
-from moganet.data.preprocess import scaled
+from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
 from moganet.errors import DataError
 from moganet.inference.predictor import Predictor
@@ -55,7 +55,7 @@ class Stream:
             self.unreadable += batch.unreadable
             if len(batch.images):
                 self.num_seen += len(batch.images)
-                images = scaled(batch.images.numpy(), self.predictor.config.preprocessing)
+                images = normalize(batch.images.numpy(), self.predictor.config.preprocessing)
                 yield Seen(batch.places, self.predictor.outputs(images), batch.targets)
 
     def check(self, where: str) -> None:

@@ -1,11 +1,11 @@
 """From a description to a network, and from a stored model to one that is filled."""
 
+import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -43,7 +43,7 @@ def create(architecture: Architecture, **weights: Any) -> nn.Module:
     if not NAME.fullmatch(name):
         raise ConfigError(f"{architecture.name[:100]!r} names no network of timm's; timm.list_models() lists them")
     given = {key: value for key, value in architecture.options().items() if key in OPTIONS and value != blank[key]}
-    network: nn.Module = timm.create_model(name, **given, **weights)
+    network: nn.Module = importlib.import_module("timm").create_model(name, **given, **weights)
     return network
 
 

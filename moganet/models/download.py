@@ -9,21 +9,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from moganet.errors import OutputError, WeightsError
 from moganet.files import cache_folder
-from moganet.models.build import check_fit
-from moganet.models.formats import read_checkpoint
-from moganet.models.reading.checkpoint import architecture_of
-from moganet.network import VARIANTS, build_network
 from moganet.network.releases import RELEASES, Release
 from moganet.notices import say
 from moganet.progress import show_bytes
@@ -38,7 +32,6 @@ ANSWER = 90  # seconds until an answer begins, however slowly its head comes
 SLOWEST, WINDOW = 1024, 60  # bytes a second, over so many seconds
 MAX_BYTES = 8 << 30  # of a file; the largest release has a fifth of it
 CHUNK = 1 << 20
-ZIP_END = 22  # bytes of an archive's last record
 
 
 class _BrokenError(Exception):
@@ -116,29 +109,14 @@ def _download(name: str, release: Release, target: Path) -> None:
             if failures == ATTEMPTS:
                 kept = f"; {have:,} bytes are kept, and the next try goes on from there" if have else ""
                 raise WeightsError(f"can't download {name} from {url} ({error}){kept}; {by_hand}") from None
+    from moganet.models.release import check_release  # with torch, which a file that is there can do without
+
     try:
         check_release(name, partial)
     except WeightsError as error:
         partial.unlink()
         raise WeightsError(f"what {url} gave is not {name}, and was removed: {error}; {by_hand}") from None
     os.replace(partial, target)
-
-
-def check_release(name: str, path: Path) -> None:
-    """Check a file's structure: its sums, its variant, all names and shapes. Raises WeightsError for another file."""
-    if zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            file.seek(-ZIP_END, os.SEEK_END)
-            if file.read(4) != b"PK\5\6":  # torch writes no comment behind it
-                raise WeightsError(f"{path} is damaged: something follows the end of its archive")
-    checkpoint = read_checkpoint(path)  # which looks at the sums
-    architecture, variant = architecture_of(checkpoint), VARIANTS[name.partition(".")[0]]
-    found = {key: getattr(architecture, key) for key in variant}
-    if found != variant:
-        raise WeightsError(f"{path} holds a network of {found}, not {variant}")
-    with torch.device("meta"):
-        network = build_network(name.partition(".")[0], num_classes=architecture.num_classes)
-    check_fit(checkpoint.state, network.state_dict(), path)
 
 
 def _size(path: Path) -> int:

@@ -1,12 +1,12 @@
 """The one way to give a trained network another head, or a stem for other channels."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from moganet.config import Preprocessing
@@ -36,7 +36,7 @@ def fit(state: dict[str, Tensor], own: Mapping[str, Tensor], ends: Ends, path: P
 def _adapt_stem(state: dict[str, Tensor], name: str, in_chans: int, path: Path) -> str:
     had = state[name].shape[1]
     try:
-        state[name] = adapt_input_conv(in_chans, state[name])
+        state[name] = importlib.import_module("timm.models").adapt_input_conv(in_chans, state[name])
         adapted = state[name].shape[1] == in_chans
     except (NotImplementedError, RuntimeError, ValueError, AssertionError):
         adapted = False

@@ -1,18 +1,20 @@
 """Networks of timm's ("timm:NAME"), and its configurations in our words: preprocessing, class names, ends."""
 
 import functools
+import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple, get_args
-
-import timm
-from timm.data import ImageNetInfo
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from moganet.config import Architecture, Preprocessing
 from moganet.models.description import ModelDescription
+from moganet.network import VARIANTS
+from moganet.network.releases import configuration_of
 from moganet.notices import say
 from moganet.tasks import TASKS
 from moganet.tasks.recipes import DEFAULT
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TIMM = "timm:"
 # What timm takes where a configuration does not say.
@@ -36,7 +38,7 @@ class Ends(NamedTuple):
         """Tell whether a tensor is a head's, by its name."""
         return tensor.startswith(tuple(f"{head}." for head in self.heads))
 
-    def outputs(self, state: Mapping[str, Tensor]) -> int:
+    def outputs(self, state: "Mapping[str, Tensor]") -> int:
         """Give the number of classes that the head of a state dict tells apart, 0 without a head."""
         return next((len(tensor) for name, tensor in state.items() if self.is_head(name) and tensor.dim()), 0)
 
@@ -49,7 +51,9 @@ def is_timms(name: object) -> bool:
 @functools.cache
 def configuration(name: str) -> Mapping[str, Any]:
     """Give timm's configuration of a network; it is empty for one that timm does not know."""
-    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    if name.partition(".")[0] in VARIANTS:
+        return configuration_of(name)
+    cfg = importlib.import_module("timm").get_pretrained_cfg(name.removeprefix(TIMM))
     return {} if cfg is None else {key: value for key, value in cfg.to_dict().items() if value is not None}
 
 
@@ -97,7 +101,7 @@ def describe(
 def default_names(classes: int) -> tuple[str, ...]:
     """Name classes that no file names: ImageNet's for 1000, else by number."""
     if classes == 1000:
-        info = ImageNetInfo()
+        info = importlib.import_module("timm.data").ImageNetInfo()
         names = info.label_descriptions()
         # Two of them are a "crane", the bird and the machine: WordNet's number tells them apart.
         numbered = ((name, info.index_to_label_name(i)) for i, name in enumerate(names))

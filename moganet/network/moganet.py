@@ -146,7 +146,7 @@ class MogaNet(nn.Module):
             {"num_chs": dim, "reduction": stem_stride * 2**i, "module": f"norm{i + 1}"}
             for i, dim in enumerate(embed_dims)
         ]
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).split(list(depths))
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
         previous = in_chans
         for i, (dim, ratio) in enumerate(zip(embed_dims, mlp_ratios, strict=True)):
             undilated = i == NUM_STAGES - 1 and not dilate_last_stage

@@ -1,4 +1,4 @@
-"""The paper's variants (table 1) and ours, by name; without torch. To add one: an entry here, a function in registry.py."""
+"""The paper's variants (table 1) and ours, by name, without torch. To add one: an entry in VARIANTS."""
 
 import importlib
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def variant_of_shape(embed_dims: Sequence[int], depths: Sequence[int], mlp_ratio
 
 
 def build_network(name: str, **options: Any) -> "MogaNet":
-    """Build a variant by name or short name, with MogaNet's options, or timm's. Raises ValueError for an unknown one."""
+    """Build a variant by name or short name, with MogaNet's options or timm's. Raises ValueError for an unknown one."""
     if (variant := full_name(name)) not in VARIANTS:
         raise ValueError(f"there is no variant {name!r}; choose one of {', '.join(VARIANTS)} ({' '.join(ALIASES)})")
     network: MogaNet

@@ -12,9 +12,9 @@ from moganet.config import Preprocessing
 from moganet.data import Split
 from moganet.errors import InteractionError
 from moganet.files import atomic_path
+from moganet.inference.eager import EagerRun
 from moganet.inference.interaction_images import ImageChoice, input_of
 from moganet.inference.masking import MaskedImage
-from moganet.inference.runtimes import EagerRun
 from moganet.interactions import pair_interactions, published_orders, sample_contexts, sample_pairs, strength
 from moganet.interactions.sampling import count_pairs, usual_grid
 from moganet.tasks.module import TaskModule

@@ -151,7 +151,7 @@ def _precision(recipe: Recipe, resumed: ResolvedRecipe | None) -> str:
     precision = recipe.trainer.precision
     on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
     if precision == "auto":
-        fast = has_fast_bf16(torch.device("cpu" if on_cpu else "cuda"))
+        fast = has_fast_bf16("cpu" if on_cpu else "cuda")
         precision = resumed.trainer.precision if resumed is not None else "bf16" if fast else "f32"
     if precision == "f16" and on_cpu:
         raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")

@@ -12,8 +12,9 @@ from moganet.errors import ConfigError, MogaNetError, first_line
 from moganet.files import cache_folder
 from moganet.inference import Predictor, load
 from moganet.models.download import address, fetch, unreachable
-from moganet.models.find import is_bare, list_trained, open_model
+from moganet.models.find import is_bare, list_trained
 from moganet.models.fit import follow_names
+from moganet.models.open import open_model
 from moganet.models.shipped import shipped_models
 from moganet.models.timms import default_names, ends_of, is_timms
 from moganet.network import VARIANTS, full_name

@@ -164,12 +164,12 @@ def test_bf16_is_fast_where_the_processor_has_units_for_it(machine, onednn, unit
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: units[0])
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: units[1])
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
-    assert has_fast_bf16(torch.device("cpu")) is expected
+    assert has_fast_bf16("cpu") is expected
 
 
 def test_bf16_of_a_gpu_counts_where_it_is_not_emulated(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation)
-    assert has_fast_bf16(torch.device("cuda")) is False
+    assert has_fast_bf16("cuda") is False
 
 
 def test_bf16_without_units_is_said(cache, monkeypatch, caplog):

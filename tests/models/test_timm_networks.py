@@ -21,7 +21,7 @@ SAID = {"preprocessing": Preprocessing(size=32, mean=(0.5,) * 3, std=(0.25,) * 3
 
 @pytest.fixture(autouse=True)
 def _without_the_hub(monkeypatch):
-    monkeypatch.setattr("moganet.models.find.unreachable", lambda url: "no connection")
+    monkeypatch.setattr("moganet.models.open.unreachable", lambda url: "no connection")
 
 
 @pytest.fixture(scope="module")

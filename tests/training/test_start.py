@@ -163,7 +163,7 @@ def test_a_teacher_of_timms_is_taken_on_trust_and_of_other_counts_refused(tmp_pa
 
 @pytest.mark.parametrize("key", ["loss__teacher", "start__model"])
 def test_a_network_of_timms_without_weights_teaches_and_starts_nothing(key, monkeypatch):
-    monkeypatch.setattr("moganet.models.find.unreachable", lambda url: "no connection")
+    monkeypatch.setattr("moganet.models.open.unreachable", lambda url: "no connection")
     settings = recipe(**{key: "timm:test_resnet"})
     with pytest.raises(ConfigError, match=r"timm:test_resnet can't be had with weights from timm.*@FILE"):
         load_teacher(settings, dataset("abc")) if key == "loss__teacher" else choose_start(settings, None)
@@ -173,7 +173,7 @@ def test_a_network_of_timms_without_weights_teaches_and_starts_nothing(key, monk
 def test_a_network_of_timms_starts_from_its_published_weights(channels, chosen, monkeypatch):
     architecture = Architecture(name="timm:test_resnet", num_classes=1000, in_chans=3)
     state = build_network_for(architecture).state_dict()
-    monkeypatch.setattr("moganet.models.find.published", lambda name: (architecture, state))
+    monkeypatch.setattr("moganet.models.open.published", lambda name: (architecture, state))
     plain = {"channels": channels, "mean": (0.5,) * channels, "std": (0.5,) * channels}
     settings = load_recipe("digits", {"network": "timm:test_resnet", "preprocessing": plain})
     found, heard = said(choose_start, settings, None)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from moganet.errors import ConfigError, OutputError, first_line, foreign
@@ -23,6 +22,7 @@ from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
 from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
 from moganet.network.blocks import MultiOrderDWConv
 from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedSpatialMixer
+from moganet.network.moganet import AveragePool
 
 __all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
@@ -133,11 +133,7 @@ def _(module: nn.Linear, x: Any, ops: Any) -> Any:
     return ops.add(y, _constant(module.bias, ops)).output(0)
 
 
-@emit.register
-def _(module: SelectAdaptivePool2d, x: Any, ops: Any) -> Any:
-    if module.pool_type != "avg":
-        raise ConfigError(f"export to OpenVINO does not know the pooling {module.pool_type!r}; use --to onnx")
-    return ops.reduce_mean(x, [2, 3], False).output(0)
+emit.register(AveragePool, lambda module, x, ops: ops.reduce_mean(x, [2, 3], False).output(0))
 
 
 @emit.register

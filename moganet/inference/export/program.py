@@ -17,7 +17,7 @@ from moganet.files import atomic_path, path_in_utf8
 from moganet.inference.export.graph import Graph
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, Written, hash_of
 from moganet.inference.runs import Array, Outputs, Run
-from moganet.machine import HALF
+from moganet.machine import half_type
 
 SUFFIX = ".pt2"
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16")
@@ -43,8 +43,7 @@ class _Half(nn.Module):
 def trace(graph: Graph) -> torch.export.ExportedProgram:
     """Trace a graph, with a batch of any number."""
     module = graph.module(pad_by_hand=True)
-    if graph.precision in HALF:
-        dtype = HALF[graph.precision]
+    if (dtype := half_type(graph.precision)) is not None:
         if graph.raw:
             module.network = _Half(module.network, dtype)  # type: ignore[arg-type]
         else:

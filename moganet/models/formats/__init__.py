@@ -11,7 +11,6 @@ from moganet.errors import WeightsError
 from moganet.models.choices import Choices
 from moganet.models.formats import hub, official, openmixup, ours, paddle
 from moganet.models.formats.format import Format
-from moganet.models.formats.hub import is_hub_folder
 from moganet.models.reading.checkpoint import Checkpoint, check_values
 from moganet.models.reading.contents import Content, read_content
 
@@ -28,7 +27,7 @@ FORMATS: dict[str, Format] = {
 # Keys under which people keep what their classes are called, and how images were prepared.
 MAY_SAY_MORE = re.compile(r"(?i)class|label|names|idx|^args$|^meta$|param|config|cfg|transform|^(img|image|input)_")
 
-__all__ = ["FORMATS", "is_hub_folder", "read_checkpoint"]
+__all__ = ["FORMATS", "read_checkpoint"]
 
 
 def read_checkpoint(path: Path, choices: Choices = Choices()) -> Checkpoint:  # noqa: B008 (frozen)

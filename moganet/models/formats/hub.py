@@ -18,15 +18,13 @@ from moganet.models.choices import Choices
 from moganet.models.description import ModelDescription
 from moganet.models.formats.format import Format
 from moganet.models.formats.ours import is_ours, read_ours, save_model_file
+from moganet.models.hub_folder import CONFIG, INDEXES, TENSORS, is_hub_folder, tensors_file
 from moganet.models.reading.checkpoint import FUNCTION_GUESSES, Checkpoint, checked_state
 from moganet.models.reading.contents import Content, read_content
 from moganet.models.timms import TIMM, TIMMS, configuration, ends_of, preprocessing_of
 from moganet.network import VARIANTS
 from moganet.notices import say
 
-CONFIG, TENSORS = "config.json", "model.safetensors"
-OLDER = "pytorch_model.bin"
-INDEXES = (f"{TENSORS}.index.json", f"{OLDER}.index.json")
 MAX_CONFIG_BYTES = 10 << 20
 MAX_SHARDS = 100
 # What our Architecture holds and timm's create_model must be told, where it is not the variant's own.
@@ -34,16 +32,6 @@ MODEL_ARGS = set(Architecture.model_fields) - {"name", "num_classes"}
 PASSED_OVER = {"num_classes", "pretrained", "features_only"}  # which change no function
 HEAD = "head.weight"
 PLAIN_ARGS = {"global_pool": "avg", "crop_kernels": True}  # arguments of the network that no description has
-
-
-def is_hub_folder(path: Path) -> bool:
-    """Tell whether a folder is one of this format."""
-    return (path / CONFIG).is_file() and tensors_file(path) is not None
-
-
-def tensors_file(folder: Path) -> Path | None:
-    """Give a folder's file of tensors, or the index of the files that they are divided into."""
-    return next((folder / name for name in (TENSORS, OLDER, *INDEXES) if (folder / name).is_file()), None)
 
 
 def _may_replace(folder: Path) -> bool:

@@ -1,0 +1,100 @@
+"""What was found out of a MODEL when it was loaded: kept in the cache, so that it answers again without torch.
+
+An entry is $MOGANET_CACHE/models/KEY, where KEY is the hash of the model's files, of what was chosen, and of versions:
+another file, or another choice, never meets it. Beside it lie the runtimes' files (cached.py).
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from moganet.config import Settings
+from moganet.files import cache_folder
+from moganet.inference.cache import keep_folder, what_changed
+from moganet.models.choices import Choices
+from moganet.models.description import ModelDescription
+from moganet.models.find import Found
+from moganet.models.hub_folder import CONFIG, INDEXES, tensors_file
+from moganet.notices import say
+
+KEPT = 1  # raised whenever other things are kept
+ENTRY = "model.json"
+
+
+class Said(NamedTuple):
+    """A note to the user."""
+
+    text: str
+    doubtful: bool
+
+
+class Known(Settings):
+    """A model's description, by what files made of its network are known, and what was said while it was read."""
+
+    description: ModelDescription
+    identity: str
+    said: tuple[Said, ...] = ()
+
+
+def key_of(found: Found, choices: Choices) -> str | None:
+    """Give all that a model's reading depends on; None for one that lies in no file, or in many."""
+    files = _files(found)
+    if not files:
+        return None
+    try:
+        hashed = [(path.name, _hash(path)) for path in files]
+    except OSError:
+        return None  # reading it says why
+    versions = [version(name) for name in ("moganet", "timm")]
+    return repr([KEPT, found.release, found.network, sorted(choices.given().items()), hashed, *versions])
+
+
+def _files(found: Found) -> list[Path]:
+    if found.file is None:
+        return []
+    if not found.file.is_dir():
+        return [found.file]
+    tensors = tensors_file(found.file)
+    return [] if tensors is None or tensors.name in INDEXES else [found.file / CONFIG, tensors]
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder(key: str) -> Path:
+    return cache_folder() / "models" / hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def recall(key: str) -> Known | None:
+    """Give what is known under a key; None where nothing is, or where it is not what was written."""
+    folder = _folder(key)
+    if not os.path.lexists(folder):
+        return None
+    reason = what_changed(folder, key)
+    if reason is None:
+        try:
+            return Known.model_validate(json.loads((folder / ENTRY).read_bytes()))
+        except (OSError, ValueError, ValidationError, RecursionError):
+            reason = "it can not be read"
+    say(f"{folder} is not what was written there ({reason}): it is made again")
+    return None
+
+
+def keep(key: str, known: Known) -> None:
+    """Write what is known; where that can't be done, the next process finds it out again."""
+    folder = _folder(key)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
+            (Path(made) / ENTRY).write_text(known.model_dump_json(exclude_none=True), "utf-8")
+            keep_folder(Path(made), folder, key)
+    except OSError:
+        return
