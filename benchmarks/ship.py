@@ -24,7 +24,7 @@ from moganet.engine.doctor import environment
 from moganet.inference import load_model_file, save_model_file
 from moganet.inference.own_data import open_for
 from moganet.models.build import build_network_for
-from moganet.models.fixtures import NUM_FIXTURES, make_fixtures
+from moganet.models.make_fixtures import NUM_FIXTURES, make_fixtures
 from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.classify.evaluator import calibration_error
 from moganet.tasks.recipes import load_recipe

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from moganet.config import Architecture
 from moganet.errors import ConfigError, WeightsError, first_line
 from moganet.models.description import ModelDescription
-from moganet.models.fixtures import with_fixtures
+from moganet.models.make_fixtures import with_fixtures
 from moganet.models.reading.checkpoint import COUNTER
 from moganet.models.stored import StoredModel
 from moganet.models.timms import TIMM, is_timms
@@ -88,9 +88,11 @@ def build_from(stored: StoredModel, share: bool = False) -> nn.Module:
     check_fit(state, own, stored.path)
     if is_timms(architecture.name):
         network = build_seeded(architecture)  # with buffers that no file holds
-    elif not share:
-        network = network.to_empty(device="cpu")
-    network.load_state_dict(state, assign=share)
+        network.load_state_dict(state, assign=share)
+        return network
+    if not share:  # `to_empty` would do too, but import seconds of torch's code
+        state = {name: tensor.to("cpu", own[name].dtype, copy=True) for name, tensor in state.items()}
+    network.load_state_dict(state, assign=True)
     return network
 
 

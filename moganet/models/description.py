@@ -27,10 +27,14 @@ KINDS: dict[str, type] = {
 
 
 class Fixture(Settings):
-    """An image (PNG in base64) and the logits that the plain network must give for it, in float32."""
+    """An image (PNG in base64) and the logits that the plain network must give for it, in float32.
+
+    resized_by: what brought it to the network's size; fixtures of before 2026-11-27 do not say, and are of torch.
+    """
 
     png: str
     logits: tuple[float, ...]
+    resized_by: Literal["torch", "pillow"] = "torch"
 
 
 OF_TASK = ("class_names", "temperature", "reject")  # what version 1 said itself, of classifiers

@@ -1,9 +1,8 @@
 """From what a person calls a MODEL to the stored model: tensors, and what they are."""
 
+import importlib
 from pathlib import Path
 
-import timm
-from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor, nn
 
 from moganet.config import Architecture
@@ -70,11 +69,12 @@ def _network(name: str, file: Path | None, choices: Choices) -> StoredModel:
 
 def published(name: str) -> tuple[Architecture, dict[str, Tensor]] | None:
     """Give timm's network with its published weights; None, which is said, without them. Raises ConfigError."""
-    cfg = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    hub = importlib.import_module("huggingface_hub")
+    cfg = importlib.import_module("timm").get_pretrained_cfg(name.removeprefix(TIMM))
     if cfg is None or not cfg.has_weights:
         return None
-    cached = [found for file in HUB_FILES if cfg.hf_hub_id and (found := try_to_load_from_cache(cfg.hf_hub_id, file))]
-    reason = "" if cached or not cfg.hf_hub_id else unreachable(constants.ENDPOINT)
+    cached = [found for file in HUB_FILES if cfg.hf_hub_id and (found := hub.try_to_load_from_cache(cfg.hf_hub_id, file))]
+    reason = "" if cached or not cfg.hf_hub_id else unreachable(hub.constants.ENDPOINT)
     if not reason:
         # The hub's client would ask for a newer file first, and wait where there is no connection.
         overlay = {"pretrained_cfg_overlay": {"file": cached[0]}} if cached and isinstance(cached[0], str) else {}

@@ -185,6 +185,8 @@ class MogaNet(nn.Module):
     default_cfg = pretrained_cfg
 
     def _init_weights(self, conv_init: ConvInit) -> None:
+        if self.norm1.weight.is_meta:  # there is nothing to draw into, and torch would import seconds of code for it
+            return
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 channels = module.out_channels if conv_init == "fan_out" else module.in_channels

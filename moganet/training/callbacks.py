@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from moganet.errors import TrainingError, WeightsError
 from moganet.inference import ModelDescription, save_model_file
-from moganet.models.fixtures import make_fixtures
+from moganet.models.make_fixtures import make_fixtures
 from moganet.progress import RATE, make_bar, stderr_console
 from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule

@@ -18,7 +18,7 @@ from moganet.inference.export import EXPORTERS
 from moganet.inference.export.verify import Reference, check
 from moganet.inference.exported import read_metadata
 from moganet.models.build import build_network_for
-from moganet.models.fixtures import make_fixtures
+from moganet.models.make_fixtures import make_fixtures
 from moganet.models.formats.ours import save_model_file
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}

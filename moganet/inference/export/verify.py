@@ -86,7 +86,7 @@ def check(
     worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
     if pictures and size == description.preprocessing.size:
         plain = [known["logits"] for known in of_pictures]
-        recorded = replay_fixtures(there, lambda x: torch.from_numpy(run(x.numpy())["logits"]))
+        recorded = replay_fixtures(there, lambda x: run(x)["logits"])
         worst = max(worst, recorded / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst
 
