@@ -18,9 +18,9 @@ from scipy.stats import spearmanr
 from sides import write
 
 from moganet import load, open_data
-from moganet.data.source import spread
 from moganet.engine.explain import scores_of
 from moganet.explanations import METHODS
+from moganet.numbers import spread
 
 FULL, BATCH = 10_000, 256
 

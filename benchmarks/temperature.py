@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moganet import load, open_data
-from moganet.data.source import spread
+from moganet.numbers import spread
 from moganet.tasks.calibration import COLDEST, HOTTEST
 from moganet.tasks.classify.reliability import fit_temperature
 

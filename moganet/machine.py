@@ -23,6 +23,11 @@ HALF = {"bf16": "bfloat16", "f16": "float16"}  # torch's names
 GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
+def num_cores() -> int:
+    """Give the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def has_gpu() -> bool:
     """Tell whether torch has a GPU here; torch is imported for it only where one may be."""
     if "torch" not in sys.modules and sys.platform.startswith("linux") and not any(map(os.path.exists, GPU_NODES)):

@@ -25,3 +25,8 @@ def duration(seconds: float) -> str:
         if seconds >= 10 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def spread(total: int, number: int) -> list[int]:
+    """Choose up to `number` of `total` indices, evenly spread over all."""
+    return sorted({int(i * total / min(number, total)) for i in range(min(number, total))})

@@ -7,11 +7,12 @@ import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 CHUNK = 1 << 20  # bytes
@@ -59,7 +60,7 @@ def hash_files(files: Sequence[ImageFile]) -> list[bytes]:
         return [digest for part in pool.map(lambda part: [*map(_hash_file, part)], parts) for digest in part]
 
 
-def hash_arrays(images: Tensor) -> list[bytes]:
+def hash_arrays(images: "Tensor") -> list[bytes]:
     """Give 16 bytes for each image (N, C, H, W) that depend on its shape and on every value."""
     shape = repr(tuple(images.shape[1:])).encode()
     return [hashlib.sha256(shape + image.tobytes()).digest()[:16] for image in images.numpy()]
@@ -67,11 +68,13 @@ def hash_arrays(images: Tensor) -> list[bytes]:
 
 def together(contents: Sequence[bytes], groups: Sequence[str] | None = None) -> np.ndarray:
     """Number images (N,), so that copies have one number, as have images of one group, and what is linked by either."""
+    from scipy.sparse import coo_matrix, csgraph  # which takes longer to import than most images to read
+
     number: dict[bytes | str, int] = {}
     own = [content if content != UNREADABLE else b"%d" % place for place, content in enumerate(contents)]
     links = [[number.setdefault(name, len(number)) for name in names] for names in (own, groups or own)]
     graph = coo_matrix((np.ones(len(own), bool), links), shape=(len(number), len(number)))
-    return np.asarray(connected_components(graph, directed=False)[1][links[0]], np.int64)
+    return np.asarray(csgraph.connected_components(graph, directed=False)[1][links[0]], np.int64)
 
 
 def sketch(contents: Sequence[bytes]) -> str:

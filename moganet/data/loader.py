@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 from moganet.compat import is_being_started
+from moganet.data.waiting import limit_of_waiting, wait_for
 from moganet.errors import ConfigError, MogaNetError, WorkerError
+from moganet.machine import num_cores
 from moganet.notices import say
 
-LIMIT = "MOGANET_WAIT"  # seconds without a batch after which the processes that read images are given up
-DEFAULT_LIMIT, SAY_AFTER = 300.0, 20.0  # seconds
 AHEAD = 2  # batches a worker
 MAX_WORKERS = 16
 LESS = "--workers (in training --set data.workers=) 1 needs less, 0 reads without such processes"
@@ -113,10 +113,7 @@ class Loader:
 
 def num_workers(asked: int | None) -> int:
     """Give the number of processes: as asked, else one for each core that this process may use."""
-    if asked is not None:
-        return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_WORKERS)
+    return min(num_cores(), MAX_WORKERS) if asked is None else asked
 
 
 def refuse_to_begin_again() -> None:
@@ -137,7 +134,7 @@ class _Team:
     ends: ClassVar[weakref.WeakSet[Connection]] = weakref.WeakSet()
 
     def __init__(self, batches: Batches, number: int) -> None:
-        self.limit, self.asked = _limit(), 0
+        self.limit, self.asked = limit_of_waiting(), 0
         self.processes: list[Any] = []
         self.tasks: list[_Tasks] = [queue.SimpleQueue() for _ in range(number)]
         context = multiprocessing.get_context()
@@ -172,15 +169,7 @@ class _Team:
 
     def wait(self, answer: "Future[Batch]") -> Batch:
         """Give a batch when it is read. Raises WorkerError where none comes."""
-        for seconds in (min(SAY_AFTER, self.limit), max(0.0, self.limit - SAY_AFTER)):
-            try:
-                return answer.result(seconds)
-            except TimeoutError:
-                if answer.done():  # it may be the answer's own
-                    return answer.result()
-                say(f"waiting for the processes that read images, {self.limit:g} s at the most ({LIMIT} sets that)")
-        why = f"stopped, or on a slow disk: {LIMIT} in the environment is the limit"
-        raise WorkerError(f"the processes that read images gave nothing for {self.limit:g} s ({why}); {LESS}")
+        return wait_for(answer, self.limit, "processes", LESS)
 
     def end(self) -> None:
         """End the processes at once, even those that are stopped: they hold nothing."""
@@ -190,14 +179,6 @@ class _Team:
             process.kill()
         for process in self.processes:
             process.join(1)
-
-
-def _limit() -> float:
-    text = os.environ.get(LIMIT) or str(DEFAULT_LIMIT)
-    with suppress(ValueError):
-        if 0 < (limit := float(text)) < threading.TIMEOUT_MAX:
-            return limit
-    raise ConfigError(f"{LIMIT} is {text!r}; it must be a number of seconds, say {DEFAULT_LIMIT:g}")
 
 
 def _hand_over(tasks: "_Tasks", answers: "_Answers", link: Connection) -> None:

@@ -17,10 +17,11 @@ from moganet.data.augment import BatchAugment, Mix, worker_transform
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
 from moganet.data.preprocess import Transform, bring_to_size, normalize, resize_and_crop
-from moganet.data.source import ArraySplit, Sample, Split, spread
+from moganet.data.source import ArraySplit, Sample, Split
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
 from moganet.notices import listening
+from moganet.numbers import spread
 
 logger = logging.getLogger(__name__)
 MAX_UNREADABLE_IN_A_ROW = 100

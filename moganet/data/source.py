@@ -220,11 +220,6 @@ class Dataset:
         return replace(self, splits={**self.splits, "train": part})
 
 
-def spread(total: int, number: int) -> list[int]:
-    """Choose up to `number` of `total` indices, evenly spread over all."""
-    return sorted({int(i * total / min(number, total)) for i in range(min(number, total))})
-
-
 def concatenate(splits: Sequence[Split]) -> Split:
     """Join splits of one kind in their order."""
     first, *others = splits

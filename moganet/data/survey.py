@@ -11,8 +11,9 @@ from torchvision.transforms.v2 import functional as F
 from moganet.data.duplicates import Hashes, hash_images
 from moganet.data.preprocess import match_channels
 from moganet.data.read import read
-from moganet.data.source import ArraySplit, FileSplit, Split, spread
+from moganet.data.source import ArraySplit, FileSplit, Split
 from moganet.errors import DataError
+from moganet.numbers import spread
 
 HASHED_SIDE = 64  # pixels that a JPEG file keeps at least, where it is decoded at a fraction of its size for speed
 NO_PICTURE = 128  # the grey of a thumbnail that can't be read

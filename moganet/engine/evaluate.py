@@ -16,7 +16,6 @@ from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
-from moganet.results import LeftOut
 from moganet.tasks.task import Evaluation
 
 EVALUATION_FILE = "evaluation.json"
@@ -70,7 +69,7 @@ def evaluate(
         **evaluator.details(),
         images_per_second=stream.num_seen / seconds,
         seconds=seconds,
-        unreadable=tuple(LeftOut(**one._asdict()) for one in stream.unreadable),
+        unreadable=tuple(stream.unreadable),
         model=predictor.name_of_model,
         sha256=predictor.config.sha256,
         runtime=predictor.runtime,

@@ -1,29 +1,33 @@
 """`predict`: what a model answers for images, from files or from a data set."""
 
 import csv
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SerializeAsAny
 
+from moganet import report
 from moganet.config import Precision
-from moganet.data import Split
 from moganet.data.listing import list_files
-from moganet.data.source import spread
+from moganet.data.read import read_pixels
 from moganet.errors import DataError
 from moganet.files import atomic_path
-from moganet.inference import Predictor
+from moganet.inference.file_stream import FileStream
 from moganet.inference.load import as_predictor
-from moganet.inference.own_data import choose_split, open_for
+from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
-from moganet.inference.stream import Stream, split_of_files
 from moganet.notices import noted
+from moganet.numbers import spread
 from moganet.progress import Progress, no_progress
-from moganet.report import GridItem, check_picture_name, draw_grid
 from moganet.results import LeftOut, Result
 from moganet.tasks.task import Asked, Row
+
+if TYPE_CHECKING:
+    from moganet.inference.stream import Stream
 
 MAX_GRID = 48
 
@@ -36,7 +40,15 @@ class Predictions(Result):
     grid: str | None = None
 
 
-_Images = tuple[Split, Callable[[int], Any], list[LeftOut]]  # with what is known of the image at a place
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
+
+    stream: "FileStream | Stream"
+    name_of: Callable[[int], str]
+    image_of: Callable[[int], Any]
+    truth_of: Callable[[int], Any]
+    absent: Sequence[LeftOut] = ()
 
 
 @noted
@@ -74,52 +86,76 @@ def predict(
     "rejected" where the model file keeps a threshold: the image is unlike those trained on) and `unreadable`.
     """
     if grid is not None:
-        check_picture_name(Path(grid))
+        report.check_picture_name(Path(grid))
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     predictor = as_predictor(model, runtime, precision, **choices)
-    named = [files] if isinstance(files, str | Path) else files
-    images, truth_of, absent = _collect(predictor, named, data, split, limit)
-    several = len(images) > (batch_size or 1)  # one batch is quicker read than processes start
-    stream = Stream(predictor, images, batch_size, workers if several else 0)
+    reading = {"batch_size": batch_size, "workers": workers}
+    if data is None:
+        asked = _files(predictor, [files] if isinstance(files, str | Path) else files, limit, **reading)
+    elif files:
+        raise DataError("give either files or --data, not both")
+    else:
+        asked = _data(predictor, data, split, limit, **reading)
+    stream = asked.stream
     rows: list[Row] = []
-    pictures: list[GridItem] = []
+    pictures: list[report.GridItem] = []
     with _csv_lines(csv_file, predictor) as write:
         for seen in progress(stream, len(stream), "predict"):
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
-                truth = truth_of(place)
-                row = predictor.task.row(images.name_of(place), answer, truth, trained=predictor.trained)
+                truth = asked.truth_of(place)
+                row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
-                    image = images.with_channels(predictor.config.preprocessing.channels)[place].image
-                    pictures.append(predictor.task.picture(image, answer, truth))
+                    pictures.append(predictor.task.picture(asked.image_of(place), answer, truth))
     if grid and pictures:
-        draw_grid(pictures, Path(grid))
-    unreadable = (*absent, *(LeftOut(**one._asdict()) for one in stream.unreadable))
+        report.draw_grid(pictures, Path(grid))
+    unreadable = (*asked.absent, *stream.unreadable)
     drawn = {"grid": str(grid)} if pictures else {}
     return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
 
 
-def _collect(
-    predictor: Predictor, files: Sequence[str | Path], data: str | None, split: str, limit: int | None
-) -> _Images:
-    if data is not None:
-        if files:
-            raise DataError("give either files or --data, not both")
-        dataset, _ = open_for(predictor, data)
-        _, part = choose_split(dataset, split)
-        chosen = part.subset(spread(len(part), limit or len(part)))
-        return chosen, lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names), []
-    if not files:
+def _files(
+    predictor: Predictor, named: Sequence[str | Path], limit: int | None, *, batch_size: int | None, workers: int | None
+) -> _Asked:
+    """Ask about files: read by threads where that is enough, by processes where those are asked for, or feed a GPU."""
+    if not named:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
-    paths, unreadable = list_files(files)
-    if not paths and not unreadable:
+    files, absent = list_files(named)
+    if not files and not absent:
         raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
-    paths = paths[:limit]
-    named = split_of_files(paths, predictor.config.preprocessing.white_level)
-    return named, lambda place: predictor.task.truth_of_file(paths[place], predictor.config.task), unreadable
+    files, own = files[:limit], predictor.config.preprocessing
+    stream: FileStream | Stream
+    if (workers or predictor.device.type != "cpu") and len(files) > (batch_size or 1):  # one batch is read here
+        many = importlib.import_module("moganet.inference.stream")
+        stream = many.Stream(predictor, many.split_of_files(files, own.white_level), batch_size, workers)
+    else:
+        stream = FileStream(predictor, files, batch_size, 0 if workers == 0 else None)
+    return _Asked(
+        stream,
+        lambda place: str(files[place]),
+        lambda place: read_pixels(files[place], own.channels, own.white_level),
+        lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
+        absent,
+    )
+
+
+def _data(
+    predictor: Predictor, data: str, split: str, limit: int | None, *, batch_size: int | None, workers: int | None
+) -> _Asked:
+    own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
+    dataset, _ = own_data.open_for(predictor, data)
+    _, part = own_data.choose_split(dataset, split)
+    chosen = part.subset(spread(len(part), limit or len(part)))
+    in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
+    return _Asked(
+        stream.Stream(predictor, chosen, batch_size, workers if len(chosen) > (batch_size or 1) else 0),
+        chosen.name_of,
+        lambda place: in_channels[place].image,
+        lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),
+    )
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from moganet.files import read_small, write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
 from moganet.models.build import complete
 from moganet.models.choices import Choices
-from moganet.models.formats import is_hub_folder
-from moganet.models.formats.hub import TENSORS, write_hub
+from moganet.models.formats.hub import write_hub
+from moganet.models.hub_folder import TENSORS, is_hub_folder
 from moganet.models.provenance import without_place
 from moganet.models.timms import TIMM, is_timms
 from moganet.network.releases import RELEASES

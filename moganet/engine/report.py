@@ -130,7 +130,7 @@ def write_report(
         num_images=len(tested),
         headline=said.headline,
         left_out=tuple(LeftOutPart(part=part, reason=reason) for part, reason in page.left_out.items()),
-        unreadable=tuple(LeftOut(**bad._asdict()) for bad in tested.unreadable),
+        unreadable=tuple(tested.unreadable),
         copies=tuple({"split": after, "in": first, "images": n} for (first, after), n in shown.copies.items()),
         untrained=not predictor.trained,
         **said.result,

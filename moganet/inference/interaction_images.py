@@ -11,10 +11,11 @@ from torch import Tensor
 from moganet.config import Preprocessing
 from moganet.data import Split
 from moganet.data.preprocess import match_channels, preprocess
-from moganet.data.source import Sample, spread
+from moganet.data.source import Sample
 from moganet.errors import DataError
 from moganet.inference.masking import MeasuredNetwork
 from moganet.notices import say
+from moganet.numbers import spread
 
 SEARCHED = 20  # images looked at for each that is wanted, until enough are classified correctly
 MEAN_IMAGES = 500  # from which the data set's mean colour is taken

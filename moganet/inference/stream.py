@@ -1,31 +1,19 @@
 """One stream from images to what a model gives for them: any split, whether its images are files or in memory."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from moganet.data import FileSplit, Split
 from moganet.data.contents import ImageFile
-from moganet.data.loader import Unreadable
 from moganet.data.module import evaluation_loader
 from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
 from moganet.errors import DataError
+from moganet.inference.file_stream import BATCH, Seen
 from moganet.inference.predictor import Predictor
-from moganet.inference.runs import Outputs
 from moganet.machine import keep_freed_memory
+from moganet.results import LeftOut
 
-BATCHES = {"cuda": 128}  # images at a time; on a CPU small ones, so that decoding and network overlap
-BATCH = 32
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A batch that a model has seen: where its images stand in the split, what it gave, and their targets."""
-
-    places: tuple[int, ...]
-    outputs: Outputs
-    targets: Any
+BATCHES = {"cuda": 128}  # images at a time; else BATCH
 
 
 class Stream:
@@ -42,7 +30,7 @@ class Stream:
         preprocessing = predictor.config.preprocessing
         size = batch_size or BATCHES.get(predictor.device.type, BATCH)
         self.loader = evaluation_loader(split, preprocessing, size, workers)
-        self.unreadable: list[Unreadable] = []
+        self.unreadable: list[LeftOut] = []
         self.num_seen = 0
 
     def __len__(self) -> int:
@@ -52,7 +40,7 @@ class Stream:
         if self.predictor.device.type == "cpu":
             keep_freed_memory()
         for batch in self.loader:
-            self.unreadable += batch.unreadable
+            self.unreadable += (LeftOut(**one._asdict()) for one in batch.unreadable)
             if len(batch.images):
                 self.num_seen += len(batch.images)
                 images = normalize(batch.images.numpy(), self.predictor.config.preprocessing)

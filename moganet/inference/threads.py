@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
+from moganet.machine import num_cores
 from moganet.notices import say
 
 _guards: "WeakSet[Guard]" = WeakSet()
@@ -67,7 +68,7 @@ def num_threads() -> int:
     if torch is not None:
         return int(torch.get_num_threads())
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
+    return int(asked) if asked.isdecimal() and int(asked) else num_cores()
 
 
 class OncePerProcess(Generic[Made]):

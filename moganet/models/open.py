@@ -73,7 +73,8 @@ def published(name: str) -> tuple[Architecture, dict[str, Tensor]] | None:
     cfg = importlib.import_module("timm").get_pretrained_cfg(name.removeprefix(TIMM))
     if cfg is None or not cfg.has_weights:
         return None
-    cached = [found for file in HUB_FILES if cfg.hf_hub_id and (found := hub.try_to_load_from_cache(cfg.hf_hub_id, file))]
+    of_hub = HUB_FILES if cfg.hf_hub_id else ()
+    cached = [found for file in of_hub if (found := hub.try_to_load_from_cache(cfg.hf_hub_id, file))]
     reason = "" if cached or not cfg.hf_hub_id else unreachable(hub.constants.ENDPOINT)
     if not reason:
         # The hub's client would ask for a newer file first, and wait where there is no connection.

@@ -146,7 +146,7 @@ class MogaNet(nn.Module):
             {"num_chs": dim, "reduction": stem_stride * 2**i, "module": f"norm{i + 1}"}
             for i, dim in enumerate(embed_dims)
         ]
-        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))  # type: ignore[no-untyped-call]
         previous = in_chans
         for i, (dim, ratio) in enumerate(zip(embed_dims, mlp_ratios, strict=True)):
             undilated = i == NUM_STAGES - 1 and not dilate_last_stage
@@ -175,7 +175,7 @@ class MogaNet(nn.Module):
         if "_cfg" not in vars(self):
             if self.variant is None:
                 raise AttributeError("it was made by its shape, and not by a variant's name")
-            self._cfg = importlib.import_module("timm").get_pretrained_cfg(self.variant).to_dict()
+            self._cfg: dict[str, Any] = importlib.import_module("timm").get_pretrained_cfg(self.variant).to_dict()
         return self._cfg
 
     @pretrained_cfg.setter

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from moganet.errors import OutputError
 from moganet.report.drawing import caption, names_as_they_are, save_figure
@@ -25,7 +24,7 @@ class GridItem:
     rejected: the image is unlike those that the network was trained on.
     """
 
-    image: Tensor
+    image: Any
     predicted: str
     probability: float | None
     truth: str | None = None
@@ -54,15 +53,19 @@ def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
 
 @names_as_they_are
 def draw_images(
-    images: Sequence[Tensor], titles: Sequence[str], path: Path, title: str = "", colors: Sequence[str] | None = None
+    images: Sequence[Any],
+    titles: Sequence[str],
+    path: Path,
+    title: str = "",
+    colors: Sequence[str] | None = None,
 ) -> None:
-    """Draw images uint8 (C, H, W) row by row, each under its title."""
+    """Draw images uint8 (C, H, W), arrays or tensors, row by row, each under its title."""
     columns = min(len(images), max(1, math.ceil(math.sqrt(len(images) * 1.4))))
     rows = math.ceil(len(images) / columns)
     figure = Figure(figsize=(1.55 * columns, 1.9 * rows + (0.4 if title else 0)), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, image, text, color in zip(panels, images, titles, colors or [UNKNOWN] * len(images), strict=False):
-        array = image.numpy()
+        array = np.asarray(image)
         pixels = array[0] if len(array) == 1 else np.ascontiguousarray(array[:3].transpose(1, 2, 0))
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
         axes.set_title("\n".join(caption(line, 40) for line in text.split("\n")), fontsize=8, color=color)

@@ -7,10 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from moganet.data import ArraySplit, FileSplit, Split
-from moganet.data.loader import Unreadable
 from moganet.data.survey import thumbnails
 from moganet.errors import MogaNetError
 from moganet.report.page import Fact, Section
+from moganet.results import LeftOut
 from moganet.tasks.task import TaskDescription
 
 MAX_PICTURES = {ArraySplit: 1500, FileSplit: 600}  # files take longer, and need more room
@@ -31,7 +31,7 @@ class Answers:
     outputs: Tensor
     targets: Tensor
     seconds: float
-    unreadable: Sequence[Unreadable] = ()
+    unreadable: Sequence[LeftOut] = ()
 
     def __len__(self) -> int:
         return len(self.places)

@@ -22,7 +22,7 @@ from moganet.errors import ConfigError, DataError, OutputError, TrainingError, W
 from moganet.files import write_text
 from moganet.inference import ModelDescription
 from moganet.machine import keep_freed_memory, release_memory
-from moganet.models.fixtures import NUM_FIXTURES
+from moganet.models.make_fixtures import NUM_FIXTURES
 from moganet.notices import say
 from moganet.report.curves import draw_curves
 from moganet.results import LeftOut

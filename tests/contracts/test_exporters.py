@@ -18,8 +18,8 @@ from moganet.inference.export import EXPORTERS
 from moganet.inference.export.verify import Reference, check
 from moganet.inference.exported import read_metadata
 from moganet.models.build import build_network_for
-from moganet.models.make_fixtures import make_fixtures
 from moganet.models.formats.ours import save_model_file
+from moganet.models.make_fixtures import make_fixtures
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}
 FORMS = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]

@@ -14,7 +14,6 @@ from moganet.data import Split
 from moganet.data.loader import Batch
 from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import normalize, preprocess
-from moganet.data.source import spread
 from moganet.errors import DataError
 from moganet.inference.export.graph import Graph
 from moganet.inference.export.verify import Reference
@@ -22,6 +21,7 @@ from moganet.inference.own_data import choose_split, open_for
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.notices import say
+from moganet.numbers import spread
 from moganet.progress import Progress
 from moganet.tasks import TASKS
 

@@ -1,0 +1,120 @@
+"""One stream from files to what a model gives for them, read ahead by threads of this process; without torch."""
+
+import contextvars
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moganet.data.contents import ImageFile
+from moganet.data.read import read_pixels
+from moganet.data.resample import normalize, resize_and_crop
+from moganet.data.waiting import limit_of_waiting, wait_for
+from moganet.errors import DataError
+from moganet.inference.predictor import Predictor
+from moganet.inference.runs import Outputs
+from moganet.machine import keep_freed_memory, num_cores
+from moganet.results import LeftOut
+
+BATCH = 32  # images at a time on a CPU: small ones, so that decoding and network overlap
+AHEAD = 2  # batches that are read before they are needed
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch that a model has seen: where its images stand in the split, what it gave, and their targets."""
+
+    places: tuple[int, ...]
+    outputs: Outputs
+    targets: Any
+
+
+class FileStream:
+    """What a model gives for the readable ones of some files, in order, a batch at a time; nothing is kept.
+
+    Pillow decodes and resizes beside Python's lock, so that threads do, and no process has to be started.
+    threads: that read; 0 reads here, None is one a core. unreadable: what could not be read of the batches so far.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        files: Sequence[ImageFile],
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.predictor, self.files, self.size = predictor, files, batch_size or BATCH
+        self.threads = min(num_cores() if threads is None else threads, len(files))
+        self.unreadable: list[LeftOut] = []
+
+    def __len__(self) -> int:
+        return -(-len(self.files) // self.size)
+
+    def __iter__(self) -> Iterator[Seen]:
+        keep_freed_memory()
+        read: Iterator[Pixels | LeftOut] = map(self._read, self.files)
+        if self.threads > 1:
+            read = read_ahead(self._read, self.files, self.threads, self.size * AHEAD)
+        places = iter(range(len(self.files)))
+        while batch := list(islice(zip(places, read, strict=False), self.size)):
+            good = [(place, pixels) for place, pixels in batch if not isinstance(pixels, LeftOut)]
+            self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
+            if good:
+                images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
+                yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images), None)
+
+    def _read(self, file: ImageFile) -> Pixels | LeftOut:
+        own = self.predictor.config.preprocessing
+        try:
+            return resize_and_crop(read_pixels(file, own.channels, own.white_level), own)
+        except DataError as error:
+            return LeftOut(file=str(file), reason=str(error))
+
+
+def read_ahead(read: Callable[[Any], Any], items: Sequence[Any], threads: int, ahead: int) -> Iterator[Any]:
+    """Give what `read` gives for each item, in order, computed by threads up to `ahead` items before it is needed.
+
+    What is said there is heard here. Raises WorkerError where nothing comes for as long as MOGANET_WAIT says.
+    """
+    limit, tasks = limit_of_waiting(), queue.SimpleQueue[_Task | None]()
+    for _ in range(threads):  # which hold up no end of the process, whatever they wait for
+        threading.Thread(target=_work, args=(read, tasks), daemon=True).start()
+
+    def ask(item: Any) -> "Future[Any]":
+        answer: Future[Any] = Future()
+        tasks.put((contextvars.copy_context(), item, answer))
+        return answer
+
+    coming = iter(items)
+    waiting = deque(map(ask, islice(coming, ahead)))
+    try:
+        while waiting:
+            found = wait_for(waiting.popleft(), limit, "threads", "--workers 0 reads without them")
+            waiting.extend(map(ask, islice(coming, 1)))
+            yield found
+    finally:
+        for answer in waiting:
+            answer.cancel()
+        for _ in range(threads):
+            tasks.put(None)
+
+
+_Task = tuple[contextvars.Context, Any, "Future[Any]"]
+
+
+def _work(read: Callable[[Any], Any], tasks: "queue.SimpleQueue[_Task | None]") -> None:
+    while (task := tasks.get()) is not None:
+        context, item, answer = task
+        if answer.set_running_or_notify_cancel():
+            try:
+                answer.set_result(context.run(read, item))
+            except BaseException as error:  # it is for whoever waits
+                answer.set_exception(error)
