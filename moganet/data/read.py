@@ -173,7 +173,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     if is_heif and not formats.register_heif():
         raise _UnusableFileError("{name} is HEIC: pip install pillow-heif reads it, or convert it to JPEG")
     try:
-        opened = Image.open(file, formats=["HEIF"] if is_heif else formats.names())
+        opened = Image.open(file, formats=["HEIF"] if is_heif else formats.names_for(head))
     except UnidentifiedImageError:
         raise _UnusableFileError(f"{{name}} {formats.why_no_image(head)}") from None
     with opened as image:
