@@ -5,8 +5,9 @@ from typing import Any
 
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError
-from moganet.inference import ModelDescription, list_models, read_model
+from moganet.inference import ModelDescription, read_model
 from moganet.inference.exported import is_exported, read_metadata
+from moganet.inference.load import list_models
 from moganet.models.build import build_blank, check_fit, with_counters
 from moganet.models.choices import Choices
 from moganet.models.stored import Chosen, StoredModel, function_of

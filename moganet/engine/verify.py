@@ -7,9 +7,10 @@ import torch
 
 from moganet.config import Precision
 from moganet.errors import WeightsError
-from moganet.inference import Predictor, load, read_model
+from moganet.inference import Predictor, read_model
 from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
+from moganet.inference.load import load
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.models.build import build_from
 from moganet.models.choices import Choices
