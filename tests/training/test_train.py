@@ -50,11 +50,12 @@ def test_its_model_file_tells_where_it_comes_from(trained_run):
     assert state.keys() == predictor.model.state_dict().keys()
 
 
-def test_a_resolved_recipe_repeats_the_run(trained_run, tmp_path):
-    again = moganet.train(trained_run / "recipe.yaml", out=tmp_path / "again")
+def test_a_resolved_recipe_repeats_the_run(tmp_path):
+    moganet.train("digits", overrides={**TINY, "trainer.ema": 0.9, "augment.mixup": 0.5}, out=tmp_path / "run")
+    again = moganet.train(tmp_path / "run" / "recipe.yaml", out=tmp_path / "again")
     assert again["out"] == str(tmp_path / "again")
     for file in ("best.safetensors", "last.safetensors"):
-        assert (tmp_path / "again" / file).read_bytes() == (trained_run / file).read_bytes()
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "run" / file).read_bytes()
 
 
 def test_another_seed_gives_other_weights(tmp_path):
