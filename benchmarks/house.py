@@ -104,7 +104,7 @@ def serve(package: str, photos: str, steps: str, repeats: str) -> None:
     import moganet
 
     assert Path(moganet.__file__).is_relative_to(package), f"{moganet.__file__} does not lie in {package}"
-    with tempfile.TemporaryDirectory() as folder:
+    with answers, tempfile.TemporaryDirectory() as folder:
         works = Works(Path(folder), photos, int(steps), int(repeats))
         for line in sys.stdin:
             before = used()

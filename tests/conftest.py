@@ -1,16 +1,22 @@
 """What the tests share: golden files, real data where it is at hand, and one small trained run."""
 
+from __future__ import annotations
+
 import os
+import shutil
+import sys
+import tempfile
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
-from safetensors.torch import load_file
+from once import SHARED, once
 
-import moganet
+if TYPE_CHECKING:  # the process that hands out the tests waits for no torch
+    import torch
 
 # The same examples each time in CI, new ones on a developer's machine.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -20,6 +26,13 @@ settings.load_profile("ci" if "CI" in os.environ else "developer")
 os.environ.setdefault("MOGANET_REPORT", "off")  # small trainings write no page; its tests ask for it
 GOLDEN = Path(__file__).parent / "golden"
 MINI = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (8, 8, 4, 4), "num_classes": 10}
+
+
+def pytest_configure(config):
+    """Give all processes of a test run one folder for what `once` makes."""
+    if SHARED not in os.environ:
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="moganet-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(SHARED), ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items):
@@ -36,18 +49,29 @@ def pytest_runtest_makereport():
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+def _own_cache(monkeypatch):
+    monkeypatch.setenv("MOGANET_CACHE", f"{os.environ[SHARED]}/cache")
     monkeypatch.setenv("MOGANET_RUNTIME", "eager")  # which takes no time to start; the runtimes have tests of their own
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """Let small trainings draw nothing, which takes as long as a few of their steps; `trained_run` and others draw."""
+    if run := sys.modules.get("moganet.training.run"):
+        monkeypatch.setattr(run, "draw_curves", lambda metrics, path, *_: path.write_bytes(b"not drawn"))
 
 
 def golden(name: str) -> dict[str, torch.Tensor]:
     """Read one of the reference implementation's outputs."""
+    from safetensors.torch import load_file
+
     return load_file(GOLDEN / f"{name}.safetensors")
 
 
 def fill(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Draw every tensor from its own name, as was done for the golden files (numpy's frozen RandomState)."""
+    import torch
+
     drawn = {}
     for name, tensor in state.items():
         shape = tuple(tensor.shape)
@@ -75,6 +99,8 @@ def fill(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def noise_image(number: int, size: int) -> torch.Tensor:
     """Give the golden files' input (number, 3, size, size)."""
+    import torch
+
     return torch.from_numpy(np.random.RandomState(0).standard_normal((number, 3, size, size)).astype(np.float32))
 
 
@@ -89,8 +115,16 @@ def real_data(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory) -> Path:
-    """Train one small network on the digits for a few seconds and give the run's folder."""
-    out = tmp_path_factory.mktemp("runs") / "digits"
+    """Train one small network on the digits for a few seconds and give the run's folder, a copy of each process's own.
+
+    Tests measure it and report on it, which writes beside it.
+    """
+    return shutil.copytree(once("trained_run", _train), tmp_path_factory.mktemp("runs") / "digits")
+
+
+def _train(out: Path) -> None:
+    import moganet
+
     overrides = {
         "trainer.max_epochs": 3,
         "network.embed_dims": [16, 16, 32, 32],
@@ -98,7 +132,6 @@ def trained_run(tmp_path_factory) -> Path:
         "optimizer.lr": 4e-3,
     }
     moganet.train("digits", overrides=overrides, out=out)
-    return out
 
 
 @pytest.fixture

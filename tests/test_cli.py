@@ -21,6 +21,7 @@ from moganet.inference.export import EXPORTERS
 
 COMMANDS = ["train", "evaluate", "predict", "verify", "explain", "report", "interactions", "info", "convert", "push"]
 COMMANDS += ["export", "doctor"]
+SMALL = ["--set", "network.embed_dims=[8,8,16,16]", "--set", "network.depths=[1,1,1,1]"]
 
 
 @dataclass
@@ -143,21 +144,20 @@ def test_nothing_readable_is_the_users_mistake(moganet, trained_run):
 def test_doctor_and_benchmark_and_preview(moganet, tmp_path):
     assert json.loads(moganet("doctor", "--json").stdout)["environment"]["cores"] >= 1
     assert "test" in moganet("doctor", "--data", "digits").stdout
-    small = ["--set", "network.embed_dims=[8,8,16,16]", "--set", "network.depths=[1,1,1,1]"]
-    assert json.loads(moganet("benchmark", "data", "digits", *small, "--json").stdout)["ratio"] > 0
+    assert json.loads(moganet("benchmark", "data", "digits", *SMALL, "--json").stdout)["ratio"] > 0
     assert json.loads(moganet("train", "digits", "--preview", tmp_path / "p.png", "--json").stdout)["images"] == 40
     assert (tmp_path / "p.png").exists()
 
 
 def test_a_run_is_exported_used_and_compared(moganet, trained_run, tmp_path, monkeypatch):
-    out = tmp_path / "digits.pt2"
+    out = tmp_path / "digits.xml"
     written = json.loads(
-        moganet("export", trained_run, "--to", "program", "--out", out, "--data", "digits", "--json").stdout
+        moganet("export", trained_run, "--to", "openvino", "--out", out, "--data", "digits", "--json").stdout
     )
     assert written["out"] == str(out) and written["agreement"] == 1 and written["top1"] == written["top1_before"]
     evaluated = json.loads(moganet("evaluate", out, "--data", "digits", "--out", tmp_path / "e", "--json").stdout)
-    assert evaluated["runtime"] == "program" and evaluated["top1"] == pytest.approx(written["top1"])
-    # A form or two: tests/contracts/test_exporters.py writes each of them.
+    assert evaluated["runtime"] == "openvino" and evaluated["top1"] == pytest.approx(written["top1"])
+    # Two forms: tests/contracts/test_exporters.py writes each of them.
     monkeypatch.setattr("moganet.engine.export.EXPORTERS", {to: EXPORTERS[to] for to in ("program", "openvino")})
     monkeypatch.setattr(EXPORTERS["program"], "PRECISIONS", ("f32",))
     monkeypatch.setattr(EXPORTERS["openvino"], "PRECISIONS", ("int8",))
@@ -167,9 +167,8 @@ def test_a_run_is_exported_used_and_compared(moganet, trained_run, tmp_path, mon
 
 
 def test_profile_and_benchmarks_print_a_table_or_one_object(moganet, tmp_path):
-    small = ["--set", "network.embed_dims=[8,8,16,16]", "--set", "network.depths=[1,1,1,1]"]
-    assert "backward" in moganet("train", "digits", "--profile", *small).stdout
-    assert json.loads(moganet("train", "digits", "--profile", "--json", *small).stdout)["images_per_second"] > 0
+    assert "backward" in moganet("train", "digits", "--profile", *SMALL).stdout
+    assert json.loads(moganet("train", "digits", "--profile", "--json", *SMALL).stdout)["images_per_second"] > 0
     trained = json.loads(moganet("benchmark", "train", "nano", "--size", 32, "--batch", 4, "--json").stdout)
     assert trained["images_per_second"] > 0
 
@@ -222,15 +221,7 @@ def test_a_backbone_without_a_head_is_described_and_says_that_it_names_nothing(m
 
 
 def test_train_prints_one_object_and_a_line_an_epoch_on_stderr(moganet, tmp_path):
-    small = [
-        "--set",
-        "network.embed_dims=[8,8,16,16]",
-        "--set",
-        "network.depths=[1,1,1,1]",
-        "--set",
-        "trainer.max_epochs=2",
-    ]
-    result = moganet("train", "digits", "--out", tmp_path / "run", "--json", *small)
+    result = moganet("train", "digits", *SMALL, "--set", "trainer.max_epochs=2", "--out", tmp_path / "run", "--json")
     assert result.returncode == 0, result.stderr
     printed = json.loads(result.stdout)
     assert printed["epochs"] == 2 and printed["best"]["top1"] >= 0 and printed["out"] == str(tmp_path / "run")
@@ -240,7 +231,7 @@ def test_train_prints_one_object_and_a_line_an_epoch_on_stderr(moganet, tmp_path
 
 
 def test_ctrl_c_ends_in_one_line_that_names_what_is_kept(moganet, tmp_path):
-    process = command("train", "digits", "--out", tmp_path / "run")
+    process = command("train", "digits", *SMALL, "--set", "trainer.max_epochs=200", "--out", tmp_path / "run")
     wait_for(tmp_path / "run" / "last.safetensors")
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

@@ -5,8 +5,10 @@ import functools
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +31,10 @@ MINI_RUN = {
     "data.batch_size": 8,
     "data.workers": 0,
 }
+
+
+def set_options(settings):
+    return [text for name, value in settings.items() for text in ("--set", f"{name}={json.dumps(value)}")]
 
 
 @pytest.fixture
@@ -137,8 +143,8 @@ def test_depthwise(run):
 
 
 def test_precisions(run, photo_model, folder, monkeypatch):
-    monkeypatch.setattr("moganet.engine.export.EXPORTERS", {"program": EXPORTERS["program"]})
-    monkeypatch.setattr(EXPORTERS["program"], "PRECISIONS", ("f32",))
+    monkeypatch.setattr("moganet.engine.export.EXPORTERS", {"openvino": EXPORTERS["openvino"]})
+    monkeypatch.setattr(EXPORTERS["openvino"], "PRECISIONS", ("f32",))
     monkeypatch.setattr("moganet.engine.export.ROUNDS", 1)
     found = run("precisions", photo_model, folder, "a network")
     assert found["model"] == "a network" and found["exports"]
@@ -193,16 +199,9 @@ def test_interaction_curves(run, digit_model, tmp_path, monkeypatch):
 
 
 def test_plain_network(run, tmp_path):
-    sets = (
-        "preprocessing.channels=3",
-        "preprocessing.mean=[0,0,0]",
-        "preprocessing.std=[1,1,1]",
-        "trainer.max_steps=1",
-        "trainer.max_epochs=1",
-        "data.batch_size=8",
-    )
-    options = [text for one in sets for text in ("--set", one)]
-    run("plain_network", tmp_path / "out", "--recipe", "digits", *options)
+    channels = {"preprocessing.channels": 3, "preprocessing.mean": [0, 0, 0], "preprocessing.std": [1, 1, 1]}
+    settings = {**channels, "data.batch_size": 8, "trainer.max_steps": 1, "trainer.max_epochs": 1}
+    run("plain_network", tmp_path / "out", "--recipe", "digits", *set_options(settings))
     assert (tmp_path / "out" / "plain.safetensors").is_file()
 
 
@@ -216,8 +215,8 @@ def test_interruptions(run, tmp_path):
 
 def test_processes(run, tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", in_this_process)
-    line = ["train", "digits", "--set", "trainer.max_epochs=1", "--set", "data.batch_size=200"]
-    found = run("processes", LINE=line)
+    settings = {**MINI_RUN, "trainer.max_epochs": 1, "data.batch_size": 200}
+    found = run("processes", LINE=["train", "digits", *set_options(settings)])
     assert len(found["two_processes"]["train/loss"]) == 1 and (tmp_path / "docs" / "processes.png").is_file()
 
 
@@ -251,6 +250,28 @@ def test_finetuning(run, photo_model, folder, tmp_path, monkeypatch):
     assert found["budgets"][0]["epochs"] == 1 and len(found["budgets"][0]["interval"]) == 2
 
 
+class SideInThisProcess:
+    """Stand for a side's process, which would take seconds to start: each line that comes is served here."""
+
+    def __init__(self, module, command, **_):
+        self.serve = functools.partial(module.serve, *command[command.index("--serve") + 1 :])
+        self.stdin, self.stdout = io.StringIO(), self
+
+    def readline(self):
+        kept, line = os.dup(1), self.stdin.getvalue().splitlines()[-1]
+        with tempfile.TemporaryFile("w+") as said, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", io.StringIO(f"{line}\n"))
+            os.dup2(said.fileno(), 1)
+            self.serve()
+            os.dup2(kept, 1)
+            os.close(kept)
+            said.seek(0)
+            return said.readline()
+
+    def communicate(self):
+        pass
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_weights_memory(run, digit_model, monkeypatch):
     monkeypatch.setattr(subprocess, "run", in_this_process)
@@ -276,7 +297,8 @@ def test_house(run, folder, tmp_path, monkeypatch):
     works = module.Works(tmp_path, str(folder), 1, 1)
     for work in (module.WORKS[name] for name in ("train-digits", "evaluate-photos", "predict-photos")):
         assert all(seconds > 0 for seconds in work(works).values())
-    monkeypatch.setattr(module, "Checkout", functools.cache(module.Checkout))  # one side against itself
+    side = functools.partial(SideInThisProcess, module)
+    monkeypatch.setattr(module, "subprocess", SimpleNamespace(Popen=side, PIPE=subprocess.PIPE, run=subprocess.run))
     only = ("--rounds", 1, "--repeats", 1, "--only", "evaluate-digits", "predict-photos", "--photos", tmp_path / "none")
     run("house", FOLDER.parent, FOLDER.parent, *only)
     found = json.loads((tmp_path / "benchmarks" / "results" / "house.json").read_text())

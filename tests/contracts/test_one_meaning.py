@@ -60,12 +60,13 @@ def test_the_file_itself_gives_what_its_metadata_say(to, kind):
 
 
 def test_what_has_no_temperature_is_not_called_calibrated(tmp_path):
+    need("openvino")
     path = write_model(tmp_path / "m.safetensors", temperature=None)
     with pytest.raises(ConfigError, match="moganet report"):
-        export(path, "program", raw=True, calibrated=True)
+        export(path, "openvino", raw=True, calibrated=True)
     with pytest.raises(ConfigError, match="--raw"):
-        export(path, "program", calibrated=True)
-    made = export(path, "program", raw=True)
+        export(path, "openvino", calibrated=True)
+    made = export(path, "openvino", raw=True)
     with pytest.raises(ConfigError, match="exported from"):  # and not: run `moganet report` on this file
         moganet.load(made["out"])(pictures()[0], calibrated=True)
 
@@ -77,8 +78,9 @@ def test_a_raw_file_from_before_it_was_said_is_taken_as_it_was_made(tmp_path, mo
         metadata = {"format": self.format, "precision": "f32", "raw": True, "size": list(self.size)}
         return json.dumps({**metadata, "description": self.description.model_dump(mode="json", exclude_none=True)})
 
+    need("openvino")
     monkeypatch.setattr(Graph, "metadata", old)
-    path = export(model(), "program", tmp_path / "old.pt2", raw=True, calibrated=True)["out"]
+    path = export(model(), "openvino", tmp_path / "old.xml", raw=True, calibrated=True)["out"]
     said = moganet.predict(path, [tmp_path / "x.png"])["notes"]
     assert any("taken for calibrated" in line for line in said) and any("no hash" in line for line in said)
     plain = moganet.load(model(), "eager")
@@ -87,9 +89,8 @@ def test_a_raw_file_from_before_it_was_said_is_taken_as_it_was_made(tmp_path, mo
 
 
 def test_the_same_figures_whichever_form_is_measured(folder, monkeypatch):
-    need("onnx")
     expected = moganet.evaluate(model(), data=str(folder), split="all", runtime="eager")
-    for to, kind in (("onnx", "plain"), ("onnx", "raw"), ("program", "raw calibrated")):
+    for to, kind in (("onnx", "plain"), ("program", "raw"), ("openvino", "raw calibrated")):
         found = moganet.evaluate(exported(to, kind), data=str(folder), split="all")
         assert found["top1"] == expected["top1"]
         assert found["loss"] == pytest.approx(expected["loss"], abs=1e-3)
@@ -97,18 +98,19 @@ def test_the_same_figures_whichever_form_is_measured(folder, monkeypatch):
 
 
 def test_a_raw_export_is_measured_on_whole_images(folder, tmp_path, monkeypatch):
+    need("openvino")
     seen = []
-    from moganet.inference.export import program
+    from moganet.inference.export import openvino
 
-    original = program.load
+    original = openvino.load
 
     def load(path, precision, outputs):
         run = original(path, precision, outputs)
         return lambda x: (seen.append(tuple(x.shape)), run(x))[1]
 
-    monkeypatch.setattr(program, "load", load)
+    monkeypatch.setattr(openvino, "load", load)
     (folder / "class 0" / "broken.png").write_text("no image")
-    result = export(model(), "program", tmp_path / "m.pt2", raw=True, data=str(folder))
+    result = export(model(), "openvino", tmp_path / "m.xml", raw=True, data=str(folder))
     (folder / "class 0" / "broken.png").unlink()
     assert seen[-len(pictures()) :] == [(1, 36, 40, 3)] * len(pictures())  # as they lie in their files
     assert result["num_images"] == len(pictures()) and result["top1"] == result["top1_before"]
@@ -138,22 +140,24 @@ def test_a_drawn_grid_marks_what_is_rejected(monkeypatch, tmp_path):
 
 
 def test_no_file_of_another_form_or_another_model_is_lost(tmp_path):
+    need("openvino")
+    (tmp_path / "other").mkdir()
     path = write_model(tmp_path / "m.safetensors")
-    raw, plain = (export(path, "program", **options)["out"] for options in ({"raw": True}, {}))
-    assert raw != plain and read_metadata(tmp_path / "m-raw.pt2").raw
-    export(path, "program")  # this model in this form again
-    export(path, "program", plain, raw=True)  # whoever names a file knows what it stands for
+    raw, plain = (export(path, "openvino", **options)["out"] for options in ({"raw": True}, {}))
+    assert raw != plain and read_metadata(tmp_path / "m-raw.xml").raw
+    export(path, "openvino")  # this model in this form again
+    export(path, "openvino", plain, raw=True)  # whoever names a file knows what it stands for
     with pytest.raises(OutputError, match=r"raw is True.*--overwrite"):
-        export(path, "program")
-    export(path, "program", overwrite=True)
+        export(path, "openvino")
+    export(path, "openvino", overwrite=True)
     write_model(path, seed="other")
     with pytest.raises(OutputError, match="other weights"):
-        export(path, "program")
-    (tmp_path / "m.bin").write_text("pytorch's")
-    need("openvino")
-    with pytest.raises(OutputError, match=r"m\.bin"):
-        export(path, "openvino", tmp_path / "m.xml")
-    assert (tmp_path / "m.bin").read_text() == "pytorch's"
+        export(path, "openvino")
+    other = write_model(tmp_path / "other" / "n.safetensors")
+    (tmp_path / "other" / "n.bin").write_text("pytorch's")
+    with pytest.raises(OutputError, match=r"n\.bin"):
+        export(other, "openvino", tmp_path / "other" / "n.xml")
+    assert (tmp_path / "other" / "n.bin").read_text() == "pytorch's"
 
 
 def test_export_all_leaves_other_files_alone_and_says_so(tmp_path, monkeypatch):

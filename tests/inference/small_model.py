@@ -1,14 +1,13 @@
 """A network that is exported in a moment, with a temperature, a threshold, and pictures to ask about."""
 
-import atexit
 import importlib.util
-import tempfile
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import MINI, fill
+from once import once
 from PIL import Image
 
 from moganet.config import Architecture, Preprocessing
@@ -16,17 +15,17 @@ from moganet.engine.export import export
 from moganet.inference import ModelDescription
 from moganet.inference.export import EXPORTERS
 from moganet.models.build import build_network_for
+from moganet.models.fixtures import make_fixtures
 from moganet.models.formats.ours import save_model_file
 from moganet.tasks.classify.description import Reject
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "eager": ()}
-TEMPERATURE = 2.5
+SIZE = (32, 48)
+FILE, TEMPERATURE = "small.safetensors", 2.5
 RAW = {"onnx": ("raw",), "openvino": ("raw", "raw calibrated"), "program": ("raw",)}
 FORMS = [(to, kind) for to in EXPORTERS for kind in ("plain", *RAW[to])]
 FORMS += [pytest.param(to, "raw calibrated", marks=pytest.mark.slow) for to in ("onnx", "program")]
 OPTIONS = {"plain": {}, "raw": {"raw": True}, "raw calibrated": {"raw": True, "calibrated": True}}
-_folder = tempfile.TemporaryDirectory()
-atexit.register(_folder.cleanup)
 
 
 def need(name):
@@ -43,9 +42,12 @@ def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
     state["head.weight"] *= 10  # so that answers are sure, and a temperature matters
     state["head.bias"] += len(seed)
     network.load_state_dict(state)
+    preprocessing = Preprocessing(size=SIZE, mean=(0.4,) * 3, std=(0.3,) * 3, crop_fraction=0.9)
+    images = [torch.tensor(image).permute(2, 0, 1) for image in pictures()[:2]]
     description = ModelDescription(
         architecture=architecture,
-        preprocessing=Preprocessing(size=(32, 32)),
+        preprocessing=preprocessing,
+        fixtures=make_fixtures(network, preprocessing, images),
         class_names=tuple(f"class {i}" for i in range(classes)),
         temperature=temperature,
         reject=Reject(threshold=-3.0, kept=0.95, num_images=100),
@@ -56,15 +58,21 @@ def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
 
 @cache
 def model():
-    return write_model(Path(_folder.name) / "small.safetensors")
+    return once("small_model", lambda folder: (folder.mkdir(), write_model(folder / FILE))) / FILE
 
 
 @cache
-def exported(to, kind="plain"):
-    """Give the file of a form, written once."""
+def exported(to, kind="plain", **options):
+    """Give the file of a form, written once in a test run."""
     need(to)
-    out = Path(_folder.name) / kind.replace(" ", "-") / f"small{EXPORTERS[to].SUFFIX}"
-    return Path(export(model(), to, out, **OPTIONS[kind])["out"])
+    options = {**OPTIONS.get(kind, {}), **options}
+
+    def make(folder):
+        folder.mkdir()
+        export(model(), to, folder / f"small{EXPORTERS[to].SUFFIX}", **options)
+
+    name = "-".join(("small", to, *(f"{key}_{value}" for key, value in options.items())))
+    return once(name, make) / f"small{EXPORTERS[to].SUFFIX}"
 
 
 @cache

@@ -51,7 +51,7 @@ def ask_in_threads(predictor, expected, tolerance):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_every_runtime_gives_each_thread_its_own_answer(runtime, threads, expected, monkeypatch):
     need(runtime)
-    monkeypatch.setattr("moganet.inference.runs.openvino.PIXELS", 2 * 32 * 32)  # so that seven go in streams
+    monkeypatch.setattr("moganet.inference.runs.openvino.PIXELS", 2 * 32 * 48)  # so that seven go in streams
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -113,7 +113,7 @@ def test_what_can_not_be_made_ready_in_a_forked_process_is_an_error_and_no_wait(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("runtime", [*RUNTIMES, "onnx file", "openvino file", "program file"])
 def test_a_forked_process_answers_and_does_not_wait_for_threads_that_are_gone(runtime, expected, monkeypatch):
-    monkeypatch.setattr("moganet.inference.runs.openvino.PIXELS", 2 * 32 * 32)
+    monkeypatch.setattr("moganet.inference.runs.openvino.PIXELS", 2 * 32 * 48)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -20,7 +20,9 @@ def test_a_new_variant_is_an_entry(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="untrained"):
         predictor = moganet.load(NAME, num_classes=2)
     assert predictor.config.preprocessing.crop_fraction == 0.9 and len(predictor.class_names) == 2
-    assert moganet.info(NAME)["parameters"] and len(moganet.info()["variants"]) == len(VARIANTS) == 8
+    for name in VARIANTS.keys() - {NAME, "moganet_nano"}:  # the table of all takes seconds
+        monkeypatch.delitem(VARIANTS, name)
+    assert moganet.info(NAME)["parameters"] and len(moganet.info()["variants"]) == len(VARIANTS) == 2
     small = {"network": NAME, "trainer.max_epochs": 1, "trainer.max_steps": 2}
     moganet.train("digits", overrides=small, out=tmp_path / "run")
     assert moganet.verify(tmp_path / "run")["ok"]

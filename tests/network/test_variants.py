@@ -26,10 +26,10 @@ def meta(name, **options):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_exact_and_macs_as_published(name):
-    parameters, macs = PUBLISHED[name]
-    assert count_parameters(meta(name)) == parameters
+    (parameters, macs), network = PUBLISHED[name], meta(name)
+    assert count_parameters(network) == parameters
     for size, published in macs.items():
-        assert count_macs(meta(name), 3, (size, size)) / 1e9 == pytest.approx(published, rel=0.005)
+        assert count_macs(network, 3, (size, size)) / 1e9 == pytest.approx(published, rel=0.005)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -110,7 +110,8 @@ def crashes(monkeypatch, method: str, number: int, **options) -> bool:
         return False
 
 
-SWEPT = ("others", "policy")  # by `make test-slow`
+# By `make test-slow`: "steps" is "everything" with an end within an epoch, at which `trained` ends too.
+SWEPT = ("everything", "others", "policy")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SWEPT else ()) for name in RUNS])
@@ -176,7 +177,14 @@ def test_a_run_outside_the_main_thread(tmp_path):
     assert result.result()["steps"] == 1
 
 
-@pytest.mark.parametrize(("method", "number"), [("training_step", 1), ("validation_step", 1), ("validation_step", 4)])
+@pytest.mark.parametrize(
+    ("method", "number"),
+    [
+        ("training_step", 1),
+        pytest.param("validation_step", 1, marks=pytest.mark.slow),
+        ("validation_step", 4),
+    ],
+)
 def test_so_does_one_that_dies_at_its_beginning_or_while_it_validates(method, number, trained, tmp_path, monkeypatch):
     options = {"overrides": EVERYTHING, "out": tmp_path / "run"}
     assert crashes(monkeypatch, method, number, **options)
@@ -353,10 +361,10 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_step(error, tmp_path, monk
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(Classification, "training_step", step)
-    overrides = {**TINY, "trainer.max_epochs": 1}
+    overrides = {**TINY, "trainer.max_steps": 2}
     result = moganet.train("digits", overrides=overrides, out=tmp_path / "run")
     recipe = load_recipe(tmp_path / "run" / "recipe.yaml")
-    assert (recipe.data.batch_size, recipe.trainer.accumulate) == (25, 4) and result["steps"] == 6
+    assert (recipe.data.batch_size, recipe.trainer.accumulate) == (25, 4) and result["steps"] == 2
     assert sizes[:3] == [100, 50, 25] and set(sizes[3:]) == {25}
     assert "going on with 50, 2 of which make a step of the same 100 images" in caplog.text
     again = moganet.train("digits", overrides=overrides, out=tmp_path / "run", resume=True)

@@ -50,11 +50,13 @@ def test_its_model_file_tells_where_it_comes_from(trained_run):
     assert state.keys() == predictor.model.state_dict().keys()
 
 
-def test_a_resolved_recipe_repeats_the_run(trained_run, tmp_path):
-    again = moganet.train(trained_run / "recipe.yaml", out=tmp_path / "again")
+def test_a_resolved_recipe_repeats_the_run(tmp_path):
+    overrides = {**TINY, "data.batch_size": 200, "trainer.ema": 0.9, "augment.mixup": 0.5}
+    moganet.train("digits", overrides=overrides, out=tmp_path / "run")
+    again = moganet.train(tmp_path / "run" / "recipe.yaml", out=tmp_path / "again")
     assert again["out"] == str(tmp_path / "again")
     for file in ("best.safetensors", "last.safetensors"):
-        assert (tmp_path / "again" / file).read_bytes() == (trained_run / file).read_bytes()
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "run" / file).read_bytes()
 
 
 def test_another_seed_gives_other_weights(tmp_path):
@@ -324,7 +326,7 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_module(tmp_path):
 
 
 def test_the_finder_chooses_a_batch_and_writes_it_down(tmp_path):
-    overrides = {**TINY, "trainer.max_steps": 1}
+    overrides = {**TINY, "trainer.max_steps": 1, "data.fraction": 0.1}
     assert moganet.train("digits", overrides=overrides, find_batch=True, out=tmp_path / "batch")["steps"] == 1
     size = load_recipe(tmp_path / "batch" / "recipe.yaml").data.batch_size
     assert size > 16 and size & (size - 1) == 0
