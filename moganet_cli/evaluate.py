@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, app
-from moganet_cli.options import AsJson, Data, Measuring, Model, Split, option, with_options
+from moganet_cli.options import AsJson, Data, Model, ReadingFast, Split, option, with_options
 from moganet_cli.output import complain, line, print_json, print_table, untrained
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def evaluate(
     split: Split = "test",
     out: Annotated[Path | None, option("Folder for evaluation.json and pictures [default: a run's own].")] = None,
     as_json: AsJson = False,
-    **passed: Unpack[Measuring],
+    **passed: Unpack[ReadingFast],
 ) -> None:
     from moganet.engine.evaluate import evaluate as run
     from moganet.progress import show_progress

@@ -26,6 +26,8 @@ def argument(metavar: str, text: str) -> Any:
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
 DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
 SETTINGS = "Change a setting, e.g. trainer.max_epochs=10; may be repeated."
+WORKERS = "Processes that read images; 0: none [default: one a core for a GPU; else threads do it]."
+FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers change a little."
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
@@ -77,11 +79,18 @@ class Measuring(Asking, total=False):
 
     batch_size: Annotated[int | None, option("Images at a time [default: 128 on a GPU, else 32].", **BATCH)]
     workers: Annotated[
-        int | None, option("Processes that read images; 0: none [default: one a core, up to 16].", min=0)
+        int | None,
+        option(WORKERS, min=0),
     ]
 
 
-SHARED = Measuring.__annotations__ | AllChoices.__annotations__
+class ReadingFast(Measuring, total=False):
+    """What those verbs pass on that may read images so."""
+
+    fast_decoding: Annotated[bool, option("--fast-decoding", FAST)]
+
+
+SHARED = ReadingFast.__annotations__ | AllChoices.__annotations__
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,13 +6,13 @@ from typing import Annotated, Unpack
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
-from moganet_cli.options import AsJson, Data, Measuring, Model, Split, argument, option, with_options
+from moganet_cli.options import AsJson, Data, Model, ReadingFast, Split, argument, option, with_options
 from moganet_cli.output import Rows, complain, line
 
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
 
 
-class Predicting(Measuring, total=False):
+class Predicting(ReadingFast, total=False):
     """What is passed on as it is."""
 
     top_k: Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]

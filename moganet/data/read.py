@@ -58,15 +58,18 @@ class Picture:
     notes: tuple[str, ...] = ()  # what was taken for what
 
 
-def read_pixels(image: ImageLike, channels: int = 3, white_level: float | None = None) -> np.ndarray:
+def read_pixels(
+    image: ImageLike, channels: int = 3, white_level: float | None = None, *, at_least: int | None = None
+) -> np.ndarray:
     """Give an image as uint8 (C, H, W), and say what was taken for what.
 
     image: a path, an open file, its bytes, a PIL image; an array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W).
         Arrays and tensors are uint8, bool, uint16, or floats in 0..1; 1 and 2 channels are grey, 2 and 4 have opacity.
     white_level: the value of white in images of more than 8 bits; None is the end of their type's range.
+    at_least: as in `read`.
     Raises DataError for what can't be read.
     """
-    picture = read(image, channels, white_level)
+    picture = read(image, channels, white_level, at_least=at_least)
     for note in picture.notes:
         say(note)
     return picture.pixels
@@ -77,7 +80,7 @@ def read(
 ) -> Picture:
     """Read an image as `read_pixels` does, and say nothing.
 
-    at_least: pixels that both sides keep where a JPEG is decoded at a fraction: for thumbnails, never for a network.
+    at_least: pixels that both sides keep where a JPEG is decoded at a fraction of its size, whose pixels are others.
     """
     own = _name_of(image)
     own = own if len(own) <= LONGEST_NAME else f"{own[:100]}…{own[-100:]}"

@@ -30,6 +30,7 @@ def evaluate(
     out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    fast_decoding: bool = False,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
@@ -40,6 +41,7 @@ def evaluate(
     data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
+    fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
     choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
     Gives the figures of the model's task (a classifier's are in moganet.tasks.classify.evaluator), `images_per_second`
@@ -53,7 +55,7 @@ def evaluate(
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
     images = in_classes_of(predictor, dataset, images)
-    stream, places = Stream(predictor, images, batch_size, workers), list[int]()
+    stream, places = Stream(predictor, images, batch_size, workers, fast_decoding=fast_decoding), list[int]()
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
     for seen in progress(stream, len(stream), "evaluate"):
@@ -75,6 +77,7 @@ def evaluate(
         runtime=predictor.runtime,
         precision=predictor.precision,
         untrained=not predictor.trained,
+        fast_decoding=fast_decoding,
     )
     if out is None and not choices and not isinstance(model, Predictor) and Path(model).is_dir():
         source, _, place = dataset.spec.partition(":")

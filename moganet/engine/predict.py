@@ -41,6 +41,15 @@ class Predictions(Result):
 
 
 @dataclass(frozen=True)
+class _Reading:
+    """How images are read."""
+
+    batch_size: int | None
+    workers: int | None
+    fast_decoding: bool
+
+
+@dataclass(frozen=True)
 class _Asked:
     """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
 
@@ -65,6 +74,7 @@ def predict(
     csv_file: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    fast_decoding: bool = False,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     each: Callable[[Row], object] | None = None,
@@ -79,6 +89,7 @@ def predict(
     top_k: how many classes to name [what the task names]. calibrated: give probabilities scaled by the model file's
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
+    fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
@@ -90,13 +101,13 @@ def predict(
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     predictor = as_predictor(model, runtime, precision, **choices)
-    reading = {"batch_size": batch_size, "workers": workers}
+    reading = _Reading(batch_size, workers, fast_decoding)
     if data is None:
-        asked = _files(predictor, [files] if isinstance(files, str | Path) else files, limit, **reading)
+        asked = _files(predictor, [files] if isinstance(files, str | Path) else files, limit, reading)
     elif files:
         raise DataError("give either files or --data, not both")
     else:
-        asked = _data(predictor, data, split, limit, **reading)
+        asked = _data(predictor, data, split, limit, reading)
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
@@ -117,9 +128,7 @@ def predict(
     return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
 
 
-def _files(
-    predictor: Predictor, named: Sequence[str | Path], limit: int | None, *, batch_size: int | None, workers: int | None
-) -> _Asked:
+def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None, how: _Reading) -> _Asked:
     """Ask about files: read by threads where that is enough, by processes where those are asked for, or feed a GPU."""
     if not named:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
@@ -128,11 +137,19 @@ def _files(
         raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
     files, own = files[:limit], predictor.config.preprocessing
     stream: FileStream | Stream
-    if (workers or predictor.device.type != "cpu") and len(files) > (batch_size or 1):  # one batch is read here
+    if (how.workers or predictor.device.type != "cpu") and len(files) > (how.batch_size or 1):  # one batch is read here
         many = importlib.import_module("moganet.inference.stream")
-        stream = many.Stream(predictor, many.split_of_files(files, own.white_level), batch_size, workers)
+        stream = many.Stream(
+            predictor,
+            many.split_of_files(files, own.white_level),
+            how.batch_size,
+            how.workers,
+            fast_decoding=how.fast_decoding,
+        )
     else:
-        stream = FileStream(predictor, files, batch_size, 0 if workers == 0 else None)
+        stream = FileStream(
+            predictor, files, how.batch_size, 0 if how.workers == 0 else None, fast_decoding=how.fast_decoding
+        )
     return _Asked(
         stream,
         lambda place: str(files[place]),
@@ -142,16 +159,15 @@ def _files(
     )
 
 
-def _data(
-    predictor: Predictor, data: str, split: str, limit: int | None, *, batch_size: int | None, workers: int | None
-) -> _Asked:
+def _data(predictor: Predictor, data: str, split: str, limit: int | None, how: _Reading) -> _Asked:
     own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
     dataset, _ = own_data.open_for(predictor, data)
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
+    workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
     in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
     return _Asked(
-        stream.Stream(predictor, chosen, batch_size, workers if len(chosen) > (batch_size or 1) else 0),
+        stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding),
         chosen.name_of,
         lambda place: in_channels[place].image,
         lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),

@@ -9,7 +9,7 @@ from moganet.data.contents import ImageFile
 from moganet.data.module import evaluation_loader
 from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
-from moganet.errors import DataError
+from moganet.errors import ConfigError, DataError
 from moganet.inference.file_stream import BATCH, FileStream, Seen
 from moganet.inference.predictor import Predictor
 from moganet.machine import keep_freed_memory
@@ -22,15 +22,24 @@ class Stream:
     """What a model gives for the readable images of a split, in order, a batch at a time; nothing is kept.
 
     batch_size: images at a time; None is what suits the device. workers: processes that read files; None is threads of
-    this process on a CPU, and a process a core where they feed a GPU.
+    this process on a CPU, and a process a core where they feed a GPU. fast_decoding: as in FileStream, by threads.
     unreadable: what could not be read of the batches so far.
     """
 
     def __init__(
-        self, predictor: Predictor, split: Split, batch_size: int | None = None, workers: int | None = None
+        self,
+        predictor: Predictor,
+        split: Split,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        *,
+        fast_decoding: bool = False,
     ) -> None:
         self.predictor, self.split, self.workers = predictor, split, workers
         self.batch_size = batch_size or BATCHES.get(predictor.device.type, BATCH)
+        self.fast_decoding = fast_decoding
+        if fast_decoding and (workers or predictor.device.type != "cpu"):
+            raise ConfigError("fast decoding is for threads on a CPU: leave --workers away")
         self.unreadable: list[LeftOut] = []
         self.num_seen = 0
 
@@ -48,7 +57,9 @@ class Stream:
             yield one
 
     def _of_files(self, split: Any) -> Iterator[Seen]:
-        stream = FileStream(self.predictor, split.files, self.batch_size, self.workers)
+        stream = FileStream(
+            self.predictor, split.files, self.batch_size, self.workers, fast_decoding=self.fast_decoding
+        )
         for seen in stream:
             self.unreadable = stream.unreadable
             yield replace(seen, targets=split.targets.batch(seen.places))

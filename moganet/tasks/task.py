@@ -105,7 +105,8 @@ class NamedRow(Row):
 class Evaluation(Result):
     """How good a model is on a split; each task adds its own figures.
 
-    images_per_second: decoding included. unreadable: files that count nowhere. out, files, unwritten: where which files
+    images_per_second: decoding included, of large JPEGs at a fraction of their size where
+    fast_decoding. unreadable: files that count nowhere. out, files, unwritten: where which files
     of it lie, or why they do not.
     """
 
@@ -120,6 +121,7 @@ class Evaluation(Result):
     runtime: str
     precision: str
     untrained: bool
+    fast_decoding: bool = False
     out: str | None = None
     files: tuple[str, ...] = ()
     unwritten: str | None = None

@@ -15,8 +15,8 @@ from moganet.engine.export import export
 from moganet.inference import ModelDescription
 from moganet.inference.export import EXPORTERS
 from moganet.models.build import build_network_for
-from moganet.models.fixtures import make_fixtures
 from moganet.models.formats.ours import save_model_file
+from moganet.models.make_fixtures import make_fixtures
 from moganet.tasks.classify.description import Reject
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "eager": ()}
