@@ -36,8 +36,8 @@ def keep_folder(made: Path, folder: Path, key: str = "") -> None:
             made.rename(folder)
 
 
-def what_changed(folder: Path, key: str = "") -> str | None:
-    """Say why a folder in the cache is not what was written there, or None where it is."""
+def what_changed(folder: Path, key: str | None = None) -> str | None:
+    """Say why a folder in the cache is not what was written there, or not of this key; None where it is."""
     try:
         found = {path.name: _hash(path) for path in folder.iterdir()}
         if not found.pop(HASHES, None) or (folder / HASHES).stat().st_size > MAX_HASHES:
@@ -45,7 +45,9 @@ def what_changed(folder: Path, key: str = "") -> str | None:
         written = json.loads((folder / HASHES).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         return first_line(error)
-    if not isinstance(written, dict) or written.get("key") != hash_of([key.encode()]):
+    if not isinstance(written, dict):
+        return "it has no hashes of ours"
+    if key is not None and written.get("key") != hash_of([key.encode()]):
         return "it is of another model, or in another form"
     return None if written.get("files") == found else "its files have other content"
 

@@ -18,7 +18,7 @@ from own_process import OwnProcess
 from test_sources import make_folder
 
 import moganet
-from moganet.data import loader
+from moganet.data import waiting
 from moganet.data.loader import Batch, Loader
 from moganet.errors import ConfigError, DataError, MogaNetError, TrainingError, WorkerError
 from moganet.files import write_text
@@ -167,7 +167,7 @@ def test_a_process_that_dies_between_two_rounds_is_said_and_replaced():
     ],
 )
 def test_whatever_befalls_a_process_is_one_line_and_leaves_none(fate, error, said, monkeypatch):
-    monkeypatch.setenv(loader.LIMIT, "2")
+    monkeypatch.setenv(waiting.LIMIT, "2")
     batches = Loader(Numbers(fate), order(), 2)
     began, iteration = time.monotonic(), iter(batches)
     next(iteration)
@@ -199,7 +199,7 @@ def test_an_interrupt_of_the_wait_leaves_no_process(monkeypatch):
 
 
 def test_a_limit_that_is_none_is_said(monkeypatch):
-    monkeypatch.setenv(loader.LIMIT, "soon")
+    monkeypatch.setenv(waiting.LIMIT, "soon")
     with pytest.raises(ConfigError, match="MOGANET_WAIT is 'soon'"):
         numbers(Loader(Numbers(), order(), 1))
 

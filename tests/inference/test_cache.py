@@ -19,7 +19,7 @@ import moganet
 from moganet.engine.export import export
 from moganet.errors import MogaNetError, OutputError, WeightsError
 from moganet.inference.cache import HASHES, keep_folder, what_changed
-from moganet.inference.cached import CachedRun
+from moganet.inference.cached import CachedRun, Source
 from moganet.inference.export import EXPORTERS
 from moganet.inference.exported import read_metadata
 
@@ -198,7 +198,7 @@ def test_many_at_once_on_an_empty_cache_agree(cache):
     need("openvino")
     expected = answers(moganet.load(model(), "eager"))
     predictors = [moganet.load(model(), "auto") for _ in range(4)]
-    runs = [CachedRun("openvino", one.model, one.config, "f32") for one in predictors]
+    runs = [CachedRun("openvino", Source.of(one.model, one.config, "cpu"), one.config, "f32") for one in predictors]
     x = predictors[0].preprocess(pictures()[:2]).numpy()
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda run: run(x), runs))
