@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moganet.config import Preprocessing, Recipe, list_recipes
@@ -96,6 +96,7 @@ def test_no_override_ends_in_anything_but_a_recipe_or_one_line(overrides):
         assert str(error)
 
 
+@settings(max_examples=40)  # each loads a recipe; 100 take six seconds
 @given(
     st.dictionaries(
         st.sampled_from(list(Recipe.model_fields)), st.recursive(st.none() | st.integers() | st.text(), st.lists)

@@ -20,6 +20,7 @@ TINY = {
     "network.mlp_ratios": [2, 2, 2, 2],
     "trainer.max_epochs": 1,
     "data.batch_size": 16,
+    "data.validation": 60,
 }
 
 
@@ -91,7 +92,7 @@ def test_another_seed_gives_other_weights(tmp_path):
     ids=lambda o: " ".join(o),
 )
 def test_settings_take_part_in_a_run(overrides, tmp_path):
-    result = moganet.train("digits", overrides={**TINY, "trainer.max_steps": 12, **overrides}, out=tmp_path / "run")
+    result = moganet.train("digits", overrides={**TINY, "trainer.max_steps": 6, **overrides}, out=tmp_path / "run")
     assert (tmp_path / "run" / "best.safetensors").is_file()
     assert result["steps"] > 0 and result["train_loss"] is not None
     assert moganet.load(tmp_path / "run").logits(torch.zeros(1, 1, 32, 32)).isfinite().all()
