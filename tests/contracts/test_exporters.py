@@ -21,9 +21,10 @@ from moganet.models.build import build_network_for
 from moganet.models.fixtures import make_fixtures
 from moganet.models.formats.ours import save_model_file
 
-NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}
+NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "executorch": ("executorch",)}
 FORMS = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
 # What is the same code for every exporter; an ONNX file takes three seconds.
+FREE = [to for to in EXPORTERS if to != "executorch"]  # whose files take images of any size, and raw ones
 QUICK = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in EXPORTERS]
 FUNCTIONS = [(gate, aggregation) for gate in ("single", "double") for aggregation in ("reference", "paddle")]
 
@@ -31,7 +32,7 @@ FUNCTIONS = [(gate, aggregation) for gate in ("single", "double") for aggregatio
 def need(to, precision="f32"):
     for package in (*NEEDS[to], *(("nncf",) if precision == "int8" else ())):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed (extra 'export')")
+            pytest.skip(f"{package} is not installed (extra '{'mobile' if to == 'executorch' else 'export'}')")
 
 
 def make_model(path, gate="single", aggregation="reference", channels=3, classes=10):
@@ -121,7 +122,7 @@ def test_every_function_is_exported(to, gate, aggregation, tmp_path):
     assert (tmp_path / f"m{EXPORTERS[to].SUFFIX}").is_file()
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", FREE)
 def test_an_export_of_any_size_takes_any_size(to, model, exported):
     plain, other = moganet.load(model, "eager"), moganet.load(exported(to, any_size=True)["out"])
     for height, width in ((64, 96), (96, 64), (75, 133), (224, 224)):
@@ -129,7 +130,7 @@ def test_an_export_of_any_size_takes_any_size(to, model, exported):
         assert (other.logits(x) - plain.logits(x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", FREE)
 def test_raw_takes_images_of_any_size_and_gives_probabilities(to, model, exported, tmp_path):
     path = exported(to, raw=True)["out"]
     plain, run = moganet.load(model, "eager"), EXPORTERS[to].load(Path(path), "f32", ("probabilities",))
@@ -162,7 +163,7 @@ def test_other_precisions_stay_within_their_tolerance(to, precision, model, expo
 
 @pytest.mark.parametrize("to", EXPORTERS)
 def test_an_exported_file_is_a_model_for_other_commands(to, model, exported, photos):
-    for options in ({}, {"raw": True}):
+    for options in ({}, {"raw": True})[: 1 + (to in FREE)]:
         path = exported(to, **options)["out"]
         given, expected = (
             moganet.evaluate(path, data=str(photos), split="all"),
@@ -263,12 +264,15 @@ def test_a_program_that_would_run_more_than_a_network_is_not_loaded(exported, tm
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"to": "tensorrt"}, ConfigError, "onnx, openvino, program"),
+        ({"to": "tensorrt"}, ConfigError, "onnx, openvino, program, executorch"),
         ({"to": "onnx", "precision": "bf16"}, ConfigError, "openvino or program"),
         ({"to": "program", "precision": "int8"}, ConfigError, "f32, bf16, f16"),
         ({"to": "openvino", "precision": "f8"}, ConfigError, "int8"),
         ({"to": "program", "size": 0}, ConfigError, "at least 1"),
         ({"to": "program", "raw": True, "any_size": True}, ConfigError, "leave"),
+        ({"to": "executorch", "raw": True}, ConfigError, "leave --raw out, or use --to onnx"),
+        ({"to": "executorch", "any_size": True}, ConfigError, "leave --any-size out"),
+        ({"to": "executorch", "precision": "int8"}, ConfigError, "onnx or openvino"),
         ({"to": "program", "out": "m.onnx"}, OutputError, r"\.pt2"),
     ],
 )
