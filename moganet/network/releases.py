@@ -1,13 +1,13 @@
-"""The released weights that have names: where each file lies, and what it holds.
+"""The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
 registered. Top-1 accuracies are the published ones, on ImageNet-1k's validation set at the given size.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
@@ -51,6 +51,50 @@ RELEASES: dict[str, Release] = {
     "moganet_base.in1k": Release("moganet_base_sz224_8xbs128_ep300.pth.tar", 224, 84.3, "ema"),
     "moganet_large.in1k": Release("moganet_large_sz224_8xbs64_ep300.pth.tar", 224, 84.7, "ema"),
     "moganet_xlarge.in1k": Release("moganet_xlarge_sz224_8xbs64_ep300.pth.tar", 224, 85.1, "ema"),
+}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A small model in the package, of a shape of its own. options: of the network; size: pixels; the rest: timm's."""
+
+    num_classes: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    trained_on: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Give the number of an image's channels."""
+        return len(self.mean)
+
+
+SHIPPED_FOLDER = Path(__file__).parents[1] / "models" / "shipped"
+# What timm must know before any of these files is read; tests hold it to what the files say of themselves.
+SHIPPED: dict[str, Shipped] = {
+    "moganet_nano.cifar10": Shipped(
+        num_classes=10,
+        size=32,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.247, 0.2435, 0.2616),
+        options={
+            "embed_dims": (32, 96, 128, 160),
+            "depths": (1, 3, 2, 1),
+            "mlp_ratios": (4, 4, 4, 2),
+            "stem_stride": 2,
+        },
+        trained_on="CIFAR-10",
+    ),
+    "moganet_nano.digits": Shipped(
+        num_classes=10,
+        size=32,
+        mean=(0.31,),
+        std=(0.35,),
+        options={"embed_dims": (16, 24, 32, 48), "depths": (1, 1, 2, 1)},
+        trained_on="scikit-learn's digits",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
 from moganet.network.moganet import MogaNet
-from moganet.network.releases import OFFICIAL, RELEASES, Release, loaders
+from moganet.network.releases import OFFICIAL, RELEASES, SHIPPED, SHIPPED_FOLDER, Release, Shipped, loaders
 
 
 def _shape(
@@ -84,17 +84,38 @@ def _release_cfg(release: Release) -> dict[str, Any]:
     )
 
 
+def _shipped_cfg(name: str, shipped: Shipped) -> dict[str, Any]:
+    return _cfg(
+        file=str(SHIPPED_FOLDER / f"{name}.safetensors"),
+        custom_load=True,
+        num_classes=shipped.num_classes,
+        input_size=(shipped.channels, shipped.size, shipped.size),
+        pool_size=None,
+        mean=shipped.mean,
+        std=shipped.std,
+        crop_pct=1.0,
+        crop_mode="squash",
+        interpolation="bilinear",
+        origin_url=None,
+        description=f"trained on {shipped.trained_on}, in the package",
+    )
+
+
 _released = {name.partition(".")[0] for name in RELEASES}
 default_cfgs = generate_default_cfgs(
     {name: _release_cfg(release) for name, release in RELEASES.items()}
-    | {f"{name}.untrained": _cfg() for name in VARIANTS if name not in _released}
+    | {name: _shipped_cfg(name, shipped) for name, shipped in SHIPPED.items()}
+    # The star makes it what the bare name stands for: the shipped ones have shapes of their own.
+    | {f"{name}.untrained*": _cfg() for name in VARIANTS if name not in _released}
 )
 
 
 def _with_release(variant: str, pretrained: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """Let a released file bring its gate, and its place on this machine where its weights are asked for."""
+    """Let a shipped file bring its shape, and a released one its gate, and its place where its weights are asked for."""
     overlay = options.get("pretrained_cfg_overlay") or {}
     cfg = resolve_pretrained_cfg(variant, options.get("pretrained_cfg"), overlay)
+    if (shipped := SHIPPED.get(f"{variant}.{cfg.tag}")) is not None:
+        return {**shipped.options, **options}
     release = RELEASES.get(f"{variant}.{cfg.tag}")
     if release is None or cfg.url != release.url:
         return options

@@ -21,11 +21,12 @@ from moganet.models.build import build_network_for
 from moganet.models.fixtures import make_fixtures
 from moganet.models.formats.ours import save_model_file
 
-NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "executorch": ("executorch",)}
+NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": ()}
+NEEDS["executorch"] = ("executorch",)
 FORMS = [(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
-# What is the same code for every exporter; an ONNX file takes three seconds.
+# What is the same code for every exporter; an ONNX file takes three seconds, one of ExecuTorch ten.
 FREE = [to for to in EXPORTERS if to != "executorch"]  # whose files take images of any size, and raw ones
-QUICK = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in EXPORTERS]
+QUICK = [pytest.param(to, marks=[pytest.mark.slow] if to in ("onnx", "executorch") else []) for to in EXPORTERS]
 FUNCTIONS = [(gate, aggregation) for gate in ("single", "double") for aggregation in ("reference", "paddle")]
 
 
@@ -183,7 +184,7 @@ def test_the_metadata_travel_in_the_file(to, model, exported):
     assert metadata.description == moganet.load(model, "eager").config and len(metadata.description.fixtures) == 2
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", FREE)
 def test_a_form_of_another_size_is_compared_at_that_size(to, model, photos, tmp_path):
     need(to)
     out = tmp_path / f"m{EXPORTERS[to].SUFFIX}"

@@ -19,7 +19,8 @@ from moganet.models.build import build_network_for
 from moganet.models.formats.ours import save_model_file
 from moganet.tasks.classify.description import Reject
 
-NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "eager": ()} | {"executorch": ("executorch",)}
+NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "eager": ()}
+NEEDS["executorch"] = ("executorch",)
 TEMPERATURE = 2.5
 RAW = {"onnx": ("raw",), "openvino": ("raw", "raw calibrated"), "program": ("raw",), "executorch": ()}
 FORMS = [(to, kind) for to in EXPORTERS for kind in ("plain", *RAW[to])]
