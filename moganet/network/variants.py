@@ -111,7 +111,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _with_release(variant: str, pretrained: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """Let a shipped file bring its shape, and a released one its gate, and its place where its weights are asked for."""
+    """Let a shipped file bring its shape; a released one its gate, and its place where its weights are asked for."""
     overlay = options.get("pretrained_cfg_overlay") or {}
     cfg = resolve_pretrained_cfg(variant, options.get("pretrained_cfg"), overlay)
     if (shipped := SHIPPED.get(f"{variant}.{cfg.tag}")) is not None:
