@@ -76,7 +76,7 @@ def test_info_is_one_json_object_with_the_published_sizes(moganet):
     assert [v["name"] for v in table["variants"] if v["ours"]] == ["moganet_nano"]
     layers = json.loads(moganet("info", "xt", "--size", 64, "--json").stdout)
     assert layers["parameters"] == 2_956_066 and layers["stages"][0] == [32, 16, 16]
-    assert "patch_embed1.projection.0" in moganet("info", "xt").stdout
+    assert "patch_embed1.projection.0" in moganet("info", "xt", "--layers").stdout
 
 
 def test_a_model_file_is_described(moganet, trained_run):
