@@ -152,6 +152,14 @@ def test_the_way_back_is_tensor_for_tensor(content, tmp_path):
     assert {key: tuple(values) for key, values in back["rgb_stats"].items()} == STATS
 
 
+@pytest.mark.parametrize("name", ["x.safetensors", "x", "x.pth.tar", "x.pdparams"])
+def test_it_is_the_same_model_in_every_other_format(name, tmp_path):
+    moganet.convert(FILE, tmp_path / name)
+    predictor, expected = moganet.load(tmp_path / name, "eager"), golden("mini_birder_expected")
+    assert (predictor.logits(expected["input"]) - expected["logits"]).abs().max() < 1e-5
+    assert predictor.class_names == NAMES and predictor.config.preprocessing.size == SIZE
+
+
 def test_biases_before_norms_are_taken_up_by_the_norms(tmp_path):
     source = GOLDEN / "mini_official.pth.tar"
     result = moganet.convert(source, tmp_path / "x", "birder")
