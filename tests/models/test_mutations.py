@@ -70,7 +70,8 @@ def whole(tmp_path_factory):
 
 NAMES = (
     *("lightning", "legacy", "prefixed", "official", "openmixup", "port", "birder", "our x.safetensors"),
-    *("our x.pth.tar", "our x.pdparams", "our hub", "our hub's config", "hub's config", "hub of torch", "index", "shard"),
+    *("our x.pth.tar", "our x.pdparams", "our hub", "our hub's config", "hub's config", "hub of torch"),
+    *("index", "shard"),
 )
 
 
