@@ -87,6 +87,8 @@ def test_info_opens_with_what_a_person_asks(moganet, trained_run):
     assert "1,361,081 parameters" in shown[4] and " MB" in shown[4] and "32x32 pixels" in shown[5]
     assert not any("projection" in row for row in shown)
     assert "patch_embed1.projection.0" in moganet("info", "moganet_nano.cifar10", "--layers").stdout
+    changed = moganet("info", "moganet_nano.cifar10", "--in-chans", 1).stdout
+    assert "accuracy: not known of what was changed" in changed and "92.05" not in changed
     run = moganet("info", trained_run).stdout
     assert "trained on: digits" in run and "on the validation images, in training" in run
     foreign = moganet("info", GOLDEN / "mini_official.pth.tar").stdout

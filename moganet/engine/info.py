@@ -86,7 +86,8 @@ class NetworkInfo(Result, Variant):
             return
         yield f"{self.file.path}: {self.name}, {self.file.task}"
         yield f"classes: {self.file.num_classes}{_some(self.file.class_names)}"
-        yield f"accuracy: {'; '.join(self.file.accuracy) or 'not said in the file'}"
+        unsaid = "not known of what was changed" if "changed" in self.file.provenance else "not said in the file"
+        yield f"accuracy: {'; '.join(self.file.accuracy) or unsaid}"
         yield f"trained on: {_trained_on(self.file.provenance)}"
         yield f"size: {size}{'' if self.file.bytes is None else f', {self.file.bytes / 1e6:.1f} MB'}"
         preprocessing = self.file.preprocessing
@@ -112,9 +113,9 @@ def _trained_on(provenance: dict[str, Any]) -> str:
     recipe = provenance.get("recipe") or {}
     data = provenance.get("data") or (recipe.get("data") or {}).get("source")
     if data is None:
-        return "ImageNet-1k" if _release(provenance) is not None else "not said in the file"
+        return "ImageNet-1k, by the file's name" if _release(provenance) is not None else "not said in the file"
     parts = {"recipe": recipe.get("name"), "seed": provenance.get("seed"), "steps": provenance.get("steps")}
-    told = [f"{name} {value}" for name, value in parts.items() if value is not None]
+    told = [f"{name} {str(value)[:40]}" for name, value in parts.items() if value is not None]
     return ", ".join([without_place(data), *told])
 
 
@@ -124,18 +125,26 @@ def _release(provenance: dict[str, Any]) -> Release | None:
     return next((release for release in RELEASES.values() if release.file == file), None)
 
 
+def _on(measured: Any) -> str:
+    """Say on what was measured."""
+    keys = ("num_images", "data", "split")
+    number, data, split = (str(measured.get(key, "unknown"))[:80] for key in keys)
+    return f"on {number} images of {without_place(data)}, split {split}"
+
+
 def _accuracy(description: ModelDescription, path: Path) -> tuple[str, ...]:
     """Say what was measured: by `evaluate` in a run's folder, when it was shipped or released, in training."""
     task, provenance = TASKS[description.task.name], description.provenance
-    found = []
+    found: list[str] = []
+    if "changed" in provenance:  # which nobody has measured
+        return ()
     for measured in (provenance.get("measured"), *evaluations_of(path, description)):
         if (said := task.say(measured)) is not None:
-            on = f"{measured['num_images']} images of {without_place(str(measured['data']))}"
-            found.append(f"{said} on {on}, split {measured['split']}")
+            found.append(f"{said} {_on(measured)}")
     if (said := task.say(provenance.get("validation"))) is not None:
         found.append(f"{said} on the validation images, in training")
     if (release := _release(provenance)) is not None:
-        found.append(f"{release.accuracy} on ImageNet-1k's validation set, as published")
+        found.append(f"{release.accuracy} on ImageNet-1k, as published for {release.file} ({release.weights} weights)")
     return tuple(found)
 
 

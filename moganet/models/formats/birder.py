@@ -72,9 +72,9 @@ def read_birder(content: Content, choices: Choices) -> Checkpoint:
 
 def _told(content: Content) -> dict[Any, Any]:
     """Give what a file says beside its tensors: objects of torch's, or JSON in a safetensors file's metadata."""
+    told: dict[Any, Any] = dict(content.values if content.kind == "torch" else content.metadata)
     if content.kind == "torch":
-        return content.values
-    told: dict[Any, Any] = dict(content.metadata)
+        return told
     for key in (CLASSES, SIGNATURE, STATS):
         if key in told:
             try:
