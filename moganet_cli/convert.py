@@ -8,13 +8,13 @@ from moganet_cli.options import AllChoices, AsJson, Model, argument, option, wit
 from moganet_cli.output import line, print_json
 
 
-@app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams.")
+@app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams, birder's.")
 @with_options
 def convert(
     model: Model,
-    out: Annotated[Path, argument("OUT", "x.safetensors, x.pth.tar, x.pdparams, or a folder.")],
+    out: Annotated[Path, argument("OUT", "x.safetensors, x.pth.tar, x.pdparams, x.birder.pt, or a folder.")],
     to: Annotated[
-        Literal["model", "hub", "official", "paddle"] | None, option("The format [default: by OUT's name].")
+        Literal["model", "hub", "official", "paddle", "birder"] | None, option("The format [default: by OUT's name].")
     ] = None,
     as_json: AsJson = False,
     **choices: Unpack[AllChoices],

@@ -7,7 +7,7 @@ from moganet_cli.app import app
 from moganet_cli.options import SIDE, AsJson, Data, Model, StemChoices, option, with_options
 from moganet_cli.output import line, print_json, print_table
 
-RUNTIMES = "onnx, openvino, or program (torch's .pt2)."
+RUNTIMES = "onnx, openvino, program (torch's .pt2), or executorch (.pte, for telephones)."
 PRECISIONS = "f32, bf16, f16, or int8 (calibrated with --data)."
 FORM = {"precision": "f32", "raw": False, "calibrated": False, "size": None, "any_size": False}
 
@@ -27,7 +27,7 @@ class Exporting(StemChoices, total=False):
 @with_options
 def export(
     model: Model,
-    to: Annotated[Literal["onnx", "openvino", "program"] | None, option(RUNTIMES)] = None,
+    to: Annotated[Literal["onnx", "openvino", "program", "executorch"] | None, option(RUNTIMES)] = None,
     out: Annotated[Path | None, option("The file [default: beside the model]; with --all a folder.")] = None,
     data: Data = None,
     limit: Annotated[int, option("Images to compare decisions on.", min=1)] = 1000,
@@ -41,7 +41,7 @@ def export(
     from moganet.progress import show_progress
 
     if every == (to is not None):
-        raise ConfigError("say either --to onnx, openvino or program, or --all")
+        raise ConfigError("say either --to onnx, openvino, program or executorch, or --all")
     given: dict[str, Any] = {"data": data, "limit": limit, "progress": show_progress, **passed}
     if to is not None:
         result = run(model, to, out, **given)

@@ -1,4 +1,4 @@
-"""`convert`: any MODEL as our model file, a hub folder, the official layout, or the PaddlePaddle port's."""
+"""`convert`: any MODEL as our model file, a hub folder, the official layout, the PaddlePaddle port's or birder's."""
 
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +13,7 @@ from moganet.models.stored import Chosen
 from moganet.notices import noted, say
 from moganet.results import Result
 
-Target = Literal["model", "hub", "official", "paddle"]
+Target = Literal["model", "hub", "official", "paddle", "birder"]
 
 
 class Converted(Result, Chosen):
@@ -33,8 +33,8 @@ class Converted(Result, Chosen):
 def convert(what: str | Path, out: str | Path, target: Target | None = None, **choices: Any) -> Converted:
     """Write a model in another format; its tensors stay bit for bit what they are.
 
-    target: "model" (ours, one file), "hub" (a folder for timm and the hub), "official" (.pth.tar) or "paddle"
-        (.pdparams); None goes by the name of `out`, where a name without suffix is a hub folder.
+    target: "model" (ours, one file), "hub" (a folder for timm and the hub), "official" (.pth.tar), "paddle"
+        (.pdparams) or "birder" (.birder.pt); None goes by the name of `out`: without suffix it is a hub folder.
     choices: as in `load`.
     """
     out = Path(out)

@@ -124,12 +124,13 @@ def export(
 ) -> Exported:
     """Write a model for another runtime, and keep the file only where it gives what the model gives.
 
-    to: "onnx", "openvino" or "program" (torch's .pt2). out: the file [beside the model]. raw: preprocessing within the
-    graph, from uint8 images (B, H, W, C) of any size to probabilities: those that the model gives, or with `calibrated`
-    those that its temperature scales. size: height and width of the input, instead of
-    the model's own; any_size leaves it open. data: a set to compare decisions on (up to `limit` images), and for int8
-    to calibrate with; int8 takes the model's own set where none is given. overwrite: let a file beside the model be
-    replaced that is not this model in this form; a file that `out` names is replaced anyway. choices: as in `load`.
+    to: "onnx", "openvino", "program" (torch's .pt2) or "executorch" (.pte). out: the file [beside the model]. raw:
+    preprocessing within the graph, from uint8 images (B, H, W, C) of any size to probabilities: those that the
+    model gives, or with `calibrated` those that its temperature scales; executorch has none. size: height and width
+    of the input, instead of the model's own; any_size leaves it open, but for executorch. data: a set to compare
+    decisions on (up to `limit` images), and for int8 to calibrate with; int8 takes the model's own set where none
+    is given. overwrite: let a file beside the model be replaced that is not this model in this form; a file that
+    `out` names is replaced anyway. choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
     `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
     WeightsError where the file differs by more than the tolerance: it is deleted then.

@@ -1,23 +1,30 @@
-"""`info`: the table of variants, or the layers of one network, and what a file says of itself."""
+"""`info`: the table of variants, or what one network costs, its layers, and what a file says of itself."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from moganet.config import Architecture, Preprocessing
+from moganet.engine.push import evaluations_of
 from moganet.errors import ConfigError
 from moganet.inference import ModelDescription, read_model
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import list_models
 from moganet.models.build import build_blank, check_fit, with_counters
 from moganet.models.choices import Choices
+from moganet.models.provenance import without_place
 from moganet.models.stored import Chosen, StoredModel, function_of
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.cost import LayerCost, count_parameters, measure
+from moganet.network.releases import RELEASES, SHIPPED, Release
 from moganet.notices import noted
+from moganet.numbers import percent, short
 from moganet.results import Record, Result
+from moganet.tasks import TASKS
 
 DEFAULT_SIZE = 224
+SHOWN = 6  # names of classes
 
 
 class Variant(Record):
@@ -41,10 +48,14 @@ class VariantsInfo(Result):
 class FileInfo(Chosen):
     """What a file of weights is: what was taken from it and why, and what it says of itself.
 
+    task: what it answers. accuracy: what was measured of it, on what, a text each. bytes: of the file.
     raw, calibrated, precision: of an exported file, whose tensors are not looked at.
     """
 
     path: str
+    task: str
+    accuracy: tuple[str, ...]
+    bytes: int | None = None
     weights: str | None = None  # type: ignore[assignment]  # an exported file has one kind
     precision: str | None = None
     raw: bool | None = None
@@ -66,10 +77,81 @@ class NetworkInfo(Result, Variant):
     layers: tuple[LayerCost, ...]
     file: FileInfo | None = None
 
+    def lines(self) -> Iterator[str]:
+        """Say what a person asks first."""
+        size = f"{self.parameters:,} parameters, {short(self.macs)} multiply-adds at {self.size}x{self.size}"
+        if self.file is None:
+            yield f"{self.name}: {size}"
+            if trained := _trained(self.name):
+                yield f"trained: {', '.join(trained)}"
+            return
+        yield f"{self.file.path}: {self.name}, {self.file.task}"
+        yield f"classes: {self.file.num_classes}{_some(self.file.class_names)}"
+        unsaid = "not known of what was changed" if "changed" in self.file.provenance else "not said in the file"
+        yield f"accuracy: {'; '.join(self.file.accuracy) or unsaid}"
+        yield f"trained on: {_trained_on(self.file.provenance)}"
+        yield f"size: {size}{'' if self.file.bytes is None else f', {self.file.bytes / 1e6:.1f} MB'}"
+        preprocessing = self.file.preprocessing
+        side, cropped = "x".join(map(str, preprocessing["size"])), preprocessing["crop_mode"] == "center"
+        how = f"the middle {percent(preprocessing['crop_fraction'], 0)}" if cropped else "the whole, squashed"
+        channels = f"{self.file.in_chans} channel{'s'[: self.file.in_chans != 1]}"
+        yield f"input: {side} pixels of height and width, {channels} ({how})"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = names if len(names) <= SHOWN else (*names[: SHOWN - 2], "…", names[-1])
+    return f" ({', '.join(name[:40] for name in shown)})" if names else ""
+
+
+def _trained(variant: str) -> list[str]:
+    """Name the trained models of a variant that have a name."""
+    shipped = [f"{name} (in the package)" for name in SHIPPED if name.startswith(f"{variant}.")]
+    released = {name: known for name, known in RELEASES.items() if name.startswith(f"{variant}.")}
+    return shipped + [f"{name} ({known.accuracy})" for name, known in released.items()]
+
+
+def _trained_on(provenance: dict[str, Any]) -> str:
+    recipe = provenance.get("recipe") or {}
+    data = provenance.get("data") or (recipe.get("data") or {}).get("source")
+    if data is None:
+        return "ImageNet-1k, by the file's name" if _release(provenance) is not None else "not said in the file"
+    parts = {"recipe": recipe.get("name"), "seed": provenance.get("seed"), "steps": provenance.get("steps")}
+    told = [f"{name} {str(value)[:40]}" for name, value in parts.items() if value is not None]
+    return ", ".join([without_place(data), *told])
+
+
+def _release(provenance: dict[str, Any]) -> Release | None:
+    """Give the release that a file is, by its name, where nothing of it was changed."""
+    file = None if "changed" in provenance else provenance.get("file")
+    return next((release for release in RELEASES.values() if release.file == file), None)
+
+
+def _on(measured: Any) -> str:
+    """Say on what was measured."""
+    keys = ("num_images", "data", "split")
+    number, data, split = (str(measured.get(key, "unknown"))[:80] for key in keys)
+    return f"on {number} images of {without_place(data)}, split {split}"
+
+
+def _accuracy(description: ModelDescription, path: Path) -> tuple[str, ...]:
+    """Say what was measured: by `evaluate` in a run's folder, when it was shipped or released, in training."""
+    task, provenance = TASKS[description.task.name], description.provenance
+    found: list[str] = []
+    if "changed" in provenance:  # which nobody has measured
+        return ()
+    for measured in (provenance.get("measured"), *evaluations_of(path, description)):
+        if (said := task.say(measured)) is not None:
+            found.append(f"{said} {_on(measured)}")
+    if (said := task.say(provenance.get("validation"))) is not None:
+        found.append(f"{said} on the validation images, in training")
+    if (release := _release(provenance)) is not None:
+        found.append(f"{release.accuracy} on ImageNet-1k, as published for {release.file} ({release.weights} weights)")
+    return tuple(found)
+
 
 @noted
 def info(what: str | Path | None = None, size: int | None = None, **choices: Any) -> VariantsInfo | NetworkInfo:
-    """Describe all variants, or one variant, network of timm's or MODEL layer by layer.
+    """Describe all variants, or one variant, network of timm's or MODEL: what a person asks first, and its layers.
 
     No network is filled with weights for it. size: height and width of the input in pixels; None is the model's own,
     or 224. choices: as in `load`. Shapes are (C, H, W) where there are channels and places. For a file the result has
@@ -105,7 +187,7 @@ def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> Net
     stored = read_model(what, Choices(**choices))
     description = stored.description
     chosen = {**stored.chosen, "path": str(stored.path), "tensors": len(stored.state), "sha256": description.sha256}
-    file = _file(description, chosen)
+    file = _file(description, chosen, Path(what))
     return _network(description.architecture, size or max(description.preprocessing.size), stored, file)
 
 
@@ -117,12 +199,15 @@ def _describe_export(path: Path, size: int | None) -> NetworkInfo:
     chosen |= {"format": metadata.format, "reason": f"exported in {metadata.precision}{how}"}
     chosen |= {"precision": metadata.precision, "raw": metadata.raw, "calibrated": metadata.is_scaled}
     side = max(metadata.size or metadata.description.preprocessing.size)
-    return _network(architecture, size or side, file=_file(metadata.description, chosen))
+    return _network(architecture, size or side, file=_file(metadata.description, chosen, path))
 
 
-def _file(description: ModelDescription, chosen: dict[str, Any]) -> FileInfo:
+def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> FileInfo:
     return FileInfo(
         **chosen,
+        task=description.task.name,
+        accuracy=_accuracy(description, path),
+        bytes=Path(chosen["path"]).stat().st_size if Path(chosen["path"]).is_file() else None,
         num_classes=description.architecture.num_classes,
         in_chans=description.architecture.in_chans,
         architecture=description.architecture.model_dump(mode="json", exclude_none=True),

@@ -59,7 +59,7 @@ def push(
     _check_card(folder)
     write_hub(folder, *complete(stored))
     _, description = load_model_file(folder / TENSORS)
-    write_text(folder / CARD, _card(repo, description, _evaluations(model, description)))
+    write_text(folder / CARD, _card(repo, description, evaluations_of(model, description)))
     result = Pushed(model=str(model), out=str(folder), repo=repo, uploaded=False)
     token = huggingface_hub.get_token()
     if token is None:
@@ -87,7 +87,7 @@ def _shown(text: object) -> str:
     return MARKS.sub(r"\\\g<0>", printable(text)).replace("<", "&lt;")
 
 
-def _evaluations(model: str | Path, description: ModelDescription) -> list[dict[str, Any]]:
+def evaluations_of(model: str | Path, description: ModelDescription) -> list[dict[str, Any]]:
     """Give what `moganet evaluate` measured in a run's folder of just these tensors."""
     if not Path(model).is_dir():
         return []

@@ -14,7 +14,7 @@ from moganet.models.description import ModelDescription
 from moganet.notices import say
 from moganet.tasks import TASKS
 
-SUFFIXES = {onnx.SUFFIX: "onnx", openvino.SUFFIX: "openvino", ".pt2": "program"}
+SUFFIXES = {onnx.SUFFIX: "onnx", openvino.SUFFIX: "openvino", ".pt2": "program", ".pte": "executorch"}
 COLD = 0.16  # below this temperature, float32 no longer holds the probabilities that are unscaled again
 
 

@@ -35,6 +35,10 @@ def fit(state: dict[str, Tensor], own: Mapping[str, Tensor], ends: Ends, path: P
 
 def _adapt_stem(state: dict[str, Tensor], name: str, in_chans: int, path: Path) -> str:
     had = state[name].shape[1]
+    state[name] = state[name].float()  # sums of half types would lose what they must keep
+    if had == 1:  # which timm can't: each channel has its part, so that a grey image gives what it gave
+        state[name] = state[name].expand(-1, in_chans, *state[name].shape[2:]) / in_chans
+        return f"the stem is spread from 1 to {in_chans} channels"
     try:
         state[name] = importlib.import_module("timm.models").adapt_input_conv(in_chans, state[name])
         adapted = state[name].shape[1] == in_chans

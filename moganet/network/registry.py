@@ -14,7 +14,7 @@ from timm.models import (
 from moganet.network.blocks import GatedProjection
 from moganet.network.depthwise import DepthwiseConv2d
 from moganet.network.moganet import MogaNet
-from moganet.network.releases import CONFIGURATIONS, RELEASES, loaders
+from moganet.network.releases import CONFIGURATIONS, RELEASES, SHIPPED, loaders
 from moganet.network.variants import VARIANTS
 
 # Symbolic tracers must not look inside: the arithmetic depends on the input's type or size.
@@ -26,9 +26,11 @@ default_cfgs = generate_default_cfgs(CONFIGURATIONS)
 
 
 def _with_release(variant: str, pretrained: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """Let a released file bring its gate, and its place on this machine where its weights are asked for."""
+    """Let a shipped file bring its shape; a released one its gate, and its place where its weights are asked for."""
     overlay = options.get("pretrained_cfg_overlay") or {}
     cfg = resolve_pretrained_cfg(variant, options.get("pretrained_cfg"), overlay)
+    if (shipped := SHIPPED.get(f"{variant}.{cfg.tag}")) is not None:
+        return {**shipped.options, **options}
     release = RELEASES.get(f"{variant}.{cfg.tag}")
     if release is None or cfg.url != release.url:
         return options

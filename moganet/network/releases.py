@@ -1,11 +1,11 @@
-"""The released weights that have names: where each file lies, and what it holds.
+"""The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
 registered. Top-1 accuracies are the published ones, on ImageNet-1k's validation set at the given size.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -57,6 +57,50 @@ RELEASES: dict[str, Release] = {
 }
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """A small model in the package, of a shape of its own. options: of the network; size: pixels; the rest: timm's."""
+
+    num_classes: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    trained_on: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Give the number of an image's channels."""
+        return len(self.mean)
+
+
+SHIPPED_FOLDER = Path(__file__).parents[1] / "models" / "shipped"
+# What timm must know before any of these files is read; tests hold it to what the files say of themselves.
+SHIPPED: dict[str, Shipped] = {
+    "moganet_nano.cifar10": Shipped(
+        num_classes=10,
+        size=32,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.247, 0.2435, 0.2616),
+        options={
+            "embed_dims": (32, 96, 128, 160),
+            "depths": (1, 3, 2, 1),
+            "mlp_ratios": (4, 4, 4, 2),
+            "stem_stride": 2,
+        },
+        trained_on="CIFAR-10",
+    ),
+    "moganet_nano.digits": Shipped(
+        num_classes=10,
+        size=32,
+        mean=(0.31,),
+        std=(0.35,),
+        options={"embed_dims": (16, 24, 32, 48), "depths": (1, 1, 2, 1)},
+        trained_on="scikit-learn's digits",
+    ),
+}
+
+
 def _cfg(**kwargs: Any) -> dict[str, Any]:
     return {
         "url": "",
@@ -89,17 +133,37 @@ def _release_cfg(release: Release) -> dict[str, Any]:
     )
 
 
+def _shipped_cfg(name: str, shipped: Shipped) -> dict[str, Any]:
+    return _cfg(
+        file=str(SHIPPED_FOLDER / f"{name}.safetensors"),
+        custom_load=True,
+        num_classes=shipped.num_classes,
+        input_size=(shipped.channels, shipped.size, shipped.size),
+        pool_size=None,
+        mean=shipped.mean,
+        std=shipped.std,
+        crop_pct=1.0,
+        crop_mode="squash",
+        interpolation="bilinear",
+        origin_url=None,
+        description=f"trained on {shipped.trained_on}, in the package",
+    )
+
+
 _released = {name.partition(".")[0] for name in RELEASES}
 # As timm has them, by VARIANT.TAG.
-CONFIGURATIONS: dict[str, dict[str, Any]] = {name: _release_cfg(release) for name, release in RELEASES.items()} | {
-    f"{name}.untrained": _cfg() for name in VARIANTS if name not in _released
-}
+CONFIGURATIONS: dict[str, dict[str, Any]] = (
+    {name: _release_cfg(release) for name, release in RELEASES.items()}
+    | {name: _shipped_cfg(name, shipped) for name, shipped in SHIPPED.items()}
+    # The star makes it what the bare name stands for: the shipped ones have shapes of their own.
+    | {f"{name}.untrained*": _cfg() for name in VARIANTS if name not in _released}
+)
 
 
 def configuration_of(name: str) -> dict[str, Any]:
     """Give the configuration of a release, or of a variant's first one."""
     variant = name.partition(".")[0]
-    every = (cfg for known, cfg in CONFIGURATIONS.items() if known.partition(".")[0] == variant)
+    every = (cfg for known, cfg in CONFIGURATIONS.items() if known.partition(".")[0] == variant and cfg["url"])
     return CONFIGURATIONS.get(name) or next(every, _cfg())
 
 

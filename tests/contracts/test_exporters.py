@@ -20,9 +20,10 @@ from moganet.models.formats.ours import save_model_file
 from moganet.models.make_fixtures import make_fixtures
 
 # What is the same code for every exporter is tried on the quickest: an ONNX file takes four seconds, a program two.
+FREE = [to for to in EXPORTERS if to != "executorch"]  # whose files take images of any size, and raw ones
 QUICK = [pytest.param(to, marks=[] if to == "openvino" else [pytest.mark.slow]) for to in EXPORTERS]
 # Of ONNX any size is what its runtime is made with (tests/inference/test_runtimes.py), and bf16 is as f16 in a program.
-ANY_SIZE = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in EXPORTERS]
+ANY_SIZE = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in FREE]
 HALVES = [
     pytest.param(to, precision, marks=[pytest.mark.slow] if (to, precision) == ("program", "bf16") else [])
     for to, exporter in EXPORTERS.items()
@@ -104,7 +105,7 @@ def test_an_export_of_any_size_takes_any_size(to):
         assert (other.logits(x) - plain.logits(x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", FREE)
 def test_raw_takes_images_of_any_size_and_gives_probabilities(to):
     path = exported(to, "raw")
     plain, run = moganet.load(model(), "eager"), EXPORTERS[to].load(path, "f32", ("probabilities",))
@@ -139,7 +140,7 @@ def test_other_precisions_stay_within_their_tolerance(to, precision, photos, tmp
 
 @pytest.mark.parametrize("to", EXPORTERS)
 def test_an_exported_file_is_a_model_for_other_commands(to, photos):
-    for kind in ("plain", "raw"):
+    for kind in ("plain", "raw")[: 1 + (to in FREE)]:
         path = exported(to, kind)
         given, expected = (
             moganet.evaluate(path, data=str(photos), split="all"),
@@ -159,7 +160,7 @@ def test_the_metadata_travel_in_the_file(to):
     assert metadata.description == moganet.load(model(), "eager").config and len(metadata.description.fixtures) == 2
 
 
-@pytest.mark.parametrize("to", QUICK)
+@pytest.mark.parametrize("to", [to for to in QUICK if to.values[0] in FREE])
 def test_a_form_of_another_size_is_compared_at_that_size(to, photos, tmp_path):
     need(to)
     out = tmp_path / f"m{EXPORTERS[to].SUFFIX}"
@@ -240,12 +241,15 @@ def test_a_program_that_would_run_more_than_a_network_is_not_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"to": "tensorrt"}, ConfigError, "onnx, openvino, program"),
+        ({"to": "tensorrt"}, ConfigError, "onnx, openvino, program, executorch"),
         ({"to": "onnx", "precision": "bf16"}, ConfigError, "openvino or program"),
         ({"to": "program", "precision": "int8"}, ConfigError, "f32, bf16, f16"),
         ({"to": "openvino", "precision": "f8"}, ConfigError, "int8"),
         ({"to": "program", "size": 0}, ConfigError, "at least 1"),
         ({"to": "program", "raw": True, "any_size": True}, ConfigError, "leave"),
+        ({"to": "executorch", "raw": True}, ConfigError, "leave --raw out, or use --to onnx"),
+        ({"to": "executorch", "any_size": True}, ConfigError, "leave --any-size out"),
+        ({"to": "executorch", "precision": "int8"}, ConfigError, "onnx or openvino"),
         ({"to": "program", "out": "m.onnx"}, OutputError, r"\.pt2"),
     ],
 )

@@ -20,9 +20,10 @@ from moganet.models.make_fixtures import make_fixtures
 from moganet.tasks.classify.description import Reject
 
 NEEDS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "program": (), "eager": ()}
+NEEDS["executorch"] = ("executorch",)
 SIZE = (32, 48)
 FILE, TEMPERATURE = "small.safetensors", 2.5
-RAW = {"onnx": ("raw",), "openvino": ("raw", "raw calibrated"), "program": ("raw",)}
+RAW = {"onnx": ("raw",), "openvino": ("raw", "raw calibrated"), "program": ("raw",), "executorch": ()}
 FORMS = [(to, kind) for to in EXPORTERS for kind in ("plain", *RAW[to])]
 FORMS += [pytest.param(to, "raw calibrated", marks=pytest.mark.slow) for to in ("onnx", "program")]
 OPTIONS = {"plain": {}, "raw": {"raw": True}, "raw calibrated": {"raw": True, "calibrated": True}}
@@ -31,7 +32,7 @@ OPTIONS = {"plain": {}, "raw": {"raw": True}, "raw calibrated": {"raw": True, "c
 def need(name):
     for package in NEEDS[name]:
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed (extra 'export')")
+            pytest.skip(f"{package} is not installed (extra '{'mobile' if name == 'executorch' else 'export'}')")
 
 
 def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):

@@ -14,6 +14,7 @@ from moganet.errors import MogaNetError, WeightsError
 from moganet.inference import read_model
 from moganet.models.choices import Choices
 from moganet.models.formats import FORMATS
+from moganet.models.formats.birder import BEFORE_NORMS
 
 # name: (file, choices, expected, what the network must compute)
 SOURCES = {
@@ -23,6 +24,9 @@ SOURCES = {
     "paddle": ("mini_paddle.pdparams", {}, "mini_paddle_expected", {"channel_aggregation": "paddle"}),
 }
 OUT = {"model": "x.safetensors", "hub": "x", "official": "x.pth.tar", "paddle": "x.pdparams"}
+OUT["birder"] = "x.birder.pt"
+# birder has no biases before norms, whose means take them up
+MOVED = tuple(f"{name}." for pair in BEFORE_NORMS.items() for name in pair)
 ONCE = [("official", target) for target in OUT] + [(source, "model") for source in SOURCES if source != "official"]
 ALL = [  # each source and each format; all pairs in the slow sweep
     pytest.param(source, target, marks=[] if (source, target) in ONCE else [pytest.mark.slow])
@@ -82,7 +86,9 @@ def test_every_round_trip_is_exact(source, target, converted, tmp_path):
     file, choices, _, _ = SOURCES[source]
     origin = read_model(GOLDEN / file, Choices(**choices))
     for name, tensor in origin.state.items():
-        if not (target == "paddle" and name.endswith("num_batches_tracked")):  # Paddle counts no batches
+        if not name.startswith(MOVED if target == "birder" else ()) and not (
+            target == "paddle" and name.endswith("num_batches_tracked")  # Paddle counts no batches
+        ):
             assert torch.equal(first.state[name], tensor), name
     moganet.convert(converted[source, target], tmp_path / "model.safetensors")
     moganet.convert(tmp_path / "model.safetensors", tmp_path / "back" / OUT[target])
@@ -156,10 +162,11 @@ def test_a_checkpoint_loads_at_any_stem_stride_and_keeps_it(stride, targets, tmp
         out = tmp_path / target / OUT[target]
         moganet.convert(GOLDEN / "mini_official.pth.tar", out, stem_stride=stride)
         again = moganet.load(out)
-        assert again.model.stem_stride == stride and torch.equal(again.logits(x), direct.logits(x))
+        assert again.model.stem_stride == stride
+        assert torch.allclose(again.logits(x), direct.logits(x), rtol=0, atol=1e-5 * (target == "birder"))
 
 
-@pytest.mark.parametrize("target", OUT)
+@pytest.mark.parametrize("target", [target for target in OUT if target != "birder"])  # which can't build this network
 def test_names_preprocessing_and_temperature_survive(target, tmp_path, trained_run):
     moganet.convert(trained_run, tmp_path / OUT[target])
     before, after = moganet.load(trained_run), moganet.load(tmp_path / OUT[target])

@@ -52,7 +52,7 @@ def whole(tmp_path_factory):
     save_file({f"net.{name}": tensor for name, tensor in STATE.items()}, folder / "prefixed")
     files = {name: folder / name for name in ("lightning", "legacy", "prefixed")}
     files |= {"official": GOLDEN / "mini_official.pth.tar", "openmixup": GOLDEN / "mini_openmixup.pth"}
-    files["port"] = GOLDEN / "mini_paddle.pdparams"
+    files |= {"port": GOLDEN / "mini_paddle.pdparams", "birder": GOLDEN / "mini_birder.pt"}
     for name in ("x.safetensors", "x.pth.tar", "x.pdparams", "hub"):
         moganet.convert(GOLDEN / "mini_openmixup.pth", folder / name)
         files[f"our {name}"] = folder / name
@@ -69,8 +69,9 @@ def whole(tmp_path_factory):
 
 
 NAMES = (
-    *("lightning", "legacy", "prefixed", "official", "openmixup", "port", "our x.safetensors", "our x.pth.tar"),
-    *("our x.pdparams", "our hub", "our hub's config", "hub's config", "hub of torch", "index", "shard"),
+    *("lightning", "legacy", "prefixed", "official", "openmixup", "port", "birder", "our x.safetensors"),
+    *("our x.pth.tar", "our x.pdparams", "our hub", "our hub's config", "hub's config", "hub of torch"),
+    *("index", "shard"),
 )
 
 

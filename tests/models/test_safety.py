@@ -374,12 +374,13 @@ def minis(tmp_path_factory):
     save_file(STATE, folder / "plain.safetensors")
     torch.save({"arch": "moganet_xtiny", "state_dict": STATE}, folder / "legacy", _use_new_zipfile_serialization=False)
     named = {"official": "mini_official.pth.tar", "openmixup": "mini_openmixup.pth", "paddle": "mini_paddle.pdparams"}
+    named["birder"] = "mini_birder.pt"
     files = {name: GOLDEN / file for name, file in named.items()}
     files |= {name: folder / name for name in ("legacy", "model.safetensors", "plain.safetensors")}
     return {name: path.read_bytes() for name, path in files.items()}
 
 
-MINIS = ("official", "openmixup", "paddle", "legacy", "model.safetensors", "plain.safetensors")
+MINIS = ("official", "openmixup", "paddle", "birder", "legacy", "model.safetensors", "plain.safetensors")
 
 
 @pytest.mark.parametrize("name", MINIS)

@@ -1,6 +1,7 @@
 """Models that ship: each is what its card says, is found by its name, and knows what it was not trained on."""
 
 import pytest
+import timm
 import torch
 from conftest import noise_image
 from sklearn.datasets import load_sample_image
@@ -9,6 +10,7 @@ import moganet
 from moganet.data import open_data
 from moganet.errors import WeightsError
 from moganet.models.shipped import shipped_models
+from moganet.network.releases import SHIPPED as KNOWN
 
 SHIPPED = shipped_models()
 
@@ -37,6 +39,38 @@ def test_each_is_found_by_its_short_name(name):
     predictor = moganet.load(name.removeprefix("moganet_"))
     x = noise_image(4, max(predictor.config.preprocessing.size))[:, : predictor.config.preprocessing.channels]
     assert torch.equal(predictor.logits(x), moganet.load(SHIPPED[name]).logits(x))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_timm_knows_each_by_its_name(name):
+    predictor = moganet.load(name, "eager")
+    own, known = predictor.config.preprocessing, predictor.config.architecture.model_dump()
+    assert name in timm.list_models(pretrained=True) and name in timm.list_pretrained("moganet*")
+    network = timm.create_model(name, pretrained=True).eval()
+    x = noise_image(2, 32)[:, : own.channels]
+    assert (network(x) - predictor.logits(x)).abs().max() < 1e-5
+    cfg = timm.data.resolve_model_data_config(network)
+    assert cfg["input_size"] == (own.channels, *own.size) and (cfg["mean"], cfg["std"]) == (own.mean, own.std)
+    assert (cfg["crop_mode"], cfg["crop_pct"], cfg["interpolation"]) == ("squash", 1.0, "bilinear")
+    assert own.crop_mode == "squash" and own.interpolation == "bilinear"
+    blank = timm.create_model("moganet_nano").default_cfg  # the bare name stays the variant itself
+    assert blank["num_classes"] == 1000 and "moganet_nano" not in timm.list_models(pretrained=True)
+    assert KNOWN.keys() == SHIPPED.keys() and all(known[key] == value for key, value in KNOWN[name].options.items())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_timm_fits_each_to_other_classes_channels_and_uses(name):
+    plain = timm.create_model(name, pretrained=True).eval()
+    channels = plain.in_chans
+    x = noise_image(2, 32)[:, :channels]
+    maps = timm.create_model(name, pretrained=True, features_only=True).eval()(x)
+    assert (maps[-1] - plain.forward_features(x)).abs().max() < 1e-4 and len(maps) == 4
+    other = timm.create_model(name, pretrained=True, num_classes=5, in_chans=4 - channels).eval()
+    grey = noise_image(2, 32)[:, :1]
+    assert other(grey.expand(-1, 4 - channels, -1, -1)).shape == (2, 5)
+    given, expected = (net.forward_features(grey.expand(-1, net.in_chans, -1, -1)) for net in (other, plain))
+    assert (given - expected).abs().max() < 1e-4  # of a grey image they see the same
+    assert torch.equal(other.blocks4[0].attn.gate.weight, plain.blocks4[0].attn.gate.weight)
 
 
 def test_photographs_are_no_digits():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices
-from moganet.models.formats import hub, official, openmixup, ours, paddle
+from moganet.models.formats import birder, hub, official, openmixup, ours, paddle
 from moganet.models.formats.format import Format
 from moganet.models.reading.checkpoint import Checkpoint, check_values
 from moganet.models.reading.contents import Content, read_content
@@ -22,6 +22,7 @@ FORMATS: dict[str, Format] = {
     "openmixup": openmixup.FORMAT,
     "dense": openmixup.DENSE_FORMAT,
     "paddle": paddle.FORMAT,
+    "birder": birder.FORMAT,
     "timm": official.TIMM_FORMAT,
 }
 # Keys under which people keep what their classes are called, and how images were prepared.
@@ -45,12 +46,12 @@ def read_checkpoint(path: Path, choices: Choices = Choices()) -> Checkpoint:  # 
     except WeightsError as error:
         text = str(error)
         raise WeightsError(text if str(path) in text else f"{path}: {text}") from None
-    return replace(checkpoint, unread=_unread(content.values))
+    return replace(checkpoint, unread=_unread(content.values, checkpoint.read))
 
 
-def _unread(values: Any) -> tuple[str, ...]:
+def _unread(values: Any, read: tuple[str, ...]) -> tuple[str, ...]:
     told = values if isinstance(values, dict) else {}
-    keys = [key for key, value in told.items() if isinstance(key, str) and not _is_empty(value)]
+    keys = [key for key, value in told.items() if isinstance(key, str) and key not in read and not _is_empty(value)]
     return tuple(key[:60] for key in keys if MAY_SAY_MORE.search(key) and "." not in key)
 
 

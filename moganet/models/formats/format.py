@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...] = ()
 
 
-def differences(architecture: Architecture, theirs: Mapping[str, str], who: str) -> list[str]:
+def differences(architecture: Architecture, theirs: Mapping[str, Any], who: str) -> list[str]:
     """Warn where others would compute another function with a MogaNet's weights. Raises ConfigError for no MogaNet."""
     if architecture.name not in VARIANTS:
         raise ConfigError(f"{architecture.name} is no MogaNet, which {who} knows alone; write a model or hub folder")

@@ -35,7 +35,7 @@ class Checkpoint:
     weights: "plain" or "ema". reasons: why these weights, this gate and this channel aggregation, each a few words.
     guessed: which of these the file does not say. notes: where its tensors were found, and what was passed over.
     architecture, preprocessing, class_names: where the file states them. description: ours, which says all of this.
-    unread: under which keys the file may say more, which nobody reads.
+    read: under which keys beside the tensors that stands. unread: under which the file may say more, not read.
     """
 
     format: str
@@ -50,6 +50,7 @@ class Checkpoint:
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] | None = None
     description: ModelDescription | None = None
+    read: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
     @property

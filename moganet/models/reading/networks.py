@@ -16,7 +16,7 @@ from moganet.models.reading.checkpoint import Checkpoint, is_release, prefers_pl
 from moganet.models.reading.contents import Content
 
 MARK = "patch_embed1.projection.0.weight"  # a name that every MogaNet has
-PLAIN_KEYS = ((), ("state_dict",), ("model",))  # where nobody wonders to find a network
+PLAIN_KEYS = ((), ("state_dict",), ("model",), ("state",))  # where nobody wonders to find a network
 WRAPPERS = {"module", "_orig_mod"}  # what DDP and torch.compile put before the names
 MAX_DEPTH, MAX_NETWORKS = 4, 16  # of dicts within dicts, of networks in one of them
 INNER = "_orig_mod."
