@@ -81,7 +81,7 @@ def predict(
     named = [files] if isinstance(files, str | Path) else files
     images, truth_of, absent = _collect(predictor, named, data, split, limit)
     several = len(images) > (batch_size or 1)  # one batch is quicker read than processes start
-    stream = Stream(predictor, images, batch_size, workers if several else 0)
+    stream = Stream(predictor, images, batch_size, workers if several else 0, judged=True)
     rows: list[Row] = []
     pictures: list[GridItem] = []
     with _csv_lines(csv_file, predictor) as write:

@@ -19,6 +19,7 @@ from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
 from moganet.notices import remember
 from moganet.tasks import TASKS, Task
+from moganet.tasks.guard import TEXTURE, texture_of
 from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
@@ -93,8 +94,11 @@ class Predictor:
     def class_names(self) -> tuple[str, ...]:
         return self.config.class_names
 
-    def outputs(self, images: Array) -> Outputs:
-        """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name."""
+    def outputs(self, images: Array, *, judged: bool = False) -> Outputs:
+        """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name.
+
+        judged: give what the guard needs beside it, where the model has one and the images are of its own size.
+        """
         settle_after_fork()
         found = self.run(images)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
@@ -102,6 +106,9 @@ class Predictor:
                 f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
                 "its training had diverged; take an earlier checkpoint"
             )
+        preprocessing = self.config.preprocessing
+        if judged and self.config.task.guard is not None and images.shape[2:] == preprocessing.size:
+            return {**found, TEXTURE: texture_of(images, preprocessing)}
         return found
 
     def logits(self, x: "Tensor") -> "Tensor":
@@ -145,9 +152,14 @@ class Predictor:
                 how = "run `moganet report` on the model that it was exported from, and export that again"
             raise ConfigError(f"{self.name_of_model} keeps no temperature to calibrate with; {how}")
 
-    def rejected(self, logits: "Tensor") -> "Tensor | None":
-        """Tell for logits (B, classes) whether each image is unlike those trained on, (B,) bool; None: not known."""
-        unlike = self.task.unlike({"logits": _array(logits)}, self.config.task)
+    def rejected(self, given: "Tensor | Outputs") -> "Tensor | None":
+        """Tell whether each image is unlike those trained on, (B,) bool; None where that is not known.
+
+        given: what `outputs(images, judged=True)` gives, for the guard; logits (B, classes) alone are judged by their
+        energy where the model file keeps a threshold of it, which is the weaker score.
+        """
+        outputs = given if isinstance(given, Mapping) else {"logits": _array(given)}
+        unlike = self.task.unlike(outputs, self.config.task)
         return None if unlike is None else _tensor(unlike)
 
     def answers(self, outputs: Outputs, asked: Asked = Asked()) -> list[Any]:  # noqa: B008 (frozen)
@@ -168,7 +180,7 @@ class Predictor:
         items = as_images(images)
         found: list[Any] = []
         for start in range(0, len(items), batch_size):
-            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]))
+            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=True)
             found += self.answers(outputs, Asked(top_k, calibrated))
         return found
 

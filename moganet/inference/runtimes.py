@@ -31,9 +31,11 @@ from moganet.inference.threads import Guard, is_forked, settle_after_fork
 from moganet.machine import HALF, has_fast_bf16
 from moganet.models.description import ModelDescription
 from moganet.models.reading.checkpoint import hash_tensors
+from moganet.network.features import gives_features, with_features
 from moganet.network.fuse import fastest
 from moganet.notices import say
 from moganet.tasks import TASKS
+from moganet.tasks.guard import FEATURES
 
 Runtime = Literal["auto", "eager", "compile", "onnx", "openvino"]
 AUTO = "MOGANET_RUNTIME"  # the environment variable that says what "auto" means
@@ -103,9 +105,10 @@ class EagerRun:
         outputs: tuple[str, ...] = ("logits",),
         form: Callable[[nn.Module], nn.Module] = fastest,
     ) -> None:
-        self.precision, self.outputs = precision, outputs
         self.device = next(network.parameters()).device
         self.network = form(network).to(self.device).to(memory_format=torch.channels_last)
+        self.precision, self.outputs = precision, (*outputs, FEATURES) if gives_features(self.network) else outputs
+        self.run = with_features(self.network)
         self.half = HALF.get(precision)
 
     def __call__(self, images: Array) -> Outputs:
@@ -118,8 +121,10 @@ class EagerRun:
         if self.half is not None:
             half = torch.autocast(self.device.type, self.half)
         with torch.inference_mode(), half:
-            found = self.network(x.to(self.device, torch.float32, memory_format=torch.channels_last))
-        return found if isinstance(found, dict) else {self.outputs[0]: found}
+            found = self.run(x.to(self.device, torch.float32, memory_format=torch.channels_last))
+        if isinstance(found, dict):
+            return found
+        return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
 
 
 class LazyRun:
@@ -164,8 +169,8 @@ class CachedRun:
 
     def __init__(self, runtime: str, network: nn.Module, description: ModelDescription, precision: Precision) -> None:
         self.runtime, self.description, self.precision = runtime, description, precision
-        self.outputs = TASKS[description.task.name].outputs
-        self.eager = EagerRun(network, precision, self.outputs)
+        self.eager = EagerRun(network, precision, TASKS[description.task.name].outputs)
+        self.outputs = self.eager.outputs
         self.identity = f"{hash_tensors(network.state_dict())} {description.architecture.model_dump_json()}"
         self.runs: dict[tuple[int, int], Run] = {}
         self.guard = Guard()
@@ -215,7 +220,7 @@ class CachedRun:
     def _folder(self, size: tuple[int, int]) -> Path:
         versions = version("moganet"), version(PACKAGES[self.runtime])
         machine = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-        parts = [self.identity, self.precision, size, *versions, *machine]
+        parts = [self.identity, self.precision, size, self.outputs, *versions, *machine]
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
         return cache_folder() / "runtimes" / f"{self.runtime}-{key}"
 

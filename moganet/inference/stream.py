@@ -32,13 +32,20 @@ class Stream:
     """What a model gives for the readable images of a split, in order, a batch at a time; nothing is kept.
 
     batch_size: images at a time; None is what suits the device. workers: processes that read files; None is one a core.
+    judged: as in Predictor.outputs.
     unreadable: what could not be read of the batches so far.
     """
 
     def __init__(
-        self, predictor: Predictor, split: Split, batch_size: int | None = None, workers: int | None = None
+        self,
+        predictor: Predictor,
+        split: Split,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        *,
+        judged: bool = False,
     ) -> None:
-        self.predictor, self.split = predictor, split
+        self.predictor, self.split, self.judged = predictor, split, judged
         preprocessing = predictor.config.preprocessing
         size = batch_size or BATCHES.get(predictor.device.type, BATCH)
         self.loader = evaluation_loader(split, preprocessing, size, workers)
@@ -56,7 +63,7 @@ class Stream:
             if len(batch.images):
                 self.num_seen += len(batch.images)
                 images = scaled(batch.images.numpy(), self.predictor.config.preprocessing)
-                yield Seen(batch.places, self.predictor.outputs(images), batch.targets)
+                yield Seen(batch.places, self.predictor.outputs(images, judged=self.judged), batch.targets)
 
     def check(self, where: str) -> None:
         """Raise DataError where the stream has ended and not one image could be read."""
