@@ -15,6 +15,7 @@ from moganet.data.module import evaluation_loader
 from moganet.data.preprocess import scaled
 from moganet.data.source import spread
 from moganet.inference.predictor import Predictor
+from moganet.inference.runs import Array
 from moganet.inference.stream import BATCH, BATCHES
 from moganet.tasks.guard import FEATURES, KEPT, LEVELS, TEXTURE, Curve, Guard, Score, Values, packed, texture_of
 
@@ -51,14 +52,13 @@ def make_guard(predictor: Predictor, training: Split, held: Split, workers: int 
         center=packed(center, "<f4"),
         spread=packed(matrix, "<f2"),
         direction=direction,
-        curves={name: blank for name in (*names, "energy")},
+        curves=dict.fromkeys((*names, "energy"), blank),
         threshold=0.0,
         kept=0.0,
         num_images=1,
     )
     scores = _of_held(predictor, guard, held.subset(spread(len(held), NUM_HELD)), workers)
-    number = len(scores["texture"])
-    return None if number < MIN_HELD else _with_threshold(guard, scores)
+    return None if len(scores.get("texture", ())) < MIN_HELD else _with_threshold(guard, scores)
 
 
 def _with_threshold(guard: Guard, scores: Mapping[Score, Values]) -> Guard:
@@ -78,7 +78,7 @@ def _batches(predictor: Predictor, split: Split, workers: int | None) -> Iterato
 
 def _of_training(predictor: Predictor, split: Split, workers: int | None) -> _Known:
     preprocessing, random = predictor.config.preprocessing, np.random.default_rng(0)
-    textures, features, scrambled = list[Values](), list[Values](), list[Values]()
+    textures, features, scrambled = list[Array](), list[Array](), list[Array]()
     for images in _batches(predictor, split, workers):
         x = scaled(images, preprocessing)
         textures.append(texture_of(x, preprocessing))
@@ -99,14 +99,13 @@ def _of_held(predictor: Predictor, guard: Guard, split: Split, workers: int | No
         x = scaled(images, predictor.config.preprocessing)
         outputs = {**predictor.outputs(x), TEXTURE: texture_of(x, predictor.config.preprocessing)}
         found.append(guard.scores(outputs, predictor.task.energy(outputs)))
-    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    return {name: np.concatenate([part[name] for part in found]) for name in (found[0] if found else ())}
 
 
 def scramble(images: NDArray[np.uint8], parts: int, random: np.random.Generator) -> NDArray[np.uint8]:
     """Cut each image (B, C, H, W) into parts x parts, and put these in another order; what does not divide stays."""
-    high, wide = (max(1, length // parts) for length in images.shape[2:])
-    rows, columns = min(parts, images.shape[2]), min(parts, images.shape[3])
-    places = [(slice(i * high, (i + 1) * high), slice(j * wide, (j + 1) * wide)) for i in range(rows) for j in range(columns)]
+    lines = [_cuts(length, parts) for length in images.shape[2:]]
+    places = [(here, there) for here in lines[0] for there in lines[1]]
     mixed = images.copy()
     for image, target in zip(images, mixed, strict=True):
         order = random.permutation(len(places))
@@ -115,6 +114,11 @@ def scramble(images: NDArray[np.uint8], parts: int, random: np.random.Generator)
         for (here, there), other in zip(places, order, strict=True):
             target[:, here, there] = image[:, *places[other]]
     return mixed
+
+
+def _cuts(length: int, parts: int) -> list[slice]:
+    size = max(1, length // parts)
+    return [slice(i * size, (i + 1) * size) for i in range(min(parts, length))]
 
 
 def _whitening(values: Values) -> tuple[Values, Values]:

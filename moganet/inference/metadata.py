@@ -25,8 +25,8 @@ class ExportMetadata(Settings):
 
     size: (height, width) that the graph is made for, or None for any. calibrated: whether a raw file's probabilities
     are scaled by the description's temperature; None in files from before this was said, which scaled where one was
-    kept. more: what the graph gives behind its task's outputs, or a raw one's probabilities; none in older files. sha256: of
-    the file without these metadata; None in files from before it was recorded.
+    kept. more: what the graph gives behind its task's outputs, or a raw one's probabilities; none in older files.
+    sha256: of the file without these metadata; None in files from before it was recorded.
     """
 
     format: str

@@ -6,6 +6,7 @@ and `Task.unlike` answers. `moganet.inference.guarding` makes a guard at the end
 """
 
 import base64
+import itertools
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -53,7 +54,7 @@ class Curve(Settings):
     @field_validator("knots")
     @classmethod
     def _rising(cls, knots: tuple[float, ...]) -> tuple[float, ...]:
-        if len(knots) != len(LEVELS) or any(a > b for a, b in zip(knots, knots[1:], strict=False)):
+        if len(knots) != len(LEVELS) or any(a > b for a, b in itertools.pairwise(knots)):
             raise ValueError(f"a curve has {len(LEVELS)} knots that rise")
         return knots
 

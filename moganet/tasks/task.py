@@ -70,7 +70,7 @@ class Asked:
 class Row(Record):
     """What is answered for one image, as JSON has it.
 
-    truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that the model was trained on.
+    truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on.
     """
 
     file: str

@@ -22,7 +22,7 @@ def texture(pixels: NDArray[np.floating]) -> NDArray[np.float32]:
     for side in SCALES:
         if min(bands.shape[3:]) >= 2 * side:
             parts += _of_blocks(_blocks(bands, side))
-    return np.log(np.concatenate(parts, 1) + np.float32(LEAST))
+    return np.asarray(np.log(np.concatenate(parts, 1) + np.float32(LEAST)), np.float32)
 
 
 def _few(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -114,7 +114,7 @@ def run_of(module: Any, outputs: Sequence[str], layout: torch.memory_format = to
         x = torch.from_numpy(np.require(images, requirements=["C", "W"]))  # torch warns of what none may write
         found = module(x.contiguous(memory_format=layout) if x.is_floating_point() else x)
         found = found if isinstance(found, list | tuple) else (found,)
-        return {name: tensor.numpy() for name, tensor in zip(outputs, found, strict=True)}
+        return {name: tensor.numpy() for name, tensor in zip(outputs, found[: len(outputs)], strict=True)}
 
     return run
 

@@ -73,7 +73,9 @@ class Multilabel(Task):
         probabilities = self.probabilities(outputs, description, calibrated=asked.calibrated)
         told = answers(outputs["logits"], probabilities, _own(description), asked.top_k)
         unknown = self.unlike(outputs, description)
-        return told if unknown is None else [replace(a, rejected=r) for a, r in zip(told, unknown.tolist(), strict=True)]
+        return (
+            told if unknown is None else [replace(a, rejected=r) for a, r in zip(told, unknown.tolist(), strict=True)]
+        )
 
     def row(self, file: str, answer: Found, truth: Any, *, trained: bool) -> MultilabelRow:
         return MultilabelRow.of(file, answer, truth, trained=trained, rejected=answer.rejected)
