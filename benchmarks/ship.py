@@ -5,9 +5,9 @@
 
 Half precision is taken only where the accuracy stays within 0.05 points; the card says what was measured. A run on all
 images has none left to calibrate on: it takes temperature and threshold from MODEL, a like recipe's run that had (its
-report fits them, and keeps them in best.safetensors). Its guard is made on half of the test images then, and measured on
-the other half. --guard makes that of a model anew that ships: its tensors stay bit for bit what they are, and of its
-card the line on it is written.
+report fits them, and keeps them in best.safetensors). Its guard is made on half of the test images then, and measured
+on the other half. --guard makes that of a model anew that ships: its tensors stay bit for bit what they are, and of
+its card the line on it is written.
 """
 
 import argparse
@@ -52,7 +52,13 @@ def main() -> None:
     parser.add_argument("--limits", default="", help="a sentence for the card on what the model is not for")
     asked = parser.parse_args()
     if asked.guard:
-        return guard_shipped(SHIPPED / f"{asked.name}.safetensors", asked.data)
+        guard_shipped(SHIPPED / f"{asked.name}.safetensors", asked.data)
+    else:
+        ship(asked)
+
+
+def ship(asked: argparse.Namespace) -> None:
+    """Halve a run's weights, measure them, and write file and card."""
     source = asked.run / f"{asked.weights}.safetensors"
     with tempfile.TemporaryDirectory() as folder:
         halved = Path(folder) / f"{asked.name}.safetensors"
@@ -118,10 +124,8 @@ def guard_shipped(file: Path, data: str | None) -> None:
     guard(file, data)
     after = moganet.load(file, "eager").model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before), "the weights changed"
-    card = file.with_suffix(".md")
-    lines = [
-        guard_line(file, data) if one.startswith("- Reject score") else one for one in card.read_text().split("\n")
-    ]
+    card, line = file.with_suffix(".md"), guard_line(file, data)
+    lines = [line if one.startswith("- Reject score") else one for one in card.read_text().split("\n")]
     card.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -129,17 +133,19 @@ def guard_line(file: Path, data: str | None) -> str:
     """Say what a model's guard was made on, and what it rejects of images that it was not made on."""
     predictor = moganet.load(file)
     dataset, _ = open_for(predictor, data)
-    held, fresh = held_and_fresh(dataset)
+    fresh = held_and_fresh(dataset)[1]
     kept, of = predictor.config.task.guard, "validation images"
     assert kept is not None
     if dataset.split("val") is dataset.split("test"):
         of = "test images (every second; nothing was held back)"
     judged = [predictor.rejected(batch.outputs) for batch in Stream(predictor, fresh, judged=True)]
     share = torch.cat([one for one in judged if one is not None]).float().mean().item()
+    threshold = f"whose threshold keeps {100 * kept.kept:.1f} % of {kept.num_images} {of}"
+    rejects = f"it rejects {100 * share:.1f} % of {len(fresh)} other test images"
+    foreign = "of foreign ones what [the documentation](../../../docs/guard.md) says"
     return (
-        f"- Reject score: the guard ({', '.join(sorted(kept.curves))}), whose threshold keeps {100 * kept.kept:.1f} % of "
-        f"{kept.num_images} {of}; it rejects {100 * share:.1f} % of {len(fresh)} other test images, and of foreign ones "
-        "what [the documentation](../../../docs/guard.md) says. `predict` says so of an image."
+        f"- Reject score: the guard ({', '.join(sorted(kept.curves))}), {threshold}; {rejects}, and {foreign}. `predict` "
+        "says so of an image."
     )
 
 
