@@ -143,10 +143,8 @@ def guard_line(file: Path, data: str | None) -> str:
     threshold = f"whose threshold keeps {100 * kept.kept:.1f} % of {kept.num_images} {of}"
     rejects = f"it rejects {100 * share:.1f} % of {len(fresh)} other test images"
     foreign = "of foreign ones what [the documentation](../../../docs/guard.md) says"
-    return (
-        f"- Reject score: the guard ({', '.join(sorted(kept.curves))}), {threshold}; {rejects}, and {foreign}. `predict` "
-        "says so of an image."
-    )
+    score = f"the guard ({', '.join(sorted(kept.curves))}), {threshold}; {rejects}, and {foreign}"
+    return f"- Reject score: {score}. `predict` says so of an image."
 
 
 def task_of(model: Path) -> ClassifyDescription:

@@ -17,9 +17,10 @@ from moganet.files import atomic_path
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, open_for
+from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream, split_of_files
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.report import GridItem, check_picture_name, draw_grid
 from moganet.results import LeftOut, Result
@@ -71,7 +72,7 @@ def predict(
         folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
-    "rejected" where the model file keeps a threshold: the image is unlike those trained on) and `unreadable`.
+    "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
     if grid is not None:
         check_picture_name(Path(grid))
@@ -84,9 +85,13 @@ def predict(
     stream = Stream(predictor, images, batch_size, workers if several else 0, judged=True)
     rows: list[Row] = []
     pictures: list[GridItem] = []
+    answered = 0
     with _csv_lines(csv_file, predictor) as write:
         for seen in progress(stream, len(stream), "predict"):
+            if not answered:
+                _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
+            answered += len(answers)
             for place, answer in zip(seen.places, answers, strict=True):
                 truth = truth_of(place)
                 row = predictor.task.row(images.name_of(place), answer, truth, trained=predictor.trained)
@@ -100,6 +105,14 @@ def predict(
     unreadable = (*absent, *(LeftOut(**one._asdict()) for one in stream.unreadable))
     drawn = {"grid": str(grid)} if pictures else {}
     return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
+
+
+def _say_score(predictor: Predictor, outputs: Outputs) -> None:
+    """Say where images are rejected by a weaker score than the guard, and how to have that."""
+    if predictor.task.judged_by(outputs, predictor.config.task) == "energy":
+        how = "`moganet report` on it and its own data makes one" if predictor.has_module else "export it again"
+        by = "images are rejected by the energy of their logits alone, a weaker score"
+        say(f"{predictor.name_of_model} has no guard: {by}; {how}")
 
 
 def _collect(
