@@ -19,7 +19,7 @@ from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
 from moganet.notices import remember
 from moganet.tasks import TASKS, Task
-from moganet.tasks.guard import TEXTURE, texture_of
+from moganet.tasks.guard import FEATURES, TEXTURE, texture_of
 from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
@@ -121,6 +121,29 @@ class Predictor:
         if not items:
             raise DataError("there is no image: the list is empty")
         return _tensor(self._inputs(items, range(len(items))))
+
+    def features(self, images: Any, batch_size: int = 64) -> Array:
+        """Give the pooled last features of images, float32 (N, D): what the head makes logits of.
+
+        images: as in a call. Raises ConfigError for a network or an exported file that gives none.
+        """
+        items, found = as_images(images), list[Array]()
+        for start in range(0, len(items), batch_size):
+            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]))
+            found.append(self._features_of(outputs))
+        if not found:
+            raise DataError("there is no image: the list is empty")
+        return np.concatenate(found)
+
+    def _features_of(self, outputs: Outputs) -> Array:
+        if FEATURES in outputs:
+            return outputs[FEATURES]
+        if not self.class_names and outputs["logits"].ndim == 2:  # a backbone without a head
+            return outputs["logits"]
+        why = "its network does not end in a linear head over pooled features"
+        if not self.has_module:
+            why = "it was exported before files gave them, or of a network that has none; export it again"
+        raise ConfigError(f"{self.name_of_model} gives no features: {why}")
 
     def picture(self, image: Any) -> "Tensor":
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""

@@ -133,6 +133,9 @@ def test_the_same_images_are_rejected_by_every_form(to, kind):
     said = [found.rejected for found in other(asked)]
     assert said == [found.rejected for found in moganet.load(model(), "eager")(asked)]
     assert all(said[-4:]) and not all(said[:-4])
+    features = other.features(asked)
+    assert features.shape == (len(asked), other.config.architecture.embed_dims[-1]) and features.dtype == np.float32
+    assert np.abs(features - moganet.load(model(), "eager").features(asked)).max() < 1e-3 * np.abs(features).max()
 
 
 def test_a_file_from_before_the_guard_answers_as_it_did_and_says_by_what(folder, monkeypatch):
@@ -144,6 +147,8 @@ def test_a_file_from_before_the_guard_answers_as_it_did_and_says_by_what(folder,
     by_energy = [bool(plain.rejected(plain.logits(plain.preprocess(one)))) for one in pictures()]
     assert [found.rejected for found in moganet.load(before)(pictures())] == by_energy
     assert any("energy of their logits alone" in line for line in moganet.predict(before, [folder])["notes"])
+    with pytest.raises(ConfigError, match="gives no features: it was exported before"):
+        moganet.load(before).features(pictures())
     raw = exported("openvino", "raw")
     assert moganet.load(raw)(pictures()[0])[0].rejected is None  # and the file says so
     assert any("unlike the training images" in line for line in moganet.predict(raw, [folder])["notes"])
