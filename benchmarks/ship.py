@@ -1,10 +1,13 @@
 """Make a model that ships out of a run: weights in half precision, measured on the whole test set, and its card.
 
     python benchmarks/ship.py RUN NAME [--weights last] [--data SOURCE[:PATH]] [--calibrated-by MODEL]
+    python benchmarks/ship.py --guard NAME [--data SOURCE[:PATH]]
 
 Half precision is taken only where the accuracy stays within 0.05 points; the card says what was measured. A run on all
 images has none left to calibrate on: it takes temperature and threshold from MODEL, a like recipe's run that had (its
-report fits them, and keeps them in best.safetensors).
+report fits them, and keeps them in best.safetensors). Its guard is made on half of the test images then, and measured
+on the other half. --guard makes that of a model anew that ships: its tensors stay bit for bit what they are, and of
+its card the line on it is written.
 """
 
 import argparse
@@ -20,9 +23,13 @@ import yaml
 from sides import logits_and_labels
 
 import moganet
+from moganet.data import Dataset, Split
 from moganet.engine.doctor import environment
+from moganet.engine.report import keep_in_file
 from moganet.inference import load_model_file, save_model_file
+from moganet.inference.guarding import make_guard
 from moganet.inference.own_data import open_for
+from moganet.inference.stream import Stream
 from moganet.models.build import build_network_for
 from moganet.models.make_fixtures import NUM_FIXTURES, make_fixtures
 from moganet.tasks.classify.description import ClassifyDescription
@@ -36,13 +43,22 @@ TOLERANCE, MAX_BYTES = 0.0005, 3_000_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("name", help="e.g. moganet_nano.digits")
+    parser.add_argument("--guard", action="store_true", help="only make the guard anew, of a model that ships")
     parser.add_argument("--weights", choices=["best", "last"], default="best")
     parser.add_argument("--data", help="where the run's data lie, if not where they were")
     parser.add_argument("--calibrated-by", type=Path, help="a model file whose temperature and threshold to take")
     parser.add_argument("--limits", default="", help="a sentence for the card on what the model is not for")
     asked = parser.parse_args()
+    if asked.guard:
+        guard_shipped(SHIPPED / f"{asked.name}.safetensors", asked.data)
+    else:
+        ship(asked)
+
+
+def ship(asked: argparse.Namespace) -> None:
+    """Halve a run's weights, measure them, and write file and card."""
     source = asked.run / f"{asked.weights}.safetensors"
     with tempfile.TemporaryDirectory() as folder:
         halved = Path(folder) / f"{asked.name}.safetensors"
@@ -59,6 +75,7 @@ def main() -> None:
         provenance = {**description.provenance, "measured": {**measured, "data": measured["data"].partition(":")[0]}}
         description = description.changed(provenance=provenance)
         save_model_file(SHIPPED / halved.name, state, description)
+        guard(SHIPPED / halved.name, asked.data)
     card = write_card(asked, full, half)
     print(card)
 
@@ -79,6 +96,55 @@ def halve(source: Path, target: Path, calibrated_by: Path | None) -> None:
         other = task_of(calibrated_by)
         changes["task"] = description.task.changed(temperature=other.temperature, reject=other.reject)
     save_model_file(target, halved, description.changed(**changes))
+
+
+def held_and_fresh(dataset: Dataset) -> tuple[Split, Split]:
+    """Give images to make a guard on that were not trained on, and others to measure it on.
+
+    Where a run's validation images are the test set itself, each of both takes every second of these.
+    """
+    held, test = dataset.split("val"), dataset.split("test")
+    if held is not test:
+        return held, test
+    return test.subset(range(0, len(test), 2)), test.subset(range(1, len(test), 2))
+
+
+def guard(file: Path, data: str | None) -> None:
+    """Make a model file's guard."""
+    predictor = moganet.load(file, "eager")
+    dataset, _ = open_for(predictor, data)
+    made = make_guard(predictor, dataset.split("train"), held_and_fresh(dataset)[0])
+    assert made is not None
+    keep_in_file(file, predictor.config.task.changed(guard=made))
+
+
+def guard_shipped(file: Path, data: str | None) -> None:
+    """Make the guard of a model that ships anew, and write the line of its card on it."""
+    before = moganet.load(file, "eager").model.state_dict()
+    guard(file, data)
+    after = moganet.load(file, "eager").model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before), "the weights changed"
+    card, line = file.with_suffix(".md"), guard_line(file, data)
+    lines = [line if one.startswith("- Reject score") else one for one in card.read_text().split("\n")]
+    card.write_text("\n".join(lines), encoding="utf-8")
+
+
+def guard_line(file: Path, data: str | None) -> str:
+    """Say what a model's guard was made on, and what it rejects of images that it was not made on."""
+    predictor = moganet.load(file)
+    dataset, _ = open_for(predictor, data)
+    fresh = held_and_fresh(dataset)[1]
+    kept, of = predictor.config.task.guard, "validation images"
+    assert kept is not None
+    if dataset.split("val") is dataset.split("test"):
+        of = "test images (every second; nothing was held back)"
+    judged = [predictor.rejected(batch.outputs) for batch in Stream(predictor, fresh, judged=True)]
+    share = torch.cat([one for one in judged if one is not None]).float().mean().item()
+    threshold = f"whose threshold keeps {100 * kept.kept:.1f} % of {kept.num_images} {of}"
+    rejects = f"it rejects {100 * share:.1f} % of {len(fresh)} other test images"
+    foreign = "of foreign ones what [the documentation](../../../docs/guard.md) says"
+    score = f"the guard ({', '.join(sorted(kept.curves))}), {threshold}; {rejects}, and {foreign}"
+    return f"- Reject score: {score}. `predict` says so of an image."
 
 
 def task_of(model: Path) -> ClassifyDescription:
@@ -124,13 +190,7 @@ def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) ->
     found = environment()
     layers = moganet.info(file)
     task = task_of(file)
-    reject, temperature = task.reject, task.temperature or 1.0
-    rejecting = (
-        f"energy above {reject.threshold:.4f}, which keeps {100 * reject.kept:.1f} % of {reject.num_images} validation "
-        "images; `predict` says so of an image"
-        if reject
-        else "none: there were no validation images to choose a threshold on"
-    )
+    temperature = task.temperature or 1.0
     calibrated_by = ""
     if asked.calibrated_by is not None:
         other = load_model_file(asked.calibrated_by)[1].provenance["recipe"]
@@ -152,7 +212,7 @@ def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) ->
         f"images; in single precision {100 * full['top1']:.2f} %), loss {half['loss']:.4f}, "
         f"expected calibration error {100 * half['ece']:.2f} %, by `--calibrated` (temperature {temperature:.3f}) "
         f"{100 * calibrated_error(file, asked.data):.2f} %{calibrated_by}.",
-        f"- Reject score: {rejecting}.",
+        guard_line(file, asked.data),
         f"- Limits: {asked.limits}".rstrip(),
         "",
         "| epoch | training loss | validation loss | validation top-1 |",

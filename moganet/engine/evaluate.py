@@ -59,7 +59,8 @@ def evaluate(
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
     for seen in progress(stream, len(stream), "evaluate"):
-        evaluator.update({name: torch.from_numpy(values) for name, values in seen.outputs.items()}, seen.targets)
+        told = {name: torch.from_numpy(seen.outputs[name]) for name in predictor.task.outputs}
+        evaluator.update(told, seen.targets)
         places += seen.places
     seconds = time.perf_counter() - start
     stream.check(f"{dataset.spec} ({split})")

@@ -24,7 +24,7 @@ from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
 from moganet.machine import has_fast_bf16, in_turns
 from moganet.network.fuse import fastest
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
 from moganet.tasks.task import Asked, Table
@@ -205,8 +205,10 @@ def make_graph(source: Predictor, form: Form) -> Graph:
     pair = None if form.any_size else own if form.size is None else (form.size, form.size)
     if pair is not None and pair != own:
         changed = description.preprocessing.changed(size=pair)
+        if description.task != description.task.unguarded():
+            say(f"what tells images unlike the training images was found at {own[0]}x{own[1]} pixels: it is left out")
         # The fixtures' logits were recorded at the model's own size.
-        description = description.changed(preprocessing=changed, fixtures=())
+        description = description.changed(preprocessing=changed, fixtures=(), task=description.task.unguarded())
     fused = fastest(source.model).to("cpu").to(memory_format=torch.contiguous_format)
     return Graph(fused, description, form.to, form.precision, raw=form.raw, calibrated=form.calibrated, size=pair)
 

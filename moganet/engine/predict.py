@@ -19,8 +19,9 @@ from moganet.files import atomic_path
 from moganet.inference.file_stream import FileStream
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
+from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.numbers import spread
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Result
@@ -94,7 +95,7 @@ def predict(
         folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
-    "rejected" where the model file keeps a threshold: the image is unlike those trained on) and `unreadable`.
+    "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
     if grid is not None:
         report.check_picture_name(Path(grid))
@@ -111,9 +112,13 @@ def predict(
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
+    answered = 0
     with _csv_lines(csv_file, predictor) as write:
         for seen in progress(stream, len(stream), "predict"):
+            if not answered:
+                _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
+            answered += len(answers)
             for place, answer in zip(seen.places, answers, strict=True):
                 truth = asked.truth_of(place)
                 row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
@@ -126,6 +131,14 @@ def predict(
     unreadable = (*asked.absent, *stream.unreadable)
     drawn = {"grid": str(grid)} if pictures else {}
     return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
+
+
+def _say_score(predictor: Predictor, outputs: Outputs) -> None:
+    """Say where images are rejected by a weaker score than the guard, and how to have that."""
+    if predictor.task.judged_by(outputs, predictor.config.task) == "energy":
+        how = "`moganet report` on it and its own data makes one" if predictor.has_module else "export it again"
+        by = "images are rejected by the energy of their logits alone, a weaker score"
+        say(f"{predictor.name_of_model} has no guard: {by}; {how}")
 
 
 def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None, how: _Reading) -> _Asked:
@@ -145,10 +158,16 @@ def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None,
             how.batch_size,
             how.workers,
             fast_decoding=how.fast_decoding,
+            judged=True,
         )
     else:
         stream = FileStream(
-            predictor, files, how.batch_size, 0 if how.workers == 0 else None, fast_decoding=how.fast_decoding
+            predictor,
+            files,
+            how.batch_size,
+            0 if how.workers == 0 else None,
+            fast_decoding=how.fast_decoding,
+            judged=True,
         )
     return _Asked(
         stream,
@@ -167,7 +186,7 @@ def _data(predictor: Predictor, data: str, split: str, limit: int | None, how: _
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
     in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
     return _Asked(
-        stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding),
+        stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding, judged=True),
         chosen.name_of,
         lambda place: in_channels[place].image,
         lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),

@@ -16,9 +16,11 @@ from moganet.config import Precision
 from moganet.data import Dataset, Split
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
+from moganet.errors import first_line
 from moganet.explanations.gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load_model_file, save_model_file
+from moganet.inference.guarding import make_guard
 from moganet.inference.load import load
 from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
@@ -27,7 +29,7 @@ from moganet.models.build import build_blank
 from moganet.models.find import find
 from moganet.models.provenance import without_place, without_places
 from moganet.network.cost import count_macs, count_parameters
-from moganet.notices import noted
+from moganet.notices import noted, say
 from moganet.numbers import count, duration, short
 from moganet.progress import Progress, no_progress
 from moganet.report.curves import curves_section
@@ -108,6 +110,8 @@ def write_report(
     predictor = load(model, runtime, precision, **choices)
     dataset, is_home = open_for(predictor, data)
     predictor.task.check(dataset, training=False)
+    if is_home and not choices and predictor.config.task.guard is None:
+        predictor.config = predictor.config.changed(task=keep_guard(model, predictor, dataset, workers))
     tested, validation = _see_splits(predictor, dataset, split, (batch_size, workers, progress))
     parts = [tested] if validation is None or validation is tested else [tested, validation]
     seen = Seen(
@@ -196,6 +200,28 @@ def keep_in_file(model: str | Path, task: TaskDescription) -> None:
     path = find(model).path
     state, description = load_model_file(path)
     save_model_file(path, state, description.changed(task=task))
+
+
+def keep_guard(
+    model: str | Path, predictor: Predictor, dataset: Dataset, workers: int | None = None
+) -> TaskDescription:
+    """Make what tells images unlike those trained on, of a model's own data set, and keep it in the model's file.
+
+    Nothing is kept where too few images were held back. What goes wrong is said: what was trained is worth more.
+    Gives what the file says of its task then.
+    """
+    task = predictor.config.task
+    if not {"train", "val"} <= dataset.splits.keys():
+        return task
+    try:
+        guard = make_guard(predictor, dataset.split("train"), dataset.split("val"), workers)
+        if guard is None:
+            return task
+        keep_in_file(model, task.changed(guard=guard))
+        return task.changed(guard=guard)
+    except Exception as error:  # whatever it is: a run of days must not be lost to it
+        say(f"what tells images unlike the training images was not kept: {first_line(error)}", doubtful=True)
+        return task
 
 
 def _explain(

@@ -8,14 +8,15 @@ from typing import Any
 from moganet.config import ResolvedRecipe
 from moganet.data import Dataset
 from moganet.data.loader import refuse_to_begin_again
-from moganet.engine.report import write_report
+from moganet.engine.report import keep_guard, write_report
 from moganet.errors import ConfigError
+from moganet.inference.load import load
 from moganet.notices import heard, noted, say
 from moganet.training.outcome import TrainResult, read_result, write_result
 from moganet.training.resolve import prepare
 from moganet.training.resume import read_run, same_run
 from moganet.training.run import train_to_end
-from moganet.training.run_folder import RESULT_FILE, claim_folder, own_folder, refuse_full, say_inside
+from moganet.training.run_folder import BEST_FILE, RESULT_FILE, claim_folder, own_folder, refuse_full, say_inside
 from moganet.training.signals import is_first_process
 from moganet.training.tune import find_batch_size
 
@@ -80,9 +81,11 @@ def _begin(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, find_bat
 
 
 def _finish(settings: ResolvedRecipe, dataset: Dataset, result: TrainResult | None) -> TrainResult | None:
-    """Write what is left to write: the run's page, and last its result."""
+    """Write what is left to write: what tells unlike images, the run's page, and last its result."""
     if result is None:
         return None
+    best = Path(result.out) / BEST_FILE
+    keep_guard(best, load(best, "eager"), dataset, settings.data.workers)
     if settings.report and os.environ.get(REPORT_SWITCH) != "off":
         result = result.changed(report=_report(dataset, settings.data.workers, result))
     result = result.changed(notes=heard())

@@ -26,6 +26,7 @@ from moganet.inference.threads import Guard, is_forked
 from moganet.models.description import ModelDescription
 from moganet.notices import say
 from moganet.tasks import TASKS
+from moganet.tasks.guard import FEATURES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,14 +35,15 @@ if TYPE_CHECKING:
 
 MAX_SIZES = 4  # that a runtime compiles for; images of further sizes go through the fused network
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "compile": "torch"}
-MADE = 2  # raised whenever other files are made of the same network
+MADE = 3  # raised whenever other files are made of the same network
 FILES: dict[str, Any] = {"onnx": onnx, "openvino": openvino}  # those that are run without torch
 
 
 class Source:
     """A model's plain network, in evaluation mode: there already, or made when it is first asked for.
 
-    identity: by which files that were made of it are known. keep: is called once such a file lies in the cache.
+    identity: by which files that were made of it are known. more: what it gives beside its task's outputs.
+    keep: is called once such a file lies in the cache.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class Source:
         make: "Callable[[], nn.Module]",
         identity: "Callable[[nn.Module], str] | str",
         device: str = "cpu",
-        keep: "Callable[[str], None] | None" = None,
+        more: tuple[str, ...] = (),
     ) -> None:
-        self.device, self.keep = device, keep
+        self.device, self.more = device, more
+        self.keep: Callable[[Source], None] | None = None
         self._make, self._identity, self._guard = make, identity, Guard()
         self._network: nn.Module | None = None
 
@@ -59,7 +62,8 @@ class Source:
     def of(cls, network: "nn.Module", description: ModelDescription, device: str) -> "Source":
         """Take a network that is there."""
         source = cls(lambda: network, partial(_identity, description=description), device)
-        source.network()
+        gives_features = importlib.import_module("moganet.network.features").gives_features
+        source.more = (FEATURES,) if gives_features(source.network()) else ()
         return source
 
     def network(self) -> "nn.Module":
@@ -77,7 +81,7 @@ class Source:
     def kept(self) -> None:
         """Hear that a file of the network lies in the cache."""
         if self.keep is not None:
-            self.keep(self.identity)
+            self.keep(self)
             self.keep = None
 
 
@@ -91,14 +95,14 @@ class CachedRun:
 
     def __init__(self, runtime: str, source: Source, description: ModelDescription, precision: Precision) -> None:
         self.runtime, self.source, self.description, self.precision = runtime, source, description, precision
-        self.outputs = TASKS[description.task.name].outputs
+        self.outputs = (*TASKS[description.task.name].outputs, *source.more)
         self.runs: dict[tuple[int, int], Run] = {}
         self.guard = Guard()
 
     @cached_property
     def eager(self) -> "EagerRun":
         run = importlib.import_module("moganet.inference.eager").EagerRun
-        return run(self.source.network(), self.precision, self.outputs)  # type: ignore[no-any-return]
+        return run(self.source.network(), self.precision, TASKS[self.description.task.name].outputs)  # type: ignore[no-any-return]
 
     def __call__(self, images: Array) -> Outputs:
         size = (images.shape[2], images.shape[3])

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from moganet.inference.runs import Array, Outputs
 from moganet.machine import half_type
+from moganet.network.features import gives_features, with_features
 from moganet.network.fuse import fastest
+from moganet.tasks.guard import FEATURES
 
 
 class EagerRun:
@@ -23,9 +25,10 @@ class EagerRun:
         outputs: tuple[str, ...] = ("logits",),
         form: Callable[[nn.Module], nn.Module] = fastest,
     ) -> None:
-        self.precision, self.outputs = precision, outputs
         self.device = next(network.parameters()).device
         self.network = form(network).to(self.device).to(memory_format=torch.channels_last)
+        self.precision, self.outputs = precision, (*outputs, FEATURES) if gives_features(self.network) else outputs
+        self.run = with_features(self.network)
         self.half = half_type(precision)
 
     def __call__(self, images: Array) -> Outputs:
@@ -38,5 +41,7 @@ class EagerRun:
         if self.half is not None:
             half = torch.autocast(self.device.type, self.half)
         with torch.inference_mode(), half:
-            found = self.network(x.to(self.device, torch.float32, memory_format=torch.channels_last))
-        return found if isinstance(found, dict) else {self.outputs[0]: found}
+            found = self.run(x.to(self.device, torch.float32, memory_format=torch.channels_last))
+        if isinstance(found, dict):
+            return found
+        return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))

@@ -69,7 +69,7 @@ class ExportedRun:
             return self._of_raw(images) if self.raw else self.run(images)
 
     def _of_raw(self, images: Array) -> Outputs:
-        """Give the logits, but for a number that all of an image's share, by which no probability changes.
+        """Give the logits; of files that give probabilities alone, but for a number that an image's share.
 
         A raw graph resizes and crops. So that batches can be made, and of the very pixels that the model sees, it is
         given the crop within a frame of the size before the crop, which it then cuts off.
@@ -79,8 +79,9 @@ class ExportedRun:
         first = [round((whole - side) / 2) for whole, side in zip(full, own.size, strict=True)]
         frame = [(top, whole - side - top) for top, whole, side in zip(first, full, own.size, strict=True)]
         pixels = np.pad((images * 255).round().clip(0, 255).astype(np.uint8), ((0, 0), (0, 0), *frame))
-        given = self.run(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))["probabilities"]
-        return {"logits": self.task.logits_of(given) * np.float32(self.scale or 1.0)}
+        given = dict(self.run(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))))
+        probabilities = given.pop("probabilities")
+        return given or {"logits": self.task.logits_of(probabilities) * np.float32(self.scale or 1.0)}
 
 
 def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> Predictor:
@@ -96,20 +97,25 @@ def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> 
     if not metadata.raw:
         return Predictor(run, metadata.description, name_of_model=str(path))
     _say_of_raw(metadata, path)
-    return Predictor(run, _raw_description(metadata.description), name_of_model=str(path))
+    return Predictor(run, _raw_description(metadata), name_of_model=str(path))
 
 
-def _raw_description(description: ModelDescription) -> ModelDescription:
+def _raw_description(metadata: ExportMetadata) -> ModelDescription:
     """Describe what is made of images for a raw graph: the crop that the model sees, in 0..1.
 
-    The fixtures' logits and the energy's threshold do not hold, since it gives probabilities; the temperature does.
+    The fixtures do not hold. Where the graph gives probabilities alone (files from before the guard), no threshold
+    does; the temperature does.
     """
+    description = metadata.description
     own = description.preprocessing
     plain = own.changed(mean=(0.0,) * own.channels, std=(1.0,) * own.channels)
-    return description.changed(preprocessing=plain, fixtures=(), task=description.task.of_probabilities())
+    task = description.task if metadata.more else description.task.of_probabilities()
+    return description.changed(preprocessing=plain, fixtures=(), task=task)
 
 
 def _say_of_raw(metadata: ExportMetadata, path: Path) -> None:
+    if metadata.more:
+        return
     temperature = metadata.description.task.temperature
     if metadata.calibrated is None and metadata.is_scaled:
         say(f"{path} is from before raw files said so: its probabilities are taken for calibrated; export it again")

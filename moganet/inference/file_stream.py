@@ -42,8 +42,8 @@ class FileStream:
 
     Pillow decodes and resizes beside Python's lock, so that threads do, and no process has to be started.
     threads: that read; 0 reads here, None is one a core. fast_decoding: JPEGs of more than four times the pixels that
-    are needed are decoded at a fraction of their size (half a grey level off in the mean). unreadable: what could not
-    be read of the batches so far.
+    are needed are decoded at a fraction of their size (half a grey level off in the mean). judged: as in
+    Predictor.outputs. unreadable: what could not be read of the batches so far.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class FileStream:
         threads: int | None = None,
         *,
         fast_decoding: bool = False,
+        judged: bool = False,
     ) -> None:
-        self.predictor, self.files, self.size = predictor, files, batch_size or BATCH
+        self.predictor, self.files, self.size, self.judged = predictor, files, batch_size or BATCH, judged
         self.threads = min(num_cores() if threads is None else threads, len(files))
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None
@@ -75,7 +76,7 @@ class FileStream:
             self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
             if good:
                 images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
-                yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images), None)
+                yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images, judged=self.judged), None)
 
     def _read(self, file: ImageFile) -> Pixels | LeftOut:
         own = self.predictor.config.preprocessing

@@ -23,7 +23,7 @@ from moganet.models.find import Found
 from moganet.models.hub_folder import CONFIG, INDEXES, tensors_file
 from moganet.notices import say
 
-KEPT = 1  # raised whenever other things are kept
+KEPT = 2  # raised whenever other things are kept
 ENTRY = "model.json"
 
 
@@ -35,10 +35,14 @@ class Said(NamedTuple):
 
 
 class Known(Settings):
-    """A model's description, by what files made of its network are known, and what was said while it was read."""
+    """A model's description, by what files made of its network are known, and what was said while it was read.
+
+    more: what the network gives beside its task's outputs.
+    """
 
     description: ModelDescription
     identity: str
+    more: tuple[str, ...] = ()
     said: tuple[Said, ...] = ()
 
 

@@ -68,7 +68,7 @@ def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: P
             raise WeightsError(f"{what} has changed since it was loaded; load it again")
         return _opened(what, asked)[0]
 
-    source = Source(make, known.identity)
+    source = Source(make, known.identity, more=known.more)
     return open_predictor(source, known.description, runtime, precision, name_of_model=str(what))
 
 
@@ -82,7 +82,9 @@ def _read(
     source = Source.of(network, description, "cuda" if has_gpu() else "cpu")
     if key is not None and trained:
         notes = tuple(Said(*one) for one in said)
-        source.keep = lambda identity: keep(key, Known(description=description, identity=identity, said=notes))
+        source.keep = lambda made: keep(
+            key, Known(description=description, identity=made.identity, more=made.more, said=notes)
+        )
     return open_predictor(source, description, runtime, precision, trained=trained, name_of_model=str(what))
 
 

@@ -25,7 +25,8 @@ class ExportMetadata(Settings):
 
     size: (height, width) that the graph is made for, or None for any. calibrated: whether a raw file's probabilities
     are scaled by the description's temperature; None in files from before this was said, which scaled where one was
-    kept. sha256: of the file without these metadata; None in files from before it was recorded.
+    kept. more: what the graph gives behind its task's outputs, or a raw one's probabilities; none in older files.
+    sha256: of the file without these metadata; None in files from before it was recorded.
     """
 
     format: str
@@ -33,6 +34,7 @@ class ExportMetadata(Settings):
     raw: bool = False
     calibrated: bool | None = None
     size: tuple[int, int] | None = None
+    more: tuple[str, ...] = ()
     description: ModelDescription
     sha256: str | None = None
 
@@ -43,7 +45,7 @@ class ExportMetadata(Settings):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return ("probabilities",) if self.raw else TASKS[self.description.task.name].outputs
+        return ("probabilities", *self.more) if self.raw else (*TASKS[self.description.task.name].outputs, *self.more)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
 from moganet.notices import remember
 from moganet.tasks import TASKS, Task
+from moganet.tasks.guard import FEATURES, TEXTURE, texture_of
 from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
@@ -92,8 +93,11 @@ class Predictor:
     def class_names(self) -> tuple[str, ...]:
         return self.config.class_names
 
-    def outputs(self, images: Array) -> Outputs:
-        """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name."""
+    def outputs(self, images: Array, *, judged: bool = False) -> Outputs:
+        """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name.
+
+        judged: give what the guard needs beside it, where the model has one and the images are of its own size.
+        """
         settle_after_fork()
         found = self.run(images)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
@@ -101,6 +105,9 @@ class Predictor:
                 f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
                 "its training had diverged; take an earlier checkpoint"
             )
+        preprocessing = self.config.preprocessing
+        if judged and self.config.task.guard is not None and images.shape[2:] == preprocessing.size:
+            return {**found, TEXTURE: texture_of(images, preprocessing)}
         return found
 
     def logits(self, x: "Tensor") -> "Tensor":
@@ -113,6 +120,29 @@ class Predictor:
         if not items:
             raise DataError("there is no image: the list is empty")
         return _tensor(self._inputs(items, range(len(items))))
+
+    def features(self, images: Any, batch_size: int = 64) -> Array:
+        """Give the pooled last features of images, float32 (N, D): what the head makes logits of.
+
+        images: as in a call. Raises ConfigError for a network or an exported file that gives none.
+        """
+        items, found = as_images(images), list[Array]()
+        for start in range(0, len(items), batch_size):
+            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]))
+            found.append(self._features_of(outputs))
+        if not found:
+            raise DataError("there is no image: the list is empty")
+        return np.concatenate(found)
+
+    def _features_of(self, outputs: Outputs) -> Array:
+        if FEATURES in outputs:
+            return outputs[FEATURES]
+        if not self.class_names and outputs["logits"].ndim == 2:  # a backbone without a head
+            return outputs["logits"]
+        why = "its network does not end in a linear head over pooled features"
+        if not self.has_module:
+            why = "it was exported before files gave them, or of a network that has none; export it again"
+        raise ConfigError(f"{self.name_of_model} gives no features: {why}")
 
     def picture(self, image: Any) -> "Tensor":
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
@@ -144,9 +174,14 @@ class Predictor:
                 how = "run `moganet report` on the model that it was exported from, and export that again"
             raise ConfigError(f"{self.name_of_model} keeps no temperature to calibrate with; {how}")
 
-    def rejected(self, logits: "Tensor") -> "Tensor | None":
-        """Tell for logits (B, classes) whether each image is unlike those trained on, (B,) bool; None: not known."""
-        unlike = self.task.unlike({"logits": _array(logits)}, self.config.task)
+    def rejected(self, given: "Tensor | Outputs") -> "Tensor | None":
+        """Tell whether each image is unlike those trained on, (B,) bool; None where that is not known.
+
+        given: what `outputs(images, judged=True)` gives, for the guard; logits (B, classes) alone are judged by their
+        energy where the model file keeps a threshold of it, which is the weaker score.
+        """
+        outputs = given if isinstance(given, Mapping) else {"logits": _array(given)}
+        unlike = self.task.unlike(outputs, self.config.task)
         return None if unlike is None else _tensor(unlike)
 
     def answers(self, outputs: Outputs, asked: Asked = Asked()) -> list[Any]:  # noqa: B008 (frozen)
@@ -167,7 +202,7 @@ class Predictor:
         items = as_images(images)
         found: list[Any] = []
         for start in range(0, len(items), batch_size):
-            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]))
+            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=True)
             found += self.answers(outputs, Asked(top_k, calibrated))
         return found
 

@@ -23,6 +23,7 @@ class Stream:
 
     batch_size: images at a time; None is what suits the device. workers: processes that read files; None is threads of
     this process on a CPU, and a process a core where they feed a GPU. fast_decoding: as in FileStream, by threads.
+    judged: as in Predictor.outputs.
     unreadable: what could not be read of the batches so far.
     """
 
@@ -34,8 +35,9 @@ class Stream:
         workers: int | None = None,
         *,
         fast_decoding: bool = False,
+        judged: bool = False,
     ) -> None:
-        self.predictor, self.split, self.workers = predictor, split, workers
+        self.predictor, self.split, self.workers, self.judged = predictor, split, workers, judged
         self.batch_size = batch_size or BATCHES.get(predictor.device.type, BATCH)
         self.fast_decoding = fast_decoding
         if fast_decoding and (workers or predictor.device.type != "cpu"):
@@ -57,9 +59,8 @@ class Stream:
             yield one
 
     def _of_files(self, split: Any) -> Iterator[Seen]:
-        stream = FileStream(
-            self.predictor, split.files, self.batch_size, self.workers, fast_decoding=self.fast_decoding
-        )
+        how = {"fast_decoding": self.fast_decoding, "judged": self.judged}
+        stream = FileStream(self.predictor, split.files, self.batch_size, self.workers, **how)
         for seen in stream:
             self.unreadable = stream.unreadable
             yield replace(seen, targets=split.targets.batch(seen.places))
@@ -71,7 +72,7 @@ class Stream:
             self.unreadable += (LeftOut(**one._asdict()) for one in batch.unreadable)
             if len(batch.images):
                 images = normalize(batch.images.numpy(), preprocessing)
-                yield Seen(batch.places, self.predictor.outputs(images), batch.targets)
+                yield Seen(batch.places, self.predictor.outputs(images, judged=self.judged), batch.targets)
 
     def check(self, where: str) -> None:
         """Raise DataError where the stream has ended and not one image could be read."""

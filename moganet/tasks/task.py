@@ -17,6 +17,7 @@ from pydantic import Field, create_model
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
 from moganet.numbers import percent
 from moganet.results import Metric, Record, Result
+from moganet.tasks.guard import Guard, Values
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,12 +38,13 @@ class TaskDescription(Settings):
     """What a model file says of its task.
 
     class_names: a name for each class that the network tells apart. temperature: what the logits are divided by for
-    calibrated probabilities, fitted on validation images.
+    calibrated probabilities, fitted on validation images. guard: what tells images unlike those trained on.
     """
 
     name: str
     class_names: tuple[str, ...] = ()
     temperature: Temperature | None = None
+    guard: Guard | None = None
 
     def anew(self, class_names: tuple[str, ...]) -> Self:
         """Give a description of the same task for another function or other classes: nothing is fitted to these yet."""
@@ -50,7 +52,11 @@ class TaskDescription(Settings):
 
     def of_probabilities(self) -> Self:
         """Give what holds where only probabilities are given, and no logits."""
-        return self
+        return self.unguarded()
+
+    def unguarded(self) -> Self:
+        """Give a description that can't tell what is unlike the training images: its thresholds do not hold."""
+        return self.changed(guard=None)
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,23 @@ class Asked:
 
 
 class Row(Record):
-    """What is answered for one image, as JSON has it. truth: where it is known. untrained: it means nothing yet."""
+    """What is answered for one image, as JSON has it.
+
+    truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on.
+    """
 
     file: str
     truth: Any = None
     untrained: bool = False
+    rejected: bool | None = None
+
+    def remarks(self) -> list[str]:
+        """Say in words what is to be known of the answer."""
+        return ["(untrained)"] * self.untrained + ["(unlike what it was trained on)"] * bool(self.rejected)
+
+    def rejected_cell(self) -> str:
+        """Say in a CSV file's cell whether the image is unlike the training images."""
+        return {True: "yes", False: "no", None: ""}[self.rejected]
 
     @abstractmethod
     def text(self) -> str:
@@ -232,9 +250,18 @@ class Task(ABC):
         """Give an image's truth as a row has it, None where it is not known."""
         return targets.text(place, class_names) or None
 
+    def energy(self, outputs: Outputs) -> Values | None:
+        """Say how unsure outputs are (B,), the higher the more, as one of the guard's scores; None leaves it out."""
+        return None
+
     def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
         """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""
-        return None
+        return None if description.guard is None else description.guard.unlike(outputs, self.energy(outputs))
+
+    def judged_by(self, outputs: Outputs, description: TaskDescription) -> str | None:
+        """Name the score by which `unlike` answers: "guard", another, or None where it can't."""
+        guarded = description.guard is not None and Task.unlike(self, outputs, description) is not None
+        return "guard" if guarded else None
 
     def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
         """Draw what an evaluation found into a folder; give the names of the files."""

@@ -124,9 +124,36 @@ def test_rejection_stands_in_every_form_of_an_answer(folder, tmp_path):
         assert [row["rejected"] for row in csv.DictReader(file)] == ["yes" if reject else "no" for reject in said]
     predictor = moganet.load(model(), "eager")
     assert [predictor(item["file"])[0].rejected for item in result["predictions"]] == said
-    assert moganet.load(exported("program", "raw"))(pictures()[0])[0].rejected is None  # and the file says so
-    notes = moganet.predict(exported("program", "raw"), [folder])["notes"]
-    assert any("unlike the training images" in line for line in notes)
+
+
+@pytest.mark.parametrize(("to", "kind"), [("onnx", ""), ("openvino", ""), *FORMS])
+def test_the_same_images_are_rejected_by_every_form(to, kind):
+    need(to)
+    noise = [np.random.RandomState(i).randint(0, 256, (40, 36, 3), dtype=np.uint8) for i in range(4)]
+    asked = [*pictures(), *noise]
+    other = moganet.load(exported(to, kind)) if kind else moganet.load(model(), to)
+    said = [found.rejected for found in other(asked)]
+    assert said == [found.rejected for found in moganet.load(model(), "eager")(asked)]
+    assert all(said[-4:]) and not all(said[:-4])
+    features = other.features(asked)
+    assert features.shape == (len(asked), other.config.architecture.embed_dims[-1]) and features.dtype == np.float32
+    assert np.abs(features - moganet.load(model(), "eager").features(asked)).max() < 1e-3 * np.abs(features).max()
+
+
+def test_a_file_from_before_the_guard_answers_as_it_did_and_says_by_what(folder, monkeypatch):
+    from moganet.inference import exported as exporteds
+
+    known = exporteds.read_metadata
+    monkeypatch.setattr(exporteds, "read_metadata", lambda path: known(path).changed(more=()))
+    plain, before = moganet.load(model(), "eager"), exported("openvino", "plain")
+    by_energy = [bool(plain.rejected(plain.logits(plain.preprocess(one)))) for one in pictures()]
+    assert [found.rejected for found in moganet.load(before)(pictures())] == by_energy
+    assert any("energy of their logits alone" in line for line in moganet.predict(before, [folder])["notes"])
+    with pytest.raises(ConfigError, match="gives no features: it was exported before"):
+        moganet.load(before).features(pictures())
+    raw = exported("openvino", "raw")
+    assert moganet.load(raw)(pictures()[0])[0].rejected is None  # and the file says so
+    assert any("unlike the training images" in line for line in moganet.predict(raw, [folder])["notes"])
 
 
 def test_a_drawn_grid_marks_what_is_rejected(monkeypatch, tmp_path):

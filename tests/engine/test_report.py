@@ -234,9 +234,11 @@ def test_an_image_of_another_kind_is_rejected(reported, tmp_path):
     run, _, _ = reported
     predictor = moganet.load(run)
     assert 0.9 < predictor.config.task.reject.kept < 1 and predictor.config.task.reject.num_images > 100
+    assert predictor.config.task.guard.kept == pytest.approx(0.945, abs=0.01)
     held = moganet.predict(run, data="digits", split="val")["predictions"]
     assert 0.02 < np.mean([one["rejected"] for one in held]) < 0.12
     noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32), np.uint8)
-    found = predictor.rejected(predictor.logits(predictor.preprocess([*noise])))
+    assert all(one.rejected for one in predictor([*noise]))
+    found = predictor.rejected(predictor.logits(predictor.preprocess([*noise])))  # by their energy
     assert found.float().mean() > 0.5
     assert moganet.load(run, num_classes=3).rejected(torch.zeros(1, 3)) is None  # found with another head

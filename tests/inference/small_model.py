@@ -1,4 +1,4 @@
-"""A network that is exported in a moment, with a temperature, a threshold, and pictures to ask about."""
+"""A network that is exported in a moment, with a temperature, a threshold, a guard, and pictures to ask about."""
 
 import importlib.util
 from functools import cache
@@ -11,9 +11,12 @@ from once import once
 from PIL import Image
 
 from moganet.config import Architecture, Preprocessing
+from moganet.data import ArraySplit
 from moganet.engine.export import export
 from moganet.inference import ModelDescription
 from moganet.inference.export import EXPORTERS
+from moganet.inference.guarding import make_guard
+from moganet.inference.runtimes import open_predictor
 from moganet.models.build import build_network_for
 from moganet.models.formats.ours import save_model_file
 from moganet.models.make_fixtures import make_fixtures
@@ -53,8 +56,18 @@ def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
         temperature=temperature,
         reject=Reject(threshold=-3.0, kept=0.95, num_images=100),
     )
-    save_model_file(path, network.state_dict(), description)
+    save_model_file(path, network.state_dict(), with_guard(network, description))
     return path
+
+
+def with_guard(network, description):
+    """Give a description with a guard that takes smooth pictures for the training images, and others for held back."""
+    images = torch.stack([torch.from_numpy(one.transpose(2, 0, 1).copy()) for one in pictures(220)])
+    every = ArraySplit(images, torch.zeros(len(images), dtype=torch.long))
+    guard = make_guard(
+        open_predictor(network, description, "eager"), every.subset(range(20, 120)), every.subset(range(120, 220))
+    )
+    return description.changed(task=description.task.changed(guard=guard))
 
 
 @cache

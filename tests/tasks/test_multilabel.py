@@ -275,10 +275,14 @@ def test_answers_are_the_classes_above_their_thresholds_or_the_likeliest():
 
 def test_rows_name_the_truth_and_an_image_without_classes_has_a_line():
     none = TASK.row("a.png", Found((), (), ()), (), trained=True)
-    assert none.text() == "(none)" and list(none.cells()) == [("a.png", "", "", "", "")]
+    assert none.text() == "(none)" and list(none.cells()) == [("a.png", "", "", "", "", "")]
     assert none.plain() == {"file": "a.png", "truth": (), "classes": ()}
     row = TASK.row("a.png", Found(("cat",), (0.75,), ("cat",)), ("cat", "dog"), trained=False)
-    assert row.text() == "cat 75.0 % (untrained)" and list(row.cells()) == [("a.png", "cat|dog", 1, "cat", "0.750000")]
+    assert row.text() == "cat 75.0 % (untrained)" and list(row.cells()) == [
+        ("a.png", "cat|dog", 1, "cat", "0.750000", "")
+    ]
+    strange = TASK.row("a.png", Found(("cat",), (0.75,), ("cat",), rejected=True), None, trained=True)
+    assert strange.plain()["rejected"] and "unlike" in strange.text() and next(iter(strange.cells()))[-1] == "yes"
     assert "truth" not in TASK.row("a.png", Found((), (), ()), None, trained=True)
 
 

@@ -14,8 +14,10 @@ from moganet.inference.export.raw import RawGraph
 from moganet.inference.metadata import ExportMetadata, ExportPrecision, Written, need
 from moganet.inference.runs import Run
 from moganet.models.description import SEAL, ModelDescription, published, seal_of
+from moganet.network.features import gives_features, with_features
 from moganet.network.fuse import for_size
 from moganet.tasks import TASKS
+from moganet.tasks.guard import FEATURES
 
 INPUT = "images"  # uint8 (B, H, W, C) or float (B, C, H, W)
 TRACED_BATCH = 2  # a batch of 1 would be taken for a constant
@@ -69,7 +71,7 @@ class Graph:
 
     def module(self, pad_by_hand: bool = False) -> nn.Module:
         """Give the module to be traced: the network, within its preprocessing where the graph is raw."""
-        network = self.cropped(pad_by_hand)
+        network = with_features(self.cropped(pad_by_hand))
         if not self.raw:
             return network
         return RawGraph(network, self.description.preprocessing, self.temperature, self.activation)
@@ -101,11 +103,24 @@ class Graph:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return ("probabilities",) if self.raw else TASKS[self.description.task.name].outputs
+        """Name what the graph gives; the first is what it gave before there was more."""
+        return ("probabilities", *self.network_outputs) if self.raw else self.network_outputs
+
+    @property
+    def network_outputs(self) -> tuple[str, ...]:
+        """Name what the network gives: its task's outputs, and features where it has some."""
+        own = TASKS[self.description.task.name].outputs
+        return (*own, FEATURES) if gives_features(self.network) else own
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """Name what the graph gives behind its task's outputs, or behind a raw one's probabilities."""
+        own = TASKS[self.description.task.name].outputs
+        return self.network_outputs if self.raw else self.network_outputs[len(own) :]
 
     def metadata(self, sha256: str) -> str:
         """Give the metadata's text (JSON), sealed by its own hash. sha256: of all that the file holds besides."""
-        form = {name: getattr(self, name) for name in ("format", "precision", "raw", "calibrated", "size")}
+        form = {name: getattr(self, name) for name in ("format", "precision", "raw", "calibrated", "size", "more")}
         metadata = ExportMetadata(**form, description=published(self.description), sha256=sha256)
         plain = json.loads(json.dumps(metadata.model_dump(mode="json", exclude_none=True)))
         return json.dumps({**plain, SEAL: seal_of(plain)})

@@ -21,6 +21,7 @@ from moganet.inference.export.raw import RawPreprocess
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
 from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
 from moganet.network.blocks import MultiOrderDWConv
+from moganet.network.features import with_features
 from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedSpatialMixer
 from moganet.network.moganet import AveragePool
 
@@ -71,7 +72,7 @@ def _shape(graph: Graph) -> list[int]:
 def build(graph: Graph) -> Any:
     """Make OpenVINO's model of the network: float images (B, C, H, W) to its outputs."""
     network = graph.cropped()
-    return _built(network, graph) if isinstance(network, FusedMogaNet) else _converted(network, graph)
+    return _built(network, graph) if isinstance(network, FusedMogaNet) else _converted(with_features(network), graph)
 
 
 def _built(network: FusedMogaNet, graph: Graph) -> Any:
@@ -79,9 +80,13 @@ def _built(network: FusedMogaNet, graph: Graph) -> Any:
     images = ops.parameter(_shape(graph), openvino.Type.f32, name=INPUT)
     images.output(0).set_names({INPUT})
     with torch.no_grad():
-        logits = emit(network, images.output(0), ops)
-    logits.set_names({"logits"})
-    return openvino.Model([ops.result(logits)], [images], "moganet")
+        features = emit(network, images.output(0), ops)
+        given = [emit(network.head, features, ops), features]
+    results = []
+    for output, name in zip(given, graph.network_outputs, strict=False):  # without a head they are the same
+        output.set_names({name})
+        results.append(ops.result(output))
+    return openvino.Model(results, [images], "moganet")
 
 
 def _converted(network: nn.Module, graph: Graph) -> Any:
@@ -92,7 +97,7 @@ def _converted(network: nn.Module, graph: Graph) -> Any:
         traced = torch.jit.trace(network.eval(), x, check_trace=False)  # type: ignore[no-untyped-call]
         model = _openvino()[0].convert_model(traced, example_input=x, input=_shape(graph))
     model.inputs[0].set_names({INPUT})
-    for output, name in zip(model.outputs, graph.outputs, strict=True):
+    for output, name in zip(model.outputs, graph.network_outputs, strict=True):
         output.set_names({name})
     return model
 
@@ -137,10 +142,10 @@ emit.register(AveragePool, lambda module, x, ops: ops.reduce_mean(x, [2, 3], Fal
 
 
 @emit.register
-def _(module: FusedMogaNet, x: Any, ops: Any) -> Any:
+def _(module: FusedMogaNet, x: Any, ops: Any) -> Any:  # to its pooled features
     for stage in module.stages:
         x = emit(stage, x, ops)
-    return emit(module.head, emit(module.global_pool, x, ops), ops)
+    return emit(module.global_pool, x, ops)
 
 
 @emit.register
@@ -192,9 +197,11 @@ def _with_preprocessing(model: Any, graph: Graph) -> Any:
     before.inputs[0].set_names({INPUT})
     for reader in model.inputs[0].get_target_inputs():
         reader.replace_source_output(before.results[0].input_value(0))
-    logits = model.results[0].input_value(0)
+    given = [result.input_value(0) for result in model.results]
+    logits = given[0]
     if graph.temperature:
         logits = ops.divide(logits, ops.constant([graph.temperature], dtype=openvino.Type.f32)).output(0)
     probabilities = (ops.softmax(logits, 1) if graph.activation == "softmax" else ops.sigmoid(logits)).output(0)
     probabilities.set_names({"probabilities"})
-    return openvino.Model([ops.result(probabilities)], before.get_parameters(), "moganet")
+    results = [ops.result(output) for output in (probabilities, *given)]
+    return openvino.Model(results, before.get_parameters(), "moganet")

@@ -29,15 +29,15 @@ EXPRESSION = re.compile(rf"(?:'[su]\d+'|\b[su]\d+\b|\b(?:{_WORDS}|{_FLAGS})\b|\d
 
 
 class _Half(nn.Module):
-    """A network in a half type between float32 images and float32 logits."""
+    """A network in a half type between float32 images and float32 outputs."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.dtype = network.to(dtype), dtype
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.network(x.to(self.dtype))
-        return logits.float()
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        given = self.network(x.to(self.dtype))
+        return tuple(one.float() for one in given) if isinstance(given, tuple) else given.float()
 
 
 def trace(graph: Graph) -> torch.export.ExportedProgram:
@@ -113,7 +113,7 @@ def run_of(module: Any, outputs: Sequence[str], layout: torch.memory_format = to
         x = torch.from_numpy(np.require(images, requirements=["C", "W"]))  # torch warns of what none may write
         found = module(x.contiguous(memory_format=layout) if x.is_floating_point() else x)
         found = found if isinstance(found, list | tuple) else (found,)
-        return {name: tensor.numpy() for name, tensor in zip(outputs, found, strict=True)}
+        return {name: tensor.numpy() for name, tensor in zip(outputs, found[: len(outputs)], strict=True)}
 
     return run
 

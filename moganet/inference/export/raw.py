@@ -13,7 +13,7 @@ CUBIC = -0.5  # the cubic's parameter in Pillow, and in torch's antialiased resi
 
 
 class RawGraph(nn.Module):
-    """A network with its preprocessing: uint8 (B, H, W, C) to probabilities (B, classes).
+    """A network with its preprocessing: uint8 (B, H, W, C) to probabilities (B, classes), and what the network gives.
 
     temperature: what the logits are divided by before; None leaves them, as a model's own probabilities do.
     activation: what makes probabilities of them, "softmax" or "sigmoid".
@@ -27,9 +27,11 @@ class RawGraph(nn.Module):
         self.preprocess, self.network = RawPreprocess(preprocessing), network
         self.temperature = temperature or 1.0
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(self.preprocess(images)) / self.temperature
-        return logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        given = self.network(self.preprocess(images))
+        given = given if isinstance(given, tuple) else (given,)
+        logits = given[0] / self.temperature
+        return (logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()), *given
 
 
 class RawPreprocess(nn.Module):

@@ -26,18 +26,14 @@ class Prediction:
 
 
 class ClassifyRow(NamedRow):
-    """An image's classes, the likeliest first. rejected: it is unlike those that the model was trained on."""
-
-    rejected: bool | None = None
+    """An image's classes, the likeliest first."""
 
     def text(self) -> str:
-        notes = ["(untrained)"] * self.untrained + ["(unlike what it was trained on)"] * bool(self.rejected)
-        return " ".join([self.named(), *notes])
+        return " ".join([self.named(), *self.remarks()])
 
     def cells(self) -> Iterable[Sequence[object]]:
-        rejected = {True: "yes", False: "no", None: ""}[self.rejected]
         for rank, one in enumerate(self.classes, 1):
-            yield self.file, self.truth or "", rank, one.name, f"{one.probability:.6f}", rejected
+            yield self.file, self.truth or "", rank, one.name, f"{one.probability:.6f}", self.rejected_cell()
 
 
 def softmax(logits: Array) -> NDArray[np.float32]:
@@ -60,10 +56,9 @@ def unlike(logits: Array, description: ClassifyDescription) -> NDArray[np.bool_]
 
 
 def predictions(
-    logits: Array, probabilities: Array, description: ClassifyDescription, top_k: int | None
+    probabilities: Array, unknown: NDArray[np.bool_] | None, names: Sequence[str], top_k: int | None
 ) -> list[Prediction]:
-    """Name the `top_k` likeliest classes [5] of each row."""
-    names, unknown = description.class_names, unlike(logits, description)
+    """Name the `top_k` likeliest classes [5] of each row. unknown: which images are unlike the training images."""
     number = min(USUAL if top_k is None else top_k, len(names))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :number]
     values = np.take_along_axis(probabilities, order, 1).tolist()

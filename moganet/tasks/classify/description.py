@@ -40,11 +40,14 @@ class Reject(Settings):
 
 
 class ClassifyDescription(TaskDescription):
-    """A classifier's task. reject: above which energy an image is unlike the training images."""
+    """A classifier's task. reject: above which energy an image is unlike the training images, where no guard tells."""
 
     name: Literal["classify"] = "classify"
     reject: Reject | None = None
 
     def of_probabilities(self) -> Self:
         """Leave out the threshold, which is one of logits."""
-        return self.changed(reject=None)
+        return self.unguarded()
+
+    def unguarded(self) -> Self:
+        return self.changed(reject=None, guard=None)

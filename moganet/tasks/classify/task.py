@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from moganet.config import Recipe
 from moganet.errors import DataError
 from moganet.results import Metric
-from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Prediction, predictions, softmax, unlike
+from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Prediction, energy, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
 from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
 
@@ -67,7 +67,8 @@ class Classify(Task):
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Prediction]:
         assert isinstance(description, ClassifyDescription)
         probabilities = self.probabilities(outputs, description, calibrated=asked.calibrated)
-        return predictions(outputs["logits"], probabilities, description, asked.top_k)
+        unknown = self.unlike(outputs, description)
+        return predictions(probabilities, unknown, description.class_names, asked.top_k)
 
     def row(self, file: str, answer: Prediction, truth: Any, *, trained: bool) -> ClassifyRow:
         return ClassifyRow.of(file, answer, truth, trained=trained, rejected=answer.rejected)
@@ -78,9 +79,17 @@ class Classify(Task):
         best = answer.names[0], answer.probabilities[0]
         return GridItem(image, *best, truth, rejected=bool(answer.rejected))
 
+    def energy(self, outputs: Outputs) -> NDArray[np.float64]:
+        return energy(outputs["logits"])
+
     def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
         assert isinstance(description, ClassifyDescription)
-        return unlike(outputs["logits"], description)
+        guarded = super().unlike(outputs, description)
+        return unlike(outputs["logits"], description) if guarded is None else guarded
+
+    def judged_by(self, outputs: Outputs, description: TaskDescription) -> str | None:
+        assert isinstance(description, ClassifyDescription)
+        return super().judged_by(outputs, description) or ("energy" if description.reject is not None else None)
 
     def draw(self, evaluation: "ClassifyEvaluation", class_names: Sequence[str], folder: Path) -> list[str]:
         from moganet.tasks.classify.confusion import draw_confusion

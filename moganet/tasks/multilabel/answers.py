@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from moganet.tasks.multilabel.description import MultilabelDescription
 from moganet.tasks.task import Array, NamedRow
 
-COLUMNS = ("file", "truth", "rank", "name", "probability")
+COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")
 NONE = "(none)"
 
 
@@ -17,12 +17,14 @@ NONE = "(none)"
 class Found:
     """Classes of an image, the likeliest first: names, and the probability of each by itself. They may be none.
 
-    above: the names of those that are above their thresholds, however many were asked for.
+    above: the names of those that are above their thresholds, however many were asked for. rejected: whether the image
+    is unlike those that the model was trained on; None where it can't be told.
     """
 
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
     above: tuple[str, ...]
+    rejected: bool | None = None
 
 
 class MultilabelRow(NamedRow):
@@ -32,15 +34,15 @@ class MultilabelRow(NamedRow):
 
     def text(self) -> str:
         """Say the classes in one line."""
-        return " ".join([self.named() or NONE] + ["(untrained)"] * self.untrained)
+        return " ".join([self.named() or NONE, *self.remarks()])
 
     def cells(self) -> Iterable[Sequence[object]]:
         """Give a line a class, and one for an image without any."""
         truth = "|".join(self.truth or ())
         for rank, one in enumerate(self.classes, 1):
-            yield self.file, truth, rank, one.name, f"{one.probability:.6f}"
+            yield self.file, truth, rank, one.name, f"{one.probability:.6f}", self.rejected_cell()
         if not self.classes:
-            yield self.file, truth, "", "", ""
+            yield self.file, truth, "", "", "", self.rejected_cell()
 
 
 def sigmoid(logits: Array) -> NDArray[np.float64]:
@@ -51,6 +53,11 @@ def sigmoid(logits: Array) -> NDArray[np.float64]:
 def found(logits: Array, description: MultilabelDescription) -> NDArray[np.bool_]:
     """Tell which classes are above their thresholds (B, classes)."""
     return np.asarray(sigmoid(logits) >= np.array(description.cuts))
+
+
+def energy(logits: Array) -> NDArray[np.float64]:
+    """Give the joint energy (N,) of logits (N, classes): the higher, the fewer classes are told (Wang et al. 2021)."""
+    return np.asarray(-np.logaddexp(0.0, logits.astype(np.float64)).sum(1))
 
 
 def answers(logits: Array, probabilities: Array, description: MultilabelDescription, top_k: int | None) -> list[Found]:

@@ -1,6 +1,7 @@
 """Multi-label classification as a task."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from moganet.config import Recipe
 from moganet.errors import DataError
 from moganet.results import Metric
-from moganet.tasks.multilabel.answers import COLUMNS, NONE, Found, MultilabelRow, answers, found, sigmoid
+from moganet.tasks.multilabel.answers import COLUMNS, NONE, Found, MultilabelRow, answers, energy, found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription, MultilabelLoss, MultilabelSettings
 from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
 
@@ -70,17 +71,24 @@ class Multilabel(Task):
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Found]:
         probabilities = self.probabilities(outputs, description, calibrated=asked.calibrated)
-        return answers(outputs["logits"], probabilities, _own(description), asked.top_k)
+        told = answers(outputs["logits"], probabilities, _own(description), asked.top_k)
+        unknown = self.unlike(outputs, description)
+        return (
+            told if unknown is None else [replace(a, rejected=r) for a, r in zip(told, unknown.tolist(), strict=True)]
+        )
 
     def row(self, file: str, answer: Found, truth: Any, *, trained: bool) -> MultilabelRow:
-        return MultilabelRow.of(file, answer, truth, trained=trained)
+        return MultilabelRow.of(file, answer, truth, trained=trained, rejected=answer.rejected)
 
     def picture(self, image: "Tensor", answer: Found, truth: Any) -> "GridItem":
         from moganet.report import GridItem
 
         said, known = (None if names is None else ", ".join(sorted(names)) or NONE for names in (answer.above, truth))
         assert said is not None
-        return GridItem(image, said, None, known)
+        return GridItem(image, said, None, known, rejected=bool(answer.rejected))
+
+    def energy(self, outputs: Outputs) -> NDArray[np.float64]:
+        return energy(outputs["logits"])
 
     def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> tuple[str, ...] | None:
         row = targets[place]
