@@ -39,7 +39,8 @@ def need(name):
             pytest.skip(f"{package} is not installed (extra 'export')")
 
 
-def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
+def network_of(classes=6, seed=""):
+    """Give a small network whose answers are sure, and how it is described."""
     options = {**MINI, "num_classes": classes, "depths": (1, 1, 1, 1)}
     architecture = Architecture(**options, name="moganet_xtiny")
     network = build_network_for(architecture).eval()
@@ -47,6 +48,11 @@ def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
     state["head.weight"] *= 10  # so that answers are sure, and a temperature matters
     state["head.bias"] += len(seed)
     network.load_state_dict(state)
+    return network, architecture
+
+
+def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
+    network, architecture = network_of(classes, seed)
     description = ModelDescription(
         architecture=architecture,
         preprocessing=Preprocessing(size=(32, 32)),
