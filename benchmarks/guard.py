@@ -109,7 +109,8 @@ def scores_of(predictor: Predictor, guard: Guard, known: NDArray[np.floating], o
     scores = guard.scores(outputs, predictor.task.energy(outputs))
     features, near = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (outputs["features"], known))
     neighbours = -np.partition(features @ near.T, -NUM_NEIGHBOURS, axis=1)[:, -NUM_NEIGHBOURS]
-    return {**{str(name): one for name, one in scores.items()}, "neighbours": neighbours, "guard": guard.total(scores)}
+    alone: dict[str, NDArray[np.floating]] = {str(name): values for name, values in scores.items()}
+    return {**alone, "neighbours": neighbours, "guard": guard.total(scores)}
 
 
 def main() -> None:

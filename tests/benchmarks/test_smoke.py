@@ -175,6 +175,14 @@ def test_temperature(run, digit_model):
     assert found["images"] == 30
 
 
+def test_guard(run, folder):
+    found = run("guard", "moganet_nano.digits", "digits", f"photos={folder / 'val'}", NUM_DRAWN=3, NUM_KNOWN=20)
+    rows = found["moganet_nano.digits"]["rejected"]
+    assert (
+        rows["plain pages"]["guard"] == 1 and rows["own test images"]["guard"] < 0.1 and rows["photos"]["images"] == 8
+    )
+
+
 def test_interactions(run):
     setting = {"variant": "moganet_nano", "options": {}, "size": 32, "grid": 4, "amount": (1, 1)}
     module = run("interactions", main=False, SETTINGS={"tiny": setting}, best_batch=lambda *_: (8, None))

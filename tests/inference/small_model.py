@@ -38,7 +38,8 @@ def need(name):
             pytest.skip(f"{package} is not installed (extra '{'mobile' if name == 'executorch' else 'export'}')")
 
 
-def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
+def network_of(classes=6, seed=""):
+    """Give a small network whose answers are sure, and how it is described."""
     options = {**MINI, "num_classes": classes, "depths": (1, 1, 1, 1)}
     architecture = Architecture(**options, name="moganet_xtiny")
     network = build_network_for(architecture).eval()
@@ -46,6 +47,11 @@ def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
     state["head.weight"] *= 10  # so that answers are sure, and a temperature matters
     state["head.bias"] += len(seed)
     network.load_state_dict(state)
+    return network, architecture
+
+
+def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
+    network, architecture = network_of(classes, seed)
     preprocessing = Preprocessing(size=SIZE, mean=(0.4,) * 3, std=(0.3,) * 3, crop_fraction=0.9)
     images = [torch.tensor(image).permute(2, 0, 1) for image in pictures()[:2]]
     description = ModelDescription(

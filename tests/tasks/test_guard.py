@@ -4,14 +4,20 @@ import json
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
 import moganet
+from moganet.config import Preprocessing
 from moganet.data import open_data
+from moganet.inference import save_model_file
 from moganet.inference.guarding import make_guard, scramble
 from moganet.models.description import ModelDescription
 from moganet.models.shipped import shipped_models
+from moganet.network.features import with_features
+from moganet.tasks import TASKS
 from moganet.tasks.guard import LEVELS, Curve, packed, texture_of
 from moganet.tasks.texture import texture
 
@@ -116,3 +122,34 @@ def test_the_pixels_are_those_before_their_colours_were_scaled(predictor):
     x = predictor.preprocess(image).numpy()
     expected = texture(np.asarray(image, np.float32)[None, None] / 255)
     assert texture_of(x, predictor.config.preprocessing) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_a_network_of_timms_gives_what_its_head_takes(name):
+    network = timm.create_model(name, num_classes=5).eval()
+    x = torch.randn(3, 3, *network.pretrained_cfg["input_size"][1:])
+    with torch.inference_mode():
+        logits, features = with_features(network)(x)
+        assert torch.equal(logits, network(x))
+        assert torch.allclose(network.get_classifier()(features), logits, atol=1e-5)
+    network.reset_classifier(0)
+    assert with_features(network) is network
+
+
+def test_several_labels_have_one_too(tmp_path):
+    from small_model import network_of, with_guard
+
+    network, architecture = network_of(classes=6)
+    task = TASKS["multilabel"].description(name="multilabel", class_names=tuple("abcdef"))
+    description = ModelDescription(architecture=architecture, preprocessing=Preprocessing(size=(32, 32)), task=task)
+    description = with_guard(network, description)
+    save_model_file(tmp_path / "m.safetensors", network.state_dict(), description)
+    assert set(description.task.guard.curves) == {"energy", "texture", "scrambled"}
+    result = moganet.predict(tmp_path / "m.safetensors", [noise_file(tmp_path)], csv_file=tmp_path / "p.csv")
+    assert result.predictions[0]["rejected"] and "yes" in (tmp_path / "p.csv").read_text()
+    assert "unlike what it was trained on" in result.predictions[0].text()
+
+
+def noise_file(folder):
+    Image.fromarray(foreign()["noise"][0]).save(folder / "noise.png")
+    return folder / "noise.png"
