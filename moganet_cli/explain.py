@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Unpack
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
-from moganet_cli.options import BATCH, SEED, AsJson, Asking, Model, argument, option, with_options
+from moganet_cli.options import BATCH, SEED, Answering, AsJson, Model, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -20,13 +20,15 @@ METHODS = {
     "gradcam": "1 gradient",
     "orders": "1 forward pass",
 }
+PRECISION = "auto: f32, and LIME's samples in bf16 where the processor has it."
 SAMPLES = "auto: until LIME's ranking of superpixels is stable, or for 4,000."
 COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
 
 
-class Explaining(Asking, total=False):
+class Explaining(Answering, total=False):
     """What is passed on as it is."""
 
+    precision: Annotated[Literal["auto", "f32", "bf16", "f16"], option(PRECISION)]
     target: Annotated[str | None, option("Name or number [default: the likeliest].", metavar="CLASS")]
     superpixels: Annotated[Literal["quickshift", "slic", "grid"] | None, option("LIME patches [default: quickshift].")]
     stage: Annotated[int | None, option("gradcam's, 1 to 4 [default: the last of 4x4 or more].", min=1)]

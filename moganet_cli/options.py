@@ -10,7 +10,7 @@ import typer
 # What may be asked for; beyond lies a slip.
 SIDE, BATCH, SEED = {"min": 1, "max": 4096}, {"min": 1, "max": 2**20}, {"min": 0, "max": 2**32 - 1}
 
-DEFAULTS = {"precision": "f32", "runtime": "auto", "seed": 0}
+DEFAULTS = {"precision": "f32", "seed": 0}
 DEFAULTS |= {"filter": "correct", "reward": "log-odds", "baseline": "zero"}  # of interactions
 
 
@@ -67,11 +67,16 @@ class AllChoices(StemChoices, total=False):
     num_classes: Annotated[int | None, option("Another number of classes: the head starts anew.", min=0)]
 
 
-class Asking(StemChoices, total=False):
+class Answering(StemChoices, total=False):
+    """What a verb passes on that asks a model for its classes, in a precision of its own choice."""
+
+    runtime: Runtime
+
+
+class Asking(Answering, total=False):
     """What a verb passes on that asks a model for its classes."""
 
     precision: Precision
-    runtime: Runtime
 
 
 class Measuring(Asking, total=False):
@@ -117,4 +122,5 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _default(name: str, hint: Any) -> Any:
-    return DEFAULTS.get(name, False if get_args(hint)[0] is bool else None)
+    kind = get_args(hint)[0]
+    return "auto" if "auto" in get_args(kind) else DEFAULTS.get(name, False if kind is bool else None)

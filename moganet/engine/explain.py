@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,7 +24,7 @@ from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
 from moganet.inference.runtimes import Runtime, open_predictor
-from moganet.machine import keep_freed_memory
+from moganet.machine import has_fast_bf16, keep_freed_memory
 from moganet.models.choices import Choices
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
@@ -97,6 +97,7 @@ class _Explaining:
     compare: bool
     folder: Path | None
     overwrite: bool
+    samples: Predictor  # what LIME's samples are computed by
 
     def of(self, asked: _Asked, number: int) -> list[Explained]:
         """Explain the number-th image by each method, and write what was found where there is a folder."""
@@ -109,7 +110,8 @@ class _Explaining:
         return _write(self.folder / stem, asked, found, self.compare)
 
     def _by(self, name: str, asked: _Asked) -> tuple[Explained, Explanation]:
-        model: Any = self.predictor.model if METHODS[name].needs_module else scores_of(self.predictor)
+        asks = self.samples if name == "lime" else self.predictor
+        model: Any = self.predictor.model if METHODS[name].needs_module else scores_of(asks)
         explained = METHODS[name].of(model, asked.x, asked.target, self.options)
         entry = Explained(
             file=asked.name,
@@ -119,6 +121,7 @@ class _Explaining:
             probability=asked.probability,
             map=explained.map.numpy(),
             **explained.details,
+            **({"precision": asks.precision} if name == "lime" else {}),
             **(self._scores(asked, name, explained.map) if self.score else {}),
             **({} if self.predictor.trained else {"untrained": True}),
         )
@@ -164,7 +167,7 @@ def explain(
     overwrite: bool = False,
     seed: int = 0,
     runtime: Runtime = "auto",
-    precision: Precision = "f32",
+    precision: Precision | Literal["auto"] = "auto",
     progress: Progress = no_progress,
     **options: Any,
 ) -> Explanations:
@@ -173,8 +176,10 @@ def explain(
     images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
     target: a class's name or number; None is the likeliest. compare: one picture an image with the methods side by
     side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
-    far the map stays when the weights are drawn anew. out: a folder for pictures, maps (.npz) and explanations.json;
-    what an earlier call wrote there stays, and new names are numbered, unless overwrite is said.
+    far the map stays when the weights are drawn anew. precision: as in `load`; "auto" is f32, but for LIME's samples,
+    which are computed in bf16 where the device has units for it, unless the model is a Predictor or an exported file.
+    out: a folder for pictures, maps (.npz) and explanations.json; what an earlier call wrote there stays, and new
+    names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
     integrated-gradients, copies and noise of saliency, window of occlusion, batch_size; and choices as in `load`.
     Gives `images` ({"file", "method", "target", "probability", "map": (H, W) array, and what the method found}) and
@@ -184,11 +189,13 @@ def explain(
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, "f32" if precision == "auto" else precision, **choices)
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
     check_options(names, options)
     how = {**options, "seed": seed, "progress": progress}
-    explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite)
+    chosen = precision == "auto" and "lime" in names and not isinstance(model, Predictor)
+    samples = _for_samples(predictor) if chosen else predictor
+    explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite, samples)
     if predictor.device.type == "cpu":
         keep_freed_memory()
     sources, unreadable = _collect(images)
@@ -278,6 +285,20 @@ def find_class(target: str | int, names: Sequence[str]) -> int:
         return int(target)
     shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     raise ConfigError(f"the model knows no class {str(target)!r}; give one of {shown}, or a number below {len(names)}")
+
+
+def _for_samples(predictor: Predictor) -> Predictor:
+    """Give the same model in bf16 where that is quicker: a fit to hundreds of samples does not see its rounding.
+
+    An exported file has a precision of its own.
+    """
+    quickest = "openvino" if predictor.device.type == "cpu" else "eager"
+    bf16 = predictor.has_module and has_fast_bf16(predictor.device)  # type: ignore[arg-type]  # its name will do
+    if not bf16 or predictor.runtime != quickest:
+        return predictor
+    say("lime's samples are computed in bf16, for which there are units here; --precision f32 does without")
+    known, name = predictor.trained, predictor.name_of_model
+    return open_predictor(predictor.model, predictor.config, "auto", "bf16", trained=known, name_of_model=name)
 
 
 def scores_of(predictor: Predictor) -> Scores:

@@ -76,6 +76,9 @@ def digit_model(tmp_path_factory) -> Path:
     return made(tmp_path_factory.mktemp("model") / "digits.safetensors", tuple("0123456789"), 1)
 
 
+ONE = {"f32": torch.float32}
+
+
 def made(path: Path, names: tuple[str, ...], channels: int) -> Path:
     torch.manual_seed(0)
     shape = {**MINI, "num_classes": len(names), "in_chans": channels}
@@ -161,8 +164,20 @@ def test_loader(run, folder):
 
 
 def test_lime(run, photo_model):
-    found = run("lime", SAMPLES=8, BATCH=4, ROUNDS=1, load=lambda _: moganet.load(photo_model, "eager"))
-    assert found["num_superpixels"] >= 1
+    found = run("lime", SAMPLES=8, BATCH=4, ROUNDS=1, load=lambda *_: moganet.load(photo_model, "eager"))
+    assert found["f32"]["num_superpixels"] >= 1 and set(found["bf16"]) == set(found["f32"])
+
+
+def test_lime_ten(run, folder):
+    found = run("lime_ten", folder, 1, FULL=64, SIDE=32)
+    assert found["pictures"] == 1 and found["agreement"]["first_auto"].keys() >= {"best_10", "shared_of_10"}
+
+
+def test_bound(run):
+    pytest.importorskip("openvino")
+    found = run("bound", VARIANT="moganet_nano", SIZE=32, IMAGES=3, ROUNDS=1, MATRIX=16, PAUSE=0.0, PRECISIONS=ONE)
+    assert set(found["f32"]["share_of_bound"]) == {"ours", "free batch", "without activations"}
+    assert {"1x1, with their SiLU", "1x1 to one channel (decompose)"} <= set(found["f32"]["profile_ms"])
 
 
 def test_lime_auto(run, digit_model):
