@@ -150,6 +150,7 @@ class ChannelAggregation2d(nn.Module):
         self.drop2 = nn.Dropout(drop_rate)
         self.uses_decompose = aggregation == "reference"
         self.decompose.requires_grad_(self.uses_decompose)
+        self.is_lean = False  # see MogaNet.set_lean
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W), hidden width h = C * ratio
         y = self.drop1(self.act(self.dwconv(self.fc1(x))))  # (B, h, H, W)
@@ -189,7 +190,8 @@ class ChannelAggregation2d(nn.Module):
         h, factor = self.fc1(x), F.conv2d(self.sigma.scale, self.fc2.weight) * scale
         assert self.dwconv.bias is not None
         depthwise = self.dwconv.kernel_for(h), self.dwconv.bias
-        return lean.mixed(h, depthwise, (kernels * rows[:, None, None, None], biases * rows), factor)
+        scaled = kernels * rows[:, None, None, None], biases * rows
+        return lean.mixed(h, depthwise, scaled, factor, keep=not self.is_lean)
 
 
 class MogaBlock(nn.Module):
@@ -217,10 +219,10 @@ class MogaBlock(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2 = nn.BatchNorm2d(dim)
         self.mlp = ChannelAggregation2d(dim, int(dim * mlp_ratio), channel_aggregation, drop_rate, crop_kernels)
-        self.is_lean = crop_kernels and channel_aggregation == "reference" and not drop_rate
+        self.by_parts = crop_kernels and channel_aggregation == "reference" and not drop_rate
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        if self.training and self.is_lean and not is_scripting() and lean.is_worth_it(x):
+        if self.training and self.by_parts and not is_scripting() and lean.is_worth_it(x):
             return self._train(x)
         x = x + self.drop_path(self.layer_scale_1 * self.attn(self.norm1(x)))
         x = x + self.drop_path(self.layer_scale_2 * self.mlp(self.norm2(x)))

@@ -51,17 +51,22 @@ def gated(gate: Tensor, value: Tensor, weight: Tensor, bias: Tensor, times: int)
     return out
 
 
-def mixed(h: Tensor, depthwise: Sequence[Tensor], kernels: Sequence[Tensor], common: Tensor) -> Tensor:
+def mixed(
+    h: Tensor, depthwise: Sequence[Tensor], kernels: Sequence[Tensor], common: Tensor, *, keep: bool = False
+) -> Tensor:
     """Give fc2 of the re-weighted GELU(dwconv(h)), (B, C, H, W), for hidden maps h (B, C * ratio, H, W).
 
     depthwise: kernel (C * ratio, 1, 2u+1, 2s+1) and bias. kernels: those of fc2 with decompose's after them, filled up
     with zeros, (C + 1 + rest, C * ratio, 1, 1), and bias. common: the factor (1, C, 1, 1) of GELU(decompose(y)).
+    keep: whether the two maps of the hidden width after h are kept too, which is faster.
     """
-    out: Tensor = _ChannelMixer.apply(*_cast(h, *depthwise, *kernels, common))
+    out: Tensor = _ChannelMixer.apply(*_cast(h, *depthwise, *kernels, common), keep)
     return out
 
 
-def _of_plain(plain: Callable[..., Tensor], inputs: Sequence[Any], gradient: Tensor, wanted: Sequence[bool]) -> Gradients:
+def _of_plain(
+    plain: Callable[..., Tensor], inputs: Sequence[Any], gradient: Tensor, wanted: Sequence[bool]
+) -> Gradients:
     """Give the gradients that `wanted` asks for in a form that can be differentiated again."""
     with torch.enable_grad():
         out = plain(*inputs)
@@ -70,11 +75,11 @@ def _of_plain(plain: Callable[..., Tensor], inputs: Sequence[Any], gradient: Ten
     return tuple(next(found) if want else None for want in wanted)
 
 
-def _pointwise(gradient: Tensor, x: Tensor, weight: Tensor, *, bias: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def _pointwise(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Give a 1x1 convolution's gradients, of its input, weight and bias."""
     options = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [weight.shape[0]], *options, [True, True, bias]
+        gradient, x, weight, [weight.shape[0]], *options, [True, True, True]
     )
     return found
 
@@ -155,27 +160,30 @@ class _ChannelMixer(torch.autograd.Function):
         return torch.addcmul(both[:, :channels], F.gelu(map_of_common), common, value=-1), map_of_common
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-        h, kernel, shift, kernels, biases, common = inputs
-        out, map_of_common = _ChannelMixer.answer(F.gelu(convolve_plainly(h, kernel, shift)), *inputs[3:])
-        ctx.save_for_backward(*inputs)
-        ctx.map_of_common = map_of_common.clone()  # no view, which would keep the whole of it
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        *tensors, keep = inputs
+        h, kernel, shift, kernels, biases, common = tensors
+        before = convolve_plainly(h, kernel, shift)
+        y = F.gelu(before)
+        out, map_of_common = _ChannelMixer.answer(y, kernels, biases, common)
+        own = map_of_common.clone()  # no view, which would keep the whole of it
+        ctx.save_for_backward(*tensors, own, *((before, y) if keep else ()))
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
-        inputs = ctx.saved_tensors
+        h, kernel, shift, kernels, biases, common, map_of_common, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _of_plain(_ChannelMixer.plain, inputs, gradient, ctx.needs_input_grad)
-        h, kernel, shift, kernels, biases, common = inputs
-        of_both, of_common = _of_answer(gradient, ctx.map_of_common, common, kernels.shape[0])
-        before = convolve_plainly(h, kernel, shift)
-        of_y, of_kernels, of_biases = _pointwise(of_both, F.gelu(before), kernels)
+            inputs, wanted = (h, kernel, shift, kernels, biases, common), ctx.needs_input_grad[:-1]
+            return *_of_plain(_ChannelMixer.plain, inputs, gradient, wanted), None
+        of_both, of_common = _of_answer(gradient, map_of_common, common, kernels.shape[0])
+        before = kept[0] if kept else convolve_plainly(h, kernel, shift)
+        of_y, of_kernels, of_biases = _pointwise(of_both, kept[1] if kept else F.gelu(before), kernels)
         of_y = torch.ops.aten.gelu_backward.grad_input(of_y, before, grad_input=of_y)
         del before
         of_kernel, of_shift = gradient_of_kernel(h, of_y, kernel)
         of_h = convolve_plainly(of_y, kernel.flip(2, 3), None)
-        return of_h, of_kernel, of_shift, of_kernels, of_biases, of_common
+        return of_h, of_kernel, of_shift, of_kernels, of_biases, of_common, None
 
 
 def _of_answer(gradient: Tensor, map_of_common: Tensor, common: Tensor, width: int) -> tuple[Tensor, Tensor]:
