@@ -6,17 +6,14 @@ import os
 import shutil
 import sys
 import tempfile
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
+from golden_files import GOLDEN, fill, golden, noise_image
 from hypothesis import settings
 from once import SHARED, once
 
-if TYPE_CHECKING:  # the process that hands out the tests waits for no torch
-    import torch
+__all__ = ["GOLDEN", "MINI", "fill", "golden", "noise_image", "real_data"]  # what tests ask for
 
 # The same examples each time in CI, new ones on a developer's machine.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -24,7 +21,6 @@ settings.register_profile("developer", deadline=None)
 settings.load_profile("ci" if "CI" in os.environ else "developer")
 
 os.environ.setdefault("MOGANET_REPORT", "off")  # small trainings write no page; its tests ask for it
-GOLDEN = Path(__file__).parent / "golden"
 MINI = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (8, 8, 4, 4), "num_classes": 10}
 
 
@@ -59,49 +55,6 @@ def _no_curves(monkeypatch):
     """Let small trainings draw nothing, which takes as long as a few of their steps; `trained_run` and others draw."""
     if run := sys.modules.get("moganet.training.run"):
         monkeypatch.setattr(run, "draw_curves", lambda metrics, path, *_: path.write_bytes(b"not drawn"))
-
-
-def golden(name: str) -> dict[str, torch.Tensor]:
-    """Read one of the reference implementation's outputs."""
-    from safetensors.torch import load_file
-
-    return load_file(GOLDEN / f"{name}.safetensors")
-
-
-def fill(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Draw every tensor from its own name, as was done for the golden files (numpy's frozen RandomState)."""
-    import torch
-
-    drawn = {}
-    for name, tensor in state.items():
-        shape = tuple(tensor.shape)
-        noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-        if name.endswith("num_batches_tracked"):
-            drawn[name] = torch.tensor(1)
-            continue
-        if name.endswith("running_var"):
-            value = 1 + 0.25 * np.tanh(noise)
-        elif name.endswith("running_mean"):
-            value = 0.1 * noise
-        elif "layer_scale" in name:
-            value = 0.1 + 0.03 * noise
-        elif name.endswith("sigma.scale"):
-            value = 0.3 + 0.1 * noise
-        elif name.endswith("bias"):
-            value = 0.05 * noise
-        elif len(shape) == 1:
-            value = 1 + 0.1 * noise
-        else:
-            value = noise * (0.5 / int(np.prod(shape[1:]))) ** 0.5
-        drawn[name] = torch.from_numpy(value.astype(np.float32))
-    return drawn
-
-
-def noise_image(number: int, size: int) -> torch.Tensor:
-    """Give the golden files' input (number, 3, size, size)."""
-    import torch
-
-    return torch.from_numpy(np.random.RandomState(0).standard_normal((number, 3, size, size)).astype(np.float32))
 
 
 def real_data(name: str) -> Path:

@@ -120,7 +120,8 @@ class TrainerConfig(Settings):
         On several machines of different kinds say which.
     ema: decay of the averaged weights. early_stop: epochs without a better validation accuracy after which to stop.
     accumulate: parts of data.batch_size images whose gradients make one step of the optimizer.
-    grad_checkpointing: recompute activations in the backward pass, for less memory.
+    grad_checkpointing: recompute each block in the backward pass, for much less memory.
+    lean: recompute the channel mixers' activations there, for half of the memory.
     interactions_every: epochs between two records of the interactions' strength (interactions.csv); None records none.
     save_every: minutes between two saves within an epoch; each epoch's start is saved anyway.
     devices, num_nodes: processes on each machine and machines; None takes what torchrun or SLURM started, else one.
@@ -138,6 +139,7 @@ class TrainerConfig(Settings):
     validate_every: Annotated[int, Field(ge=1, le=10**6)] = 1
     early_stop: Annotated[int, Field(ge=1)] | None = None
     grad_checkpointing: bool = False
+    lean: bool = False
     interactions_every: Annotated[int, Field(ge=1)] | None = None
     save_every: Annotated[float, Field(gt=0, le=10**6)] = 5.0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from moganet.config import ChannelAggregation, Gate
+from moganet.network import lean
 from moganet.network.depthwise import DepthwiseConv2d
 
 
@@ -126,6 +127,16 @@ class MultiOrderGatedAggregation(nn.Module):
         out: Tensor = self.proj_2(self.gate_act(self.gate(y)), self.value_act(self.value(y))) + x
         return out
 
+    @torch.jit.unused
+    def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Give the product with a layer scale (1, C, 1, 1), for training; the scale is in proj_2's weight."""
+        y = lean.decomposed(self.proj_1(x), self.sigma.scale)
+        proj, factor = self.proj_2, scale.flatten()
+        assert proj.bias is not None
+        weight, bias = proj.weight * factor[:, None, None, None], proj.bias * factor
+        mixed = lean.gated(self.gate(y), self.value(y), weight, bias, len(self.gate_act))
+        return torch.addcmul(mixed, x, scale)
+
 
 class ChannelAggregation2d(nn.Module):
     """The channel mixer: an inverted bottleneck whose hidden channels are re-weighted (paper, equations 7 and 8).
@@ -154,6 +165,7 @@ class ChannelAggregation2d(nn.Module):
         self.drop2 = nn.Dropout(drop_rate)
         self.uses_decompose = aggregation == "reference"
         self.decompose.requires_grad_(self.uses_decompose)
+        self.is_lean = False  # see MogaNet.set_lean
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W), hidden width h = C * ratio
         y = self.drop1(self.act(self.dwconv(self.fc1(x))))  # (B, h, H, W)
@@ -166,19 +178,35 @@ class ChannelAggregation2d(nn.Module):
 
     @torch.jit.unused
     def _train(self, y: Tensor) -> Tensor:
-        """Compute the same in one pass of y each way: sigma is in fc2's weight, fc2 and decompose are one convolution.
+        """Compute the same in one pass of y each way, whose gradients autograd finds."""
+        (kernels, biases), factor = self._kernels(), F.conv2d(self.sigma.scale, self.fc2.weight)
+        channels = self.fc2.out_channels
+        both = F.conv2d(y, kernels, biases)
+        own, common = both[:, :channels], self.decompose_act(both[:, channels : channels + 1])
+        out: Tensor = self.drop2(torch.addcmul(own, factor, common, value=-1))
+        return out
+
+    def _kernels(self) -> tuple[Tensor, Tensor]:
+        """Give kernels and biases of fc2 and decompose as one convolution; sigma is in fc2's weight.
 
         fc2(y + sigma * (y - g)) = fc2((1 + sigma) * y) - fc2(sigma) * g without fc2's bias in the last term.
         """
         sigma, fc2, decompose = self.sigma.scale, self.fc2, self.decompose
         assert fc2.bias is not None and decompose.bias is not None
-        channels = fc2.out_channels
-        rest = -(channels + 1) % 8  # half precision on a GPU wants a multiple of 8
+        rest = -(fc2.out_channels + 1) % 8  # half precision on a GPU wants a multiple of 8
         kernels = F.pad(torch.cat([fc2.weight * (1 + sigma), decompose.weight]), (0, 0, 0, 0, 0, 0, 0, rest))
-        both = F.conv2d(y, kernels, F.pad(torch.cat([fc2.bias, decompose.bias]), (0, rest)))
-        own, common = both[:, :channels], self.decompose_act(both[:, channels : channels + 1])
-        out: Tensor = self.drop2(torch.addcmul(own, F.conv2d(sigma, fc2.weight), common, value=-1))
-        return out
+        return kernels, F.pad(torch.cat([fc2.bias, decompose.bias]), (0, rest))
+
+    @torch.jit.unused
+    def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Give the product with a layer scale (1, C, 1, 1), for training; the scale is in fc2's weight."""
+        (kernels, biases), channels = self._kernels(), self.fc2.out_channels
+        rows = F.pad(scale.flatten(), (0, len(biases) - channels), value=1.0)
+        h, factor = self.fc1(x), F.conv2d(self.sigma.scale, self.fc2.weight) * scale
+        assert self.dwconv.bias is not None
+        depthwise = self.dwconv.kernel_for(h), self.dwconv.bias
+        scaled = kernels * rows[:, None, None, None], biases * rows
+        return lean.mixed(h, depthwise, scaled, factor, keep=not self.is_lean)
 
 
 class MogaBlock(nn.Module):
@@ -206,11 +234,20 @@ class MogaBlock(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2 = nn.BatchNorm2d(dim)
         self.mlp = ChannelAggregation2d(dim, int(dim * mlp_ratio), channel_aggregation, drop_rate, crop_kernels)
+        self.by_parts = crop_kernels and channel_aggregation == "reference" and not drop_rate
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        if self.training and self.by_parts and not is_scripting() and lean.is_worth_it(x):
+            return self._train(x)
         x = x + self.drop_path(self.layer_scale_1 * self.attn(self.norm1(x)))
         x = x + self.drop_path(self.layer_scale_2 * self.mlp(self.norm2(x)))
         return x
+
+    @torch.jit.unused
+    def _train(self, x: Tensor) -> Tensor:
+        """Compute the same with less kept for the backward pass (see lean.py); the sums stay in the weights' type."""
+        x = x.to(self.layer_scale_1.dtype) + self.drop_path(self.attn.scaled(self.norm1(x), self.layer_scale_1))
+        return x + self.drop_path(self.mlp.scaled(self.norm2(x), self.layer_scale_2))
 
 
 def record_orders(block: MogaBlock, name: str, maps: dict[str, Tensor]) -> list[RemovableHandle]:

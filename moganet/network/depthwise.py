@@ -34,6 +34,13 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel_size, padding=padding, dilation=dilation, groups=channels)
         self.radius, self.step, self.crop_kernels = kernel_size // 2, dilation, crop_kernels
 
+    @torch.jit.unused
+    def kernel_for(self, x: Tensor) -> Tensor:
+        """Give the kernel as it is cropped to the maps (B, C, H, W)."""
+        up, side = (min(self.radius, (length - 1) // self.step) for length in x.shape[2:])
+        rows, columns = (slice(self.radius - cut, self.radius + cut + 1) for cut in (up, side))
+        return self.weight[:, :, rows, columns]
+
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         height, width = x.shape[2], x.shape[3]
         up = side = self.radius
@@ -109,6 +116,22 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tenso
     if side > WIDEST_PADDING:
         x, side = F.pad(x, (side, side, 0, 0)), 0
     return F.conv2d(x, weight, bias, 1, (up, side), step, x.shape[1])
+
+
+def convolve_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve, undilated, in the quick form of the device, with zeros around: (B, C, H, W) to (B, C, H, W)."""
+    return _forward(x, weight, bias, 1)
+
+
+def gradient_of_kernel(x: Tensor, gradient: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the gradients of an undilated kernel (C, 1, kh, kw) and its bias (C,) from that of the output."""
+    height, width = weight.shape[2:]
+    fits = height <= x.shape[2] and width <= min(WIDEST_KERNEL, x.shape[3])
+    if x.device.type == "cpu" and not fits:
+        return _gradient_of_kernel(x, gradient, weight, 1), gradient.sum((0, 2, 3))
+    options = ([1, 1], [height // 2, width // 2], [1, 1], False, [0, 0], x.shape[1])
+    found = torch.ops.aten.convolution_backward(gradient, x, weight, [len(weight)], *options, [False, True, True])
+    return found[1].flatten().view(weight.shape), found[2]
 
 
 def _gradient_of_kernel(x: Tensor, gradient: Tensor, weight: Tensor, step: int) -> Tensor:

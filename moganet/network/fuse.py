@@ -132,7 +132,7 @@ class FusedChannelMixer(nn.Module):
         if self.uses_decompose:
             out = torch.addcmul(self.fc2(y), self.decompose_act(self.decompose(y)), self.common)
         else:
-            out = self.fc2(torch.lerp(self.decompose_act(y), y, self.line))
+            out = self.fc2(torch.lerp(self.decompose_act(y), y, self.line.to(y.dtype)))
         return out + x if self.factor is None else torch.addcmul(out, x, self.factor)
 
 

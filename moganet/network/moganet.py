@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from moganet.compat import take_indices
 from moganet.config import ChannelAggregation, ConvInit, Gate
-from moganet.network.blocks import MogaBlock, check_choice, record_orders
+from moganet.network.blocks import ChannelAggregation2d, MogaBlock, check_choice, record_orders
 from moganet.network.releases import loaders
 
 STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
@@ -309,6 +309,13 @@ class MogaNet(nn.Module):
         for module in self.modules():
             if isinstance(module, Stage):
                 module.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def set_lean(self, enable: bool = True) -> None:
+        """Compute the channel mixers' activations again in the backward pass, for half of the memory (see lean.py)."""
+        for module in self.modules():
+            if isinstance(module, ChannelAggregation2d):
+                module.is_lean = enable
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:

@@ -24,6 +24,7 @@ from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
 from moganet.launchers import by_slurm, by_torchrun
 from moganet.models.build import build_network_for
+from moganet.network import MogaNet
 from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer, build_schedule
 from moganet.tasks.recipes import task_of
@@ -47,6 +48,8 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
         start_from(network, load(recipe.start.model), dataset.class_names)
     if recipe.trainer.grad_checkpointing:
         _recompute(network)
+    if recipe.trainer.lean:
+        _keep_less(network)
     if recipe.trainer.channels_last:
         network = network.to(memory_format=torch.channels_last)
     optimizer = recipe.optimizer
@@ -80,6 +83,12 @@ def _recompute(network: nn.Module) -> None:
     except (AttributeError, AssertionError, NotImplementedError):  # of networks that are not ours
         what = f"{type(network).__name__} can't recompute"
         raise ConfigError(f"trainer.grad_checkpointing: {what}; leave it out") from None
+
+
+def _keep_less(network: nn.Module) -> None:
+    if not isinstance(network, MogaNet):
+        raise ConfigError(f"trainer.lean is for MogaNets, not {type(network).__name__}; use trainer.grad_checkpointing")
+    network.set_lean()
 
 
 def build_trainer(

@@ -39,8 +39,8 @@ from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FI
 from moganet.training.signals import RunStopped, is_first_process
 
 LESS_MEMORY = (
-    "halve data.batch_size and double trainer.accumulate, or use --set trainer.grad_checkpointing=true or "
-    "--set trainer.precision=bf16"
+    "halve data.batch_size and double trainer.accumulate, or use --set trainer.lean=true, "
+    "--set trainer.grad_checkpointing=true or --set trainer.precision=bf16"
 )
 
 

@@ -109,7 +109,7 @@ def in_this_process(command, **_):
             with pytest.raises(SystemExit) as ended:
                 moganet_cli.main(command[command.index("train") :])
             assert not ended.value.code
-    return SimpleNamespace(stdout=said.getvalue(), returncode=0)
+    return SimpleNamespace(stdout=said.getvalue(), stderr="", returncode=0)
 
 
 def test_table(run, capsys):
@@ -330,6 +330,53 @@ def test_house(run, folder, tmp_path, monkeypatch):
     }
 
 
+def test_gpu(run, monkeypatch, tmp_path):
+    commands = []
+
+    def trained(command, **options):
+        commands.append(command)
+        return in_this_process(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", trained)
+    few = {"VARIANT": "nano", "MORE_PREDICTING": {}, "MORE_TRAINING": {}}
+    module = run("gpu", main=False, **few)
+    parts = {"machine": module.machine, "golden": module.golden, "cifar10 test": module.cifar10_test}
+    parts |= {"rates": functools.partial(module.rates, variant="nano"), "training": module.training}
+    out, sets = (
+        tmp_path / "gpu.json",
+        {**MINI_RUN, "preprocessing.size": 32, "trainer.max_epochs": 1, "data.batch_size": 479},
+    )
+    line = ["--data", "digits", *(text for key, value in sets.items() for text in ("--set", f"{key}={value}"))]
+    run(
+        "gpu",
+        "--device",
+        "cpu",
+        "--quick",
+        "--out",
+        out,
+        *line,
+        PARTS={name: (0, part) for name, part in parts.items()},
+    )
+    found = json.loads(out.read_text())
+    assert not [part for part in found.values() if part.get("failed")]
+    assert found["golden"]["f32"]["mini_paddle.pdparams"]["logits, fused"] < 1e-5
+    assert found["rates"]["training"]["ratio"]["reference's form"] == 1 and not found["rates"]["training"]["failed"]
+    assert found["training"]["exit_code"] == 0 and found["training"]["metrics"]["val/top1"].keys() == {"0"}
+    assert commands[0][:2] == ["timeout", "--kill-after=20"] and "--resume" in commands[0]
+
+
+def test_gpu_says_what_it_left_out(run, tmp_path):
+    out = tmp_path / "gpu.json"
+    out.write_text('{"golden": {"kept": 1}}')
+    run("gpu", "machine", "rates of xtiny", "--minutes", 0, "--device", "cpu", "--out", out)
+    found = json.loads(out.read_text())
+    assert "skipped" in found["machine"] and "skipped" in found["rates of xtiny"] and found["golden"] == {"kept": 1}
+
+
 def test_every_script_has_a_test():
     tested = {name.removeprefix("test_") for name in globals()}
-    assert {path.stem for path in FOLDER.glob("*.py")} - tested == {"sides"}  # which the others use
+    assert {path.stem for path in FOLDER.glob("*.py")} - tested == {
+        "sides",
+        "gpu_forms",
+        "gpu_checks",
+    }  # which the others use

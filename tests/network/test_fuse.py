@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import GOLDEN, MINI, fill, golden, noise_image
-from test_golden import FULL
+from golden_files import FULL, RELEASED
 
 from moganet import build_network
 from moganet.models.formats import read_checkpoint
@@ -11,11 +11,6 @@ from moganet.models.reading.checkpoint import architecture_of
 from moganet.network.fuse import crop_to_size, fuse
 
 TOLERANCE = 2e-5  # of the logits' standard deviation
-MINIS = {
-    "mini_official.pth.tar": "mini_single_gate_expected",
-    "mini_openmixup.pth": "mini_double_gate_expected",
-    "mini_paddle.pdparams": "mini_paddle_expected",
-}
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
@@ -47,7 +42,7 @@ def test_full_variants_on_their_golden_files(file):
         assert (stage[0, :, :2, :2] - expected[f"stage{i}.corner"]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("file", "expected_file"), MINIS.items())
+@pytest.mark.parametrize(("file", "expected_file"), RELEASED.items())
 def test_released_formats_on_their_golden_files(file, expected_file):
     checkpoint, expected = read_checkpoint(GOLDEN / file), golden(expected_file)
     architecture = architecture_of(checkpoint)
@@ -57,6 +52,16 @@ def test_released_formats_on_their_golden_files(file, expected_file):
     assert deviation(fused(expected["input"]), expected["logits"]) < TOLERANCE
     for i, stage in enumerate(fused.forward_intermediates(expected["input"]), 1):
         assert (stage - expected[f"stage{i}"]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("file", "expected_file"), RELEASED.items())
+def test_every_function_answers_by_autocast(file, expected_file):
+    checkpoint, expected = read_checkpoint(GOLDEN / file), golden(expected_file)
+    architecture = architecture_of(checkpoint)
+    network = build_network(architecture.name, **architecture.options()).eval()
+    network.load_state_dict(checkpoint.state, strict=checkpoint.format != "paddle")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert deviation(fuse(network)(expected["input"]), expected["logits"]) < 0.1
 
 
 @pytest.mark.parametrize("aggregation", ["reference", "paddle"])

@@ -3,18 +3,12 @@
 import pytest
 import torch
 from conftest import GOLDEN, MINI, fill, golden, noise_image
+from golden_files import FULL, RELEASED
 from torch.nn import functional as F
 
 from moganet import build_network
 from moganet.models.formats import read_checkpoint
 from moganet.models.reading.checkpoint import architecture_of
-
-FULL = {
-    "moganet_xt_224": ("moganet_xtiny", "single", 224),
-    "moganet_t_224": ("moganet_tiny", "single", 224),
-    "moganet_xt_193": ("moganet_xtiny", "single", 193),
-    "moganet_xt_224_force_fp32": ("moganet_xtiny", "double", 224),
-}
 
 
 @pytest.mark.parametrize("crop_kernels", [True, False])
@@ -34,14 +28,7 @@ def test_full_variants_give_the_references_logits_and_stage_statistics(file, cro
     assert (logits - expected["logits"]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("file", "expected_file"),
-    [
-        ("mini_official.pth.tar", "mini_single_gate_expected"),
-        ("mini_openmixup.pth", "mini_double_gate_expected"),
-        ("mini_paddle.pdparams", "mini_paddle_expected"),
-    ],
-)
+@pytest.mark.parametrize(("file", "expected_file"), RELEASED.items())
 def test_released_formats_give_their_own_logits_stages_and_gradients(file, expected_file):
     network = _network_of(file).eval()
     expected = golden(expected_file)
