@@ -1,18 +1,20 @@
 """`info`: the table of variants, or the layers of one network, and what a file says of itself."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError
-from moganet.inference import ModelDescription, list_models, read_model
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.models.build import build_blank, check_fit, with_counters
+from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
-from moganet.models.stored import Chosen, StoredModel, function_of
+from moganet.models.chosen import Chosen, function_of
+from moganet.models.description import ModelDescription
+from moganet.models.find import find
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
-from moganet.network.cost import LayerCost, count_parameters, measure
+from moganet.network.outline import LayerCost, outline
 from moganet.notices import noted
 from moganet.results import Record, Result
 
@@ -101,11 +103,10 @@ def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> Net
         if given := Choices(**choices).given():
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(given)}")
         return _describe_export(Path(what), size)
-    stored = read_model(what, Choices(**choices))
-    description = stored.description
-    chosen = {**stored.chosen, "path": str(stored.path), "tensors": len(stored.state), "sha256": description.sha256}
-    file = _file(description, chosen)
-    return _network(description.architecture, size or max(description.preprocessing.size), stored, file)
+    known = describe(what, Choices(**choices))
+    description = known.description
+    chosen = {**known.chosen, "path": str(find(what).path), "tensors": known.tensors, "sha256": description.sha256}
+    return _network(description.architecture, size or max(description.preprocessing.size), _file(description, chosen))
 
 
 def _describe_export(path: Path, size: int | None) -> NetworkInfo:
@@ -116,7 +117,7 @@ def _describe_export(path: Path, size: int | None) -> NetworkInfo:
     chosen |= {"format": metadata.format, "reason": f"exported in {metadata.precision}{how}"}
     chosen |= {"precision": metadata.precision, "raw": metadata.raw, "calibrated": metadata.is_scaled}
     side = max(metadata.size or metadata.description.preprocessing.size)
-    return _network(architecture, size or side, file=_file(metadata.description, chosen))
+    return _network(architecture, size or side, _file(metadata.description, chosen))
 
 
 def _file(description: ModelDescription, chosen: dict[str, Any]) -> FileInfo:
@@ -132,21 +133,29 @@ def _file(description: ModelDescription, chosen: dict[str, Any]) -> FileInfo:
     )
 
 
-def _network(
-    architecture: Architecture, size: int, stored: StoredModel | None = None, file: FileInfo | None = None
-) -> NetworkInfo:
-    network = build_blank(architecture)
-    if stored is not None:
-        own = network.state_dict()
-        check_fit(with_counters(stored.state, own), own, stored.path)
-    layers, stages = measure(network, architecture.in_chans or Preprocessing().channels, (size, size))
+def _network(architecture: Architecture, size: int, file: FileInfo | None = None) -> NetworkInfo:
+    layers, stages, parameters = _cost(architecture, size)
     return NetworkInfo(
         name=architecture.name,
         size=size,
         ours=architecture.name in OURS,
-        parameters=count_parameters(network),
+        parameters=parameters,
         macs=sum(layer.macs for layer in layers),
         stages=stages,
         layers=tuple(layers),
         **({} if file is None else {"file": file}),
     )
+
+
+def _cost(architecture: Architecture, size: int) -> tuple[list[LayerCost], list[list[int]], int]:
+    """Give layers, stages' shapes and parameters: a MogaNet's by its description, and timm's by building the network."""
+    if not is_timms(architecture.name):
+        try:
+            found = outline(architecture, (size, size))
+        except ValueError as error:
+            raise ConfigError(f"can't build {architecture.name}: {error}") from None
+        return found.layers, found.stages, found.parameters
+    cost, build = (importlib.import_module(f"moganet.{name}") for name in ("network.cost", "models.build"))
+    network = build.build_blank(architecture)
+    layers, stages = cost.measure(network, architecture.in_chans or Preprocessing().channels, (size, size))
+    return layers, stages, cost.count_parameters(network)

@@ -58,7 +58,7 @@ class Source:
     @classmethod
     def of(cls, network: "nn.Module", description: ModelDescription, device: str) -> "Source":
         """Take a network that is there."""
-        source = cls(lambda: network, partial(_identity, description=description), device)
+        source = cls(lambda: network, partial(identity_of, description=description), device)
         source.network()
         return source
 
@@ -81,7 +81,8 @@ class Source:
             self.keep = None
 
 
-def _identity(network: "nn.Module", description: ModelDescription) -> str:
+def identity_of(network: "nn.Module", description: ModelDescription) -> str:
+    """Give that by which files made of a network are known: its tensors, and the function that is computed with them."""
     hashed = importlib.import_module("moganet.models.reading.checkpoint").hash_tensors(network.state_dict())
     return f"{hashed} {description.architecture.model_dump_json()}"
 
