@@ -27,10 +27,10 @@ PythonUnpickler = pickle._Unpickler
 
 def cpu_capability() -> str:
     """Give the widest instructions that torch uses on this processor, by its own name for them ("AVX512")."""
-    if "torch" not in sys.modules and platform.machine() in ("x86_64", "AMD64") and CPUINFO.is_file():
-        if "ATEN_CPU_CAPABILITY" not in os.environ:  # by which torch is told otherwise
-            flags = set(CPUINFO.read_text().split())
-            return next((name for name, needed in CAPABILITIES.items() if needed <= flags), "DEFAULT")
+    is_known = platform.machine() in ("x86_64", "AMD64") and CPUINFO.is_file()
+    if "torch" not in sys.modules and is_known and "ATEN_CPU_CAPABILITY" not in os.environ:  # which tells torch to
+        flags = set(CPUINFO.read_text().split())
+        return next((name for name, needed in CAPABILITIES.items() if needed <= flags), "DEFAULT")
     import torch
 
     return torch.backends.cpu.get_cpu_capability()

@@ -96,8 +96,8 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
 
 def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> NetworkInfo:
     base, _, tag = str(what).partition(".")
-    known = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
-    if not known and not Path(what).exists():
+    is_named = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
+    if not is_named and not Path(what).exists():
         raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
     if is_exported(Path(what)):
         if given := Choices(**choices).given():
@@ -148,7 +148,7 @@ def _network(architecture: Architecture, size: int, file: FileInfo | None = None
 
 
 def _cost(architecture: Architecture, size: int) -> tuple[list[LayerCost], list[list[int]], int]:
-    """Give layers, stages' shapes and parameters: a MogaNet's by its description, and timm's by building the network."""
+    """Give layers, stages' shapes and parameters: of a MogaNet by its description, of timm's by a network."""
     if not is_timms(architecture.name):
         try:
             found = outline(architecture, (size, size))

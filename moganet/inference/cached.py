@@ -82,7 +82,7 @@ class Source:
 
 
 def identity_of(network: "nn.Module", description: ModelDescription) -> str:
-    """Give that by which files made of a network are known: its tensors, and the function that is computed with them."""
+    """Give that by which files made of a network are known: its tensors, and the function that it computes."""
     hashed = importlib.import_module("moganet.models.reading.checkpoint").hash_tensors(network.state_dict())
     return f"{hashed} {description.architecture.model_dump_json()}"
 

@@ -9,12 +9,12 @@ from moganet.config import Architecture
 from moganet.errors import ConfigError, first_line
 from moganet.models.build import check_fit, create, with_counters
 from moganet.models.choices import Choices, OfRelease
+from moganet.models.chosen import Chosen
 from moganet.models.download import unreachable
 from moganet.models.find import find, untrained
 from moganet.models.fit import adapt, fit
 from moganet.models.formats import read_checkpoint
 from moganet.models.formats.foreign import read_foreign
-from moganet.models.chosen import Chosen
 from moganet.models.stored import StoredModel, stored_of
 from moganet.models.timms import TIMM, configuration, describe, ends_of, is_timms
 from moganet.network.releases import RELEASES

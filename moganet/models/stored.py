@@ -10,7 +10,7 @@ from torch import Tensor
 
 from moganet.config import Architecture
 from moganet.errors import WeightsError
-from moganet.models.choices import Choices
+from moganet.models.choices import FUNCTION, Choices
 from moganet.models.chosen import Chosen, function_of
 from moganet.models.description import ModelDescription, check_names
 from moganet.models.reading.checkpoint import RELEASED_CLASSES, Checkpoint, architecture_of

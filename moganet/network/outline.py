@@ -67,9 +67,7 @@ class Outline:
         )
         if classes:
             number = classes * (self.channels + 1)
-            self.layers.append(
-                LayerCost(name="head", kind="Linear", output=(classes,), parameters=number, macs=number)
-            )
+            self.layers.append(LayerCost(name="head", kind="Linear", output=(classes,), parameters=number, macs=number))
             self.parameters += number
 
 

@@ -25,7 +25,9 @@ def test_an_outline_is_what_is_measured(architecture):
     assert found.layers == layers and found.stages == stages and found.parameters == parameters
 
 
-@pytest.mark.parametrize("what", [{"channel_split": (1, 1, 99)}, {"embed_dims": (2, 4, 4, 4)}, {"dilations": (0, 1, 1)}])
+@pytest.mark.parametrize(
+    "what", [{"channel_split": (1, 1, 99)}, {"embed_dims": (2, 4, 4, 4)}, {"dilations": (0, 1, 1)}, {"name": "x"}]
+)
 def test_what_no_network_can_be_is_no_outline(what):
-    with pytest.raises(ValueError, match=r"empty|above 0"):
+    with pytest.raises(ValueError, match=r"empty|above 0|no variant"):
         outline(Architecture(**what), (32, 32))
