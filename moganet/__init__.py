@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from moganet.engine.report import write_report
     from moganet.engine.train import train
     from moganet.engine.verify import verify
-    from moganet.inference import Prediction, Predictor, list_models, load
+    from moganet.inference import Prediction, Predictor
+    from moganet.inference.load import list_models, load
     from moganet.network import MogaNet, build_network
 
 give_packages_a_home()
@@ -37,7 +38,8 @@ __all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "
 __all__ += ["export", "info", "interaction_curves", "predict", "push", "train", "verify", "write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("MogaNet", "build_network"), "network"),
-    **dict.fromkeys(("Prediction", "Predictor", "list_models", "load"), "inference"),
+    **dict.fromkeys(("Prediction", "Predictor"), "inference"),
+    **dict.fromkeys(("list_models", "load"), "inference.load"),
     **dict.fromkeys(("benchmark_data", "benchmark_infer", "benchmark_train"), "engine.benchmark"),
     **{"open_data": "data", "interaction_curves": "engine.interactions", "write_report": "engine.report"},
 }

@@ -1,7 +1,7 @@
 """From any image, and what is marked in it, to the network's input, as `Preprocessing` describes it.
 
-All work on uint8 tensors. One image is resized as Pillow does it (`resample`, without torch); batches in memory are
-resized by torch at once, which follows Pillow within two grey levels (mean difference below 0.007).
+All work on uint8 tensors, one image or a batch, which are resized as Pillow does it (`resample`). On a GPU
+torch does it, which follows Pillow within two grey levels (mean difference below 0.007).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,8 @@ from moganet.data import channels as array_channels
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
 
-IMAGE = 3  # dimensions of one image
+# Pillow takes the pixel in whose middle the new one's lies.
+MODES = {mode.value: mode for mode in InterpolationMode} | {"nearest": InterpolationMode.NEAREST_EXACT}
 Transform = Callable[[Tensor, Any], tuple[Tensor, Any]]  # an image uint8 (C, H, W), and its target
 
 
@@ -34,7 +35,7 @@ def match_channels(images: Tensor, channels: int) -> Tensor:
 
 def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Bring uint8 images (..., C, H, W) to the described size, (..., C, h, w)."""
-    if images.ndim == IMAGE and images.device.type == "cpu":
+    if images.device.type == "cpu":
         return torch.from_numpy(resample.resize_and_crop(images.numpy(), preprocessing))
     have, crop = (images.shape[-2], images.shape[-1]), preprocessing.size
     full = resample.target_size(have, preprocessing)
@@ -42,7 +43,7 @@ def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         if resample.is_thin(full, crop):
             return torch.from_numpy(resample.resize_seen(images.cpu().numpy(), full, preprocessing)).to(images.device)
         if list(have) != full:
-            images = F.resize(images, full, InterpolationMode(preprocessing.interpolation), antialias=True)
+            images = F.resize(images, full, MODES[preprocessing.interpolation], antialias=True)
         cropped: Tensor = F.center_crop(images, list(crop))
     except (RuntimeError, MemoryError, ValueError) as error:
         raise resample.not_resized(images.shape, preprocessing, error) from None

@@ -40,12 +40,15 @@ def resize_and_crop(images: np.ndarray, preprocessing: Preprocessing) -> np.ndar
         if list(have) == full:
             return images[..., *seen]
         method = Image.Resampling[preprocessing.interpolation.upper()]
-        if images.ndim == 3 and len(images) == COLOURS:  # at once, to the same values as plane by plane
-            whole = Image.fromarray(np.ascontiguousarray(images.transpose(1, 2, 0))).resize(full[::-1], method)
-            return np.ascontiguousarray(np.asarray(whole)[seen].transpose(2, 0, 1))
-        planes = map(Image.fromarray, images.reshape(-1, *have))
-        resized = [np.asarray(plane.resize(full[::-1], method))[seen] for plane in planes]
-        return np.stack(resized).reshape(*images.shape[:-2], *crop)
+        out = np.empty((*images.shape[:-2], *crop), np.uint8)
+        if images.shape[-3] == COLOURS:  # at once, to the same values as plane by plane
+            for image, to in zip(images.reshape(-1, COLOURS, *have), out.reshape(-1, COLOURS, *crop), strict=True):
+                whole = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).resize(full[::-1], method)
+                to[:] = np.asarray(whole)[seen].transpose(2, 0, 1)
+        else:
+            for plane, to in zip(images.reshape(-1, *have), out.reshape(-1, *crop), strict=True):
+                to[:] = np.asarray(Image.fromarray(plane).resize(full[::-1], method))[seen]
+        return out
     except (MemoryError, ValueError) as error:
         raise not_resized(images.shape, preprocessing, error) from None
 
@@ -101,5 +104,6 @@ def _first(full: list[int], crop: tuple[int, int]) -> tuple[int, int]:
 
 
 def _nearest(have: int, full: int, first: int, side: int) -> np.ndarray:
-    places = (np.arange(first, first + side) + 0.5) * (have / full)
-    return np.minimum(places.astype(np.int64), have - 1)
+    steps = np.full(first + side, have / full)
+    steps[0] /= 2
+    return np.minimum(steps.cumsum()[first:].astype(np.int64), have - 1)  # step by step, to Pillow's very rounding

@@ -23,7 +23,8 @@ from moganet.data.loader import AHEAD, Batch
 from moganet.data.module import ImageDataModule
 from moganet.engine.doctor import Environment, environment
 from moganet.errors import ConfigError, MogaNetError
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
+from moganet.inference.load import load
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import half_type, has_fast_bf16, in_turns, keep_freed_memory
 from moganet.models.timms import TIMM, is_timms

@@ -18,7 +18,8 @@ from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
 from moganet.explanations.gradients import input_gradients
 from moganet.files import check_place
-from moganet.inference import Predictor, load, load_model_file, save_model_file
+from moganet.inference import Predictor, load_model_file, save_model_file
+from moganet.inference.load import load
 from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream

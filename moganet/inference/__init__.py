@@ -4,7 +4,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moganet.inference.load import list_models, load
     from moganet.inference.predictor import Predictor
     from moganet.models.description import ModelDescription
     from moganet.models.formats.ours import load_model_file, save_model_file
@@ -15,14 +14,11 @@ __all__ = [
     "ModelDescription",
     "Prediction",
     "Predictor",
-    "list_models",
-    "load",
     "load_model_file",
     "read_model",
     "save_model_file",
 ]
 _HOMES = {
-    **dict.fromkeys(("list_models", "load"), "inference.load"),
     **dict.fromkeys(("load_model_file", "save_model_file"), "models.formats.ours"),
     "ModelDescription": "models.description",
     "Predictor": "inference.predictor",

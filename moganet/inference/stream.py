@@ -1,6 +1,8 @@
 """One stream from images to what a model gives for them: any split, whether its images are files or in memory."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from moganet.data import FileSplit, Split
 from moganet.data.contents import ImageFile
@@ -8,7 +10,7 @@ from moganet.data.module import evaluation_loader
 from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
 from moganet.errors import DataError
-from moganet.inference.file_stream import BATCH, Seen
+from moganet.inference.file_stream import BATCH, FileStream, Seen
 from moganet.inference.predictor import Predictor
 from moganet.machine import keep_freed_memory
 from moganet.results import LeftOut
@@ -19,31 +21,45 @@ BATCHES = {"cuda": 128}  # images at a time; else BATCH
 class Stream:
     """What a model gives for the readable images of a split, in order, a batch at a time; nothing is kept.
 
-    batch_size: images at a time; None is what suits the device. workers: processes that read files; None is one a core.
+    batch_size: images at a time; None is what suits the device. workers: processes that read files; None is threads of
+    this process on a CPU, and a process a core where they feed a GPU.
     unreadable: what could not be read of the batches so far.
     """
 
     def __init__(
         self, predictor: Predictor, split: Split, batch_size: int | None = None, workers: int | None = None
     ) -> None:
-        self.predictor, self.split = predictor, split
-        preprocessing = predictor.config.preprocessing
-        size = batch_size or BATCHES.get(predictor.device.type, BATCH)
-        self.loader = evaluation_loader(split, preprocessing, size, workers)
+        self.predictor, self.split, self.workers = predictor, split, workers
+        self.batch_size = batch_size or BATCHES.get(predictor.device.type, BATCH)
         self.unreadable: list[LeftOut] = []
         self.num_seen = 0
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return -(-len(self.split) // self.batch_size)
 
     def __iter__(self) -> Iterator[Seen]:
-        if self.predictor.device.type == "cpu":
+        on_cpu, split = self.predictor.device.type == "cpu", self.split
+        if on_cpu:
             keep_freed_memory()
-        for batch in self.loader:
+        by_threads = on_cpu and self.workers in (None, 0) and isinstance(split, FileSplit)
+        seen = self._of_files(split) if by_threads and not split.targets.have_places else self._of_batches()
+        for one in seen:
+            self.num_seen += len(one.places)
+            yield one
+
+    def _of_files(self, split: Any) -> Iterator[Seen]:
+        stream = FileStream(self.predictor, split.files, self.batch_size, self.workers)
+        for seen in stream:
+            self.unreadable = stream.unreadable
+            yield replace(seen, targets=split.targets.batch(seen.places))
+        self.unreadable = stream.unreadable
+
+    def _of_batches(self) -> Iterator[Seen]:
+        preprocessing = self.predictor.config.preprocessing
+        for batch in evaluation_loader(self.split, preprocessing, self.batch_size, self.workers):
             self.unreadable += (LeftOut(**one._asdict()) for one in batch.unreadable)
             if len(batch.images):
-                self.num_seen += len(batch.images)
-                images = normalize(batch.images.numpy(), self.predictor.config.preprocessing)
+                images = normalize(batch.images.numpy(), preprocessing)
                 yield Seen(batch.places, self.predictor.outputs(images), batch.targets)
 
     def check(self, where: str) -> None:

@@ -21,7 +21,7 @@ from moganet.data import ArraySplit, Dataset
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
 from moganet.errors import ConfigError, MogaNetError
-from moganet.inference import load
+from moganet.inference.load import load
 from moganet.launchers import by_slurm, by_torchrun
 from moganet.models.build import build_network_for
 from moganet.tasks.module import Learning, TaskModule

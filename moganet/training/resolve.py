@@ -14,7 +14,7 @@ from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
 from moganet.errors import ConfigError
-from moganet.inference import load
+from moganet.inference.load import load
 from moganet.launchers import launched, refuse_without_srun
 from moganet.machine import has_fast_bf16
 from moganet.network import full_name

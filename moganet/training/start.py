@@ -10,7 +10,8 @@ from moganet.config import Architecture, Preprocessing, Recipe
 from moganet.data import Dataset
 from moganet.errors import ConfigError, MogaNetError, first_line
 from moganet.files import cache_folder
-from moganet.inference import Predictor, load
+from moganet.inference import Predictor
+from moganet.inference.load import load
 from moganet.models.download import address, fetch, unreachable
 from moganet.models.find import is_bare, list_trained
 from moganet.models.fit import follow_names

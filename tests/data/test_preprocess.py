@@ -122,7 +122,7 @@ def test_photographs_are_resized_as_pillow_and_timm_do(interpolation):
         image = Image.open(file).convert("RGB")
         ours, theirs = preprocess(decode(image), settings), reference(image)
         levels = (ours - theirs).abs() * torch.tensor(settings.std).view(3, 1, 1) * 255
-        assert levels.mean() < 0.02 and levels.max() < 2.5, file
+        assert levels.max() < 1e-4, file  # the same grey levels
 
 
 def test_normalisation_is_mean_and_deviation_of_0_to_1():
@@ -147,7 +147,9 @@ def test_thin_images_give_the_crop_of_the_whole_resized_image(height, width, int
     full = [22, 26]
     target = [22, max(26, 22 * width // height)] if 22 * width >= 26 * height else [max(22, 26 * height // width), 26]
     assert target != full and max(target[0] / 20, target[1] / 24) > 16
-    whole = F.resize(image, target, InterpolationMode(interpolation), antialias=True)
+    planes = (Image.fromarray(plane.numpy()) for plane in image.flatten(0, 1))
+    resized = [np.asarray(F.resize(plane, target, InterpolationMode(interpolation))) for plane in planes]
+    whole = torch.from_numpy(np.stack(resized)).view(2, 3, *target)
     found, expected = resize_and_crop(image, settings), F.center_crop(whole, [20, 24])
     assert (found.int() - expected.int()).abs().max() <= (0 if interpolation == "nearest" else 2)
     assert torch.equal(found[0], resize_and_crop(image[0], settings))

@@ -19,9 +19,9 @@ import moganet
 from moganet.engine.export import export
 from moganet.errors import MogaNetError, OutputError, WeightsError
 from moganet.inference.cache import HASHES, keep_folder, what_changed
+from moganet.inference.cached import CachedRun
 from moganet.inference.export import EXPORTERS
 from moganet.inference.exported import read_metadata
-from moganet.inference.runtimes import CachedRun
 
 SEEDS = range(7)  # 3 formats of 7 changes; the slow sweep takes 520 each
 
@@ -231,7 +231,7 @@ def test_a_full_disk_under_the_cache_is_said_as_it_is(cache, small_disk, monkeyp
     small_disk()
     with pytest.MonkeyPatch.context() as patch:
         heard = []
-        patch.setattr("moganet.inference.runtimes.say", lambda text, **_: heard.append(text))
+        patch.setattr("moganet.inference.cached.say", lambda text, **_: heard.append(text))
         assert (answers(predictor) - expected).abs().max() < 1e-4
     assert os.strerror(errno.EFBIG) in heard[0] and not any("can't run" in line for line in heard)
 

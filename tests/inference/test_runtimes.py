@@ -15,7 +15,8 @@ from own_process import OwnProcess
 
 import moganet
 from moganet.errors import ConfigError
-from moganet.inference.runtimes import MAX_SIZES, open_predictor
+from moganet.inference.cached import MAX_SIZES
+from moganet.inference.runtimes import open_predictor
 from moganet.machine import has_fast_bf16
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}

@@ -81,7 +81,7 @@ def resize_matrix(positions: Tensor, length: Tensor, target: Tensor, crop: int, 
     scale = length / target
     line = torch.arange(crop, dtype=torch.float32) + ((target - crop) / 2).round()
     if mode == "nearest":
-        return ((line * scale).floor()[:, None] == positions).float()
+        return (((line + 0.5) * scale).floor()[:, None] == positions).float()
     stretch = scale.clamp(min=1.0)
     distance = ((positions + 0.5 - ((line + 0.5) * scale)[:, None]) / stretch).abs()
     weights = _cubic(distance) if mode == "bicubic" else (1 - distance).clamp(min=0)
