@@ -52,7 +52,7 @@ def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: P
 
     Its first prediction writes down what a later process finds here.
     """
-    if "torch" in sys.modules or has_gpu() or choose_runtime(runtime, "cpu", precision) not in FILES:
+    if _torch_is_there() or has_gpu() or choose_runtime(runtime, "cpu", precision) not in FILES:
         return None
     if (key := key_of(find(what), asked)) is None:
         return None
@@ -69,6 +69,10 @@ def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: P
 
     source = Source(make, known.identity)
     return open_predictor(source, known.description, runtime, precision, name_of_model=str(what))
+
+
+def _torch_is_there() -> bool:
+    return "torch" in sys.modules
 
 
 def _read(
@@ -100,7 +104,7 @@ def _opened(what: str | Path, asked: Choices, *, share: bool = False) -> "tuple[
 
 def describe(what: str | Path, asked: Choices) -> Known:
     """Give what a MODEL is, without torch where it was read before. Raises WeightsError for one without weights."""
-    key = None if "torch" in sys.modules else key_of(find(what), asked)
+    key = None if _torch_is_there() else key_of(find(what), asked)
     if key is not None and (known := recall(key)) is not None:
         known.say_again()
         return known
