@@ -3,7 +3,9 @@
 import importlib
 import importlib.abc
 import multiprocessing
+import os
 import pickle
+import platform
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -17,8 +19,21 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux
+# What torch asks an x86 processor for (aten/src/ATen/native/DispatchStub.cpp), by the kernel's names.
+CAPABILITIES = {"AVX512": {"avx512vl", "avx512bw", "avx512dq", "fma"}, "AVX2": {"avx2", "fma"}}
 # The unpickler in Python, whose steps can be counted; the one in C can't be changed.
 PythonUnpickler = pickle._Unpickler
+
+
+def cpu_capability() -> str:
+    """Give the widest instructions that torch uses on this processor, by its own name for them ("AVX512")."""
+    is_known = platform.machine() in ("x86_64", "AMD64") and CPUINFO.is_file()
+    if "torch" not in sys.modules and is_known and "ATEN_CPU_CAPABILITY" not in os.environ:  # which tells torch to
+        flags = set(CPUINFO.read_text().split())
+        return next((name for name, needed in CAPABILITIES.items() if needed <= flags), "DEFAULT")
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def has_x86_bf16_units() -> bool:

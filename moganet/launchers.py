@@ -2,6 +2,7 @@
 
 import os
 
+from moganet.compat import is_being_started
 from moganet.errors import ConfigError
 from moganet.notices import say
 
@@ -78,3 +79,16 @@ def _needed(name: str) -> int:
     if name not in os.environ:
         raise ConfigError(f"{name} is not in the environment, where torchrun puts it; start this with torchrun")
     return int(os.environ[name])
+
+
+def refuse_to_begin_again() -> None:
+    """Raise ConfigError in a process that only reads the main script again, to be one that reads images."""
+    if is_being_started():
+        what = "processes that read images are started afresh here (spawn) and read this script again"
+        raise ConfigError(f'{what}; put what it does under `if __name__ == "__main__":`')
+
+
+def is_first_launched() -> bool:
+    """Tell whether this is the first of the processes that were started together, or alone, as Lightning does."""
+    ranks = (os.environ.get(name) for name in NUMBERS[:4])
+    return not int(next((rank for rank in ranks if rank is not None), 0))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["moganet_cli", "moganet.engine.train"])
+_context.set_forkserver_preload(["moganet_cli", "moganet.engine.report", "moganet.training.run"])
 barrier = _context.Barrier  # for processes that begin at once
 
 

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from moganet.data.source import ArraySplit, Dataset
 from moganet.data.targets import ClassIndices
@@ -18,6 +16,9 @@ def open_digits(path: str | None) -> Dataset:
     """Open the digits; a stratified fifth (360 images) is the test set."""
     if path:
         raise DataError(f"the source 'digits' is part of scikit-learn and takes no path (given: {path})")
+    from sklearn.datasets import load_digits  # whose import takes two seconds
+    from sklearn.model_selection import train_test_split
+
     scans, labels = load_digits(return_X_y=True)
     images = np.round(scans.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=TEST_SEED, stratify=labels)

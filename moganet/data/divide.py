@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from moganet.data.contents import num_copies, together
 from moganet.errors import DataError
@@ -46,6 +45,8 @@ def _held_images(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     if number >= len(candidates):
         what = f"data.validation asks for {number} images, but only {len(candidates)} have another of their class in"
         raise DataError(f"{what} training; give more images of each class, or look whether the labels are classes")
+    from sklearn.model_selection import train_test_split
+
     classes = int((counts > 1).sum())
     stratify = labels[candidates] if classes <= min(number, len(candidates) - number) else None
     _, held = train_test_split(candidates, test_size=number, random_state=seed, stratify=stratify)
@@ -56,6 +57,8 @@ def _held_groups(labels: np.ndarray, groups: Sequence[str] | np.ndarray, number:
     folds = max(2, round(len(labels) / number))
     if len(set(groups)) < folds:
         raise DataError(f"{len(set(groups))} groups can't be divided into {folds} parts; hold back more, say 0.5")
+    from sklearn.model_selection import StratifiedGroupKFold
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it warns of classes with fewer images than folds
         divided = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

@@ -26,9 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moganet.compat import is_being_started
 from moganet.data.waiting import limit_of_waiting, wait_for
-from moganet.errors import ConfigError, MogaNetError, WorkerError
+from moganet.errors import MogaNetError, WorkerError
 from moganet.machine import num_cores
 from moganet.notices import say
 
@@ -114,13 +113,6 @@ class Loader:
 def num_workers(asked: int | None) -> int:
     """Give the number of processes: as asked, else one for each core that this process may use."""
     return min(num_cores(), MAX_WORKERS) if asked is None else asked
-
-
-def refuse_to_begin_again() -> None:
-    """Raise ConfigError in a process that only reads the main script again, to be one that reads images."""
-    if is_being_started():
-        what = "processes that read images are started afresh here (spawn) and read this script again"
-        raise ConfigError(f'{what}; put what it does under `if __name__ == "__main__":`')
 
 
 _Tasks = queue.SimpleQueue[tuple[Sequence[Any], "Future[Batch]"] | None]

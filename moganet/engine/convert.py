@@ -7,9 +7,9 @@ from moganet.errors import ConfigError, OutputError
 from moganet.inference import read_model
 from moganet.models.build import complete
 from moganet.models.choices import Choices
+from moganet.models.chosen import Chosen
 from moganet.models.description import refuse_equal_names
 from moganet.models.formats import FORMATS
-from moganet.models.stored import Chosen
 from moganet.notices import noted, say
 from moganet.results import Result
 

@@ -1,5 +1,6 @@
 """`doctor`: what is wrong with a data set before it is trained on, and what this machine offers."""
 
+import importlib
 import importlib.util
 import os
 import platform
@@ -7,18 +8,21 @@ import shutil
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
 
-from moganet.data import Dataset, UnusableDataError, open_data
+from moganet.compat import cpu_capability
 from moganet.data.class_names import find_lookalikes
-from moganet.data.examine import class_counts, examine
-from moganet.data.findings import GRAVE, Finding
-from moganet.machine import has_fast_bf16
+from moganet.data.findings import GRAVE, Finding, UnusableDataError
+from moganet.inference.threads import num_threads
+from moganet.machine import has_fast_bf16, has_gpu
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
+
+if TYPE_CHECKING:
+    from moganet.data import Dataset
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
@@ -76,7 +80,8 @@ def doctor(data: str | None = None, *, progress: Progress = no_progress) -> Doct
     if data is None:
         return Doctor(environment=environment())
     dataset = _open_whatever(data)
-    findings, number = examine(dataset, progress)
+    looking = importlib.import_module("moganet.data.examine")  # which needs torch, as a data set does
+    findings, number = looking.examine(dataset, progress)
     known = {finding.detail for finding in dataset.findings}
     notes = [Finding("note", dataset.spec, note) for note in dataset.notes if note not in known]
     findings = [*dataset.findings, *find_lookalikes(dataset.class_names, dataset.spec), *notes, *findings]
@@ -84,17 +89,18 @@ def doctor(data: str | None = None, *, progress: Progress = no_progress) -> Doct
     counts = Counter(finding.kind for finding in findings)
     return Doctor(
         environment=environment(),
-        data=Examined(spec=dataset.spec, splits=class_counts(dataset), images=total, read_whole=number),
+        data=Examined(spec=dataset.spec, splits=looking.class_counts(dataset), images=total, read_whole=number),
         findings=[Found(**vars(finding)) for finding in findings],
         counts=dict(counts),
         ok=not GRAVE & counts.keys(),
     )
 
 
-def _open_whatever(data: str) -> Dataset:
+def _open_whatever(data: str) -> "Dataset":
     """Open a set, also one that can't be used as it is: its faults are findings then, and the rest is looked at."""
     try:
-        return open_data(data)
+        opened: Dataset = importlib.import_module("moganet.data").open_data(data)
+        return opened
     except UnusableDataError as error:
         for note in error.dataset.notes:
             say(note, doubtful=True)
@@ -103,20 +109,26 @@ def _open_whatever(data: str) -> Dataset:
 
 def environment() -> Environment:
     """Describe the machine and the versions that matter."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    packages = ("moganet", "torch", "torchvision", "timm", "pytorch-lightning", "kornia")
+    packages, gpus = ("moganet", "torch", "torchvision", "timm", "pytorch-lightning", "kornia", "openvino"), _gpus()
     return Environment(
         python=platform.python_version(),
         packages={name: _version(name) for name in packages},
-        processor=torch.backends.cpu.get_cpu_capability(),
+        processor=cpu_capability(),
         cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
+        threads=num_threads(),
         memory_gb=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         disk_free_gb=round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         gpus=gpus,
         fast_bf16=has_fast_bf16("cuda" if gpus else "cpu"),
         extras={extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
     )
+
+
+def _gpus() -> list[str]:
+    if not has_gpu():
+        return []
+    cuda: Any = importlib.import_module("torch").cuda
+    return [cuda.get_device_name(number) for number in range(cuda.device_count())]
 
 
 def _version(package: str) -> str | None:

@@ -18,10 +18,11 @@ from moganet.inference.eager import EagerRun
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
 from moganet.inference.export.form import Form, beside, check_free, default_out
-from moganet.inference.export.verify import Reference, check, check_raw, tolerance_of
+from moganet.inference.export.verify import Reference, check, check_raw
 from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor
 from moganet.inference.runs import Run
+from moganet.inference.tolerance import tolerance_of
 from moganet.machine import has_fast_bf16, in_turns
 from moganet.network.fuse import fastest
 from moganet.notices import noted, say

@@ -1,22 +1,23 @@
 """`info`: the table of variants, or what one network costs, its layers, and what a file says of itself."""
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from moganet.config import Architecture, Preprocessing
-from moganet.engine.push import evaluations_of
 from moganet.errors import ConfigError
-from moganet.inference import ModelDescription, read_model
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.inference.load import list_models
-from moganet.models.build import build_blank, check_fit, with_counters
+from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
+from moganet.models.chosen import Chosen, function_of
+from moganet.models.description import ModelDescription
+from moganet.models.evaluations import evaluations_of
+from moganet.models.find import find
 from moganet.models.provenance import without_place
-from moganet.models.stored import Chosen, StoredModel, function_of
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
-from moganet.network.cost import LayerCost, count_parameters, measure
+from moganet.network.outline import LayerCost, outline
 from moganet.network.releases import RELEASES, SHIPPED, Release
 from moganet.notices import noted
 from moganet.numbers import percent, short
@@ -177,18 +178,18 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
 
 def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> NetworkInfo:
     base, _, tag = str(what).partition(".")
-    known = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
-    if not known and not Path(what).exists():
+    is_named = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
+    if not is_named and not Path(what).exists():
         raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
     if is_exported(Path(what)):
         if given := Choices(**choices).given():
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(given)}")
         return _describe_export(Path(what), size)
-    stored = read_model(what, Choices(**choices))
-    description = stored.description
-    chosen = {**stored.chosen, "path": str(stored.path), "tensors": len(stored.state), "sha256": description.sha256}
+    known = describe(what, Choices(**choices))
+    description = known.description
+    chosen = {**known.chosen, "path": str(find(what).path), "tensors": known.tensors, "sha256": description.sha256}
     file = _file(description, chosen, Path(what))
-    return _network(description.architecture, size or max(description.preprocessing.size), stored, file)
+    return _network(description.architecture, size or max(description.preprocessing.size), file)
 
 
 def _describe_export(path: Path, size: int | None) -> NetworkInfo:
@@ -199,7 +200,7 @@ def _describe_export(path: Path, size: int | None) -> NetworkInfo:
     chosen |= {"format": metadata.format, "reason": f"exported in {metadata.precision}{how}"}
     chosen |= {"precision": metadata.precision, "raw": metadata.raw, "calibrated": metadata.is_scaled}
     side = max(metadata.size or metadata.description.preprocessing.size)
-    return _network(architecture, size or side, file=_file(metadata.description, chosen, path))
+    return _network(architecture, size or side, _file(metadata.description, chosen, path))
 
 
 def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> FileInfo:
@@ -218,21 +219,29 @@ def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> 
     )
 
 
-def _network(
-    architecture: Architecture, size: int, stored: StoredModel | None = None, file: FileInfo | None = None
-) -> NetworkInfo:
-    network = build_blank(architecture)
-    if stored is not None:
-        own = network.state_dict()
-        check_fit(with_counters(stored.state, own), own, stored.path)
-    layers, stages = measure(network, architecture.in_chans or Preprocessing().channels, (size, size))
+def _network(architecture: Architecture, size: int, file: FileInfo | None = None) -> NetworkInfo:
+    layers, stages, parameters = _cost(architecture, size)
     return NetworkInfo(
         name=architecture.name,
         size=size,
         ours=architecture.name in OURS,
-        parameters=count_parameters(network),
+        parameters=parameters,
         macs=sum(layer.macs for layer in layers),
         stages=stages,
         layers=tuple(layers),
         **({} if file is None else {"file": file}),
     )
+
+
+def _cost(architecture: Architecture, size: int) -> tuple[list[LayerCost], list[list[int]], int]:
+    """Give layers, stages' shapes and parameters: of a MogaNet by its description, of timm's by a network."""
+    if not is_timms(architecture.name):
+        try:
+            found = outline(architecture, (size, size))
+        except ValueError as error:
+            raise ConfigError(f"can't build {architecture.name}: {error}") from None
+        return found.layers, found.stages, found.parameters
+    cost, build = (importlib.import_module(f"moganet.{name}") for name in ("network.cost", "models.build"))
+    network = build.build_blank(architecture)
+    layers, stages = cost.measure(network, architecture.in_chans or Preprocessing().channels, (size, size))
+    return layers, stages, cost.count_parameters(network)

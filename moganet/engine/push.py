@@ -1,6 +1,5 @@
 """`push`: a model as a folder for the Hugging Face hub, with its card, and there where a token is at hand."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -12,10 +11,11 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from moganet.config import Architecture
 from moganet.errors import ConfigError, OutputError, first_line
-from moganet.files import read_small, write_text
+from moganet.files import write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
 from moganet.models.build import complete
 from moganet.models.choices import Choices
+from moganet.models.evaluations import evaluations_of
 from moganet.models.formats.hub import write_hub
 from moganet.models.hub_folder import TENSORS, is_hub_folder
 from moganet.models.provenance import without_place
@@ -27,8 +27,6 @@ from moganet.tasks import TASKS
 
 CARD = "README.md"
 MARKS = re.compile(r"[\\`*_\[\]#|~!>&$]")  # what Markdown makes something of
-MAX_EVALUATION = 200 << 20  # bytes; it lists the images that can't be read
-FIGURES = {"num_images", "data", "split"}
 
 
 class Pushed(Result):
@@ -85,29 +83,6 @@ def _check_card(folder: Path) -> None:
 def _shown(text: object) -> str:
     """Give a name as a Markdown page shows it: as it is, on one line, without making anything of it."""
     return MARKS.sub(r"\\\g<0>", printable(text)).replace("<", "&lt;")
-
-
-def evaluations_of(model: str | Path, description: ModelDescription) -> list[dict[str, Any]]:
-    """Give what `moganet evaluate` measured in a run's folder of just these tensors."""
-    if not Path(model).is_dir():
-        return []
-    found = []
-    for path in sorted(Path(model).glob("evaluation-*/evaluation.json")):
-        try:
-            measured = json.loads(read_small(path, MAX_EVALUATION))
-        except (OSError, ValueError, RecursionError):
-            say(f"{path} can't be read, so that its figures are not in the card", doubtful=True)
-            continue
-        if _is_of(measured, description):
-            found.append(measured)
-    return found
-
-
-def _is_of(measured: Any, description: ModelDescription) -> bool:
-    """Tell whether a file of `evaluate` is of just these tensors, and has what a card shows."""
-    if not isinstance(measured, dict) or measured.get("sha256") != description.sha256 or not measured.keys() >= FIGURES:
-        return False
-    return TASKS[description.task.name].say(measured) is not None
 
 
 def _card(repo: str, description: ModelDescription, evaluations: list[dict[str, Any]]) -> str:

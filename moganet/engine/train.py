@@ -1,25 +1,25 @@
 """`train`: a recipe and a data set become a run's folder with trained weights."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from moganet.config import ResolvedRecipe
-from moganet.data import Dataset
-from moganet.data.loader import refuse_to_begin_again
-from moganet.engine.report import keep_guard, write_report
+from moganet.config import Recipe
 from moganet.errors import ConfigError
-from moganet.inference.load import load
+from moganet.launchers import is_first_launched, refuse_to_begin_again
 from moganet.notices import heard, noted, say
-from moganet.training.outcome import TrainResult, read_result, write_result
-from moganet.training.resolve import prepare
-from moganet.training.resume import read_run, same_run
-from moganet.training.run import train_to_end
-from moganet.training.run_folder import BEST_FILE, RESULT_FILE, claim_folder, own_folder, refuse_full, say_inside
-from moganet.training.signals import is_first_process
-from moganet.training.tune import find_batch_size
+from moganet.tasks.recipes import load_recipe
 
+if TYPE_CHECKING:
+    from moganet.config import ResolvedRecipe
+    from moganet.data import Dataset
+    from moganet.training.outcome import TrainResult
+
+# What trains is imported where it is used, torch and Lightning with it: what is wrong with a recipe is said at once,
+# and what begins too, before the seconds that this takes.
+logger = logging.getLogger(__name__)
 REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to `moganet report`
 
 
@@ -34,7 +34,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     find_batch: bool = False,
-) -> TrainResult | None:
+) -> "TrainResult | None":
     """Train a network and leave a run's folder.
 
     recipe: the name of one that ships, or a YAML file. data: SOURCE[:PATH] or a path, in the recipe's place.
@@ -54,6 +54,13 @@ def train(
         raise ConfigError("--resume needs the run's folder; say which with --out")
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite removes it; give one of them")
+    _announce(load_recipe(recipe, overrides), data, out, start, goes_on=resume)
+    from moganet.training.resolve import prepare
+    from moganet.training.resume import read_run, same_run
+    from moganet.training.run import train_to_end
+    from moganet.training.run_folder import RESULT_FILE, claim_folder, own_folder, refuse_full
+    from moganet.training.signals import is_first_process
+
     if out is None:
         settings, dataset = prepare(recipe, data, overrides, start)
         folder = claim_folder(settings.name)
@@ -69,19 +76,55 @@ def train(
             return _begin(settings, dataset, folder, find_batch=find_batch)
         settings = same_run(folder, old, settings, dataset, found_batch=find_batch)
         if (folder / RESULT_FILE).is_file():
-            return read_result(folder) if is_first_process() else None
+            return _read_result(folder) if is_first_process() else None
         return _finish(settings, dataset, train_to_end(settings, dataset, folder, resumed=True))
 
 
-def _begin(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, find_batch: bool) -> TrainResult | None:
+def _announce(settings: Recipe, data: str | None, out: str | Path | None, start: Any, *, goes_on: bool) -> None:
+    """Say what begins, as far as the recipe tells it; what the images and the weights say follows."""
+    if not is_first_launched():
+        return
+    height, width = settings.preprocessing.size
+    source, weights = data or settings.data.source, start or settings.start.model
+    place = "a new folder in runs" if out is None else os.fspath(out)
+    logger.info(
+        "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s; PyTorch is being loaded",
+        "going on with" if goes_on else "training",
+        settings.network.name,
+        settings.name,
+        source,
+        height,
+        width,
+        "" if weights in (None, "none") else f", from {weights}",
+        place,
+    )
+
+
+def _read_result(folder: Path) -> "TrainResult":
+    from moganet.training.outcome import read_result
+
+    return read_result(folder)
+
+
+def _begin(settings: "ResolvedRecipe", dataset: "Dataset", folder: Path, *, find_batch: bool) -> "TrainResult | None":
+    from moganet.training.run import train_to_end
+    from moganet.training.run_folder import say_inside
+
     say_inside(folder, dataset)
     if find_batch:
+        from moganet.training.tune import find_batch_size
+
         settings = find_batch_size(settings, dataset)
     return _finish(settings, dataset, train_to_end(settings, dataset, folder, resumed=False))
 
 
-def _finish(settings: ResolvedRecipe, dataset: Dataset, result: TrainResult | None) -> TrainResult | None:
+def _finish(settings: "ResolvedRecipe", dataset: "Dataset", result: "TrainResult | None") -> "TrainResult | None":
     """Write what is left to write: what tells unlike images, the run's page, and last its result."""
+    from moganet.engine.report import keep_guard
+    from moganet.inference.load import load
+    from moganet.training.outcome import write_result
+    from moganet.training.run_folder import BEST_FILE
+
     if result is None:
         return None
     best = Path(result.out) / BEST_FILE
@@ -93,8 +136,10 @@ def _finish(settings: ResolvedRecipe, dataset: Dataset, result: TrainResult | No
     return result
 
 
-def _report(dataset: Dataset, workers: int | None, result: TrainResult) -> str | None:
+def _report(dataset: "Dataset", workers: int | None, result: "TrainResult") -> str | None:
     """Write the run's page, and give its path; None where that can't be done."""
+    from moganet.engine.report import write_report
+
     try:
         return str(write_report(result.out, dataset.spec, workers=workers, result=result.plain()).report)
     except Exception as error:  # whatever it is: a run of days must not be lost to its page

@@ -1,20 +1,24 @@
 """`verify`: whether a model file is what it was when it was written, and computes what it computed."""
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from moganet.config import Precision
 from moganet.errors import WeightsError
-from moganet.inference import Predictor, read_model
-from moganet.inference.export.verify import tolerance_of
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import load
-from moganet.inference.runtimes import Runtime, open_predictor
-from moganet.models.build import build_from
+from moganet.inference.predictor import Predictor
+from moganet.inference.runtimes import Runtime
+from moganet.inference.tolerance import tolerance_of
 from moganet.models.choices import Choices
+from moganet.models.find import find, is_bare, untrained
 from moganet.models.fixtures import replay_fixtures
+from moganet.models.hub_folder import TENSORS
+from moganet.models.reading.header import hash_tensors_of, is_safetensors
 from moganet.notices import noted
 from moganet.results import Result
 
@@ -56,23 +60,36 @@ def verify(
         if (recorded := read_metadata(Path(model)).sha256) is None:
             raise WeightsError(f"{model} records neither a hash nor fixtures; export it again")
         return _replayed(model, predictor, recorded, tolerance or TOLERANCE)
-    contents = read_model(model, Choices(**choices))
-    description = contents.description
-    if not (description.fixtures or description.sha256):
-        what = f"{contents.path} ({contents.chosen.format}) records neither a hash nor fixtures"
+    if is_bare(model):
+        raise untrained(model)
+    predictor = load(model, runtime, precision, **choices)
+    if not predictor.trained:
+        raise untrained(model)
+    recorded = predictor.config.sha256 or None  # the port's files have one of their own, which was compared
+    if not (predictor.config.fixtures or recorded):
+        what = f"{find(model).path} records neither a hash nor fixtures"
         raise WeightsError(f"{what}; write it as a model file with `moganet convert`")
-    network = build_from(contents)
-    del contents  # what was read is copied by now
-    predictor = open_predictor(network, description, runtime, precision)
-    recorded = description.sha256 or None  # the port's files have one of their own, which was compared
+    if recorded is not None and "torch" not in sys.modules:  # with torch the tensors were read, and compared, just now
+        _compare(model, recorded, choices)
     return _replayed(model, predictor, recorded, TOLERANCE if tolerance is None else tolerance)
+
+
+def _compare(model: str | Path, recorded: str, choices: dict[str, Any]) -> None:
+    """Raise WeightsError where a file's tensors do not have the hash that was recorded."""
+    path = find(model).path
+    path = path / TENSORS if path.is_dir() else path
+    if not is_safetensors(path):
+        importlib.import_module("moganet.models.open").read_model(model, Choices(**choices))  # which compares
+    elif hash_tensors_of(path) != recorded:
+        said = "its tensors do not have the hash that was recorded; train or download it again"
+        raise WeightsError(f"{path} is damaged: {said}")
 
 
 def _of_export(path: Path, predictor: Predictor) -> float:
     """Give the tolerance by which the export was kept, relative to the largest recorded logit."""
-    logits = torch.tensor([fixture.logits for fixture in predictor.config.fixtures])
-    allowed = tolerance_of(read_metadata(path).precision, raw=False).deviation * logits.std().item()
-    return allowed / max(1.0, logits.abs().max().item())
+    logits = np.array([fixture.logits for fixture in predictor.config.fixtures], np.float32)
+    allowed = tolerance_of(read_metadata(path).precision, raw=False).deviation * float(logits.std(ddof=1))
+    return allowed / max(1.0, float(np.abs(logits).max()))
 
 
 def _replayed(model: str | Path, predictor: Predictor, sha256: str | None, tolerance: float) -> Verified:

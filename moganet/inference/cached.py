@@ -61,9 +61,8 @@ class Source:
     @classmethod
     def of(cls, network: "nn.Module", description: ModelDescription, device: str) -> "Source":
         """Take a network that is there."""
-        source = cls(lambda: network, partial(_identity, description=description), device)
-        gives_features = importlib.import_module("moganet.network.features").gives_features
-        source.more = (FEATURES,) if gives_features(source.network()) else ()
+        source = cls(lambda: network, partial(identity_of, description=description), device)
+        source.more = more_of(source.network())
         return source
 
     def network(self) -> "nn.Module":
@@ -85,7 +84,13 @@ class Source:
             self.keep = None
 
 
-def _identity(network: "nn.Module", description: ModelDescription) -> str:
+def more_of(network: "nn.Module") -> tuple[str, ...]:
+    """Name what a network gives beside its task's outputs."""
+    return (FEATURES,) if importlib.import_module("moganet.network.features").gives_features(network) else ()
+
+
+def identity_of(network: "nn.Module", description: ModelDescription) -> str:
+    """Give that by which files made of a network are known: its tensors, and the function that it computes."""
     hashed = importlib.import_module("moganet.models.reading.checkpoint").hash_tensors(network.state_dict())
     return f"{hashed} {description.architecture.model_dump_json()}"
 

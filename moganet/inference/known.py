@@ -8,22 +8,24 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_serializer
 
 from moganet.config import Settings
 from moganet.files import cache_folder
 from moganet.inference.cache import keep_folder, what_changed
 from moganet.models.choices import Choices
+from moganet.models.chosen import Chosen
 from moganet.models.description import ModelDescription
 from moganet.models.find import Found
 from moganet.models.hub_folder import CONFIG, INDEXES, tensors_file
 from moganet.notices import say
 
-KEPT = 2  # raised whenever other things are kept
+KEPT = 4  # raised whenever other things are kept
 ENTRY = "model.json"
 
 
@@ -35,15 +37,27 @@ class Said(NamedTuple):
 
 
 class Known(Settings):
-    """A model's description, by what files made of its network are known, and what was said while it was read.
+    """A model's description, what was taken of its file, and what was said while it was read.
 
+    identity: by what files made of its network are known. tensors: their number in the file.
     more: what the network gives beside its task's outputs.
     """
 
     description: ModelDescription
-    identity: str
+    chosen: Chosen
+    tensors: int
+    identity: str = ""
     more: tuple[str, ...] = ()
     said: tuple[Said, ...] = ()
+
+    @field_serializer("chosen")
+    def _plain(self, chosen: Chosen) -> Mapping[str, Any]:
+        return chosen.plain()
+
+    def say_again(self) -> None:
+        """Say what was said when the model was read."""
+        for text, doubtful in self.said:
+            say(text, doubtful=doubtful)
 
 
 def key_of(found: Found, choices: Choices) -> str | None:
@@ -52,7 +66,7 @@ def key_of(found: Found, choices: Choices) -> str | None:
     if not files:
         return None
     try:
-        hashed = [(path.name, _hash(path)) for path in files]
+        hashed = [(str(path), _hash(path)) for path in files]  # by their places, which what was said may name
     except OSError:
         return None  # reading it says why
     versions = [version(name) for name in ("moganet", "timm")]

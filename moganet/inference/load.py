@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from moganet.config import Precision
 from moganet.errors import ConfigError, WeightsError
-from moganet.inference.cached import FILES, Source
+from moganet.inference.cached import FILES, Source, identity_of, more_of
 from moganet.inference.exported import is_exported, load_exported
 from moganet.inference.known import Known, Said, keep, key_of, recall
 from moganet.inference.predictor import Predictor, warn_untrained
 from moganet.inference.runtimes import Runtime, choose_runtime, open_predictor
 from moganet.machine import has_gpu
 from moganet.models.choices import Choices
-from moganet.models.description import ModelDescription
-from moganet.models.find import find, list_trained
+from moganet.models.find import find, list_trained, untrained
 from moganet.network import VARIANTS
-from moganet.notices import recording, say
+from moganet.notices import recording
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,46 +52,68 @@ def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: P
 
     Its first prediction writes down what a later process finds here.
     """
-    if "torch" in sys.modules or has_gpu() or choose_runtime(runtime, "cpu", precision) not in FILES:
+    if _torch_is_there() or has_gpu() or choose_runtime(runtime, "cpu", precision) not in FILES:
         return None
     if (key := key_of(find(what), asked)) is None:
         return None
     known = recall(key)
     if known is None:
         return _read(what, asked, runtime, precision, key)
-    for text, doubtful in known.said:
-        say(text, doubtful=doubtful)
+    known.say_again()
 
     def make() -> "nn.Module":
+        network, _, _ = _opened(what, asked)
         if key_of(find(what), asked) != key:
             raise WeightsError(f"{what} has changed since it was loaded; load it again")
-        return _opened(what, asked)[0]
+        return network
 
     source = Source(make, known.identity, more=known.more)
     return open_predictor(source, known.description, runtime, precision, name_of_model=str(what))
 
 
+def _torch_is_there() -> bool:
+    return "torch" in sys.modules
+
+
 def _read(
     what: str | Path, asked: Choices, runtime: Runtime, precision: Precision, key: str | None = None
 ) -> Predictor:
-    with recording() as said:
-        network, description, trained = _opened(what, asked)
+    network, known, trained = _opened(what, asked)
     if not trained:
-        warn_untrained(description.architecture.name)
-    source = Source.of(network, description, "cuda" if has_gpu() else "cpu")
-    if key is not None and trained:
-        notes = tuple(Said(*one) for one in said)
-        source.keep = lambda made: keep(
-            key, Known(description=description, identity=made.identity, more=made.more, said=notes)
-        )
-    return open_predictor(source, description, runtime, precision, trained=trained, name_of_model=str(what))
+        warn_untrained(known.description.architecture.name)
+    source = Source.of(network, known.description, "cuda" if has_gpu() else "cpu")
+    if key is not None and trained and key_of(find(what), asked) == key:  # else it was replaced meanwhile
+        source.keep = lambda made: keep(key, known.changed(identity=made.identity, more=made.more))
+    return open_predictor(source, known.description, runtime, precision, trained=trained, name_of_model=str(what))
 
 
-def _opened(what: str | Path, asked: Choices) -> "tuple[nn.Module, ModelDescription, bool]":
-    """Read a MODEL's network, and say what was chosen."""
+def _opened(what: str | Path, asked: Choices, *, share: bool = False) -> "tuple[nn.Module, Known, bool]":
+    """Read a MODEL's network, and say what was chosen. share: its tensors may lie in the file."""
     build_from = importlib.import_module("moganet.models.build").build_from
-    stored = importlib.import_module("moganet.models.open").open_model(what, asked)
-    return build_from(stored), stored.description, stored.trained  # what was read is copied by now, and let go
+    with recording() as said:
+        stored = importlib.import_module("moganet.models.open").open_model(what, asked)
+        network = build_from(stored, share=share)
+    known = Known(
+        description=stored.description,
+        chosen=stored.chosen,
+        tensors=len(stored.state),
+        said=tuple(Said(*one) for one in said),
+    )
+    return network, known, stored.trained  # what was read is let go
+
+
+def describe(what: str | Path, asked: Choices) -> Known:
+    """Give what a MODEL is, without torch where it was read before. Raises WeightsError for one without weights."""
+    key = None if _torch_is_there() else key_of(find(what), asked)
+    if key is not None and (known := recall(key)) is not None:
+        known.say_again()
+        return known
+    network, known, trained = _opened(what, asked, share=True)
+    if not trained:
+        raise untrained(what)
+    if key is not None and key_of(find(what), asked) == key:
+        keep(key, known.changed(identity=identity_of(network, known.description), more=more_of(network)))
+    return known
 
 
 def as_predictor(

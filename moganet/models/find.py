@@ -34,6 +34,11 @@ def list_trained() -> list[str]:
     return [*shipped_models(), *RELEASES]
 
 
+def untrained(what: str | Path) -> WeightsError:
+    """Give the error for a MODEL that has no trained weights, where they are needed."""
+    return WeightsError(f"{what} has no trained weights; with weights: {', '.join(list_trained())}, or give a file")
+
+
 def is_bare(what: str | Path) -> bool:
     """Tell whether a MODEL is a variant's name alone, which has no trained weights."""
     return full_name(str(what)) in VARIANTS and not Path(what).exists()

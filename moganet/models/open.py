@@ -6,15 +6,16 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, WeightsError, first_line
+from moganet.errors import ConfigError, first_line
 from moganet.models.build import check_fit, create, with_counters
 from moganet.models.choices import Choices, OfRelease
+from moganet.models.chosen import Chosen
 from moganet.models.download import unreachable
-from moganet.models.find import find, list_trained
+from moganet.models.find import find, untrained
 from moganet.models.fit import adapt, fit
 from moganet.models.formats import read_checkpoint
 from moganet.models.formats.foreign import read_foreign
-from moganet.models.stored import Chosen, StoredModel, stored_of
+from moganet.models.stored import StoredModel, stored_of
 from moganet.models.timms import TIMM, configuration, describe, ends_of, is_timms
 from moganet.network.releases import RELEASES
 from moganet.notices import say
@@ -29,7 +30,7 @@ def read_model(what: str | Path, choices: Choices = Choices()) -> StoredModel:  
     """
     stored = open_model(what, choices)
     if not stored.trained:
-        raise WeightsError(f"{what} has no trained weights; with weights: {', '.join(list_trained())}, or give a file")
+        raise untrained(what)
     return stored
 
 

@@ -8,34 +8,17 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from moganet.config import Architecture, ChannelAggregation, Gate
+from moganet.config import Architecture
 from moganet.errors import WeightsError
-from moganet.models.choices import FUNCTION, Choices, Weights
+from moganet.models.choices import FUNCTION, Choices
+from moganet.models.chosen import Chosen, function_of
 from moganet.models.description import ModelDescription, check_names
 from moganet.models.reading.checkpoint import RELEASED_CLASSES, Checkpoint, architecture_of
-from moganet.models.timms import describe, ends_of, is_timms
+from moganet.models.timms import describe, ends_of
 from moganet.network import VARIANTS
 from moganet.notices import say
-from moganet.results import Record
 
 AS_DESCRIBED = "function and names as the file describes them"
-
-
-class Chosen(Record):
-    """What was taken from a file, and why.
-
-    gate, channel_aggregation, stem_stride: which function a MogaNet computes; other networks have none of them.
-    guessed: what the file does not say. unread: under which keys it may say more, which nobody reads.
-    """
-
-    format: str
-    weights: Weights
-    gate: Gate | None = None
-    channel_aggregation: ChannelAggregation | None = None
-    stem_stride: int | None = None
-    reason: str
-    guessed: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,11 +55,6 @@ class StoredModel:
         does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
         otherwise = f"choose otherwise by {', '.join(remedies)}"
         return f"{self.path.name} {does_not}, so these are guesses: {'; '.join(taken)}; {otherwise}"
-
-
-def function_of(architecture: Architecture) -> dict[str, Any]:
-    """Give which function a MogaNet computes; nothing of another network."""
-    return {} if is_timms(architecture.name) else {name: getattr(architecture, name) for name in FUNCTION}
 
 
 def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping[str, Any]) -> StoredModel:

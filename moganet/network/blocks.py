@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from moganet.config import ChannelAggregation, Gate
 from moganet.network import lean
 from moganet.network.depthwise import DepthwiseConv2d
+from moganet.network.shapes import divide_channels
 
 
 def check_choice(name: str, value: str, choices: object) -> None:
@@ -82,13 +83,8 @@ class MultiOrderDWConv(nn.Module):
         self, dim: int, dilations: Sequence[int], channel_split: Sequence[int], crop_kernels: bool = True
     ) -> None:
         super().__init__()
-        if len(dilations) != 3 or len(channel_split) != 3 or min(dilations) < 1 or min(channel_split) < 1:
-            given = f"dilations {tuple(dilations)} and channel_split {tuple(channel_split)}"
-            raise ValueError(f"{given} need three numbers above 0")
-        middle, high = (dim * part // sum(channel_split) for part in channel_split[1:])
-        self.channels = [dim - middle - high, middle, high]
-        if min(self.channels) < 1:
-            raise ValueError(f"channel_split {tuple(channel_split)} leaves a group of {dim} channels empty; use more")
+        self.channels = divide_channels(dim, dilations, channel_split)
+        _, middle, high = self.channels
         self.DW_conv0 = DepthwiseConv2d(dim, 5, dilations[0], crop_kernels)
         self.DW_conv1 = DepthwiseConv2d(middle, 5, dilations[1], crop_kernels)
         self.DW_conv2 = DepthwiseConv2d(high, 7, dilations[2], crop_kernels)

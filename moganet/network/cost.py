@@ -7,17 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from moganet.errors import ConfigError
-from moganet.results import Record
-
-
-class LayerCost(Record):
-    """A leaf module's share: output shape without the batch, parameters, and multiply-adds for one image."""
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    parameters: int
-    macs: int
+from moganet.network.outline import LayerCost
 
 
 def layer_costs(network: nn.Module, in_chans: int, size: tuple[int, int]) -> list[LayerCost]:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from moganet.network.blocks import ChannelAggregation2d, MogaBlock, MultiOrderGatedAggregation
 from moganet.network.depthwise import WIDEST_PADDING, DepthwiseConv2d
-from moganet.network.moganet import NUM_STAGES, Downsample, MogaNet, Stem
+from moganet.network.moganet import Downsample, MogaNet, Stem
+from moganet.network.shapes import NUM_STAGES
 
 
 def fuse(network: MogaNet) -> "FusedMogaNet":

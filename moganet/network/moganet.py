@@ -16,9 +16,7 @@ from moganet.compat import take_indices
 from moganet.config import ChannelAggregation, ConvInit, Gate
 from moganet.network.blocks import ChannelAggregation2d, MogaBlock, check_choice, record_orders
 from moganet.network.releases import loaders
-
-STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
-NUM_STAGES = 4
+from moganet.network.shapes import NUM_STAGES, STEM_STRIDES, check_shape
 
 
 class Stem(nn.Module):
@@ -134,7 +132,7 @@ class MogaNet(nn.Module):
         Raises ValueError for a shape or a choice that does not exist.
         """
         super().__init__()
-        _check_shape(embed_dims, depths, mlp_ratios, stem_stride)
+        check_shape(embed_dims, depths, mlp_ratios, stem_stride)
         check_choice("gate", gate, Gate)
         check_choice("channel_aggregation", channel_aggregation, ChannelAggregation)
         check_choice("conv_init", conv_init, ConvInit)
@@ -357,11 +355,3 @@ def _pool(kind: str) -> nn.Module:
         return AveragePool()
     pool: nn.Module = importlib.import_module("timm.layers").SelectAdaptivePool2d(pool_type=kind, flatten=bool(kind))
     return pool
-
-
-def _check_shape(embed_dims: Sequence[int], depths: Sequence[int], ratios: Sequence[float], stem_stride: int) -> None:
-    for name, values in (("embed_dims", embed_dims), ("depths", depths), ("mlp_ratios", ratios)):
-        if len(values) != NUM_STAGES or min(values) <= 0:
-            raise ValueError(f"{name} is {tuple(values)}; it must be four positive numbers, one a stage")
-    if stem_stride not in STEM_STRIDES:
-        raise ValueError(f"stem_stride is {stem_stride}; it must be 4, 2 or 1")

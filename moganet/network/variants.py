@@ -43,15 +43,21 @@ def variant_of_shape(embed_dims: Sequence[int], depths: Sequence[int], mlp_ratio
     return next((name for name, known in VARIANTS.items() if known == shape), None)
 
 
-def build_network(name: str, **options: Any) -> "MogaNet":
-    """Build a variant by name or short name, with MogaNet's options or timm's. Raises ValueError for an unknown one."""
+def shape_of(name: str) -> dict[str, Any]:
+    """Give a variant's widths, depths and ratios by name or short name. Raises ValueError for an unknown one."""
     if (variant := full_name(name)) not in VARIANTS:
         raise ValueError(f"there is no variant {name!r}; choose one of {', '.join(VARIANTS)} ({' '.join(ALIASES)})")
+    return VARIANTS[variant]
+
+
+def build_network(name: str, **options: Any) -> "MogaNet":
+    """Build a variant by name or short name, with MogaNet's options or timm's. Raises ValueError for an unknown one."""
+    variant, shape = full_name(name), shape_of(name)
     network: MogaNet
     if options.keys() & TIMMS:
         network = importlib.import_module("timm").create_model(variant, **options)
     else:
         given = {key: value for key, value in options.items() if value is not None}
-        network = importlib.import_module("moganet.network.moganet").MogaNet(**{**VARIANTS[variant], **given})
+        network = importlib.import_module("moganet.network.moganet").MogaNet(**{**shape, **given})
         network.variant = variant
     return network

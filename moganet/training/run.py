@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytorch_lightning as pl
-import timm
 import torch
 
 from moganet.config import ResolvedRecipe
@@ -24,7 +23,6 @@ from moganet.inference import ModelDescription
 from moganet.machine import keep_freed_memory, release_memory
 from moganet.models.make_fixtures import NUM_FIXTURES
 from moganet.notices import say
-from moganet.report.curves import draw_curves
 from moganet.results import LeftOut
 from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import task_of
@@ -85,6 +83,8 @@ def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed:
     if not run.trainer.is_global_zero:
         return None
     _say_unseen(dataset, unreadable)
+    from moganet.report.curves import draw_curves  # and matplotlib, for which no step waits
+
     metrics = read_metrics(folder / METRICS_FILE)
     title = f"{settings.network.name} on {dataset.spec.partition(':')[0]}"
     draw_curves(metrics, folder / CURVES_FILE, title, task_of(settings).monitor)
@@ -199,7 +199,7 @@ def _say_unseen(dataset: Dataset, unreadable: Sequence[Unreadable]) -> None:
 
 
 def _describe(recipe: ResolvedRecipe, dataset: Dataset) -> ModelDescription:
-    packages = {"moganet": version("moganet"), "torch": torch.__version__, "timm": timm.__version__}
+    packages = {"moganet": version("moganet"), "torch": torch.__version__, "timm": version("timm")}
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "data": dataset.spec,

@@ -1,5 +1,6 @@
 """The ground without torch: what an answer from an exported graph needs is there where torch can't be imported."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import GOLDEN
 from PIL import Image
 from small_model import exported, pictures
 
@@ -80,3 +82,81 @@ def test_an_exported_file_answers_where_there_is_no_torch(to, tmp_path):
     subprocess.run([sys.executable, "-c", ANSWER, *places, "torch,torchvision,timm,pytorch_lightning"], check=True)
     expected = moganet.load(file)(tmp_path / "x.png", 3)[0]
     assert np.allclose(np.load(tmp_path / "out.npy"), expected.probabilities, atol=1e-6)
+
+
+# What starts quickly imports nothing but this, beside Python's own modules.
+MAY_BE_IMPORTED = {"moganet", "moganet_cli", "numpy", "PIL", "pydantic", "pydantic_core", "annotated_types"}
+MAY_BE_IMPORTED |= {"typing_extensions", "typing_inspection", "yaml", "_yaml", "typer", "click", "rich", "shellingham"}
+MAY_BE_IMPORTED |= {
+    "absl",
+    "annotated_doc",
+    "cython_runtime",
+    "openvino",
+    "openvino_telemetry",
+    "packaging",
+    "onnxruntime",
+}
+WARM = """
+import json, sys
+before, commands = set(sys.modules), json.loads(sys.argv[1])
+import moganet_cli
+for command in commands:
+    try:
+        moganet_cli.main(command)
+    except SystemExit as end:
+        assert end.code == 0, command
+print("\\0" + json.dumps(sorted({name.partition(".")[0] for name in {*sys.modules} - before})))
+"""
+
+
+@pytest.fixture
+def knows(tmp_path, monkeypatch):
+    """Let this process keep what it finds out of models, as one does that has not imported torch."""
+    monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MOGANET_RUNTIME", "auto")
+    monkeypatch.setattr("moganet.inference.load._torch_is_there", lambda: False)
+
+
+def test_what_was_loaded_once_needs_no_torch(knows, trained_run, tmp_path):
+    pytest.importorskip("openvino")
+    image = tmp_path / "x.png"
+    Image.fromarray(pictures()[0]).save(image)
+    moganet.convert(trained_run, tmp_path / "hub")
+    (tmp_path / "link").symlink_to(tmp_path / "hub" / "model.safetensors")
+    golden = GOLDEN / "mini_official.pth.tar"
+    stored = [trained_run / "best.safetensors", trained_run, tmp_path / "hub", tmp_path / "link", golden]
+    models = [*stored, exported("onnx"), exported("openvino")]
+    expected = [moganet.predict(model, image, top_k=3) for model in models]
+    commands = [["predict", str(model), str(image), "--top-k", "3", "--json"] for model in models]
+    others = ["info", "info moganet_tiny --size 97", f"info {golden}", f"info {models[-1]}", "doctor", "train --help"]
+    others += [f"verify {trained_run}", f"verify {models[-1]}", f"verify {tmp_path / 'hub'}", "evaluate --help"]
+    commands += [one.split() for one in others]
+    done = subprocess.run(
+        [sys.executable, "-c", WARM, json.dumps(commands)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    printed, _, imported = done.stdout.partition("\0")
+    named = {name for name in json.loads(imported) if not name.startswith("_")}  # those are parts of others
+    assert sorted(named - sys.stdlib_module_names - MAY_BE_IMPORTED) == []
+    for line, one in zip(printed.splitlines(), expected, strict=False):
+        found, wanted = json.loads(line), one.plain()
+        assert found["notes"] == list(wanted["notes"])  # guesses are said again
+        classes = zip(found["predictions"][0]["classes"], wanted["predictions"][0]["classes"], strict=True)
+        assert all(a["name"] == b["name"] and abs(a["probability"] - b["probability"]) < 1e-5 for a, b in classes)
+    assert "these are guesses" in str(expected[4].notes)
+
+
+ORDERS = """
+import sys
+import moganet
+assert "torch" not in sys.modules
+import timm
+assert timm.is_model("moganet_tiny")
+for name in [name for name in sys.modules if name.startswith("moganet")]:
+    del sys.modules[name]
+import moganet  # behind timm
+assert "moganet.network.registry" in sys.modules
+"""
+
+
+def test_the_package_is_imported_without_torch_and_known_to_timm_in_either_order():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", ORDERS], check=True)

@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import GOLDEN
 from small_model import exported, model, need, pictures
 
 import moganet
+import moganet.inference.load as loading
 from moganet.engine.export import export
 from moganet.errors import MogaNetError, OutputError, WeightsError
 from moganet.inference.cache import HASHES, keep_folder, what_changed
 from moganet.inference.cached import CachedRun, Source
 from moganet.inference.export import EXPORTERS
 from moganet.inference.exported import read_metadata
+from moganet.inference.known import ENTRY
+from moganet.models.formats.ours import load_model_file, save_model_file
 
 SEEDS = range(7)  # 3 formats of 7 changes; the slow sweep takes 520 each
 
@@ -30,6 +34,17 @@ SEEDS = range(7)  # 3 formats of 7 changes; the slow sweep takes 520 each
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MOGANET_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "runtimes"
+
+
+@pytest.fixture
+def knows(cache, monkeypatch):
+    """Let this process keep what it finds out of models, as one does without torch; gives what it reads anew."""
+    read, opened = [], loading._opened
+    monkeypatch.setenv("MOGANET_RUNTIME", "openvino")
+    monkeypatch.setattr(loading, "_torch_is_there", lambda: False)
+    monkeypatch.setattr(loading, "_opened", lambda what, *how, **ways: read.append(what) or opened(what, *how, **ways))
+    need("openvino")
+    return read
 
 
 def answers(predictor):
@@ -262,3 +277,89 @@ def test_of_two_files_none_is_written_where_one_can_not_be(taken, tmp_path):
     with pytest.raises(OutputError, match=r"does not end in \.xml"):
         export(model(), "openvino", tmp_path / "other.XML")
     assert [path.name for path in tmp_path.iterdir()] == [taken]
+
+
+def change_entry(folder, other, way):
+    """Change a folder of the cache: some of its bytes, its end, its place with another's, or what it is of."""
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        if way == "bits":
+            path.write_bytes(content[:9] + bytes([content[9] ^ 4]) + content[10:])
+        elif way == "cut":
+            path.write_bytes(content[: len(content) // 2])
+        elif way == "empty":
+            path.write_bytes(b"")
+        elif way == "swapped":
+            shutil.copy(other / path.name, path)
+        elif way == "gone":
+            path.unlink()
+        yield path
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("way", ["bits", "cut", "empty", "swapped", "gone"])
+def test_a_changed_entry_of_what_is_known_is_not_used_and_said(way, knows, cache, tmp_path, caplog):
+    caplog.set_level("INFO", "moganet")
+    copy, golden = tmp_path / "m.safetensors", GOLDEN / "mini_official.pth.tar"
+    shutil.copy(model(), copy)
+    expected = answers(moganet.load(copy))
+    (folder,) = (cache.parent / "models").iterdir()
+    moganet.info(golden)
+    (other,) = [each for each in (cache.parent / "models").iterdir() if each != folder]
+    for _ in change_entry(folder, other, way):
+        knows.clear()
+        caplog.clear()
+        assert torch.equal(answers(moganet.load(copy)), expected)
+        assert knows == [copy] and "made again" in caplog.text
+    knows.clear()
+    assert torch.equal(answers(moganet.load(copy)), expected) and knows == []
+
+
+def test_a_whole_entry_in_anothers_place_is_not_used(knows, cache, tmp_path):
+    copy, golden = tmp_path / "m.safetensors", GOLDEN / "mini_official.pth.tar"
+    shutil.copy(model(), copy)
+    expected = answers(moganet.load(copy))
+    (own,) = (cache.parent / "models").iterdir()
+    described = moganet.info(golden)
+    (other,) = [each for each in (cache.parent / "models").iterdir() if each != own]
+    for source, place in ((own, other), (other, own)):
+        kept = Path(shutil.copytree(place, tmp_path / "kept", dirs_exist_ok=True))
+        shutil.rmtree(place)
+        shutil.copytree(source, place)
+        again = moganet.info(golden)
+        assert again.file == described.file and torch.equal(answers(moganet.load(copy)), expected)
+        assert (place / ENTRY).read_bytes() == (kept / ENTRY).read_bytes()  # it was made again
+
+
+def test_another_file_version_or_choice_is_another_entry(knows, tmp_path, monkeypatch):
+    copy = tmp_path / "m.safetensors"
+    shutil.copy(model(), copy)
+    first = answers(moganet.load(copy))
+    moganet.load(copy)
+    assert knows == [copy]  # once
+    state, description = load_model_file(copy)
+    loaded = moganet.load(copy)
+    save_model_file(copy, {name: t * 1.5 if "head" in name else t for name, t in state.items()}, description)
+    assert not torch.equal(answers(moganet.load(copy)), first) and knows == [copy] * 2
+    with pytest.raises(WeightsError, match="has changed since"):
+        loaded.model  # noqa: B018
+    knows.clear()
+    moganet.load(copy, gate="double")
+    monkeypatch.setattr("moganet.inference.known.version", lambda name: "0")
+    moganet.load(copy)
+    assert knows == [copy, copy]
+
+
+def test_notes_on_guesses_and_on_what_info_found_are_the_same_again(knows):
+    golden = GOLDEN / "mini_official.pth.tar"
+    first, second = moganet.info(golden), moganet.info(golden)
+    assert first == second and "these are guesses" in str(second.notes) and knows == [golden]
+    assert first.file.keys() == second.file.keys()
+
+
+def test_a_cache_that_can_not_be_written_changes_no_answer(knows, cache, tmp_path):
+    copy = tmp_path / "m.safetensors"
+    shutil.copy(model(), copy)
+    cache.parent.write_text("a file where the cache would be")
+    first = answers(moganet.load(copy))
+    assert torch.equal(answers(moganet.load(copy)), first) and knows == [copy, copy]

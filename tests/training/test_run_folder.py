@@ -10,7 +10,7 @@ from test_sources import make_folder
 
 import moganet
 from moganet.errors import ConfigError, DataError, MogaNetError, OutputError, WeightsError
-from moganet.training import run, run_folder
+from moganet.training import run_folder
 from moganet.training.run_folder import claim_folder, clear_folder
 
 TINY = {
@@ -140,7 +140,7 @@ def test_the_folder_is_locked_until_curves_and_report_are_written(options, tmp_p
         except MogaNetError as error:
             refused.append(error)
 
-    monkeypatch.setattr(run, "draw_curves", draw)
+    monkeypatch.setattr("moganet.report.curves.draw_curves", draw)
     moganet.train("digits", overrides=TINY, out=out)
     assert len(refused) == 1 and not (out / ".lock").exists()
 

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from moganet.config import Architecture, Preprocessing, validate
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices
+from moganet.models.chosen import Chosen
 from moganet.models.formats import read_checkpoint
 from moganet.models.formats.ours import is_ours
 from moganet.models.reading.checkpoint import check_values, checked_state
 from moganet.models.reading.contents import read_content
-from moganet.models.stored import Chosen, StoredModel, stored_of
+from moganet.models.stored import StoredModel, stored_of
 from moganet.models.timms import configuration, describe, ends_of
 from moganet.notices import say
 

@@ -1,0 +1,36 @@
+"""What `moganet evaluate` measured of a model, found beside its weights; without torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from moganet.files import read_small
+from moganet.models.description import ModelDescription
+from moganet.notices import say
+from moganet.tasks import TASKS
+
+MAX_EVALUATION = 200 << 20  # bytes; it lists the images that can't be read
+FIGURES = {"num_images", "data", "split"}
+
+
+def evaluations_of(model: str | Path, description: ModelDescription) -> list[dict[str, Any]]:
+    """Give what `moganet evaluate` measured in a run's folder of just these tensors."""
+    if not Path(model).is_dir():
+        return []
+    found = []
+    for path in sorted(Path(model).glob("evaluation-*/evaluation.json")):
+        try:
+            measured = json.loads(read_small(path, MAX_EVALUATION))
+        except (OSError, ValueError, RecursionError):
+            say(f"{path} can't be read, so that its figures are not in the card", doubtful=True)
+            continue
+        if _is_of(measured, description):
+            found.append(measured)
+    return found
+
+
+def _is_of(measured: Any, description: ModelDescription) -> bool:
+    """Tell whether a file of `evaluate` is of just these tensors, and has what a card shows."""
+    if not isinstance(measured, dict) or measured.get("sha256") != description.sha256 or not measured.keys() >= FIGURES:
+        return False
+    return TASKS[description.task.name].say(measured) is not None

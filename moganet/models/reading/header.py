@@ -1,0 +1,47 @@
+"""The hash of a safetensors file's tensors, by its header; without torch."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+from moganet.errors import WeightsError
+
+# torch's names of the types that weights have, by safetensors' own.
+TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
+TYPES |= {"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+LENGTH = 8  # bytes at the beginning, which say how long the header is
+MAX_HEADER = 100_000_000  # bytes, as safetensors' own reader allows
+
+
+def is_safetensors(path: Path) -> bool:
+    """Tell whether a file begins as safetensors do, whatever its name."""
+    with open(path, "rb") as file:
+        return file.read(LENGTH + 1)[LENGTH:] == b"{"
+
+
+def hash_tensors_of(path: Path) -> str:
+    """Give the SHA-256 of a file's tensors, as `checkpoint.hash_tensors` does. Raises WeightsError for another file."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(LENGTH), "little")
+            if length > MAX_HEADER:
+                raise ValueError(f"its header would have {length:,} bytes")
+            header = json.loads(file.read(length))
+            for name in sorted(header.keys() - {"__metadata__"}):
+                start, end = header[name]["data_offsets"]
+                kind, shape = f"torch.{TYPES[header[name]['dtype']]}", tuple(header[name]["shape"])
+                digest.update(f"{name} {kind} {shape}\n".encode("utf-8", "surrogatepass"))
+                digest.update(_part(file, LENGTH + length + start, end - start))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise WeightsError(f"{path} is no whole safetensors file; train or download it again") from None
+    return digest.hexdigest()
+
+
+def _part(file: BinaryIO, start: int, length: int) -> bytes:
+    file.seek(start)
+    part = file.read(length)
+    if len(part) != length:
+        raise ValueError("it ends within a tensor")
+    return part
