@@ -178,7 +178,7 @@ def test_a_run_may_lie_and_learn_in_folders_whose_names_are_not_utf8(tmp_path, c
         ["evaluate", out],
         ["predict", out / "last.ckpt", photos],
         ["convert", out, tmp_path / f"hub {name}"],
-        ["predict", tmp_path / f"hub {name}", photos, "--runtime", "onnx"],
+        ["predict", tmp_path / f"hub {name}", photos, "--runtime", "openvino"],
         ["interactions", out, "--out", tmp_path / f"i {name}", "--filter", "all", "--grid", "2", "--images", "1"],
     ):
         code, _, error = run(capfdbinary, *arguments)
