@@ -285,6 +285,15 @@ def test_house(run, folder, tmp_path, monkeypatch):
     }
 
 
+def test_startup(run, tmp_path, monkeypatch):
+    module = run("startup", main=False, MAKE="")
+    monkeypatch.setattr(module.Side, "prepare", lambda side, works: None)
+    run("startup", FOLDER.parent, FOLDER.parent, "--rounds", 1, "--only", "--help", "train: first line", "doctor")
+    found = json.loads((tmp_path / "benchmarks" / "results" / "startup.json").read_text())
+    for work in ("--help", "train: first line", "doctor"):
+        assert all(0 < found["measured"][work]["after"][key] for key in ("seconds", "processors", "mb"))
+
+
 def test_every_script_has_a_test():
     tested = {name.removeprefix("test_") for name in globals()}
     assert {path.stem for path in FOLDER.glob("*.py")} - tested == {"sides"}  # which the others use
