@@ -373,6 +373,15 @@ def test_gpu_says_what_it_left_out(run, tmp_path):
     assert "skipped" in found["machine"] and "skipped" in found["rates of xtiny"] and found["golden"] == {"kept": 1}
 
 
+def test_startup(run, tmp_path, monkeypatch):
+    module = run("startup", main=False, MAKE="")
+    monkeypatch.setattr(module.Side, "prepare", lambda side, works: None)
+    run("startup", FOLDER.parent, FOLDER.parent, "--rounds", 1, "--only", "--help", "train: first line", "doctor")
+    found = json.loads((tmp_path / "benchmarks" / "results" / "startup.json").read_text())
+    for work in ("--help", "train: first line", "doctor"):
+        assert all(found["measured"][work]["after"][key] > 0 for key in ("seconds", "processors", "mb"))
+
+
 def test_every_script_has_a_test():
     tested = {name.removeprefix("test_") for name in globals()}
     assert {path.stem for path in FOLDER.glob("*.py")} - tested == {
