@@ -69,7 +69,7 @@ def test_every_runtime_gives_the_golden_logits_for_every_size_and_batch(runtime,
 @pytest.mark.parametrize("threads", [1, 8])
 def test_openvino_gives_each_image_its_own_row_whatever_a_request_is_filled_up_with(threads, cache):
     predictor, before = load("openvino"), torch.get_num_threads()
-    x = torch.randn(35, 3, 32, 64) * torch.logspace(-1, 1, 35).view(-1, 1, 1, 1)
+    x = torch.randn(35, 3, 32, 64)
     plain = load("eager").logits(x)
     torch.set_num_threads(threads)
     try:
