@@ -194,7 +194,7 @@ def explain(
     check_options(names, options)
     how = {**options, "seed": seed, "progress": progress}
     chosen = precision == "auto" and "lime" in names and not isinstance(model, Predictor)
-    samples = _for_samples(predictor) if chosen else predictor
+    samples = _for_samples(predictor, runtime) if chosen else predictor
     explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite, samples)
     if predictor.device.type == "cpu":
         keep_freed_memory()
@@ -287,7 +287,7 @@ def find_class(target: str | int, names: Sequence[str]) -> int:
     raise ConfigError(f"the model knows no class {str(target)!r}; give one of {shown}, or a number below {len(names)}")
 
 
-def _for_samples(predictor: Predictor) -> Predictor:
+def _for_samples(predictor: Predictor, runtime: Runtime) -> Predictor:
     """Give the same model in bf16 where that is quicker: a fit to hundreds of samples does not see its rounding.
 
     An exported file has a precision of its own.
@@ -298,7 +298,7 @@ def _for_samples(predictor: Predictor) -> Predictor:
         return predictor
     say("lime's samples are computed in bf16, for which there are units here; --precision f32 does without")
     known, name = predictor.trained, predictor.name_of_model
-    return open_predictor(predictor.model, predictor.config, "auto", "bf16", trained=known, name_of_model=name)
+    return open_predictor(predictor.model, predictor.config, runtime, "bf16", trained=known, name_of_model=name)
 
 
 def scores_of(predictor: Predictor) -> Scores:

@@ -18,6 +18,7 @@ from torch import Tensor
 from moganet.errors import ConfigError
 from moganet.explanations.method import Explanation, Scores, check_inputs, score_of
 from moganet.explanations.superpixels import find_superpixels, mean_colours
+from moganet.machine import one_thread
 from moganet.progress import Progress, no_progress
 
 KERNEL_WIDTH, RIDGE = 0.25, 1.0  # the authors' own
@@ -136,9 +137,11 @@ class _Sampler:
     def _run(self, masks: Tensor) -> Iterator[int]:
         asked = self.asked
         for batch in torch.split(masks, self.batch_size):
-            shown = batch[:, asked.segments][:, None]  # (b, 1, H, W)
+            with one_thread():
+                shown = batch[:, asked.segments][:, None]  # (b, 1, H, W)
+                images = torch.where(shown, asked.image, asked.hidden)
             with torch.no_grad():
-                scores = score_of(self.model, torch.where(shown, asked.image, asked.hidden), asked.target)
+                scores = score_of(self.model, images, asked.target)
             self.masks.append(batch.numpy())
             self.scores.append(scores.double().numpy())
             yield len(batch)

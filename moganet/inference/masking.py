@@ -2,8 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from moganet.inference.eager import EagerRun
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import LazyRun
 from moganet.interactions import reward_of
+from moganet.machine import one_thread
 from moganet.models.reading.checkpoint import hash_tensors
 from moganet.models.timms import TIMM, is_timms
 
@@ -103,20 +103,6 @@ def baseline_of(kind: Baseline, image: Tensor, mean: Tensor) -> Tensor:
     raise ConfigError(f"there is no baseline {kind!r}; choose zero, mean or blur")
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: its others would go on spinning for some milliseconds, on cores that a runtime needs.
-
-    For a small network by OpenVINO that is 25 % of its rate, and masks are rendered in a fortieth of its time.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class MaskedImage:
     """A value function: masks (B, grid * grid) of an image's patches to rewards (B,) of its true class."""
 
@@ -127,7 +113,7 @@ class MaskedImage:
 
     def __call__(self, masks: Masks) -> NDArray[np.float64]:
         present = torch.from_numpy(masks).to(self.image.device)
-        with _one_thread():
+        with one_thread():
             images = render(self.image, self.baseline, present, self.grid)
         logits = self.logits(images)
         if self.watch is not None:

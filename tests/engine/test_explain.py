@@ -91,10 +91,27 @@ def test_an_exported_file_is_explained_by_methods_without_gradients(model, photo
     compared = moganet.explain(path, photo, compare=True, score=True, samples=20, window=32)["images"]
     assert [one["method"] for one in compared] == ["lime", "occlusion"]
     assert compared[0]["randomized_correlation"] is None and compared[0]["insertion"] > 0
-    plain = moganet.explain(model, photo, samples=20)["images"][0]
+    plain = moganet.explain(model, photo, samples=20, precision="f32")["images"][0]
     assert np.allclose(plain["map"], compared[0]["map"], atol=1e-4)
     with pytest.raises(ConfigError, match=r"saliency needs the torch module.*use lime or occlusion"):
         moganet.explain(path, photo, "saliency")
+
+
+@pytest.mark.parametrize("has_units", [True, False])
+def test_lime_asks_in_bf16_where_there_are_units_for_it_and_the_answer_stays_that_of_predict(
+    model, photo, has_units, monkeypatch
+):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("moganet.engine.explain.has_fast_bf16", lambda device: has_units)
+    how = {"samples": 40, "window": 32, "runtime": "openvino"}
+    result = moganet.explain(model, photo, ["lime", "occlusion"], **how)
+    plain = moganet.explain(model, photo, ["lime", "occlusion"], **how, precision="f32")
+    lime, occlusion = result["images"]
+    assert lime["precision"] == ("bf16" if has_units else "f32") and plain["images"][0]["precision"] == "f32"
+    assert any("--precision f32" in note for note in result["notes"]) is has_units and not plain["notes"]
+    assert lime["probability"] == plain["images"][0]["probability"]
+    assert np.array_equal(occlusion["map"], plain["images"][1]["map"])
+    assert np.allclose(lime["map"], plain["images"][0]["map"], atol=0.1 * np.abs(lime["map"]).max())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from own_process import OwnProcess
 import moganet
 from moganet.errors import ConfigError
 from moganet.inference.cached import MAX_SIZES
+from moganet.inference.runs.openvino import at_once
 from moganet.inference.runtimes import open_predictor
 from moganet.machine import has_fast_bf16
 
@@ -64,6 +65,25 @@ def test_every_runtime_gives_the_golden_logits_for_every_size_and_batch(runtime,
             assert (predictor.logits(x) - plain(x)).abs().max() < 1e-4, (batch, height, width)
     if runtime == "openvino":
         assert len(predictor.run.runs) == MAX_SIZES  # further sizes went through the fused network
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_openvino_gives_each_image_its_own_row_whatever_a_request_is_filled_up_with(threads, cache):
+    predictor, before = load("openvino"), torch.get_num_threads()
+    x = torch.randn(35, 3, 32, 64)
+    plain = load("eager").logits(x)
+    torch.set_num_threads(threads)
+    try:
+        for number in (3, 1, 4, 5, 16, 17, 35):  # a request has 16 at once; with eight threads, up to four go alone
+            logits = predictor.logits(x[:number])
+            assert logits.shape == (number, 10) and (logits - plain[:number]).abs().max() < 1e-4, number
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("size", "number"), [((224, 224), 1), ((160, 160), 2), ((64, 64), 16), ((32, 32), 16)])
+def test_a_request_has_as_many_images_as_stay_in_the_caches(size, number):
+    assert at_once(*size) == number
 
 
 @pytest.mark.parametrize("file", ["mini_openmixup.pth", "mini_paddle.pdparams"])
