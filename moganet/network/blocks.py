@@ -238,7 +238,8 @@ class MogaBlock(nn.Module):
     def _train(self, x: Tensor) -> Tensor:
         """Compute the same with less kept for the backward pass (see lean.py); the sums stay in the weights' type."""
         x = x.to(self.layer_scale_1.dtype) + self.drop_path(self.attn.scaled(self.norm1(x), self.layer_scale_1))
-        return x + self.drop_path(self.mlp.scaled(self.norm2(x), self.layer_scale_2))
+        out: Tensor = x + self.drop_path(self.mlp.scaled(self.norm2(x), self.layer_scale_2))
+        return out
 
 
 def record_orders(block: MogaBlock, name: str, maps: dict[str, Tensor]) -> list[RemovableHandle]:
