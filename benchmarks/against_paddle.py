@@ -16,6 +16,8 @@ from statistics import median
 import torch
 from sides import ROUNDS, set_memory, update
 
+from moganet.machine import has_fast_bf16
+
 FOLDER = Path(__file__).parent
 SIZE, BATCHES = 224, {"infer": 32, "train": 16}
 
@@ -28,8 +30,9 @@ def serve(what: str, size: int, batch: int) -> None:
     from moganet import build_network
 
     torch.manual_seed(0)
-    if what == "train":
-        work = make_step(build_network("moganet_xtiny"), size, batch, torch.channels_last, fused=True)
+    if what.startswith("train"):
+        half = what.endswith("bf16")
+        work = make_step(build_network("moganet_xtiny"), size, batch, torch.channels_last, fused=True, half=half)
         set_memory(keep=True)
     else:
         model, x = predictor("xtiny", "auto"), torch.randn(batch, 3, size, size)
@@ -69,6 +72,8 @@ def measure(what: str, paddle: str) -> dict[str, object]:
         "PaddlePaddle port": start([paddle, str(FOLDER / "port_in_paddle.py"), *arguments]),
         "ours": start([sys.executable, __file__, "--serve", *arguments]),
     }
+    if what == "train" and has_fast_bf16("cpu"):
+        sides["ours, bf16"] = start([sys.executable, __file__, "--serve", f"{what}-bf16", *arguments[1:]])
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(ROUNDS + 1):
         for name, side in sides.items():
@@ -82,6 +87,7 @@ def measure(what: str, paddle: str) -> dict[str, object]:
         "batch_size": BATCHES[what],
         "images_per_second": rates,
         "ratio": rates["ours"] / rates["PaddlePaddle port"],
+        "ratios": {name: rate / rates["PaddlePaddle port"] for name, rate in rates.items() if name in list(sides)[1:]},
     }
 
 

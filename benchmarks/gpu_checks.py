@@ -47,7 +47,14 @@ def deviations(device: torch.device, *, full: bool) -> Found:
 
 
 def _cases(*, full: bool) -> dict[str, Case]:
-    from golden_files import FULL, GOLDEN, RELEASED, fill, golden, noise_image
+    from golden_files import (  # type: ignore[import-not-found]
+        FULL,
+        GOLDEN,
+        RELEASED,
+        fill,
+        golden,
+        noise_image,
+    )
 
     cases: dict[str, Case] = {}
     for file, (variant, gate, size) in (FULL if full else {}).items():

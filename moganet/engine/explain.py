@@ -293,7 +293,7 @@ def _for_samples(predictor: Predictor, runtime: Runtime) -> Predictor:
     An exported file has a precision of its own.
     """
     quickest = "openvino" if predictor.device.type == "cpu" else "eager"
-    bf16 = predictor.has_module and has_fast_bf16(predictor.device)  # type: ignore[arg-type]  # its name will do
+    bf16 = predictor.has_module and has_fast_bf16(predictor.device)
     if not bf16 or predictor.runtime != quickest:
         return predictor
     say("lime's samples are computed in bf16, for which there are units here; --precision f32 does without")

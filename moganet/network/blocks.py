@@ -182,6 +182,7 @@ class ChannelAggregation2d(nn.Module):
         out: Tensor = self.drop2(torch.addcmul(own, factor, common, value=-1))
         return out
 
+    @torch.jit.unused
     def _kernels(self) -> tuple[Tensor, Tensor]:
         """Give kernels and biases of fc2 and decompose as one convolution; sigma is in fc2's weight.
 
@@ -233,17 +234,23 @@ class MogaBlock(nn.Module):
         self.by_parts = crop_kernels and channel_aggregation == "reference" and not drop_rate
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        if self.training and self.by_parts and not is_scripting() and lean.is_worth_it(x):
-            return self._train(x)
+        if self.training and not is_scripting():  # noqa: SIM102 (TorchScript reads what stands beside it)
+            if self._goes_by_parts(x):
+                return self._train(x)
         x = x + self.drop_path(self.layer_scale_1 * self.attn(self.norm1(x)))
         x = x + self.drop_path(self.layer_scale_2 * self.mlp(self.norm2(x)))
         return x
 
     @torch.jit.unused
+    def _goes_by_parts(self, x: Tensor) -> bool:
+        return self.by_parts and lean.is_worth_it(x)
+
+    @torch.jit.unused
     def _train(self, x: Tensor) -> Tensor:
         """Compute the same with less kept for the backward pass (see lean.py); the sums stay in the weights' type."""
         x = x.to(self.layer_scale_1.dtype) + self.drop_path(self.attn.scaled(self.norm1(x), self.layer_scale_1))
-        return x + self.drop_path(self.mlp.scaled(self.norm2(x), self.layer_scale_2))
+        out: Tensor = x + self.drop_path(self.mlp.scaled(self.norm2(x), self.layer_scale_2))
+        return out
 
 
 def record_orders(block: MogaBlock, name: str, maps: dict[str, Tensor]) -> list[RemovableHandle]:

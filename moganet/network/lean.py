@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
 from moganet.network.depthwise import convolve_plainly, gradient_of_kernel
@@ -21,7 +22,7 @@ Gradients = tuple[Tensor | None, ...]
 
 def is_worth_it(x: Tensor) -> bool:
     """Tell whether autograd records this call; what traces or compiles it makes a plan of its own."""
-    if not isinstance(x, Tensor) or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if not isinstance(x, Tensor) or torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]
         return False
     return torch.is_grad_enabled() and _half_of(x) is not torch.float16
 

@@ -304,7 +304,7 @@ def test_weights_memory(run, digit_model, monkeypatch):
 def test_against_paddle(run, capsys, monkeypatch):
     monkeypatch.setattr("inference.predictor", lambda *_: untrained(), raising=False)
     module = run("against_paddle", main=False)
-    for what in ("infer", "train"):
+    for what in ("infer", "train", "train-bf16"):
         monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
         module.serve(what, 32, 2)
     assert all(float(line) > 0 for line in capsys.readouterr().out.split())
