@@ -29,7 +29,9 @@ PRECISIONS: tuple[Precision, ...] = ("f32", "bf16")
 def main() -> None:
     """Time both in turns, in each precision."""
     photo = load_sample_image("china.jpg")
-    found = {precision: measure(load("moganet_xtiny", "auto", precision), photo) for precision in PRECISIONS}
+    found: dict[str, Any] = {
+        precision: measure(load("moganet_xtiny", "auto", precision), photo) for precision in PRECISIONS
+    }
     fixed = {"model": "moganet_xtiny", "size": 224, "batch": BATCH, "samples_a_turn": SAMPLES, "rounds": ROUNDS}
     write(__file__, {**fixed, **found})
 
