@@ -26,6 +26,7 @@ from moganet.explanations import METHODS
 from moganet.explanations.superpixels import find_superpixels
 
 FULL, BATCH, BEST, SIDE = 10_000, 256, (1, 3, 5, 10), 224
+AUTO: int | str = "auto"
 PAIRS = ("first_second", "first_auto", "second_auto")
 
 
@@ -40,12 +41,12 @@ def explain(scores: Any, x: Tensor) -> dict[str, Any]:
     """Run LIME three times on a picture (1, 3, 224, 224) and compare what was found."""
     target, segments = scores(x).argmax(1), find_superpixels(x[0], "quickshift")[0]
     runs = {}
-    for seed, (name, samples) in enumerate((("first", FULL), ("second", FULL), ("auto", "auto"))):
+    for seed, (name, samples) in enumerate((("first", FULL), ("second", FULL), ("auto", AUTO))):
         how = {"samples": samples, "seed": seed, "batch_size": BATCH, "superpixels": segments[None]}
         runs[name] = METHODS["lime"].explain(scores, x, target, **how)[0].details
     pairs = {f"{a}_{b}": same_best(runs[a]["weights"], runs[b]["weights"]) for a, b in combinations(runs, 2)}
     auto = runs["auto"]
-    return {**pairs, "samples": auto["samples"], "superpixels": auto["num_superpixels"], "stable": auto["stable"]}
+    return {**pairs, "samples": auto["samples"], "superpixels": auto["num_superpixels"], "stable": auto.get("stable")}
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
     plain = scores_of(predictor)
     own = predictor.config.preprocessing
     large = own.changed(size=(SIDE, SIDE))
-    files = sorted(path for path in Path(sys.argv[1]).rglob("*.jpg"))
+    files = sorted(path for path in Path(sys.argv[1]).rglob("*") if path.suffix in (".jpg", ".png"))
     rows = []
     number = int(sys.argv[2]) if len(sys.argv) > 2 else 8
     for path in files[:: max(1, len(files) // number)][:number]:

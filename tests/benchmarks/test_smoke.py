@@ -169,7 +169,7 @@ def test_lime(run, photo_model):
 
 
 def test_lime_ten(run, folder):
-    found = run("lime_ten", folder, 1, FULL=64, SIDE=32)
+    found = run("lime_ten", folder, 1, FULL=64, AUTO=64, SIDE=32)
     assert found["pictures"] == 1 and found["agreement"]["first_auto"].keys() >= {"best_10", "shared_of_10"}
 
 
