@@ -53,8 +53,9 @@ def _own_cache(monkeypatch):
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch):
     """Let small trainings draw nothing, which takes as long as a few of their steps; `trained_run` and others draw."""
-    if run := sys.modules.get("moganet.training.run"):
-        monkeypatch.setattr(run, "draw_curves", lambda metrics, path, *_: path.write_bytes(b"not drawn"))
+    if "moganet.training.run" in sys.modules:
+        undrawn = "moganet.report.curves.draw_curves"
+        monkeypatch.setattr(undrawn, lambda metrics, path, *_: path.write_bytes(b"not drawn"))
 
 
 def real_data(name: str) -> Path:
