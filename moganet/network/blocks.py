@@ -243,7 +243,10 @@ class MogaBlock(nn.Module):
 
     @torch.jit.unused
     def _goes_by_parts(self, x: Tensor) -> bool:
-        return self.by_parts and lean.is_worth_it(x)
+        """Tell whether autograd records this call, and nobody hooks a part, which would not be called."""
+        if not (self.by_parts and lean.is_worth_it(x)):
+            return False
+        return not any(part._forward_hooks or part._forward_pre_hooks for part in self.modules() if part is not self)
 
     @torch.jit.unused
     def _train(self, x: Tensor) -> Tensor:

@@ -134,3 +134,9 @@ def test_recomputed_blocks_and_lean_ones_go_together():
     made.set_grad_checkpointing()
     _, found = gradients(made, x)
     assert all(torch.allclose(found[name], expected[name], rtol=1e-7, atol=1e-11) for name in expected)
+
+
+def test_a_part_that_is_hooked_is_called():
+    made, x = network()
+    last, maps = made.blocks1[0], made.forward_orders(x)
+    assert maps["blocks1.0.gate"].requires_grad and last.training
