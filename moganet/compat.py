@@ -52,6 +52,11 @@ def has_onednn_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def has_hooks(module: "torch.nn.Module") -> bool:
+    """Tell whether somebody wants to see what goes into a module, or comes out of it."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def compile_ahead(program: "torch.export.ExportedProgram", file: IO[bytes]) -> None:
     """Compile a program to a library for this machine (AOTInductor) and write it to a file."""
     from torch._inductor import aoti_compile_and_package

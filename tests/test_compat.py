@@ -90,3 +90,13 @@ def test_multiprocessing_says_when_a_process_is_being_started(monkeypatch):
     assert "_inheriting" in spawn._main.__code__.co_names  # what a started process sets while it reads the script
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
     assert compat.is_being_started()
+
+
+def test_hooks_of_a_module_are_seen_and_gone_when_removed():
+    module = torch.nn.Linear(2, 2)
+    assert not compat.has_hooks(module)
+    for register in (module.register_forward_hook, module.register_forward_pre_hook):
+        handle = register(lambda *_: None)
+        assert compat.has_hooks(module)
+        handle.remove()
+        assert not compat.has_hooks(module)

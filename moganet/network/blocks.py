@@ -13,6 +13,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from moganet.compat import has_hooks
 from moganet.config import ChannelAggregation, Gate
 from moganet.network import lean
 from moganet.network.depthwise import DepthwiseConv2d
@@ -246,7 +247,7 @@ class MogaBlock(nn.Module):
         """Tell whether autograd records this call, and nobody hooks a part, which would not be called."""
         if not (self.by_parts and lean.is_worth_it(x)):
             return False
-        return not any(part._forward_hooks or part._forward_pre_hooks for part in self.modules() if part is not self)
+        return not any(has_hooks(part) for part in self.modules() if part is not self)
 
     @torch.jit.unused
     def _train(self, x: Tensor) -> Tensor:
