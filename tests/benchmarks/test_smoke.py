@@ -288,9 +288,9 @@ def test_house(run, folder, tmp_path, monkeypatch):
 def test_startup(run, tmp_path, monkeypatch):
     module = run("startup", main=False, MAKE="")
     monkeypatch.setattr(module.Side, "prepare", lambda side, works: None)
-    run("startup", FOLDER.parent, FOLDER.parent, "--rounds", 1, "--only", "--help", "train: first line", "doctor")
+    run("startup", FOLDER.parent, FOLDER.parent, "--rounds", 1, "--only", "help", "train: first line", "doctor")
     found = json.loads((tmp_path / "benchmarks" / "results" / "startup.json").read_text())
-    for work in ("--help", "train: first line", "doctor"):
+    for work in ("help", "train: first line", "doctor"):
         assert all(found["measured"][work]["after"][key] > 0 for key in ("seconds", "processors", "mb"))
 
 
