@@ -291,7 +291,7 @@ def test_startup(run, tmp_path, monkeypatch):
     run("startup", FOLDER.parent, FOLDER.parent, "--rounds", 1, "--only", "train: first line")
     found = json.loads((tmp_path / "benchmarks" / "results" / "startup.json").read_text())
     after = found["measured"]["train: first line"]["after"]
-    assert after["seconds"] > 0 and 0 < after["mb"] < 300  # before PyTorch is imported
+    assert all(after[key] > 0 for key in ("seconds", "processors", "mb"))
 
 
 def test_every_script_has_a_test():
