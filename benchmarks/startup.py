@@ -37,7 +37,7 @@ moganet_cli.main(sys.argv[1:])
 WORKS = {
     "import torch": ["-c", "import torch"],
     "import moganet": ["-c", "import moganet"],
-    "--help": [*MOGANET, "--help"],
+    "help": [*MOGANET, "--help"],
     "predict, first": [*MOGANET, "predict", MODEL, "x.jpg"],
     "predict": [*MOGANET, "predict", MODEL, "x.jpg"],
     "predict .onnx": [*MOGANET, "predict", "m.onnx", "x.jpg"],
@@ -53,7 +53,7 @@ MAKE = """
 import sys, numpy, moganet
 from PIL import Image
 Image.fromarray(numpy.random.RandomState(0).randint(0, 256, (375, 500, 3), numpy.uint8)).save("x.jpg")
-for name in ("m.onnx", "m.xml"):
+for name in sys.argv[2:]:
     moganet.export(sys.argv[1], {"m.onnx": "onnx", "m.xml": "openvino"}[name], name)
 """
 
@@ -68,7 +68,8 @@ class Side:
 
     def prepare(self, works: Sequence[str]) -> None:
         """Make what is asked about, and fill the cache."""
-        self.start(["-c", MAKE, MODEL]).wait()
+        files = [name for name in ("m.onnx", "m.xml") if any(name in WORKS[work] for work in works)]
+        self.start(["-c", MAKE, MODEL, *files]).wait()
         for work in {*works, "predict"} - {"train: first line", "train: first step"}:
             self.start(WORKS[work]).wait()
 

@@ -28,12 +28,11 @@ def train(
     profile: Annotated[bool, option("--profile", "Say where a step's time goes, and train nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    from moganet.engine.preview import preview
-    from moganet.engine.train import train as run
-
     if interactions_every is not None:
         set_ = [*(set_ or []), f"trainer.interactions_every={interactions_every}"]
     if picture is not None:
+        from moganet.engine.preview import preview
+
         drawn = preview(recipe, picture, data, set_ or [], start=start)
         print_json(drawn) if as_json else line(f"{drawn['images']} images drawn in {picture}")
         return
@@ -43,6 +42,8 @@ def train(
         spent = measure(recipe, data, set_ or [], start=start)
         print_json(spent) if as_json else _print_profile(spent)
         return
+    from moganet.engine.train import train as run
+
     how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
     result = run(recipe, data, set_ or [], out, start=start, **how)
     if result is None:  # a process beside the first one, which alone reports
