@@ -72,10 +72,11 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(target, written, tmp_path):
         except WeightsError as error:
             assert "\n" not in str(error)
             continue
-        # Of an archive's padding and dates nothing hangs; of everything else it does.
-        assert target == "official" and after == before and not np.array_equal(content, whole)
-        with zipfile.ZipFile(file) as archive:
-            assert archive.testzip() is None
+        # Of an archive's padding and dates nothing hangs, nor of a digit beyond those that a number has.
+        assert after == before and not np.array_equal(content, whole)
+        if target == "official":
+            with zipfile.ZipFile(file) as archive:
+                assert archive.testzip() is None
 
 
 @pytest.mark.parametrize("target", FORMATS)
@@ -235,7 +236,7 @@ def test_load_pretrained_takes_what_the_file_says_of_itself_and_notices_damage(t
     assert "guess" not in " ".join(heard)
     file = tensors_of(path)
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 4
+    content[content.index(network.head.weight.detach().numpy().tobytes()[:64])] ^= 4
     file.write_bytes(content)
     with pytest.raises(WeightsError, match="damaged"):
         network.load_pretrained(path)
