@@ -171,7 +171,7 @@ def test_training_writes_it_and_is_not_lost_to_it(tmp_path, monkeypatch, caplog)
     def broken(*_, **__):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(training, "write_report", broken)
+    monkeypatch.setattr("moganet.engine.report.write_report", broken)
     assert training._report(moganet.open_data("digits"), 0, result) is None
     assert f"moganet report {tmp_path / 'run'}" in caplog.text
     result = moganet.train("digits", overrides=tiny | {"report": False}, out=tmp_path / "run", overwrite=True)
