@@ -62,25 +62,27 @@ def write_model(path, temperature=TEMPERATURE, classes=6, seed=""):
         temperature=temperature,
         reject=Reject(threshold=-3.0, kept=0.95, num_images=100),
     )
-    guard = guard_of(classes, seed, description.changed(task=description.task.changed(temperature=None)))
+    plain = description.changed(task=description.task.changed(temperature=None))
+    guard = guard_of(classes, seed, describe_as_json(plain))
     described = description.changed(task=description.task.changed(guard=guard))
     save_model_file(path, network.state_dict(), described)
     return path
 
 
-GUARDS = {}
-
-
-def guard_of(classes, seed, description):
-    """Give a guard that takes smooth pictures for the training images, and others for those held back."""
-    if (classes, seed) in GUARDS:
-        return GUARDS[classes, seed]
-    network, _ = network_of(classes, seed)
+def with_guard(network, description):
+    """Give a description with a guard that takes smooth pictures for the training images, and others for held back."""
     images = torch.stack([torch.from_numpy(one.transpose(2, 0, 1).copy()) for one in pictures(220)])
     every = ArraySplit(images, torch.zeros(len(images), dtype=torch.long))
-    predictor = open_predictor(network, description, "eager")
-    GUARDS[classes, seed] = make_guard(predictor, every.subset(range(20, 120)), every.subset(range(120, 220)))
-    return GUARDS[classes, seed]
+    guard = make_guard(
+        open_predictor(network, description, "eager"), every.subset(range(20, 120)), every.subset(range(120, 220))
+    )
+    return description.changed(task=description.task.changed(guard=guard))
+
+
+@cache
+def guard_of(classes, seed, description):
+    """Give the guard of a small network; it takes a second to make."""
+    return with_guard(network_of(classes, seed)[0], parse_description(description, Path("x"))).task.guard
 
 
 @cache
