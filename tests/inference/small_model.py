@@ -2,6 +2,7 @@
 
 import importlib.util
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from PIL import Image
 from moganet.config import Architecture, Preprocessing
 from moganet.data import ArraySplit
 from moganet.engine.export import export
-from moganet.inference import ModelDescription
 from moganet.inference.export import EXPORTERS
 from moganet.inference.guarding import make_guard
 from moganet.inference.runtimes import open_predictor
 from moganet.models.build import build_network_for
+from moganet.models.description import ModelDescription, describe_as_json, parse_description
 from moganet.models.formats.ours import save_model_file
 from moganet.models.make_fixtures import make_fixtures
 from moganet.tasks.classify.description import Reject
