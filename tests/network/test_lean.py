@@ -8,7 +8,9 @@ from conftest import MINI
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
+import moganet
 from moganet import build_network
+from moganet.errors import ConfigError
 from moganet.network import lean
 from moganet.network.blocks import MogaBlock
 
@@ -140,3 +142,15 @@ def test_a_part_that_is_hooked_is_called():
     made, x = network()
     last, maps = made.blocks1[0], made.forward_orders(x)
     assert maps["blocks1.0.gate"].requires_grad and last.training
+
+
+def test_a_run_that_keeps_less_ends_near_one_that_does_not_and_other_networks_refuse(tmp_path):
+    tiny = {"network.embed_dims": [8, 8, 16, 16], "network.depths": [1, 1, 1, 1], "trainer.max_steps": 4}
+    losses = []
+    for less in (False, True):
+        out = tmp_path / str(less)
+        moganet.train("digits", overrides=tiny | {"trainer.lean": less}, out=out)
+        losses.append(moganet.evaluate(out)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    with pytest.raises(ConfigError, match=r"trainer.lean is for MogaNets, not ResNet; use trainer.grad_checkpointing"):
+        moganet.train("digits", overrides={"network": "timm:test_resnet", "trainer.lean": True}, out=tmp_path / "no")
