@@ -3,13 +3,28 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from moganet.errors import first_line
+from moganet.files import cache_folder
 from moganet.inference.metadata import MAX_BYTES, blocks, hash_of
 
 HASHES, MAX_HASHES = "sha256.json", 10_000  # what a folder of the cache holds by name, and how long it may be
+
+
+def folder_of(room: str, key: str, prefix: str = "") -> Path:
+    """Give the cache's folder of what was made of a key, by the key's hash."""
+    return cache_folder() / room / f"{prefix}{hash_of([key.encode()])[:24]}"
+
+
+def make_folder(folder: Path, key: str, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside its place, and move it there. Raises the system's OSError where that fails."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
+        write(Path(made))
+        keep_folder(Path(made), folder, key)
 
 
 def keep_folder(made: Path, folder: Path, key: str = "") -> None:

@@ -4,7 +4,6 @@ The cache is $MOGANET_CACHE/runtimes (~/.cache/moganet/runtimes); a file's name 
 Where a file is there, neither torch nor the network is needed.
 """
 
-import hashlib
 import importlib
 import os
 import shutil
@@ -19,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from moganet.config import Precision
 from moganet.errors import OutputError, WeightsError, first_line
-from moganet.files import cache_folder
-from moganet.inference.cache import keep_folder, what_changed
+from moganet.inference.cache import folder_of, make_folder, what_changed
 from moganet.inference.runs import Array, Outputs, Run, onnx, openvino
 from moganet.inference.threads import Guard, is_forked
 from moganet.models.description import ModelDescription
@@ -126,7 +124,7 @@ class CachedRun:
 
     def _load_or_make(self, size: tuple[int, int]) -> Run:
         key = self._key(size)
-        folder = cache_folder() / "runtimes" / f"{self.runtime}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+        folder = folder_of("runtimes", key, f"{self.runtime}-")
         if os.path.lexists(folder):
             if (reason := what_changed(folder, key)) is None:
                 with suppress(WeightsError):
@@ -135,10 +133,7 @@ class CachedRun:
         if self.runtime != "openvino":  # which takes less than a second
             say(f"preparing the runtime {self.runtime} for {'x'.join(map(str, size))}, once on this machine")
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
-                self._make(size, Path(made))
-                keep_folder(Path(made), folder, key)
+            make_folder(folder, key, partial(self._make, size))
             return self._loaded(folder)
         except (OutputError, OSError) as error:
             reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)

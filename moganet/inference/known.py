@@ -7,8 +7,8 @@ another file, or another choice, never meets it. Beside it lie the runtimes' fil
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError, field_serializer
 
 from moganet.config import Settings
-from moganet.files import cache_folder
-from moganet.inference.cache import keep_folder, what_changed
+from moganet.errors import OutputError
+from moganet.files import write_text
+from moganet.inference.cache import folder_of, make_folder, what_changed
 from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen
 from moganet.models.description import ModelDescription
@@ -26,7 +27,7 @@ from moganet.models.hub_folder import CONFIG, INDEXES, tensors_file
 from moganet.notices import say
 
 KEPT = 4  # raised whenever other things are kept
-ENTRY = "model.json"
+ROOM, ENTRY = "models", "model.json"
 
 
 class Said(NamedTuple):
@@ -87,13 +88,9 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _folder(key: str) -> Path:
-    return cache_folder() / "models" / hashlib.sha256(key.encode()).hexdigest()[:24]
-
-
 def recall(key: str) -> Known | None:
     """Give what is known under a key; None where nothing is, or where it is not what was written."""
-    folder = _folder(key)
+    folder = folder_of(ROOM, key)
     if not os.path.lexists(folder):
         return None
     reason = what_changed(folder, key)
@@ -108,11 +105,6 @@ def recall(key: str) -> Known | None:
 
 def keep(key: str, known: Known) -> None:
     """Write what is known; where that can't be done, the next process finds it out again."""
-    folder = _folder(key)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
-            (Path(made) / ENTRY).write_text(known.model_dump_json(exclude_none=True), "utf-8")
-            keep_folder(Path(made), folder, key)
-    except OSError:
-        return
+    text = known.model_dump_json(exclude_none=True)
+    with suppress(OSError, OutputError):
+        make_folder(folder_of(ROOM, key), key, lambda made: write_text(made / ENTRY, text))
