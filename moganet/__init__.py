@@ -1,12 +1,11 @@
 """MogaNet (arXiv 2211.03295): train, evaluate and predict with multi-order gated aggregation networks."""
 
-import importlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from moganet.compat import import_behind
 from moganet.files import give_packages_a_home
+from moganet.importing import from_homes, import_behind
 from moganet.launchers import check_environment
 from moganet.network.releases import Loaders, connected
 
@@ -63,10 +62,7 @@ import_behind("timm", "moganet.network.registry")
 check_environment()  # before Lightning reads the environment
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'moganet' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"moganet.{_HOMES.get(name, f'engine.{name}')}"), name)
+__getattr__ = from_homes(__name__, {name: f"moganet.{_HOMES.get(name, f'engine.{name}')}" for name in __all__})
 
 
 def __dir__() -> list[str]:

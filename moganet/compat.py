@@ -1,16 +1,12 @@
 """Private names of other packages, each behind a function with a test of its own, which alone imports the package."""
 
-import importlib
-import importlib.abc
 import multiprocessing
 import os
 import pickle
 import platform
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -98,36 +94,3 @@ def logged_steps(trainer: "pl.Trainer") -> int:
 def is_being_started() -> bool:
     """Tell whether this process is one of multiprocessing's that still reads the main script (spawn)."""
     return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
-
-
-class _Following(importlib.abc.MetaPathFinder):
-    """Finds one package as the others do, and has a module imported behind it."""
-
-    def __init__(self, package: str, module: str) -> None:
-        self.package, self.module = package, module
-
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != self.package:
-            return None
-        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
-        spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target)) is not None), None)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_both(module: ModuleType) -> None:
-            execute(module)
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-                importlib.import_module(self.module)
-
-        spec.loader.exec_module = execute_both  # type: ignore[method-assign]
-        return spec
-
-
-def import_behind(package: str, module: str) -> None:
-    """Import a module as soon as a package is imported: now, where that is there already."""
-    if package in sys.modules:
-        importlib.import_module(module)
-    else:
-        sys.meta_path.insert(0, _Following(package, module))

@@ -1,7 +1,8 @@
 """Data sources by name, and one way to open any of them."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from moganet.importing import from_homes
 
 if TYPE_CHECKING:
     from moganet.data.findings import UnusableDataError
@@ -9,11 +10,7 @@ if TYPE_CHECKING:
     from moganet.data.source import ArraySplit, Dataset, FileSplit, Sample, Split
 
 __all__ = ["SOURCES", "ArraySplit", "Dataset", "FileSplit", "Sample", "Split", "UnusableDataError", "open_data"]
-_HOMES = {"SOURCES": "open", "open_data": "open", "UnusableDataError": "findings"}  # the others lie in source.py
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is asked for: they need torch, and reading an image does not."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"moganet.data.{_HOMES.get(name, 'source')}"), name)
+_OPEN = dict.fromkeys(("SOURCES", "open_data"), "moganet.data.open")
+_SOURCE = dict.fromkeys(("ArraySplit", "Dataset", "FileSplit", "Sample", "Split"), "moganet.data.source")
+# When a name is asked for: they need torch, and reading an image does not.
+__getattr__ = from_homes(__name__, {**_OPEN, **_SOURCE, "UnusableDataError": "moganet.data.findings"})

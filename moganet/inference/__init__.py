@@ -1,7 +1,8 @@
 """A trained model on disk, and one way to run any."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from moganet.importing import from_homes
 
 if TYPE_CHECKING:
     from moganet.inference.predictor import Predictor
@@ -18,17 +19,12 @@ __all__ = [
     "read_model",
     "save_model_file",
 ]
+_OURS = dict.fromkeys(("load_model_file", "save_model_file"), "moganet.models.formats.ours")
 _HOMES = {
-    **dict.fromkeys(("load_model_file", "save_model_file"), "models.formats.ours"),
-    "ModelDescription": "models.description",
-    "Predictor": "inference.predictor",
-    "Prediction": "tasks.classify.answers",
-    "read_model": "models.open",
+    **_OURS,
+    "ModelDescription": "moganet.models.description",
+    "Predictor": "moganet.inference.predictor",
+    "Prediction": "moganet.tasks.classify.answers",
+    "read_model": "moganet.models.open",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is asked for: half of them need torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"moganet.{_HOMES[name]}"), name)
+__getattr__ = from_homes(__name__, _HOMES)  # when a name is asked for: half of them need torch

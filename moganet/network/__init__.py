@@ -1,8 +1,8 @@
 """The MogaNet family of networks (arXiv 2211.03295); timm knows them as soon as it and moganet are imported."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from moganet.importing import from_homes
 from moganet.network.variants import ALIASES, OURS, VARIANTS, build_network, full_name, variant_of_shape
 
 if TYPE_CHECKING:
@@ -11,7 +11,4 @@ if TYPE_CHECKING:
 __all__ = ["ALIASES", "OURS", "VARIANTS", "MogaNet", "build_network", "full_name", "variant_of_shape"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "MogaNet":  # which needs torch; the names do not
-        return importlib.import_module("moganet.network.moganet").MogaNet
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = from_homes(__name__, {"MogaNet": "moganet.network.moganet"})  # which needs torch; the names do not
