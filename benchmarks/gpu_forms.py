@@ -4,7 +4,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import cast
 
@@ -67,7 +67,7 @@ class Form:
 
 BF16, F16 = torch.bfloat16, torch.float16
 AS_REFERENCE = Form(crop=False, fused=False, channels_last=False)
-AS_REFERENCE_BF16 = Form(crop=False, fused=False, channels_last=False, half=BF16)
+AS_REFERENCE_BF16 = replace(AS_REFERENCE, half=BF16)
 PREDICTING: dict[str, Form] = {
     REFERENCE: AS_REFERENCE,
     f"{REFERENCE}, bf16": AS_REFERENCE_BF16,
@@ -78,7 +78,7 @@ PREDICTING: dict[str, Form] = {
     "bf16 weights, graph": Form(half=BF16, cast=True, graph=True),
 }
 MORE_PREDICTING: dict[str, Form] = {
-    f"{REFERENCE}, bf16, search": Form(crop=False, fused=False, channels_last=False, half=BF16, search=True),
+    f"{REFERENCE}, bf16, search": replace(AS_REFERENCE_BF16, search=True),
     "f32 without TF32": Form(tf32=False),
     "f16": Form(half=F16),
     "bf16, not fused": Form(half=BF16, fused=False),
@@ -92,7 +92,7 @@ TRAINING: dict[str, Form] = {
     "bf16, contiguous": Form(half=BF16, channels_last=False),
 }
 MORE_TRAINING: dict[str, Form] = {
-    f"{REFERENCE}, bf16, search": Form(crop=False, fused=False, channels_last=False, half=BF16, search=True),
+    f"{REFERENCE}, bf16, search": replace(AS_REFERENCE_BF16, search=True),
     "bf16, search": Form(half=BF16, search=True),
     "bf16, deterministic": Form(half=BF16, deterministic=True),
     "bf16, graph": Form(half=BF16, graph=True),

@@ -42,12 +42,18 @@ def test_full_variants_on_their_golden_files(file):
         assert (stage[0, :, :2, :2] - expected[f"stage{i}.corner"]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("file", "expected_file"), RELEASED.items())
-def test_released_formats_on_their_golden_files(file, expected_file):
-    checkpoint, expected = read_checkpoint(GOLDEN / file), golden(expected_file)
+def released(file):
+    """Give the network of a file in a release's format."""
+    checkpoint = read_checkpoint(GOLDEN / file)
     architecture = architecture_of(checkpoint)
     network = build_network(architecture.name, **architecture.options()).eval()
     network.load_state_dict(checkpoint.state, strict=checkpoint.format != "paddle")
+    return network
+
+
+@pytest.mark.parametrize(("file", "expected_file"), RELEASED.items())
+def test_released_formats_on_their_golden_files(file, expected_file):
+    network, expected = released(file), golden(expected_file)
     fused = fuse(network)
     assert deviation(fused(expected["input"]), expected["logits"]) < TOLERANCE
     for i, stage in enumerate(fused.forward_intermediates(expected["input"]), 1):
@@ -56,10 +62,7 @@ def test_released_formats_on_their_golden_files(file, expected_file):
 
 @pytest.mark.parametrize(("file", "expected_file"), RELEASED.items())
 def test_every_function_answers_by_autocast(file, expected_file):
-    checkpoint, expected = read_checkpoint(GOLDEN / file), golden(expected_file)
-    architecture = architecture_of(checkpoint)
-    network = build_network(architecture.name, **architecture.options()).eval()
-    network.load_state_dict(checkpoint.state, strict=checkpoint.format != "paddle")
+    network, expected = released(file), golden(expected_file)
     with torch.autocast("cpu", torch.bfloat16):
         assert deviation(fuse(network)(expected["input"]), expected["logits"]) < 0.1
 
