@@ -112,13 +112,10 @@ def predict(
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
-    answered = 0
     with _csv_lines(csv_file, predictor) as write:
         for seen in progress(stream, len(stream), "predict"):
-            if not answered:
-                _say_score(predictor, seen.outputs)
+            _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
-            answered += len(answers)
             for place, answer in zip(seen.places, answers, strict=True):
                 truth = asked.truth_of(place)
                 row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
@@ -134,7 +131,7 @@ def predict(
 
 
 def _say_score(predictor: Predictor, outputs: Outputs) -> None:
-    """Say where images are rejected by a weaker score than the guard, and how to have that."""
+    """Say, once in a verb, where images are rejected by a weaker score than the guard, and how to have that."""
     if predictor.task.judged_by(outputs, predictor.config.task) == "energy":
         how = "`moganet report` on it and its own data makes one" if predictor.has_module else "export it again"
         by = "images are rejected by the energy of their logits alone, a weaker score"

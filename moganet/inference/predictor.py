@@ -3,7 +3,7 @@
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -127,8 +127,7 @@ class Predictor:
         images: as in a call. Raises ConfigError for a network or an exported file that gives none.
         """
         items, found = as_images(images), list[Array]()
-        for start in range(0, len(items), batch_size):
-            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]))
+        for outputs in self._each(items, batch_size):
             found.append(self._features_of(outputs))
         if not found:
             raise DataError("there is no image: the list is empty")
@@ -147,6 +146,11 @@ class Predictor:
     def picture(self, image: Any) -> "Tensor":
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
         return _tensor(_sized(image, self.config.preprocessing))
+
+    def _each(self, items: Sequence[ImageLike], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:
+        """Give what the network gives for images, a batch at a time."""
+        for start in range(0, len(items), batch_size):
+            yield self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=judged)
 
     def _inputs(self, items: Sequence[ImageLike], places: range) -> Array:
         settle_after_fork()
@@ -201,8 +205,7 @@ class Predictor:
         """
         items = as_images(images)
         found: list[Any] = []
-        for start in range(0, len(items), batch_size):
-            outputs = self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=True)
+        for outputs in self._each(items, batch_size, judged=True):
             found += self.answers(outputs, Asked(top_k, calibrated))
         return found
 

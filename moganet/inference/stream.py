@@ -50,8 +50,6 @@ class Stream:
 
     def __iter__(self) -> Iterator[Seen]:
         on_cpu, split = self.predictor.device.type == "cpu", self.split
-        if on_cpu:
-            keep_freed_memory()
         by_threads = on_cpu and self.workers in (None, 0) and isinstance(split, FileSplit)
         seen = self._of_files(split) if by_threads and not split.targets.have_places else self._of_batches()
         for one in seen:
@@ -61,13 +59,14 @@ class Stream:
     def _of_files(self, split: Any) -> Iterator[Seen]:
         how = {"fast_decoding": self.fast_decoding, "judged": self.judged}
         stream = FileStream(self.predictor, split.files, self.batch_size, self.workers, **how)
+        self.unreadable = stream.unreadable  # which grows as it goes
         for seen in stream:
-            self.unreadable = stream.unreadable
             yield replace(seen, targets=split.targets.batch(seen.places))
-        self.unreadable = stream.unreadable
 
     def _of_batches(self) -> Iterator[Seen]:
         preprocessing = self.predictor.config.preprocessing
+        if self.predictor.device.type == "cpu":
+            keep_freed_memory()
         for batch in evaluation_loader(self.split, preprocessing, self.batch_size, self.workers):
             self.unreadable += (LeftOut(**one._asdict()) for one in batch.unreadable)
             if len(batch.images):
