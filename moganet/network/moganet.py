@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from moganet.compat import take_indices
 from moganet.config import ChannelAggregation, ConvInit, Gate
 from moganet.network.blocks import ChannelAggregation2d, MogaBlock, check_choice, record_orders
+from moganet.network.pooling import make_pool
 from moganet.network.releases import loaders
 from moganet.network.shapes import NUM_STAGES, STEM_STRIDES, check_shape
 
@@ -163,7 +163,7 @@ class MogaNet(nn.Module):
             self.add_module(f"blocks{i + 1}", blocks)
             self.add_module(f"norm{i + 1}", nn.BatchNorm2d(dim))
             previous = dim
-        self.global_pool = _pool(global_pool)
+        self.global_pool = make_pool(global_pool)
         self.head = nn.Linear(previous, num_classes) if num_classes > 0 else nn.Identity()
         self._init_weights(conv_init)
 
@@ -294,7 +294,7 @@ class MogaNet(nn.Module):
         """Start a head of `num_classes` anew; 0 leaves it out."""
         self.num_classes = num_classes
         if global_pool is not None:
-            self.global_pool = _pool(global_pool)
+            self.global_pool = make_pool(global_pool)
         device = next(self.parameters()).device
         self.head = nn.Linear(self.num_features, num_classes, device=device) if num_classes > 0 else nn.Identity()
         if isinstance(self.head, nn.Linear):
@@ -334,24 +334,3 @@ class MogaNet(nn.Module):
         block = r"^(?:patch_embed|blocks|norm)(\d)"
         fine = [(r"^blocks(\d)\.(\d+)", None), (r"^patch_embed(\d)", (0,)), (r"^norm(\d)", (99999,))]
         return {"stem": r"^patch_embed1", "blocks": block if coarse else fine}
-
-
-class AveragePool(nn.Module):
-    """The mean over a map, by the name that timm's pooling has."""
-
-    pool_type = "avg"
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C)
-        return F.adaptive_avg_pool2d(x, 1).flatten(1)
-
-    @torch.jit.ignore
-    def is_identity(self) -> bool:
-        return False
-
-
-def _pool(kind: str) -> nn.Module:
-    """Make a pooling of timm's kinds; "" keeps the map as it is."""
-    if kind == "avg":  # without timm, for which one would wait
-        return AveragePool()
-    pool: nn.Module = importlib.import_module("timm.layers").SelectAdaptivePool2d(pool_type=kind, flatten=bool(kind))
-    return pool

@@ -23,7 +23,7 @@ from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, loa
 from moganet.network.blocks import MultiOrderDWConv
 from moganet.network.features import with_features
 from moganet.network.fuse import FusedChannelMixer, FusedMogaNet, FusedSpatialMixer
-from moganet.network.moganet import AveragePool
+from moganet.network.pooling import AveragePool
 
 __all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
