@@ -55,9 +55,9 @@ class _ImageBatches:
         unreadable: list[Unreadable] = []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
-            if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
-                for seed in (torch.manual_seed, np.random.seed, random.seed):
-                    seed(place.seed)
+            for seed in (torch.manual_seed, np.random.seed, random.seed):
+                # What is drawn for an image depends on nothing before it; in evaluation a caller's own code may draw.
+                seed(place.seed if isinstance(place, Draw) else index)
             for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -38,6 +38,9 @@ from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
 from moganet.training.assemble import build_module, build_task
 from moganet.training.resolve import prepare
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
 
 Criterion = Callable[..., torch.Tensor]
 ROUNDS = 5
@@ -269,7 +272,7 @@ def _result(
 
 @noted
 def benchmark_data(
-    recipe: str | Path, data: str | None = None, overrides: Mapping[str, Any] | Sequence[str] = ()
+    recipe: str | Path, data: "Data | None" = None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineSpeed:
     """Measure what a recipe's data pipeline feeds against what its network trains, in turns, on the CPU or the GPU.
 
@@ -305,7 +308,10 @@ def benchmark_data(
 
 
 def ready_to_train(
-    recipe: str | Path, data: str | None, overrides: Mapping[str, Any] | Sequence[str], start: str | Path | None = None
+    recipe: str | Path,
+    data: "Data | None",
+    overrides: Mapping[str, Any] | Sequence[str],
+    start: str | Path | None = None,
 ) -> tuple[ResolvedRecipe, Dataset, ImageDataModule, TaskModule]:
     """Give what a step of a recipe's training takes, on the CPU or the GPU."""
     settings, dataset = prepare(recipe, data, overrides, start)

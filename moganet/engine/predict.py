@@ -28,6 +28,7 @@ from moganet.results import LeftOut, Result
 from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
     from moganet.inference.stream import Stream
 
 MAX_GRID = 48
@@ -65,9 +66,10 @@ class _Asked:
 def predict(
     model: str | Path | Predictor,
     files: str | Path | Sequence[str | Path] = (),
-    data: str | None = None,
+    data: "Data | None" = None,
     split: str = "test",
     *,
+    class_names: "ClassNames | None" = None,
     top_k: int | None = None,
     limit: int | None = None,
     calibrated: bool = False,
@@ -86,7 +88,8 @@ def predict(
 
     files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input; one or
     several.
-    data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
+    data: SOURCE[:PATH], or a data set of your own, instead of files, with its `split`; `limit` takes that many, evenly
+    spread. class_names: as in `evaluate`.
     top_k: how many classes to name [what the task names]. calibrated: give probabilities scaled by the model file's
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
@@ -108,7 +111,7 @@ def predict(
     elif files:
         raise DataError("give either files or --data, not both")
     else:
-        asked = _data(predictor, data, split, limit, reading)
+        asked = _data(predictor, (data, class_names), split, limit, reading)
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
@@ -175,9 +178,11 @@ def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None,
     )
 
 
-def _data(predictor: Predictor, data: str, split: str, limit: int | None, how: _Reading) -> _Asked:
+def _data(
+    predictor: Predictor, named: "tuple[Data, ClassNames | None]", split: str, limit: int | None, how: _Reading
+) -> _Asked:
     own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
-    dataset, _ = own_data.open_for(predictor, data)
+    dataset, _ = own_data.open_for(predictor, *named)
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
 from moganet.training.origin import Origin, read_origin
 from moganet.training.run_folder import REPORT_FILE
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
@@ -82,9 +85,10 @@ class ReportResult(Result, extra="allow"):
 @noted
 def write_report(
     model: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     split: str = "test",
     *,
+    class_names: "ClassNames | None" = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -97,7 +101,7 @@ def write_report(
 ) -> ReportResult:
     """Write a page on a model: what it gets right and wrong, on which images, and what those images are like.
 
-    model, data, split: as in `evaluate`. choices: as in `load`. What is fitted on validation images (a temperature) is
+    model, data, split, class_names: as in `evaluate`. choices: as in `load`. What is fitted on validation images (a temperature) is
     kept in the model file where it keeps none, for `predict(calibrated=True)`.
     out: the HTML file; the default is report.html in a run's folder, else NAME-report.html here.
     explain: shows where the network looked; None leaves that out. result: of a run that has not written it yet.
@@ -108,7 +112,7 @@ def write_report(
     place = Path(out) if out is not None else _default_page(model, in_run=Path(model).is_dir() and not choices)
     check_place(place, "--out")
     predictor = load(model, runtime, precision, **choices)
-    dataset, is_home = open_for(predictor, data)
+    dataset, is_home = open_for(predictor, data, class_names)
     predictor.task.check(dataset, training=False)
     if is_home and not choices and predictor.config.task.guard is None:
         predictor.config = predictor.config.changed(task=keep_guard(model, predictor, dataset, workers))
