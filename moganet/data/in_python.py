@@ -38,7 +38,7 @@ def open_in_python(given: Any, class_names: "ClassNames | None" = None, otherwis
     """
     parts = _parts(given)
     spec = f"{PREFIX}:{type(_innermost(next(iter(parts.values())))).__name__}"
-    own = {name: names_of(dataset) for name, dataset in parts.items()}
+    own = {name: names_of(dataset, given=class_names is not None) for name, dataset in parts.items()}
     names = _names(spec, own, class_names, otherwise)
     opened: dict[int, ItemSplit] = {}
     for name, dataset in parts.items():
@@ -107,8 +107,11 @@ def _innermost(dataset: Any) -> Any:
     return dataset
 
 
-def names_of(dataset: Any) -> tuple[str, ...] | None:
-    """Give the names of classes that a data set has itself; None where it has none."""
+def names_of(dataset: Any, *, given: bool = False) -> tuple[str, ...] | None:
+    """Give the names of classes that a data set has itself; None where it has none.
+
+    Raises DataError where parts of it have others, unless the caller has given names of all.
+    """
     for attribute in ("classes", "class_names", "categories"):
         found = getattr(dataset, attribute, None)
         if isinstance(found, list | tuple) and found and all(isinstance(one, str | tuple) for one in found):
@@ -120,11 +123,13 @@ def names_of(dataset: Any) -> tuple[str, ...] | None:
                 return tuple(names)
     parts = getattr(dataset, "datasets", None)
     if isinstance(parts, list | tuple) and parts:
-        first, *others = [names_of(part) for part in parts]
-        if any(other != first for other in others):
-            raise DataError("the joined data sets name other classes, or in another order; give class_names of all")
-        return first
-    return names_of(dataset.dataset) if getattr(dataset, "dataset", None) is not None else None
+        first, *others = [names_of(part, given=given) for part in parts]
+        if all(other == first for other in others):
+            return first
+        if given:
+            return None
+        raise DataError("the joined data sets name other classes, or in another order; give class_names of all")
+    return names_of(dataset.dataset, given=given) if getattr(dataset, "dataset", None) is not None else None
 
 
 def _names(
@@ -133,7 +138,7 @@ def _names(
     """Give the classes' names: as given, else those of the first split that has some, else `otherwise`."""
     named = [(split, names) for split, names in own.items() if names is not None]
     if given is not None:
-        names = _checked_names(_in_order(given))
+        names = names_in_order(given)
         for split, theirs in named:
             if theirs != names and sorted(theirs) == sorted(names):
                 what = f"class_names and the data set's own ({split}) are the same in another order"
@@ -152,6 +157,11 @@ def _names(
     if nameless := [split for split, theirs in own.items() if theirs is None]:
         say(f"{' and '.join(nameless)} names no classes: those of {first} are taken; choose otherwise by class_names")
     return _checked_names(names)
+
+
+def names_in_order(given: "ClassNames") -> tuple[str, ...]:
+    """Give class names, in the order of their indices. Raises DataError for two of a name, and for gaps."""
+    return _checked_names(_in_order(given))
 
 
 def _in_order(given: "ClassNames") -> Sequence[Any]:

@@ -1,5 +1,6 @@
 """`export`: a model as a file for another runtime, kept only where it gives what the model gives."""
 
+import copy
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -134,8 +135,8 @@ def export(
     model gives, or with `calibrated` those that its temperature scales; executorch has none. size: height and width
     of the input, instead of the model's own; any_size leaves it open, but for executorch. data: a set to compare
     decisions on (up to `limit` images), and for int8 to calibrate with; int8 takes the model's own set where none
-    is given. class_names: as in `evaluate`. overwrite: let a file beside the model be replaced that is not this model in this form; a file that
-    `out` names is replaced anyway. choices: as in `load`.
+    is given. class_names: as in `evaluate`. overwrite: let a file beside the model be replaced that is not this model
+    in this form; a file that `out` names is replaced anyway. choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
     `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
     WeightsError where the file differs by more than the tolerance: it is deleted then.
@@ -214,7 +215,9 @@ def make_graph(source: Predictor, form: Form) -> Graph:
             say(f"what tells images unlike the training images was found at {own[0]}x{own[1]} pixels: it is left out")
         # The fixtures' logits were recorded at the model's own size.
         description = description.changed(preprocessing=changed, fixtures=(), task=description.task.unguarded())
-    fused = fastest(source.model).to("cpu").to(memory_format=torch.contiguous_format)
+    fused = fastest(source.model)
+    fused = copy.deepcopy(fused) if fused is source.model else fused  # which goes on answering where it is
+    fused = fused.to("cpu").to(memory_format=torch.contiguous_format)
     return Graph(fused, description, form.to, form.precision, raw=form.raw, calibrated=form.calibrated, size=pair)
 
 

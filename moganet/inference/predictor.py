@@ -4,6 +4,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -194,6 +195,14 @@ class Predictor:
             raise WeightsError(f"{self.name_of_model} has no head, so it names no classes; load it with num_classes")
         self._check(asked.calibrated)
         return self.task.answers(outputs, self.config.task, asked)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the network, a MogaNet or timm's, as a model file (.safetensors) that every verb takes; give its path.
+
+        Raises ConfigError for an exported file, for another network, and for one that its name does not build again.
+        """
+        written: Path = importlib.import_module("moganet.inference.own_network").save(self, path)
+        return written
 
     def __call__(
         self, images: Any, top_k: int | None = None, batch_size: int = 64, *, calibrated: bool = False
