@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
     from moganet.inference.stream import Stream
 
-MAX_GRID = 48
+MAX_GRID, SHOWN = 48, 20
 
 
 class Predictions(Result):
@@ -40,6 +40,19 @@ class Predictions(Result):
     predictions: tuple[SerializeAsAny[Row], ...]
     unreadable: tuple[LeftOut, ...]
     grid: str | None = None
+
+    def lines(self) -> Iterator[str]:
+        """Say the first answers, a line each, and how many images there are."""
+        yield from (f"{row.file}  {row.text()}" for row in self.predictions[:SHOWN])
+        if (more := len(self.predictions) - SHOWN) > 0:
+            yield f"and {more:,} more"
+        yield from (f"can't be read: {one.reason}" for one in self.unreadable[:SHOWN])
+        if (more := len(self.unreadable) - SHOWN) > 0:
+            yield f"and {more:,} more can't be read"
+
+    def pictures(self) -> Sequence[Path]:
+        """Give the grid."""
+        return [] if self.grid is None else [Path(self.grid)]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from moganet.inference import Predictor, load_model_file, save_model_file
 from moganet.inference.guarding import make_guard
 from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
-from moganet.inference.own_network import is_own
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
 from moganet.models.build import build_blank
@@ -255,7 +254,7 @@ def _costs(predictor: Predictor, result: Mapping[str, Any]) -> list[Fact]:
     config = predictor.config
     facts: list[Fact] = []
     try:
-        network = copy.deepcopy(predictor.model) if is_own(config) else build_blank(config.architecture)
+        network = copy.deepcopy(predictor.model) if config.is_own else build_blank(config.architecture)
         channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
         facts.append(("Parameters", short(count_parameters(network)), config.architecture.name))
         facts.append(

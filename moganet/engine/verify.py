@@ -16,6 +16,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
 from moganet.inference.tolerance import tolerance_of
 from moganet.models.choices import Choices
+from moganet.models.description import MADE
 from moganet.models.find import find, is_bare, untrained
 from moganet.models.fixtures import replay_fixtures
 from moganet.models.hub_folder import TENSORS
@@ -50,8 +51,8 @@ def verify(
     """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
-        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`. Of a Predictor it is
-        looked whether its network still has the tensors and gives the answers that it was loaded or made with.
+        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`. A Predictor's
+        fixtures are replayed and, of one that `moganet.model` made, it is looked whether its tensors are still the same.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """
@@ -81,15 +82,14 @@ def verify(
 
 
 def _of_predictor(predictor: Predictor, tolerance: float | None) -> Verified:
-    recorded = (predictor.config.sha256 or None) if predictor.has_module else None
-    if not (predictor.config.fixtures or recorded):
-        raise WeightsError(
-            f"{predictor.name_of_model} records neither a hash nor fixtures, so there is nothing to check"
-        )
-    if recorded is not None:
+    recorded = None  # of a file, whose tensors may be of another type than those that it was loaded to
+    if predictor.has_module and MADE in predictor.config.provenance:
+        recorded = predictor.config.sha256
         hashed = importlib.import_module("moganet.models.reading.checkpoint").hash_tensors
         if hashed(predictor.model.state_dict()) != recorded:
-            raise WeightsError(f"the tensors of {predictor.name_of_model} were changed since it was loaded or made")
+            raise WeightsError(f"the tensors of {predictor.name_of_model} were changed since it was made")
+    if not (predictor.config.fixtures or recorded):
+        raise WeightsError(f"{predictor.name_of_model} keeps no fixtures; verify the file that it was loaded from")
     return _replayed(predictor.name_of_model, predictor, recorded, TOLERANCE if tolerance is None else tolerance)
 
 

@@ -17,7 +17,6 @@ from torchvision.transforms.v2 import functional as F
 from moganet.config import Preprocessing
 from moganet.errors import ConfigError
 from moganet.inference.eager import EagerRun
-from moganet.inference.own_network import is_own
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import LazyRun
 from moganet.interactions import reward_of
@@ -64,7 +63,7 @@ class MeasuredNetwork:
         digest = hash_tensors(self.predictor.model.state_dict())
         if is_timms(architecture.name):
             return f"{digest} {architecture.name.removeprefix(TIMM)}"
-        answers = repr([one.logits for one in self.predictor.config.fixtures]) if is_own(self.predictor.config) else ""
+        answers = repr([one.logits for one in self.predictor.config.fixtures]) if self.predictor.config.is_own else ""
         return digest + architecture.model_dump_json() + answers
 
 

@@ -24,7 +24,7 @@ from moganet.inference.tolerance import tolerance_of
 from moganet.machine import has_gpu
 from moganet.models.build import build_blank, build_from
 from moganet.models.chosen import Chosen
-from moganet.models.description import ModelDescription
+from moganet.models.description import MADE, OWN, ModelDescription
 from moganet.models.fixtures import replay_fixtures
 from moganet.models.formats.ours import save_model_file
 from moganet.models.make_fixtures import with_fixtures
@@ -39,9 +39,8 @@ from moganet.tasks import TASKS
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames
 
-OWN = "python:"  # how the name of an architecture begins that only its caller can build
 LOGITS = "logits"  # the output that is taken where a network names several
-SAME = 1e-4  # of the largest logit, or of 1: two networks of one function differ by rounding
+SAME = 1e-4  # of the logits' spread: two networks of one function differ by rounding
 WRAPPERS = ("module", "_orig_mod")  # in which DataParallel and torch.compile keep the network
 
 
@@ -74,7 +73,7 @@ def model(
     names = _names(class_names, logits.shape[1], called)
     architecture = _architecture(plain, logits.shape[1], own.channels, called)
     described = kind.description(name=task, class_names=names)
-    provenance = {"network": f"{type(network).__module__}.{type(network).__qualname__}"}
+    provenance = {MADE: f"{type(network).__module__}.{type(network).__qualname__}"}
     description = ModelDescription(
         architecture=architecture,
         preprocessing=own,
@@ -128,8 +127,8 @@ def _refuse_others(network: Any) -> None:
     if isinstance(network, Predictor):
         raise ConfigError("this is a Predictor already; every verb takes it as it is")
     if isinstance(network, Mapping):
-        raise ConfigError(f"a {kind} holds tensors and no function; build the network, and let it load_state_dict them")
-    raise ConfigError(f"a {kind} is no torch.nn.Module; give a network that gives logits for images (B, C, H, W)")
+        raise ConfigError(f"this {kind} holds tensors and no function; build the network, and let it load_state_dict them")
+    raise ConfigError(f"this {kind} is no torch.nn.Module; give a network that gives logits for images (B, C, H, W)")
 
 
 def _wrapped(network: nn.Module) -> nn.Module | None:
@@ -315,18 +314,13 @@ def _check_run(run: Run, size: tuple[int, int], description: ModelDescription) -
         raise WeightsError(f"its logits deviate by {apart:.2g} from the network's; leave the runtime at eager")
 
 
-def is_own(description: ModelDescription) -> bool:
-    """Tell whether a model is of a network that only its caller can build."""
-    return description.architecture.name.startswith(OWN)
-
-
 def save(predictor: Predictor, path: str | Path) -> Path:
     """Write a Predictor's network as a model file, as `Predictor.save` says."""
     place, description = Path(path), predictor.config
     if place.suffix != ".safetensors":
         raise ConfigError(f"{place} does not end in .safetensors, as model files do")
     network = predictor.model
-    if is_own(description):
+    if description.is_own:
         what = f"{predictor.name_of_model} is neither timm's nor a MogaNet, so that no model file can build it again"
         raise ConfigError(f"{what}; moganet.export writes it as a file that runs without its code")
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
@@ -340,7 +334,7 @@ def save(predictor: Predictor, path: str | Path) -> Path:
     )
     with torch.inference_mode():
         given = network(x.to(predictor.device)).float().cpu()
-        apart = float((built(x) - given).abs().max() / given.abs().max().clamp(min=1))
+        apart = float((built(x) - given).abs().max() / (given.std() or 1.0))
     if not apart <= SAME:
         what = (
             f"{description.architecture.name}, built anew by its name, answers otherwise than {predictor.name_of_model}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from moganet.config import Preprocessing
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
+from moganet.display import as_html
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.inference.threads import settle_after_fork
@@ -24,6 +25,9 @@ from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+SHOWN = 20  # names of classes, in a notebook
 
 
 class NamedRun(Run, Protocol):
@@ -65,6 +69,19 @@ class Predictor:
     ) -> None:
         self.run, self.config, self.device, self._module = run, config, Device(device), module
         self.trained, self.name_of_model = trained, name_of_model
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.name_of_model}: {', '.join(self._told())})"
+
+    def _repr_html_(self) -> str:
+        names = self.class_names if len(self.class_names) <= SHOWN else (*self.class_names[: SHOWN - 1], "…")
+        return as_html(f"Predictor {self.name_of_model}", [", ".join(self._told()), ", ".join(names)])
+
+    def _told(self) -> list[str]:
+        own = self.config
+        height, width = own.preprocessing.size
+        told = [own.architecture.name, own.task.name, f"{len(self.class_names)} classes", f"{height}x{width} pixels"]
+        return [*told, f"{self.runtime} {self.precision} on {self.device}", *["untrained"] * (not self.trained)]
 
     @property
     def model(self) -> "nn.Module":
