@@ -62,9 +62,9 @@ def _picture(path: Path) -> str:
 
 def bars(names: Sequence[str], probabilities: Sequence[float]) -> str:
     """Give classes with their probabilities as HTML, each with a bar."""
-    rows = "".join(
-        f'<tr><td style="text-align:left">{_text(name)}</td><td style="text-align:right">{100 * p:.1f} %</td>'
-        f'<td style="text-align:left"><div style="width:{round(100 * p)}px;height:0.8em;background:#4a7fb5"></div></td></tr>'
-        for name, p in zip(names, probabilities, strict=True)
-    )
-    return f"<table>{rows}</table>"
+    left, right = ('<td style="text-align:left">', '<td style="text-align:right">')
+    rows = []
+    for name, p in zip(names, probabilities, strict=True):
+        bar = f'<div style="width:{round(100 * p)}px;height:0.8em;background:#4a7fb5"></div>'
+        rows.append(f"<tr>{left}{_text(name)}</td>{right}{100 * p:.1f} %</td>{left}{bar}</td></tr>")
+    return f"<table>{''.join(rows)}</table>"

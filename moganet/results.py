@@ -103,7 +103,9 @@ class Result(Record):
     def lines(self) -> Iterable[str]:
         """Say the result, a line each."""
         for name, value in self.items():
-            text = repr(value)
+            text = repr(value) if name != "notes" or value else ""
+            if not text:
+                continue
             yield f"{name} = {text if len(text) <= MAX_TEXT else f'{text[:MAX_TEXT]}…'}"
 
     def pictures(self) -> Sequence[Path]:

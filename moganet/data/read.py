@@ -83,7 +83,7 @@ def read(
 
     at_least: pixels that both sides keep where a JPEG is decoded at a fraction of its size, whose pixels are others.
     """
-    own = _name_of(image)
+    own = name_of_image(image)
     own = own if len(own) <= LONGEST_NAME else f"{own[:100]}…{own[-100:]}"
     name = own or "the image"
     try:
@@ -100,7 +100,8 @@ def read(
         raise DataError(f"{name} can't be decoded: {first_line(error)}") from None
 
 
-def _name_of(image: ImageLike) -> str:
+def name_of_image(image: ImageLike) -> str:
+    """Give the name that an image has itself: a path, or its file's; "" where it has none."""
     if isinstance(image, str | os.PathLike):
         return os.fspath(image)
     name = getattr(image, "filename", None) or getattr(image, "name", None)
@@ -181,7 +182,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     except UnidentifiedImageError:
         raise _UnusableFileError(f"{{name}} {formats.why_no_image(head)}") from None
     with opened as image:
-        image.filename = _name_of(file)  # as Pillow does where it opens a path
+        image.filename = name_of_image(file)  # as Pillow does where it opens a path
         size = image.size
         if at_least is not None:
             image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
@@ -190,7 +191,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
 
 def _refuse_preview(image: Image.Image) -> None:
     """Raise where the first picture of a file is a small version of another that Pillow can't read."""
-    suffix = os.path.splitext(_name_of(image))[1].lower()  # noqa: PTH122
+    suffix = os.path.splitext(name_of_image(image))[1].lower()  # noqa: PTH122
     reduced = getattr(image, "tag_v2", {}).get(formats.SUBFILE_TYPE, 0) & formats.REDUCED
     if image.format == "TIFF" and not image.tell() and (reduced or suffix in formats.RAW_SUFFIXES):
         what = "{name} is a camera's raw file, of which Pillow reads a small preview only"

@@ -130,7 +130,7 @@ def benchmark_infer(
 ) -> Speeds | SpeedOfOne:
     """Measure models in turns in one run: latency of one image, images/s of a batch, and peak memory.
 
-    models: MODELs, variants, "timm:NAME", or Predictors; none is moganet_xtiny with some of timm's, which `alternatives`
+    models: MODELs, variants, "timm:NAME", Predictors; none is moganet_xtiny with some of timm's, which `alternatives`
     asks for or leaves out; accuracies differ, and are not compared. size: pixels a side [own]. picture: a file for
     the bars. choices: as in `load`, for all of them.
     Gives for one model a flat object with `images_per_second` (median of five rounds), `latency_p50` and

@@ -1,5 +1,6 @@
 """`evaluate`: how good a model is on a labelled set, and how fast over the whole of it."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ def evaluate(
         untrained=not predictor.trained,
         fast_decoding=fast_decoding,
     )
-    if out is None and not choices and not isinstance(model, Predictor) and Path(model).is_dir():
+    if out is None and not choices and isinstance(model, str | os.PathLike) and Path(model).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(model) / f"evaluation-{other}{split}"

@@ -52,7 +52,7 @@ def verify(
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
         1e-4, and what the export's precision may lose for an exported file. choices: as in `load`. A Predictor's
-        fixtures are replayed and, of one that `moganet.model` made, it is looked whether its tensors are still the same.
+        fixtures are replayed and, of one that `moganet.model` made, the hash of its tensors is compared.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """

@@ -127,7 +127,9 @@ def _refuse_others(network: Any) -> None:
     if isinstance(network, Predictor):
         raise ConfigError("this is a Predictor already; every verb takes it as it is")
     if isinstance(network, Mapping):
-        raise ConfigError(f"this {kind} holds tensors and no function; build the network, and let it load_state_dict them")
+        raise ConfigError(
+            f"this {kind} holds tensors and no function; build the network, and let it load_state_dict them"
+        )
     raise ConfigError(f"this {kind} is no torch.nn.Module; give a network that gives logits for images (B, C, H, W)")
 
 

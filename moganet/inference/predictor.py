@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from moganet.config import Preprocessing
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
+from moganet.data.scan import list_images
 from moganet.display import as_html
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.runs import Array, Outputs, Run
@@ -226,8 +227,9 @@ class Predictor:
     ) -> list[Any]:
         """Predict for an image or several; the list has one answer an image, for a classifier a Prediction.
 
-        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or a
-        sequence. top_k: how many classes are named [the task's own number]. calibrated: as in `probabilities`.
+        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or several;
+        or a folder, whose images are taken by their names. top_k: how many classes are named [the task's own number].
+        calibrated: as in `probabilities`.
         """
         items = as_images(images)
         found: list[Any] = []
@@ -258,6 +260,8 @@ def as_images(images: Any) -> Sequence[ImageLike]:
         values = ", ".join(map(str, images))
         raise DataError(f"a {type(images).__name__} is no image; give one of its values ({values})")
     single = (str, os.PathLike, bytes, bytearray, memoryview)
+    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
+        return list_images(Path(images))
     if isinstance(images, single) or hasattr(images, "getexif") or hasattr(images, "read"):  # the last: an open file
         return [images]
     if hasattr(images, "ndim"):
