@@ -174,8 +174,8 @@ def _shape(pixels: np.ndarray | None) -> tuple[int, ...] | None:
 
 def _drawn() -> tuple[Any, ...]:
     """Give the state of the generators that augmentations draw from."""
-    kind, keys, *rest = np.random.get_state()
-    return random.getstate(), kind, bytes(keys), tuple(rest), torch.get_rng_state().numpy().tobytes()
+    numpys: Any = np.random.get_state()  # its name, its keys, and numbers
+    return random.getstate(), numpys[0], numpys[1].tobytes(), numpys[2:], torch.get_rng_state().numpy().tobytes()
 
 
 def _said(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from moganet.data import Dataset
 from moganet.data.loader import AHEAD, Batch
 from moganet.data.module import ImageDataModule
 from moganet.engine.doctor import Environment, environment
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor, load
 from moganet.inference.runtimes import Runtime, open_predictor
@@ -38,6 +38,7 @@ from moganet.results import Record, Result
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
 from moganet.training.assemble import build_module, build_task
+from moganet.training.draws import own_draws
 from moganet.training.resolve import prepare
 
 if TYPE_CHECKING:
@@ -146,9 +147,10 @@ def benchmark_infer(
     times = in_turns([partial(one.logits, x) for one, x in asked], ROUNDS, SECONDS_A_ROUND)
     single = in_turns([partial(one.logits, x[:1]) for one, x in asked], LATENCIES)
     rows = []
-    for one, opener, x, taken, waits in zip(predictors, openers, inputs, times, single, strict=True):
+    for one, name, opener, x, taken, waits in zip(predictors, names, openers, inputs, times, single, strict=True):
         p50, p95 = (1e3 * float(np.percentile(waits, share)) for share in (50, 95))
-        waited = {"latency_p50": p50, "latency_p95": p95, "peak_memory_mb": peak_memory(opener, x.shape)}
+        peak = peak_memory(opener, x.shape) if isinstance(name, str) else None  # a Predictor is of this process
+        waited = {"latency_p50": p50, "latency_p95": p95, "peak_memory_mb": peak}
         rows.append(_speed(one, batch / median(taken), list(x.shape[2:]), **waited, runtime=one.runtime))
     return _result(rows, {"batch_size": batch, "precision": precision, "rounds": ROUNDS}, picture, "inference")
 
@@ -236,7 +238,7 @@ def peak_memory(opener: Callable[[], Predictor], shape: Sequence[int]) -> float 
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         try:
             return pool.apply(_peak_memory, (opener, tuple(shape)))
-        except Exception:  # MogaNetError, and whatever pickle says of a Predictor that can't be sent
+        except MogaNetError:
             return None
 
 
@@ -281,6 +283,7 @@ def _result(
 
 
 @noted
+@own_draws()
 def benchmark_data(
     recipe: str | Path, data: "Data | None" = None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineSpeed:

@@ -228,7 +228,7 @@ def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> 
 
 def _network(architecture: Architecture, size: int, file: FileInfo | None = None) -> NetworkInfo:
     if architecture.name.startswith(OWN):
-        unknown = {"parameters": None, "macs": None, "stages": [], "layers": ()}
+        unknown: dict[str, Any] = {"parameters": None, "macs": None, "stages": [], "layers": ()}
         return NetworkInfo(name=architecture.name, size=size, ours=False, file=file, **unknown)
     layers, stages, parameters = _cost(architecture, size)
     return NetworkInfo(

@@ -175,7 +175,7 @@ def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) 
 
 def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -> _Asked:
     """Ask about files: read by threads where that is enough, by processes where those are asked for, or feed a GPU."""
-    named: Sequence[str | Path] = [files] if isinstance(files, str | os.PathLike) else list(files)
+    named = [os.fspath(one) for one in ([files] if isinstance(files, str | os.PathLike) else files)]
     if not named:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
     files, absent = list_files(named)

@@ -11,6 +11,7 @@ from moganet.notices import noted
 from moganet.report.grids import draw_images
 from moganet.results import Result
 from moganet.training.assemble import build_module
+from moganet.training.draws import own_draws
 from moganet.training.resolve import prepare
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Preview(Result):
 
 
 @noted
+@own_draws()
 def preview(
     recipe: str | Path,
     picture: str | Path,

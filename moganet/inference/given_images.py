@@ -28,7 +28,7 @@ class GivenImages:
     def __init__(self, given: Any, limit: int | None = None) -> None:
         is_iterator = hasattr(given, "__next__") and not hasattr(given, "read")
         self.items: Iterable[Any] = given if is_iterator else as_images(given)
-        self.number = None if is_iterator else len(self.items[:limit])  # type: ignore[index]
+        self.number = None if is_iterator else len(self.items[:limit])
         self.limit, self.known = limit, dict[int, Any]()
 
     def __iter__(self) -> Iterator[Any]:

@@ -45,8 +45,9 @@ def load(what: "Model", runtime: Runtime = "auto", precision: Precision = "f32",
         asked = Choices(**choices)
     except TypeError:
         raise ConfigError(f"load knows {', '.join(vars(Choices()))}, not {', '.join(choices)}") from None
-    if isinstance(what, bytes | bytearray | memoryview) or not isinstance(what, str | os.PathLike):
+    if not isinstance(what, str | os.PathLike):
         return _of_bytes(what, asked, runtime, precision)
+    what = Path(what) if isinstance(what, os.PathLike) else what
     if is_exported(Path(what)):
         if choices:
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(choices)}")

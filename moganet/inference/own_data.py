@@ -55,10 +55,9 @@ def open_for(
                 say(f"{dataset.spec} holds the images that this model was trained on: {taken}")
             return divided, True
         case "targets":
-            what = f"{dataset.spec} has the targets of the set that this model was trained on, in their order"
-            unknown = "whether its images are those that it was trained on can't be told, since they change"
-            say(f"{what}; {unknown}: figures may flatter", doubtful=True)
-            return dataset, False
+            what = f"the images of {dataset.spec} change each time they are read"
+            say(f"{what}: they are taken for those that the model was trained on by their targets only")
+            return divided, True
         case "names":
             if undivided:
                 so = "by these a part is held back" if at_home else "they may be them"
