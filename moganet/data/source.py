@@ -174,6 +174,10 @@ class Dataset:
     findings: tuple[Finding, ...] = ()  # what of it is wrong, for the doctor
     origin: "Dataset | None" = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        return f"Dataset({self.spec}: {len(self.class_names)} classes, images: {sizes})"
+
     @property
     def source(self) -> "str | Dataset":
         """Give what opens it again: its text, or the whole set."""
