@@ -164,7 +164,8 @@ def names_in_order(given: "ClassNames") -> tuple[str, ...]:
     return _checked_names(_in_order(given))
 
 
-def _in_order(given: "ClassNames") -> Sequence[Any]:
+def _in_order(given: Any) -> Sequence[Any]:
+    given = given.tolist() if hasattr(given, "tolist") else given  # of numpy's and pandas' kinds
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
         raise DataError(f"class_names is a {type(given).__name__}; give a list, a name for each index")
     if not isinstance(given, Mapping):

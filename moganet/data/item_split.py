@@ -35,7 +35,7 @@ class ItemSplit(WithTargets):
     def __getitem__(self, index: int) -> Sample:
         name, image = self.name_of(index), self.items.image(self.places[index])
         try:
-            pixels = decode(image, self.channels, self.white_level)
+            pixels = decode(image, self.channels, self.white_level).clone()  # of what may be the caller's own array
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         return Sample(pixels, self.targets[index], name)

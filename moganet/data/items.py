@@ -131,7 +131,7 @@ class _Looking:
         before = _drawn()
         looks = [self.look(place) for place in places]
         changes = _drawn() != before or looks[0].content != self.look(places[0]).content
-        kept = [one._replace(pixels=one.pixels if _shape(one.pixels) == self.held else None) for one in looks]
+        kept = [one if _shape(one.pixels) == self.held else one._replace(pixels=None) for one in looks]
         return Batch(torch.empty(0), ([tuple(one) for one in kept], changes))
 
     def look(self, place: int) -> Look:
@@ -156,7 +156,7 @@ class _Looking:
 
 
 def _look(place: int, target: Target, image: Any, picture: Picture) -> Look:
-    pixels, depth = picture.pixels, picture.depth
+    pixels, depth = picture.pixels.copy(), picture.depth  # a caller may write the next image into the same array
     content = hash_arrays(torch.from_numpy(pixels)[None])[0]
     is_tensor = hasattr(image, "detach")
     if depth is not None and not depth.kind.startswith(FLOAT) and (is_tensor or hasattr(image, "__array_interface__")):

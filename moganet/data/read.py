@@ -123,6 +123,8 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
             raise DataError(f"a tensor image must be (H, W) or (C, H, W), not {tuple(tensor.shape)}")
         planes = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
         return _read_array(planes[None] if planes.ndim == 2 else planes, white_level, planes.shape)
+    if isinstance(image, tuple):
+        raise DataError("a tuple is no image; of a pair (image, class) give the image")
     if np.ma.is_masked(image):
         raise DataError("the array has masked pixels, which have no colour; fill them: array.filled(VALUE)")
     array = np.asarray(image)

@@ -254,3 +254,16 @@ def test_splits_of_several_kinds_are_joined():
     name, every = choose_split(dataset, "all")
     assert (name, len(every)) == ("all", 17) and torch.equal(every[14].image, tensors()[2])
     assert every.subset([14])[0].label == 0 and every.changes
+
+
+def test_an_array_that_the_caller_writes_anew_for_each_image_is_not_kept():
+    buffer = np.empty_like(PIXELS[0])
+
+    def make(place):
+        buffer[:] = PIXELS[place]
+        return buffer
+
+    dataset = open_data(Own(make))
+    assert torch.equal(dataset.with_white_level(None).split("train").images, tensors())
+    [batch] = evaluation_loader(dataset.split("train"), Preprocessing(size=(8, 10), crop_fraction=1.0), 12, 0)
+    assert torch.equal(batch.images, tensors())

@@ -142,6 +142,7 @@ def several(logits, features):
         (Net().state_dict(), {}, "holds tensors and no function"),
         ("runs/x", {}, "moganet.load opens"),
         (len, {}, "is no torch.nn.Module"),
+        (torch.export.export(Net().eval(), (torch.zeros(2, 1, 8, 8),)).module(), {}, "can't take images"),
         (Net(), {"preprocessing": {"sizes": 8}}, "did you mean 'size'"),
         (Net(), {"preprocessing": 8}, "a dict such as"),
         (Net(), {"task": "segmentation"}, "choose one of classify, multilabel"),
@@ -172,7 +173,7 @@ def test_what_is_taken_without_having_been_said_is_said():
     assert nameless.class_names[9] == "class_9" and nameless.config.preprocessing.channels == 1
     for said in ("how its images were prepared: mean 0.5", "class_0 … class_9 are taken", "weights in float16"):
         assert any(said in note for note in heard), (said, heard)
-    assert any("something in it still draws" in note for note in heard)
+    assert any("something in it draws" in note for note in heard)
     assert any("take its sigmoid away" in note for note in heard)
     wrapped = moganet.model(nn.DataParallel(net), range(10), HOW)
     assert torch.equal(wrapped.logits(x), expected) and isinstance(wrapped.model, Net)
