@@ -1,7 +1,6 @@
 """Data sets that a caller has in Python, as a data source: map-style, one for all images, or one for each split."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,11 +28,14 @@ PREFIX = "python"  # of the text by which such a set is spoken of
 HOW = "give a map-style data set: one with len(dataset) and dataset[i], which is a pair of an image and its class"
 
 
-def open_in_python(given: Any, class_names: "ClassNames | None" = None, otherwise: Sequence[str] = ()) -> Dataset:
+def open_in_python(
+    given: Any, class_names: "ClassNames | None" = None, otherwise: Sequence[str] = (), workers: int = 0
+) -> Dataset:
     """Open a data set of items, or a dict of them by split; all items are read once.
 
     class_names: a name for each index, as a sequence, or a dict of index to name or name to index; None takes the
     data set's own `classes`. otherwise: the names that are taken, which is said, where it has none.
+    workers: processes that read it; 0 is this one.
     Raises DataError for what is no such set, for targets that are none, and for images of another scale than 0..1.
     """
     parts = _parts(given)
@@ -44,7 +46,7 @@ def open_in_python(given: Any, class_names: "ClassNames | None" = None, otherwis
     for name, dataset in parts.items():
         if id(dataset) not in opened:
             known = names if class_names is not None else own[name] or names
-            opened[id(dataset)] = _open_split(dataset, name, _Names(known, names))
+            opened[id(dataset)] = _open_split(Items(dataset, name, known, workers), names)
     splits = {name: opened[id(dataset)] for name, dataset in parts.items()}
     _share([split.items for split in opened.values()])
     notes = [_of_changes(name, split) for name, split in splits.items() if split.changes]
@@ -193,23 +195,14 @@ def _checked_names(names: Sequence[Any]) -> tuple[str, ...]:
     return told
 
 
-@dataclass(frozen=True)
-class _Names:
-    """A split's own classes, by the index of its labels, and those of the whole set."""
-
-    own: tuple[str, ...]
-    all: tuple[str, ...]
-
-
-def _open_split(dataset: MapStyle, name: str, names: _Names) -> ItemSplit:
-    items = Items(dataset, name, len(names.own), names.own)
+def _open_split(items: Items, names: tuple[str, ...]) -> ItemSplit:
     items.look()
     _check_errors(items)
     for note in items.notes:
         say(note)
     targets = _targets(items)
-    if names.own != names.all:
-        targets = targets.mapped([names.all.index(one) for one in names.own], len(names.all))
+    if (own := tuple(items.numbers)) != names:
+        targets = targets.mapped([names.index(one) for one in own], len(names))
     return ItemSplit(items, tuple(items.targets), targets)
 
 

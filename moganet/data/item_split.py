@@ -73,7 +73,7 @@ class _Joined(Items):
     """The items of several splits, one after the other."""
 
     def __init__(self, splits: Sequence[ItemSplit]) -> None:
-        super().__init__((), "all", 0, ())
+        super().__init__((), "all", (), max(split.items.workers for split in splits))
         self.parts = [(split.items, place) for split in splits for place in split.places]
         self.contents = dict(enumerate(content for split in splits for content in split.contents()))
         self.changes, self.deep = (any(getattr(s.items, name) for s in splits) for name in ("changes", "deep"))

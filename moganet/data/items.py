@@ -1,8 +1,6 @@
 """The items of a data set that a caller has in Python, taken apart: a picture and its target, whatever the library."""
 
 import hashlib
-import logging
-import multiprocessing
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,16 +13,16 @@ from torch import Tensor
 
 from moganet.data.contents import UNREADABLE, hash_arrays
 from moganet.data.deep_grey import FLOAT
-from moganet.data.loader import Batch, Loader, num_workers
+from moganet.data.loader import Batch, Loader
 from moganet.data.order import ALONE, EvenBatches
 from moganet.data.read import Picture, read
 from moganet.errors import DataError, MogaNetError, OutOfRangeError, first_line
+from moganet.notices import say
 from moganet.numbers import spread
 from moganet.progress import show_progress
 
-logger = logging.getLogger(__name__)
 TRIED, PART = 16, 64  # items that tell how long all take; items that are read at a time
-SHOWN, SHARED = 2.0, 5.0  # seconds, from which on a bar is drawn, and processes read
+SHOWN = 2.0  # seconds, from which on a bar is drawn, and what is waited for is said
 HELD_BYTES = 512 << 20  # of a split's pixels, from which on they are read anew each time
 IMAGE_KEYS = ("image", "img", "picture")
 LABEL_KEYS = ("label", "labels", "target", "class")
@@ -54,13 +52,14 @@ class Look(NamedTuple):
 class Items:
     """A caller's items. `look` reads them all once.
 
-    name: for messages ("train"). num_classes: the data set's own. targets: by place, of those that have one; contents:
-    what each of these is known by. pixels: uint8 (N, C, H, W) where all are held. changes: reading one twice gives
-    two pictures. deep: some have more than 8 bits.
+    name: for messages ("train"). class_names: the data set's own. workers: processes that read it, where the caller
+    says that it bears that: a file may be open, or a GPU in use, which processes can't share.
+    targets: by place, of those that have one; contents: what each of these is known by. pixels: uint8 (N, C, H, W)
+    where all are held. changes: reading one twice gives two pictures. deep: some have more than 8 bits.
     """
 
-    def __init__(self, dataset: MapStyle, name: str, num_classes: int, class_names: Sequence[str]) -> None:
-        self.dataset, self.name, self.num_classes = dataset, name, num_classes
+    def __init__(self, dataset: MapStyle, name: str, class_names: Sequence[str], workers: int = 0) -> None:
+        self.dataset, self.name, self.num_classes, self.workers = dataset, name, len(class_names), workers
         self.numbers = {one: number for number, one in enumerate(class_names)}
         self.targets: dict[int, Target] = {}
         self.contents: dict[int, bytes] = {}
@@ -88,7 +87,7 @@ class Items:
 
     @isolate_rng(include_cuda=False)  # the caller's own draws stay as they were
     def look(self) -> None:
-        """Read all items once: in this process where that is quick, else in several."""
+        """Read all items once."""
         number = len(self.dataset)
         start, tried = time.perf_counter(), spread(number, TRIED)
         trial = _Looking(self, None)
@@ -96,10 +95,12 @@ class Items:
         seconds = (time.perf_counter() - start) / max(1, len(tried)) * number
         shape = next((one.pixels.shape for one in first if one.pixels is not None), None)
         held = shape if shape is not None and number * int(np.prod(shape)) <= HELD_BYTES else None
-        workers = num_workers(None) if seconds > SHARED and multiprocessing.get_start_method() == "fork" else 0
-        loader = Loader(_Looking(self, held), EvenBatches(number, PART, ALONE), workers)
+        loader = Loader(_Looking(self, held), EvenBatches(number, PART, ALONE), self.workers)
         if seconds > SHOWN:
-            logger.info("reading the %s items of %s, to know them", f"{number:,}", self.name)
+            by = "this process alone (open_data(…, workers=N) reads by N)" if not self.workers else "processes"
+            say(
+                f"the {number:,} items of {self.name} are read once by {by}, to know them: {seconds:.0f} seconds by one"
+            )
         batches = show_progress(loader, len(loader), f"read {self.name}") if seconds > SHOWN else loader
         looks = [look for batch in batches for look in self._taken(batch)]
         self._keep(looks, held)

@@ -30,22 +30,26 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
 
 
-def open_data(spec: "Data", class_names: "ClassNames | None" = None, *, otherwise: Sequence[str] = ()) -> Dataset:
+def open_data(
+    spec: "Data", class_names: "ClassNames | None" = None, *, workers: int = 0, otherwise: Sequence[str] = ()
+) -> Dataset:
     """Open a data set: "SOURCE", "SOURCE:PATH", a path whose kind is recognised, or a data set of the caller's.
 
     A caller's has an item (image, index of its class, or a row of 0 and 1) at each place, as torch's map-style data
     sets do, or is a dict of such by split; an image is anything that a Predictor takes. Its notes are said.
     class_names: names of a caller's classes, where it has no `classes`, or others. otherwise: those to take where
-    neither names them. What `open_data` gave is given back as it is.
+    neither names them. workers: processes that read a caller's set, where it bears that; 0 is this one alone. What
+    `open_data` gave is given back as it is.
     Raises DataError that names the sources where a text is none, and says what is wrong with a caller's set.
     """
     if class_names is not None and isinstance(spec, str | os.PathLike | Dataset):
         raise DataError(f"class_names is for data sets of your own in Python; {_said(spec)} names its classes itself")
     if isinstance(spec, Dataset):
         return spec
-    dataset = (
-        _open(os.fspath(spec)) if isinstance(spec, str | os.PathLike) else open_in_python(spec, class_names, otherwise)
-    )
+    if isinstance(spec, str | os.PathLike):
+        dataset = _open(os.fspath(spec))
+    else:
+        dataset = open_in_python(spec, class_names, otherwise, workers)
     alike = find_lookalikes(dataset.class_names, dataset.spec)
     for note in (*dataset.notes, *(finding.detail for finding in alike)):
         say(note, doubtful=True)

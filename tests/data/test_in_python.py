@@ -267,3 +267,21 @@ def test_an_array_that_the_caller_writes_anew_for_each_image_is_not_kept():
     assert torch.equal(dataset.with_white_level(None).split("train").images, tensors())
     [batch] = evaluation_loader(dataset.split("train"), Preprocessing(size=(8, 10), crop_fraction=1.0), 12, 0)
     assert torch.equal(batch.images, tensors())
+
+
+def test_a_data_set_is_read_by_other_processes_only_where_it_is_said_to_bear_that():
+    read_in = []
+
+    def make(place):
+        read_in.append(place)
+        return PIXELS[place][: 4 + place % 3]
+
+    alone = open_data(Own(make)).split("train")
+    for _ in evaluation_loader(alone, Preprocessing(size=8), 4, None):
+        pass
+    here = len(read_in)
+    several = open_data(Own(make), workers=1).split("train")
+    for _ in evaluation_loader(several, Preprocessing(size=8), 4, None):
+        pass
+    assert here >= 24 and len(read_in) - here < 24  # but for those that tell how long it takes
+    assert several.contents() == alone.contents()
