@@ -1,7 +1,7 @@
 """`moganet train`: a network by a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from moganet_cli.app import app
 from moganet_cli.options import AsJson, Data, Recipe, Settings, option
@@ -44,7 +44,7 @@ def train(
         return
     from moganet.engine.train import train as run
 
-    how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
     result = run(recipe, data, set_ or [], out, start=start, **how)
     if result is None:  # a process beside the first one, which alone reports
         return

@@ -29,6 +29,7 @@ from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
 from moganet.training.callbacks import ModelFiles, RunProgress
 from moganet.training.checkpoints import Checkpoints, read_step
+from moganet.training.draws import own_draws
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
 from moganet.training.origin import read_metrics
@@ -55,6 +56,7 @@ class Run:
     goes_on: bool
 
 
+@own_draws()
 def train_to_end(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
     """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first."""
     while True:
