@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from moganet.config import Precision
-from moganet.errors import ConfigError, MogaNetError, first_line
+from moganet.errors import ConfigError, MogaNetError, choose_of, first_line
 from moganet.inference.cached import PACKAGES, CachedRun, Source
 from moganet.inference.predictor import NamedRun, Predictor
 from moganet.inference.runs import Array, Outputs
@@ -37,7 +37,7 @@ def open_predictor(
 ) -> Predictor:
     """Make a Predictor of a network, on the GPU where there is one. Raises ConfigError for what can't be here."""
     if precision not in get_args(Precision):
-        raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, get_args(Precision))}")
     device = "cuda" if has_gpu() else "cpu"
     if precision == "f16" and device == "cpu":
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
@@ -57,7 +57,7 @@ def choose_runtime(asked: str, device: str, precision: str = "f32") -> str:
     """
     known = get_args(Runtime)
     if asked not in known:
-        raise ConfigError(f"there is no runtime {asked!r}; choose one of {', '.join(known)}")
+        raise ConfigError(f"there is no runtime {asked!r}; {choose_of(asked, known)}")
     if asked == "auto":
         if (wanted := os.environ.get(AUTO, "auto")) != "auto":
             return choose_runtime(wanted, device, precision)

@@ -59,8 +59,8 @@ def read_metrics(path: Path) -> dict[str, dict[float, float]]:
     """
     metrics: dict[str, dict[float, float]] = defaultdict(dict)
     for epoch, row in read_rows(read_small(path, METRICS_LIMIT)).items():
-        rate = {"lr": value for name, value in reversed(row.items()) if name.startswith("lr")}
-        for name, value in {**row, **rate}.items():
-            if name != "step":
+        rate = next((value for name, value in row.items() if name.startswith("lr")), "")
+        for name, value in {**row, "lr": rate}.items():
+            if value and name != "step":
                 metrics[name][epoch - 1] = float(value)
     return dict(metrics)

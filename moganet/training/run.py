@@ -34,6 +34,7 @@ from moganet.training.interaction_record import InteractionRecord
 from moganet.training.origin import read_metrics
 from moganet.training.outcome import TrainResult
 from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
+from moganet.training.run_log import RunLog
 from moganet.training.signals import RunStopped, is_first_process
 
 LESS_MEMORY = (
@@ -55,27 +56,33 @@ class Run:
     goes_on: bool
 
 
-def train_to_end(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
+def train_to_end(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool
+) -> TrainResult | None:
     """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first."""
     while True:
         try:
-            return _train(settings, dataset, folder, resumed=resumed)
+            return _train(settings, dataset, folder, log, resumed=resumed)
         except OutOfMemory as error:
             settings, resumed = _in_smaller_parts(settings, dataset, error), (folder / CHECKPOINT_FILE).is_file()
         write_text(folder / RECIPE_FILE, settings.to_yaml())
         release_memory()
 
 
-def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
-    run = _made(settings, dataset, folder, resumed=resumed)
+def _train(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool
+) -> TrainResult | None:
+    run = _made(settings, dataset, folder, log, resumed=resumed)
     clear_folder(folder, keep=resumed)
     if not resumed and is_first_process():
         write_text(folder / RECIPE_FILE, settings.to_yaml())
+    log.begin(folder)
     try:
         with run.checkpoints.signals.held(run.trainer):
             _fit(run)
     except (ConfigError, DataError):
         if not resumed and run.trainer.global_step == 0:
+            log.end()
             clear_folder(folder, keep=False)
         raise
     run.files.finish(run.trainer, run.task)
@@ -101,12 +108,12 @@ def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed:
     )
 
 
-def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> Run:
+def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool) -> Run:
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
     description, kind = _describe(settings, dataset), task_of(settings)
-    files, progress = ModelFiles(folder, description, fixtures, kind.monitor), RunProgress(kind.metrics)
+    files, progress = ModelFiles(folder, description, fixtures, kind.monitor), RunProgress(kind.metrics, log)
     checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
     if not resumed:
