@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
-import typer
-
-from moganet_cli.app import app
+from moganet_cli.app import Application, Group, app
 from moganet_cli.options import (
     BATCH,
     SIDE,
@@ -22,7 +20,7 @@ from moganet_cli.options import (
 )
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
-benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
+benchmark = Application(help="Measure how fast a run's parts are on this machine.", cls=Group, no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark")
 
 

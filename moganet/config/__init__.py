@@ -10,6 +10,7 @@ from moganet.config.descriptions import (
     Precision,
     Preprocessing,
     Settings,
+    told,
 )
 from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_overrides, parse_yaml, read_recipe, unfolded, validate
 from moganet.config.recipe import (
@@ -28,4 +29,4 @@ __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fr
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "unfolded", "validate"]
-__all__ += ["SHORT", "ShortOptions", "refuse_two", "with_short"]
+__all__ += ["SHORT", "ShortOptions", "refuse_two", "told", "with_short"]

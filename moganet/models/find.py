@@ -31,6 +31,12 @@ class Found:
         return self.file
 
 
+def is_shipped(what: str | Path) -> bool:
+    """Tell whether a MODEL is the name of one that ships."""
+    base, _, tag = str(what).partition(".")
+    return f"{full_name(base)}.{tag}" in shipped_models()
+
+
 def list_trained() -> list[str]:
     """List the names of trained models: those that ship, and those to download."""
     return [*shipped_models(), *RELEASES]
