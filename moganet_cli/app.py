@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from moganet_cli.help import PRINTED, help_of
 from moganet_cli.output import line
 
 EXIT_BUG, EXIT_USER, EXIT_PARTLY, EXIT_INTERRUPTED, EXIT_UNHEARD = 1, 2, 3, 130, 141
+# Panels of commands.
+TRAINING, USING, UNDERSTANDING, FILES = "Train and measure", "Use a model", "Understand a model", "Files and machines"
 QUIET = "Say nothing but results, doubts and errors: no progress, no notes."
 VERBOSE = "Say more: settings, what libraries say, and where an error arose."
 
@@ -37,6 +40,14 @@ class Application(typer.Typer):
     def command(self, *args: Any, **options: Any) -> Callable[[Any], Any]:
         register = super().command(*args, **{"cls": Command, **options})
         return lambda function: (register(_with_loudness(function)), function)[1]
+
+
+def speak_as_usual() -> None:
+    """Let commands say what a person should hear, until one is asked for less or more."""
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("moganet").setLevel(logging.INFO)
+    if "moganet.progress" in sys.modules:  # an earlier command may have been quiet
+        sys.modules["moganet.progress"].set_quiet(False)
 
 
 def _set_quiet(given: bool) -> bool:

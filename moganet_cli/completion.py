@@ -5,6 +5,7 @@ own paths only where we give nothing.
 """
 
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet"
 SOURCES = ("digits", "cifar10", "cifar100", "folder:", "table:")
 SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 MOST = 1000  # paths of a folder
+COMPLETE = "_MOGANET_COMPLETE"  # the variable in which a shell asks for words
 Words = Callable[..., list[str]]
 
 
@@ -66,7 +68,7 @@ def _settings(ctx: typer.Context, incomplete: str) -> list[str]:
     from moganet.engine.settings import settings
 
     key, has_value, _ = incomplete.partition("=")
-    recipe = ctx.params.get("recipe")
+    recipe = _first_argument()
     known = settings(recipe if recipe in RECIPES else None).settings
     if has_value:
         return [f"{key}={choice}" for one in known if one.name == key for choice in one.choices]
@@ -74,13 +76,24 @@ def _settings(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _classes(ctx: typer.Context, incomplete: str) -> list[str]:
-    from moganet.inference.load import describe
-    from moganet.models.choices import Choices
-    from moganet.models.find import is_shipped
+    from safetensors import safe_open
 
-    model = ctx.params["model"]
-    known = Path(model).exists() or is_shipped(model)  # nothing is downloaded for a word
-    return list(describe(model, Choices()).description.class_names) if known else []
+    from moganet.models.description import description_in
+    from moganet.models.find import find, is_shipped
+
+    model = _first_argument()
+    if not (Path(model).exists() or is_shipped(model)):  # nothing is downloaded for a word
+        return []
+    path = find(model).path
+    with safe_open(path / "model.safetensors" if path.is_dir() else path, "numpy") as file:
+        description = description_in(file.metadata(), path)
+    return [] if description is None else list(description.class_names)
+
+
+def _first_argument() -> str:
+    """Give the word behind the command's name: of a line that ends within an option, typer parses no argument."""
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    return next(iter(shlex.split(line)[2:]), "")
 
 
 recipes = quick(lambda ctx, incomplete: [*RECIPES, *paths(incomplete, (".yaml", ".yml"))])
@@ -107,12 +120,12 @@ def script_for() -> str:
     """Give the lines that let this shell complete this command's words."""
     from typer.completion import get_completion_script
 
-    return get_completion_script(prog_name="moganet", complete_var="_MOGANET_COMPLETE", shell=_shell())
+    return get_completion_script(prog_name="moganet", complete_var=COMPLETE, shell=_shell())
 
 
 def install_for() -> list[str]:
     """Install those lines where this shell reads them; say where."""
     from typer.completion import install
 
-    shell, place = install(shell=_shell(), prog_name="moganet", complete_var="_MOGANET_COMPLETE")
+    shell, place = install(shell=_shell(), prog_name="moganet", complete_var=COMPLETE)
     return [f"completion for {shell} is in {place}; it works from the next {shell} that starts"]

@@ -18,8 +18,9 @@ from rich.text import Text
 from typer.models import ArgumentInfo, OptionInfo
 
 # The panels, in their order; options of other panels, and without one, come before them.
+SHORT, INSTEAD = "Settings by a word of their own [default: the recipe's]", "Instead of a training"
 IMAGES, WEIGHTS, COMPUTED, PRINTED = "Images", "Which weights", "How it is computed", "What is written and printed"
-LAST = (IMAGES, WEIGHTS, COMPUTED, PRINTED)
+LAST = (IMAGES, SHORT, WEIGHTS, COMPUTED, INSTEAD, PRINTED)
 HELP = ("-h, --help", "Show this.")
 WIDEST, UNKNOWN_WIDTH, NAMES = 110, 100, 30  # columns: of a page, where nothing says, of names beside their text
 WORDS = {int: "NUMBER", float: "NUMBER", Path: "PATH", str: "TEXT"}
@@ -36,15 +37,21 @@ class Parameter:
     default: Any
 
     @property
-    def names(self) -> str:
-        """What is typed for it, and what it takes."""
+    def spellings(self) -> list[str]:
+        """What may be typed for it; nothing for an argument."""
         if isinstance(self.info, ArgumentInfo):
-            return self.info.metavar or self.name.upper()
-        usual = f"--{self.name.replace('_', '-')}"
-        both = f"{usual}/--no-{usual[2:]}" if self.kind is bool else usual
+            return []
+        usual = self.name.replace("_", "-")
         # Within Annotated the first of the names that were given stands where a default would.
         given = [one for one in (self.info.default, *(self.info.param_decls or ())) if isinstance(one, str)]
-        names = ", ".join(sorted(given or [both], key=len))
+        return sorted(given, key=len) or ([f"--{usual}", f"--no-{usual}"] if self.kind is bool else [f"--{usual}"])
+
+    @property
+    def names(self) -> str:
+        """How a person sees it: what is typed, and what it takes."""
+        if isinstance(self.info, ArgumentInfo):
+            return self.info.metavar or self.name.upper()
+        names = ", ".join(self.spellings).replace(", --no-", "/--no-")
         return names if self.kind is bool else f"{names} {self.value}"
 
     @property
@@ -125,7 +132,7 @@ def _panel(title: str, rows: Sequence[Row], width: int) -> Panel:
     lines = [line for names, text in rows for line in _lines(names, text, beside, room)]
     is_plain = not (sys.stdout.encoding or "").lower().startswith("utf")
     shape = box.ASCII if is_plain else box.ROUNDED
-    return Panel(Text("\n").join(lines), title=title, title_align="left", box=shape, width=width)
+    return Panel(Text("\n").join(lines), title=Text(title), title_align="left", box=shape, width=width)
 
 
 def _lines(names: str, text: str, beside: int, room: int) -> Iterator[Text]:

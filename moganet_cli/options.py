@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
 
 import typer
 
-from moganet_cli.completion import models, recipes, settings_words, sources, splits
+from moganet_cli.completion import RECIPES, models, recipes, settings_words, sources, splits
 from moganet_cli.help import COMPUTED, IMAGES, PRINTED, WEIGHTS
 
 # What may be asked for; beyond lies a slip.
@@ -40,7 +40,7 @@ RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager)
 
 Model = Annotated[str, argument("MODEL", MODEL, models)]
 Data = Annotated[str | None, option("--data", DATA, metavar="SOURCE[:PATH]", panel=IMAGES, words=sources)]
-Recipe = Annotated[str, argument("RECIPE", "The name of a recipe that ships, or a YAML file.", recipes)]
+Recipe = Annotated[str, argument("RECIPE", f"{', '.join(RECIPES)}, or a YAML file.", recipes)]
 Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VALUE", words=settings_words)]
 Split = Annotated[str, option(SPLIT, metavar="NAME", panel=IMAGES, words=splits)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.", panel=PRINTED)]

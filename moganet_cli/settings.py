@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from moganet_cli.app import app
+from moganet_cli.app import TRAINING, app
 from moganet_cli.completion import quick, recipes, settings_names
 from moganet_cli.help import PRINTED
 from moganet_cli.options import AsJson, argument, option
@@ -16,7 +16,7 @@ either = quick(lambda ctx, incomplete: [*recipes(ctx, incomplete), *settings_nam
 @app.command(
     help="List every setting of a recipe: value, default, unit and meaning. `train --set KEY=VALUE` changes one.",
     epilog="moganet settings digits\nmoganet settings digits lr",
-    rich_help_panel="Train and measure",
+    rich_help_panel=TRAINING,
 )
 def settings(
     recipe: Annotated[
