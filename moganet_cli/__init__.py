@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import typer
-from typer.completion import completion_init
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 # This is the order of the commands in --help.
 # isort: off
@@ -132,7 +132,7 @@ def _likened(error: Any, context: Any) -> str:
     if hasattr(error, "possibilities") and hasattr(error, "option_name") and context is not None:
         known = [name.lstrip("-") for one in parameters_of(context.command) for name in one.spellings]
         near = nearest(error.option_name.lstrip("-"), [name for name in known if len(name) > 1])
-        return f"there is no option {error.option_name}{f'; did you mean --{near}?' if near else ''}"
+        return f"No such option: {error.option_name}{f'; did you mean --{near}?' if near else ''}"
     if found := re.search(r"'([^']+)' is not one of (.+)", text):
         like = did_you_mean(found[1], re.findall(r"'([^']+)'", found[2])).strip()
         return f"{text}{'; ' if like else ''}{like}"

@@ -118,14 +118,14 @@ def _shell() -> str:
 
 def script_for() -> str:
     """Give the lines that let this shell complete this command's words."""
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     return get_completion_script(prog_name="moganet", complete_var=COMPLETE, shell=_shell())
 
 
 def install_for() -> list[str]:
     """Install those lines where this shell reads them; say where."""
-    from typer.completion import install
+    from typer.completion import install  # type: ignore[attr-defined]
 
     shell, place = install(shell=_shell(), prog_name="moganet", complete_var=COMPLETE)
     return [f"completion for {shell} is in {place}; it works from the next {shell} that starts"]

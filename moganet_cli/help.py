@@ -82,7 +82,7 @@ def help_of(command: Any, context: Any) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=sys.stdout.isatty(), markup=False, emoji=False)
     parameters, commands = parameters_of(command), getattr(command, "commands", {})
     arguments = [one.names for one in parameters if isinstance(one.info, ArgumentInfo)]
-    usage = " ".join([context.command_path, "[OPTIONS]", *arguments, *["COMMAND …"][: len(commands)]])
+    usage = " ".join([context.command_path, "[OPTIONS]", *arguments, *["COMMAND ..."][: len(commands)]])
     console.print(Text.assemble("Usage: ", (usage, "bold")), Text(f"\n{command.help}\n"), sep="\n", highlight=False)
     for title, rows in _panels(parameters, commands):
         console.print(_panel(title, rows, width))

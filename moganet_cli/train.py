@@ -1,7 +1,7 @@
 """`moganet train`: a network by a recipe."""
 
 from pathlib import Path
-from typing import Annotated, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
 from moganet_cli.app import TRAINING, app
 from moganet_cli.completion import models, networks
@@ -26,7 +26,10 @@ class Changed(TypedDict, total=False):
     seed: Annotated[int | None, option(SEEDS, panel=SHORT, **SEED)]
     workers: Annotated[int | None, option(WORKERS, min=0, panel=SHORT)]
     network: Annotated[
-        str | None, option("nano, xtiny, tiny, small, …, or timm:NAME.", metavar="NAME", panel=SHORT, words=networks)
+        str | None,
+        option(
+            "nano, xtiny, tiny, small, base, large, xlarge, or timm:NAME.", metavar="NAME", panel=SHORT, words=networks
+        ),
     ]
     interactions_every: Annotated[
         int | None, option("Record interactions every N epochs.", min=1, metavar="N", panel=SHORT)
@@ -73,7 +76,7 @@ def train(
         return
     from moganet.engine.train import train as run
 
-    how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
     result = run(recipe, data, changes, out, start=start, **how)
     if result is None:  # a process beside the first one, which alone reports
         return

@@ -24,6 +24,15 @@ logger = logging.getLogger(__name__)
 REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to `moganet report`
 
 
+class _Asked(NamedTuple):
+    """What is trained, as `prepare` takes it."""
+
+    recipe: str | Path
+    data: str | None
+    overrides: Mapping[str, Any]
+    start: str | Path | None
+
+
 class _How(NamedTuple):
     """What becomes of a run that the folder holds, and whether the batch size is found first."""
 
@@ -69,13 +78,13 @@ def train(
     changes = with_short(overrides, short)
     with logged() as log:
         _announce(load_recipe(recipe, changes), data, out, start, goes_on=resume)
-        asked = (recipe, data, changes, start)
+        asked = _Asked(recipe, data, changes, start)
         if out is None:
             return _train_anew(asked, find_batch=find_batch, log=log)
         return _train_in(Path(out), asked, _How(overwrite, resume, find_batch), log)
 
 
-def _train_anew(asked: Any, *, find_batch: bool, log: RunLog) -> "TrainResult | None":
+def _train_anew(asked: _Asked, *, find_batch: bool, log: RunLog) -> "TrainResult | None":
     from moganet.training.resolve import prepare
     from moganet.training.run_folder import claim_folder, own_folder
 
@@ -85,7 +94,7 @@ def _train_anew(asked: Any, *, find_batch: bool, log: RunLog) -> "TrainResult | 
         return _begin(settings, dataset, folder, log, find_batch=find_batch)
 
 
-def _train_in(folder: Path, asked: Any, how: _How, log: RunLog) -> "TrainResult | None":
+def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResult | None":
     from moganet.training.resolve import prepare
     from moganet.training.resume import read_run, same_run
     from moganet.training.run import train_to_end

@@ -4,6 +4,7 @@ Torch is imported where it is what answers, or where there is no file in the cac
 """
 
 import importlib.util
+import logging
 import os
 from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
@@ -17,6 +18,8 @@ from moganet.inference.threads import Guard, settle_after_fork
 from moganet.machine import has_fast_bf16, has_gpu
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +47,7 @@ def open_predictor(
     source = network if isinstance(network, Source) else Source.of(network, config, device)
     settle_after_fork()
     made = choose_runtime(runtime, device, precision), source, config, precision
+    logger.debug("%s: %s in %s on %s", name_of_model or config.architecture.name, made[0], precision, device)
     run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
     if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
         run.prepare(config.preprocessing.size)

@@ -80,11 +80,13 @@ def find(what: str | Path) -> Found:
     if tag and full_name(base) in VARIANTS:
         what = f"there is no trained model {text!r}; {did_you_mean(name, list_trained())}"
         raise WeightsError(f"{what}trained models: {', '.join(list_trained())}")
-    what = f"there is no model {text!r}: {did_you_mean(full_name(text), [*list_trained(), *VARIANTS, *beside(path)])}"
+    what = (
+        f"there is no model {text!r}: {did_you_mean(full_name(text), [*list_trained(), *VARIANTS, *neighbours(path)])}"
+    )
     raise WeightsError(f"{what}give a file, a run's or hub folder, or {', '.join(VARIANTS)}")
 
 
-def beside(path: Path) -> list[str]:
+def neighbours(path: Path) -> list[str]:
     """Name what lies in the folder that a path was meant to be in, as it would have been typed."""
     try:
         return [str(path.with_name(entry.name)) for entry in itertools.islice(path.parent.iterdir(), MOST_BESIDE)]

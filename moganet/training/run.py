@@ -1,5 +1,6 @@
 """A run from its beginning, or from where it was stopped, to trained weights; in smaller parts where memory lacks."""
 
+import logging
 import platform
 import signal
 import warnings
@@ -37,6 +38,7 @@ from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FI
 from moganet.training.run_log import RunLog
 from moganet.training.signals import RunStopped, is_first_process
 
+logger = logging.getLogger(__name__)
 LESS_MEMORY = (
     "halve data.batch_size and double trainer.accumulate, or use --set trainer.lean=true, "
     "--set trainer.grad_checkpointing=true or --set trainer.precision=bf16"
@@ -118,6 +120,10 @@ def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog,
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
     if not resumed:
         try_settings(settings, module, task)
+    trained = sum(one.numel() for one in task.network.parameters() if one.requires_grad)
+    logger.debug("%s trained parameters; %d threads; settings:", f"{trained:,}", torch.get_num_threads())
+    for line in settings.to_yaml().splitlines():
+        logger.debug("  %s", line)
     callbacks: list[pl.Callback] = [files, progress, checkpoints]
     if (every := settings.trainer.interactions_every) is not None:  # before averages are taken out, like the files
         callbacks.insert(0, InteractionRecord(folder, dataset.split("val"), settings.preprocessing, every))
