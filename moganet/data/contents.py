@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moganet.data.within import Within
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -45,7 +47,7 @@ class EmbeddedImage(bytes):
         return self.filename.rpartition("/")[2]
 
 
-ImageFile = Path | EmbeddedImage
+ImageFile = Path | EmbeddedImage | Within
 
 
 def hash_files(files: Sequence[ImageFile]) -> list[bytes]:
@@ -104,6 +106,8 @@ def _open_at_once(path: str, flags: int) -> int:
 def _hash_file(file: ImageFile) -> bytes:
     if isinstance(file, EmbeddedImage):
         return hashlib.sha256(file).digest()[:16]
+    if isinstance(file, Within):
+        return _hash_within(file)
     digest = hashlib.sha256()
     try:
         with open(file, "rb", buffering=0, opener=_open_at_once) as opened:
@@ -114,3 +118,10 @@ def _hash_file(file: ImageFile) -> bytes:
     except (OSError, ValueError):  # a name with a null byte
         return UNREADABLE
     return digest.digest()[:16]
+
+
+def _hash_within(file: Within) -> bytes:
+    try:
+        return hashlib.sha256(file.load()).digest()[:16]
+    except Exception:  # what opens archives and videos raises anything
+        return UNREADABLE
