@@ -1,7 +1,8 @@
 """`moganet predict`: what images show."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 import typer
 
@@ -10,7 +11,16 @@ from moganet_cli.help import IMAGES, PRINTED
 from moganet_cli.options import AsJson, Data, Model, ReadingFast, Split, argument, option, with_options
 from moganet_cli.output import Rows, complain, line
 
+if TYPE_CHECKING:
+    from moganet.engine.predict import Predictions
+
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
+
+WHAT = "Images, folders, patterns, archives (zip, tar), videos, lists (.txt, .csv), or '-' for a list on stdin."
+EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
+TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
+SAVE = "A new folder for a copy of each picture with its answer on it."
+SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
 
 
 class Predicting(ReadingFast, total=False):
@@ -21,6 +31,12 @@ class Predicting(ReadingFast, total=False):
     calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
     grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
+    every: Annotated[str | None, option(EVERY, metavar="TIME", panel=IMAGES)]
+    truth: Annotated[Literal["auto", "folders", "none"], option(TRUTH, panel=IMAGES)]
+    out: Annotated[Path | None, option("Write a row for each image: .jsonl, .parquet or .csv.", panel=PRINTED)]
+    save_images: Annotated[Path | None, option(SAVE, metavar="FOLDER", panel=PRINTED)]
+    sort_into: Annotated[Path | None, option(SORT, metavar="FOLDER", panel=PRINTED)]
+    links: Annotated[bool, option("--links", "Let --sort-into make symbolic links in place of copies.", panel=PRINTED)]
 
 
 @app.command(
@@ -31,9 +47,7 @@ class Predicting(ReadingFast, total=False):
 @with_options
 def predict(
     model: Model,
-    files: Annotated[
-        list[str] | None, argument("[FILES]...", "Images, folders, patterns, or '-' for a list on stdin.")
-    ] = None,
+    files: Annotated[list[str] | None, argument("[FILES]...", WHAT)] = None,
     data: Data = None,
     split: Split = "test",
     as_json: AsJson = False,
@@ -47,6 +61,20 @@ def predict(
     for item in result.unreadable:
         complain(f"can't read {item.file}: {item.reason}")
     rows.end(result)
-    if not as_json and result.grid is not None:
-        line(f"grid: {result.grid}")
+    if not as_json:
+        line(*_said(result, passed))
     raise typer.Exit(0 if not result.unreadable else EXIT_PARTLY if rows.number else EXIT_USER)
+
+
+def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
+    """Say what was found and written beside the rows."""
+    if result.hits is not None:
+        yield result.hits.line()
+    if result.grid is not None:
+        yield f"grid: {result.grid}"
+    if result.out is not None:
+        yield f"answers: {result.out}"
+    if result.saved is not None:
+        yield f"pictures: {result.saved:,} in {passed['save_images']}"
+    if result.sorted is not None:
+        yield f"sorted: {result.sorted:,} in {passed['sort_into']}"

@@ -190,4 +190,4 @@ def _bytes_of(tar: tarfile.TarFile, info: tarfile.TarInfo, most: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
+    return getattr(error, "strerror", None) or first_line(error).rstrip(":")

@@ -1,22 +1,22 @@
 """`predict`: what a model answers for images, from files or from a data set."""
 
-import csv
 import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SerializeAsAny
 
-from moganet import report
 from moganet.config import Precision
+from moganet.data.contents import ImageFile
 from moganet.data.listing import list_files
 from moganet.data.read import read_pixels
+from moganet.data.videos import Every, parse_every
+from moganet.data.within import Within
 from moganet.errors import DataError
-from moganet.files import atomic_path
+from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
 from moganet.inference.load import as_predictor
@@ -24,24 +24,52 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
-from moganet.numbers import spread
+from moganet.numbers import percent, spread, wilson_interval
 from moganet.progress import Progress, no_progress
-from moganet.results import LeftOut, Result
+from moganet.results import LeftOut, Record, Result
 from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
     from moganet.inference.stream import Stream
 
-MAX_GRID, SHOWN = 48, 20
+SHOWN = 20
+Truth = Literal["auto", "folders", "none"]
+BY = {"folders": "the names of their folders", "data": "the data set"}
+
+
+class Hits(Record):
+    """How many answers are right, of those whose truth is known, with the 95 % interval of the rate (Wilson).
+
+    by: what tells the truth, "folders" or "data". Of a classifier the likeliest class counts, else all that were found.
+    """
+
+    by: str
+    known: int
+    right: int
+    rate: float
+    interval: tuple[float, float]
+
+    def line(self) -> str:
+        """Say it in one line."""
+        low, high = (f"{100 * end:.1f}" for end in self.interval)
+        said = f"right: {self.right:,} of {self.known:,}, {percent(self.rate)} (95 % interval {low} to {high})"
+        return f"{said}; the truth is by {BY[self.by]}"
 
 
 class Predictions(Result):
-    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn."""
+    """Rows an image, unless they were handed on as they came; files that can't be read; what was written.
+
+    hits: where the truth of some is known. saved, sorted: how many pictures and sorted images were written.
+    """
 
     predictions: tuple[SerializeAsAny[Row], ...]
     unreadable: tuple[LeftOut, ...]
     grid: str | None = None
+    hits: Hits | None = None
+    out: str | None = None
+    saved: int | None = None
+    sorted: int | None = None
 
     def lines(self) -> Iterator[str]:
         """Say the first answers, a line each, and how many images there are."""
@@ -51,6 +79,8 @@ class Predictions(Result):
         yield from (f"can't be read: {one.reason}" for one in self.unreadable[:SHOWN])
         if (more := len(self.unreadable) - SHOWN) > 0:
             yield f"and {more:,} more can't be read"
+        if self.hits is not None:
+            yield self.hits.line()
 
     def pictures(self) -> Sequence[Path]:
         """Give the grid."""
@@ -59,22 +89,30 @@ class Predictions(Result):
 
 @dataclass(frozen=True)
 class _Reading:
-    """How images are read."""
+    """How images are read. every: which frames of videos. truth: what tells it."""
 
     batch_size: int | None
     workers: int | None
     fast_decoding: bool
+    every: Every | None = None
+    truth: Truth = "auto"
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
+    """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth.
+
+    by: what tells the truth. source_of: by place the file, where there is one. timed: some are frames of videos.
+    """
 
     stream: "FileStream | Stream"
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
     absent: Sequence[LeftOut] = ()
+    source_of: Callable[[int], Any] = lambda place: None
+    by: str = "folders"
+    timed: bool = False
 
 
 @noted
@@ -88,8 +126,14 @@ def predict(
     top_k: int | None = None,
     limit: int | None = None,
     calibrated: bool = False,
+    every: str | None = None,
+    truth: Truth = "auto",
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
+    out: str | Path | None = None,
+    save_images: str | Path | None = None,
+    sort_into: str | Path | None = None,
+    links: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
@@ -101,27 +145,34 @@ def predict(
 ) -> Predictions:
     """Predict images, and go on past those that can't be read.
 
-    files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input; one or
-    several. Or images that you have: bytes, open files, PIL images, arrays, tensors; one, a list, or an iterator, of
-    which nothing is kept.
+    files: images, folders (searched to any depth), glob patterns, zip and tar archives, videos, lists of paths (.txt,
+    or a table's column), or "-" for a list on standard input; one or several. Or images that you have: bytes, open
+    files, PIL images, arrays, tensors; one, a list, or an iterator, of which nothing is kept.
     data: SOURCE[:PATH], or a data set of your own, instead of files, with its `split`; `limit` takes that many, evenly
     spread. class_names: as in `evaluate`.
     top_k: how many classes to name [what the task names]. calibrated: give probabilities scaled by the model file's
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
-    grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
-        folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
+    every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
+    truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
+        leaves it out. Where it is known, `hits` counts the answers that are right.
+    grid: a picture of up to 48 images with prediction and, where known, truth. csv_file: a row for each image and
+        class. out: rows as .jsonl, .parquet or .csv. save_images: a new folder for a copy of each picture with its
+        answer on it. sort_into: a new folder with one a class, into which images are copied, or linked by `links`;
+        rejected ones lie in _rejected. choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
-    if grid is not None:
-        report.check_picture_name(Path(grid))
+    places = (None if one is None else Path(one) for one in (csv_file, out, grid, save_images, sort_into))
+    to = Destinations(*places, links=links)
+    to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     predictor = as_predictor(model, runtime, precision, **choices)
-    reading = _Reading(batch_size, workers, fast_decoding)
+    frames = None if every is None else parse_every(every)
+    reading = _Reading(batch_size, workers, fast_decoding, frames, truth)
     if data is None:
         named = are_names(files)
         asked = _files(predictor, files, limit, reading) if named else _images(predictor, files, limit, reading)
@@ -129,25 +180,48 @@ def predict(
         raise DataError("give either files or --data, not both")
     else:
         asked = _data(predictor, (data, class_names), split, limit, reading)
-    stream = asked.stream
-    rows: list[Row] = []
-    pictures: list[report.GridItem] = []
-    with _csv_lines(csv_file, predictor) as write:
+    stream, rows, counted = asked.stream, list[Row](), _Counted(asked.by)
+    with writing(predictor, to, timed=asked.timed) as ways:
         for seen in progress(stream, len(stream), "predict"):
             _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
-                truth = asked.truth_of(place)
-                row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
-                write(row)
-                (each or rows.append)(row)
-                if grid and len(pictures) < MAX_GRID:
-                    pictures.append(predictor.task.picture(asked.image_of(place), answer, truth))
-    if grid and pictures:
-        report.draw_grid(pictures, Path(grid))
+                one = _answered(predictor, asked, place, answer)
+                counted.add(one)
+                ways.take(one)
+                (each or rows.append)(one.row)
     unreadable = (*asked.absent, *stream.unreadable)
-    drawn = {"grid": str(grid)} if pictures else {}
-    return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
+    return Predictions(predictions=tuple(rows), unreadable=unreadable, **ways.written, **counted.hits())
+
+
+def _answered(predictor: Predictor, asked: _Asked, place: int, answer: Any) -> Answered:
+    """Give an image's answer with its row."""
+    truth, source = asked.truth_of(place), asked.source_of(place)
+    row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
+    if isinstance(source, Within) and source.time is not None:
+        row = row.changed(time=source.time)
+    right = None if truth is None else predictor.task.is_right(answer, truth)
+    return Answered(row, answer, right, source, lambda: asked.image_of(place))
+
+
+@dataclass
+class _Counted:
+    """Counts right answers, of those whose truth is known by something."""
+
+    by: str
+    known: int = 0
+    right: int = 0
+
+    def add(self, one: Answered) -> None:
+        self.known += one.right is not None
+        self.right += bool(one.right)
+
+    def hits(self) -> dict[str, Hits]:
+        if not self.known:
+            return {}
+        rate = self.right / self.known
+        interval = wilson_interval(rate, self.known)
+        return {"hits": Hits(by=self.by, known=self.known, right=self.right, rate=rate, interval=interval)}
 
 
 def _say_score(predictor: Predictor, outputs: Outputs) -> None:
@@ -168,7 +242,7 @@ def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) 
     return _Asked(
         stream,
         images.name_of,
-        lambda place: read_pixels(images.image_of(place), own.channels, own.white_level),
+        lambda place: read_pixels(images.image_of(place), 3, own.white_level),
         images.forget_before,  # of which no truth is known
     )
 
@@ -178,12 +252,17 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     named = [os.fspath(one) for one in ([files] if isinstance(files, str | os.PathLike) else files)]
     if not named:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
-    files, absent = list_files(named)
+    files, absent = list_files(named, how.every)
     if not files and not absent:
         raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
+    timed = any(isinstance(file, Within) and file.time is not None for file in files)
+    if how.every is not None and not timed:
+        say("--every is for videos, of which none was named")
     files, own = files[:limit], predictor.config.preprocessing
     stream: FileStream | Stream
-    if (how.workers or predictor.device.type != "cpu") and len(files) > (how.batch_size or 1):  # one batch is read here
+    in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
+    many_read = (how.workers or predictor.device.type != "cpu") and not in_turn
+    if many_read and len(files) > (how.batch_size or 1):  # one batch is read here
         many = importlib.import_module("moganet.inference.stream")
         stream = many.Stream(
             predictor,
@@ -205,10 +284,39 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     return _Asked(
         stream,
         lambda place: str(files[place]),
-        lambda place: read_pixels(files[place], own.channels, own.white_level),
-        lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
+        lambda place: read_pixels(_again(files[place]), 3, own.white_level),
+        _truth_by_folders(predictor, files, how.truth),
         absent,
+        lambda place: files[place],
+        timed=timed,
     )
+
+
+def _again(file: ImageFile) -> ImageFile:
+    return file.again() if isinstance(file, Within) else file
+
+
+def _truth_by_folders(predictor: Predictor, files: Sequence[ImageFile], how: Truth) -> Callable[[int], Any]:
+    """Give what tells the truth of images by their folders' names, and say for how many that is.
+
+    Raises DataError where it is asked for and not one is so.
+    """
+
+    def truth_of(place: int) -> Any:
+        return predictor.task.truth_of_file(Path(str(files[place])), predictor.config.task)
+
+    if how == "none":
+        return lambda place: None
+    found = {truth: None for place in range(len(files)) if (truth := truth_of(place)) is not None}
+    known = sum(truth_of(place) is not None for place in range(len(files))) if found else 0
+    if how == "folders" and not known:
+        what = "no image lies in a folder with a class's name"
+        raise DataError(f"{what} ({', '.join(predictor.class_names[:5])}, …), so that none tells the truth")
+    if known and (how == "auto" or known < len(files)):
+        shown = ", ".join(list(found)[:3]) + (", …" if len(found) > 3 else "")
+        choose = "; --truth none leaves it out" if how == "auto" else ""
+        say(f"the truth of {known:,} of {len(files):,} images is taken from their folders' names ({shown}){choose}")
+    return truth_of
 
 
 def _data(
@@ -219,26 +327,12 @@ def _data(
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
-    in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
+    in_channels = chosen.with_channels(3)
     return _Asked(
         stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding, judged=True),
         chosen.name_of,
-        lambda place: in_channels[place].image,
-        lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),
+        lambda place: in_channels[place].image.numpy(),
+        lambda place: None if how.truth == "none" else predictor.task.truth(chosen.targets, place, dataset.class_names),
+        source_of=lambda place: chosen.files[place] if hasattr(chosen, "files") else None,
+        by="data",
     )
-
-
-@contextmanager
-def _csv_lines(path: str | Path | None, predictor: Predictor) -> Iterator[Callable[[Row], object]]:
-    """Give what writes a row's lines into a CSV file, which appears when all are written."""
-    if path is None:
-        yield lambda row: None
-        return
-    # A name that isn't UTF-8 is written as the bytes that it has.
-    with (
-        atomic_path(Path(path)) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(predictor.task.columns)
-        yield lambda row: writer.writerows(row.cells())

@@ -72,9 +72,11 @@ class Row(Record):
     """What is answered for one image, as JSON has it.
 
     truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on.
+    time: of a video's frame, in seconds from the first.
     """
 
     file: str
+    time: float | None = None
     truth: Any = None
     untrained: bool = False
     rejected: bool | None = None
@@ -90,6 +92,14 @@ class Row(Record):
     @abstractmethod
     def text(self) -> str:
         """Say the answer in one line."""
+
+    def short(self) -> str:
+        """Say the answer in a few words, to stand on a picture."""
+        return self.text()
+
+    def truth_text(self) -> str | None:
+        """Say the truth, where it is known."""
+        return None if self.truth is None else str(self.truth)
 
     @abstractmethod
     def cells(self) -> Iterable[Sequence[object]]:
@@ -275,6 +285,14 @@ class Task(ABC):
     def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
         """Draw what an evaluation found into a folder; give the names of the files."""
         return []
+
+    def is_right(self, answer: Any, truth: Any) -> bool | None:
+        """Tell whether an answer is the truth; None where that is no question of right or wrong."""
+        return None
+
+    def names_found(self, answer: Any) -> Sequence[str]:
+        """Give the classes that an answer finds in an image; none where it finds none, or has no classes."""
+        return ()
 
     def truth_of_file(self, file: Path, description: TaskDescription) -> Any:
         """Give what a file's place says of its truth, None where that is nothing."""

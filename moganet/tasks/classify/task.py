@@ -101,6 +101,12 @@ class Classify(Task):
         draw_confusion(np.array(evaluation.confusion), class_names, folder / "confusion.png", evaluation.headline())
         return ["confusion.png"]
 
+    def is_right(self, answer: Prediction, truth: Any) -> bool:
+        return bool(answer.names[0] == truth)
+
+    def names_found(self, answer: Prediction) -> Sequence[str]:
+        return answer.names[:1]
+
     def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
         return file.parent.name if file.parent.name in description.class_names else None
 
