@@ -30,7 +30,7 @@ SYSTEM_NAMES = {
 OLD_BINS = {"RECYCLER", "RECYCLED"}  # in other letters a class of waste
 # What the verbs write; these names are theirs (tests compare them).
 RUN_FILES = {"metrics.csv", "last.ckpt", "best.safetensors", "last.safetensors", "result.json", "tensorboard"}
-RESULT_FILES = {"evaluation.json", "explanations.json", "interactions.json"}
+RESULT_FILES = {"evaluation.json", "explanations.json", "interactions.json", "predictions.jsonl"}
 MAX_LINKS = 3  # links to folders, one within the other: enough for any set, too few for a maze
 
 # What stood out: how it is called, what to do about it, and the kind of finding that it is.

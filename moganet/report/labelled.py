@@ -14,7 +14,7 @@ SMALLEST = 128  # pixels of the shorter side, below which the words stand beneat
 NARROWEST = 200  # pixels, that words beneath a picture have
 LETTERS = (13, 64)  # pixels of the letters' height, at least and at most
 SHARE, MOST_LINES = 24, 6  # of the shorter side that a letter takes; lines of classes
-OPACITY, FRAME = 190, "#E69F00"  # of the ground of the words; a rejected picture's frame
+OPACITY, FRAME = 225, "#E69F00"  # of the ground of the words; a rejected picture's frame
 
 
 @dataclass(frozen=True)
