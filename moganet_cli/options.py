@@ -10,7 +10,7 @@ import typer
 # What may be asked for; beyond lies a slip.
 SIDE, BATCH, SEED = {"min": 1, "max": 4096}, {"min": 1, "max": 2**20}, {"min": 0, "max": 2**32 - 1}
 
-DEFAULTS = {"precision": "f32", "seed": 0}
+DEFAULTS = {"precision": "f32", "device": "auto", "seed": 0}
 DEFAULTS |= {"filter": "correct", "reward": "log-odds", "baseline": "zero"}  # of interactions
 
 
@@ -29,6 +29,8 @@ SETTINGS = "Change a setting, e.g. trainer.max_epochs=10; may be repeated."
 WORKERS = "Processes that read images; 0: none [default: one a core for a GPU; else threads do it]."
 FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers change a little."
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."
+DEVICE = "auto (a GPU where torch has one, else the CPU), cpu, cuda, cuda:N (of several), or mps (Apple's)."
+THREADS = "That compute and read [default: as many as this process may use; doctor says why]."
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
 Model = Annotated[str, argument("MODEL", MODEL)]
@@ -39,6 +41,8 @@ Split = Annotated[str, option(SPLIT)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.")]
 Precision = Annotated[Literal["f32", "bf16", "f16"], option("f32, bf16, or f16 (GPU).")]
 Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME)]
+Device = Annotated[str, option(DEVICE, metavar="NAME")]
+Threads = Annotated[int | None, option(THREADS, metavar="N", min=1)]
 Side = Annotated[int | None, option("Pixels a side [default: each model's own].", **SIDE)]
 
 
@@ -67,7 +71,14 @@ class AllChoices(StemChoices, total=False):
     num_classes: Annotated[int | None, option("Another number of classes: the head starts anew.", min=0)]
 
 
-class Answering(StemChoices, total=False):
+class Computing(TypedDict, total=False):
+    """Where a verb computes, and with how many threads."""
+
+    device: Device
+    threads: Threads
+
+
+class Answering(StemChoices, Computing, total=False):
     """What a verb passes on that asks a model for its classes, in a precision of its own choice."""
 
     runtime: Runtime
@@ -95,7 +106,7 @@ class ReadingFast(Measuring, total=False):
     fast_decoding: Annotated[bool, option("--fast-decoding", FAST)]
 
 
-SHARED = ReadingFast.__annotations__ | AllChoices.__annotations__
+SHARED = Computing.__annotations__ | ReadingFast.__annotations__ | AllChoices.__annotations__
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,10 +1,10 @@
 """`moganet train`: a network by a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from moganet_cli.app import app
-from moganet_cli.options import AsJson, Data, Recipe, Settings, option
+from moganet_cli.options import AsJson, Data, Device, Recipe, Settings, Threads, option
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
@@ -26,8 +26,11 @@ def train(
     find_batch: Annotated[bool, option("--find-batch", "Find the batch size first, and train with it.")] = False,
     picture: Annotated[Path | None, option("--preview", PREVIEW, metavar="PNG")] = None,
     profile: Annotated[bool, option("--profile", "Say where a step's time goes, and train nothing.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
+    where: dict[str, Any] = {"device": device, "threads": threads}
     if interactions_every is not None:
         set_ = [*(set_ or []), f"trainer.interactions_every={interactions_every}"]
     if picture is not None:
@@ -39,13 +42,13 @@ def train(
     if profile:
         from moganet.engine.profile import profile as measure
 
-        spent = measure(recipe, data, set_ or [], start=start)
+        spent = measure(recipe, data, set_ or [], start=start, **where)
         print_json(spent) if as_json else _print_profile(spent)
         return
     from moganet.engine.train import train as run
 
     how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
-    result = run(recipe, data, set_ or [], out, start=start, **how)
+    result = run(recipe, data, set_ or [], out, start=start, **how, **where)
     if result is None:  # a process beside the first one, which alone reports
         return
     print_json(result) if as_json else line(*result.lines())

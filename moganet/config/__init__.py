@@ -1,6 +1,8 @@
 """A run's configuration: descriptions, the sections of a recipe, and how one is read."""
 
 from moganet.config.descriptions import (
+    DEVICE,
+    DEVICES,
     MAX_CHANNELS,
     Architecture,
     ChannelAggregation,
@@ -11,7 +13,7 @@ from moganet.config.descriptions import (
     Preprocessing,
     Settings,
 )
-from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_yaml, read_recipe, validate
+from moganet.config.load import RECIPE_LIMIT, list_recipes, on_device, parse_yaml, read_recipe, validate
 from moganet.config.recipe import (
     AugmentConfig,
     DataConfig,
@@ -26,4 +28,4 @@ from moganet.config.recipe import (
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
-__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_yaml", "read_recipe", "validate"]
+__all__ += ["DEVICE", "DEVICES", "RECIPE_LIMIT", "list_recipes", "on_device", "parse_yaml", "read_recipe", "validate"]

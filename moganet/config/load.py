@@ -36,6 +36,15 @@ def read_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
     return values
 
 
+def on_device(overrides: Mapping[str, Any] | Sequence[str], device: str) -> Mapping[str, Any] | Sequence[str]:
+    """Give overrides by which a run computes on a device, too; "auto" leaves it to them and the recipe."""
+    if device == "auto":
+        return overrides
+    if isinstance(overrides, Mapping):
+        return {**overrides, "trainer.accelerator": str(device)}
+    return [*overrides, f"trainer.accelerator={device}"]
+
+
 def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
     """Build a section from plain values, with a one-line ConfigError instead of pydantic's report."""
     try:

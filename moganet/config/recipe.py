@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import Architecture, Channels, Fraction, Precision, Preprocessing, Settings
+from moganet.config.descriptions import Architecture, Channels, Device, Fraction, Precision, Preprocessing, Settings
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -124,6 +124,7 @@ class TrainerConfig(Settings):
     lean: recompute the channel mixers' activations there, for half of the memory.
     interactions_every: epochs between two records of the interactions' strength (interactions.csv); None records none.
     save_every: minutes between two saves within an epoch; each epoch's start is saved anyway.
+    accelerator: "auto" is a GPU (cuda) where torch has one, else the processor; cuda:N is one of several, mps Apple's.
     devices, num_nodes: processes on each machine and machines; None takes what torchrun or SLURM started, else one.
         Several processes train by DDP.
     """
@@ -142,7 +143,7 @@ class TrainerConfig(Settings):
     lean: bool = False
     interactions_every: Annotated[int, Field(ge=1)] | None = None
     save_every: Annotated[float, Field(gt=0, le=10**6)] = 5.0
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Device = "auto"
     devices: Processes | None = None
     num_nodes: Machines | None = None
 

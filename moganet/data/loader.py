@@ -28,8 +28,8 @@ from torch import Tensor
 
 from moganet.data.waiting import limit_of_waiting, wait_for
 from moganet.errors import MogaNetError, WorkerError
-from moganet.machine import num_cores
 from moganet.notices import say
+from moganet.processors import num_helpers
 
 AHEAD = 2  # batches a worker
 MAX_WORKERS = 16
@@ -112,7 +112,7 @@ class Loader:
 
 def num_workers(asked: int | None) -> int:
     """Give the number of processes: as asked, else one for each core that this process may use."""
-    return min(num_cores(), MAX_WORKERS) if asked is None else asked
+    return min(num_helpers(), MAX_WORKERS) if asked is None else asked
 
 
 _Tasks = queue.SimpleQueue[tuple[Sequence[Any], "Future[Batch]"] | None]

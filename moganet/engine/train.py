@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moganet.config import Recipe
+from moganet.config import Recipe, on_device
 from moganet.errors import ConfigError
 from moganet.launchers import is_first_launched, refuse_to_begin_again
+from moganet.machine import num_cores
 from moganet.notices import heard, noted, say
+from moganet.numbers import count
+from moganet.processors import choice_of_threads, threaded
 from moganet.tasks.recipes import load_recipe
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ REPORT_SWITCH = "MOGANET_REPORT"  # "off" in the environment leaves the page to 
 
 
 @noted
+@threaded
 def train(
     recipe: str | Path,
     data: str | None = None,
@@ -34,6 +38,8 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     find_batch: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> "TrainResult | None":
     """Train a network and leave a run's folder.
 
@@ -41,6 +47,8 @@ def train(
     overrides: dotted keys to values, or "key=value" texts. out: the run's folder itself (default: runs/RECIPE-N).
     start: a MODEL whose weights to start from, or "none" for fresh ones where the recipe would start from others.
     find_batch: let Lightning's finder choose data.batch_size first; the choice is written into the run's recipe.
+    device: "cpu", "cuda", "cuda:1" or "mps", which is the setting trainer.accelerator; "auto" leaves it to that.
+    threads: with how many it computes [as many as this process may use].
     resume: go on from the last save of the run in `out`, to the same weights as if it had never stopped; without one
         begin; a finished run is left as it is.
     The folder holds recipe.yaml, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors, curves.png
@@ -54,6 +62,7 @@ def train(
         raise ConfigError("--resume needs the run's folder; say which with --out")
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite removes it; give one of them")
+    overrides = on_device(overrides, device)
     _announce(load_recipe(recipe, overrides), data, out, start, goes_on=resume)
     from moganet.training.resolve import prepare
     from moganet.training.resume import read_run, same_run
@@ -87,8 +96,11 @@ def _announce(settings: Recipe, data: str | None, out: str | Path | None, start:
     height, width = settings.preprocessing.size
     source, weights = data or settings.data.source, start or settings.start.model
     place = "a new folder in runs" if out is None else os.fspath(out)
+    number, why = choice_of_threads()
+    on = "" if settings.trainer.accelerator == "auto" else f" on {settings.trainer.accelerator}"
+    on += f" with {count(number, 'thread')}" + (f" ({why})" if number != num_cores() else "")
     logger.info(
-        "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s; PyTorch is being loaded",
+        "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s%s; PyTorch is being loaded",
         "going on with" if goes_on else "training",
         settings.network.name,
         settings.name,
@@ -97,6 +109,7 @@ def _announce(settings: Recipe, data: str | None, out: str | Path | None, start:
         width,
         "" if weights in (None, "none") else f", from {weights}",
         place,
+        on,
     )
 
 
@@ -128,20 +141,22 @@ def _finish(settings: "ResolvedRecipe", dataset: "Dataset", result: "TrainResult
     if result is None:
         return None
     best = Path(result.out) / BEST_FILE
-    keep_guard(best, load(best, "eager"), dataset, settings.data.workers)
+    device = settings.trainer.accelerator
+    keep_guard(best, load(best, "eager", device=device), dataset, settings.data.workers)
     if settings.report and os.environ.get(REPORT_SWITCH) != "off":
-        result = result.changed(report=_report(dataset, settings.data.workers, result))
+        result = result.changed(report=_report(dataset, settings, result))
     result = result.changed(notes=heard())
     write_result(result)
     return result
 
 
-def _report(dataset: "Dataset", workers: int | None, result: "TrainResult") -> str | None:
+def _report(dataset: "Dataset", settings: "ResolvedRecipe", result: "TrainResult") -> str | None:
     """Write the run's page, and give its path; None where that can't be done."""
     from moganet.engine.report import write_report
 
     try:
-        return str(write_report(result.out, dataset.spec, workers=workers, result=result.plain()).report)
+        how: Any = {"workers": settings.data.workers, "device": settings.trainer.accelerator}
+        return str(write_report(result.out, dataset.spec, **how, result=result.plain()).report)
     except Exception as error:  # whatever it is: a run of days must not be lost to its page
         say(f"no report was written ({error}); `moganet report {result.out}` tries again", doubtful=True)
         return None

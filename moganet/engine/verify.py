@@ -21,6 +21,7 @@ from moganet.models.fixtures import replay_fixtures
 from moganet.models.hub_folder import TENSORS
 from moganet.models.reading.header import hash_tensors_of, is_safetensors
 from moganet.notices import noted
+from moganet.processors import threaded
 from moganet.results import Result
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6
@@ -40,22 +41,26 @@ class Verified(Result):
 
 
 @noted
+@threaded
 def verify(
     model: str | Path,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     tolerance: float | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
     **choices: Any,
 ) -> Verified:
     """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
-        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`.
+        1e-4, and what the export's precision may lose for an exported file. device, threads, choices: as in `load`.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """
     if is_exported(Path(model)):
-        predictor = load(model, runtime, precision, **choices)
+        predictor = load(model, runtime, precision, device=device, **choices)
         if predictor.config.fixtures:
             return _replayed(model, predictor, None, tolerance or _of_export(Path(model), predictor))
         if (recorded := read_metadata(Path(model)).sha256) is None:
@@ -65,7 +70,7 @@ def verify(
         raise untrained(model)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* is untrained")  # which is an error here
-        predictor = load(model, runtime, precision, **choices)
+        predictor = load(model, runtime, precision, device=device, **choices)
     if not predictor.trained:
         raise untrained(model)
     recorded = predictor.config.sha256 or None  # the port's files have one of their own, which was compared

@@ -20,7 +20,8 @@ from moganet.data.waiting import limit_of_waiting, wait_for
 from moganet.errors import DataError
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
-from moganet.machine import keep_freed_memory, num_cores
+from moganet.machine import keep_freed_memory
+from moganet.processors import num_helpers
 from moganet.results import LeftOut
 
 BATCH = 32  # images at a time on a CPU: small ones, so that decoding and network overlap
@@ -57,7 +58,7 @@ class FileStream:
         judged: bool = False,
     ) -> None:
         self.predictor, self.files, self.size, self.judged = predictor, files, batch_size or BATCH, judged
-        self.threads = min(num_cores() if threads is None else threads, len(files))
+        self.threads = min(num_helpers() if threads is None else threads, len(files))
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None
         self.unreadable: list[LeftOut] = []

@@ -6,17 +6,19 @@ Torch is imported where it is what answers, or where there is no file in the cac
 import importlib.util
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from moganet.config import Precision
+from moganet.devices import ANYWHERE, Where, choose_device
 from moganet.errors import ConfigError, MogaNetError, first_line
 from moganet.inference.cached import PACKAGES, CachedRun, Source
 from moganet.inference.predictor import NamedRun, Predictor
 from moganet.inference.runs import Array, Outputs
 from moganet.inference.threads import Guard, settle_after_fork
-from moganet.machine import has_fast_bf16, has_gpu
+from moganet.machine import has_fast_bf16
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+from moganet.processors import using_threads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,13 +34,14 @@ def open_predictor(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     *,
+    where: Where = ANYWHERE,
     trained: bool = True,
     name_of_model: str = "",
 ) -> Predictor:
-    """Make a Predictor of a network, on the GPU where there is one. Raises ConfigError for what can't be here."""
+    """Make a Predictor of a network. Raises ConfigError for what can't be here."""
     if precision not in get_args(Precision):
         raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
-    device = "cuda" if has_gpu() else "cpu"
+    device = choose_device(where.device)
     if precision == "f16" and device == "cpu":
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
     source = network if isinstance(network, Source) else Source.of(network, config, device)
@@ -46,8 +49,10 @@ def open_predictor(
     made = choose_runtime(runtime, device, precision), source, config, precision
     run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
     if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
-        run.prepare(config.preprocessing.size)
-    return Predictor(run, config, device, source.network, trained=trained, name_of_model=name_of_model)
+        with using_threads(where.threads):
+            run.prepare(config.preprocessing.size)
+    known: dict[str, Any] = {"trained": trained, "name_of_model": name_of_model, "threads": where.threads}
+    return Predictor(run, config, device, source.network, **known)
 
 
 def choose_runtime(asked: str, device: str, precision: str = "f32") -> str:

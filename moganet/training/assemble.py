@@ -20,6 +20,7 @@ from moganet.config import Precision, ResolvedRecipe
 from moganet.data import ArraySplit, Dataset
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
+from moganet.devices import choose_device
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
 from moganet.launchers import by_slurm, by_torchrun
@@ -44,7 +45,7 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     """
     network = build_network_for(recipe.network)
     if recipe.start.model is not None and not resumed:
-        start_from(network, load(recipe.start.model), dataset.class_names)
+        start_from(network, load(recipe.start.model, device="cpu"), dataset.class_names)
     if recipe.trainer.grad_checkpointing:
         _recompute(network)
     if recipe.trainer.lean:
@@ -122,7 +123,9 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
     settings = recipe.trainer
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    uses_gpu = torch.cuda.is_available() and settings.accelerator != "cpu"
+    device = choose_device(settings.accelerator)
+    uses_gpu = device.startswith("cuda")
+    numbered = {"devices": [int(device.partition(":")[2])]} if ":" in device else {}
     if by_slurm() and not by_torchrun():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
     if recipe.num_processes > 1:
@@ -131,7 +134,7 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
         return pl.Trainer(
             default_root_dir=folder,
-            accelerator=settings.accelerator,
+            accelerator="gpu" if uses_gpu else device,
             precision=LIGHTNING_PRECISION[settings.precision],
             deterministic="warn" if uses_gpu else None,
             gradient_clip_val=settings.clip_norm,
@@ -141,7 +144,7 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
             enable_model_summary=False,
             use_distributed_sampler=False,  # moganet.data.order divides the images
             sync_batchnorm=uses_gpu and recipe.num_processes > 1,
-            **{"devices": 1, "enable_checkpointing": False, **options},
+            **{"devices": 1, "enable_checkpointing": False, **options, **numbered},
         )
 
 
