@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 LIMIT = 1 << 22  # bytes; /proc's files have a few thousand
 ESCAPE = re.compile(r"\\([0-7]{3})")  # of spaces in the paths of mountinfo
 GROUPS = "0::/\n1:cpu:/"  # where /proc does not say
-USUAL = "- - - / /sys/fs/cgroup - cgroup2 - -\n- - - / /sys/fs/cgroup/cpu - cgroup - cpu"
+USUAL = "0 0 0 / /sys/fs/cgroup - cgroup2 - -\n0 0 0 / /sys/fs/cgroup/cpu - cgroup - cpu"
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from moganet.compat import cpu_capability
+from moganet.compat import cpu_capability, import_openvino
 from moganet.errors import ConfigError, foreign
 from moganet.inference.blobs import keep_blob, recall_blob
 from moganet.inference.metadata import METADATA_KEY, Written, blocks, hash_of, need
@@ -36,6 +36,12 @@ def hash_of_files(text: bytes, weights: Path) -> str:
         return hash_of(chain([plain], blocks(file, weights.stat().st_size)))
 
 
+def _openvino(what: str) -> Any:
+    with suppress(ImportError):
+        import_openvino()
+    return need("openvino", what)
+
+
 def _core() -> Any:
     core, process = _core_of_process()
     if process != os.getpid():
@@ -50,7 +56,7 @@ def _core_of_process() -> tuple[Any, int]:
     Its CPU plugin gives the thread a stack for signals; of two plugins, the first to go would take the stack with it
     that the second restores later, and the next signal (Ctrl-C, a worker's end) would be a segmentation fault.
     """
-    return need("openvino", "the runtime openvino").Core(), os.getpid()
+    return _openvino("the runtime openvino").Core(), os.getpid()
 
 
 def read(path: Path) -> Written:
@@ -67,7 +73,7 @@ def read(path: Path) -> Written:
 
 def load(path: Path, precision: str, outputs: Sequence[str], identity: str = "") -> Run:
     """Run the file with OpenVINO on the CPU. identity: of its content, by which what is compiled of it is kept."""
-    need("openvino", f"running {path.name}")
+    _openvino(f"running {path.name}")
     with foreign(f"OpenVINO can't load {path}"):
         # Not mapped: a file that is replaced while it is used would end the process.
         return OpenVinoRun(_core().read_model(path, config={"ENABLE_MMAP": False}), precision, outputs, identity)
@@ -84,7 +90,7 @@ class OpenVinoRun:
     """
 
     def __init__(self, model: Any, precision: str, outputs: Sequence[str], identity: str = "") -> None:
-        self.openvino = need("openvino", "the runtime openvino")
+        self.openvino = _openvino("the runtime openvino")
         self.core, self.model, self.guard, self.outputs = _core(), model, Guard(), tuple(outputs)
         self.identity = identity
         # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
