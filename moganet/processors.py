@@ -1,4 +1,4 @@
-"""How many threads compute, and by whose word; how long they spin for each other is set here too.
+"""How many threads compute, and by whose word; that they sleep while they wait for each other is set here too.
 
 A number holds for all that computes: torch, OpenVINO, onnxruntime, what reads images ahead, and BLAS.
 """
@@ -18,9 +18,9 @@ from moganet.notices import say
 from moganet.numbers import count
 
 VARIABLE, BLAS = "OMP_NUM_THREADS", ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# libgomp's threads spin some milliseconds for each other, which is a loss where another process has the core of the one
-# that is waited for: 10,000 turns are a fraction of one (benchmarks/busy.py).
-SPINNING, TURNS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"), "10000"
+# libgomp's threads spin some milliseconds for each other. Where another process has the core of the one that is waited
+# for, two threads then give a tenth of what one gives; those that sleep give more than one (benchmarks/busy.py).
+SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 MOST = 4096
 Arguments = ParamSpec("Arguments")
 Given = TypeVar("Given")
@@ -45,8 +45,8 @@ def prepare_threads() -> None:
     What the user has set stays.
     """
     global _set_here
-    if not any(name in os.environ for name in SPINNING):
-        os.environ[SPINNING[0]] = TURNS
+    if sys.platform == "linux" and not any(name in os.environ for name in SPINNING):
+        os.environ[SPINNING[0]] = "PASSIVE"
     if VARIABLE in os.environ or num_cores() >= affinity():
         return
     _set_here = True

@@ -148,13 +148,17 @@ def test_what_the_user_says_in_the_environment_holds_and_is_said(said, number, i
     assert choice_of_threads() == (number, "OMP_NUM_THREADS in the environment; 2 cores may be used")
 
 
-def test_how_long_threads_spin_is_left_to_a_user_who_says_it(in_container, monkeypatch):
+@pytest.mark.skipif(sys.platform != "linux", reason="this is about libgomp")
+def test_threads_sleep_while_they_wait_unless_a_user_says_otherwise(in_container, monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    prepare_threads()
+    assert "OMP_WAIT_POLICY" not in os.environ
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    prepare_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     prepare_threads()
-    assert "GOMP_SPINCOUNT" not in os.environ
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    prepare_threads()
-    assert os.environ["GOMP_SPINCOUNT"] == processors.TURNS
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_a_number_holds_within_its_block_alone():
