@@ -42,7 +42,7 @@ class Environment(Record):
     usable_cores: int
     threads: int
     threads_by: str
-    memory_gb: float
+    memory_gb: float | None
     disk_free_gb: float
     gpus: list[str]
     devices: list[str]
@@ -128,7 +128,7 @@ def environment() -> Environment:
         usable_cores=num_cores(),
         threads=computing.number,
         threads_by=computing.why,
-        memory_gb=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        memory_gb=_memory_gb(),
         disk_free_gb=round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         gpus=gpus(),
         devices=devices(),
@@ -136,6 +136,13 @@ def environment() -> Environment:
         fast_bf16=has_fast_bf16(device),
         extras={extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
     )
+
+
+def _memory_gb() -> float | None:
+    """Give the machine's memory; None where the system does not say it so (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
 
 
 def _version(package: str) -> str | None:
