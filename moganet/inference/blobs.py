@@ -43,7 +43,9 @@ def keep_blob(key: str, export: Callable[[], bytes]) -> None:
     with suppress(OSError, OutputError, RuntimeError):  # the last is OpenVINO's, of a model that it does not export
         blob = export()
         if len(blob) < MOST:
-            make_folder(folder_of(ROOM, key), key, lambda made: _write(made / FILE, blob))
+            folder = folder_of(ROOM, key)
+            (folder / FILE).unlink(missing_ok=True)  # whatever is there was not trusted, though its hash may be right
+            make_folder(folder, key, lambda made: _write(made / FILE, blob))
 
 
 def _write(path: Path, blob: bytes) -> None:
