@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from moganet.errors import ConfigError
@@ -18,6 +19,7 @@ from moganet.notices import say
 from moganet.numbers import count
 
 VARIABLE, BLAS = "OMP_NUM_THREADS", ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+OURS = "MOGANET_THREADS"  # beside the variable, for processes that are started here: the same number, where it is ours
 # libgomp's threads spin some milliseconds for each other. Where another process has the core of the one that is waited
 # for, two threads then give a tenth of what one gives; those that sleep give more than one (benchmarks/busy.py).
 SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -29,7 +31,6 @@ _asked: list[int] = []  # by the blocks at work; the last one's holds
 _before: list[Any] = [0, None]  # the number before the first of them, and what the environment said
 _lock = threading.Lock()
 _loaded_in = os.getpid()
-_set_here = False  # whether the environment's number is ours, by the quota
 
 
 class Threads(NamedTuple):
@@ -44,12 +45,11 @@ def prepare_threads() -> None:
 
     What the user has set stays.
     """
-    global _set_here
     if sys.platform == "linux" and not any(name in os.environ for name in SPINNING):
         os.environ[SPINNING[0]] = "PASSIVE"
     if VARIABLE in os.environ or num_cores() >= affinity():
         return
-    _set_here = True
+    os.environ[OURS] = str(num_cores())
     for name in (VARIABLE, *BLAS):
         os.environ.setdefault(name, str(num_cores()))
     torch = sys.modules.get("torch")
@@ -64,7 +64,7 @@ def choice_of_threads() -> Threads:
     cores, torch = num_cores(), sys.modules.get("torch")
     named = _of_environment()
     number = int(torch.get_num_threads()) if torch is not None else named or cores
-    if number == named and not _set_here:
+    if number == named and not _is_ours():
         return Threads(number, f"{VARIABLE} in the environment; {count(cores, 'core')} may be used")
     if number != cores:
         return Threads(number, f"torch's own choice; {count(cores, 'core')} may be used")
@@ -72,6 +72,17 @@ def choice_of_threads() -> Threads:
     if cores < affinity():
         return Threads(number, f"the quota of this process's container, of {count(there, 'core')}")
     return Threads(number, "one a core" if cores == there else f"the cores given to this process, of {there}")
+
+
+def share_cores(processes: int) -> None:
+    """Let torch compute with this process's share of the cores, where several compute; a number that was said holds."""
+    torch: Any = sys.modules["torch"]
+    if not _asked and (_of_environment() is None or _is_ours()):
+        torch.set_num_threads(max(1, num_cores() // processes))
+
+
+def _is_ours() -> bool:
+    return os.environ.get(OURS) == os.environ.get(VARIABLE)
 
 
 def num_threads() -> int:
@@ -89,11 +100,11 @@ def _of_environment() -> int | None:
     return int(asked) if asked.isdecimal() and int(asked) else None
 
 
-def check_threads(number: int | None) -> None:
+def check_threads(number: object) -> None:
     """Raise ConfigError for a number of threads that can't be."""
     if number is None:
         return
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MOST:
+    if isinstance(number, bool) or not isinstance(number, Integral) or not 1 <= number <= MOST:
         raise ConfigError(f"threads is {number!r}; give a whole number from 1 on, or nothing for {num_cores()}")
     if number > num_cores():
         may = f"this process may use {count(num_cores(), 'core')}, so that they wait for each other"
@@ -109,6 +120,7 @@ def using_threads(number: int | None) -> Iterator[None]:
     if number is None or os.getpid() != _loaded_in:
         yield
         return
+    number = int(number)  # numpy has others
     with _lock:
         if not _asked:
             _before[:] = [num_threads(), os.environ.get(VARIABLE)]

@@ -116,8 +116,7 @@ def in_container(monkeypatch):
     monkeypatch.setattr(machine, "quota_in_cores", lambda: 2.0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(processors, "_set_here", False)
-    for name in (processors.VARIABLE, *processors.BLAS, *processors.SPINNING):
+    for name in (processors.OURS, processors.VARIABLE, *processors.BLAS, *processors.SPINNING):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
 
@@ -127,6 +126,20 @@ def test_what_is_loaded_later_is_told_of_the_quota(in_container, monkeypatch):
     assert {os.environ[name] for name in (processors.VARIABLE, *processors.BLAS)} == {"2"}
     monkeypatch.delitem(sys.modules, "torch")
     assert choice_of_threads() == (2, "the quota of this process's container, of 64 cores")
+
+
+def test_processes_that_train_together_share_the_cores(in_container, monkeypatch):
+    before = torch.get_num_threads()
+    prepare_threads()
+    try:
+        processors.share_cores(2)
+        assert torch.get_num_threads() == 1
+        monkeypatch.setenv(processors.VARIABLE, "3")  # what the user says holds
+        torch.set_num_threads(3)
+        processors.share_cores(2)
+        assert choice_of_threads() == (3, "OMP_NUM_THREADS in the environment; 2 cores may be used")
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_was_loaded_before_keeps_to_the_quota(in_container):

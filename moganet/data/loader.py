@@ -67,7 +67,12 @@ class Order(Sized, Protocol):
 
 
 class Loader:
-    """Batches in order, read ahead by `workers` processes (0: here and now), which stay until the loader goes."""
+    """Batches in order, read ahead by `workers` processes (0: here and now), which stay until the loader goes.
+
+    pins: whether images are put where a GPU takes them from at once.
+    """
+
+    pins = False
 
     def __init__(self, batches: Batches, order: Order, workers: int) -> None:
         self.batches, self.workers = batches, min(workers, len(order))
@@ -81,7 +86,7 @@ class Loader:
         for batch in self._ahead() if self.workers else map(self.batches.read, self.batch_sampler):
             for note in batch.notes:
                 say(note)
-            yield batch._replace(images=batch.images.pin_memory()) if torch.cuda.is_available() else batch
+            yield batch._replace(images=batch.images.pin_memory()) if self.pins else batch
 
     def end(self) -> None:
         """End the processes; another iteration would start new ones."""

@@ -58,7 +58,7 @@ class FileStream:
         judged: bool = False,
     ) -> None:
         self.predictor, self.files, self.size, self.judged = predictor, files, batch_size or BATCH, judged
-        self.threads = min(num_helpers() if threads is None else threads, len(files))
+        self.threads = min(predictor.threads or num_helpers() if threads is None else threads, len(files))
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None
         self.unreadable: list[LeftOut] = []

@@ -25,6 +25,7 @@ from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
 from moganet.launchers import by_slurm, by_torchrun
 from moganet.models.build import build_network_for
+from moganet.processors import share_cores
 from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer, build_schedule
 from moganet.tasks.recipes import task_of
@@ -128,6 +129,8 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
     numbered = {"devices": [int(device.partition(":")[2])]} if ":" in device else {}
     if by_slurm() and not by_torchrun():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
+    if recipe.trainer.devices > 1 and device == "cpu":
+        share_cores(recipe.trainer.devices)
     if recipe.num_processes > 1:
         options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT), **options}
     with settings_of("trainer"), warnings.catch_warnings():
@@ -151,8 +154,9 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
 def build_module(recipe: ResolvedRecipe, dataset: Dataset) -> ImageDataModule:
     """Build the batches. Raises ConfigError for augmentations that can't be made."""
     asked, parts = (recipe.data, recipe.preprocessing, recipe.augment, recipe.seed), recipe.trainer.accumulate
+    on_gpu = choose_device(recipe.trainer.accelerator).startswith("cuda")
     with settings_of("augment"):
-        return ImageDataModule(dataset, *asked, accumulate=parts, processes=recipe.num_processes)
+        return ImageDataModule(dataset, *asked, accumulate=parts, processes=recipe.num_processes, pins=on_gpu)
 
 
 @isolate_rng(include_cuda=False)
