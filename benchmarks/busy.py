@@ -109,7 +109,8 @@ class Worker:
 
     def _answer(self) -> str:
         assert self.process.stdout is not None
-        if not (line := self.process.stdout.readline()):
+        line: str = self.process.stdout.readline()
+        if not line:
             raise SystemExit(f"{self.process.args!r} ended with {self.process.wait()}")
         return line
 

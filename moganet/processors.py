@@ -100,7 +100,7 @@ def _of_environment() -> int | None:
     return int(asked) if asked.isdecimal() and int(asked) else None
 
 
-def check_threads(number: object) -> None:
+def check_threads(number: Any) -> None:
     """Raise ConfigError for a number of threads that can't be."""
     if number is None:
         return
@@ -130,10 +130,15 @@ def using_threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         with _lock:
-            del _asked[len(_asked) - 1 - _asked[::-1].index(number)]
-            _apply(_asked[-1] if _asked else _before[0])
-            if not _asked:
-                _put_back(_before[1])
+            if number in _asked:  # not in a process that was forked within the block
+                _leave(number)
+
+
+def _leave(number: int) -> None:
+    del _asked[len(_asked) - 1 - _asked[::-1].index(number)]
+    _apply(_asked[-1] if _asked else _before[0])
+    if not _asked:
+        _put_back(_before[1])
 
 
 def _apply(number: int) -> None:

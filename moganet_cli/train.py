@@ -47,7 +47,7 @@ def train(
         return
     from moganet.engine.train import train as run
 
-    how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
     result = run(recipe, data, set_ or [], out, start=start, **how, **where)
     if result is None:  # a process beside the first one, which alone reports
         return

@@ -176,15 +176,15 @@ def benchmark_train(
     keep_freed_memory()
     names = with_alternatives(models, alternatives)
     predictors = [open_unpublished(name, size, device=device, **choices) for name in names]
-    device = torch.device(predictors[0].device)
-    precision = precision or ("bf16" if has_fast_bf16(str(device)) else "f32")
+    on = predictors[0].device
+    precision = precision or ("bf16" if has_fast_bf16(on) else "f32")
     times = in_turns([_training_step(one, size, batch, precision) for one in predictors], ROUNDS)
     rows = [_speed(one, batch / median(taken), [size, size]) for one, taken in zip(predictors, times, strict=True)]
     settings = f"{precision}, channels_last, AdamW (fused), random images and labels"
-    settings += ", freed memory kept" if device.type == "cpu" else ""
+    settings += ", freed memory kept" if on.type == "cpu" else ""
     common: dict[str, Any] = {"batch_size": batch, "precision": precision, "settings": settings, "rounds": ROUNDS}
-    if device.type == "cuda":
-        common["peak_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    if on.type == "cuda":
+        common["peak_memory_mb"] = torch.cuda.max_memory_allocated(torch.device(on)) / 1e6
     return _result(rows, common, picture, "training")
 
 
