@@ -105,7 +105,7 @@ def check_threads(number: Any) -> None:
     if number is None:
         return
     if isinstance(number, bool) or not isinstance(number, Integral) or not 1 <= number <= MOST:
-        raise ConfigError(f"threads is {number!r}; give a whole number from 1 on, or nothing for {num_cores()}")
+        raise ConfigError(f"threads is {number!r}; give a whole number from 1 to {MOST}, or nothing for {num_cores()}")
     if number > num_cores():
         may = f"this process may use {count(num_cores(), 'core')}, so that they wait for each other"
         say(f"{number} threads were asked for, but {may}", doubtful=True)

@@ -9,6 +9,7 @@ import torch
 from small_model import exported, model
 
 import moganet
+import moganet_cli
 from moganet import devices
 from moganet.config.recipe import TrainerConfig
 from moganet.devices import choose_device
@@ -127,3 +128,24 @@ def test_doctor_says_what_is_here():
     found = json.loads(json.dumps(moganet.doctor().plain()))["environment"]
     assert found["devices"][0] == "cpu" and found["device"] in (*found["devices"], "cuda")
     assert 1 <= found["usable_cores"] <= found["cores"] and found["threads"] >= 1 and found["threads_by"]
+
+
+@without_gpu
+def test_the_command_takes_a_device_and_threads(capsys):
+    asked = ["predict", "moganet_nano.digits", "--data", "digits", "--limit", "1", "--json"]
+
+    def end_of(*options):
+        with pytest.raises(SystemExit) as ended:
+            moganet_cli.main([*asked, *options])
+        return ended.value.code, capsys.readouterr()
+
+    code, said = end_of("--device", "cpu", "--threads", "1")
+    assert code == 0 and json.loads(said.out)["predictions"]
+    for options, line in {
+        ("--device", "cuda:7"): "moganet: there is no cuda:7 here; there is cpu",
+        ("--device", "tpu"): "moganet: there is no device 'tpu'; say auto, cpu, cuda, cuda:N or mps; here there is cpu",
+        ("--threads", "0"): "moganet: Invalid value for '--threads': 0 is not in the range x>=1",
+        ("--threads", "5000"): "moganet: threads is 5000; give a whole number from 1 to 4096",
+    }.items():
+        code, said = end_of(*options)
+        assert code == 2 and said.out == "" and said.err.startswith(line) and said.err.count("\n") == 1
