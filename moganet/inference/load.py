@@ -143,7 +143,7 @@ def as_predictor(
     """Give a Predictor as it is, and load a MODEL. Raises ConfigError for choices where the Predictor's are made."""
     if not isinstance(model, Predictor):
         return load(model, runtime, precision, device=device, **choices)
-    if device not in ("auto", model.device):
+    if str(device) not in ("auto", model.device):
         raise ConfigError(f"a Predictor computes where it was loaded, on {model.device}: give device to load")
     if choices:
         raise ConfigError(f"a Predictor has its weights and its function: give {', '.join(choices)} to load")
