@@ -20,6 +20,12 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is her
 
 
 @pytest.fixture
+def made():
+    """Have the files made before torch seems to have GPUs."""
+    return model(), exported("openvino")
+
+
+@pytest.fixture
 def two_gpus(monkeypatch):
     """Let torch seem to have two GPUs."""
     cuda = SimpleNamespace(device_count=lambda: 2, get_device_name=lambda n: f"Card {n}", is_available=lambda: True)
@@ -100,17 +106,17 @@ def test_every_verb_that_computes_takes_a_device(ask, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []  # before anything is made
 
 
-def test_an_exported_file_runs_on_the_cpu(two_gpus):
+def test_an_exported_file_runs_on_the_cpu(made, two_gpus):
     with pytest.raises(ConfigError, match="which runs on the CPU, not on cuda:1"):
         moganet.load(exported("openvino"), device="cuda:1")
     assert moganet.load(exported("openvino")).device == "cpu"
 
 
-def test_a_predictor_stays_where_it_was_loaded(two_gpus):
+def test_a_predictor_stays_where_it_was_loaded(made, two_gpus):
     predictor = moganet.load(model(), "eager", device="cpu")
     assert predictor.device == "cpu" and next(predictor.model.parameters()).device.type == "cpu"
     image = np.zeros((8, 8, 3), np.uint8)
-    assert moganet.predict(predictor, data="digits", limit=1, device="cpu").predictions
+    assert moganet.predict(predictor, data="digits", limit=1, device=torch.device("cpu")).predictions
     with pytest.raises(ConfigError, match="it was loaded, on cpu"):
         moganet.predict(predictor, image, device="cuda:1")
 
