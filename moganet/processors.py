@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from moganet.errors import ConfigError
@@ -104,7 +103,7 @@ def check_threads(number: Any) -> None:
     """Raise ConfigError for a number of threads that can't be."""
     if number is None:
         return
-    if isinstance(number, bool) or not isinstance(number, Integral) or not 1 <= number <= MOST:
+    if isinstance(number, bool) or not hasattr(number, "__index__") or not 1 <= number <= MOST:
         raise ConfigError(f"threads is {number!r}; give a whole number from 1 to {MOST}, or nothing for {num_cores()}")
     if number > num_cores():
         may = f"this process may use {count(num_cores(), 'core')}, so that they wait for each other"

@@ -194,7 +194,7 @@ def test_blocks_of_several_threads_leave_what_was():
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 10**9])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 10**9, np.int64(0)])
 def test_a_number_that_can_not_be_is_refused(threads):
     with pytest.raises(ConfigError, match="threads is"):
         moganet.load("moganet_nano.digits", threads=threads)
