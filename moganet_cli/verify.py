@@ -4,7 +4,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_USER, app
+from moganet_cli.app import EXIT_USER, FILES, app
 from moganet_cli.options import AsJson, Computing, FunctionChoices, Model, Precision, Runtime, option, with_options
 from moganet_cli.output import Found, complain, line, print_json
 
@@ -13,7 +13,11 @@ class Verifying(FunctionChoices, Computing, total=False):
     """What is passed on as it is."""
 
 
-@app.command(help="Check a model file: the hash of its tensors, and the answers that it recorded.")
+@app.command(
+    help="Check a model file: the hash of its tensors, and the answers that it recorded.",
+    epilog="moganet verify runs/digits-1",
+    rich_help_panel=FILES,
+)
 @with_options
 def verify(
     model: Model,

@@ -7,12 +7,12 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from moganet.config import on_device
+from moganet.config import with_short
 from moganet.data.module import ImageDataModule
 from moganet.engine.benchmark import OfRecipe, augmented, loss_in, measured_on, ready_to_train
 from moganet.engine.doctor import Environment
@@ -21,6 +21,9 @@ from moganet.notices import noted
 from moganet.processors import threaded
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
 
 PARTS = ("data", "augment", "forward", "backward", "optimizer")
 STEPS, WARM_UP = 8, 2
@@ -46,18 +49,18 @@ class Profile(OfRecipe):
 @threaded
 def profile(
     recipe: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     start: str | Path | None = None,
-    device: str = "auto",
+    device: str | None = None,
     threads: int | None = None,
 ) -> Profile:
     """Take a few steps of a recipe's training and say where their time goes; nothing is written.
 
     On a GPU each part waits for the device, so that a run is faster.
     """
-    settings, dataset, module, task = ready_to_train(recipe, data, on_device(overrides, device), start)
+    settings, dataset, module, task = ready_to_train(recipe, data, with_short(overrides, {"device": device}), start)
     spent, by_kind = _measured(task, module, half_type(settings.trainer.precision))
     total = sum(spent.values())
     slowest = sorted(by_kind.items(), key=lambda item: -item[1])[:5]

@@ -1,15 +1,17 @@
 """From any MODEL to a Predictor."""
 
 import importlib
+import os
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from moganet.config import Precision
 from moganet.devices import Where, choose_device
 from moganet.errors import ConfigError, WeightsError
 from moganet.inference.cached import FILES, Source, identity_of, more_of
-from moganet.inference.exported import is_exported, load_exported
+from moganet.inference.exported import format_of, is_exported, load_exported
 from moganet.inference.known import Known, Said, keep, key_of, recall
 from moganet.inference.predictor import Predictor, warn_untrained
 from moganet.inference.runtimes import Runtime, choose_runtime, open_predictor
@@ -22,9 +24,11 @@ from moganet.processors import check_threads
 if TYPE_CHECKING:
     from torch import nn
 
+    Model = str | os.PathLike[str] | bytes | IO[bytes]  # what is opened: a name, a path, a file's content, an open file
+
 
 def load(
-    what: str | Path,
+    what: "Model",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     *,
@@ -37,7 +41,8 @@ def load(
     what: a model file, a released checkpoint of any format, an exported file, a run's folder (its best weights), a
         hub folder, or a name. "moganet_nano.digits" ships with the package, "moganet_small.in1k" is downloaded; a bare
         variant's name is an untrained network with weights from seed 0, and a warning says so. "timm:NAME" is a network
-        of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file.
+        of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file. Or the bytes
+        of a model file, or an open one.
     runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
         else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
@@ -52,6 +57,9 @@ def load(
     except TypeError:
         raise ConfigError(f"load knows {', '.join(vars(Choices()))}, not {', '.join(choices)}") from None
     check_threads(threads)
+    if not isinstance(what, str | os.PathLike):
+        return _of_bytes(what, asked, runtime, precision, Where(choose_device(device), threads))
+    what = Path(what) if isinstance(what, os.PathLike) else what
     if is_exported(Path(what)):
         if choices:
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(choices)}")
@@ -59,6 +67,28 @@ def load(
         return load_exported(Path(what), runtime, precision, Where(at, threads))
     where = Where(choose_device(device), threads)
     return _remembered(what, asked, runtime, precision, where) or _read(what, asked, runtime, precision, where)
+
+
+def _of_bytes(what: Any, asked: Choices, runtime: Runtime, precision: Precision, where: Where) -> Predictor:
+    """Load the content of a model file. Raises WeightsError where it is none."""
+    name = os.path.basename(str(getattr(what, "name", ""))) or "bytes"  # noqa: PTH119 (what a file says of itself)
+    if not (isinstance(what, bytes | bytearray | memoryview) or hasattr(what, "read")):
+        how = "moganet.model makes a Predictor of a network" if hasattr(what, "forward") else "give a file, or a name"
+        raise WeightsError(f"a {type(what).__name__} is no model file and no name of one; {how}")
+    content = what.read() if hasattr(what, "read") else what
+    if isinstance(content, str):
+        raise WeightsError(f"{name} was opened as text; open it in mode 'rb'")
+    with tempfile.TemporaryDirectory(prefix="moganet-") as folder:  # readers of every format begin at a file
+        file = Path(folder) / name
+        if format_of(file) is not None:
+            raise WeightsError(f"{name} is an exported file, which is loaded by its path")
+        file.write_bytes(content)
+        try:
+            predictor = _read(file, asked, runtime, precision, where)
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(str(file), name)) from None
+    predictor.name_of_model = name
+    return predictor
 
 
 def _remembered(
@@ -134,7 +164,7 @@ def describe(what: str | Path, asked: Choices) -> Known:
 
 
 def as_predictor(
-    model: str | Path | Predictor,
+    model: "Model | Predictor",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
