@@ -13,8 +13,8 @@ from moganet_cli.options import (
     Asking,
     Computing,
     Data,
-    Device,
     Recipe,
+    RecipesDevice,
     Settings,
     Side,
     StemChoices,
@@ -43,7 +43,7 @@ def benchmark_data(
     recipe: Recipe,
     data: Data = None,
     set_: Settings = None,
-    device: Device = None,
+    device: RecipesDevice = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:

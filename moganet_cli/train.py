@@ -14,8 +14,8 @@ from moganet_cli.options import (
     WORKERS,
     AsJson,
     Data,
-    Device,
     Recipe,
+    RecipesDevice,
     Settings,
     Threads,
     option,
@@ -48,7 +48,7 @@ class Changed(TypedDict, total=False):
     interactions_every: Annotated[
         int | None, option("Record interactions every N epochs.", min=1, metavar="N", panel=SHORT)
     ]
-    device: Device
+    device: RecipesDevice
 
 
 @app.command(
