@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from moganet.data.duplicates import Hashes, hash_images
 from moganet.data.preprocess import match_channels
-from moganet.data.read import read
+from moganet.data.read import Picture, read
 from moganet.data.source import ArraySplit, FileSplit, Split
 from moganet.errors import DataError
 from moganet.numbers import spread
@@ -45,11 +46,28 @@ def survey(split: Split, max_files: int) -> Survey:
 
 
 def _measure(split: FileSplit, index: int) -> tuple[tuple[int, int], Hashes] | None:
+    picture = _small(split, index)  # one that can't be read is named where the network's images are, and counted here
+    return None if picture is None else (picture.size, hash_images(torch.from_numpy(picture.pixels[None])))
+
+
+def _small(split: FileSplit, index: int) -> Picture | None:
     try:
-        picture = read(split.files[index], white_level=split.white_level, at_least=HASHED_SIDE)
+        return read(split.files[index], white_level=split.white_level, at_least=HASHED_SIDE)
     except DataError:
-        return None  # it is named where the network's images are read, and counted here
-    return picture.size, hash_images(torch.from_numpy(picture.pixels[None]))
+        return None
+
+
+def small_images(split: Split, indices: Sequence[int]) -> list[Tensor | None]:
+    """Give images to compare, uint8 (C, H, W), JPEG files at a fraction of their size; None for what can't be read."""
+
+    def image(index: int) -> Tensor | None:
+        if not isinstance(split, FileSplit):
+            return split[index].image
+        picture = _small(split, index)
+        return None if picture is None else torch.from_numpy(picture.pixels)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(image, indices))
 
 
 def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarray]:

@@ -104,30 +104,30 @@ def _hash_of(predictor: Predictor) -> str:
 class FeatureStream:
     """The features of the images that can be read, as rows, a batch at a time; nothing is kept.
 
-    unreadable: what could not be read so far. places: where the rows of the last batch stand among the images.
+    unreadable: what could not be read so far.
     """
 
     def __init__(self, predictor: Predictor, chosen: Chosen, how: Reading) -> None:
         self.predictor, self.chosen, self.how = predictor, chosen, how
-        self.stream = Stream(
-            predictor, chosen.split, how.batch_size, how.workers, fast_decoding=how.fast_decoding
-        )
-        self.places: tuple[int, ...] = ()
+        self.stream = Stream(predictor, chosen.split, how.batch_size, how.workers, fast_decoding=how.fast_decoding)
 
     @property
     def unreadable(self) -> list[LeftOut]:
         return self.stream.unreadable
 
+    def features(self) -> Iterator[tuple[tuple[int, ...], Features]]:
+        """Give where a batch's images stand among those chosen, and their features (B, D)."""
+        for seen in self.how.progress(self.stream, len(self.stream), "embed"):
+            yield seen.places, np.asarray(self.predictor.features_of(seen.outputs), np.float32)
+
     def __iter__(self) -> Iterator[Rows]:
         split = self.chosen.split
-        for seen in self.how.progress(self.stream, len(self.stream), "embed"):
-            self.places = seen.places
-            features = self.predictor.features_of(seen.outputs)
+        for places, features in self.features():
             yield Rows(
-                tuple(split.name_of(place) for place in seen.places),
-                tuple(content.hex() for content in split.subset(seen.places).contents()),
-                tuple(self.chosen.label(self.predictor, place) for place in seen.places),
-                np.asarray(features, np.float32),
+                tuple(map(split.name_of, places)),
+                tuple(content.hex() for content in split.subset(places).contents()),
+                tuple(self.chosen.label(self.predictor, place) for place in places),
+                features,
             )
 
     def check(self) -> None:
