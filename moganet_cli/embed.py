@@ -17,7 +17,9 @@ OUT = "A .parquet or .npz file; the same command goes on with it after any end."
 def embed(
     model: Model,
     out: Annotated[Path, option(OUT)],
-    files: Annotated[list[str] | None, argument("[FILES]...", "Images, folders, patterns, '-', or a data source.")] = None,
+    files: Annotated[
+        list[str] | None, argument("[FILES]...", "Images, folders, patterns, '-', or a data source.")
+    ] = None,
     data: Data = None,
     split: Annotated[str, option("Of a data source: test, val, train or all.")] = "all",
     overwrite: Annotated[bool, option("--overwrite", "Begin anew where the file is there.")] = False,
@@ -37,7 +39,9 @@ def embed(
 def _print(result: Found) -> None:
     if result["out"] is None:
         return
-    fresh = f"{result['added']:,} new" + (f", {result['changed_images']:,} made anew" if result["changed_images"] else "")
+    fresh = f"{result['added']:,} new" + (
+        f", {result['changed_images']:,} made anew" if result["changed_images"] else ""
+    )
     rate = f", {result['images_per_second']:.0f} images/s" if result["images_per_second"] else ""
     what = f"{result['num_images']:,} images of {result['dim']} features{untrained(result)} ({fresh}{rate})"
     line(f"{result['out']}: {what}")

@@ -12,27 +12,24 @@ from moganet_cli.output import complain, line, print_json, print_table
 AMONG = "A file that `embed` wrote, or images, a folder, a pattern, a data source; may be repeated."
 
 
-class Searching(Measuring, total=False):
-    """What is passed on as it is."""
-
-    split: Annotated[str | None, option("Of a data source: test, val, train or all [default: all].")]
-    top_k: Annotated[int | None, option("Images to find for each [default: 5].", min=1, max=1000)]
-    out: Annotated[Path | None, option("Draw a contact sheet of up to 24 queries, say alike.png.")]
-
-
-@app.command(help="Find the images most like others, by the cosine of their features. QUERY: images, folders, patterns.")
+@app.command(
+    help="Find the images most like others, by the cosine of their features. QUERY: images, folders, patterns."
+)
 @with_options
 def similar(
     model: Model,
     queries: Annotated[list[str], argument("QUERY...", "Images, folders, patterns, or '-'.")],
     among: Annotated[list[str], option(AMONG)],
+    split: Annotated[str, option("Of a data source: test, val, train or all.")] = "all",
+    top_k: Annotated[int, option("Images to find for each.", min=1, max=1000)] = 5,
+    out: Annotated[Path | None, option("Draw a contact sheet of up to 24 queries, say alike.png.")] = None,
     as_json: AsJson = False,
-    **passed: Unpack[Searching],
+    **passed: Unpack[Measuring],
 ) -> None:
     from moganet.engine.similar import similar as run
     from moganet.progress import show_progress
 
-    result = run(model, queries, among, progress=show_progress, **passed)
+    result = run(model, queries, among, split=split, top_k=top_k, out=out, progress=show_progress, **passed)
     for item in result.unreadable:
         complain(f"can't read {item.file}: {item.reason}")
     if as_json:

@@ -1,6 +1,6 @@
 """A file of features in the making: records that are whole or do not count, so that a killed process loses no image.
 
-A record is a line "CRC JSON-LENGTH DATA-LENGTH" in hexadecimal, JSON and the features' bytes; the first has no features.
+A record is a line "CRC JSON-LENGTH DATA-LENGTH" in hexadecimal, JSON and the features' bytes; the first has none.
 """
 
 import json
@@ -40,7 +40,8 @@ class Journal:
         """Read what is there, as far as it is whole. Raises OutputError for a file that is no journal."""
         if not self.path.exists():
             return
-        for rows, self._end in self._records(self.path.stat().st_size):
+        for rows, end in self._records(self.path.stat().st_size):
+            self._end = end
             if rows is not None:
                 self._note(rows)
         if self.made is None and self.path.stat().st_size:
@@ -141,7 +142,7 @@ def _rows_of(plain: dict[str, Any], data: bytes) -> Rows:
 
 @contextmanager
 def alone_with(out: Path) -> Iterator[Journal]:
-    """Give the journal of a file to be, which no other process may write meanwhile. Raises OutputError where one does."""
+    """Give the journal of a file to be, which no other process writes meanwhile. Raises OutputError where one does."""
     lock = FileLock(f"{out}{LOCK}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

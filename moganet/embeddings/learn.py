@@ -1,4 +1,4 @@
-"""What features say of labels, without training a network: votes of the nearest, and a linear probe (logistic regression).
+"""What features say of labels without training a network: votes of the nearest, and logistic regression.
 
 Both give scores (M, classes) for features (M, D) from features (N, D) whose labels are known.
 """

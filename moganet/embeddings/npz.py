@@ -1,4 +1,4 @@
-"""Features as a numpy archive: files, features, labels ("" where none is known), contents, and with what they were made."""
+"""Features as a numpy archive: features, files, labels ("" where none is known), contents, and their making."""
 
 import json
 import zipfile

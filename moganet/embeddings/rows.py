@@ -26,9 +26,8 @@ class Rows:
     def chosen(self, places: Iterable[int]) -> "Rows":
         """Give some of the rows."""
         some = list(places)
-        parts = ([values[i] for i in some] for values in (self.files, self.contents, self.labels))
-        files, contents, labels = map(tuple, parts)
-        return Rows(files, contents, labels, self.features[some])
+        files, contents = (tuple(values[i] for i in some) for values in (self.files, self.contents))
+        return Rows(files, contents, tuple(self.labels[i] for i in some), self.features[some])
 
 
 class MadeWith(Settings):

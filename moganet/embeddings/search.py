@@ -13,7 +13,7 @@ PART = 1024  # queries at a time
 
 @dataclass(frozen=True)
 class Near:
-    """An image near another: how many rows stand before it, its name, the hash of its contents, its label, the cosine."""
+    """An image near another: how many rows stand before it, its name, its contents' hash, its label, the cosine."""
 
     place: int
     file: str

@@ -64,10 +64,10 @@ def embed(
     """Write what a network makes of images before its head, float32 (D,) each, and go on past those that can't be read.
 
     files, data, split: as in `predict`; of a set all splits by default. choices: as in `load`.
-    out: a .parquet file (columns file, features, label, content) or .npz (arrays features, files, labels, contents), with
-    the model's name, its tensors' hash and its preprocessing in the metadata. What is done lies in OUT.partial until all
-    is, so that the same call goes on after any end. Images that OUT has already are left as they are, those that changed
-    since are made anew, and those that are no longer named stay.
+    out: a .parquet file (columns file, features, label, content) or .npz (arrays features, files, labels, contents),
+    with the model's name, its tensors' hash and its preprocessing in the metadata. What is done lies in OUT.partial
+    until all is, so that the same call goes on after any end. Images that OUT has already are left as they are, those
+    that changed since are made anew, and those that are no longer named stay.
     overwrite: begin anew. Raises ConfigError for a network that gives no features, and for a file of another model's or
     by other settings, OutputError, DataError, WeightsError.
     """
@@ -76,7 +76,10 @@ def embed(
     check_place(place, "--out")
     predictor = as_predictor(model, runtime, precision, **choices)
     chosen = choose_images(predictor, [files] if isinstance(files, str | Path) else files, data, split)
-    made, how = made_with(predictor, chosen, fast_decoding=fast_decoding), Reading(batch_size, workers, fast_decoding, progress)
+    made, how = (
+        made_with(predictor, chosen, fast_decoding=fast_decoding),
+        Reading(batch_size, workers, fast_decoding, progress),
+    )
     with alone_with(place) as journal:
         if overwrite:
             journal.remove()
@@ -96,7 +99,9 @@ def _known(out: Path, journal: Journal, made: MadeWith) -> dict[str, str]:
     if own is None:
         raise OutputError(f"{out} is there and holds no features of images; {ANEW}")
     _check(out, own, made)
-    return {file: content for rows in read_features(out) for file, content in zip(rows.files, rows.contents, strict=True)}
+    return {
+        file: content for rows in read_features(out) for file, content in zip(rows.files, rows.contents, strict=True)
+    }
 
 
 def _check(path: Path, own: MadeWith, made: MadeWith) -> None:
@@ -111,7 +116,7 @@ def _missing(chosen: Chosen, known: dict[str, str]) -> Chosen:
     contents = dict(zip(done, chosen.split.subset(done).contents(), strict=True)) if done else {}
     todo = [i for i, name in enumerate(names) if i not in contents or contents[i].hex() != known[name]]
     if others := len(known.keys() - set(names)):
-        say(f"{count(others, 'image')} of the file {'is' if others == 1 else 'are'} not among those named, and stay in it")
+        say(f"{count(others, 'image')} of the file not among those named now: what is in it stays")
     first = dict(zip(reversed([names[i] for i in todo]), reversed(todo), strict=True))
     return chosen.only([i for i in todo if first[names[i]] == i])  # a table may name an image twice
 

@@ -1,4 +1,4 @@
-"""`probe`: whether a data set can be learned at all, told in a minute from fixed features, before a training of hours."""
+"""`probe`: whether a data set can be learned, told in a minute from fixed features, before a training of hours."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -33,8 +33,8 @@ FEW = 100  # images measured, below which an interval is wide
 class ProbeResult(Result):
     """What fixed features of a model say of a data set: see `Probed` for the figures.
 
-    num_train: images that were learned from, num_images: those measured, of `split`. learnable: whether a figure lies beyond
-    both baselines by more than its interval. cannot_tell: what none of this says.
+    num_train: images that were learned from, num_images: those measured, of `split`. learnable: whether a figure lies
+    beyond both baselines by more than its interval. cannot_tell: what none of this says.
     """
 
     model: str
@@ -88,10 +88,10 @@ def probe(
     """Say how well a network's fixed features tell a data set's classes apart, before anything is trained.
 
     Two answers are measured on images that were not learned from: votes of the nearest training images, and logistic
-    regression on the features; beside them what the commonest answer gives, and chance. The set may have one class an image,
-    or any number, and others than the model.
-    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on. It is divided as `train` divides it:
-    its own val, else a share `validation` [0.2] drawn by `seed`. split: what is measured, "val" or "test".
+    regression on the features; beside them what the commonest answer gives, and chance. The set may have one class an
+    image, or any number, and others than the model.
+    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on. It is divided as by `train`: its
+    own val, else a share `validation` [0.2] drawn by `seed`. split: what is measured, "val" or "test".
     limit: images of each side at most, every class in proportion. choices: as in `load`.
     Raises DataError for a set of which nothing can be learned, ConfigError for a network that gives no features.
     """
@@ -156,12 +156,12 @@ def _inner(seen: Split, seed: int) -> NDArray[np.int64] | None:
 
 
 def _cannot_tell(predictor: Predictor, found: Probed, number: int, *, is_home: bool) -> Iterator[str]:
-    yield "how good a trained network gets: these are fixed features, made for other images, and training makes its own"
-    yield "by what classes are told apart, which may be the background or the camera: `moganet similar` and `explain` show it"
+    yield "how good a trained network gets: these are fixed features, made for other images; training makes its own"
+    yield "by what classes are told apart, which may be the background or the camera; `moganet similar` shows more"
     if number < FEW:
         yield f"much by {count(number, 'image')}: the intervals are wide"
     if empty := sum(not one.images for one in found.per_class):
-        yield f"anything of {count(empty, 'class').replace('classs', 'classes')} of which no image was measured"
+        yield f"anything of {empty:,} of the {len(found.per_class):,} classes, of which no image was measured"
     if not found.chosen:
         yield "which penalty and number of neighbours are best: there were too few images to choose by"
     if is_home:

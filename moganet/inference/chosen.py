@@ -23,7 +23,7 @@ from moganet.results import LeftOut
 
 @dataclass(frozen=True)
 class Chosen:
-    """Images as one split: of the data set `data` its part, or files, where `data` is None. absent: what is not there."""
+    """Images as one split: of the data set `data` its `part`, or files, where it is None. absent: what is not there."""
 
     split: Split
     data: str | None = None
@@ -36,7 +36,8 @@ class Chosen:
         if self.data is not None:
             return self.split.targets.text(place, self.class_names) or None
         file = self.split.name_of(place)
-        return predictor.task.truth_of_file(Path(file), predictor.config.task)
+        truth = predictor.task.truth_of_file(Path(file), predictor.config.task)
+        return None if truth is None else str(truth)
 
     def only(self, places: Sequence[int]) -> "Chosen":
         """Give some of the images."""

@@ -282,9 +282,7 @@ class Task(ABC):
     def report(self, seen: "Seen") -> "Reported":
         """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
 
-    def probe(
-        self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None
-    ) -> "Probed":
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         """Measure how well fixed features tell the targets of some images by those of others, without training.
 
         inner: places of the known that are held back to choose by. Raises ConfigError where that can't be.

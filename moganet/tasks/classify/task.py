@@ -117,9 +117,7 @@ class Classify(Task):
 
         return compose(seen)
 
-    def probe(
-        self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None
-    ) -> "Probed":
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         from moganet.tasks.classify.probe import probe
 
         return probe(known, asked, names, inner)

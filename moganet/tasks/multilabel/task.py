@@ -105,9 +105,7 @@ class Multilabel(Task):
 
         return compose(seen)
 
-    def probe(
-        self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None
-    ) -> "Probed":
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         from moganet.tasks.multilabel.probe import probe
 
         return probe(known, asked, names, inner)
