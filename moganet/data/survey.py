@@ -58,11 +58,11 @@ def _small(split: FileSplit, index: int) -> Picture | None:
 
 
 def small_images(split: Split, indices: Sequence[int]) -> list[Tensor | None]:
-    """Give images to compare, uint8 (C, H, W), JPEG files at a fraction of their size; None for what can't be read."""
+    """Give images to compare, uint8 (3, H, W), JPEG files at a fraction of their size; None for what can't be read."""
 
     def image(index: int) -> Tensor | None:
         if not isinstance(split, FileSplit):
-            return split[index].image
+            return match_channels(split[index].image, 3)
         picture = _small(split, index)
         return None if picture is None else torch.from_numpy(picture.pixels)
 

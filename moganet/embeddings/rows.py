@@ -50,9 +50,9 @@ class MadeWith(Settings):
         if self.sha256 != other.sha256:
             return f"features of another model, {self.model} (tensors {self.sha256[:12]}), not {other.sha256[:12]}"
         if self.architecture != other.architecture:
-            return f"features of {_differing(self.architecture, other.architecture)} of the same tensors"
+            return f"features made with the network's {_differing(self.architecture, other.architecture)}"
         if self.preprocessing != other.preprocessing:
-            return f"features of images read with {_differing(self.preprocessing, other.preprocessing)}"
+            return f"features made with the images' {_differing(self.preprocessing, other.preprocessing)}"
         if self.precision != other.precision:
             return f"features in {self.precision}, not {other.precision}"
         if self.fast_decoding != other.fast_decoding:
