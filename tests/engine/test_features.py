@@ -190,7 +190,11 @@ def test_a_sets_images_are_shown_by_their_places(tmp_path):
         "moganet_nano.digits", tmp_path / "x.png", tmp_path / "d.npz", top_k=2, out=tmp_path / "s.png", runtime="eager"
     )
     best = found.queries[0].found[0]
-    assert best.file == "digits/test/5" and best.similarity == pytest.approx(1, abs=1e-4) and best.copy_of_it == "near copy"
+    assert (
+        best.file == "digits/test/5"
+        and best.similarity == pytest.approx(1, abs=1e-4)
+        and best.copy_of_it == "near copy"
+    )
     assert best.label == moganet.open_data("digits").class_names[moganet.open_data("digits").split("test")[5].label]
 
 
@@ -219,7 +223,10 @@ def test_a_probe_tells_what_can_be_learned_from_what_can_not(tmp_path, capfdbina
     assert result.learnable and found.linear.value > 0.9 and found.nearest.value > 0.9
     assert found.chance == pytest.approx(1 / 3) and found.majority == pytest.approx(1 / 3, abs=0.1)
     low, high = found.linear.interval
-    assert low < found.linear.value <= high + 1e-9 and sum(one.images for one in found.per_class) == result.num_images == 24
+    assert (
+        low < found.linear.value <= high + 1e-9
+        and sum(one.images for one in found.per_class) == result.num_images == 24
+    )
     divided = moganet.open_data(data).with_validation(None, 0)
     assert (result.num_train, result.num_images) == (len(divided.split("train")), len(divided.split("val")))
     assert any("wide" in text for text in result.cannot_tell)
