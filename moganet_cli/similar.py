@@ -18,7 +18,7 @@ AMONG = "A file that `embed` wrote, or images, a folder, a pattern, a data sourc
 @with_options
 def similar(
     model: Model,
-    queries: Annotated[list[str], argument("QUERY...", "Images, folders, patterns, or '-'.")],
+    queries: Annotated[list[str], argument("QUERY", "Images, folders, patterns, or '-'.")],
     among: Annotated[list[str], option(AMONG)],
     split: Annotated[str, option("Of a data source: test, val, train or all.")] = "all",
     top_k: Annotated[int, option("Images to find for each.", min=1, max=1000)] = 5,

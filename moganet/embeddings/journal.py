@@ -148,6 +148,8 @@ def alone_with(out: Path) -> Iterator[Journal]:
         out.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
+        if not Path(lock.lock_file).exists():  # it could not be made, which filelock tries again
+            raise OutputError(f"can't write {out}: nothing can be made beside it; choose another place") from None
         raise OutputError(f"{out} is being written by another process; wait for it, or choose another --out") from None
     except OSError as error:
         raise OutputError(f"can't write {out}: {error.strerror}; choose another place by --out") from None

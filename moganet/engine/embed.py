@@ -92,6 +92,7 @@ def _known(out: Path, journal: Journal, made: MadeWith) -> dict[str, str]:
     journal.load()
     if journal.made is not None:
         _check(journal.path, journal.made, made)
+        say(f"going on with {journal.path}, where {count(len(journal.known), 'image')} are done")
         return journal.known
     if not out.exists():
         return {}

@@ -33,8 +33,8 @@ FEW = 100  # images measured, below which an interval is wide
 class ProbeResult(Result):
     """What fixed features of a model say of a data set: see `Probed` for the figures.
 
-    num_train: images that were learned from, num_images: those measured, of `split`. learnable: whether a figure lies
-    beyond both baselines by more than its interval. cannot_tell: what none of this says.
+    num_train: images that were learned from, num_images: those measured, of `split`. learnable: as in `Probed`.
+    cannot_tell: what none of this says.
     """
 
     model: str
@@ -65,8 +65,8 @@ class ProbeResult(Result):
     def verdict(self) -> str:
         """Say in a sentence what was found."""
         if self.learnable:
-            return "learnable: these features tell the classes apart, beyond both baselines by more than the intervals"
-        return "nothing found: these features tell no more than the commonest answer does, within the intervals"
+            return "learnable: these features tell the classes apart, beyond both baselines by more than luck gives"
+        return "not shown to be learnable: no figure lies beyond both baselines by more than luck gives"
 
 
 @noted
@@ -120,7 +120,7 @@ def probe(
         num_images=len(asked[0].rows),
         num_features=known[0].features.shape[1],
         probed=found,
-        learnable=found.is_learnable,
+        learnable=found.learnable,
         cannot_tell=tuple(_cannot_tell(predictor, found, len(asked[0].rows), is_home=is_home)),
         unreadable=(*known[2], *asked[2]),
         untrained=not predictor.trained,

@@ -35,7 +35,8 @@ class Probed(Record):
 
     linear: logistic regression on the features; nearest: votes of the num_nearest nearest training images. chance: what
     answers drawn at random give; majority: what the commonest answer gives. penalty: scikit-learn's C. chosen: whether
-    num_nearest and penalty were chosen on training images held back, or are the usual ones.
+    num_nearest and penalty were chosen on training images held back, or are the usual ones. learnable: whether either
+    figure lies beyond both baselines by more than luck gives.
     """
 
     metric: str
@@ -47,12 +48,8 @@ class Probed(Record):
     num_nearest: int
     penalty: float
     chosen: bool
+    learnable: bool
     per_class: tuple[ProbedClass, ...]
-
-    @property
-    def is_learnable(self) -> bool:
-        """Tell whether either figure lies beyond the baselines by more than its interval."""
-        return max(self.linear.interval[0], self.nearest.interval[0]) > max(self.chance, self.majority)
 
 
 def scores_of(

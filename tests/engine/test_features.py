@@ -244,6 +244,8 @@ def test_a_probe_of_any_number_of_labels_measures_precision(tmp_path):
     found = result.probed
     assert result.task == "multilabel" and result.learnable and found.linear.value > 0.9
     low, high = found.linear.interval
+    few = moganet.probe(model(), painted(tmp_path / "b", 8, several=True))
+    assert few.probed.linear.value > 0.8 and not few.learnable  # by luck as well
     assert low <= found.linear.value <= high and found.chance == found.majority == pytest.approx(0.5, abs=0.1)
 
 

@@ -15,16 +15,19 @@ def probe(known: Known, asked: Known, names: Sequence[str], inner: NDArray[np.in
     """Measure the share of images (M, classes) whose class is found by features of others (N, classes)."""
     linear, votes, (number, penalty) = scores_of(known, asked.features, inner, accuracy)
     truth, commonest = asked.rows.argmax(1), int(known.rows.sum(0).argmax())
+    figures, chance = [_measured(scores, asked.rows) for scores in (linear, votes)], 1 / len(names)
+    majority = float((truth == commonest).mean())
     return Probed(
         metric="top-1 accuracy",
         of_class="found",
-        linear=_measured(linear, asked.rows),
-        nearest=_measured(votes, asked.rows),
-        chance=1 / len(names),
-        majority=float((truth == commonest).mean()),
+        linear=figures[0],
+        nearest=figures[1],
+        chance=chance,
+        majority=majority,
         num_nearest=number,
         penalty=penalty,
         chosen=inner is not None,
+        learnable=any(one.interval[0] > max(chance, majority) for one in figures),
         per_class=tuple(_of_class(name, truth == i, i, linear, votes) for i, name in enumerate(names)),
     )
 

@@ -23,17 +23,23 @@ def probe(known: Known, asked: Known, names: Sequence[str], inner: NDArray[np.in
     if not asked.rows.any():
         raise DataError("none of the images that are measured has a class; choose others by --split")
     linear, votes, (number, penalty) = scores_of(known, asked.features, inner, precision)
-    share = asked.rows[:, asked.rows.any(0)].mean(0)
+    share = float(asked.rows[:, asked.rows.any(0)].mean())
+    figures = [_measured(scores, asked.rows) for scores in (linear, votes)]
+    beyond = [
+        one.interval[0] > share and one.value > _luck(scores, asked.rows)
+        for one, scores in zip(figures, (linear, votes), strict=True)
+    ]
     return Probed(
         metric="mean average precision",
         of_class="average precision",
-        linear=_measured(linear, asked.rows),
-        nearest=_measured(votes, asked.rows),
-        chance=float(share.mean()),
-        majority=float(share.mean()),
+        linear=figures[0],
+        nearest=figures[1],
+        chance=share,
+        majority=share,
         num_nearest=number,
         penalty=penalty,
         chosen=inner is not None,
+        learnable=any(beyond),
         per_class=tuple(
             ProbedClass(
                 name=name,
@@ -54,7 +60,17 @@ def precision(scores: Values, rows: NDArray[np.uint8]) -> float:
 def _measured(scores: Values, rows: NDArray[np.uint8]) -> Measured:
     """Give the figure with its bootstrap interval: images are drawn anew, with the same draws each time."""
     random, number = np.random.default_rng(0), len(rows)
-    draws = int(np.clip(WORK // max(scores.size, 1), FEWEST, DRAWS))
-    drawn = [precision(scores[some], rows[some]) for some in random.integers(0, number, (draws, number))]
+    drawn = [precision(scores[some], rows[some]) for some in random.integers(0, number, (_draws(scores), number))]
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Measured(value=precision(scores, rows), interval=(float(low), float(high)))
+
+
+def _luck(scores: Values, rows: NDArray[np.uint8]) -> float:
+    """Give the figure that one of 40 permutations of the images' scores reaches: few images have much luck."""
+    random = np.random.default_rng(1)
+    drawn = [precision(scores[random.permutation(len(rows))], rows) for _ in range(_draws(scores))]
+    return float(np.quantile(drawn, 0.975))
+
+
+def _draws(scores: Values) -> int:
+    return int(np.clip(WORK // max(scores.size, 1), FEWEST, DRAWS))
