@@ -5,14 +5,18 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
+from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.options import AsJson, Data, Model, ReadingFast, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, untrained
 
 OUT = "A .parquet or .npz file; the same command goes on with it after any end."
 
 
-@app.command(help="Write the features of images, which are searched by `similar`. FILES: as for predict.")
+@app.command(
+    help="Write the features of images, which are searched by `similar`. FILES: as for predict.",
+    epilog="moganet embed moganet_nano.cifar10 photos --out photos.npz\nmoganet embed runs/digits-1 --data digits --out d.npz",
+    rich_help_panel=USING,
+)
 @with_options
 def embed(
     model: Model,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from moganet_cli.app import app
+from moganet_cli.app import TRAINING, app
 from moganet_cli.options import SEED, AsJson, Data, Measuring, Model, option, with_options
 from moganet_cli.output import complain, line, print_json, print_table, untrained
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 HELP = "Tell in a minute whether a data set can be learned, from a model's fixed features, before a training of hours."
 
 
-@app.command(help=HELP)
+@app.command(help=HELP, epilog="moganet probe moganet_nano.cifar10 --data photos", rich_help_panel=TRAINING)
 @with_options
 def probe(
     model: Model,

@@ -5,7 +5,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
+from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.options import AsJson, Measuring, Model, argument, option, with_options
 from moganet_cli.output import complain, line, print_json, print_table
 
@@ -13,7 +13,9 @@ AMONG = "A file that `embed` wrote, or images, a folder, a pattern, a data sourc
 
 
 @app.command(
-    help="Find the images most like others, by the cosine of their features. QUERY: images, folders, patterns."
+    help="Find the images most like others, by the cosine of their features. QUERY: images, folders, patterns.",
+    epilog="moganet similar moganet_nano.cifar10 rose.jpg --among photos.npz --out alike.png",
+    rich_help_panel=USING,
 )
 @with_options
 def similar(
