@@ -14,7 +14,7 @@ OUT = "A .parquet or .npz file; the same command goes on with it after any end."
 
 @app.command(
     help="Write the features of images, which are searched by `similar`. FILES: as for predict.",
-    epilog="moganet embed moganet_nano.cifar10 photos --out photos.npz\nmoganet embed runs/digits-1 --data digits --out d.npz",
+    epilog="moganet embed moganet_nano.cifar10 photos --out photos.npz\nmoganet embed runs/digits-1 digits --out d.npz",
     rich_help_panel=USING,
 )
 @with_options

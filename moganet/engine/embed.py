@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moganet.config import Precision
 from moganet.embeddings.files import check_name, read_features, read_made, write_features
@@ -19,6 +19,9 @@ from moganet.notices import noted, say
 from moganet.numbers import count
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Result
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 ANEW = "choose another --out, or --overwrite to begin anew"
 
@@ -48,9 +51,10 @@ class Embedded(Result):
 def embed(
     model: str | Path | Predictor,
     files: str | Path | Sequence[str | Path] = (),
-    data: str | None = None,
+    data: "Data | None" = None,
     split: str = "all",
     *,
+    class_names: "ClassNames | None" = None,
     out: str | Path,
     overwrite: bool = False,
     batch_size: int | None = None,
@@ -63,7 +67,7 @@ def embed(
 ) -> Embedded:
     """Write what a network makes of images before its head, float32 (D,) each, and go on past those that can't be read.
 
-    files, data, split: as in `predict`; of a set all splits by default. choices: as in `load`.
+    files, data, split, class_names: as in `predict`; of a set all splits by default. choices: as in `load`.
     out: a .parquet file (columns file, features, label, content) or .npz (arrays features, files, labels, contents),
     with the model's name, its tensors' hash and its preprocessing in the metadata. What is done lies in OUT.partial
     until all is, so that the same call goes on after any end. Images that OUT has already are left as they are, those
@@ -75,7 +79,7 @@ def embed(
     check_name(place)
     check_place(place, "--out")
     predictor = as_predictor(model, runtime, precision, **choices)
-    chosen = choose_images(predictor, [files] if isinstance(files, str | Path) else files, data, split)
+    chosen = choose_images(predictor, [files] if isinstance(files, str | Path) else files, data, split, class_names)
     made, how = (
         made_with(predictor, chosen, fast_decoding=fast_decoding),
         Reading(batch_size, workers, fast_decoding, progress),

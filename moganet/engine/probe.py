@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Result
 from moganet.tasks.probing import Measured, Probed
 from moganet.tasks.recipes import task_for
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 LIMIT = 10_000  # images of a side, which take less than a minute at 32 pixels
 FEW = 100  # images measured, below which an interval is wide
@@ -72,9 +75,10 @@ class ProbeResult(Result):
 @noted
 def probe(
     model: str | Path | Predictor,
-    data: str | None = None,
+    data: "Data | None" = None,
     split: str = "val",
     *,
+    class_names: "ClassNames | None" = None,
     validation: float | None = None,
     seed: int = 0,
     limit: int = LIMIT,
@@ -90,14 +94,14 @@ def probe(
     Two answers are measured on images that were not learned from: votes of the nearest training images, and logistic
     regression on the features; beside them what the commonest answer gives, and chance. The set may have one class an
     image, or any number, and others than the model.
-    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on. It is divided as by `train`: its
-    own val, else a share `validation` [0.2] drawn by `seed`. split: what is measured, "val" or "test".
+    data, class_names: as in `evaluate`; None takes the set that the model was trained on. It is divided as by `train`:
+    its own val, else a share `validation` [0.2] drawn by `seed`. split: what is measured, "val" or "test".
     limit: images of each side at most, every class in proportion. choices: as in `load`.
     Raises DataError for a set of which nothing can be learned, ConfigError for a network that gives no features.
     """
     start = time.perf_counter()
     predictor = as_predictor(model, runtime, precision, **choices)
-    dataset, is_home = open_for(predictor, data)
+    dataset, is_home = open_for(predictor, data, class_names)
     task = task_for(dataset)
     if not is_home or validation is not None:
         dataset = dataset.with_validation(validation, seed)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from moganet.inference.stream import Stream, split_of_files
 from moganet.notices import say
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,13 @@ class Reading:
     progress: Progress = no_progress
 
 
-def choose_images(predictor: Predictor, named: Sequence[str | Path], data: str | None, part: str) -> Chosen:
+def choose_images(
+    predictor: Predictor,
+    named: Sequence[str | Path],
+    data: "Data | None",
+    part: str,
+    class_names: "ClassNames | None" = None,
+) -> Chosen:
     """Find the images that are named: files, folders and patterns, or a data set, which may stand among the former.
 
     Raises DataError where nothing is named, or both.
@@ -65,7 +75,7 @@ def choose_images(predictor: Predictor, named: Sequence[str | Path], data: str |
     if data is not None and named:
         raise DataError("give either files or --data, not both")
     if data is not None:
-        dataset, _ = open_for(predictor, data)
+        dataset, _ = open_for(predictor, data, class_names)
         name, split = choose_split(dataset, part)
         return Chosen(split, dataset.spec, name, dataset.class_names)
     if not named:
