@@ -49,7 +49,7 @@ def draw_map(parts: Sequence[Answers], class_names: Sequence[str]) -> Section:
 
 def _caption(part: Answers, number: int, class_names: Sequence[str]) -> str:
     label, name = part.split.targets.text(int(part.places[number]), class_names), part.name_of(number)
-    return f"{label or 'no class'} ({name if name.startswith(f'{part.name}/') else f'{part.name}/{name}'})"
+    return f"{label or 'no class'} ({name if f'/{part.name}/' in f'/{name}' else f'{part.name}/{name}'})"
 
 
 def _classes(part: Answers, number: int) -> tuple[int, ...]:

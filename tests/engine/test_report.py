@@ -222,7 +222,7 @@ def test_a_point_of_the_map_opens_its_picture_and_the_nearest(browser, reported)
     pictures = page.locator("dialog[open] .t.m")
     assert pictures.count() == 6 and pictures.first.bounding_box()["width"] >= 48
     named = page.locator("dialog[open] h2").inner_text()
-    assert re.fullmatch(r"\d \((test|val)/\d+\)", named)
+    assert re.fullmatch(r"\d \(.*(test|train|val)/\d+\)", named)
     page.keyboard.press("Escape")
     page.locator("#map-layout").select_option("1")
     page.locator("#map-class").select_option("7")
