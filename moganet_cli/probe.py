@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from moganet_cli.app import TRAINING, app
-from moganet_cli.options import SEED, AsJson, Data, Measuring, Model, option, with_options
+from moganet_cli.options import AsJson, Data, Measuring, Model, Seed, option, with_options
 from moganet_cli.output import complain, line, print_json, print_table, untrained
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def probe(
     validation: Annotated[
         float | None, option("Share held back of a set without val [default: 0.2].", min=0, max=1)
     ] = None,
-    seed: Annotated[int, option("By which it is drawn.", **SEED)] = 0,
+    seed: Seed = 0,
     limit: Annotated[int, option("Images at most to learn from, and to measure.", min=2)] = 10_000,
     as_json: AsJson = False,
     **passed: Unpack[Measuring],
