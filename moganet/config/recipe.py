@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import Architecture, Channels, Fraction, Precision, Preprocessing, Settings, told
+from moganet.config.descriptions import (
+    Architecture,
+    Channels,
+    Device,
+    Fraction,
+    Precision,
+    Preprocessing,
+    Settings,
+    told,
+)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -165,7 +174,10 @@ class TrainerConfig(Settings):
     save_every: Annotated[float, Field(gt=0, le=10**6)] = told(
         5.0, "The time between two saves within an epoch; each epoch's start is saved anyway.", "minutes"
     )
-    accelerator: Literal["auto", "cpu", "gpu"] = told("auto", '"auto" is a GPU where there is one.')
+    accelerator: Device = told(
+        "auto",
+        "The device: auto (a GPU where torch has one, else the CPU), cpu, cuda, cuda:N of several, or mps (Apple's).",
+    )
     devices: Processes | None = told(
         None,
         "Processes on each machine, which train by DDP; null: what torchrun or SLURM started, else one.",

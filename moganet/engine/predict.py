@@ -25,6 +25,7 @@ from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.numbers import percent, spread, wilson_interval
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks.task import Asked, Row
@@ -116,6 +117,7 @@ class _Asked:
 
 
 @noted
+@threaded
 def predict(
     model: str | Path | Predictor,
     files: Any = (),
@@ -139,6 +141,8 @@ def predict(
     fast_decoding: bool = False,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     each: Callable[[Row], object] | None = None,
     progress: Progress = no_progress,
     **choices: Any,
@@ -160,7 +164,7 @@ def predict(
     grid: a picture of up to 48 images with prediction and, where known, truth. csv_file: a row for each image and
         class. out: rows as .jsonl, .parquet or .csv. save_images: a new folder for a copy of each picture with its
         answer on it. sort_into: a new folder with one a class, into which images are copied, or linked by `links`;
-        rejected ones lie in _rejected. choices: as in `load`.
+        rejected ones lie in _rejected. device, threads, choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
@@ -170,8 +174,8 @@ def predict(
     to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
-    predictor = as_predictor(model, runtime, precision, **choices)
     frames = None if every is None else parse_every(every)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     reading = _Reading(batch_size, workers, fast_decoding, frames, truth)
     if data is None:
         named = are_names(files)

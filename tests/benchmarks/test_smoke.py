@@ -158,6 +158,12 @@ def test_folder(run):
     assert set(found["share"]) == {"evaluate", "predict"}
 
 
+def test_features(run, digit_model):
+    options = ("--data", "digits", "--images", 40, "--rounds", 1)
+    found = run("features", *options, MODEL=str(digit_model), OTHER=str(digit_model), peak=lambda *_: 0.0)
+    assert min(found["images_per_second"].values()) > 0 and found["probe"][str(digit_model)]["images"] <= 40
+
+
 def test_loader(run, folder):
     found = run("loader", folder, 32, BATCH=2, ROUNDS=1, REPEATS=1)
     assert found["32 px"]["ours"]["images_per_second"] > 0
@@ -386,6 +392,32 @@ def test_startup(run, tmp_path, monkeypatch):
     found = json.loads((tmp_path / "benchmarks" / "results" / "startup.json").read_text())
     after = found["measured"]["train: first line"]["after"]
     assert all(after[key] > 0 for key in ("seconds", "processors", "mb"))
+
+
+def test_busy(run, tmp_path, monkeypatch):
+    """The scripts' processes would each take seconds to start: what they do is done here."""
+    module = run("busy", main=False, BATCHES={"eager": 2})
+    monkeypatch.setenv("THREADS", str(torch.get_num_threads()))
+
+    class Here:
+        def __init__(self, work, setting, threads):
+            self.work = work
+
+        def measure(self, seconds):
+            with contextlib.redirect_stdout(io.StringIO()) as said, pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "stdin", io.StringIO(f"{seconds}\n"))
+                module.serve(self.work)
+            images, taken, processors = json.loads(said.getvalue().split("\n")[1])
+            return images / taken, images / processors
+
+        def end(self):
+            pass
+
+    how = ["--rounds", 1, "--seconds", 0.01, "--others", 0, 1, "--only", "eager"]
+    run("busy", *how, Worker=Here, BATCHES={"eager": 2})
+    found = json.loads((tmp_path / "benchmarks" / "results" / "busy.json").read_text())["others"]["eager"]
+    assert list(found) == ["0", "1"] and "one thread" in found["1"]
+    assert all(rate > 0 for some in found.values() for one in some.values() for rate in one.values())
 
 
 def test_every_script_has_a_test():
