@@ -74,7 +74,7 @@ class Writing:
     files: Sequence[Write]
     saved: SavedPictures | None
     sorted: SortedImages | None
-    pictures: list[report.GridItem]
+    pictures: "list[report.GridItem]"
 
     def take(self, one: Answered) -> None:
         """Write one wherever answers go."""

@@ -8,9 +8,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from moganet import report
 from moganet.files import atomic_path, to_json
 from moganet.inference.sorted_images import new_folder, own_name
-from moganet.report import Label, label_picture
 from moganet.safe_names import FreeNames
 from moganet.tasks.task import Row
 
@@ -33,7 +33,7 @@ class SavedPictures:
         own = PurePath(own_name(row.file, source))
         plain = own.suffix.lower() in PLAIN and row.time is None
         name = self.free.free(f"{own.stem or own.name}{'.png' if plain else '.jpg'}")
-        picture = label_picture(pixels, Label(row.short(), right, row.truth_text(), bool(row.rejected)))
+        picture = report.label_picture(pixels, report.Label(row.short(), right, row.truth_text(), bool(row.rejected)))
         with atomic_path(self.folder / name) as temporary:
             picture.save(temporary, quality=QUALITY)
         self.file.write(to_json({**row.plain(), "picture": name}) + "\n")

@@ -14,7 +14,8 @@ SMALLEST = 128  # pixels of the shorter side, below which the words stand beneat
 NARROWEST = 200  # pixels, that words beneath a picture have
 LETTERS = (13, 64)  # pixels of the letters' height, at least and at most
 SHARE, MOST_LINES = 24, 6  # of the shorter side that a letter takes; lines of classes
-OPACITY, FRAME = 225, "#E69F00"  # of the ground of the words; a rejected picture's frame
+OPACITY, MOST_COVERED = 0.88, 0.6  # of the ground of the words; the share of a picture's height that it may take
+FRAME = "#E69F00"  # of a rejected picture
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,24 @@ class Label:
 
 def label_picture(pixels: np.ndarray, label: Label) -> Image.Image:
     """Write on a copy of a picture uint8 (C, H, W) of 1 or 3 channels; letters are white on a ground that is dark."""
-    picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)))
-    width, height = picture.size
+    colored = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0).copy()  # (H, W, 3)
+    height, width = colored.shape[:2]
     beneath = min(width, height) < SMALLEST
     letter = LETTERS[0] if beneath else min(max(min(width, height) // SHARE, LETTERS[0]), LETTERS[1])
     room = max(width, NARROWEST) if beneath else width
     text = "\n".join(line for one in label.texts for line in _lines(printable(one), letter, room - letter))
-    font = _font(text, letter)
-    *_, right, bottom = ImageDraw.Draw(picture).multiline_textbbox((letter // 2, letter // 3), text, font)
-    needed = int(bottom + letter // 2)
-    if beneath or needed > height * 0.6:
+    font, place = _font(text, letter), (letter // 2, letter // 3)
+    *_, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox(place, text, font)
+    needed = int(bottom) + letter // 2
+    if beneath or needed > height * MOST_COVERED:
         canvas = Image.new("RGB", (room, height + needed), label.color)
-        canvas.paste(picture)
-        ImageDraw.Draw(canvas).multiline_text((letter // 2, height + letter // 3), text, "white", font)
+        canvas.paste(Image.fromarray(colored))
+        place = (place[0], height + place[1])
     else:
-        ground = Image.new("RGBA", picture.size)
-        color = (*ImageColor.getrgb(label.color), OPACITY)
-        ImageDraw.Draw(ground).rectangle((0, 0, int(right) + letter // 2, needed), color)
-        canvas = Image.alpha_composite(picture.convert("RGBA"), ground).convert("RGB")
-        ImageDraw.Draw(canvas).multiline_text((letter // 2, letter // 3), text, "white", font)
+        ground = colored[:needed, : int(right) + letter // 2]
+        ground[:] = ground * (1 - OPACITY) + np.array(ImageColor.getrgb(label.color)) * OPACITY
+        canvas = Image.fromarray(colored)
+    ImageDraw.Draw(canvas).multiline_text(place, text, "white", font)
     if label.rejected:
         thick = max(2, min(width, height) // 100)
         ImageDraw.Draw(canvas).rectangle((0, 0, width - 1, height - 1), outline=FRAME, width=thick)
