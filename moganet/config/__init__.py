@@ -11,7 +11,7 @@ from moganet.config.descriptions import (
     Preprocessing,
     Settings,
 )
-from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_yaml, read_recipe, validate
+from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_yaml, read_recipe, sets, validate
 from moganet.config.recipe import (
     AugmentConfig,
     DataConfig,
@@ -26,4 +26,4 @@ from moganet.config.recipe import (
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
-__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_yaml", "read_recipe", "validate"]
+__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_yaml", "read_recipe", "sets", "validate"]

@@ -36,6 +36,14 @@ def read_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
     return values
 
 
+def sets(overrides: Mapping[str, Any] | Sequence[str], key: str) -> bool:
+    """Tell whether overrides, as of `read_recipe`, give a value to a dotted key."""
+    given = overrides if isinstance(overrides, Mapping) else dict(_parse_assignment(text) for text in overrides)
+    section, _, last = key.rpartition(".")
+    inner = given.get(section)
+    return key in given or (isinstance(inner, Mapping) and last in inner)
+
+
 def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
     """Build a section from plain values, with a one-line ConfigError instead of pydantic's report."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moganet.config import Recipe
+from moganet.config import Recipe, sets
 from moganet.errors import ConfigError
 from moganet.launchers import is_first_launched, refuse_to_begin_again
 from moganet.notices import heard, noted, say
@@ -42,7 +42,8 @@ def train(
     start: a MODEL whose weights to start from, or "none" for fresh ones where the recipe would start from others.
     find_batch: let Lightning's finder choose data.batch_size first; the choice is written into the run's recipe.
     resume: go on from the last save of the run in `out`, to the same weights as if it had never stopped; without one
-        begin; a finished run is left as it is.
+        begin; a finished run is left as it is, unless `overrides` ask for more trainer.max_epochs than it has: then
+        it goes on to these, finished or not, at the learning rate of a run so long from its beginning.
     The folder holds recipe.yaml, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors, curves.png
     and, at the end, report.html (unless the recipe's `report` is false) and result.json,
     which is what is given back (None on processes other than the first).
@@ -55,6 +56,7 @@ def train(
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite removes it; give one of them")
     _announce(load_recipe(recipe, overrides), data, out, start, goes_on=resume)
+    from moganet.training.lengthen import LENGTH, open_again
     from moganet.training.resolve import prepare
     from moganet.training.resume import read_run, same_run
     from moganet.training.run import train_to_end
@@ -74,8 +76,11 @@ def train(
         settings, dataset = prepare(recipe, data, overrides, start, resumed=old)
         if old is None:
             return _begin(settings, dataset, folder, find_batch=find_batch)
-        settings = same_run(folder, old, settings, dataset, found_batch=find_batch)
-        if (folder / RESULT_FILE).is_file():
+        longer = sets(overrides, LENGTH)
+        settings = same_run(folder, old, settings, dataset, found_batch=find_batch, longer=longer)
+        if settings.trainer.max_epochs > old.trainer.max_epochs:
+            open_again(folder, settings)
+        elif (folder / RESULT_FILE).is_file():
             return _read_result(folder) if is_first_process() else None
         return _finish(settings, dataset, train_to_end(settings, dataset, folder, resumed=True))
 

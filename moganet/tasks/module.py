@@ -123,11 +123,10 @@ class TaskModule(pl.LightningModule):
             raise self._not_finite(self._last_images)
 
     def _not_finite(self, images: Tensor) -> TrainingError:
-        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         why = "every module's output is finite"
         if culprit := first_not_finite(self.network, images):
             why = f"the first module whose output is not finite is {culprit}"
-        where = f"at step {self.global_step} (learning rate {rate:.3g})"
+        where = f"at step {self.global_step} (learning rate {self.learning_rate:.3g})"
         return TrainingError(f"the loss is not finite {where}; {why}; {TAMER}")
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -180,6 +179,15 @@ class TaskModule(pl.LightningModule):
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         scheduler.step_update(self.global_step)
+
+    @property
+    def learning_rate(self) -> float:
+        """Give the rate of the next step, of the last layers where earlier ones have lower rates."""
+        return max(float(group["lr"]) for group in self.optimizers().param_groups)  # type: ignore[union-attr]
+
+    def set_learning_rate(self) -> None:
+        """Set the rate of the next step by the schedule alone, whatever it was."""
+        self.lr_scheduler_step(self.lr_schedulers(), None)
 
 
 def first_not_finite(network: nn.Module, images: Tensor) -> str | None:

@@ -31,6 +31,7 @@ from moganet.training.callbacks import ModelFiles, RunProgress
 from moganet.training.checkpoints import Checkpoints, read_step
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
+from moganet.training.lengthen import Length
 from moganet.training.origin import read_metrics
 from moganet.training.outcome import TrainResult
 from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
@@ -111,7 +112,7 @@ def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: 
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
     if not resumed:
         try_settings(settings, module, task)
-    callbacks: list[pl.Callback] = [files, progress, checkpoints]
+    callbacks: list[pl.Callback] = [files, progress, checkpoints, Length(files, checkpoints)]
     if (every := settings.trainer.interactions_every) is not None:  # before averages are taken out, like the files
         callbacks.insert(0, InteractionRecord(folder, dataset.split("val"), settings.preprocessing, every))
     trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
