@@ -153,10 +153,13 @@ class StartConfig(Settings):
 
     Its shape and function replace those of `network`, its mean and standard deviation those of `preprocessing`; a
     head for other classes starts anew. freeze: how many stages, from the stem on, keep weights and statistics.
+    freeze_epochs: epochs in which the head alone learns, at the full rate, and all before it keeps weights and
+    statistics; then all learns, and the schedule begins.
     """
 
     model: str | None = None
     freeze: Annotated[int, Field(ge=0, le=4)] = 0
+    freeze_epochs: Annotated[int, Field(ge=0, le=10**6)] = 0
 
 
 class Recipe(Settings):
