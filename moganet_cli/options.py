@@ -10,7 +10,7 @@ import typer
 # What may be asked for; beyond lies a slip.
 SIDE, BATCH, SEED = {"min": 1, "max": 4096}, {"min": 1, "max": 2**20}, {"min": 0, "max": 2**32 - 1}
 
-DEFAULTS = {"precision": "f32", "seed": 0}
+DEFAULTS = {"precision": "f32", "seed": 0, "tta": "none"}
 DEFAULTS |= {"filter": "correct", "reward": "log-odds", "baseline": "zero"}  # of interactions
 
 
@@ -29,9 +29,13 @@ SETTINGS = "Change a setting, e.g. trainer.max_epochs=10; may be repeated."
 WORKERS = "Processes that read images; 0: none [default: one a core for a GPU; else threads do it]."
 FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers change a little."
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."
+TTA = (
+    "flip: answer by the mean over each image and its mirror image, in twice the time; not where left and right matter."
+)
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
 Model = Annotated[str, argument("MODEL", MODEL)]
+Models = Annotated[list[str], argument("MODEL...", f"{MODEL} Several answer as one, by their mean probabilities.")]
 Data = Annotated[str | None, option("--data", DATA, metavar="SOURCE[:PATH]")]
 Recipe = Annotated[str, argument("RECIPE", "The name of a recipe that ships, or a YAML file.")]
 Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VALUE")]
@@ -95,7 +99,13 @@ class ReadingFast(Measuring, total=False):
     fast_decoding: Annotated[bool, option("--fast-decoding", FAST)]
 
 
-SHARED = ReadingFast.__annotations__ | AllChoices.__annotations__
+class ReadingViews(ReadingFast, total=False):
+    """What those verbs pass on that may look at several views of an image."""
+
+    tta: Annotated[Literal["none", "flip"], option(TTA)]
+
+
+SHARED = ReadingViews.__annotations__ | AllChoices.__annotations__
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

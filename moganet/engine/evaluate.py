@@ -10,10 +10,10 @@ from moganet.config import Precision
 from moganet.errors import OutputError
 from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor
-from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
+from moganet.inference.together import OneOrMore, Tta, answered_by, as_one, first_of, say_trained_on, stream_of
 from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.tasks.task import Evaluation
@@ -23,7 +23,7 @@ EVALUATION_FILE = "evaluation.json"
 
 @noted
 def evaluate(
-    model: str | Path | Predictor,
+    model: OneOrMore,
     data: str | None = None,
     split: str = "test",
     *,
@@ -31,6 +31,7 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
+    tta: Tta = "none",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
@@ -38,10 +39,13 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on a split of a data set.
 
-    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
+    model: a MODEL, a Predictor, or a list of several of the same classes, which answer by the mean of their
+    probabilities (calibrated ones where each keeps a temperature).
+    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on, the first of several.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
+    tta: "flip" measures the mean over each image and its mirror image; the result says so.
     choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
     Gives the figures of the model's task (a classifier's are in moganet.tasks.classify.evaluator), `images_per_second`
@@ -50,12 +54,14 @@ def evaluate(
     """
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
-    predictor = as_predictor(model, runtime, precision, **choices)
-    dataset, is_home = open_for(predictor, data)
+    predictor = as_one(model, runtime, precision, tta=tta, **choices)
+    dataset, is_home = open_for(first_of(predictor), data)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
     images = in_classes_of(predictor, dataset, images)
-    stream, places = Stream(predictor, images, batch_size, workers, fast_decoding=fast_decoding), list[int]()
+    say_trained_on(predictor, images, f"{dataset.spec} ({split})")
+    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "fast_decoding": fast_decoding}
+    stream, places = stream_of(predictor, lambda one: Stream(one, images, **how)), list[int]()
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
     for seen in progress(stream, len(stream), "evaluate"):
@@ -79,11 +85,13 @@ def evaluate(
         precision=predictor.precision,
         untrained=not predictor.trained,
         fast_decoding=fast_decoding,
+        **answered_by(predictor),
     )
-    if out is None and not choices and not isinstance(model, Predictor) and Path(model).is_dir():
+    alone = model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
+    if out is None and not choices and isinstance(alone, str | Path) and Path(alone).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
-        out = Path(model) / f"evaluation-{other}{split}"
+        out = Path(alone) / f"evaluation-{other}{split}{'' if tta == 'none' else f'-{tta}'}"
     return result if out is None else _write(result, Path(out), predictor)
 
 

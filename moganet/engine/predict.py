@@ -17,10 +17,10 @@ from moganet.data.read import read_pixels
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference.file_stream import FileStream
-from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
+from moganet.inference.together import Member, OneOrMore, Together, Tta, answered_by, as_one, first_of, stream_of
 from moganet.notices import noted, say
 from moganet.numbers import spread
 from moganet.progress import Progress, no_progress
@@ -29,16 +29,22 @@ from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:
     from moganet.inference.stream import Stream
+    from moganet.inference.together import SideBySide
 
 MAX_GRID = 48
 
 
 class Predictions(Result):
-    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn."""
+    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn.
+
+    tta: over which views of an image the answers are means. models: those that answered as one, where several did.
+    """
 
     predictions: tuple[SerializeAsAny[Row], ...]
     unreadable: tuple[LeftOut, ...]
     grid: str | None = None
+    tta: str | None = None
+    models: tuple[Member, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class _Reading:
 class _Asked:
     """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
 
-    stream: "FileStream | Stream"
+    stream: "FileStream | Stream | SideBySide"
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
@@ -63,7 +69,7 @@ class _Asked:
 
 @noted
 def predict(
-    model: str | Path | Predictor,
+    model: OneOrMore,
     files: str | Path | Sequence[str | Path] = (),
     data: str | None = None,
     split: str = "test",
@@ -76,6 +82,7 @@ def predict(
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
+    tta: Tta = "none",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     each: Callable[[Row], object] | None = None,
@@ -84,6 +91,8 @@ def predict(
 ) -> Predictions:
     """Predict images, and go on past those that can't be read.
 
+    model: a MODEL, a Predictor, or a list of several of the same classes, which answer by the mean of their
+    probabilities (calibrated ones where each keeps a temperature).
     files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input; one or
     several.
     data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
@@ -91,6 +100,7 @@ def predict(
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
+    tta: "flip" answers by the mean over each image and its mirror image; each row says so.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
@@ -101,7 +111,7 @@ def predict(
         report.check_picture_name(Path(grid))
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, **choices)
     reading = _Reading(batch_size, workers, fast_decoding)
     if data is None:
         asked = _files(predictor, [files] if isinstance(files, str | Path) else files, limit, reading)
@@ -112,13 +122,15 @@ def predict(
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
-    with _csv_lines(csv_file, predictor) as write:
+    columns = predictor.task.columns if tta == "none" else (*predictor.task.columns, "tta")
+    with _csv_lines(csv_file, columns) as write:
         for seen in progress(stream, len(stream), "predict"):
             _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
                 truth = asked.truth_of(place)
                 row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
+                row = row if tta == "none" else row.changed(tta=tta)
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
@@ -127,13 +139,14 @@ def predict(
         report.draw_grid(pictures, Path(grid))
     unreadable = (*asked.absent, *stream.unreadable)
     drawn = {"grid": str(grid)} if pictures else {}
-    return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
+    return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn, **answered_by(predictor))
 
 
 def _say_score(predictor: Predictor, outputs: Outputs) -> None:
     """Say, once in a verb, where images are rejected by a weaker score than the guard, and how to have that."""
-    if predictor.task.judged_by(outputs, predictor.config.task) == "energy":
-        how = "`moganet report` on it and its own data makes one" if predictor.has_module else "export it again"
+    if predictor.judged_by(outputs) == "energy":
+        can_report = predictor.has_module or isinstance(predictor, Together)
+        how = "`moganet report` on it and its own data makes one" if can_report else "export it again"
         by = "images are rejected by the energy of their logits alone, a weaker score"
         say(f"{predictor.name_of_model} has no guard: {by}; {how}")
 
@@ -146,28 +159,22 @@ def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None,
     if not files and not absent:
         raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
     files, own = files[:limit], predictor.config.preprocessing
-    stream: FileStream | Stream
+    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     if (how.workers or predictor.device.type != "cpu") and len(files) > (how.batch_size or 1):  # one batch is read here
         many = importlib.import_module("moganet.inference.stream")
-        stream = many.Stream(
-            predictor,
-            many.split_of_files(files, own.white_level),
-            how.batch_size,
-            how.workers,
-            fast_decoding=how.fast_decoding,
-            judged=True,
-        )
+
+        def make(one: Predictor) -> Any:
+            return many.Stream(
+                one, many.split_of_files(files, one.config.preprocessing.white_level), workers=how.workers, **so
+            )
+
     else:
-        stream = FileStream(
-            predictor,
-            files,
-            how.batch_size,
-            0 if how.workers == 0 else None,
-            fast_decoding=how.fast_decoding,
-            judged=True,
-        )
+
+        def make(one: Predictor) -> Any:
+            return FileStream(one, files, threads=0 if how.workers == 0 else None, **so)
+
     return _Asked(
-        stream,
+        stream_of(predictor, make),
         lambda place: str(files[place]),
         lambda place: read_pixels(files[place], own.channels, own.white_level),
         lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
@@ -177,13 +184,14 @@ def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None,
 
 def _data(predictor: Predictor, data: str, split: str, limit: int | None, how: _Reading) -> _Asked:
     own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
-    dataset, _ = own_data.open_for(predictor, data)
+    dataset, _ = own_data.open_for(first_of(predictor), data)
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
+    so = {"batch_size": how.batch_size, "workers": workers, "fast_decoding": how.fast_decoding, "judged": True}
     in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
     return _Asked(
-        stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding, judged=True),
+        stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),
         chosen.name_of,
         lambda place: in_channels[place].image,
         lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),
@@ -191,7 +199,7 @@ def _data(predictor: Predictor, data: str, split: str, limit: int | None, how: _
 
 
 @contextmanager
-def _csv_lines(path: str | Path | None, predictor: Predictor) -> Iterator[Callable[[Row], object]]:
+def _csv_lines(path: str | Path | None, columns: Sequence[str]) -> Iterator[Callable[[Row], object]]:
     """Give what writes a row's lines into a CSV file, which appears when all are written."""
     if path is None:
         yield lambda row: None
@@ -202,5 +210,5 @@ def _csv_lines(path: str | Path | None, predictor: Predictor) -> Iterator[Callab
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(predictor.task.columns)
-        yield lambda row: writer.writerows(row.cells())
+        writer.writerow(columns)
+        yield lambda row: writer.writerows((*cells, *([row.tta] if row.tta else ())) for cells in row.cells())

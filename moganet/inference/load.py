@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
+def load(
+    what: str | Path | Sequence[str | Path], runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+) -> Predictor:
     """Load a model to predict with.
 
     what: a model file, a released checkpoint of any format, an exported file, a run's folder (its best weights), a
         hub folder, or a name. "moganet_nano.digits" ships with the package, "moganet_small.in1k" is downloaded; a bare
         variant's name is an untrained network with weights from seed 0, and a warning says so. "timm:NAME" is a network
-        of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file.
+        of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file. A list of such
+        is several models of the same classes that answer as one, by the mean of their probabilities.
     runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
         else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
@@ -36,6 +40,12 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
         ("reference", "paddle"), stem_stride (4, 2, 1), num_classes (the head starts anew), in_chans (the stem adapts).
     Raises WeightsError for what can't be loaded, ConfigError for a choice that does not exist.
     """
+    if isinstance(what, list | tuple):
+        joined: Predictor = importlib.import_module("moganet.inference.together").as_one(
+            what, runtime, precision, **choices
+        )
+        return joined
+    assert isinstance(what, str | Path)
     try:
         asked = Choices(**choices)
     except TypeError:

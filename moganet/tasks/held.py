@@ -26,7 +26,7 @@ class Held:
         self.late = [parameter for parameter in learning if id(parameter) not in of_head]
 
     def begin(self, epoch: int) -> bool:
-        """Let what learns in an epoch have gradients, and nothing else; tell whether that is another part than before."""
+        """Let only what learns in an epoch have gradients; tell whether that is another part than before."""
         alone = epoch < self.epochs
         if alone == self.head_alone:
             return False

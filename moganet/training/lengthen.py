@@ -60,7 +60,9 @@ class Length(pl.Callback):
         self.files, self.checkpoints = files, checkpoints
         self.before: int | None = None  # the epochs that the checkpoint's run had, where this one has more
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         provenance = json.loads(checkpoint[RUN_KEY])["provenance"]
         history, before = list(provenance.get(HISTORY, ())), _epochs(provenance)
         if before is not None and before != trainer.max_epochs:

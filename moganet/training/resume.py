@@ -38,8 +38,8 @@ def same_run(
 ) -> ResolvedRecipe:
     """Give the recipe to go on with, where it is the one that the run began with. Raises ConfigError where not.
 
-    found_batch: --find-batch chose the batch size, when the run began. longer: the number of epochs was asked for just now
-    and may be a larger one.
+    found_batch: --find-batch chose the batch size, when the run began. longer: the call itself asks
+    for a number of epochs, which may be a larger one.
     """
     if found_batch:
         new = new.changed(data=new.data.changed(batch_size=old.data.batch_size))

@@ -155,7 +155,9 @@ def head_of(network: nn.Module, recipe: ResolvedRecipe, *, resumed: bool) -> lis
     known = dict(network.named_modules())
     heads = [known[name] for name in names if name in known and list(known[name].parameters())]
     if not heads:
-        raise ConfigError(f"start.freeze_epochs: {recipe.network.name} has no head that could learn alone; leave it out")
+        raise ConfigError(
+            f"start.freeze_epochs: {recipe.network.name} has no head that could learn alone; leave it out"
+        )
     if start.model is None and not resumed:
         odd = "the head learns on random weights, which are kept as they are"
         _tell(f"start.freeze_epochs {start.freeze_epochs}: {odd}; --from MODEL starts from trained ones", doubtful=True)
