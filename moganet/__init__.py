@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from moganet.data import open_data
+    from moganet.engine.average import average
     from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
     from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
 give_packages_a_home()
 __version__ = version("moganet")
 __all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "open_data"]
-__all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
+__all__ += [
+    "average",
+    "benchmark_data",
+    "benchmark_infer",
+    "benchmark_train",
+    "convert",
+    "doctor",
+    "evaluate",
+    "explain",
+]
 __all__ += ["export", "info", "interaction_curves", "predict", "push", "train", "verify", "write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("MogaNet", "build_network"), "network"),

@@ -29,6 +29,7 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     source = source_on_this_machine(trained_on["source"], predictor.name_of_model) if data is None else data
     dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
     if provenance.get("fingerprint") is None:
+        _say_trained_on(dataset, str(provenance.get("images", "")), at_home=False)
         return dataset, False
     divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
     if dataset.class_names == predictor.class_names:

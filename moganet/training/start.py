@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
-from moganet.config import Architecture, Preprocessing, Recipe, ResolvedRecipe
+from moganet.config import Architecture, Preprocessing, Recipe
 from moganet.data import Dataset
 from moganet.errors import ConfigError, MogaNetError, first_line
 from moganet.files import cache_folder
@@ -146,7 +146,7 @@ def frozen(network: nn.Module, stages: int) -> list[nn.Module]:
     return [*modules, parent] if stages else []
 
 
-def head_of(network: nn.Module, recipe: ResolvedRecipe, *, resumed: bool) -> list[nn.Module]:
+def head_of(network: nn.Module, recipe: Recipe, *, resumed: bool) -> list[nn.Module]:
     """Give the modules of a network's head, where they learn alone at first; say what is odd about that."""
     start, epochs = recipe.start, recipe.trainer.max_epochs
     if not start.freeze_epochs:
