@@ -43,7 +43,8 @@ def main() -> None:
         top1 = [run["last"]["top1"] for run in results]
         pairs = [a - b for a, b in zip(top1, plain, strict=True)]
         spread = t.ppf(0.975, len(pairs) - 1) * stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else None
-        one = {"freeze_epochs": number, "top1": top1, "mean": mean(top1), "difference": mean(pairs), "plus_minus": spread}
+        one = {"freeze_epochs": number, "top1": top1, "mean": mean(top1)}
+        one |= {"difference": mean(pairs), "plus_minus": spread}
         found.append({**one, "seconds": median(run["seconds"] for run in results)})
     write(__file__, {"model": Path(asked.model).name, "epochs": asked.epochs, "seeds": asked.seeds, "sides": found})
 

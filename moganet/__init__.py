@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moganet.engine.predict import predict
     from moganet.engine.push import push
     from moganet.engine.report import write_report
+    from moganet.engine.settings import settings
     from moganet.engine.train import train
     from moganet.engine.verify import verify
     from moganet.inference import Prediction, Predictor
@@ -44,7 +45,8 @@ __all__ += [
     "evaluate",
     "explain",
 ]
-__all__ += ["export", "info", "interaction_curves", "predict", "push", "train", "verify", "write_report"]
+__all__ += ["export", "info", "interaction_curves", "predict", "push", "settings", "train", "verify"]
+__all__ += ["write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("MogaNet", "build_network"), "network"),
     **dict.fromkeys(("Prediction", "Predictor"), "inference"),

@@ -133,6 +133,16 @@ def path_in_utf8(path: Path) -> Iterator[Path]:
         yield link
 
 
+def open_to_append(path: Path) -> int:
+    """Open a file's descriptor to append to. Raises OSError for a link, a pipe or a device in its place."""
+    flags = sum(getattr(os, name, 0) for name in ("O_WRONLY", "O_APPEND", "O_CREAT", "O_NOFOLLOW", "O_NONBLOCK"))
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file")
+    return descriptor
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name, flushed to disk, when the block succeeds.

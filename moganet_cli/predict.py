@@ -5,7 +5,8 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
+from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
+from moganet_cli.help import IMAGES, PRINTED
 from moganet_cli.options import AsJson, Data, Model, ReadingViews, Split, argument, option, with_options
 from moganet_cli.output import Rows, complain, line
 
@@ -16,24 +17,24 @@ class Predicting(ReadingViews, total=False):
     """What is passed on as it is."""
 
     top_k: Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]
-    limit: Annotated[int | None, option("At most so many images.", min=1)]
+    limit: Annotated[int | None, option("At most so many images.", min=1, panel=IMAGES)]
     calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
-    grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.")]
-    csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.")]
+    grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
+    csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
 
 
-HELP = (
-    "Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin. Several MODELs, all before "
-    "the FILES, answer as one, by the mean of their probabilities."
+@app.command(
+    help="Name what images show. Several MODELs, all before the images, answer as one, by their mean.",
+    epilog="moganet predict moganet_nano.cifar10 photo.jpg\nmoganet predict runs/digits-1 photos --csv answers.csv\n"
+    "moganet predict runs/a runs/b photo.jpg --tta flip",
+    rich_help_panel=USING,
 )
-
-
-@app.command(help=HELP)
 @with_options
 def predict(
     model: Model,
     files: Annotated[
-        list[str] | None, argument("[MODEL]... [FILES]...", "More models; then images, folders, patterns, or '-'.")
+        list[str] | None,
+        argument("[MODEL]... [FILES]...", "More models; then images, folders, patterns, or '-' for a list on stdin."),
     ] = None,
     data: Data = None,
     split: Split = "test",

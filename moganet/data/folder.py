@@ -19,7 +19,7 @@ from moganet.data.source import Dataset, FileSplit
 from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.data.targets import ClassIndices
-from moganet.errors import DataError
+from moganet.errors import DataError, did_you_mean
 from moganet.files import typed_path
 
 DOCUMENTED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -90,7 +90,9 @@ def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:
             raise DataError(f"{part!r} is nothing that a folder knows; say train=NAME, val=NAME, test=NAME, split=none")
         folder = next((root / text for text in (name, unquote(name)) if _is_below(root, text)), None)
         if folder is None and name not in NONE:
-            raise DataError(f"{root} has no folder {name!r}; it has {shown(f.path.name for f in tree.folders)}")
+            names = [folder.path.name for folder in tree.folders]
+            like = did_you_mean(name, names)
+            raise DataError(f"{root} has no folder {name!r}; {like}it has {shown(names)}")
         told[key] = None if folder is None else by_path.get(folder) or scan(folder)
     if told.get("train", tree) is None:
         raise DataError("train=none leaves nothing to train on; say which folder trains: train=NAME")

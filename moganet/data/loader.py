@@ -33,7 +33,7 @@ from moganet.notices import say
 
 AHEAD = 2  # batches a worker
 MAX_WORKERS = 16
-LESS = "--workers (in training --set data.workers=) 1 needs less, 0 reads without such processes"
+LESS = "--workers 1 needs less, 0 reads without such processes"
 
 
 class Unreadable(NamedTuple):

@@ -11,7 +11,7 @@ from moganet.data.formats import readable_suffixes
 from moganet.data.paths import exists, is_file, is_folder
 from moganet.data.source import Dataset
 from moganet.data.table_read import TABLE_SUFFIXES
-from moganet.errors import DataError
+from moganet.errors import DataError, did_you_mean
 from moganet.files import typed_path
 from moganet.notices import say
 
@@ -48,7 +48,8 @@ def _open(spec: str) -> Dataset:
         given = typed_path(spec.rpartition("?")[0])
     if not spec or not exists(given):
         known = f"sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
-        raise DataError(f"{spec!r} is {_what_is_missing(spec)}; {known}")
+        like = did_you_mean(name, SOURCES) if name == spec or path else ""
+        raise DataError(f"{spec!r} is {_what_is_missing(spec)}; {like}{known}")
     if not is_folder(given) and not is_file(given):
         raise DataError(f"{spec} is a pipe, a socket or a device; give a folder or a file")
     if cifar_name := cifar.recognise_cifar(given):

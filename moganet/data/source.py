@@ -15,7 +15,7 @@ from moganet.data.divide import choose_held_out, choose_share
 from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
 from moganet.data.targets import Targets, TensorTargets, as_targets
-from moganet.errors import DataError
+from moganet.errors import DataError, did_you_mean
 
 OF_CONTENTS = "contents:"  # how a fingerprint begins
 ANY_BYTES = ("utf-8", "surrogateescape")
@@ -155,7 +155,8 @@ class Dataset:
     def split(self, name: str) -> Split:
         """Give a split by name. Raises DataError that lists those that exist."""
         if name not in self.splits:
-            raise DataError(f"{self.spec} has no split {name!r}; it has {', '.join(self.splits)}")
+            like = did_you_mean(name, self.splits)
+            raise DataError(f"{self.spec} has no split {name!r}; {like}it has {', '.join(self.splits)}")
         return self.splits[name]
 
     def distinct(self) -> dict[str, Split]:

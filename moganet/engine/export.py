@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from moganet.config import Preprocessing
-from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
+from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError, choose_of
 from moganet.inference import Predictor
 from moganet.inference.eager import EagerRun
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
@@ -179,9 +179,10 @@ def _check(form: Form) -> None:
     """Raise ConfigError for a format or a precision that does not exist, or settings that exclude each other."""
     to, precision = form.to, form.precision
     if to not in EXPORTERS:
-        raise ConfigError(f"there is no format {to!r} to export to; choose one of {', '.join(EXPORTERS)}")
+        raise ConfigError(f"there is no format {to!r} to export to; {choose_of(to, EXPORTERS)}")
     if precision not in get_args(ExportPrecision):
-        raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(ExportPrecision))}")
+        known = get_args(ExportPrecision)
+        raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, known)}")
     if precision not in EXPORTERS[to].PRECISIONS:
         others = " or ".join(name for name, exporter in EXPORTERS.items() if precision in exporter.PRECISIONS)
         has = f"{to} is not exported in {precision}, but in {', '.join(EXPORTERS[to].PRECISIONS)}"

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from moganet.config import Architecture, Preprocessing
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, did_you_mean
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen, function_of
 from moganet.models.description import ModelDescription
 from moganet.models.evaluations import evaluations_of
-from moganet.models.find import find
+from moganet.models.find import find, neighbours
 from moganet.models.provenance import without_place
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
@@ -180,7 +180,8 @@ def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> Net
     base, _, tag = str(what).partition(".")
     is_named = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
     if not is_named and not Path(what).exists():
-        raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
+        like = did_you_mean(what, [*VARIANTS, *list_models(pretrained=True), *neighbours(Path(what))])
+        raise ConfigError(f"there is no variant or model file {str(what)!r}; {like}variants: {', '.join(VARIANTS)}")
     if is_exported(Path(what)):
         if given := Choices(**choices).given():
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(given)}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from moganet.config import Precision, Preprocessing
 from moganet.data import Dataset, open_data
-from moganet.errors import ConfigError, DataError
+from moganet.errors import ConfigError, DataError, choose_of
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.masking import Baseline, MeasuredNetwork, logits_of
@@ -84,9 +84,9 @@ def _check_words(models: Sequence[object], reward: str, kept: str) -> None:
     if not models:
         raise ConfigError("there is no model to measure; name at least one")
     if reward not in REWARDS:
-        raise ConfigError(f"there is no reward {reward!r}; choose one of {', '.join(REWARDS)}")
+        raise ConfigError(f"there is no reward {reward!r}; {choose_of(reward, REWARDS)}")
     if kept not in ("correct", "all"):
-        raise ConfigError(f"there is no filter {kept!r}; choose correct or all")
+        raise ConfigError(f"there is no filter {kept!r}; {choose_of(kept, ('correct', 'all'))}")
 
 
 def _needs_data(model: str | Path | Predictor) -> bool:
