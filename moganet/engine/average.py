@@ -252,13 +252,11 @@ def _settle_norms(network: nn.Module, training: Dataset | None, first: ModelDesc
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return "none"
     recipe = first.provenance.get("recipe")
-    if training is None or recipe is None:
+    if training is None or not isinstance(recipe, dict) or not {"data", "augment"} <= recipe.keys():
         what = "the training images, or how they were augmented, are not at hand: the statistics of norms are averaged"
         say(f"{what} like the weights, which is only near to theirs", doubtful=True)
         return "averaged"
-    data, augment = (
-        validate(kind, recipe.get(name), name) for kind, name in ((DataConfig, "data"), (AugmentConfig, "augment"))
-    )
+    data, augment = validate(DataConfig, recipe["data"], "data"), validate(AugmentConfig, recipe["augment"], "augment")
     size = min(data.batch_size, BATCH, len(training.split("train")))
     data = data.changed(batch_size=size, workers=workers, drop_last=True)
     module = ImageDataModule(training, data, first.preprocessing, augment, seed=0)

@@ -20,11 +20,11 @@ from moganet.inference.file_stream import FileStream
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
-from moganet.inference.together import Member, OneOrMore, Together, Tta, answered_by, as_one, first_of, stream_of
+from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, stream_of
 from moganet.notices import noted, say
 from moganet.numbers import spread
 from moganet.progress import Progress, no_progress
-from moganet.results import LeftOut, Result
+from moganet.results import LeftOut, Member, Result
 from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.notices import say
-from moganet.results import LeftOut, Record
+from moganet.results import LeftOut, Member
 from moganet.tasks.task import VOTES
 
 if TYPE_CHECKING:
@@ -33,15 +33,6 @@ VIEWS: dict[str, tuple[Callable[[Array], Array], ...]] = {  # of preprocessed im
     "none": (lambda images: images,),
     "flip": (lambda images: images, lambda images: np.ascontiguousarray(images[..., ::-1])),
 }
-
-
-class Member(Record):
-    """One of several models that answer as one."""
-
-    model: str
-    sha256: str
-    runtime: str
-    precision: str
 
 
 def as_one(
@@ -61,7 +52,7 @@ def as_one(
     """
     if tta not in get_args(Tta):
         raise ConfigError(f"there is no tta {tta!r}; choose one of {', '.join(get_args(Tta))}")
-    several = list(model) if isinstance(model, list | tuple) else [model]
+    several: list[Any] = list(model) if isinstance(model, list | tuple) else [model]
     if not several:
         raise ConfigError("no model is given; name one or several")
     members = [as_predictor(one, runtime, precision, **choices) for one in several]
@@ -136,11 +127,14 @@ class Together(Predictor):
         described = [one.config.task for one in members]
         task = described[0].joined(described[1:], self.orders, calibrated=calibrated).changed(class_names=names)
         config = first.config.changed(task=task, fixtures=(), sha256="" if len(members) > 1 else first.config.sha256)
-        known = {"trained": all(one.trained for one in members)}
         super().__init__(
-            _Joint(self), config, first.device, name_of_model=" + ".join(one.name_of_model for one in members), **known
+            _Joint(self),
+            config,
+            first.device,
+            trained=all(one.trained for one in members),
+            name_of_model=" + ".join(one.name_of_model for one in members),
         )
-        self._judges = Counter[str]()
+        self.judges = Counter[str]()
         groups: dict[Preprocessing, list[Predictor]] = {}
         for one in members:
             groups.setdefault(one.config.preprocessing, []).append(one)
@@ -183,7 +177,7 @@ class Together(Predictor):
     def _vote(self, one: Predictor, outputs: Outputs, votes: Array) -> None:
         unlike = one.task.unlike(outputs, one.config.task)
         if unlike is not None:
-            self._judges[one.judged_by(outputs) or ""] += 1
+            self.judges[one.judged_by(outputs) or ""] += 1
             votes[:, 0] += unlike
             votes[:, 1] += 1
 
@@ -199,7 +193,7 @@ class Together(Predictor):
 
     def judged_by(self, outputs: Outputs) -> str | None:
         """Name the weaker score where one of the models judges by it."""
-        judges = sum((part._judges for part in self.parts), self._judges)
+        judges = sum((part.judges for part in self.parts), self.judges)
         return "energy" if judges["energy"] else next(iter(judges), None)
 
     def _each(self, items: Sequence[Any], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:

@@ -59,11 +59,13 @@ def is_bare(what: str | Path) -> bool:
 def names_model(text: str) -> bool:
     """Tell whether a word can only be meant for a MODEL: by a file's ending, by what a folder holds, or as a name."""
     path = Path(text)
-    if is_timms(text) or text.lower().endswith(ENDINGS):
+    if is_timms(text):
         return True
     try:
-        if path.exists():
-            return path.is_dir() and (is_hub_folder(path) or any((path / name).is_file() for name in RUN_FILES))
+        if path.is_dir():
+            return is_hub_folder(path) or any((path / name).is_file() for name in RUN_FILES)
+        if text.lower().endswith(ENDINGS) or path.exists():
+            return text.lower().endswith(ENDINGS)
     except OSError:  # a name that is too long, a folder that may not be looked into
         return False
     base, _, tag = text.partition(".")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, SerializeAsAny, create_model
+from pydantic import Field, create_model
 
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
 from moganet.numbers import percent
-from moganet.results import Metric, Record, Result
+from moganet.results import Member, Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Evaluation(Result):
     untrained: bool
     fast_decoding: bool = False
     tta: str | None = None
-    models: tuple[SerializeAsAny[Record], ...] = ()
+    models: tuple[Member, ...] = ()
     out: str | None = None
     files: tuple[str, ...] = ()
     unwritten: str | None = None
