@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and JSON that every reader takes."""
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from moganet.notices import UNSEEN, printable, say
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 ROOM = 4 << 20  # bytes, for want of which a writer may have failed
 MAX_CHAIN = 10
+MOST_NEIGHBOURS = 10_000  # names in a folder, of which one may have been meant
 PLACE_ERRORS = (
     *(errno.EACCES, errno.EPERM, *FULL_ERRORS),
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
@@ -110,6 +112,15 @@ def own_temporary_folder() -> Path:
 @cache
 def _another_temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="moganet-"))
+
+
+def neighbours(path: str | Path) -> list[str]:
+    """Name what lies in the folder that a path was meant to be in, as it would have been typed."""
+    place = Path(path)
+    try:
+        return [str(place.with_name(entry.name)) for entry in itertools.islice(place.parent.iterdir(), MOST_NEIGHBOURS)]
+    except (OSError, ValueError):
+        return []
 
 
 def typed_path(name: str | Path) -> Path:

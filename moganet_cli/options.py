@@ -32,7 +32,8 @@ def argument(metavar: str, text: str, words: Any = None) -> Any:
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
 DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
 SETTINGS = "Change any setting that `moganet settings` lists, e.g. optimizer.momentum=0.8; may be repeated."
-WORKERS = "Processes that read images; 0: none [default: one a core for a GPU; else threads do it]."
+WORKERS = "Processes that read images; 0: none"
+OF_ITSELF = " [default: one a core for a GPU; else threads do it]"
 SEEDS = "Number from which all that is drawn by chance follows."
 FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers change a little."
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."
@@ -105,7 +106,7 @@ class Measuring(Asking, total=False):
     batch_size: Annotated[
         int | None, option("Images at a time [default: 128 on a GPU, else 32].", panel=COMPUTED, **BATCH)
     ]
-    workers: Annotated[int | None, option(WORKERS, min=0, panel=COMPUTED)]
+    workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
 
 
 class ReadingFast(Measuring, total=False):

@@ -129,6 +129,8 @@ def test_evaluate_and_predict_print_one_object_and_nothing_else(moganet, trained
         (["train", "digits", "--set", "task=clasify"], "did you mean 'classify'?"),
         (["train", "digits", "--set", "logger=tensorbord"], "did you mean 'tensorboard'?"),
         (["train", "digits", "--data", "cifar11"], "did you mean 'cifar10'?"),
+        (["train", "digits", "--data", GOLDEN.parent / "goldn"], "did you mean '"),
+        (["train", GOLDEN.parent / "nothing.yaml"], "there is no recipe file"),
         (["trian", "digits"], "Did you mean 'train'?"),
         (["settings", "digts"], "did you mean 'digits'?"),
         (["settings", "digits", "max_epoch_"], "did you mean 'max_epochs'?"),

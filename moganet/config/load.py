@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from moganet.config.descriptions import Architecture, Settings
 from moganet.config.recipe import Recipe
 from moganet.errors import ConfigError, did_you_mean, nearest
-from moganet.files import read_small
+from moganet.files import neighbours, read_small
 from moganet.notices import say
 
 RECIPE_LIMIT, MAX_VALUES, MAX_BASES = 1_000_000, 10_000, 16  # bytes, values, recipes upon recipes
@@ -90,7 +90,8 @@ def _read(recipe: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"recipe {above[0]} is its own base, by {' and '.join(map(str, above[1:])) or 'itself'}")
     if path.suffix in (".yaml", ".yml"):
         if not path.exists():
-            raise ConfigError(f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}")
+            like = did_you_mean(path, neighbours(path))
+            raise ConfigError(f"there is no recipe file {path}; {like}recipes that ship: {', '.join(list_recipes())}")
         text = read_small(path, RECIPE_LIMIT, ConfigError)
     elif str(recipe) in list_recipes():
         text = resources.files("moganet.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.data.targets import ClassIndices
 from moganet.errors import DataError, did_you_mean
-from moganet.files import typed_path
+from moganet.files import neighbours, typed_path
 
 DOCUMENTED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 NONE = ("", "none")
@@ -52,7 +52,9 @@ def open_folder(path: str | None) -> Dataset:
     root, query = _parse(path)
     if not is_folder(root):
         what = f"{root} is no folder" if exists(root) else f"there is no folder {root}"
-        raise DataError(f"{what}; give one with a sub-folder of images for each class")
+        raise DataError(
+            f"{what}; {did_you_mean(root, neighbours(root), 0.75)}give one with a sub-folder of images for each class"
+        )
     reading, tree = _Reading(root), scan(root)
     if not tree.all_images:
         said = [finding.detail for finding in describe(root, _all_passed(tree))]

@@ -12,7 +12,7 @@ from moganet.data.paths import exists, is_file, is_folder
 from moganet.data.source import Dataset
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.errors import DataError, did_you_mean
-from moganet.files import typed_path
+from moganet.files import neighbours, typed_path
 from moganet.notices import say
 
 SOURCES: dict[str, Callable[[str | None], Dataset]] = {
@@ -48,7 +48,7 @@ def _open(spec: str) -> Dataset:
         given = typed_path(spec.rpartition("?")[0])
     if not spec or not exists(given):
         known = f"sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
-        like = did_you_mean(name, SOURCES) if name == spec or path else ""
+        like = did_you_mean(name, SOURCES) or did_you_mean(given, neighbours(given), 0.75)
         raise DataError(f"{spec!r} is {_what_is_missing(spec)}; {like}{known}")
     if not is_folder(given) and not is_file(given):
         raise DataError(f"{spec} is a pipe, a socket or a device; give a folder or a file")

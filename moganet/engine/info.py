@@ -7,13 +7,14 @@ from typing import Any
 
 from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError, did_you_mean
+from moganet.files import neighbours
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen, function_of
 from moganet.models.description import ModelDescription
 from moganet.models.evaluations import evaluations_of
-from moganet.models.find import find, neighbours
+from moganet.models.find import find
 from moganet.models.provenance import without_place
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name

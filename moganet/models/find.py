@@ -1,17 +1,16 @@
 """From what a person calls a MODEL, a file, a folder or a name, to where it lies; without torch."""
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 from moganet.errors import WeightsError, did_you_mean
+from moganet.files import neighbours
 from moganet.models.hub_folder import is_hub_folder
 from moganet.models.shipped import shipped_models
 from moganet.models.timms import is_timms
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 
-MOST_BESIDE = 10_000  # names in a folder, of which one may have been meant
 RUN_FILES = ("best.safetensors", "last.safetensors")
 ENDINGS = (  # of files that hold a model, and never an image
     *(".safetensors", ".ckpt", ".pth", ".pth.tar", ".pt", ".bin", ".pdparams"),
@@ -104,14 +103,6 @@ def find(what: str | Path) -> Found:
         f"there is no model {text!r}: {did_you_mean(full_name(text), [*list_trained(), *VARIANTS, *neighbours(path)])}"
     )
     raise WeightsError(f"{what}give a file, a run's or hub folder, or {', '.join(VARIANTS)}")
-
-
-def neighbours(path: Path) -> list[str]:
-    """Name what lies in the folder that a path was meant to be in, as it would have been typed."""
-    try:
-        return [str(path.with_name(entry.name)) for entry in itertools.islice(path.parent.iterdir(), MOST_BESIDE)]
-    except (OSError, ValueError):
-        return []
 
 
 def _weights_of_run(folder: Path) -> Path:
