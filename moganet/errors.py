@@ -19,6 +19,10 @@ class DataError(MogaNetError):
     """A data set or an image can't be read as asked."""
 
 
+class OutOfRangeError(DataError):
+    """An image holds values beyond black or white, so that its scale is another one."""
+
+
 class WeightsError(MogaNetError):
     """A file is no checkpoint that we can read, or its tensors do not fit the network."""
 

@@ -12,7 +12,7 @@ from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen, function_of
-from moganet.models.description import ModelDescription
+from moganet.models.description import OWN, ModelDescription
 from moganet.models.evaluations import evaluations_of
 from moganet.models.find import find
 from moganet.models.provenance import without_place
@@ -74,14 +74,21 @@ class FileInfo(Chosen):
 
 
 class NetworkInfo(Result, Variant):
-    """A network layer by layer, and the file that it was read from."""
+    """A network layer by layer, and the file that it was read from.
 
+    parameters, macs: None of an exported network that only its caller can build.
+    """
+
+    parameters: int | None  # type: ignore[assignment]
+    macs: int | None  # type: ignore[assignment]
     layers: tuple[LayerCost, ...]
     file: FileInfo | None = None
 
     def lines(self) -> Iterator[str]:
         """Say what a person asks first."""
-        size = f"{self.parameters:,} parameters, {short(self.macs)} multiply-adds at {self.size}x{self.size}"
+        size = "its layers are known to its caller alone"
+        if self.parameters is not None and self.macs is not None:
+            size = f"{self.parameters:,} parameters, {short(self.macs)} multiply-adds at {self.size}x{self.size}"
         if self.file is None:
             yield f"{self.name}: {size}"
             if trained := _trained(self.name):
@@ -222,6 +229,9 @@ def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> 
 
 
 def _network(architecture: Architecture, size: int, file: FileInfo | None = None) -> NetworkInfo:
+    if architecture.name.startswith(OWN):
+        unknown: dict[str, Any] = {"parameters": None, "macs": None, "stages": [], "layers": ()}
+        return NetworkInfo(name=architecture.name, size=size, ours=False, file=file, **unknown)
     layers, stages, parameters = _cost(architecture, size)
     return NetworkInfo(
         name=architecture.name,

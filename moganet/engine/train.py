@@ -16,6 +16,7 @@ from moganet.training.run_log import RunLog, logged
 if TYPE_CHECKING:
     from moganet.config import ResolvedRecipe
     from moganet.data import Dataset
+    from moganet.data.in_python import ClassNames, Data
     from moganet.training.outcome import TrainResult
 
 # What trains is imported where it is used, torch and Lightning with it: what is wrong with a recipe is said at once,
@@ -28,7 +29,7 @@ class _Asked(NamedTuple):
     """What is trained, as `prepare` takes it."""
 
     recipe: str | Path
-    data: str | None
+    data: "Data | None"
     overrides: Mapping[str, Any]
     start: str | Path | None
 
@@ -44,10 +45,11 @@ class _How(NamedTuple):
 @noted
 def train(
     recipe: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     out: str | Path | None = None,
     *,
+    class_names: "ClassNames | None" = None,
     start: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -56,7 +58,8 @@ def train(
 ) -> "TrainResult | None":
     """Train a network and leave a run's folder.
 
-    recipe: the name of one that ships, or a YAML file. data: SOURCE[:PATH] or a path, in the recipe's place.
+    recipe: the name of one that ships, or a YAML file. data: SOURCE[:PATH] or a path, in the recipe's place; or
+        a data set of your own, or a dict of them by split, as in `open_data`, with class_names where it names none.
     overrides: dotted keys to values, or "key=value" texts. out: the run's folder itself (default: runs/RECIPE-N).
     start: a MODEL whose weights to start from, or "none" for fresh ones where the recipe would start from others.
     find_batch: let Lightning's finder choose data.batch_size first; the choice is written into the run's recipe.
@@ -79,7 +82,7 @@ def train(
     changes = with_short(overrides, short)
     with logged() as log:
         _announce(load_recipe(recipe, changes), data, out, start, goes_on=resume)
-        asked = _Asked(recipe, data, changes, start)
+        asked = _Asked(recipe, _named(data, class_names), changes, start)
         if out is None:
             return _train_anew(asked, find_batch=find_batch, log=log)
         return _train_in(Path(out), asked, _How(overwrite, resume, find_batch), log)
@@ -119,12 +122,25 @@ def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResu
         return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=True), log)
 
 
-def _announce(settings: Recipe, data: str | None, out: str | Path | None, start: Any, *, goes_on: bool) -> None:
+def _named(data: "Data | None", class_names: "ClassNames | None") -> "Data | None":
+    """Open a caller's data set by the names of its classes, where these are given."""
+    if class_names is None:
+        return data
+    if data is None:
+        raise ConfigError("class_names are of a data set of your own; give it as data=")
+    from moganet.data import open_data
+
+    return open_data(data, class_names)
+
+
+def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, start: Any, *, goes_on: bool) -> None:
     """Say what begins, as far as the recipe tells it; what the images and the weights say follows."""
     if not is_first_launched():
         return
     height, width = settings.preprocessing.size
-    source, weights = data or settings.data.source, start or settings.start.model
+    source = settings.data.source if data is None else getattr(data, "spec", data)
+    source = source if isinstance(source, str | os.PathLike) else f"a {type(source).__name__} of yours"
+    weights = start or settings.start.model
     place = "a new folder in runs" if out is None else os.fspath(out)
     logger.info(
         "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s; PyTorch is being loaded",
@@ -185,7 +201,7 @@ def _report(dataset: "Dataset", workers: int | None, result: "TrainResult") -> s
     from moganet.engine.report import write_report
 
     try:
-        return str(write_report(result.out, dataset.spec, workers=workers, result=result.plain()).report)
+        return str(write_report(result.out, dataset.source, workers=workers, result=result.plain()).report)
     except Exception as error:  # whatever it is: a run of days must not be lost to its page
         say(f"no report was written ({error}); `moganet report {result.out}` tries again", doubtful=True)
         return None

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.optim import list_optimizers
@@ -32,13 +33,16 @@ from moganet.training.loggers import LOGGERS
 from moganet.training.signals import is_first_process
 from moganet.training.start import choose_start
 
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
+
 MOST_PROCESSES_A_CORE = 4
 MAX_CLASSES = 20  # named in the line on the data set
 
 
 def prepare(
     recipe: str | Path,
-    data: str | None,
+    data: "Data | None",
     overrides: Mapping[str, Any] | Sequence[str],
     start: str | Path | None = None,
     resumed: ResolvedRecipe | None = None,
@@ -78,13 +82,15 @@ def _step_of(resolved: ResolvedRecipe, own: Recipe) -> str:
     return f"{text}, {usual} by the recipe; the learning rate is {rate:g}, {kept}"
 
 
-def open_divided(spec: str, settings: Recipe) -> Dataset:
+def open_divided(spec: "Data", settings: Recipe) -> Dataset:
     """Open a data set and divide it as a recipe says; classes, counts and division are said.
 
     Raises DataError for a set of which its task can learn nothing.
     """
     opened = open_data(spec)
     task_of(settings).check(opened, training=True)
+    if not isinstance(spec, str | os.PathLike):
+        opened = replace(opened, origin=opened)
     held = opened.with_validation(settings.data.validation, settings.seed)
     dataset = held.with_fraction(settings.data.fraction, settings.seed)
     read = dataset.with_white_level(settings.preprocessing.white_level)

@@ -30,6 +30,7 @@ from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
 from moganet.training.callbacks import ModelFiles, RunProgress
 from moganet.training.checkpoints import Checkpoints, read_step
+from moganet.training.draws import own_draws
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
 from moganet.training.lengthen import Length
@@ -59,6 +60,7 @@ class Run:
     goes_on: bool
 
 
+@own_draws()
 def train_to_end(
     settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool
 ) -> TrainResult | None:

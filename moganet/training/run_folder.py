@@ -66,7 +66,10 @@ def refuse_full(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"can't look into {folder}: {error.strerror}; choose another --out") from None
     if (folder / RECIPE_FILE).is_file():
         if not overwrite:
-            raise ConfigError(f"{folder} already holds a run; --resume it, choose another --out, or --overwrite it")
+            raise ConfigError(
+                f"{folder} already holds a run; --resume it (resume=True), choose another --out, or "
+                "--overwrite it (overwrite=True)"
+            )
         if others:
             say(f"{folder} keeps what is no training's: {', '.join(others[:5])}{', …' if len(others) > 5 else ''}")
     elif found := [*sorted(ours), *others]:
