@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 give_packages_a_home()
 __version__ = version("moganet")
-<<<<<<< HEAD
-__all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "open_data"]
+__all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
 __all__ += [
     "average",
     "benchmark_data",
@@ -47,10 +46,6 @@ __all__ += [
     "evaluate",
     "explain",
 ]
-=======
-__all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
-__all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
->>>>>>> main
 __all__ += ["export", "info", "interaction_curves", "predict", "push", "settings", "train", "verify"]
 __all__ += ["write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name

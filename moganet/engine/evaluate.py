@@ -27,13 +27,8 @@ EVALUATION_FILE = "evaluation.json"
 
 @noted
 def evaluate(
-<<<<<<< HEAD
     model: OneOrMore,
-    data: str | None = None,
-=======
-    model: str | Path | Predictor,
     data: "Data | None" = None,
->>>>>>> main
     split: str = "test",
     *,
     class_names: "ClassNames | None" = None,
@@ -49,14 +44,10 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on a split of a data set.
 
-<<<<<<< HEAD
     model: a MODEL, a Predictor, or a list of several of the same classes, which answer by the mean of their
     probabilities (calibrated ones where each keeps a temperature).
-    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on, the first of several.
-=======
     data: SOURCE[:PATH], a path, or a data set of your own, as in `open_data`, with class_names where it names none and
-        its labels are not the model's; None takes the set that the model was trained on.
->>>>>>> main
+        its labels are not the model's; None takes the set that the model was trained on, the first of several.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
@@ -69,13 +60,8 @@ def evaluate(
     """
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
-<<<<<<< HEAD
     predictor = as_one(model, runtime, precision, tta=tta, **choices)
-    dataset, is_home = open_for(first_of(predictor), data)
-=======
-    predictor = as_predictor(model, runtime, precision, **choices)
-    dataset, is_home = open_for(predictor, data, class_names)
->>>>>>> main
+    dataset, is_home = open_for(first_of(predictor), data, class_names)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
     images = in_classes_of(predictor, dataset, images)
@@ -107,12 +93,8 @@ def evaluate(
         fast_decoding=fast_decoding,
         **answered_by(predictor),
     )
-<<<<<<< HEAD
     alone = model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
-    if out is None and not choices and isinstance(alone, str | Path) and Path(alone).is_dir():
-=======
-    if out is None and not choices and isinstance(model, str | os.PathLike) and Path(model).is_dir():
->>>>>>> main
+    if out is None and not choices and isinstance(alone, str | os.PathLike) and Path(alone).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(alone) / f"evaluation-{other}{split}{'' if tta == 'none' else f'-{tta}'}"

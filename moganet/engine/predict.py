@@ -18,15 +18,11 @@ from moganet.data.read import read_pixels
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference.file_stream import FileStream
-<<<<<<< HEAD
-=======
 from moganet.inference.given_images import GivenImages, are_names
-from moganet.inference.load import as_predictor
->>>>>>> main
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
-from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, stream_of
+from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, num_streams, stream_of
 from moganet.notices import noted, say
 from moganet.numbers import spread
 from moganet.progress import Progress, no_progress
@@ -89,15 +85,9 @@ class _Asked:
 
 @noted
 def predict(
-<<<<<<< HEAD
     model: OneOrMore,
-    files: str | Path | Sequence[str | Path] = (),
-    data: str | None = None,
-=======
-    model: str | Path | Predictor,
     files: Any = (),
     data: "Data | None" = None,
->>>>>>> main
     split: str = "test",
     *,
     class_names: "ClassNames | None" = None,
@@ -183,13 +173,13 @@ def _say_score(predictor: Predictor, outputs: Outputs) -> None:
 
 def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) -> _Asked:
     """Ask about images that the caller has, as they come."""
-    images, own = GivenImages(given, limit), predictor.config.preprocessing
+    images, own = GivenImages(given, limit, num_streams(predictor)), predictor.config.preprocessing
     if images.number == 0:
         raise DataError("nothing to predict: there is no image")
     threads = 0 if how.workers == 0 else None
-    stream = FileStream(predictor, images, how.batch_size, threads, fast_decoding=how.fast_decoding, judged=True)
+    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     return _Asked(
-        stream,
+        stream_of(predictor, lambda one: FileStream(one, images, threads=threads, **so)),
         images.name_of,
         lambda place: read_pixels(images.image_of(place), own.channels, own.white_level),
         images.forget_before,  # of which no truth is known
@@ -232,11 +222,7 @@ def _data(
     predictor: Predictor, named: "tuple[Data, ClassNames | None]", split: str, limit: int | None, how: _Reading
 ) -> _Asked:
     own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
-<<<<<<< HEAD
-    dataset, _ = own_data.open_for(first_of(predictor), data)
-=======
-    dataset, _ = own_data.open_for(predictor, *named)
->>>>>>> main
+    dataset, _ = own_data.open_for(first_of(predictor), *named)
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0

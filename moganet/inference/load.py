@@ -3,11 +3,8 @@
 import importlib
 import os
 import sys
-<<<<<<< HEAD
-from collections.abc import Sequence
-=======
 import tempfile
->>>>>>> main
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,26 +26,18 @@ if TYPE_CHECKING:
 
     Model = str | os.PathLike[str] | bytes | IO[bytes]  # what is opened: a name, a path, a file's content, an open file
 
-<<<<<<< HEAD
-def load(
-    what: str | Path | Sequence[str | Path], runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
-) -> Predictor:
-=======
 
-def load(what: "Model", runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
->>>>>>> main
+def load(
+    what: "Model | Sequence[Model]", runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+) -> Predictor:
     """Load a model to predict with.
 
     what: a model file, a released checkpoint of any format, an exported file, a run's folder (its best weights), a
         hub folder, or a name. "moganet_nano.digits" ships with the package, "moganet_small.in1k" is downloaded; a bare
         variant's name is an untrained network with weights from seed 0, and a warning says so. "timm:NAME" is a network
-<<<<<<< HEAD
-        of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file. A list of such
-        is several models of the same classes that answer as one, by the mean of their probabilities.
-=======
         of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file. Or the bytes
-        of a model file, or an open one.
->>>>>>> main
+        of a model file, or an open one; or a list of models of the same classes, which answer as one, by the mean of
+        their probabilities.
     runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
         else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
@@ -61,7 +50,6 @@ def load(what: "Model", runtime: Runtime = "auto", precision: Precision = "f32",
             what, runtime, precision, **choices
         )
         return joined
-    assert isinstance(what, str | Path)
     try:
         asked = Choices(**choices)
     except TypeError:

@@ -239,6 +239,11 @@ def stream_of(predictor: Predictor, make: Callable[[Predictor], Any]) -> Any:
     return SideBySide(predictor, [make(part) for part in parts]) if parts else make(predictor)
 
 
+def num_streams(predictor: Predictor) -> int:
+    """Tell how many streams `stream_of` makes."""
+    return len(predictor.parts) or 1 if isinstance(predictor, Together) else 1
+
+
 class SideBySide:
     """Streams of the same images, one a part of a predictor; each part reads them for itself.
 

@@ -93,6 +93,10 @@ def test_models_of_other_sizes_and_orders_answer_as_one(images, tmp_path):
     assert [one["file"][-6:] for one in result["unreadable"]] == ["05.png"]
     assert [one["model"] for one in result["models"]] == list(map(str, several))
     assert any("calibrated" in note and str(other) in note for note in result["notes"])
+    once = moganet.predict(several, (array for array in pictures()), top_k=6, batch_size=2)  # an iterator of images
+    assert len(once["predictions"]) == 12 and probabilities(once["predictions"])[:5] == pytest.approx(
+        expected[:5], abs=1e-5
+    )
     answers = moganet.load(several)([Image.fromarray(array) for array in pictures()[:3]], top_k=1)
     assert [a.names[0] for a in answers] == [row["classes"][0]["name"] for row in result["predictions"][:3]]
 
