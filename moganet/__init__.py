@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from moganet.data import open_data
+    from moganet.engine.average import average
     from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
     from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
@@ -40,7 +41,16 @@ give_packages_a_home()
 prepare_threads()
 __version__ = version("moganet")
 __all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
-__all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
+__all__ += [
+    "average",
+    "benchmark_data",
+    "benchmark_infer",
+    "benchmark_train",
+    "convert",
+    "doctor",
+    "evaluate",
+    "explain",
+]
 __all__ += ["embed", "export", "info", "interaction_curves", "predict", "probe", "push", "settings", "similar", "train"]
 __all__ += ["verify", "write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name

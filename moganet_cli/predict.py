@@ -8,7 +8,7 @@ import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.help import IMAGES, PRINTED
-from moganet_cli.options import AsJson, Data, Model, ReadingFast, Split, argument, option, with_options
+from moganet_cli.options import AsJson, Data, Model, ReadingViews, Split, argument, option, with_options
 from moganet_cli.output import Rows, complain, line
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
 
-WHAT = "Images, folders, patterns, archives (zip, tar), videos, lists (.txt, .csv), or '-' for a list on stdin."
+WHAT = "images, folders, patterns, archives (zip, tar), videos, lists (.txt, .csv), or '-' for a list on stdin."
 EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
 TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
 SAVE = "A new folder for a copy of each picture with its answer on it."
 SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
 
 
-class Predicting(ReadingFast, total=False):
+class Predicting(ReadingViews, total=False):
     """What is passed on as it is."""
 
     top_k: Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]
@@ -40,14 +40,15 @@ class Predicting(ReadingFast, total=False):
 
 
 @app.command(
-    help="Name what images show.",
-    epilog="moganet predict moganet_nano.cifar10 photo.jpg\nmoganet predict runs/digits-1 photos --csv answers.csv",
+    help="Name what images show. Several MODELs, all before the images, answer as one, by their mean.",
+    epilog="moganet predict moganet_nano.cifar10 photo.jpg\nmoganet predict runs/digits-1 photos --csv answers.csv\n"
+    "moganet predict runs/a runs/b photo.jpg --tta flip",
     rich_help_panel=USING,
 )
 @with_options
 def predict(
     model: Model,
-    files: Annotated[list[str] | None, argument("[FILES]...", WHAT)] = None,
+    files: Annotated[list[str] | None, argument("[MODEL]... [FILES]...", f"More models; then {WHAT}")] = None,
     data: Data = None,
     split: Split = "test",
     as_json: AsJson = False,
@@ -57,7 +58,8 @@ def predict(
     from moganet.progress import show_progress
 
     rows = Rows("predictions", ("file", "prediction"), as_json=as_json)
-    result = run(model, files or [], data, split, each=rows.add, progress=show_progress, **passed)
+    models, named = _divided([model, *(files or [])])
+    result = run(models, named, data, split, each=rows.add, progress=show_progress, **passed)
     for item in result.unreadable:
         complain(f"can't read {item.file}: {item.reason}")
     rows.end(result)
@@ -78,3 +80,15 @@ def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
         yield f"pictures: {result.saved:,} in {passed['save_images']}"
     if result.sorted is not None:
         yield f"sorted: {result.sorted:,} in {passed['sort_into']}"
+
+
+def _divided(words: list[str]) -> tuple[list[str], list[str]]:
+    """Divide words into models, which stand first, and images. Raises ConfigError for a model behind images."""
+    from moganet.errors import ConfigError
+    from moganet.models.find import names_model
+
+    number = next((n for n, word in enumerate(words[1:], 1) if not names_model(word)), len(words))
+    if late := [word for word in words[number:] if names_model(word)]:
+        what = f"{late[0]} is a model, and stands behind images"
+        raise ConfigError(f"{what}: give all models first (a run's pictures are images as {late[0]}/*.png)")
+    return words[:number], words[number:]

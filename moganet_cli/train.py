@@ -24,16 +24,20 @@ from moganet_cli.options import (
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 RESUME = "Go on with the run in --out where it was stopped; begin where none is."
+EPOCHS = "Train so many epochs [default: the recipe's]; with --resume more make a run longer, finished or not."
+FREEZE = "Let the head alone learn for N epochs, then all layers."
 START = "Start from this model's weights; none: from random ones."
 PREVIEW = "Draw what the network would see, and train nothing."
+EPOCHS = "How often all training images are seen; with --resume, more of them make a run longer, finished or not."
 RATE = "Highest learning rate. It does not follow --batch-size, unless the recipe has an optimizer.lr_per."
+FREEZE = "Let the head alone learn for N of the epochs, then all layers."
 BATCH_SIZE = "Images at a time; trainer.accumulate of them make a step."
 
 
 class Changed(TypedDict, total=False):
     """What changes the recipe, each as --set does by its longer name."""
 
-    epochs: Annotated[int | None, option("How often all training images are seen.", min=1, panel=SHORT)]
+    epochs: Annotated[int | None, option(EPOCHS, min=1, panel=SHORT)]
     batch_size: Annotated[int | None, option(BATCH_SIZE, panel=SHORT, **BATCH)]
     lr: Annotated[float | None, option(RATE, min=0, panel=SHORT)]
     size: Annotated[int | None, option("Pixels a side.", panel=SHORT, **SIDE)]
@@ -45,6 +49,7 @@ class Changed(TypedDict, total=False):
             "nano, xtiny, tiny, small, base, large, xlarge, or timm:NAME.", metavar="NAME", panel=SHORT, words=networks
         ),
     ]
+    freeze_epochs: Annotated[int | None, option(FREEZE, min=0, metavar="N", panel=SHORT)]
     interactions_every: Annotated[
         int | None, option("Record interactions every N epochs.", min=1, metavar="N", panel=SHORT)
     ]

@@ -201,6 +201,12 @@ class StartConfig(Settings):
     freeze: Annotated[int, Field(ge=0, le=4)] = told(
         0, "How many stages, from the stem on, keep weights and statistics.", "stages"
     )
+    freeze_epochs: Annotated[int, Field(ge=0, le=10**6)] = told(
+        0,
+        "How long the head alone learns, at the full rate, and all before it keeps weights and statistics; then all "
+        "learns, and the schedule begins.",
+        "epochs",
+    )
 
 
 class Recipe(Settings):

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from moganet.errors import DataError
 
 KEPT = 64  # items that are held for threads that ask a little later than others
 OPEN = 8  # files that are held open
+PICTURES, COPIES = -1, -2  # the lanes of those that draw and copy what was predicted; streams have those from 0 on
 _opening = threading.Lock()
 
 
@@ -56,9 +57,14 @@ class Within:
             reader = _opened(self.reader, self.holder, self.asked, self.stamp, (self.lane, os.getpid()))
         return reader.read(self.place)
 
-    def again(self) -> Self:
-        """Give the same image for whoever comes behind: neither reader has to go back for the other."""
-        return replace(self, lane=self.lane + 1)
+    def in_lane(self, lane: int) -> Self:
+        """Give the same image for another who reads: neither reader has to go back for the other."""
+        return replace(self, lane=lane)
+
+
+def in_lane(files: Sequence[Any], lane: int) -> Sequence[Any]:
+    """Give files, of which those within others are read in a lane."""
+    return [file.in_lane(lane) if isinstance(file, Within) else file for file in files] if lane else files
 
 
 def stamp_of(path: Path) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,25 +15,26 @@ from moganet.data.contents import ImageFile
 from moganet.data.listing import list_files
 from moganet.data.read import read_pixels
 from moganet.data.videos import Every, parse_every
-from moganet.data.within import Within
+from moganet.data.within import PICTURES, Within, in_lane
 from moganet.errors import DataError
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
-from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
+from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, num_streams, stream_of
 from moganet.notices import noted, say
 from moganet.numbers import percent, spread, wilson_interval
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
-from moganet.results import LeftOut, Record, Result
+from moganet.results import LeftOut, Member, Record, Result
 from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
     from moganet.inference.stream import Stream
+    from moganet.inference.together import SideBySide
 
 SHOWN = 20
 Truth = Literal["auto", "folders", "none"]
@@ -62,6 +64,7 @@ class Predictions(Result):
     """Rows an image, unless they were handed on as they came; files that can't be read; what was written.
 
     hits: where the truth of some is known. saved, sorted: how many pictures and sorted images were written.
+    tta: over which views of an image the answers are means. models: those that answered as one, where several did.
     """
 
     predictions: tuple[SerializeAsAny[Row], ...]
@@ -71,6 +74,8 @@ class Predictions(Result):
     out: str | None = None
     saved: int | None = None
     sorted: int | None = None
+    tta: str | None = None
+    models: tuple[Member, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Say the first answers, a line each, and how many images there are."""
@@ -106,7 +111,7 @@ class _Asked:
     by: what tells the truth. source_of: by place the file, where there is one. timed: some are frames of videos.
     """
 
-    stream: "FileStream | Stream"
+    stream: "FileStream | Stream | SideBySide"
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
@@ -119,7 +124,7 @@ class _Asked:
 @noted
 @threaded
 def predict(
-    model: str | Path | Predictor,
+    model: OneOrMore,
     files: Any = (),
     data: "Data | None" = None,
     split: str = "test",
@@ -139,6 +144,7 @@ def predict(
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
+    tta: Tta = "none",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
@@ -149,6 +155,8 @@ def predict(
 ) -> Predictions:
     """Predict images, and go on past those that can't be read.
 
+    model: a MODEL, a Predictor, or a list of several of the same classes, which answer by the mean of their
+    probabilities (calibrated ones where each keeps a temperature).
     files: images, folders (searched to any depth), glob patterns, zip and tar archives, videos, lists of paths (.txt,
     or a table's column), or "-" for a list on standard input; one or several. Or images that you have: bytes, open
     files, PIL images, arrays, tensors; one, a list, or an iterator, of which nothing is kept.
@@ -158,6 +166,7 @@ def predict(
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
+    tta: "flip" answers by the mean over each image and its mirror image; each row says so.
     every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
@@ -175,7 +184,7 @@ def predict(
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     frames = None if every is None else parse_every(every)
-    predictor = as_predictor(model, runtime, precision, device, **choices)
+    predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
     reading = _Reading(batch_size, workers, fast_decoding, frames, truth)
     if data is None:
         named = are_names(files)
@@ -185,25 +194,29 @@ def predict(
     else:
         asked = _data(predictor, (data, class_names), split, limit, reading)
     stream, rows, counted = asked.stream, list[Row](), _Counted(asked.by)
-    with writing(predictor, to, timed=asked.timed) as ways:
+    more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
+    with writing(predictor, to, more=more) as ways:
         for seen in progress(stream, len(stream), "predict"):
             _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
-                one = _answered(predictor, asked, place, answer)
+                one = _answered(predictor, asked, place, answer, tta)
                 counted.add(one)
                 ways.take(one)
                 (each or rows.append)(one.row)
     unreadable = (*asked.absent, *stream.unreadable)
-    return Predictions(predictions=tuple(rows), unreadable=unreadable, **ways.written, **counted.hits())
+    return Predictions(
+        predictions=tuple(rows), unreadable=unreadable, **ways.written, **counted.hits(), **answered_by(predictor)
+    )
 
 
-def _answered(predictor: Predictor, asked: _Asked, place: int, answer: Any) -> Answered:
+def _answered(predictor: Predictor, asked: _Asked, place: int, answer: Any, tta: Tta) -> Answered:
     """Give an image's answer with its row."""
     truth, source = asked.truth_of(place), asked.source_of(place)
     row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
     if isinstance(source, Within) and source.time is not None:
         row = row.changed(time=source.time)
+    row = row if tta == "none" else row.changed(tta=tta)
     right = None if truth is None else predictor.task.is_right(answer, truth)
     return Answered(row, answer, right, source, lambda: asked.image_of(place))
 
@@ -230,21 +243,22 @@ class _Counted:
 
 def _say_score(predictor: Predictor, outputs: Outputs) -> None:
     """Say, once in a verb, where images are rejected by a weaker score than the guard, and how to have that."""
-    if predictor.task.judged_by(outputs, predictor.config.task) == "energy":
-        how = "`moganet report` on it and its own data makes one" if predictor.has_module else "export it again"
+    if predictor.judged_by(outputs) == "energy":
+        can_report = predictor.has_module or isinstance(predictor, Together)
+        how = "`moganet report` on it and its own data makes one" if can_report else "export it again"
         by = "images are rejected by the energy of their logits alone, a weaker score"
         say(f"{predictor.name_of_model} has no guard: {by}; {how}")
 
 
 def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) -> _Asked:
     """Ask about images that the caller has, as they come."""
-    images, own = GivenImages(given, limit), predictor.config.preprocessing
+    images, own = GivenImages(given, limit, num_streams(predictor)), predictor.config.preprocessing
     if images.number == 0:
         raise DataError("nothing to predict: there is no image")
     threads = 0 if how.workers == 0 else None
-    stream = FileStream(predictor, images, how.batch_size, threads, fast_decoding=how.fast_decoding, judged=True)
+    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     return _Asked(
-        stream,
+        stream_of(predictor, lambda one: FileStream(one, images, threads=threads, **so)),
         images.name_of,
         lambda place: read_pixels(images.image_of(place), 3, own.white_level),
         images.forget_before,  # of which no truth is known
@@ -263,41 +277,33 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     if how.every is not None and not timed:
         say("--every is for videos, of which none was named")
     files, own = files[:limit], predictor.config.preprocessing
-    stream: FileStream | Stream
+    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
     many_read = (how.workers or predictor.device.type != "cpu") and not in_turn
     if many_read and len(files) > (how.batch_size or 1):  # one batch is read here
         many = importlib.import_module("moganet.inference.stream")
-        stream = many.Stream(
-            predictor,
-            many.split_of_files(files, own.white_level),
-            how.batch_size,
-            how.workers,
-            fast_decoding=how.fast_decoding,
-            judged=True,
-        )
+
+        def make(one: Predictor) -> Any:
+            return many.Stream(
+                one, many.split_of_files(files, one.config.preprocessing.white_level), workers=how.workers, **so
+            )
+
     else:
-        stream = FileStream(
-            predictor,
-            files,
-            how.batch_size,
-            0 if how.workers == 0 else None,
-            fast_decoding=how.fast_decoding,
-            judged=True,
-        )
+        lanes = count()  # each reads what can be read in turn only by itself
+
+        def make(one: Predictor) -> Any:
+            own_files = in_lane(files, next(lanes))
+            return FileStream(one, own_files, threads=0 if how.workers == 0 else None, **so)
+
     return _Asked(
-        stream,
+        stream_of(predictor, make),
         lambda place: str(files[place]),
-        lambda place: read_pixels(_again(files[place]), 3, own.white_level),
+        lambda place: read_pixels(*in_lane([files[place]], PICTURES), 3, own.white_level),
         _truth_by_folders(predictor, files, how.truth),
         absent,
         lambda place: files[place],
         timed=timed,
     )
-
-
-def _again(file: ImageFile) -> ImageFile:
-    return file.again() if isinstance(file, Within) else file
 
 
 def _truth_by_folders(predictor: Predictor, files: Sequence[ImageFile], how: Truth) -> Callable[[int], Any]:
@@ -327,13 +333,14 @@ def _data(
     predictor: Predictor, named: "tuple[Data, ClassNames | None]", split: str, limit: int | None, how: _Reading
 ) -> _Asked:
     own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
-    dataset, _ = own_data.open_for(predictor, *named)
+    dataset, _ = own_data.open_for(first_of(predictor), *named)
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
+    so = {"batch_size": how.batch_size, "workers": workers, "fast_decoding": how.fast_decoding, "judged": True}
     in_channels = chosen.with_channels(3)
     return _Asked(
-        stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding, judged=True),
+        stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),
         chosen.name_of,
         lambda place: in_channels[place].image.numpy(),
         lambda place: None if how.truth == "none" else predictor.task.truth(chosen.targets, place, dataset.class_names),

@@ -2,7 +2,7 @@
 
 import csv
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
@@ -27,30 +27,32 @@ def check_answer_file(path: Path) -> None:
 
 
 @contextmanager
-def open_answers(path: Path, columns: tuple[str, ...], *, timed: bool) -> Iterator[Write]:
-    """Give what writes a row into a file, which appears when all are written. timed: rows have the time of a frame."""
+def open_answers(path: Path, columns: Sequence[str], more: Sequence[str]) -> Iterator[Write]:
+    """Give what writes a row into a file, which appears when all are written. more: of a row's fields
+    that have a column of a CSV file beside those of the task.
+    """
     writer = {".jsonl": _json_lines, ".parquet": _parquet}.get(path.suffix.lower())
     with atomic_path(path) as temporary:
         if writer is not None:
             with writer(temporary) as write:
                 yield write
         else:
-            with _csv(temporary, columns, timed) as write:
+            with _csv(temporary, columns, more) as write:
                 yield write
 
 
 @contextmanager
-def _csv(path: Path, columns: tuple[str, ...], timed: bool) -> Iterator[Write]:
+def _csv(path: Path, columns: Sequence[str], more: Sequence[str]) -> Iterator[Write]:
     """A line an image and class."""
     # A name that isn't UTF-8 is written as the bytes that it has.
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow((*columns, *(["time"] if timed else [])))
-        yield lambda row: writer.writerows((*cells, *(_time(row) if timed else [])) for cells in row.cells())
+        writer.writerow((*columns, *more))
+        yield lambda row: writer.writerows((*cells, *(_cell(row.get(name)) for name in more)) for cells in row.cells())
 
 
-def _time(row: Row) -> list[str]:
-    return ["" if row.time is None else f"{row.time:.6g}"]
+def _cell(value: Any) -> object:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else value
 
 
 @contextmanager

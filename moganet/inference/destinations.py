@@ -10,7 +10,7 @@ from typing import Any
 from moganet import report
 from moganet.data.channels import match_channels
 from moganet.data.contents import EmbeddedImage
-from moganet.data.within import Within
+from moganet.data.within import COPIES, Within
 from moganet.errors import ConfigError
 from moganet.files import check_place
 from moganet.inference.answer_files import Write, check_answer_file, open_answers
@@ -102,17 +102,19 @@ class Writing:
 def _to_copy(one: Answered) -> Any:
     """Give a file to be copied as it is; of a frame, and of what is in memory, the pixels."""
     if isinstance(one.source, Within) and one.source.time is None:
-        return one.source.again().again()  # behind those that read the pictures
+        return one.source.in_lane(COPIES)
     return one.source if isinstance(one.source, Path | EmbeddedImage) else one.pixels
 
 
 @contextmanager
-def writing(predictor: Predictor, to: Destinations, *, timed: bool) -> Iterator[Writing]:
-    """Give what takes answers; files appear, and the grid is drawn, when the block succeeds."""
-    columns = predictor.task.columns
+def writing(predictor: Predictor, to: Destinations, more: Sequence[str]) -> Iterator[Writing]:
+    """Give what takes answers; files appear, and the grid is drawn, when the block succeeds.
+
+    more: of a row's fields that have a column in a CSV file.
+    """
     with ExitStack() as stack:
         places = [place for place in (to.csv_file, to.out) if place is not None]
-        files = [stack.enter_context(open_answers(place, columns, timed=timed)) for place in places]
+        files = [stack.enter_context(open_answers(place, predictor.task.columns, more)) for place in places]
         saved = None if to.save_images is None else stack.enter_context(saved_pictures(to.save_images))
         folders = None
         if to.sort_into is not None:
