@@ -8,7 +8,7 @@ import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.help import IMAGES, PRINTED
-from moganet_cli.options import AsJson, Data, Model, ReadingViews, Split, argument, option, with_options
+from moganet_cli.options import AsJson, Data, Every, Model, ReadingViews, Split, argument, option, with_options
 from moganet_cli.output import Rows, complain, line
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
 
 WHAT = "images, folders, patterns, archives (zip, tar), videos, lists (.txt, .csv), or '-' for a list on stdin."
-EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
 TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
 SAVE = "A new folder for a copy of each picture with its answer on it."
 SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
@@ -31,7 +30,7 @@ class Predicting(ReadingViews, total=False):
     calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
     grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
-    every: Annotated[str | None, option(EVERY, metavar="TIME", panel=IMAGES)]
+    every: Every
     truth: Annotated[Literal["auto", "folders", "none"], option(TRUTH, panel=IMAGES)]
     out: Annotated[Path | None, option("Write a row for each image: .jsonl, .parquet or .csv.", panel=PRINTED)]
     save_images: Annotated[Path | None, option(SAVE, metavar="FOLDER", panel=PRINTED)]

@@ -104,7 +104,7 @@ class TarReader:
         try:
             with tarfile.open(self.path, "r:*") as tar:
                 while (info := tar.next()) is not None:
-                    tar.members = []  # or all would be kept  # type: ignore[attr-defined]
+                    tar.members = []  # type: ignore[attr-defined]  # or all would be kept
                     number += 1
                     if info.offset_data + info.size > self.most:
                         raise DataError(

@@ -122,6 +122,7 @@ def _hash_file(file: ImageFile) -> bytes:
 
 def _hash_within(file: Within) -> bytes:
     try:
-        return hashlib.sha256(file.load()).digest()[:16]
+        content = file.load()
+        return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).digest()[:16]
     except Exception:  # what opens archives and videos raises anything
         return UNREADABLE

@@ -178,8 +178,12 @@ def predict(
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
-    places = (None if one is None else Path(one) for one in (csv_file, out, grid, save_images, sort_into))
-    to = Destinations(*places, links=links)
+
+    def place(one: str | Path | None) -> Path | None:
+        return None if one is None else Path(one)
+
+    folders = {"save_images": place(save_images), "sort_into": place(sort_into)}
+    to = Destinations(place(csv_file), place(out), place(grid), **folders, links=links)
     to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
@@ -298,7 +302,7 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     return _Asked(
         stream_of(predictor, make),
         lambda place: str(files[place]),
-        lambda place: read_pixels(*in_lane([files[place]], PICTURES), 3, own.white_level),
+        lambda place: read_pixels(in_lane([files[place]], PICTURES)[0], 3, own.white_level),
         _truth_by_folders(predictor, files, how.truth),
         absent,
         lambda place: files[place],

@@ -86,7 +86,9 @@ def _write(source: Any, place: Path) -> None:
     elif isinstance(source, EmbeddedImage):
         place.write_bytes(source)
     elif isinstance(source, Within):
-        place.write_bytes(source.load())
+        content = source.load()
+        assert isinstance(content, bytes)
+        place.write_bytes(content)
     else:
         picture = source.transpose(1, 2, 0)
         Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(place, "PNG")
