@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moganet.data.within import Within
+from moganet.data.within import CONTENTS, Within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +57,8 @@ def hash_files(files: Sequence[ImageFile]) -> list[bytes]:
     """
     if len(files) >= MANY:
         logger.info("reading %s files, to know them by their contents", f"{len(files):,}")
+    if any(isinstance(file, Within) and file.reader.in_turn for file in files):
+        return [*map(_hash_file, files)]  # threads would send one another back
     parts = [files[start : start + PART] for start in range(0, len(files), PART)]
     with ThreadPoolExecutor() as pool:
         return [digest for part in pool.map(lambda part: [*map(_hash_file, part)], parts) for digest in part]
@@ -122,7 +124,7 @@ def _hash_file(file: ImageFile) -> bytes:
 
 def _hash_within(file: Within) -> bytes:
     try:
-        content = file.load()
+        content = file.in_lane(CONTENTS).load()
         return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).digest()[:16]
     except Exception:  # what opens archives and videos raises anything
         return UNREADABLE

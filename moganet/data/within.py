@@ -14,7 +14,8 @@ from moganet.errors import DataError
 
 KEPT = 64  # items that are held for threads that ask a little later than others
 OPEN = 8  # files that are held open
-PICTURES, COPIES = -1, -2  # the lanes of those that draw and copy what was predicted; streams have those from 0 on
+# The lanes of those that draw and copy what was predicted, and tell contents; streams have those from 0 on.
+PICTURES, COPIES, CONTENTS = -1, -2, -3
 _opening = threading.Lock()
 
 

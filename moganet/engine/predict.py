@@ -178,12 +178,8 @@ def predict(
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
-
-    def place(one: str | Path | None) -> Path | None:
-        return None if one is None else Path(one)
-
-    folders = {"save_images": place(save_images), "sort_into": place(sort_into)}
-    to = Destinations(place(csv_file), place(out), place(grid), **folders, links=links)
+    folders = {"save_images": _path(save_images), "sort_into": _path(sort_into)}
+    to = Destinations(_path(csv_file), _path(out), _path(grid), **folders, links=links)
     to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
@@ -212,6 +208,10 @@ def predict(
     return Predictions(
         predictions=tuple(rows), unreadable=unreadable, **ways.written, **counted.hits(), **answered_by(predictor)
     )
+
+
+def _path(named: str | Path | None) -> Path | None:
+    return None if named is None else Path(named)
 
 
 def _answered(predictor: Predictor, asked: _Asked, place: int, answer: Any, tta: Tta) -> Answered:
