@@ -41,7 +41,7 @@ class Predicting(ReadingViews, total=False):
 @app.command(
     help="Name what images show. Several MODELs, all before the images, answer as one, by their mean.",
     epilog="moganet predict moganet_nano.cifar10 photo.jpg\nmoganet predict runs/digits-1 photos --csv answers.csv\n"
-    "moganet predict runs/a runs/b photo.jpg --tta flip",
+    "moganet predict runs/a runs/b photo.jpg --tta flip\nmoganet predict runs/a clip.mp4 --every 1s --out a.jsonl",
     rich_help_panel=USING,
 )
 @with_options

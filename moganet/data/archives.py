@@ -37,7 +37,7 @@ class Member(NamedTuple):
 
 
 class ZipReader:
-    """An open zip archive. Members are read by any thread, in any order."""
+    """An open zip archive. Members are read by any thread, in any order. fault: why not all members were found."""
 
     in_turn: ClassVar[bool] = False
 
@@ -46,6 +46,7 @@ class ZipReader:
             self.zip = zipfile.ZipFile(path)
         except FOREIGN as error:
             raise DataError(f"it is no zip archive, or a damaged one: {_reason(error)}") from None
+        self.fault = ""
         self.infos = self.zip.infolist()
 
     def look(self) -> Iterator[tuple[str, str, int]]:
@@ -65,12 +66,12 @@ class ZipReader:
 
 
 class TarReader:
-    """An open tar archive, compressed or not: one member is found behind the other."""
+    """An open tar archive, compressed or not: one member is found behind the other. fault: as of a zip archive."""
 
     in_turn: ClassVar[bool] = True
 
     def __init__(self, path: Path, asked: None) -> None:
-        self.path = path
+        self.path, self.fault = path, ""
         self.most = max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size)
         self.turn = InTurn(self._contents, "the archive ends before it, or is damaged there")
 
@@ -107,15 +108,16 @@ class TarReader:
                     tar.members = []  # type: ignore[attr-defined]  # or all would be kept
                     number += 1
                     if info.offset_data + info.size > self.most:
-                        raise DataError(
-                            f"it unpacks to more than {self.most:,} bytes, as no images do; unpack it first"
+                        self.fault = (
+                            f"from its member {number:,} on it unpacks to more than {self.most:,} bytes: too much"
                         )
+                        return
                     if not info.isdir():
                         yield tar, info
         except FOREIGN as error:
             if not number:
                 raise DataError(f"it is no tar archive, or a damaged one: {_reason(error)}") from None
-            say(f"{self.path} is damaged or cut off behind its member {number:,}: {_reason(error)}")
+            self.fault = f"it is damaged or cut off behind its member {number:,}: {_reason(error)}"
 
 
 def is_archive(path: Path) -> bool:
@@ -130,23 +132,24 @@ def is_archive(path: Path) -> bool:
     return head in (b"PK\3\4", b"PK\5\6")
 
 
-def list_members(path: Path) -> list[Within]:
-    """List the images within an archive in its order; what is passed over is said.
+def list_members(path: Path) -> tuple[list[Within], str]:
+    """List the images within an archive in its order, and why these are not all; what is passed over is said.
 
     Raises DataError for what is no archive, or has no image.
     """
     reader_of: Any = TarReader if path.name.lower().endswith(TAR_SUFFIXES) else ZipReader
     stamp, found, passed = stamp_of(path), list[Within](), list[Passed]()
-    for kind, name, place in reader_of(path, None).look():
+    reader = reader_of(path, None)
+    for kind, name, place in reader.look():
         if kind in LISTED:
             found.append(Within(path, place, f"{path}/{name}", reader_of, stamp=stamp))
         if kind != "image":
             passed.append(Passed(kind, path / name.lstrip("/")))
     for finding in describe(path, passed):
         say(finding.detail)
-    if not found:
+    if not found and not reader.fault:
         raise DataError("the archive has no images")
-    return found
+    return found, reader.fault
 
 
 def kind_of(member: Member) -> str:

@@ -89,7 +89,13 @@ class _Listing:
             if self.depth:
                 raise DataError("it is a list within a list; name it by itself")
             return self._of_list if suffix in LIST_SUFFIXES else _of_table
-        return list_members if is_archive(path) else None
+        return self._of_archive if is_archive(path) else None
+
+    def _of_archive(self, path: Path) -> "Sequence[ImageFile]":
+        found, fault = list_members(path)
+        if fault:
+            self._miss(str(path), fault)
+        return found
 
     def _of_list(self, path: Path) -> "Sequence[ImageFile]":
         """Add what the lines of a text name: paths from its folder or, where these are not there, from here."""
@@ -97,14 +103,15 @@ class _Listing:
             raise DataError(f"it is larger than {LARGEST_LIST:,} bytes, as no list of images is")
         self.depth += 1
         own = here = 0
-        before = len(self.missing)
-        for name in names_in(path.read_bytes(), path.parent):
+        names = names_in(path.read_bytes(), path.parent)
+        for name in names:
             beside = path.parent / typed_path(name)
             is_own = exists(beside) or bool(glob.has_magic(name) and glob.glob(str(beside), recursive=True))
-            own, here = own + is_own, here + (not is_own and exists(typed_path(name)))
+            if not typed_path(name).is_absolute():
+                own, here = own + is_own, here + (not is_own and exists(typed_path(name)))
             self.add(str(beside) if is_own else name)
         self.depth -= 1
-        if not own and not here and len(self.missing) == before:
+        if not names:
             raise DataError("the list is empty; give a path a line")
         if path.parent.resolve() != Path.cwd() and (own or here):
             say(f"relative paths of {path} start at its folder ({own:,}), else at the current one ({here:,})")

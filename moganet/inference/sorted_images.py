@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from moganet.data.contents import EmbeddedImage, ImageFile
+from moganet.data.formats import readable_suffixes
 from moganet.data.within import Within
 from moganet.errors import OutputError
 from moganet.files import atomic_path
@@ -77,6 +78,8 @@ def own_name(name: str, source: Any) -> str:
     *before, own = name.replace("\\", "/").rstrip("/").split("/")
     if isinstance(source, Path | EmbeddedImage) or (isinstance(source, Within) and source.time is None):
         return own
+    if Path(own).suffix.lower() in readable_suffixes():
+        return f"{Path(own).stem}.png"
     return f"{Path(before[-1]).stem}-{own}.png" if before else f"{own}.png"
 
 
