@@ -16,7 +16,8 @@ import typer
 
 # This is the order of the commands in --help.
 # isort: off
-from moganet_cli import train, evaluate, predict, verify, explain, report, interactions  # noqa: F401
+from moganet_cli import train, tune, runs, evaluate, compare, predict, verify, explain, report  # noqa: F401
+from moganet_cli import interactions  # noqa: F401
 from moganet_cli import info, convert, push, export, doctor, benchmark  # noqa: F401
 from moganet_cli import streams
 from moganet_cli.app import EXIT_BUG, EXIT_INTERRUPTED, EXIT_UNHEARD, EXIT_USER, app

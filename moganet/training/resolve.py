@@ -10,6 +10,7 @@ import torch
 from timm.optim import list_optimizers
 
 from moganet.config import Architecture, Preprocessing, Recipe, ResolvedRecipe, validate
+from moganet.config.recipe import fold_of
 from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
@@ -73,7 +74,10 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     named = [f"{name} {number}" for name, number in zip(dataset.class_names[:MAX_CLASSES], counts, strict=False)]
     more = "" if len(dataset.class_names) <= MAX_CLASSES else f", and {len(dataset.class_names) - MAX_CLASSES} more"
     asked = settings.data.validation
-    if isinstance(asked, str) or (asked is None and "val" in opened.splits):
+    if (fold := fold_of(asked)) is not None:
+        with_val = ", its own val among them" if opened.undivided() is not opened.split("train") else ""
+        origin = f"part {fold[0]} of {fold[1]} by seed {settings.seed}{with_val}"
+    elif isinstance(asked, str) or (asked is None and "val" in opened.splits):
         origin = f"its own {asked or 'val'}"
     else:
         origin = f"held back by seed {settings.seed}; choose otherwise by --set data.validation=SHARE"

@@ -32,7 +32,7 @@ from moganet.training.checkpoints import Checkpoints, read_step
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
 from moganet.training.origin import read_metrics
-from moganet.training.outcome import TrainResult
+from moganet.training.outcome import TrainResult, failures_written
 from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
 from moganet.training.signals import RunStopped, is_first_process
 
@@ -72,7 +72,7 @@ def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed:
     if not resumed and is_first_process():
         write_text(folder / RECIPE_FILE, settings.to_yaml())
     try:
-        with run.checkpoints.signals.held(run.trainer):
+        with failures_written(folder, but=OutOfMemory), run.checkpoints.signals.held(run.trainer):
             _fit(run)
     except (ConfigError, DataError):
         if not resumed and run.trainer.global_step == 0:
