@@ -1,15 +1,23 @@
 """`moganet train`: a network by a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from moganet_cli.app import app
+import typer
+
+from moganet_cli.app import EXIT_PARTLY, app
 from moganet_cli.options import AsJson, Data, Recipe, Settings, option
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
+
+if TYPE_CHECKING:
+    from moganet.engine.series import Folds, Seeds
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
 RESUME = "Go on with the run in --out where it was stopped; begin where none is."
 START = "Start from this model's weights; none: from random ones."
+FOLDS = "Train K times, each validated on another of K parts; --out is the folder of all, --resume goes on with it."
+SEEDS = "Train with N seeds, from the recipe's on; --out is the folder of all, --resume goes on with it."
+ALONE = ("--overwrite", "--preview", "--profile")  # which a series of runs has no use for
 PREVIEW = "Draw what the network would see, and train nothing."
 
 
@@ -24,10 +32,16 @@ def train(
     start: Annotated[str | None, option("--from", START, metavar="MODEL")] = None,
     interactions_every: Annotated[int | None, option("Record interactions every N epochs.", min=1, metavar="N")] = None,
     find_batch: Annotated[bool, option("--find-batch", "Find the batch size first, and train with it.")] = False,
+    folds: Annotated[int | None, option("--folds", FOLDS, min=2, metavar="K")] = None,
+    seeds: Annotated[int | None, option("--seeds", SEEDS, min=2, metavar="N")] = None,
     picture: Annotated[Path | None, option("--preview", PREVIEW, metavar="PNG")] = None,
     profile: Annotated[bool, option("--profile", "Say where a step's time goes, and train nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
+    several = [name for name, given in (("--folds", folds), ("--seeds", seeds)) if given is not None]
+    alone = [name for name, given in zip(ALONE, (overwrite, picture, profile), strict=True) if given]
+    if several and len(several) + len(alone) > 1:
+        raise typer.BadParameter(f"{' and '.join([*several, *alone])} do not go together; give one of them")
     if interactions_every is not None:
         set_ = [*(set_ or []), f"trainer.interactions_every={interactions_every}"]
     if picture is not None:
@@ -42,13 +56,35 @@ def train(
         spent = measure(recipe, data, set_ or [], start=start)
         print_json(spent) if as_json else _print_profile(spent)
         return
+    how: dict[str, bool] = {"resume": resume, "find_batch": find_batch}
+    if several:
+        from moganet.engine import series
+
+        asked = (recipe, data, set_ or [], out)
+        if folds is not None:
+            _print_series(series.train_folds(*asked, folds=folds, start=start, **how), as_json=as_json)
+        if seeds is not None:
+            _print_series(series.train_seeds(*asked, seeds=seeds, start=start, **how), as_json=as_json)
+        return
     from moganet.engine.train import train as run
 
-    how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
-    result = run(recipe, data, set_ or [], out, start=start, **how)
+    result = run(recipe, data, set_ or [], out, start=start, overwrite=overwrite, **how)
     if result is None:  # a process beside the first one, which alone reports
         return
     print_json(result) if as_json else line(*result.lines())
+
+
+def _print_series(result: "Seeds | Folds", *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+    else:
+        rows = [
+            (one.name, "failed" if one.best is None else f"{one.best:.4f}", str(one.epoch or ""), one.error or one.out)
+            for one in result.runs
+        ]
+        print_table(("run", result.metric, "epoch", "folder"), rows, (result.metric, "epoch"))
+        line(*result.lines())
+    raise typer.Exit(EXIT_PARTLY if any(one.error is not None for one in result.runs) else 0)
 
 
 def _print_profile(result: Found) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Precision
-from moganet.data import Dataset, Split
+from moganet.data import Dataset
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
 from moganet.errors import first_line
@@ -22,9 +22,9 @@ from moganet.files import check_place
 from moganet.inference import Predictor, load_model_file, save_model_file
 from moganet.inference.guarding import make_guard
 from moganet.inference.load import load
-from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
+from moganet.inference.own_data import choose_split, open_for, say_absent
 from moganet.inference.runtimes import Runtime
-from moganet.inference.stream import Stream
+from moganet.inference.seeing import How, see
 from moganet.models.build import build_blank
 from moganet.models.find import find
 from moganet.models.provenance import without_place, without_places
@@ -46,7 +46,6 @@ from moganet.training.run_folder import REPORT_FILE
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
 HEAT_SIDE = 96
-How = tuple[int | None, int | None, Progress]  # images at a time, workers, and what is told of progress
 SHORT = 2.0  # seconds, of which starting is a large part
 
 # How errors and close calls are explained: (network, x (B, C, H, W), classes (B,)) -> maps (B, H, W), and its name.
@@ -151,28 +150,11 @@ def _see_splits(predictor: Predictor, dataset: Dataset, split: str, how: How) ->
     """Let the network see a split and the images that were held back, where there are; they may be the same."""
     name, images = choose_split(dataset, split)
     held = dataset.splits.get("val")
-    tested = _see(predictor, dataset, (name, images), how)
+    tested = see(predictor, dataset, (name, images), how)
     say_absent(images.with_targets(tested.split.targets), predictor.class_names, name)
     if held is None or held is images:
         return tested, None if held is None else tested
-    return tested, _see(predictor, dataset, ("val", held), how)
-
-
-def _see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: How) -> Answers:
-    """Let the network see a split. Raises DataError where none of it can be read."""
-    (name, images), (batch_size, workers, progress) = named, how
-    images = in_classes_of(predictor, dataset, images)
-    stream = Stream(predictor, images, batch_size, workers)
-    begin = time.perf_counter()
-    seen = [
-        (batch.places, torch.from_numpy(batch.outputs[predictor.task.outputs[0]]), batch.targets)
-        for batch in progress(stream, len(stream), "evaluate")
-    ]
-    seconds = time.perf_counter() - begin
-    stream.check(f"{dataset.spec} ({name})")
-    places, outputs, targets = zip(*seen, strict=True)
-    known = np.concatenate(places), torch.cat(outputs), torch.cat(targets)
-    return Answers(name, images, *known, seconds, stream.unreadable)
+    return tested, see(predictor, dataset, ("val", held), how)
 
 
 def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin) -> tuple[Page, Reported, Images]:

@@ -28,6 +28,7 @@ CHECKPOINT_FILE, BEST_FILE, LAST_FILE = "last.ckpt", "best.safetensors", "last.s
 METRICS_FILE, CURVES_FILE, INTERACTIONS_FILE = "metrics.csv", "curves.png", "interactions.csv"
 REPORT_FILE, EVALUATIONS = "report.html", "evaluation-*"
 FAILURE_FILE = "failure.json"  # of a run that can't go on as it is; one that was stopped or killed leaves none
+SERIES_LOCK = ".series.lock"  # of a folder of several runs
 LOCK_FILE, LOCK_WAIT = ".lock", 0.3  # seconds, in which `is_at_work` of another process has looked
 RUN_OUTPUTS = (  # what a run leaves, and --overwrite removes
     *(RECIPE_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
@@ -102,17 +103,17 @@ def say_inside(folder: Path, dataset: "Dataset") -> None:
 
 
 @contextmanager
-def own_folder(folder: Path, *, claimed: bool = False) -> Iterator[None]:
+def own_folder(folder: Path, *, claimed: bool = False, lock_file: str = LOCK_FILE) -> Iterator[None]:
     """Make a run's folder and keep other runs out of it; what begins and fails before it writes leaves none behind.
 
-    claimed: it was made by `claim_folder`. The lock ends with the process, however that ends; of several processes the
+    claimed: it was made by `claim_folder`. lock_file: another name for a folder of several runs. The lock ends with the process, however that ends; of several processes the
     first one takes it. Raises ConfigError where a run is at work in it.
     """
     if not is_first_process():
         yield
         return
     made = [folder, folder.parent] if claimed else _make_folder(folder)
-    lock = FileLock(folder / LOCK_FILE, timeout=LOCK_WAIT)
+    lock = FileLock(folder / lock_file, timeout=LOCK_WAIT)
     try:
         lock.acquire()
     except Timeout:
@@ -123,7 +124,7 @@ def own_folder(folder: Path, *, claimed: bool = False) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            (folder / LOCK_FILE).unlink(missing_ok=True)
+            (folder / lock_file).unlink(missing_ok=True)
         lock.release()
         for place in made:  # only where they are empty
             with suppress(OSError):
