@@ -1,5 +1,6 @@
 """`moganet runs`: what was trained below a folder, and what became of it."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,5 +56,5 @@ def _cells(run: "PastRun") -> tuple[str, ...]:
         best = f"{metric.short} {metric.text(run.best)}"
     epochs = "" if run.epochs is None else f"{run.epochs}/{run.of_epochs}"
     took = "" if run.seconds is None else duration(run.seconds)
-    when = run.updated.strftime("%Y-%m-%d %H:%M")
+    when = datetime.fromisoformat(run.updated).astimezone().strftime("%Y-%m-%d %H:%M")
     return (run.run, run.state, run.network or "", run.data or "", epochs, best, took, when)

@@ -48,7 +48,8 @@ def runs(
         raise OutputError(f"the folder {folder} is {what}; give a folder that holds runs")
     looked = look_into(root)
     found = [describe_run(path, root) for path in progress(looked.runs, len(looked.runs), "runs")]
-    known = sorted((run for run in found if run[sort] is not None), key=key, reverse=reverse)
+    newest_first = sort == NEWEST  # a text in the order of time
+    known = sorted((run for run in found if run[sort] is not None), key=key, reverse=reverse != newest_first)
     foreign = [LeftOut(file=path.relative_to(root).as_posix(), reason=why) for path, why in looked.foreign.items()]
     unknown = [run for run in found if run[sort] is None]
     return Runs(folder=str(folder), sort=sort, runs=tuple([*known, *unknown]), foreign=tuple(foreign))
@@ -60,8 +61,6 @@ def _order(sort: str) -> Callable[[PastRun], Any]:
         near = difflib.get_close_matches(sort, COLUMNS, 1, 0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"there is no column {sort!r}; {hint}choose one of {', '.join(COLUMNS)}")
-    if sort == NEWEST:
-        return lambda run: -run.updated.timestamp()
     if sort == "best":
         return _by_figure
     return lambda run: _natural(run[sort])

@@ -69,7 +69,7 @@ class Folds(Series):
         if self.doubtful is not None:
             files += [DOUBTFUL_FILE]
             named = "; ".join(f"{one.file} ({one.label}, or {one.predicted}?)" for one in self.doubtful[:SHOWN])
-            yield f"{count(len(self.doubtful), 'label')} may be wrong{': ' * bool(named)}{named}"
+            yield f"the models doubt {count(len(self.doubtful), 'label')}{': ' * bool(named)}{named}"
         yield f"results: {self.out} ({', '.join(files)})"
 
 

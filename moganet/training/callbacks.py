@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from moganet.progress import RATE, make_bar, stderr_console
 from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule
 from moganet.training.run_folder import BEST_FILE, LAST_FILE
+
+
+Watch = Callable[[int, float], bool]  # (epoch, figure) -> whether the run ends here
 
 
 class RunProgress(pl.Callback):
@@ -130,6 +133,18 @@ def average_weights(decay: float) -> WeightAveraging:
                 kept.copy_(new)
 
     return WeightAveraging(multi_avg_fn=average)
+
+
+class Watched(pl.Callback):
+    """Tell each epoch's figure in validation to `watch`, and end the run where that gives True."""
+
+    def __init__(self, monitor: Metric, watch: Watch) -> None:
+        self.monitor, self.watch = monitor, watch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        figure = trainer.callback_metrics.get(f"val/{self.monitor.name}")
+        if figure is not None and self.watch(trainer.current_epoch + 1, float(figure)):
+            trainer.should_stop = True
 
 
 class ModelFiles(pl.Callback):

@@ -5,7 +5,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -41,7 +41,7 @@ class PastRun(Record):
     run: its place below the folder that was looked into. reason: why it failed, or what of it is damaged. data: as
     the recipe has it, without places. size: of the images, height and width. epochs, of_epochs: done, and asked for.
     metric: what the best weights are chosen by, and `best` its value in validation, after epoch `best_epoch`.
-    seconds: without those in which it was stopped. updated: when a file of it was written last. bytes: of all of them.
+    seconds: without those in which it was stopped. updated: when a file of it was written last (UTC). bytes: of all of them.
     """
 
     run: str
@@ -63,7 +63,7 @@ class PastRun(Record):
     best_epoch: int | None = None
     loss: float | None = None
     seconds: float | None = None
-    updated: datetime
+    updated: str
     bytes: int
 
 
@@ -137,7 +137,7 @@ def describe_run(folder: Path, root: Path) -> PastRun:
         folder=str(folder),
         state=state,
         reason=damage or (failure if state == "failed" else None),
-        updated=datetime.fromtimestamp(int(max((s.st_mtime for s in stats), default=time.time()))).astimezone(),
+        updated=datetime.fromtimestamp(int(max((s.st_mtime for s in stats), default=time.time())), UTC).isoformat(),
         bytes=sum(s.st_size for s in stats),
         **known,
     )

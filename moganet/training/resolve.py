@@ -45,7 +45,7 @@ def prepare(
     if start is not None:
         settings = settings.changed(start=settings.start.changed(model=str(start)))
     dataset = open_divided(settings.data.source if data is None else data, settings)
-    resolved = _resolve(settings, dataset, resumed)
+    resolved = resolve(settings, dataset, resumed)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
 
 
@@ -88,7 +88,8 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     )
 
 
-def _resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
+def resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
+    """Fill in what a recipe leaves to a divided data set, to starting weights, and to the launcher, as `prepare` does."""
     _check_sizes(recipe, dataset)
     refuse_without_srun()
     recipe = choose_start(recipe, resumed)

@@ -27,7 +27,7 @@ from moganet.results import LeftOut
 from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
-from moganet.training.callbacks import ModelFiles, RunProgress
+from moganet.training.callbacks import ModelFiles, RunProgress, Watch, Watched
 from moganet.training.checkpoints import Checkpoints, read_step
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
@@ -55,19 +55,26 @@ class Run:
     goes_on: bool
 
 
-def train_to_end(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
-    """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first."""
+def train_to_end(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool, watch: Watch | None = None
+) -> TrainResult | None:
+    """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first.
+
+    watch: is told each epoch's figure in validation, and ends the run by True.
+    """
     while True:
         try:
-            return _train(settings, dataset, folder, resumed=resumed)
+            return _train(settings, dataset, folder, resumed=resumed, watch=watch)
         except OutOfMemory as error:
             settings, resumed = _in_smaller_parts(settings, dataset, error), (folder / CHECKPOINT_FILE).is_file()
         write_text(folder / RECIPE_FILE, settings.to_yaml())
         release_memory()
 
 
-def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
-    run = _made(settings, dataset, folder, resumed=resumed)
+def _train(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool, watch: Watch | None
+) -> TrainResult | None:
+    run = _made(settings, dataset, folder, resumed=resumed, watch=watch)
     clear_folder(folder, keep=resumed)
     if not resumed and is_first_process():
         write_text(folder / RECIPE_FILE, settings.to_yaml())
@@ -101,7 +108,9 @@ def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed:
     )
 
 
-def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> Run:
+def _made(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool, watch: Watch | None
+) -> Run:
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
@@ -114,6 +123,8 @@ def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: 
     callbacks: list[pl.Callback] = [files, progress, checkpoints]
     if (every := settings.trainer.interactions_every) is not None:  # before averages are taken out, like the files
         callbacks.insert(0, InteractionRecord(folder, dataset.split("val"), settings.preprocessing, every))
+    if watch is not None:
+        callbacks.append(Watched(kind.monitor, watch))
     trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
     return Run(task, module, files, progress, checkpoints, trainer, goes_on=resumed)
 

@@ -50,9 +50,14 @@ def entries(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return [path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
 
 
+def folder_name(name: str) -> str:
+    """Give a recipe's name as a folder's."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60] or "run"
+
+
 def claim_folder(name: str) -> Path:
     """Make runs/NAME-N, the first that is not there yet; so runs that begin at once have folders of their own."""
-    stem = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60] or "run"
+    stem = folder_name(name)
     for number in itertools.count(1):
         folder = Path("runs") / f"{stem}-{number}"
         if not is_first_process():

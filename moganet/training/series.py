@@ -1,16 +1,16 @@
 """Several trainings of one recipe in one folder: where they lie, who may write there, and what they say together."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from moganet.config import Recipe
+from moganet.config import Recipe, parse_yaml
 from moganet.errors import ConfigError, OutputError
+from moganet.files import to_json
 from moganet.launchers import launched
 from moganet.results import Metric, Record, Result
 from moganet.tasks.judged import mean_interval
@@ -98,17 +98,38 @@ def summed(members: Sequence[Member], metric: Metric) -> dict[str, Any]:
         "runs": tuple(members),
         "mean": float(np.mean(values)) if values else None,
         "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "interval": mean_interval(values),
+        "interval": _within(mean_interval(values), metric),
         "best": max(known, key=lambda one: sign * one[0])[1] if known else None,
         "seconds": sum(one.seconds or 0.0 for one in members),
     }
+
+
+def _within(interval: tuple[float, float] | None, metric: Metric) -> tuple[float, float] | None:
+    if interval is None or not metric.share:
+        return interval
+    return max(0.0, interval[0]), min(1.0, interval[1])
 
 
 def with_setting(overrides: Overrides, settings: Mapping[str, Any]) -> Overrides:
     """Give overrides with further settings, which come last."""
     if isinstance(overrides, Mapping):
         return {**overrides, **settings}
-    return [*overrides, *(f"{key}={json.dumps(value)}" for key, value in settings.items())]
+    return [*overrides, *as_texts(settings)]
+
+
+def as_texts(overrides: Overrides) -> list[str]:
+    """Give settings as "KEY=VALUE", as --set takes them."""
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    return [f"{key}={_as_yaml(value)}" for key, value in overrides.items()]
+
+
+def _as_yaml(value: Any) -> str:
+    """Give a value as YAML, a text without quotes where it is read back as it is."""
+    with suppress(ConfigError):
+        if isinstance(value, str) and value.isprintable() and parse_yaml(value, "a setting") == value:
+            return value
+    return to_json(value)
 
 
 def refuse_several(recipe: Recipe, what: str) -> None:
