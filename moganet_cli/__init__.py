@@ -16,7 +16,7 @@ import typer
 
 # This is the order of the commands in --help.
 # isort: off
-from moganet_cli import train, tune, runs, evaluate, predict, verify, explain, report  # noqa: F401
+from moganet_cli import train, tune, runs, evaluate, compare, predict, verify, explain, report  # noqa: F401
 from moganet_cli import interactions  # noqa: F401
 from moganet_cli import info, convert, push, export, doctor, benchmark  # noqa: F401
 from moganet_cli import streams

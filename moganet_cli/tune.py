@@ -19,7 +19,9 @@ TRIALS = "Trainings in all, with those of before where the search goes on."
 SHOWN = 10  # trials
 
 
-@app.command(help="Search for a recipe's settings by trainings that are measured on validation images, never on test ones.")
+@app.command(
+    help="Search for a recipe's settings by trainings that are measured on validation images, never on test ones."
+)
 def tune(
     recipe: Recipe,
     data: Data = None,

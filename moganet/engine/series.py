@@ -13,8 +13,7 @@ from moganet.launchers import refuse_to_begin_again
 from moganet.notices import heard, noted, say
 from moganet.numbers import count
 from moganet.progress import Progress, no_progress
-from moganet.results import Metric
-from moganet.tasks import TASKS
+from moganet.tasks import monitor_named
 from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.run_folder import BEST_FILE
 from moganet.training.series import (
@@ -42,7 +41,7 @@ class Seeds(Series):
 
     def lines(self) -> Iterator[str]:
         """Say how it went, a line each."""
-        yield self.say_mean(_metric(self.metric))
+        yield self.say_mean(monitor_named(self.metric))
         if self.best is not None:
             yield f"the best is {Path(self.out) / self.best}; as the best of {len(self.runs)} it flatters"
         yield f"results: {self.out} ({SEEDS_FILE})"
@@ -60,7 +59,7 @@ class Folds(Series):
 
     def lines(self) -> Iterator[str]:
         """Say how it went, a line each."""
-        metric, every, files = _metric(self.metric), self.out_of_fold, [FOLDS_FILE]
+        metric, every, files = monitor_named(self.metric), self.out_of_fold, [FOLDS_FILE]
         yield self.say_mean(metric)
         if every is not None:
             files += [PREDICTIONS_FILE]
@@ -71,10 +70,6 @@ class Folds(Series):
             named = "; ".join(f"{one.file} ({one.label}, or {one.predicted}?)" for one in self.doubtful[:SHOWN])
             yield f"the models doubt {count(len(self.doubtful), 'label')}{': ' * bool(named)}{named}"
         yield f"results: {self.out} ({', '.join(files)})"
-
-
-def _metric(name: str) -> Metric:
-    return next(task.monitor for task in TASKS.values() if task.monitor.name == name)
 
 
 @dataclass(frozen=True)

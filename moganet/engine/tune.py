@@ -14,7 +14,7 @@ from moganet.files import to_json, write_text
 from moganet.launchers import refuse_to_begin_again
 from moganet.notices import heard, noted, say
 from moganet.results import Metric, Record, Result
-from moganet.tasks import TASKS
+from moganet.tasks import monitor_named
 from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.ranges import Space, read_spaces, usual_spaces
 from moganet.training.run_folder import folder_name
@@ -66,7 +66,7 @@ class Tuned(Result):
     @property
     def of(self) -> Metric:
         """Give the metric that is searched by."""
-        return next(task.monitor for task in TASKS.values() if task.monitor.name == self.metric)
+        return monitor_named(self.metric)
 
     def lines(self) -> Iterator[str]:
         """Say what was found, a line each."""
@@ -151,7 +151,10 @@ def _searched(load: Any, spaces: tuple[Space, ...], data: str | None, trials: in
     fixed = {key: json.dumps(value) for key, value in own.items() if key not in FREE_SETTINGS}
     searched = {space.key for space in spaces}
     asked = {f"{key} is": value for key, value in fixed.items() if key not in searched}
-    asked |= {"searched is": "; ".join(space.text() for space in spaces), "the hash of images is": dataset.fingerprint()}
+    asked |= {
+        "searched is": "; ".join(space.text() for space in spaces),
+        "the hash of images is": dataset.fingerprint(),
+    }
     metric = task_of(settings).monitor
 
     def whole(values: Mapping[str, Any]) -> Any:
@@ -171,7 +174,9 @@ def _said(study: Any, spaces: tuple[Space, ...], metric: Metric, folder: Path, o
     every = [_trial(trial, folder) for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     if all(trial.state != "complete" for trial in every):
         errors = [trial.error for trial in every if trial.error]
-        raise TrainingError(f"none of {len(every)} trials came to its end; the first: {errors[0] if errors else 'pruned'}")
+        raise TrainingError(
+            f"none of {len(every)} trials came to its end; the first: {errors[0] if errors else 'pruned'}"
+        )
     best = every[[trial.number for trial in every].index(study.best_trial.number + 1)]
     importance = _importance(study, optuna)
     return {

@@ -12,7 +12,15 @@ from moganet.files import to_json
 
 WIDE = 10  # a range whose ends differ by this factor is drawn from by the logarithm
 DIGITS = 4  # that count, of a drawn number
-FIXED = ("name", "task", "seed", "data", "data.source", "data.validation", "data.fraction")  # figures would be of others
+FIXED = (
+    "name",
+    "task",
+    "seed",
+    "data",
+    "data.source",
+    "data.validation",
+    "data.fraction",
+)  # figures would be of others
 RANGE = re.compile(r"(?P<low>[^.].*?)\.\.(?P<high>.+?)(?P<scale>:log|:linear)?")
 WHOLE = re.compile(r"[+-]?\d+")
 EXAMPLE = "optimizer.lr=1e-4..1e-2, or loss.smoothing=0,0.1"

@@ -108,9 +108,7 @@ def _train(
     )
 
 
-def _made(
-    settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool, watch: Watch | None
-) -> Run:
+def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool, watch: Watch | None) -> Run:
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]

@@ -160,6 +160,8 @@ def _check_contents(folder: Path, allowed: Sequence[str], *, goes_on: bool) -> N
     if RECIPE_FILE in found:
         raise ConfigError(f"{folder} holds a run of its own; choose another --out")
     if others := [name for name in found if not name.startswith(tuple(allowed))]:
-        raise ConfigError(f"{folder} holds {others[0]}; nothing is replaced; choose another --out, empty or not there yet")
+        raise ConfigError(
+            f"{folder} holds {others[0]}; nothing is replaced; choose another --out, empty or not there yet"
+        )
     if found and not goes_on:
         raise ConfigError(f"{folder} already holds {found[0]}; --resume goes on with it, or choose another --out")

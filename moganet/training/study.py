@@ -148,7 +148,9 @@ def _run_trial(study: Any, trial: Any, search: Search, within: tuple[int, Path],
     best = None if result.best is None else result.best.get(search.metric.name)
     if result.epochs < settings.trainer.max_epochs and trial.should_prune():
         study.tell(trial, state=states.PRUNED)
-        logger.info("trial %d is behind the median of those before after epoch %d: it ends", trial.number + 1, result.epochs)
+        logger.info(
+            "trial %d is behind the median of those before after epoch %d: it ends", trial.number + 1, result.epochs
+        )
         return
     study.tell(trial, best, state=states.COMPLETE if best is not None else states.FAIL)
     if best is not None:
