@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from moganet.engine.tune import Tuned
 
 RANGES = (
-    "Search a setting: KEY=LOW..HIGH (by the logarithm where the ends differ by a factor of ten; :linear or :log behind "
-    "says otherwise) or KEY=A,B,C; may be repeated [default: learning rate and weight decay, a decade to either side]."
+    "Search a setting: KEY=LOW..HIGH (by the logarithm where the ends differ by a factor of ten; :linear or :log "
+    "behind says otherwise) or KEY=A,B,C; may be repeated [default: learning rate and weight decay, a decade to either "
+    "side]."
 )
 OUT = "The folder of all trials; where it holds this search, that goes on [default: runs/RECIPE-tune]."
 TRIALS = "Trainings in all, with those of before where the search goes on."

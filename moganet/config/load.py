@@ -77,7 +77,7 @@ def parse_yaml(text: str, what: str) -> Any:
         node = yaml.compose(text, LOADER)
         if node is not None and _unfolded(node, {}) > MAX_VALUES:
             raise ConfigError(f"{what} unfolds to more than {MAX_VALUES:,} values by its references; write them out")
-        return yaml.load(text, LOADER)  # noqa: S506 (both are safe)
+        return yaml.load(text, LOADER)
     except ConfigError:
         raise
     except Exception as error:  # yaml's own errors, and what its constructors raise for odd numbers and dates

@@ -42,7 +42,7 @@ def choose_held_out(
 def choose_fold(
     labels: np.ndarray, fold: tuple[int, int], seed: int, groups: Sequence[str] | None, contents: Sequence[bytes]
 ) -> np.ndarray:
-    """Give the places, in order, of one of several parts of a set, each class in proportion: `fold` (2, 5) is the second.
+    """Give the places, in order, of one part of a set, each class in proportion: `fold` (2, 5) is the second of five.
 
     labels: as in `choose_held_out`. Each image is in one part; groups, and copies of one image, are in the same.
     """

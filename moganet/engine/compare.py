@@ -262,7 +262,7 @@ class _Seen:
             for answer in (task.answers({task.outputs[0]: outputs}, predictor.config.task.unguarded(), Asked()))
         ]
         return [
-            one.predicted if one.probability is None else f"{one.predicted} {100 * one.probability:.0f} %"
+            one.predicted if one.probability is None else f"{one.predicted} ({100 * one.probability:.0f} %)"
             for one in items
         ]
 
@@ -283,7 +283,8 @@ def _settings(predictors: Sequence[Predictor]) -> dict[str, tuple[Any, ...]]:
     recipes = [flat(without_places(one.config.provenance.get("recipe") or {})) for one in predictors]
     names = [name for name in dict.fromkeys(itertools.chain(*recipes)) if name not in NOT_SETTINGS]
     values = {name: tuple(recipe.get(name) for recipe in recipes) for name in names}
-    return {name: some for name, some in values.items() if any(value != some[0] for value in some)}
+    said = {name: [recipe[name] for recipe in recipes if name in recipe] for name in names}
+    return {name: some for name, some in values.items() if any(value != said[name][0] for value in said[name])}
 
 
 def _compose(result: Comparison, seen: _Seen, models: Sequence[str]) -> Page:
@@ -352,8 +353,8 @@ def _tests(result: Comparison) -> Section:
         cells = [f"{pair.first}, {pair.second}", f"{pair.only_first:,}", f"{pair.only_second:,}", points, say_p(pair.p)]
         rows.append([*cells, say_p(pair.p_adjusted)] if several else cells)
     note = (
-        "McNemar's exact test of the images that only one of two has right: p is the probability of so uneven a number, "
-        "were both equally good. An image is right where all of its answer is. "
+        "McNemar's exact test of the images that only one of two has right: p is the probability of so uneven a "
+        "number, were both equally good. An image is right where all of its answer is. "
         + ("The last column is adjusted for the number of pairs (Holm)." if several else "")
     )
     title = "Whether the differences are more than chance"

@@ -52,7 +52,7 @@ def runs(
     known = sorted((run for run in found if run[sort] is not None), key=key, reverse=reverse != newest_first)
     foreign = [LeftOut(file=path.relative_to(root).as_posix(), reason=why) for path, why in looked.foreign.items()]
     unknown = [run for run in found if run[sort] is None]
-    return Runs(folder=str(folder), sort=sort, runs=tuple([*known, *unknown]), foreign=tuple(foreign))
+    return Runs(folder=str(folder), sort=sort, runs=(*known, *unknown), foreign=tuple(foreign))
 
 
 def _order(sort: str) -> Callable[[PastRun], Any]:

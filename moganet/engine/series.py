@@ -166,8 +166,8 @@ def train_folds(
 ) -> Folds:
     """Train a recipe once for each of several parts of a set, validated on that part and trained on the others.
 
-    The images of "train" and "val" are divided together, by the recipe's seed, in proportion of the classes, with groups
-    and copies undivided; those of "test" are left alone. Each run has a folder in `out`, fold-N. There lie
+    The images of "train" and "val" are divided together, by the recipe's seed, in proportion of the classes, with
+    groups and copies undivided; those of "test" are left alone. Each run has a folder in `out`, fold-N. There lie
     out-of-fold.csv (each image's answer of the model that did not see it), doubtful.csv (labels that look wrong, by
     cleanlab) and folds.json, which is what is given back. The rest is as in `train_seeds`.
     """

@@ -92,18 +92,19 @@ def tune(
     *,
     start: str | Path | None = None,
 ) -> Tuned:
-    """Search for settings by trainings, each of which is validated on the same held-back images; test images are no part.
+    """Search for settings by trainings that are validated on the same held-back images; test images are no part.
 
-    trials: how many in all, those of before among them where `out` holds the search already: it goes on then, and
-    with the trial that was cut off. ranges: "KEY=LOW..HIGH" (drawn by the logarithm where the ends are above 0 and
-    differ by a factor of ten, else evenly; ":log" or ":linear" behind says otherwise; whole numbers where the setting takes no
-    others) or "KEY=A,B,C", or a mapping of settings to such texts or lists; without any the learning rate and the weight
-    decay are searched. recipe, data, overrides, start: as in `train`; out: the folder of all [default: runs/RECIPE-tune].
+    trials: how many in all, those of before among them where `out` holds the search already: it goes on then, and with
+    the trial that was cut off. ranges: "KEY=LOW..HIGH" (drawn by the logarithm where the ends are above 0 and differ
+    by a factor of ten, else evenly; ":log" or ":linear" behind says otherwise; whole numbers where the setting takes no
+    others) or "KEY=A,B,C", or a mapping of settings to such texts or lists; without any the learning rate and the
+    weight decay are searched. recipe, data, overrides, start: as in `train`. out: the folder of all
+    [default: runs/RECIPE-tune].
 
     Optuna's tree-structured Parzen estimator draws; the first trial has the recipe's own values where they lie within.
     Its median pruner ends what falls behind. A trial that fails is said, and the search goes on.
-    Raises MissingExtraError without Optuna, ConfigError, DataError, OutputError, TrainingError where no trial came to its
-    end, and KeyboardInterrupt.
+    Raises MissingExtraError without Optuna, ConfigError, DataError, OutputError, TrainingError where no trial came to
+    its end, and KeyboardInterrupt.
     """
     refuse_to_begin_again()
     import_extra("optuna", "moganet tune", "tune")

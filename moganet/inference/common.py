@@ -1,4 +1,4 @@
-"""The images that several models can be compared on: the same ones, by their contents and labels, seen by all of them."""
+"""The images that several models are compared on: the same ones, by contents and labels, as each of them sees them."""
 
 from collections import Counter
 from collections.abc import Sequence

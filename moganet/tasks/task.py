@@ -21,12 +21,10 @@ from moganet.results import Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
-    from torch import Tensor
-
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.judged import Judged

@@ -21,7 +21,6 @@ from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule
 from moganet.training.run_folder import BEST_FILE, LAST_FILE
 
-
 Watch = Callable[[int, float], bool]  # (epoch, figure) -> whether the run ends here
 
 

@@ -39,9 +39,9 @@ class PastRun(Record):
     """What is known of a run. What its files do not say is None.
 
     run: its place below the folder that was looked into. reason: why it failed, or what of it is damaged. data: as
-    the recipe has it, without places. size: of the images, height and width. epochs, of_epochs: done, and asked for.
+    the recipe has it, without places. size: of images, height and width. epochs, of_epochs: done, and asked for.
     metric: what the best weights are chosen by, and `best` its value in validation, after epoch `best_epoch`.
-    seconds: without those in which it was stopped. updated: when a file of it was written last (UTC). bytes: of all of them.
+    seconds: without those in which it was stopped. updated: when a file of it was written last (UTC). bytes: of all.
     """
 
     run: str
@@ -105,7 +105,7 @@ def is_run_folder(folder: Path, names: set[str]) -> bool:
 
 def _holds(folder: Path) -> str:
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         return f"it can't be looked into: {error.strerror}"
     if not names:

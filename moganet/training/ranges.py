@@ -1,4 +1,4 @@
-"""What a search may choose for a setting: a range of numbers or some values, told from a text and the setting's type."""
+"""What a search may choose for a setting: a range or some values, told from a text and by what the setting takes."""
 
 import math
 import re
@@ -80,8 +80,8 @@ def read_spaces(texts: Sequence[str] | Mapping[str, Any], load: Load, given: Seq
     """Read KEY=LOW..HIGH, KEY=LOW..HIGH:log, :linear, or KEY=A,B,C; try each end and value in the recipe.
 
     texts: such texts, or a mapping of settings to what stands after "=", or to a list of values.
-    given: settings that are given already. A setting that takes no fraction is drawn whole. A range is drawn from by the logarithm where its ends
-    are above 0 and differ by a factor of ten. Raises ConfigError that says what is wrong with one.
+    given: settings that are given already. A setting that takes no fraction is drawn whole. A range is drawn from by
+    the logarithm where its ends are above 0 and differ by a factor of ten. Raises ConfigError that says what is wrong.
     """
     pairs = [(key, value) for key, value in texts.items()] if isinstance(texts, Mapping) else [*map(_split, texts)]
     spaces = tuple(_read(key, value, load) for key, value in pairs)

@@ -89,7 +89,7 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
 
 
 def resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
-    """Fill in what a recipe leaves to a divided data set, to starting weights, and to the launcher, as `prepare` does."""
+    """Fill in what a recipe leaves to a divided data set, to starting weights, and to the launcher."""
     _check_sizes(recipe, dataset)
     refuse_without_srun()
     recipe = choose_start(recipe, resumed)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -111,8 +110,9 @@ def say_inside(folder: Path, dataset: "Dataset") -> None:
 def own_folder(folder: Path, *, claimed: bool = False, lock_file: str = LOCK_FILE) -> Iterator[None]:
     """Make a run's folder and keep other runs out of it; what begins and fails before it writes leaves none behind.
 
-    claimed: it was made by `claim_folder`. lock_file: another name for a folder of several runs. The lock ends with the process, however that ends; of several processes the
-    first one takes it. Raises ConfigError where a run is at work in it.
+    claimed: it was made by `claim_folder`. lock_file: another name for a folder of several runs. The lock ends with
+    the process, however that ends; of several processes the first one takes it. Raises ConfigError where a run is at
+    work in it.
     """
     if not is_first_process():
         yield

@@ -1,6 +1,5 @@
 """Several trainings of one recipe in one folder: where they lie, who may write there, and what they say together."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -154,7 +153,7 @@ def own_series(out: str | Path | None, name: str, allowed: Sequence[str], *, goe
 
 def _check_contents(folder: Path, allowed: Sequence[str], *, goes_on: bool) -> None:
     try:
-        found = sorted(name for name in os.listdir(folder) if name[0] != ".")
+        found = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
     except OSError as error:
         raise OutputError(f"can't look into {folder}: {error.strerror}; choose another --out") from None
     if RECIPE_FILE in found:

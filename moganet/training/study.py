@@ -1,4 +1,4 @@
-"""A search for settings by Optuna: trials, each a run's folder, kept in an SQLite file, so that it goes on after a kill."""
+"""A search for settings by Optuna: each trial a run's folder, kept in an SQLite file, to go on from after a kill."""
 
 import json
 import logging
@@ -30,10 +30,10 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched. spaces: what may be chosen; own: the recipe's own values; resolve: from values to a whole recipe.
+    """What is searched.
 
-    epochs: of a trial, before `warm` of which none is pruned. asked: all that must be the same where a search goes on, in
-    words for a person.
+    spaces: what may be chosen; own: the recipe's own values; resolve: from values to a whole recipe. epochs: of a
+    trial, before `warm` of which none is pruned. asked: all that must be the same where a search goes on, in words.
     """
 
     spaces: Sequence[Space]
