@@ -1,7 +1,7 @@
 """`moganet train`: a network by a recipe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -56,25 +56,30 @@ def train(
         spent = measure(recipe, data, set_ or [], start=start)
         print_json(spent) if as_json else _print_profile(spent)
         return
-    how: dict[str, bool] = {"resume": resume, "find_batch": find_batch}
+    how: dict[str, Any] = {"start": start, "resume": resume, "find_batch": find_batch}
     if several:
-        from moganet.engine import series
-
-        asked = (recipe, data, set_ or [], out)
-        if folds is not None:
-            _print_series(series.train_folds(*asked, folds=folds, start=start, **how), as_json=as_json)
-        if seeds is not None:
-            _print_series(series.train_seeds(*asked, seeds=seeds, start=start, **how), as_json=as_json)
-        return
+        _print_series(_train_several(folds, seeds, (recipe, data, set_ or [], out), how), as_json=as_json)
     from moganet.engine.train import train as run
 
-    result = run(recipe, data, set_ or [], out, start=start, overwrite=overwrite, **how)
+    result = run(recipe, data, set_ or [], out, overwrite=overwrite, **how)
     if result is None:  # a process beside the first one, which alone reports
         return
     print_json(result) if as_json else line(*result.lines())
 
 
-def _print_series(result: "Seeds | Folds", *, as_json: bool) -> None:
+def _train_several(
+    folds: int | None, seeds: int | None, asked: tuple[Any, ...], how: dict[str, Any]
+) -> "Seeds | Folds":
+    from moganet.engine.series import train_folds, train_seeds
+    from moganet.progress import show_progress
+
+    if folds is not None:
+        return train_folds(*asked, folds=folds, progress=show_progress, **how)
+    assert seeds is not None
+    return train_seeds(*asked, seeds=seeds, **how)
+
+
+def _print_series(result: "Seeds | Folds", *, as_json: bool) -> NoReturn:
     if as_json:
         print_json(result)
     else:

@@ -83,13 +83,15 @@ def _class_fold(
 
 def _row_fold(rows: np.ndarray, units: np.ndarray, fold: tuple[int, int], seed: int) -> np.ndarray:
     """Hold back the parts one after the other, each of what the earlier ones left."""
-    (part, parts), left = fold, np.arange(len(rows))
+    part, parts = fold
+    left: np.ndarray = np.arange(len(rows))
     for earlier in range(part - 1):
         number = round(len(left) / (parts - earlier))
         left = np.delete(left, _held_rows(rows[left], units[left], number, seed))
     if part == parts:
         return left
-    return left[_held_rows(rows[left], units[left], round(len(left) / (parts - part + 1)), seed)]
+    held = _held_rows(rows[left], units[left], round(len(left) / (parts - part + 1)), seed)
+    return np.asarray(left[held])
 
 
 def _held_images(labels: np.ndarray, number: int, seed: int) -> np.ndarray:

@@ -115,8 +115,12 @@ class Comparison(Result):
     def headline(self) -> str:
         """Say which model is best, and whether the images show it."""
         best = next(one for one in self.models if one.name == self.best)
-        beside = [pair for pair in self.pairs if self.best in (pair.first, pair.second)]
-        unsure = [pair.second if pair.first == self.best else pair.first for pair in beside if pair.p_adjusted >= LEVEL]
+        beside = [pair for pair in self.pairs if best.name in (pair.first, pair.second)]
+        unsure = [
+            pair.second if pair.first == best.name else pair.first
+            for pair in beside
+            if pair.p_adjusted >= LEVEL or (pair.difference > 0) != (pair.second == best.name)
+        ]
         figure = "-" if best.figure is None else self.of.text(best.figure)
         what = f"{best.name} is best with {self.of.short} {figure} of {count(self.num_images, 'image')}"
         if not unsure:

@@ -24,6 +24,7 @@ from moganet.training.series import (
     OutOfFold,
     Overrides,
     Series,
+    keys_of,
     own_series,
     refuse_several,
     summed,
@@ -173,6 +174,8 @@ def train_folds(
     """
     asked = _Recipe(recipe, data, overrides, start, find_batch)
     settings = asked.settings("--folds", folds)
+    if "data.validation" in keys_of(overrides):
+        raise ConfigError("--folds holds back each part in its turn; leave out data.validation")
     changes = {f"fold-{part}": {"data.validation": f"{part}/{folds}"} for part in range(1, folds + 1)}
     allowed = ("fold-", FOLDS_FILE, PREDICTIONS_FILE, DOUBTFUL_FILE)
     with own_series(out, f"{settings.name}-folds", allowed, goes_on=resume) as folder:

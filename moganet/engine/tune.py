@@ -18,7 +18,7 @@ from moganet.tasks import monitor_named
 from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.ranges import Space, read_spaces, usual_spaces
 from moganet.training.run_folder import folder_name
-from moganet.training.series import Overrides, as_texts, own_series, refuse_several, with_setting
+from moganet.training.series import Overrides, as_texts, keys_of, own_series, refuse_several, with_setting
 
 logger = logging.getLogger(__name__)
 RESULT_FILE, PICTURE = "tune.json", "tune.png"
@@ -125,8 +125,9 @@ def tune(
 def _read(recipe: str | Path, overrides: Overrides, ranges: Any) -> tuple[Recipe, tuple[Space, ...]]:
     settings = load_recipe(recipe, overrides)
     refuse_several(settings, "moganet tune")
-    given = [*overrides] if isinstance(overrides, Mapping) else [text.partition("=")[0].strip() for text in overrides]
-    spaces = read_spaces(ranges, lambda values: load_recipe(recipe, with_setting(overrides, values)), given)
+    spaces = read_spaces(
+        ranges, lambda values: load_recipe(recipe, with_setting(overrides, values)), keys_of(overrides)
+    )
     return settings, spaces or usual_spaces(settings)
 
 

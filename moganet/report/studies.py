@@ -21,7 +21,7 @@ def draw_study(points: Sequence[Point], importance: Mapping[str, float], path: P
     axes = figure.subplots(1, 2 if importance else 1, squeeze=False)[0]
     _draw_trials(axes[0], points, metric)
     if importance:
-        names = [*reversed(importance)]
+        names = list(importance)[::-1]
         bars = axes[1].barh(range(len(names)), [importance[name] for name in names], color=COMPLETE)
         axes[1].set_yticks(range(len(names)), [caption(name, 40) for name in names])
         axes[1].bar_label(bars, fmt="%.2f", padding=3)

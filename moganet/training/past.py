@@ -211,7 +211,7 @@ def _of_figures(
     """Give what a run reached: as its result says, or its metrics where it has none yet."""
     done = max((int(epoch) + 1 for values in metrics.values() for epoch in values), default=0)
     known: dict[str, object] = {"metric": monitor.name, "epochs": done}
-    validated = metrics.get(f"val/{monitor.name}", {})
+    validated = {epoch: value for epoch, value in metrics.get(f"val/{monitor.name}", {}).items() if value == value}
     if validated:
         sign = 1 if monitor.mode == "max" else -1
         epoch, best = max(validated.items(), key=lambda point: (sign * point[1], point[0]))

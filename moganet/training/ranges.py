@@ -117,7 +117,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _read(key: str, given: Any, load: Load) -> Space:
-    if isinstance(given, str) and (found := RANGE.fullmatch(given)):
+    if isinstance(given, str) and "," not in given and (found := RANGE.fullmatch(given)):
         return _range(key, found, load)
     values = parse_yaml(f"[{given}]", f"--set-range {key}") if isinstance(given, str) else given
     if not isinstance(values, list | tuple) or len(values) < 2:

@@ -116,6 +116,13 @@ def with_setting(overrides: Overrides, settings: Mapping[str, Any]) -> Overrides
     return [*overrides, *as_texts(settings)]
 
 
+def keys_of(overrides: Overrides) -> list[str]:
+    """Name the settings of overrides."""
+    if isinstance(overrides, Mapping):
+        return list(overrides)
+    return [text.partition("=")[0].strip() for text in overrides]
+
+
 def as_texts(overrides: Overrides) -> list[str]:
     """Give settings as "KEY=VALUE", as --set takes them."""
     if not isinstance(overrides, Mapping):
@@ -144,6 +151,8 @@ def own_series(out: str | Path | None, name: str, allowed: Sequence[str], *, goe
 
     allowed: how the names of what lies in it begin. Raises ConfigError for a folder that holds anything else.
     """
+    if out is None and goes_on:
+        raise ConfigError("--resume needs the folder of all runs; say which with --out")
     folder = claim_folder(name) if out is None else Path(out)
     if out is not None and folder.is_dir():
         _check_contents(folder, allowed, goes_on=goes_on)

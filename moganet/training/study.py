@@ -73,12 +73,15 @@ def quiet() -> Iterator[Any]:
 def open_study(folder: Path, search: Search, optuna: Any) -> Any:
     """Open or begin the study in a folder. Raises ConfigError for one of another search, or a file that is none."""
     path, new = folder / STUDY_FILE, not (folder / STUDY_FILE).exists()
-    # A path is no part of an address here: it may hold any characters.
-    storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": lambda: _connect(path)})
     pruner = optuna.pruners.MedianPruner(STARTUP, n_warmup_steps=max(1, round(search.warm * search.epochs)))
     direction = "maximize" if search.metric.mode == "max" else "minimize"
     how = {"study_name": STUDY, "direction": direction, "pruner": pruner, "load_if_exists": True}
-    study = optuna.create_study(storage=storage, **how)
+    try:
+        # A path is no part of an address here: it may hold any characters.
+        storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": lambda: _connect(path)})
+        study = optuna.create_study(storage=storage, **how)
+    except Exception as error:  # of sqlite3, SQLAlchemy and Optuna
+        raise ConfigError(f"{path} can't be used ({first_line(error)}); choose another --out") from None
     if new or not study.user_attrs:
         study.set_user_attr("asked", json.dumps(dict(search.asked)))
         if (first := search.first()) is not None:
@@ -138,6 +141,9 @@ def _run_trial(study: Any, trial: Any, search: Search, within: tuple[int, Path],
         raise RunStopped(f"stopped in trial {trial.number + 1} of {trials}; {how}", stop.exit_code) from None
     except (OutputError, MissingExtraError):  # which the next one would meet too
         raise
+    except optuna.exceptions.StorageInternalError as error:
+        how = "mend that, then the same command goes on"
+        raise OutputError(f"can't write {folder / STUDY_FILE}: {first_line(error)}; {how}") from None
     except Exception as error:  # of a network with any settings
         trial.set_user_attr("error", first_line(error))
         study.tell(trial, state=states.FAIL)

@@ -22,6 +22,8 @@ def is_safetensors(path: Path) -> bool:
 
 def is_whole(path: Path) -> bool:
     """Tell, by its header, whether a safetensors file has all of its bytes; what they are is not looked at."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(LENGTH), "little")
