@@ -49,9 +49,9 @@ def runs(
     looked = look_into(root)
     found = [describe_run(path, root) for path in progress(looked.runs, len(looked.runs), "runs")]
     newest_first = sort == NEWEST  # a text in the order of time
-    known = sorted((run for run in found if run[sort] is not None), key=key, reverse=reverse != newest_first)
+    known = sorted((run for run in found if run.get(sort) is not None), key=key, reverse=reverse != newest_first)
     foreign = [LeftOut(file=path.relative_to(root).as_posix(), reason=why) for path, why in looked.foreign.items()]
-    unknown = [run for run in found if run[sort] is None]
+    unknown = [run for run in found if run.get(sort) is None]
     return Runs(folder=str(folder), sort=sort, runs=(*known, *unknown), foreign=tuple(foreign))
 
 

@@ -3,12 +3,12 @@
 import json
 import logging
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moganet.config import Recipe
+from moganet.config import Recipe, ResolvedRecipe
 from moganet.errors import ConfigError, TrainingError, first_line, import_extra
 from moganet.files import to_json, write_text
 from moganet.launchers import refuse_to_begin_again
@@ -16,7 +16,7 @@ from moganet.notices import heard, noted, say
 from moganet.results import Metric, Record, Result
 from moganet.tasks import monitor_named
 from moganet.tasks.recipes import load_recipe, task_of
-from moganet.training.ranges import Space, read_spaces, usual_spaces
+from moganet.training.ranges import Choice, Space, read_spaces, usual_spaces
 from moganet.training.run_folder import folder_name
 from moganet.training.series import Overrides, as_texts, keys_of, own_series, refuse_several, with_setting
 
@@ -159,9 +159,10 @@ def _searched(load: Any, spaces: tuple[Space, ...], data: str | None, trials: in
     }
     metric = task_of(settings).monitor
 
-    def whole(values: Mapping[str, Any]) -> Any:
+    def whole(values: Mapping[str, Any]) -> ResolvedRecipe:
         return resolve(load(values), dataset, None)
 
+    _try_choices(spaces, whole)
     length = settings.trainer.max_epochs, max(WARM, settings.schedule.warmup)
     search = Search(spaces, own, whole, dataset, metric, settings.seed, *length, asked)
     with quiet() as optuna:
@@ -172,13 +173,23 @@ def _searched(load: Any, spaces: tuple[Space, ...], data: str | None, trials: in
         return _said(study, spaces, metric, folder, optuna)
 
 
+def _try_choices(spaces: tuple[Space, ...], whole: Callable[[Mapping[str, Any]], ResolvedRecipe]) -> None:
+    """Raise ConfigError for a value that no run can begin with."""
+    from moganet.models.build import build_blank
+
+    for space in spaces:
+        for value in space.every() if isinstance(space, Choice) else ():
+            resolved = whole({space.key: value})
+            if space.key.startswith("network"):
+                build_blank(resolved.network)
+
+
 def _said(study: Any, spaces: tuple[Space, ...], metric: Metric, folder: Path, optuna: Any) -> dict[str, Any]:
     every = [_trial(trial, folder) for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     if all(trial.state != "complete" for trial in every):
         errors = [trial.error for trial in every if trial.error]
-        raise TrainingError(
-            f"none of {len(every)} trials came to its end; the first: {errors[0] if errors else 'pruned'}"
-        )
+        first = errors[0] if errors else "pruned"
+        raise TrainingError(f"none of {len(every)} trials came to its end (the first: {first}); choose another --out")
     best = every[[trial.number for trial in every].index(study.best_trial.number + 1)]
     importance = _importance(study, optuna)
     return {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from moganet.config import Recipe
 from moganet.errors import MogaNetError, first_line
@@ -36,7 +36,7 @@ INSIDE = ("tensorboard",)  # folders of a run in which no other run lies, beside
 
 
 class PastRun(Record):
-    """What is known of a run. What its files do not say is None.
+    """What is known of a run. What its files do not say is None, and no key of it.
 
     run: its place below the folder that was looked into. reason: why it failed, or what of it is damaged. data: as
     the recipe has it, without places. size: of images, height and width. epochs, of_epochs: done, and asked for.
@@ -131,12 +131,13 @@ def describe_run(folder: Path, root: Path) -> PastRun:
     elif failure:
         state = "failed"
     stats = [path.stat() for path in _files(folder)]
-    known = {} if recipe is None else _of_recipe(recipe) | _of_figures(task_of(recipe).monitor, metrics, result)
+    reason = damage or (failure if state == "failed" else None)
+    known: dict[str, Any] = {} if reason is None else {"reason": reason}
+    known |= {} if recipe is None else _of_recipe(recipe) | _of_figures(task_of(recipe).monitor, metrics, result)
     return PastRun(
         run="." if folder == root else folder.relative_to(root).as_posix(),
         folder=str(folder),
         state=state,
-        reason=damage or (failure if state == "failed" else None),
         updated=datetime.fromtimestamp(int(max((s.st_mtime for s in stats), default=time.time())), UTC).isoformat(),
         bytes=sum(s.st_size for s in stats),
         **known,
@@ -191,7 +192,7 @@ def _lost(folder: Path, result: TrainResult | None) -> str | None:
     return None if zipfile.is_zipfile(checkpoint) else f"{CHECKPOINT_FILE} is no whole checkpoint"
 
 
-def _of_recipe(recipe: Recipe) -> dict[str, object]:
+def _of_recipe(recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "task": recipe.task.name,
@@ -207,10 +208,10 @@ def _of_recipe(recipe: Recipe) -> dict[str, object]:
 
 def _of_figures(
     monitor: Metric, metrics: Mapping[str, Mapping[float, float]], result: TrainResult | None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Give what a run reached: as its result says, or its metrics where it has none yet."""
     done = max((int(epoch) + 1 for values in metrics.values() for epoch in values), default=0)
-    known: dict[str, object] = {"metric": monitor.name, "epochs": done}
+    known: dict[str, Any] = {"metric": monitor.name, "epochs": done}
     validated = {epoch: value for epoch, value in metrics.get(f"val/{monitor.name}", {}).items() if value == value}
     if validated:
         sign = 1 if monitor.mode == "max" else -1

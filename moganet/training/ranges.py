@@ -69,6 +69,9 @@ class Choice:
     def draw(self, trial: Any) -> Any:
         return parse_yaml(trial.suggest_categorical(self.key, self.values), self.key)
 
+    def every(self) -> list[Any]:
+        return [parse_yaml(value, self.key) for value in self.values]
+
     def holds(self, value: Any) -> Any:
         return text if (text := to_json(value)) in self.values else None
 
