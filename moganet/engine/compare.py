@@ -34,6 +34,7 @@ MOST = 16  # models, whose curves can still be told apart
 SHEET_BYTES = 3_300_000  # of base64: the page stays below 5 MB
 PICTURES, PICTURED = 12, 5  # images of a kind, and models beside the first that are shown with images
 LEVEL = 0.05  # below which a p counts as no chance
+Answer = tuple[str, float | None]
 NOT_SETTINGS = (
     "name",
     "report",
@@ -79,11 +80,15 @@ class Pair(Record):
 
 
 class Differing(Record):
-    """An image that some models have right and others wrong: what each says of it, in their order."""
+    """An image that some models have right and others wrong: what each says of it, in their order.
+
+    probabilities: of the answers, None where an answer has several.
+    """
 
     file: str
     truth: str
     answers: tuple[str, ...]
+    probabilities: tuple[float | None, ...]
     right: tuple[bool, ...]
 
 
@@ -247,7 +252,8 @@ class _Seen:
             Differing(
                 file=answers.name_of(int(number)),
                 truth=self.truth(int(number)),
-                answers=tuple(texts[k] for texts in said),
+                answers=tuple(answered[k][0] for answered in said),
+                probabilities=tuple(answered[k][1] for answered in said),
                 right=tuple(right[:, number].tolist()),
             )
             for k, number in enumerate(numbers)
@@ -257,29 +263,29 @@ class _Seen:
         answers = self.common.answers[0]
         return answers.split.targets.text(int(answers.places[number]), self.predictors[0].class_names)
 
-    def said(self, model: int, numbers: np.ndarray) -> list[str]:
-        """Give what a model says of images, in a few words, with how sure it is."""
+    def said(self, model: int, numbers: np.ndarray) -> list[Answer]:
+        """Give what a model says of images, in a few words, and how sure it is, where that is one number."""
         predictor, answers = self.predictors[model], self.common.answers[model]
         task, outputs = predictor.task, answers.outputs[numbers].numpy()
-        items = [
-            task.picture(None, answer, None)
-            for answer in (task.answers({task.outputs[0]: outputs}, predictor.config.task.unguarded(), Asked()))
-        ]
-        return [
-            one.predicted if one.probability is None else f"{one.predicted} ({100 * one.probability:.0f} %)"
-            for one in items
-        ]
+        found = task.answers({task.outputs[0]: outputs}, predictor.config.task.unguarded(), Asked())
+        items = [task.picture(None, answer, None) for answer in found]
+        return [(item.predicted, item.probability) for item in items]
 
     def shown(self, two: tuple[int, int], chosen: np.ndarray, album: Album) -> list[Shown]:
         answers, said = self.common.answers[0], [self.said(model, chosen) for model in two]
         shown = []
         for k, number in enumerate(chosen.tolist()):
             picture = album.add(answers.name, answers.split, int(answers.places[number]))
-            texts = [f"{self.names[model]}: {said[m][k]}" for m, model in enumerate(two)]
+            texts = [f"{self.names[model]}: {_text(said[m][k])}" for m, model in enumerate(two)]
             shown.append(
                 Shown(picture, f"{'; '.join(texts)} ({answers.name_of(number)})", self.truth(number) or "(none)")
             )
         return shown
+
+
+def _text(answer: Answer) -> str:
+    said, probability = answer
+    return said if probability is None else f"{said} ({100 * probability:.0f} %)"
 
 
 def _settings(predictors: Sequence[Predictor]) -> dict[str, tuple[Any, ...]]:

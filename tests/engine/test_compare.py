@@ -39,7 +39,7 @@ def test_figures_are_those_of_evaluate_and_the_test_is_mcnemars(compared, traine
     low, high = pair.interval
     assert low < pair.difference < high
     for one in compared.differing:
-        assert [one.truth in answer for answer in one.answers] == list(one.right)
+        assert [one.truth == answer for answer in one.answers] == list(one.right)
     assert compared.best == "moganet_nano.digits" and "more than chance" in compared.headline()
 
 
