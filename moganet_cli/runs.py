@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from moganet.engine.runs import Runs
     from moganet.training.past import PastRun
 
-FOLDER = "A folder that holds runs, at any depth [default: runs]."
+FOLDER = "A folder that holds runs, at any depth."
 SORT = "A column of the JSON, as best, epochs, seconds, bytes, lr or run; figures and times: the best and newest first."
 HEADS = ("run", "state", "network", "data", "epochs", "best", "time", "updated")
 SHOWN = 10  # folders without a run that are named
