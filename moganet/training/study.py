@@ -158,6 +158,8 @@ def _run_trial(study: Any, trial: Any, search: Search, within: tuple[int, Path],
             "trial %d is behind the median of those before after epoch %d: it ends", trial.number + 1, result.epochs
         )
         return
+    if best is None:
+        trial.set_user_attr("error", "nothing was measured in validation; a trial needs an epoch at least")
     study.tell(trial, best, state=states.COMPLETE if best is not None else states.FAIL)
     if best is not None:
         logger.info("trial %d: %s %s", trial.number + 1, search.metric.short, search.metric.text(best))

@@ -192,7 +192,7 @@ def test_temperature(run, digit_model):
 
 def test_tune(run):
     pytest.importorskip("optuna")
-    found = run("tune", 2, 1, SETTINGS={**MINI_RUN, "trainer.max_steps": 1, "data.batch_size": 200})
+    found = run("tune", 2, 1, SETTINGS={**MINI_RUN, "data.fraction": 0.1, "data.batch_size": 64})
     assert found["trials"] == 2 and found["seconds"] >= found["seconds_of_trainings"] > 0
 
 
