@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,19 @@ from moganet.config import Precision
 from moganet.errors import ConfigError
 from moganet.files import check_place
 from moganet.inference import Predictor
-from moganet.inference.common import Common, check_alike, see_common
+from moganet.inference.common import check_alike, see_common
 from moganet.inference.load import load
 from moganet.inference.runtimes import Runtime
+from moganet.inference.seen_by_all import Compared, Differing, Pair, SeenByAll, judge, name_apart
 from moganet.models.provenance import without_place, without_places
 from moganet.notices import noted
 from moganet.numbers import count
 from moganet.progress import Progress, no_progress
 from moganet.report.compared import Pairing, curves_section, pictures_section, table_section
-from moganet.report.page import Fact, Page, Section, Shown, make_sheet, write_page
-from moganet.results import Metric, Record, Result
+from moganet.report.page import Fact, Page, Section, make_sheet, write_page
+from moganet.results import Metric, Result
 from moganet.tasks import monitor_named
-from moganet.tasks.judged import Judged, Paired, holm, judge_pair
 from moganet.tasks.report import Album
-from moganet.tasks.task import Asked
 from moganet.training.origin import read_origin
 from moganet.training.resume import flat
 
@@ -34,7 +32,6 @@ MOST = 16  # models, whose curves can still be told apart
 SHEET_BYTES = 3_300_000  # of base64: the page stays below 5 MB
 PICTURES, PICTURED = 12, 5  # images of a kind, and models beside the first that are shown with images
 LEVEL = 0.05  # below which a p counts as no chance
-Answer = tuple[str, float | None]
 NOT_SETTINGS = (
     "name",
     "report",
@@ -44,52 +41,6 @@ NOT_SETTINGS = (
     "trainer.devices",
     "trainer.num_nodes",
 )
-
-
-class Compared(Record):
-    """A model of several. figure, interval: what is compared, 95 %; figures: all that its task measures, by name.
-
-    trained_on: None where its file does not say. images_per_second: reading included.
-    """
-
-    name: str
-    model: str
-    sha256: str
-    figure: float | None
-    interval: tuple[float, float] | None
-    figures: Mapping[str, float | None]
-    trained_on: str | None
-    images_per_second: float
-
-
-class Pair(Record):
-    """Two models on the same images. only_first, only_second: how many only one of them has right.
-
-    p: of McNemar's exact test; p_adjusted: by Holm for the number of pairs. difference: the second's share of right
-    images less the first's, and its interval of 95 %.
-    """
-
-    first: str
-    second: str
-    only_first: int
-    only_second: int
-    p: float
-    p_adjusted: float
-    difference: float
-    interval: tuple[float, float]
-
-
-class Differing(Record):
-    """An image that some models have right and others wrong: what each says of it, in their order.
-
-    probabilities: of the answers, None where an answer has several.
-    """
-
-    file: str
-    truth: str
-    answers: tuple[str, ...]
-    probabilities: tuple[float | None, ...]
-    right: tuple[bool, ...]
 
 
 class Comparison(Result):
@@ -163,7 +114,9 @@ def compare(
     predictors = [load(model, runtime, precision) for model in models]
     check_alike(names, predictors)
     common = see_common(names, predictors, data, split, (batch_size, workers, progress))
-    seen = _Seen(names, predictors, common, tuple(_judge(*one) for one in zip(predictors, common.answers, strict=True)))
+    seen = SeenByAll(
+        names, predictors, common, tuple(judge(*one) for one in zip(predictors, common.answers, strict=True))
+    )
     metric = predictors[0].task.monitor
     models_of = tuple(seen.compared(number, str(model)) for number, model in enumerate(models))
     sign = 1 if metric.mode == "max" else -1
@@ -187,107 +140,6 @@ def compare(
     return result.changed(left_out=page.left_out)
 
 
-def name_apart(models: Sequence[str | Path]) -> tuple[str, ...]:
-    """Name models by the ends of their paths, as far as these tell them apart; equal ones by numbers."""
-    parts = [Path(model).parts or (str(model),) for model in models]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-length:]) for part in parts]
-        if len({*names}) == len({*map(str, models)}):
-            break
-    return tuple(
-        name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"
-        for place, name in enumerate(names)
-    )
-
-
-def _judge(predictor: Predictor, answers: Any) -> Judged:
-    return predictor.task.judge(answers.outputs, answers.targets, predictor.config.task)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Models, what they answer for the same images, and what that is worth."""
-
-    names: Sequence[str]
-    predictors: Sequence[Predictor]
-    common: Common
-    judged: Sequence[Judged]
-
-    def compared(self, number: int, model: str) -> Compared:
-        predictor, answers, judged = self.predictors[number], self.common.answers[number], self.judged[number]
-        task, config = predictor.task, predictor.config
-        evaluator = task.evaluator(config.task, keeps=True)
-        evaluator.update({task.outputs[0]: answers.outputs}, answers.targets)
-        measured = evaluator.details().items()
-        trained_on = config.provenance.get("data")
-        return Compared(
-            name=self.names[number],
-            model=model,
-            sha256=config.sha256,
-            figure=judged.figure,
-            interval=judged.interval,
-            figures={key: value for key, value in measured if value is None or isinstance(value, int | float)},
-            trained_on=None if trained_on is None else without_place(str(trained_on)),
-            images_per_second=len(answers) / max(answers.seconds, 1e-9),
-        )
-
-    def pairs(self) -> tuple[Pair, ...]:
-        every = [*itertools.combinations(range(len(self.names)), 2)]
-        found: list[Paired] = [judge_pair(self.judged[i].right, self.judged[j].right) for i, j in every]
-        adjusted = holm([one.p for one in found])
-        return tuple(
-            Pair(first=self.names[i], second=self.names[j], p_adjusted=p, **vars(one))
-            for (i, j), one, p in zip(every, found, adjusted, strict=True)
-        )
-
-    def right(self) -> np.ndarray:
-        """Give which model (rows) has which image right."""
-        return np.stack([judged.right for judged in self.judged])
-
-    def differing(self) -> list[Differing]:
-        right = self.right()
-        numbers = np.flatnonzero(right.any(0) & ~right.all(0))
-        said, answers = [self.said(model, numbers) for model in range(len(self.names))], self.common.answers[0]
-        return [
-            Differing(
-                file=answers.name_of(int(number)),
-                truth=self.truth(int(number)),
-                answers=tuple(answered[k][0] for answered in said),
-                probabilities=tuple(answered[k][1] for answered in said),
-                right=tuple(right[:, number].tolist()),
-            )
-            for k, number in enumerate(numbers)
-        ]
-
-    def truth(self, number: int) -> str:
-        answers = self.common.answers[0]
-        return answers.split.targets.text(int(answers.places[number]), self.predictors[0].class_names)
-
-    def said(self, model: int, numbers: np.ndarray) -> list[Answer]:
-        """Give what a model says of images, in a few words, and how sure it is, where that is one number."""
-        predictor, answers = self.predictors[model], self.common.answers[model]
-        task, outputs = predictor.task, answers.outputs[numbers].numpy()
-        found = task.answers({task.outputs[0]: outputs}, predictor.config.task.unguarded(), Asked())
-        items = [task.picture(None, answer, None) for answer in found]
-        return [(item.predicted, item.probability) for item in items]
-
-    def shown(self, two: tuple[int, int], chosen: np.ndarray, album: Album) -> list[Shown]:
-        answers, said = self.common.answers[0], [self.said(model, chosen) for model in two]
-        shown = []
-        for k, number in enumerate(chosen.tolist()):
-            picture = album.add(answers.name, answers.split, int(answers.places[number]))
-            texts = [f"{self.names[model]}: {_text(said[m][k])}" for m, model in enumerate(two)]
-            shown.append(
-                Shown(picture, f"{'; '.join(texts)} ({answers.name_of(number)})", self.truth(number) or "(none)")
-            )
-        return shown
-
-
-def _text(answer: Answer) -> str:
-    said, probability = answer
-    return said if probability is None else f"{said} ({100 * probability:.0f} %)"
-
-
 def _settings(predictors: Sequence[Predictor]) -> dict[str, tuple[Any, ...]]:
     """Give the settings of recipes that are not the same in all models."""
     recipes = [flat(without_places(one.config.provenance.get("recipe") or {})) for one in predictors]
@@ -297,7 +149,7 @@ def _settings(predictors: Sequence[Predictor]) -> dict[str, tuple[Any, ...]]:
     return {name: some for name, some in values.items() if any(value != said[name][0] for value in said[name])}
 
 
-def _compose(result: Comparison, seen: _Seen, models: Sequence[str]) -> Page:
+def _compose(result: Comparison, seen: SeenByAll, models: Sequence[str]) -> Page:
     album, metrics = Album(), {}
     for name, model, predictor in zip(seen.names, models, seen.predictors, strict=True):
         metrics[name] = read_origin(model, predictor.config.provenance, None).metrics
@@ -376,7 +228,7 @@ def say_p(p: float) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
 
 
-def _pictures(result: Comparison, seen: _Seen, album: Album) -> Section:
+def _pictures(result: Comparison, seen: SeenByAll, album: Album) -> Section:
     right, pairings = seen.right(), []
     for other in range(1, min(len(seen.names), PICTURED + 1)):
         chosen = [np.flatnonzero(right[good] & ~right[bad])[:PICTURES] for good, bad in ((0, other), (other, 0))]

@@ -10,9 +10,9 @@ from scipy.stats import binomtest
 
 import moganet
 from moganet.data.source import ArraySplit, Dataset
-from moganet.engine.compare import name_apart
 from moganet.errors import ConfigError, DataError
 from moganet.inference import common
+from moganet.inference.seen_by_all import name_apart
 from moganet.progress import no_progress
 from moganet.tasks import TASKS
 from moganet.tasks.judged import holm, judge_pair
