@@ -3,29 +3,30 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-import typer
-
-from moganet_cli.app import app
-from moganet_cli.options import MODEL, AsJson, Comparing, Data, Split, option, with_options
+from moganet_cli.app import TRAINING, app
+from moganet_cli.completion import models as known_models
+from moganet_cli.help import PRINTED
+from moganet_cli.options import MODEL, AsJson, Comparing, Data, Split, argument, option, with_options
 from moganet_cli.output import complain, line, print_json, print_table
 
 if TYPE_CHECKING:
     from moganet.engine.compare import Comparison
 
+MODELS = f"Two or more: {MODEL[0].lower()}{MODEL[1:]}"
 OUT = "HTML file [default: NAMES-comparison.html here]."
 
 
 @app.command(
-    help="Compare models or runs on the same images: curves, figures with intervals, McNemar's test, one page."
+    help="Compare models or runs on the same images: curves, figures with intervals, McNemar's test, one page.",
+    epilog="moganet compare runs/digits-1 runs/digits-2\nmoganet compare runs/photos photos.onnx --data photos",
+    rich_help_panel=TRAINING,
 )
 @with_options
 def compare(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL MODEL...", help=f"Two or more: {MODEL[0].lower()}{MODEL[1:]}")
-    ],
+    models: Annotated[list[str], argument("MODEL MODEL...", MODELS, known_models)],
     data: Data = None,
     split: Split = "test",
-    out: Annotated[Path | None, option(OUT)] = None,
+    out: Annotated[Path | None, option(OUT, panel=PRINTED)] = None,
     as_json: AsJson = False,
     **passed: Unpack[Comparing],
 ) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from moganet_cli.app import app
+from moganet_cli.app import TRAINING, app
 from moganet_cli.options import AsJson, argument, option
 from moganet_cli.output import line, print_json, print_table
 
@@ -18,7 +18,11 @@ HEADS = ("run", "state", "network", "data", "epochs", "best", "time", "updated")
 SHOWN = 10  # folders without a run that are named
 
 
-@app.command(help="List the runs below a folder: what was trained, how good it became, and which failed or can go on.")
+@app.command(
+    help="List the runs below a folder: what was trained, how good it became, and which failed or can go on.",
+    epilog="moganet runs\nmoganet runs experiments --sort best",
+    rich_help_panel=TRAINING,
+)
 def runs(
     folder: Annotated[Path, argument("[FOLDER]", FOLDER)] = Path("runs"),
     sort: Annotated[str, option("--sort", SORT, metavar="COLUMN")] = "updated",

@@ -1,11 +1,14 @@
 """`moganet tune`: a search for settings by trainings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
-from moganet_cli.app import app
-from moganet_cli.options import AsJson, Data, Recipe, Settings, option
+from moganet_cli.app import TRAINING, app
+from moganet_cli.completion import models, settings_words
+from moganet_cli.help import PRINTED
+from moganet_cli.options import AsJson, Data, Recipe, Settings, option, with_options
 from moganet_cli.output import line, print_json, print_table
+from moganet_cli.train import START, Changed
 
 if TYPE_CHECKING:
     from moganet.engine.tune import Tuned
@@ -21,21 +24,29 @@ SHOWN = 10  # trials
 
 
 @app.command(
-    help="Search for a recipe's settings by trainings that are measured on validation images, never on test ones."
+    help="Search for a recipe's settings by trainings, measured on validation images, never on test ones.",
+    epilog="moganet tune digits --trials 10\n"
+    "moganet tune finetune --data photos --epochs 10 --set-range optimizer.lr=1e-4..1e-2",
+    rich_help_panel=TRAINING,
 )
+@with_options
 def tune(
     recipe: Recipe,
     data: Data = None,
     trials: Annotated[int, option("--trials", TRIALS, min=1, metavar="N")] = 20,
-    ranges: Annotated[list[str] | None, option("--set-range", RANGES, metavar="KEY=RANGE")] = None,
+    ranges: Annotated[
+        list[str] | None, option("--set-range", RANGES, metavar="KEY=RANGE", words=settings_words)
+    ] = None,
     set_: Settings = None,
-    out: Annotated[Path | None, option("--out", OUT)] = None,
-    start: Annotated[str | None, option("--from", "Start from this model's weights.", metavar="MODEL")] = None,
+    out: Annotated[Path | None, option("--out", OUT, panel=PRINTED)] = None,
+    start: Annotated[str | None, option("--from", START, metavar="MODEL", words=models)] = None,
     as_json: AsJson = False,
+    **short: Unpack[Changed],
 ) -> None:
+    from moganet.config import with_short
     from moganet.engine.tune import tune as run
 
-    result = run(recipe, data, trials, ranges or [], set_ or [], out, start=start)
+    result = run(recipe, data, trials, ranges or [], with_short(set_ or [], short), out, start=start)
     print_json(result) if as_json else _print(result)
 
 

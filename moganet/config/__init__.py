@@ -10,8 +10,9 @@ from moganet.config.descriptions import (
     Precision,
     Preprocessing,
     Settings,
+    told,
 )
-from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_yaml, read_recipe, validate
+from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_overrides, parse_yaml, read_recipe, unfolded, validate
 from moganet.config.recipe import (
     AugmentConfig,
     DataConfig,
@@ -22,8 +23,10 @@ from moganet.config.recipe import (
     ScheduleConfig,
     TaskSettings,
 )
+from moganet.config.short_options import SHORT, ShortOptions, refuse_two, with_short
 
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
-__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_yaml", "read_recipe", "validate"]
+__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "unfolded", "validate"]
+__all__ += ["SHORT", "ShortOptions", "refuse_two", "told", "with_short"]

@@ -23,6 +23,7 @@ from moganet.results import Record, Result
 
 if TYPE_CHECKING:
     from moganet.data import Dataset
+    from moganet.data.in_python import Data
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
@@ -75,7 +76,7 @@ class Doctor(Result):
 
 
 @noted
-def doctor(data: str | None = None, *, progress: Progress = no_progress) -> Doctor:
+def doctor(data: "Data | None" = None, *, progress: Progress = no_progress) -> Doctor:
     """Examine the environment, and a data set where one is given."""
     if data is None:
         return Doctor(environment=environment())
@@ -96,7 +97,7 @@ def doctor(data: str | None = None, *, progress: Progress = no_progress) -> Doct
     )
 
 
-def _open_whatever(data: str) -> "Dataset":
+def _open_whatever(data: "Data") -> "Dataset":
     """Open a set, also one that can't be used as it is: its faults are findings then, and the rest is looked at."""
     try:
         opened: Dataset = importlib.import_module("moganet.data").open_data(data)

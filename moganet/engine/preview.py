@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,7 +11,11 @@ from moganet.notices import noted
 from moganet.report.grids import draw_images
 from moganet.results import Result
 from moganet.training.assemble import build_module
+from moganet.training.draws import own_draws
 from moganet.training.resolve import prepare
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
 
 PREVIEW_IMAGES = 40
 
@@ -25,10 +29,11 @@ class Preview(Result):
 
 
 @noted
+@own_draws()
 def preview(
     recipe: str | Path,
     picture: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     start: str | Path | None = None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moganet.config import Recipe
+from moganet.config import Recipe, parse_overrides
 from moganet.errors import ConfigError, TrainingError
 from moganet.files import to_json, write_text
 from moganet.launchers import refuse_to_begin_again
@@ -24,7 +24,6 @@ from moganet.training.series import (
     OutOfFold,
     Overrides,
     Series,
-    keys_of,
     own_series,
     refuse_several,
     summed,
@@ -99,7 +98,7 @@ class _Recipe:
 
         begun = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
         overrides = with_setting(self.overrides, change)
-        how: dict[str, bool] = {"resume": begun, "find_batch": self.find_batch}
+        how: dict[str, Any] = {"resume": begun, "find_batch": self.find_batch}
         try:
             result = train(self.recipe, self.data, overrides, folder, start=self.start, **how)
         except RunStopped as stop:
@@ -174,7 +173,7 @@ def train_folds(
     """
     asked = _Recipe(recipe, data, overrides, start, find_batch)
     settings = asked.settings("--folds", folds)
-    if "data.validation" in keys_of(overrides):
+    if "data.validation" in parse_overrides(overrides):
         raise ConfigError("--folds holds back each part in its turn; leave out data.validation")
     changes = {f"fold-{part}": {"data.validation": f"{part}/{folds}"} for part in range(1, folds + 1)}
     allowed = ("fold-", FOLDS_FILE, PREDICTIONS_FILE, DOUBTFUL_FILE)

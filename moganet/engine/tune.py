@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moganet.config import Recipe, ResolvedRecipe
+from moganet.config import Recipe, ResolvedRecipe, parse_overrides
 from moganet.errors import ConfigError, TrainingError, first_line, import_extra
 from moganet.files import to_json, write_text
 from moganet.launchers import refuse_to_begin_again
@@ -18,7 +18,7 @@ from moganet.tasks import monitor_named
 from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.ranges import Choice, Space, read_spaces, usual_spaces
 from moganet.training.run_folder import folder_name
-from moganet.training.series import Overrides, as_texts, keys_of, own_series, refuse_several, with_setting
+from moganet.training.series import Overrides, as_texts, own_series, refuse_several, with_setting
 
 logger = logging.getLogger(__name__)
 RESULT_FILE, PICTURE = "tune.json", "tune.png"
@@ -126,7 +126,7 @@ def _read(recipe: str | Path, overrides: Overrides, ranges: Any) -> tuple[Recipe
     settings = load_recipe(recipe, overrides)
     refuse_several(settings, "moganet tune")
     spaces = read_spaces(
-        ranges, lambda values: load_recipe(recipe, with_setting(overrides, values)), keys_of(overrides)
+        ranges, lambda values: load_recipe(recipe, with_setting(overrides, values)), list(parse_overrides(overrides))
     )
     return settings, spaces or usual_spaces(settings)
 
@@ -236,7 +236,7 @@ def _draw(every: Sequence[Trial], importance: Mapping[str, float] | None, metric
     return str(folder / PICTURE)
 
 
-def _command(recipe: str | Path, data: str | None, overrides: Overrides, start: str | Path | None) -> list[str]:
+def _command(recipe: str | Path, data: str | None, overrides: Mapping[str, Any], start: str | Path | None) -> list[str]:
     words, pairs = ["moganet", "train", str(recipe)], as_texts(overrides)
     words += [] if data is None else ["--data", data]
     words += [] if start is None else ["--from", str(start)]

@@ -41,7 +41,7 @@ class Source:
     """A model's plain network, in evaluation mode: there already, or made when it is first asked for.
 
     identity: by which files that were made of it are known. more: what it gives beside its task's outputs.
-    keep: is called once such a file lies in the cache.
+    keep: is called once such a file lies in the cache. check: raises for a file that does not answer as the network.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Source:
     ) -> None:
         self.device, self.more = device, more
         self.keep: Callable[[Source], None] | None = None
+        self.check: Callable[[Run, tuple[int, int]], None] | None = None
         self._make, self._identity, self._guard = make, identity, Guard()
         self._network: nn.Module | None = None
 
@@ -120,7 +121,10 @@ class CachedRun:
         """Make the runtime ready for images of a size (height, width), from the cache where it is there."""
         with self.guard:
             if size not in self.runs:
-                self.runs[size] = self._load_or_make(size)
+                run = self._load_or_make(size)
+                if self.source.check is not None:
+                    self.source.check(run, size)
+                self.runs[size] = run
 
     def _load_or_make(self, size: tuple[int, int]) -> Run:
         key = self._key(size)

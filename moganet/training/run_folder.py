@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from moganet.errors import ConfigError, OutputError
 from moganet.notices import say
+from moganet.training.run_log import LOG_FILE
 
 if TYPE_CHECKING:
     from moganet.data import Dataset
@@ -30,7 +31,7 @@ FAILURE_FILE = "failure.json"  # of a run that can't go on as it is; one that wa
 SERIES_LOCK = ".series.lock"  # of a folder of several runs
 LOCK_FILE, LOCK_WAIT = ".lock", 0.3  # seconds, in which `is_at_work` of another process has looked
 RUN_OUTPUTS = (  # what a run leaves, and --overwrite removes
-    *(RECIPE_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
+    *(RECIPE_FILE, LOG_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
     *(CHECKPOINT_FILE, BEST_FILE, LAST_FILE, EVALUATIONS, REPORT_FILE, RESULT_FILE, FAILURE_FILE),
 )
 
@@ -85,7 +86,10 @@ def refuse_full(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"can't look into {folder}: {error.strerror}; choose another --out") from None
     if (folder / RECIPE_FILE).is_file():
         if not overwrite:
-            raise ConfigError(f"{folder} already holds a run; --resume it, choose another --out, or --overwrite it")
+            raise ConfigError(
+                f"{folder} already holds a run; --resume it (resume=True), choose another --out, or "
+                "--overwrite it (overwrite=True)"
+            )
         if others:
             say(f"{folder} keeps what is no training's: {', '.join(others[:5])}{', …' if len(others) > 5 else ''}")
     elif found := [*sorted(ours), *others]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moganet.config import Recipe, parse_yaml
+from moganet.config import Recipe, parse_overrides, parse_yaml
 from moganet.errors import ConfigError, OutputError
 from moganet.files import to_json
 from moganet.launchers import launched
@@ -109,24 +109,13 @@ def _within(interval: tuple[float, float] | None, metric: Metric) -> tuple[float
     return max(0.0, interval[0]), min(1.0, interval[1])
 
 
-def with_setting(overrides: Overrides, settings: Mapping[str, Any]) -> Overrides:
-    """Give overrides with further settings, which come last."""
-    if isinstance(overrides, Mapping):
-        return {**overrides, **settings}
-    return [*overrides, *as_texts(settings)]
+def with_setting(overrides: Overrides, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give overrides with further settings, which replace those of the same name."""
+    return {**parse_overrides(overrides), **settings}
 
 
-def keys_of(overrides: Overrides) -> list[str]:
-    """Name the settings of overrides."""
-    if isinstance(overrides, Mapping):
-        return list(overrides)
-    return [text.partition("=")[0].strip() for text in overrides]
-
-
-def as_texts(overrides: Overrides) -> list[str]:
+def as_texts(overrides: Mapping[str, Any]) -> list[str]:
     """Give settings as "KEY=VALUE", as --set takes them."""
-    if not isinstance(overrides, Mapping):
-        return list(overrides)
     return [f"{key}={_as_yaml(value)}" for key, value in overrides.items()]
 
 

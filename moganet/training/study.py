@@ -20,6 +20,7 @@ from moganet.training.ranges import Space
 from moganet.training.resume import read_run, same_run
 from moganet.training.run import train_to_end
 from moganet.training.run_folder import CHECKPOINT_FILE, RESULT_FILE, own_folder
+from moganet.training.run_log import logged
 from moganet.training.signals import RunStopped
 
 logger = logging.getLogger(__name__)
@@ -176,7 +177,8 @@ def train_trial(
             if (folder / RESULT_FILE).is_file():
                 return read_result(folder)
         read = dataset.with_white_level(settings.preprocessing.white_level)
-        result = train_to_end(settings, read, folder, resumed=old is not None, watch=watch)
+        with logged() as log:
+            result = train_to_end(settings, read, folder, log, resumed=old is not None, watch=watch)
         assert result is not None  # of several processes, none of which there are
         write_result(result)
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
