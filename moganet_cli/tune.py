@@ -35,7 +35,7 @@ def tune(
     data: Data = None,
     trials: Annotated[int, option("--trials", TRIALS, min=1, metavar="N")] = 20,
     ranges: Annotated[
-        list[str] | None, option("--set-range", RANGES, metavar="KEY=RANGE", words=settings_words)
+        list[str] | None, option("--set-range", RANGES, metavar="KEY=VALUES", words=settings_words)
     ] = None,
     set_: Settings = None,
     out: Annotated[Path | None, option("--out", OUT, panel=PRINTED)] = None,

@@ -38,6 +38,7 @@ from moganet.report.heat import overlay
 from moganet.report.images import Images, images_section
 from moganet.report.page import Fact, Page, make_sheet, write_page
 from moganet.results import LeftOut, Record, Result
+from moganet.tasks.data_map import draw_map
 from moganet.tasks.images import examine_images
 from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
@@ -171,7 +172,12 @@ def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin)
         name=predictor.name_of_model,
         split=tested.name,
         facts=[*said.facts, _rate(predictor, tested), *_costs(predictor, origin.result)],
-        sections=[curves_section(origin.metrics, predictor.task.monitor), *said.sections, images_section(shown)],
+        sections=[
+            curves_section(origin.metrics, predictor.task.monitor),
+            *said.sections,
+            images_section(shown),
+            draw_map(seen.parts, predictor.class_names),
+        ],
         sheet=make_sheet(album.pictures(), SHEET_BYTES),
         heats=make_sheet(album.heats, HEAT_BYTES),
         explained_by=EXPLAINED_BY if album.heats else "",

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
+    from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.judged import Judged
     from moganet.tasks.module import Learning, TaskModule
+    from moganet.tasks.probing import Probed
     from moganet.tasks.report import Answers, Reported, Seen
 
 Array = NDArray[np.floating]
@@ -301,6 +303,13 @@ class Task(ABC):
         DataError where they can't be told.
         """
         raise DataError(f"doubtful labels can't be told in the task {self.name}")
+
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
+        """Measure how well fixed features tell the targets of some images by those of others, without training.
+
+        inner: places of the known that are held back to choose by. Raises ConfigError where that can't be.
+        """
+        raise ConfigError(f"a probe tells classes of whole images, not what {self.name} answers")
 
     # Exports
 

@@ -30,12 +30,12 @@ def test_a_search_goes_on_after_a_crash_and_outlives_trials_that_fail(tmp_path, 
     pytest.importorskip("optuna")
     from moganet.training import run, study
 
-    def crash(settings, dataset, folder, **how):
+    def crash(settings, dataset, folder, log, **how):
         def watch(epoch, figure):
             how["watch"](epoch, figure)
             raise Crash
 
-        return run.train_to_end(settings, dataset, folder, **{**how, "watch": watch})
+        return run.train_to_end(settings, dataset, folder, log, **{**how, "watch": watch})
 
     monkeypatch.setattr(study, "train_to_end", crash)
     with pytest.raises(Crash):
