@@ -8,11 +8,13 @@ from moganet.files import give_packages_a_home
 from moganet.importing import from_homes, import_behind
 from moganet.launchers import check_environment
 from moganet.network.releases import Loaders, connected
+from moganet.processors import prepare_threads
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
     from moganet.data import open_data
+    from moganet.engine.average import average
     from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
     from moganet.engine.compare import compare
     from moganet.engine.convert import convert
@@ -40,9 +42,19 @@ if TYPE_CHECKING:
     from moganet.network import MogaNet, build_network
 
 give_packages_a_home()
+prepare_threads()
 __version__ = version("moganet")
 __all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
-__all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
+__all__ += [
+    "average",
+    "benchmark_data",
+    "benchmark_infer",
+    "benchmark_train",
+    "convert",
+    "doctor",
+    "evaluate",
+    "explain",
+]
 __all__ += ["embed", "export", "info", "interaction_curves", "predict", "probe", "push", "settings", "similar", "train"]
 __all__ += ["compare", "runs", "train_folds", "train_seeds", "tune", "verify", "write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name

@@ -8,26 +8,44 @@ import typer
 from moganet_cli.app import EXIT_PARTLY, TRAINING, app
 from moganet_cli.completion import models, networks
 from moganet_cli.help import INSTEAD, PRINTED, SHORT
-from moganet_cli.options import BATCH, SEED, SEEDS, SIDE, WORKERS, AsJson, Data, Recipe, Settings, option, with_options
+from moganet_cli.options import (
+    BATCH,
+    SEED,
+    SEEDS,
+    SIDE,
+    WORKERS,
+    AsJson,
+    Data,
+    Recipe,
+    RecipesDevice,
+    Settings,
+    Threads,
+    option,
+    with_options,
+)
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 if TYPE_CHECKING:
     from moganet.engine.series import Folds, Seeds
 
 RESUME = "Go on with the run in --out where it was stopped; begin where none is."
+EPOCHS = "Train so many epochs [default: the recipe's]; with --resume more make a run longer, finished or not."
+FREEZE = "Let the head alone learn for N epochs, then all layers."
 START = "Start from this model's weights; none: from random ones."
 FOLDS = "Train K times, each validated on another of K parts; --out is the folder of all, --resume goes on with it."
 SEVERAL = "Train with N seeds, from the recipe's on; --out is the folder of all, --resume goes on with it."
 ALONE = ("--overwrite", "--preview", "--profile")  # which a series of runs has no use for
 PREVIEW = "Draw what the network would see, and train nothing."
+EPOCHS = "How often all training images are seen; with --resume, more of them make a run longer, finished or not."
 RATE = "Highest learning rate. It does not follow --batch-size, unless the recipe has an optimizer.lr_per."
+FREEZE = "Let the head alone learn for N of the epochs, then all layers."
 BATCH_SIZE = "Images at a time; trainer.accumulate of them make a step."
 
 
 class Changed(TypedDict, total=False):
     """What changes the recipe, each as --set does by its longer name."""
 
-    epochs: Annotated[int | None, option("How often all training images are seen.", min=1, panel=SHORT)]
+    epochs: Annotated[int | None, option(EPOCHS, min=1, panel=SHORT)]
     batch_size: Annotated[int | None, option(BATCH_SIZE, panel=SHORT, **BATCH)]
     lr: Annotated[float | None, option(RATE, min=0, panel=SHORT)]
     size: Annotated[int | None, option("Pixels a side.", panel=SHORT, **SIDE)]
@@ -39,9 +57,11 @@ class Changed(TypedDict, total=False):
             "nano, xtiny, tiny, small, base, large, xlarge, or timm:NAME.", metavar="NAME", panel=SHORT, words=networks
         ),
     ]
+    freeze_epochs: Annotated[int | None, option(FREEZE, min=0, metavar="N", panel=SHORT)]
     interactions_every: Annotated[
         int | None, option("Record interactions every N epochs.", min=1, metavar="N", panel=SHORT)
     ]
+    device: RecipesDevice
 
 
 @app.command(
@@ -66,6 +86,7 @@ def train(
     profile: Annotated[
         bool, option("--profile", "Say where a step's time goes, and train nothing.", panel=INSTEAD)
     ] = False,
+    threads: Threads = None,
     as_json: AsJson = False,
     **short: Unpack[Changed],
 ) -> None:
@@ -85,10 +106,10 @@ def train(
     if profile:
         from moganet.engine.profile import profile as measure
 
-        spent = measure(recipe, data, changes, start=start)
+        spent = measure(recipe, data, changes, start=start, threads=threads)
         print_json(spent) if as_json else _print_profile(spent)
         return
-    how: dict[str, Any] = {"start": start, "resume": resume, "find_batch": find_batch}
+    how: dict[str, Any] = {"start": start, "resume": resume, "find_batch": find_batch, "threads": threads}
     if several:
         _print_series(_train_several(folds, seeds, (recipe, data, changes, out), how), as_json=as_json)
     from moganet.engine.train import train as run

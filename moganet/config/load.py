@@ -69,6 +69,14 @@ def _leave_shape(values: dict[str, Any], name: str) -> None:
         say(f"{', '.join(gone)} of the recipe's network are those of its {own}, and left out for {name}")
 
 
+def sets(overrides: Mapping[str, Any] | Sequence[str], key: str) -> bool:
+    """Tell whether overrides, as of `read_recipe`, give a value to a dotted key."""
+    given = parse_overrides(overrides)
+    section, _, last = key.rpartition(".")
+    inner = given.get(section)
+    return key in given or (isinstance(inner, Mapping) and last in inner)
+
+
 def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
     """Build a section from plain values, with a one-line ConfigError instead of pydantic's report."""
     try:

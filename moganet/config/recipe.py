@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import Architecture, Channels, Fraction, Precision, Preprocessing, Settings, told
+from moganet.config.descriptions import (
+    Architecture,
+    Channels,
+    Device,
+    Fraction,
+    Precision,
+    Preprocessing,
+    Settings,
+    told,
+)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -187,7 +196,10 @@ class TrainerConfig(Settings):
     save_every: Annotated[float, Field(gt=0, le=10**6)] = told(
         5.0, "The time between two saves within an epoch; each epoch's start is saved anyway.", "minutes"
     )
-    accelerator: Literal["auto", "cpu", "gpu"] = told("auto", '"auto" is a GPU where there is one.')
+    accelerator: Device = told(
+        "auto",
+        "The device: auto (a GPU where torch has one, else the CPU), cpu, cuda, cuda:N of several, or mps (Apple's).",
+    )
     devices: Processes | None = told(
         None,
         "Processes on each machine, which train by DDP; null: what torchrun or SLURM started, else one.",
@@ -210,6 +222,12 @@ class StartConfig(Settings):
     )
     freeze: Annotated[int, Field(ge=0, le=4)] = told(
         0, "How many stages, from the stem on, keep weights and statistics.", "stages"
+    )
+    freeze_epochs: Annotated[int, Field(ge=0, le=10**6)] = told(
+        0,
+        "How long the head alone learns, at the full rate, and all before it keeps weights and statistics; then all "
+        "learns, and the schedule begins.",
+        "epochs",
     )
 
 

@@ -81,6 +81,7 @@ class _Recipe:
     overrides: Overrides
     start: str | Path | None
     find_batch: bool
+    threads: int | None
 
     def settings(self, option: str, number: int) -> Recipe:
         """Read the recipe. Raises ConfigError where it can't be trained so often, or here."""
@@ -98,7 +99,7 @@ class _Recipe:
 
         begun = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
         overrides = with_setting(self.overrides, change)
-        how: dict[str, Any] = {"resume": begun, "find_batch": self.find_batch}
+        how: dict[str, Any] = {"resume": begun, "find_batch": self.find_batch, "threads": self.threads}
         try:
             result = train(self.recipe, self.data, overrides, folder, start=self.start, **how)
         except RunStopped as stop:
@@ -134,14 +135,16 @@ def train_seeds(
     start: str | Path | None = None,
     resume: bool = False,
     find_batch: bool = False,
+    threads: int | None = None,
 ) -> Seeds:
     """Train a recipe with its seed and those after it, each into a run's folder of its own in `out`, seed-N.
 
-    recipe, data, overrides, start, find_batch: as in `train`. out: the folder of all [default: runs/RECIPE-seeds-N].
+    recipe, data, overrides, start, find_batch, threads: as in `train`. out: the folder of all
+    [default: runs/RECIPE-seeds-N].
     resume: go on where all of it was stopped. What it gives stands in seeds.json too. A run whose loss is not finite is
     said, and leaves the others be. Raises what `train` does.
     """
-    asked = _Recipe(recipe, data, overrides, start, find_batch)
+    asked = _Recipe(recipe, data, overrides, start, find_batch, threads)
     settings = asked.settings("--seeds", seeds)
     changes = {f"seed-{seed}": {"seed": seed} for seed in range(settings.seed, settings.seed + seeds)}
     with own_series(out, f"{settings.name}-seeds", ("seed-", SEEDS_FILE), goes_on=resume) as folder:
@@ -162,6 +165,7 @@ def train_folds(
     start: str | Path | None = None,
     resume: bool = False,
     find_batch: bool = False,
+    threads: int | None = None,
     progress: Progress = no_progress,
 ) -> Folds:
     """Train a recipe once for each of several parts of a set, validated on that part and trained on the others.
@@ -171,7 +175,7 @@ def train_folds(
     out-of-fold.csv (each image's answer of the model that did not see it), doubtful.csv (labels that look wrong, by
     cleanlab) and folds.json, which is what is given back. The rest is as in `train_seeds`.
     """
-    asked = _Recipe(recipe, data, overrides, start, find_batch)
+    asked = _Recipe(recipe, data, overrides, start, find_batch, threads)
     settings = asked.settings("--folds", folds)
     if "data.validation" in parse_overrides(overrides):
         raise ConfigError("--folds holds back each part in its turn; leave out data.validation")

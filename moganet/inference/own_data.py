@@ -40,6 +40,7 @@ def open_for(
     )
     dataset = opened.with_white_level(predictor.config.preprocessing.white_level)
     if provenance.get("fingerprint") is None:
+        _say_trained_on(dataset, str(provenance.get("images", "")), at_home=False)
         return dataset, False
     divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
     if dataset.class_names == predictor.class_names:

@@ -33,6 +33,7 @@ from moganet.training.checkpoints import Checkpoints, read_step
 from moganet.training.draws import own_draws
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
+from moganet.training.lengthen import Length
 from moganet.training.origin import read_metrics
 from moganet.training.outcome import TrainResult, failures_written
 from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
@@ -131,7 +132,7 @@ def _made(
     logger.debug("%s trained parameters; %d threads; settings:", f"{trained:,}", torch.get_num_threads())
     for line in settings.to_yaml().splitlines():
         logger.debug("  %s", line)
-    callbacks: list[pl.Callback] = [files, progress, checkpoints]
+    callbacks: list[pl.Callback] = [files, progress, checkpoints, Length(files, checkpoints)]
     if (every := settings.trainer.interactions_every) is not None:  # before averages are taken out, like the files
         callbacks.insert(0, InteractionRecord(folder, dataset.split("val"), settings.preprocessing, every))
     if watch is not None:

@@ -173,7 +173,7 @@ def train_trial(
     with own_folder(folder):
         old = read_run(folder) if folder.is_dir() else None
         if old is not None:
-            settings = same_run(folder, old, settings, dataset, found_batch=False)
+            settings = same_run(folder, old, settings, dataset, found_batch=False, longer=False)
             if (folder / RESULT_FILE).is_file():
                 return read_result(folder)
         read = dataset.with_white_level(settings.preprocessing.white_level)
