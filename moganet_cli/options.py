@@ -114,13 +114,24 @@ class Asking(Answering, total=False):
     precision: Precision
 
 
-class Measuring(Asking, total=False):
-    """What a verb passes on that asks so of many images."""
+class Batching(TypedDict, total=False):
+    """How many images are read."""
 
     batch_size: Annotated[
         int | None, option("Images at a time [default: 128 on a GPU, else 32].", panel=COMPUTED, **BATCH)
     ]
     workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
+
+
+class Measuring(Asking, Batching, total=False):
+    """What a verb passes on that asks so of many images."""
+
+
+class Comparing(Batching, total=False):
+    """What a verb passes on that asks several models so, each of which is what it is."""
+
+    runtime: Runtime
+    precision: Precision
 
 
 class ReadingFast(Measuring, total=False):

@@ -180,7 +180,7 @@ def _begin(
 
     say_inside(folder, dataset)
     if find_batch:
-        from moganet.training.tune import find_batch_size
+        from moganet.training.batch_size import find_batch_size
 
         settings = find_batch_size(settings, dataset)
     return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=False), log)

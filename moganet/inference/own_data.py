@@ -47,7 +47,10 @@ def open_for(
         with suppress(DataError, TypeError, ValueError, KeyError):  # of a file of anyone's making
             divided = dataset.with_validation(trained_on["validation"], seed)
             divided = divided.with_fraction(trained_on.get("fraction", 1.0), seed)
-    undivided = "val" not in dataset.splits and trained_on["validation"] != "test"
+    own_val = "val" in dataset.splits and "/" not in str(
+        trained_on["validation"]
+    )  # which a fold does not take as it is
+    undivided = not own_val and trained_on["validation"] != "test"
     match divided.recognised(provenance["fingerprint"]):
         case "contents":
             if data is not None and undivided and "test" not in dataset.splits:  # which is taken otherwise

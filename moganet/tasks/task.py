@@ -15,22 +15,23 @@ from numpy.typing import NDArray
 from pydantic import Field, create_model
 
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, DataError
 from moganet.numbers import percent
 from moganet.results import Member, Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
     from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
+    from moganet.tasks.judged import Judged
     from moganet.tasks.module import Learning, TaskModule
     from moganet.tasks.probing import Probed
-    from moganet.tasks.report import Reported, Seen
+    from moganet.tasks.report import Answers, Reported, Seen
 
 Array = NDArray[np.floating]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
@@ -327,6 +328,18 @@ class Task(ABC):
     @abstractmethod
     def report(self, seen: "Seen") -> "Reported":
         """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
+
+    def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
+        """Tell which images are answered right, from the first of `outputs` and targets in the model's classes."""
+        raise ConfigError(f"an image's answer is neither right nor wrong in the task {self.name}")
+
+    def doubtful(self, parts: "Sequence[Answers]") -> list[tuple[int, int]]:
+        """Give the images whose labels look wrong, the most doubtful first, as (part, number in it).
+
+        By confident learning (Northcutt et al. 2021) on images that were not trained on. Raises MissingExtraError, or
+        DataError where they can't be told.
+        """
+        raise DataError(f"doubtful labels can't be told in the task {self.name}")
 
     def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         """Measure how well fixed features tell the targets of some images by those of others, without training.

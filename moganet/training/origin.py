@@ -12,7 +12,7 @@ import yaml
 from moganet.config import RECIPE_LIMIT, parse_yaml
 from moganet.files import read_small
 from moganet.models.provenance import without_places
-from moganet.training.epoch_table import read_rows
+from moganet.training.epoch_rows import read_rows
 from moganet.training.outcome import read_result
 from moganet.training.run_folder import METRICS_FILE, RECIPE_FILE, RESULT_FILE
 

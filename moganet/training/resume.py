@@ -75,7 +75,7 @@ def _other_images(dataset: Dataset, began_with: str | None) -> str | None:
 
 def _difference(old: ResolvedRecipe, new: ResolvedRecipe, *, longer: bool) -> str | None:
     """Name the first setting in which two resolved recipes would compute something else, with both values."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     for name in before:
         if name not in FREE_SETTINGS and before[name] != after.get(name) and not (longer and name == LENGTH):
             how = f" (--epochs {before[name]} says so)" if name == LENGTH else ""
@@ -86,8 +86,9 @@ def _difference(old: ResolvedRecipe, new: ResolvedRecipe, *, longer: bool) -> st
     return None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give settings by their dotted names."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
+        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return found
