@@ -129,7 +129,7 @@ class Classify(Task):
         return compose(seen)
 
     def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
-        from moganet.tasks.classify.evaluator import wilson_interval
+        from moganet.numbers import wilson_interval
         from moganet.tasks.judged import Judged
 
         right = (outputs.argmax(1) == targets).numpy()
