@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import SerializeAsAny
 
@@ -16,7 +16,7 @@ from moganet.data.listing import list_files
 from moganet.data.read import read_pixels
 from moganet.data.videos import Every, parse_every
 from moganet.data.within import PICTURES, Within, in_lane
-from moganet.errors import DataError
+from moganet.errors import ConfigError, DataError
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
@@ -183,6 +183,8 @@ def predict(
     to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
+    if truth not in get_args(Truth):
+        raise ConfigError(f"truth is {truth!r}; choose one of {', '.join(get_args(Truth))}")
     frames = None if every is None else parse_every(every)
     predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
     reading = _Reading(batch_size, workers, fast_decoding, frames, truth)

@@ -12,7 +12,7 @@ from moganet.data.contents import EmbeddedImage, ImageFile
 from moganet.data.formats import readable_suffixes
 from moganet.data.within import Within
 from moganet.errors import OutputError
-from moganet.files import atomic_path
+from moganet.files import atomic_path, is_writable
 from moganet.notices import say
 from moganet.safe_names import FreeNames
 
@@ -70,6 +70,8 @@ def new_folder(folder: Path, option: str) -> Path:
         raise OutputError(
             f"{folder} is there already and not empty; give {option} a new folder, so that nothing is mixed"
         )
+    if not is_writable(folder):
+        raise OutputError(f"can't write {folder}: its place can't be written; choose another place by {option}")
     return folder
 
 
