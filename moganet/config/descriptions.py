@@ -2,21 +2,20 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from moganet.errors import ConfigError
+from moganet.config.heads import Head
+from moganet.config.settings import Fraction, Settings, Width
 
 Gate = Literal["single", "double"]
 ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
 Precision = Literal["f32", "bf16", "f16"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 # What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
 MAX_CHANNELS = 1024
 Side = Annotated[int, Field(ge=1, le=4096)]
 Mean = Annotated[float, Field(ge=-10, le=10)]
 Deviation = Annotated[float, Field(ge=1e-4, le=10)]
-Width = Annotated[int, Field(ge=1, le=65_536)]
 Depth = Annotated[int, Field(ge=1, le=1024)]
 Square = BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value)
 PerChannel = BeforeValidator(lambda value: (value,) if isinstance(value, float | int) else value)
@@ -24,27 +23,11 @@ Ratio = Annotated[float, Field(gt=0, le=1000)]
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 
 
-def describe_error(error: ValidationError) -> str:
-    """Give the first of pydantic's findings in one line."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given: {repr(first['input'])[:200]})"
-
-
-class Settings(BaseModel):
-    """A section of a configuration: frozen, and strict about its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def changed(self, **values: Any) -> Self:
-        """Give the section with other values, validated. Raises ConfigError for one that can't be."""
-        try:
-            return type(self).model_validate({**dict(self), **values})
-        except ValidationError as error:
-            raise ConfigError(f"{type(self).__name__}: {describe_error(error)}") from None
-
-
 class Architecture(Settings):
-    """Which network, and which function it computes; None leaves the variant's own value."""
+    """Which network, and which function it computes; None leaves the variant's own value.
+
+    head: what stands on its four maps and answers for each pixel; None is a classifier, or a backbone of 0 classes.
+    """
 
     name: str = "moganet_xtiny"
     num_classes: Annotated[int, Field(ge=0)] | None = None
@@ -62,10 +45,16 @@ class Architecture(Settings):
     drop_path_rate: Fraction = 0.0
     ls_init_value: float | None = None
     conv_init: ConvInit = "fan_out"
+    head: Head | None = None
 
     def options(self) -> dict[str, Any]:
-        """Give the keyword arguments for the network beside its name."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        """Give the keyword arguments for the network beside its name, and what stands on it."""
+        return self.model_dump(exclude={"name", "head"}, exclude_none=True)
+
+    @property
+    def backbone(self) -> Self:
+        """Give the network without what stands on it: four maps, and no classes."""
+        return self.changed(head=None, num_classes=0)
 
 
 class Preprocessing(Settings):
