@@ -61,14 +61,19 @@ class Preprocessing(Settings):
     """How an image becomes the network's input; training, evaluation, prediction and exports share it.
 
     crop_mode "center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both
-    sides to the size. mean and std are per channel, for pixels in 0..1. white_level: the value of white in images of
-    more than 8 bits (16-bit and 32-bit grey, floats); None is the end of their type's range (65535, and 1 of floats).
+    sides to the size; "fit" keeps the whole image: as large as fits into the size, lying or standing, then resized
+    again to the next multiples of `multiple`, as mmsegmentation does, so that each image has a size of its own.
+    antialias: False takes bilinear pixels as OpenCV does. mean and std are per channel, for pixels in 0..1.
+    white_level: the value of white in images of more than 8 bits (16-bit and 32-bit grey, floats); None is the end of
+    their type's range (65535, and 1 of floats).
     """
 
     size: Annotated[tuple[Side, Side], Square] = (224, 224)
-    crop_mode: Literal["center", "squash"] = "center"
+    crop_mode: Literal["center", "squash", "fit"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    multiple: Annotated[int, Field(ge=1, le=1024)] = 1
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
+    antialias: bool = True
     channels: Channels = 3
     mean: Annotated[tuple[Mean, ...], PerChannel] = (0.485, 0.456, 0.406)
     std: Annotated[tuple[Deviation, ...], PerChannel] = (0.229, 0.224, 0.225)
@@ -78,4 +83,6 @@ class Preprocessing(Settings):
     def _one_value_a_channel(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"mean and std need one value for each of the {self.channels} channels")
+        if not self.antialias and (self.interpolation, self.crop_mode == "center") != ("bilinear", False):
+            raise ValueError("antialias: false is for bilinear pixels that are not cropped: crop_mode squash or fit")
         return self

@@ -1,4 +1,4 @@
-"""Semantic FPN's head (Kirillov et al. 2019, section 3): each level convolved and enlarged to the finest, and summed."""
+"""Semantic FPN's head (Kirillov et al. 2019, section 3): each level convolved, enlarged to the finest, and summed."""
 
 import math
 from collections.abc import Sequence
