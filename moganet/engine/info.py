@@ -18,7 +18,7 @@ from moganet.models.provenance import without_place
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.outline import LayerCost, outline
-from moganet.network.releases import RELEASES, SHIPPED, Release
+from moganet.network.releases import PUBLISHED, SHIPPED, Published
 from moganet.notices import noted
 from moganet.numbers import percent, short
 from moganet.results import Record, Result
@@ -107,7 +107,7 @@ def _some(names: tuple[str, ...]) -> str:
 def _trained(variant: str) -> list[str]:
     """Name the trained models of a variant that have a name."""
     shipped = [f"{name} (in the package)" for name in SHIPPED if name.startswith(f"{variant}.")]
-    released = {name: known for name, known in RELEASES.items() if name.startswith(f"{variant}.")}
+    released = {name: known for name, known in PUBLISHED.items() if name.startswith(f"{variant}.")}
     return shipped + [f"{name} ({known.accuracy})" for name, known in released.items()]
 
 
@@ -115,16 +115,17 @@ def _trained_on(provenance: dict[str, Any]) -> str:
     recipe = provenance.get("recipe") or {}
     data = provenance.get("data") or (recipe.get("data") or {}).get("source")
     if data is None:
-        return "ImageNet-1k, by the file's name" if _release(provenance) is not None else "not said in the file"
+        release = _release(provenance)
+        return "not said in the file" if release is None else f"{release.data}, by the file's name"
     parts = {"recipe": recipe.get("name"), "seed": provenance.get("seed"), "steps": provenance.get("steps")}
     told = [f"{name} {str(value)[:40]}" for name, value in parts.items() if value is not None]
     return ", ".join([without_place(data), *told])
 
 
-def _release(provenance: dict[str, Any]) -> Release | None:
+def _release(provenance: dict[str, Any]) -> Published | None:
     """Give the release that a file is, by its name, where nothing of it was changed."""
     file = None if "changed" in provenance else provenance.get("file")
-    return next((release for release in RELEASES.values() if release.file == file), None)
+    return next((release for release in PUBLISHED.values() if release.file == file), None)
 
 
 def _on(measured: Any) -> str:
@@ -146,7 +147,8 @@ def _accuracy(description: ModelDescription, path: Path) -> tuple[str, ...]:
     if (said := task.say(provenance.get("validation"))) is not None:
         found.append(f"{said} on the validation images, in training")
     if (release := _release(provenance)) is not None:
-        found.append(f"{release.accuracy} on ImageNet-1k, as published for {release.file} ({release.weights} weights)")
+        by = f"as published for {release.file} ({release.weights} weights)"
+        found.append(f"{release.accuracy} on {release.data}, {by}")
     return tuple(found)
 
 
