@@ -29,6 +29,7 @@ KINDS: dict[str, type] = {
 class Fixture(Settings):
     """An image (PNG in base64) and the logits that the plain network must give for it, in float32.
 
+    logits: of each class; where there are some for each pixel, at few places (see fixtures.recorded).
     resized_by: what brought it to the network's size; fixtures of before 2026-11-27 do not say, and are of torch.
     """
 

@@ -42,14 +42,14 @@ def read_content(path: Path) -> Content:
 
     Large tensors stay in the file until they are used; copy those that must outlive a change of the file.
     """
-    if not path.is_file():
-        what = "it is a folder, a pipe or a device" if path.exists() else "nothing is there"
-        raise WeightsError(f"there is no file {path}: {what}")
     try:
+        if not path.is_file():
+            what = "it is a folder, a pipe or a device" if path.exists() else "nothing is there"
+            raise WeightsError(f"there is no file {path}: {what}")
         with open(path, "rb") as file:
             start = file.read(len(LEGACY_START))
     except OSError as error:
-        raise WeightsError(f"can't open {path}: {error.strerror}") from None
+        raise WeightsError(f"can't open {str(path)[:500]}: {error.strerror}") from None
     if not start:
         raise WeightsError(f"{path} is empty; download it again")
     if start.lstrip()[:1] == b"<":
