@@ -5,12 +5,11 @@ from moganet.config.descriptions import (
     Architecture,
     ChannelAggregation,
     ConvInit,
-    Fraction,
     Gate,
     Precision,
     Preprocessing,
-    Settings,
 )
+from moganet.config.heads import FpnHead, Head, PixelHead, SmpHead, UperHead
 from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_yaml, read_recipe, validate
 from moganet.config.recipe import (
     AugmentConfig,
@@ -22,8 +21,10 @@ from moganet.config.recipe import (
     ScheduleConfig,
     TaskSettings,
 )
+from moganet.config.settings import Fraction, Settings
 
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_yaml", "read_recipe", "validate"]
+__all__ += ["FpnHead", "Head", "PixelHead", "SmpHead", "UperHead"]

@@ -11,8 +11,8 @@ from typing import Any, TypeGuard, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from moganet.config.descriptions import Settings
 from moganet.config.recipe import Recipe
+from moganet.config.settings import Settings
 from moganet.errors import ConfigError
 from moganet.files import read_small
 

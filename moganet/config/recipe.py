@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import Architecture, Channels, Fraction, Precision, Preprocessing, Settings
+from moganet.config.descriptions import Architecture, Channels, Precision, Preprocessing
+from moganet.config.settings import Fraction, Settings
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]

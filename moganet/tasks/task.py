@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, create_model
 
-from moganet.config import LossSettings, Recipe, Settings, TaskSettings
+from moganet.config import Architecture, LossSettings, Recipe, Settings, TaskSettings
 from moganet.numbers import percent
 from moganet.results import Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
@@ -204,6 +204,10 @@ class Task(ABC):
         """Give the type of what `evaluate` gives."""
 
     # Data and training
+
+    def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
+        """Give the network that is trained: with the head that the task's settings say."""
+        return architecture
 
     @abstractmethod
     def check(self, dataset: "Dataset", *, training: bool) -> None:

@@ -90,6 +90,7 @@ def _resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -
     recipe = choose_start(recipe, resumed)
     _check_choices(recipe)
     network, preprocessing = _started(recipe, resumed)
+    network = task_of(recipe).network(network, recipe.task)
     devices, num_nodes = launched() or _asked_processes(recipe)
     classes, precision = len(dataset.class_names), _precision(recipe, resumed)
     known: dict[str, Any] = {

@@ -1,0 +1,54 @@
+"""What stands on a network's four maps and answers for each pixel; each kind of head is known by its name."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from moganet.config.settings import Fraction, Settings, Width
+
+SMP = "smp:"  # before the name of a decoder of segmentation_models.pytorch
+
+
+class PixelHead(Settings):
+    """What all heads have.
+
+    dropout: share of the channels that training drops before the last convolution. auxiliary: channels of a second,
+    small head on the map of stride 16, by which training also learns; None has none.
+    """
+
+    dropout: Fraction = 0.1
+    auxiliary: Width | None = None
+
+
+class FpnHead(PixelHead):
+    """Semantic FPN (Kirillov et al. 2019). neck, channels: widths of the feature pyramid, and of the head on it."""
+
+    name: Literal["fpn"] = "fpn"
+    neck: Width = 256
+    channels: Width = 128
+
+
+class UperHead(PixelHead):
+    """UPerNet (Xiao et al. 2018). pools: sides of the maps that the last stage is pooled to."""
+
+    name: Literal["upernet"] = "upernet"
+    channels: Width = 512
+    pools: tuple[Width, ...] = (1, 2, 3, 6)
+    auxiliary: Width | None = 256
+
+
+class SmpHead(PixelHead):
+    """A decoder of segmentation_models.pytorch by its name there ("Unet"), with its own defaults."""
+
+    name: Literal["smp"] = "smp"
+    decoder: str
+
+
+def _by_name(value: Any) -> Any:
+    """Let a name stand for a head with its defaults: "fpn", "upernet", "smp:Unet"."""
+    if not isinstance(value, str):
+        return value
+    return {"name": "smp", "decoder": value.removeprefix(SMP)} if value.startswith(SMP) else {"name": value}
+
+
+Head = Annotated[FpnHead | UperHead | SmpHead, Field(discriminator="name"), BeforeValidator(_by_name)]

@@ -1,0 +1,69 @@
+"""What a segmenter's recipe and model file say of their task."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from moganet.config import FpnHead, Head, LossSettings, Settings, TaskSettings
+from moganet.config.recipe import NonNegative
+from moganet.tasks.task import TaskDescription
+
+IGNORED = 255  # the index of pixels that count nowhere, where nothing else is said
+Index = Annotated[int, Field(ge=0, le=65_535)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Side = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class Window(Settings):
+    """Parts of an image that are answered for one by one, and averaged where they overlap. size, stride: pixels."""
+
+    size: tuple[Side, Side]
+    stride: tuple[Side, Side]
+
+    @model_validator(mode="after")
+    def _without_gaps(self) -> Self:
+        if any(step > side for step, side in zip(self.stride, self.size, strict=True)):
+            raise ValueError(f"windows of {self.size} at steps of {self.stride} leave pixels out")
+        return self
+
+
+class SegmentSettings(TaskSettings):
+    """A class for each pixel. head: what stands on the network: "fpn", "upernet", "smp:NAME", or with its options.
+
+    ignore_index: the index of pixels in masks that count nowhere. window: answer by parts of an image; None is whole.
+    """
+
+    name: Literal["segment"] = "segment"
+    head: Head = FpnHead()
+    ignore_index: Index | None = IGNORED
+    window: Window | None = None
+
+
+class SegmentLoss(LossSettings):
+    """Cross-entropy of each pixel. auxiliary_weight: the factor of the auxiliary head's loss, where there is one."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    auxiliary_weight: NonNegative = 0.4
+
+
+class SegmentDescription(TaskDescription):
+    """A segmenter's task. Its network gives logits (B, classes, H, W) at the images' own size.
+
+    ignore_index: of pixels in masks that count nowhere. palette: a colour (red, green, blue) for each class, or none.
+    window: the parts by which large images are answered; None takes an image whole.
+    """
+
+    name: Literal["segment"] = "segment"
+    ignore_index: Index | None = IGNORED
+    palette: tuple[tuple[Byte, Byte, Byte], ...] = ()
+    window: Window | None = None
+
+    @model_validator(mode="after")
+    def _one_colour_a_class(self) -> Self:
+        if self.palette and len(self.palette) != len(self.class_names):
+            raise ValueError(f"it has {len(self.palette)} colours for {len(self.class_names)} classes")
+        return self
+
+    def anew(self, class_names: tuple[str, ...]) -> Self:
+        palette = self.palette if class_names == self.class_names else ()
+        return self.changed(class_names=class_names, palette=palette, temperature=None, guard=None)
