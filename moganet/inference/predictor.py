@@ -93,12 +93,13 @@ class Predictor:
     def class_names(self) -> tuple[str, ...]:
         return self.config.class_names
 
-    def outputs(self, images: Array, *, judged: bool = False) -> Outputs:
+    def outputs(self, images: "Array | Tensor", *, judged: bool = False) -> Outputs:
         """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name.
 
         judged: give what the guard needs beside it, where the model has one and the images are of its own size.
         """
         settle_after_fork()
+        images = _array(images)
         found = self.run(images)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
             raise WeightsError(

@@ -76,7 +76,7 @@ def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
     names = default_names(changed["num_classes"]) if "num_classes" in changed else description.class_names
     changes: dict[str, Any] = {"architecture": architecture, "fixtures": (), "task": description.task.anew(names)}
     if {"num_classes", "in_chans"} & changed.keys():
-        ends = ends_of(architecture.name)
+        ends = ends_of(architecture)
         notes += fit(state, _with_fresh_head(blank_of(architecture, stored.path), ends), ends, stored.path)
     if "in_chans" in changed:
         changes["preprocessing"] = _for_channels(description.preprocessing, changed["in_chans"])

@@ -102,7 +102,7 @@ def load_into(network: nn.Module, path: Path, weights: str | None = None) -> Non
         gate, aggregation = function.values()
         notes.append(f"the network computes a {gate} gate and the {aggregation} channel aggregation")
     state = with_counters(stored.state, own)
-    notes += fit(state, own, ends_of(architecture.name), path)
+    notes += fit(state, own, ends_of(architecture), path)
     check_fit(state, own, path)
     network.load_state_dict(state)
     say(f"{path.name}: {stored.chosen.format}, {'; '.join(notes)}")

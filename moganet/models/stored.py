@@ -73,7 +73,7 @@ def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping
     )
     provenance = {"file": path.name, **chosen.model_dump(mode="json", exclude_unset=True)}
     description = describe(architecture, provenance, cfg)
-    said = {name: getattr(checkpoint, name) for name in ("preprocessing", "class_names")}
+    said = {name: getattr(checkpoint, name) for name in ("preprocessing", "class_names", "task")}
     description = description.changed(**{name: value for name, value in said.items() if value is not None})
     check_names(description, architecture.num_classes or 0, path)
     return StoredModel(path, dict(checkpoint.state), description, chosen)
@@ -81,7 +81,7 @@ def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping
 
 def _described(path: Path, checkpoint: Checkpoint, description: ModelDescription, choices: Choices) -> StoredModel:
     architecture, state = description.architecture, dict(checkpoint.state)
-    check_names(description, ends_of(architecture.name).outputs(state), path)
+    check_names(description, ends_of(architecture).outputs(state), path)
     if choices.weights == "ema" and choices.why("weights") == Choices().why("weights"):
         raise WeightsError(f"{path} does not hold two kinds of weights; leave --weights away")
     _check_size(architecture, state, path)
@@ -137,7 +137,7 @@ def _guessed(
     """Name what neither the file nor the name of a release says."""
     guessed = sorted(checkpoint.guessed, key=lambda name: FUNCTION.index(name) if name in FUNCTION else -1)
     if is_release:
-        return tuple(guessed)
+        return tuple(name for name in guessed if name != "preprocessing")
     unsaid = {
         "stem_stride": checkpoint.architecture is None and choices.stem_stride is None,
         "preprocessing": checkpoint.preprocessing is None,

@@ -122,7 +122,7 @@ def _have(release: str) -> None:
 def start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ...]) -> None:
     """Copy weights; the head goes by the classes' names, and stays as it was drawn where they are other ones."""
     state = {name: tensor.detach().cpu() for name, tensor in source.model.state_dict().items()}
-    known, ends = source.class_names, ends_of(source.config.architecture.name)
+    known, ends = source.class_names, ends_of(source.config.architecture)
     state, follows = follow_names(state, ends, known, class_names)
     if not follows:
         had = f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"

@@ -187,7 +187,7 @@ def config_of(description: ModelDescription) -> dict[str, Any]:
     blank = Architecture().model_dump()
     args = architecture.model_dump(mode="json", exclude_none=True)
     height, width = preprocessing.size
-    cfg, ends = configuration(architecture.name), ends_of(architecture.name)
+    cfg, ends = configuration(architecture.name), ends_of(architecture)
     pool = [-(-height // stride), -(-width // stride)] if is_moganet else list(cfg.get("pool_size", ()))
     return {
         "architecture": architecture.name.removeprefix(TIMM),
