@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moganet.data.ade20k import ade20k
 from moganet.data.class_names import shown
 from moganet.data.masks_coding import IGNORED, VOID, Coding, Colour, Scanned
 from moganet.data.masks_find import TRAIN_IDS, Found
@@ -102,7 +103,10 @@ def _within(scanned: Sequence[Scanned], most: int) -> bool:
 def _of_ade(root: Path, asked: Asked) -> tuple[ClassList | None, list[str]]:
     """Give ADE20K's classes, in whose masks 0 is unlabelled."""
     own = root / "objectInfo150.txt"
-    known = read_names(own) if own.is_file() else read_names(Path(__file__).parent / "ade20k.txt")
+    (names, colours), origin = ade20k(), "ADE20K's 150 classes"
+    known = of_entries(zip(range(len(names)), names, colours, strict=True), origin)
+    if own.is_file() and len(listed := read_names(own).names) != len(names):
+        raise DataError(f"{own} names {len(listed)} classes, ADE20K has {len(names)}; say masks:DIR?names=FILE")
     if asked.reduce_zero is False:
         return known, []
     return known.shifted(), [f"took {root} for ADE20K ({len(known.names)} classes; 0 is of none); {OTHERWISE}"]
@@ -208,6 +212,8 @@ def _of_palettes(scanned: Sequence[Scanned], values: Sequence[int]) -> tuple[Col
 
 
 def _by_colour(known: ClassList, asked: Asked, notes: list[str]) -> Decided:
+    if len(set(known.colours)) < len(known.colours):
+        raise DataError(f"{known.origin} has one colour for two classes; give each its own")
     void = {int(as_numbers(colour)): IGNORED for colour in known.void_colours}
     void |= dict.fromkeys(asked.ignore or (), IGNORED)
     classes = void | {int(as_numbers(colour)): i for i, colour in enumerate(known.colours)}

@@ -75,8 +75,6 @@ def of_entries(entries: Iterable[tuple[int, str, Colour | None]], origin: str) -
     colours = tuple(colour for _, _, colour in kept if colour is not None)
     if len(colours) not in (0, len(kept)):
         raise DataError(f"{origin} has colours for {len(colours)} of its {len(kept)} classes; give all or none")
-    if len(set(colours)) < len(colours):
-        raise DataError(f"{origin} has one colour for two classes; give each its own")
     return ClassList(
         tuple(name for _, name, _ in kept),
         tuple(value for value, _, _ in kept),

@@ -211,7 +211,7 @@ def keep_guard(
     Gives what the file says of its task then.
     """
     task = predictor.config.task
-    if not {"train", "val"} <= dataset.splits.keys():
+    if not {"train", "val"} <= dataset.splits.keys() or not predictor.task.guards:
         return task
     try:
         guard = make_guard(predictor, dataset.split("train"), dataset.split("val"), workers)

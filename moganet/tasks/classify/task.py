@@ -50,7 +50,7 @@ class Classify(Task):
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.classify.training import Classification
 
-        description = self.describe(dataset)
+        description = self.describe(dataset, recipe.task)
         assert isinstance(description, ClassifyDescription)
         return Classification(network, description, learning, _class_weights(recipe, dataset))
 
