@@ -21,7 +21,7 @@ from moganet.results import Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
@@ -306,6 +306,12 @@ class Task(ABC):
     @abstractmethod
     def say(self, figures: Any) -> str | None:
         """Say the first of an evaluation's figures, read back from JSON, in a few words; None where it has none."""
+
+    def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
+        """Give what of a batch's outputs and targets the report needs, an entry an image each: all, or counts."""
+        import torch
+
+        return torch.from_numpy(outputs[self.outputs[0]]), targets
 
     @abstractmethod
     def report(self, seen: "Seen") -> "Reported":

@@ -18,7 +18,7 @@ from moganet.tasks.segment.seeing import Ask, Eye, softmax
 from moganet.tasks.task import Array, Asked, Evaluation, Outputs, Task, TaskDescription, Writer
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
@@ -120,13 +120,20 @@ class Segment(Task):
         made: Writer = _room("writing").MaskWriter(out, files, _own(description))
         return made
 
+    def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
+        counted: tuple[Tensor, Tensor] = _room("report").counted(outputs, targets, _own(description))
+        return counted
+
     def say(self, figures: Any) -> str | None:
         miou = figures.get("miou") if isinstance(figures, dict) else None
         return f"mIoU {100 * miou:.2f} %" if isinstance(miou, int | float) else None
 
     def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
-        drawn: list[str] = _room("drawing").draw(evaluation, class_names, folder)
-        return drawn
+        from moganet.report.confusion import draw_confusion
+
+        matrix, place = np.array(evaluation.confusion), folder / "confusion.png"
+        draw_confusion(matrix, class_names, place, evaluation.headline(), shares=True)
+        return [place.name]
 
     def report(self, seen: "Seen") -> "Reported":
         made: Reported = _room("report").compose(seen)
