@@ -24,7 +24,7 @@ def argument(metavar: str, text: str) -> Any:
 
 
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
-DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
+DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, or a path."
 SETTINGS = "Change a setting, e.g. trainer.max_epochs=10; may be repeated."
 WORKERS = "Processes that read images; 0: none [default: one a core for a GPU; else threads do it]."
 FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers change a little."

@@ -11,6 +11,8 @@ from moganet_cli.output import Rows, complain, line
 
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
 
+OUT = "Folder for a mask of each image, an index PNG under its stem, overlays, areas.csv and coco.json (segmenters)."
+
 
 class Predicting(ReadingFast, total=False):
     """What is passed on as it is."""
@@ -20,6 +22,7 @@ class Predicting(ReadingFast, total=False):
     calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
     grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.")]
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.")]
+    out: Annotated[Path | None, option(OUT)]
 
 
 @app.command(help="Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin.")
@@ -42,4 +45,6 @@ def predict(
     rows.end(result)
     if not as_json and result.grid is not None:
         line(f"grid: {result.grid}")
+    if not as_json and result.out is not None:
+        line(f"masks: {result.out} (beside them {', '.join(result.files)})")
     raise typer.Exit(0 if not result.unreadable else EXIT_PARTLY if rows.number else EXIT_USER)

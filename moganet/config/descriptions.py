@@ -62,14 +62,15 @@ class Preprocessing(Settings):
 
     crop_mode "center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both
     sides to the size; "fit" keeps the whole image: as large as fits into the size, lying or standing, then resized
-    again to the next multiples of `multiple`, as mmsegmentation does, so that each image has a size of its own.
+    again to the next multiples of `multiple`, as mmsegmentation does, so that each image has a size of its own; "keep"
+    leaves images as large as they are.
     antialias: False takes bilinear pixels as OpenCV does. mean and std are per channel, for pixels in 0..1.
     white_level: the value of white in images of more than 8 bits (16-bit and 32-bit grey, floats); None is the end of
     their type's range (65535, and 1 of floats).
     """
 
     size: Annotated[tuple[Side, Side], Square] = (224, 224)
-    crop_mode: Literal["center", "squash", "fit"] = "center"
+    crop_mode: Literal["center", "squash", "fit", "keep"] = "center"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     multiple: Annotated[int, Field(ge=1, le=1024)] = 1
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
@@ -78,6 +79,11 @@ class Preprocessing(Settings):
     mean: Annotated[tuple[Mean, ...], PerChannel] = (0.485, 0.456, 0.406)
     std: Annotated[tuple[Deviation, ...], PerChannel] = (0.229, 0.224, 0.225)
     white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
+
+    @property
+    def one_size(self) -> bool:
+        """Tell whether all images become of one size."""
+        return self.crop_mode in ("center", "squash")
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import Architecture, Channels, Precision, Preprocessing
+from moganet.config.descriptions import Architecture, Channels, Precision, Preprocessing, Side, Square
 from moganet.config.settings import Fraction, Settings
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -44,14 +44,20 @@ class AugmentConfig(Settings):
     """What training does to an image; each image has its own draw.
 
     crop "pad" shifts by up to `pad` pixels over reflected borders, "resized" takes a random part (area in `scale`,
-    aspect in `ratio`) to the full size, "none" only preprocesses. `zoom` (two factors), `rotation` (degrees) and
-    `translate` (fraction of the side) form one affine map. color_jitter: brightness, contrast, saturation.
+    aspect in `ratio`) to the full size, "none" only preprocesses, "scaled" resizes the image to a factor of `zoom` of
+    its preprocessed size and takes a part of `crop_size` of it, in which no class has more than `max_share` of the
+    pixels, where that can be had. `zoom` (two factors), `rotation` (degrees) and `translate` (fraction of the side)
+    form one affine map otherwise. distort: how often brightness, contrast, saturation, hue and the order of the
+    channels change, as for object detectors (Liu et al. 2016); one image at a time. color_jitter: brightness, contrast, saturation.
     auto_augment: a policy by timm's text ("rand-m9-mstd0.5-inc1", "3a", "augmix-m5-w4"); images then go through
     timm's transforms in workers, one by one, with crop, flip and jitter of this section.
     mix_prob: share of the batches that mixup or cutmix blends.
     """
 
-    crop: Literal["none", "pad", "resized"] = "none"
+    crop: Literal["none", "pad", "resized", "scaled"] = "none"
+    crop_size: Annotated[tuple[Side, Side], Square] | None = None
+    max_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    distort: Fraction = 0.0
     pad: Annotated[int, Field(ge=0, le=1024)] = 4
     scale: tuple[Fraction, Fraction] = (0.08, 1.0)
     ratio: tuple[Factor, Factor] = (0.75, 4 / 3)

@@ -27,9 +27,17 @@ def resize_pixels(planes: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
 
 def resize_values(planes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
     """Resize planes of floats (..., H, W) to a size (height, width), as torch's interpolation does."""
+    return resize_rows(planes, size, slice(0, size[0]))
+
+
+def resize_rows(planes: NDArray[np.floating], size: tuple[int, int], rows: slice) -> NDArray[np.floating]:
+    """Give some rows (..., rows, W) of what `resize_values` gives, so that a large size needs no memory for all."""
     if planes.shape[-2:] == size:
-        return planes
+        return planes[..., rows, :]
     (top, bottom, down), (left, right, across) = (_places(planes.shape[i], size[i]) for i in (-2, -1))
+    top, bottom, down = top[rows], bottom[rows], down[rows]
+    first, last = int(top.min()), int(bottom.max()) + 1
+    planes, top, bottom = planes[..., first:last, :], top - first, bottom - first
     wide = planes[..., left] * (1 - across) + planes[..., right] * across
     return wide[..., top, :] * (1 - down)[:, None] + wide[..., bottom, :] * down[:, None]
 

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from moganet.data import cifar, digits, folder, table
+from moganet.data import cifar, digits, folder, masks, table
 from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.paths import exists, is_file, is_folder
@@ -20,6 +20,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     **cifar.OPENERS,
     "folder": folder.open_folder,
     "table": table.open_table,
+    "masks": masks.open_masks,
 }
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")

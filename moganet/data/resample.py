@@ -35,8 +35,10 @@ def resize_and_crop(images: np.ndarray, preprocessing: Preprocessing) -> np.ndar
     have = images.shape[-2], images.shape[-1]
     full = target_size(have, preprocessing)
     try:
+        if preprocessing.crop_mode == "keep":
+            return images
         if preprocessing.crop_mode == "fit":
-            return _resized(_resized(images, list(_fitted(have, preprocessing)), preprocessing), full, preprocessing)
+            return _resized(_resized(images, list(fitted(have, preprocessing)), preprocessing), full, preprocessing)
         if is_thin(full, preprocessing.size):
             return resize_seen(images, full, preprocessing)
         return _resized(images, full, preprocessing, preprocessing.size)
@@ -70,8 +72,10 @@ def _resized(
 def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int]:
     """Give height and width to which images of a size (height, width) are resized before their middle is cropped."""
     height, width = preprocessing.size
+    if preprocessing.crop_mode == "keep":
+        return [*have]
     if preprocessing.crop_mode == "fit":
-        return [-(-side // preprocessing.multiple) * preprocessing.multiple for side in _fitted(have, preprocessing)]
+        return [-(-side // preprocessing.multiple) * preprocessing.multiple for side in fitted(have, preprocessing)]
     if preprocessing.crop_mode == "squash":
         return [height, width]
     # Rounded down at each step, as torchvision and timm do: one pixel more would shift the crop.
@@ -81,7 +85,15 @@ def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int
     return [full[0], other] if covering == 0 else [other, full[1]]
 
 
-def _fitted(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+def base_size(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Give height and width that an image of a size has for the network, before multiples and crops."""
+    if preprocessing.crop_mode == "fit":
+        return fitted(have, preprocessing)
+    height, width = target_size(have, preprocessing)
+    return height, width
+
+
+def fitted(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
     """Give the largest height and width of an image's shape that fit into the size, lying or standing."""
     factor = min(max(preprocessing.size) / max(have), min(preprocessing.size) / min(have))
     return max(1, int(have[0] * factor + 0.5)), max(1, int(have[1] * factor + 0.5))

@@ -59,7 +59,7 @@ def evaluate(
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
     for seen in progress(stream, len(stream), "evaluate"):
-        told = {name: torch.from_numpy(seen.outputs[name]) for name in predictor.task.outputs}
+        told = {name: torch.from_numpy(values) for name, values in seen.outputs.items()}
         evaluator.update(told, seen.targets)
         places += seen.places
     seconds = time.perf_counter() - start

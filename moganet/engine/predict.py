@@ -34,11 +34,16 @@ MAX_GRID = 48
 
 
 class Predictions(Result):
-    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn."""
+    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn.
+
+    out, files: the folder of what was written of each image, and what else it holds.
+    """
 
     predictions: tuple[SerializeAsAny[Row], ...]
     unreadable: tuple[LeftOut, ...]
     grid: str | None = None
+    out: str | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class _Asked:
     """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
 
     stream: "FileStream | Stream"
+    number: int
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
@@ -73,6 +79,7 @@ def predict(
     calibrated: bool = False,
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
+    out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
@@ -93,6 +100,7 @@ def predict(
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
+    out: a folder for the files of each answer, where the task has such: masks, overlays, areas and COCO's runs.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
@@ -112,6 +120,8 @@ def predict(
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
+    names = [asked.name_of(place) for place in range(asked.number)] if out is not None else []
+    writer = None if out is None else predictor.task.writer(Path(out), names, predictor.config.task)
     with _csv_lines(csv_file, predictor) as write:
         for seen in progress(stream, len(stream), "predict"):
             _say_score(predictor, seen.outputs)
@@ -119,6 +129,8 @@ def predict(
             for place, answer in zip(seen.places, answers, strict=True):
                 truth = asked.truth_of(place)
                 row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
+                if writer is not None:
+                    row = writer.write(place, row, asked.image_of(place), answer)
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
@@ -126,7 +138,9 @@ def predict(
     if grid and pictures:
         report.draw_grid(pictures, Path(grid))
     unreadable = (*asked.absent, *stream.unreadable)
-    drawn = {"grid": str(grid)} if pictures else {}
+    drawn: dict[str, Any] = {"grid": str(grid)} if pictures else {}
+    if writer is not None:
+        drawn |= {"out": str(out), "files": tuple(writer.close())}
     return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
 
 
@@ -168,6 +182,7 @@ def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None,
         )
     return _Asked(
         stream,
+        len(files),
         lambda place: str(files[place]),
         lambda place: read_pixels(files[place], own.channels, own.white_level),
         lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
@@ -184,6 +199,7 @@ def _data(predictor: Predictor, data: str, split: str, limit: int | None, how: _
     in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
     return _Asked(
         stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding, judged=True),
+        len(chosen),
         chosen.name_of,
         lambda place: in_channels[place].image,
         lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),

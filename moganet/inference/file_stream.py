@@ -56,7 +56,9 @@ class FileStream:
         fast_decoding: bool = False,
         judged: bool = False,
     ) -> None:
-        self.predictor, self.files, self.size, self.judged = predictor, files, batch_size or BATCH, judged
+        self.by_image = predictor.task.by_image
+        size = 1 if self.by_image else batch_size or BATCH
+        self.predictor, self.files, self.size, self.judged = predictor, files, size, judged
         self.threads = min(num_cores() if threads is None else threads, len(files))
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None
@@ -74,14 +76,18 @@ class FileStream:
         while batch := list(islice(zip(places, read, strict=False), self.size)):
             good = [(place, pixels) for place, pixels in batch if not isinstance(pixels, LeftOut)]
             self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
-            if good:
+            if good and self.by_image:
+                (place, pixels) = good[0]
+                yield Seen((place,), self.predictor.see(pixels), None)
+            elif good:
                 images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
                 yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images, judged=self.judged), None)
 
     def _read(self, file: ImageFile) -> Pixels | LeftOut:
         own = self.predictor.config.preprocessing
         try:
-            return resize_and_crop(read_pixels(file, own.channels, own.white_level, at_least=self.at_least), own)
+            pixels = read_pixels(file, own.channels, own.white_level, at_least=self.at_least)
+            return pixels if self.by_image else resize_and_crop(pixels, own)
         except DataError as error:
             return LeftOut(file=str(file), reason=str(error))
 

@@ -4,6 +4,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -148,8 +149,19 @@ class Predictor:
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
         return _tensor(_sized(image, self.config.preprocessing))
 
+    def see(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size."""
+        return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing)
+
     def _each(self, items: Sequence[ImageLike], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:
         """Give what the network gives for images, a batch at a time."""
+        if self.task.by_image:
+            own = self.config.preprocessing
+            for place in range(len(items)):
+                with _which(place, len(items)):
+                    pixels = read_pixels(items[place], own.channels, own.white_level)
+                yield self.see(pixels)
+            return
         for start in range(0, len(items), batch_size):
             yield self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=judged)
 
@@ -157,11 +169,8 @@ class Predictor:
         settle_after_fork()
         preprocessing, inputs = self.config.preprocessing, []
         for place in places:
-            try:
+            with _which(place, len(items)):
                 inputs.append(_sized(items[place], preprocessing))
-            except DataError as error:
-                which = f"image {place + 1} of {len(items)}: " if len(items) > 1 else ""
-                raise DataError(f"{which}{error}") from None
         return resample.normalize(np.stack(inputs), preprocessing)
 
     def probabilities(self, logits: "Tensor", calibrated: bool = False) -> "Tensor":
@@ -209,6 +218,15 @@ class Predictor:
         for outputs in self._each(items, batch_size, judged=True):
             found += self.answers(outputs, Asked(top_k, calibrated))
         return found
+
+
+@contextmanager
+def _which(place: int, number: int) -> Iterator[None]:
+    """Say in a DataError which of several images it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"image {place + 1} of {number}: {error}" if number > 1 else str(error)) from None
 
 
 def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -16,7 +16,6 @@ from moganet.data.read import read_pixels
 from moganet.errors import WeightsError
 from moganet.models.description import Fixture, ModelDescription
 
-PLACES = 4  # rows and columns at which a fixture keeps logits of a map
 FIXTURE_SIDE = 160  # pixels; a fixture must be small, not pretty
 
 
@@ -33,11 +32,14 @@ def replay_fixtures(description: ModelDescription, logits_of: Callable[[np.ndarr
 
 
 def recorded(logits: np.ndarray) -> np.ndarray:
-    """Give what is kept of an image's logits: all of (classes,), and few places of (classes, H, W)."""
+    """Give what a fixture keeps of an image's logits: those of classes (classes,); of pixels (classes, H, W) means.
+
+    The means are of the four quarters of the image, so that a map that is turned or flipped is noticed.
+    """
     if logits.ndim == 1:
         return logits
-    rows, columns = ((np.arange(PLACES) * side + side // 2) // PLACES for side in logits.shape[1:])
-    return logits[:, rows][:, :, columns].ravel()
+    halves = [np.array_split(half, 2, axis=2) for half in np.array_split(logits, 2, axis=1)]
+    return np.concatenate([part.mean((1, 2), np.float64) for half in halves for part in half]).astype(np.float32)
 
 
 def fixture_inputs(description: ModelDescription) -> list[np.ndarray]:

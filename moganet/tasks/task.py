@@ -4,23 +4,24 @@ Nothing here imports torch: an exported model answers without it. What learns an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, create_model
 
-from moganet.config import Architecture, LossSettings, Recipe, Settings, TaskSettings
+from moganet.config import Architecture, LossSettings, Preprocessing, Recipe, Settings, TaskSettings
+from moganet.errors import ConfigError
 from moganet.numbers import percent
 from moganet.results import Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
@@ -166,6 +167,13 @@ class Table:
     numbers: Sequence[str] = ()
 
 
+class Writer(Protocol):
+    """What writes an answer's files, an image at a time; `close` gives their folder's other files."""
+
+    def write(self, place: int, row: Any, image: Any, answer: Any) -> Row: ...
+    def close(self) -> list[str]: ...
+
+
 class Task(ABC):
     """What a network is trained to answer.
 
@@ -173,7 +181,8 @@ class Task(ABC):
     metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
-    measured, for its one true class.
+    measured, for its one true class. by_image: each image is seen by itself, in its own size (`see`), and answers are
+    of that size. guards: whether a guard can be made, which tells unlike images by their whole.
     """
 
     name: ClassVar[str]
@@ -186,6 +195,8 @@ class Task(ABC):
     columns: ClassVar[tuple[str, ...]]
     pipeline: ClassVar[str] = "image-classification"
     rewards: ClassVar[bool] = False
+    by_image: ClassVar[bool] = False
+    guards: ClassVar[bool] = True
 
     @property
     def monitor(self) -> Metric:
@@ -213,8 +224,8 @@ class Task(ABC):
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         """Raise DataError for a set whose targets are of another kind, or of which nothing can be learned."""
 
-    def describe(self, dataset: "Dataset") -> TaskDescription:
-        """Describe what a network is trained for on a set."""
+    def describe(self, dataset: "Dataset", settings: TaskSettings) -> TaskDescription:
+        """Describe what a network is trained for on a set, by a recipe's settings of its task."""
         return self.description(name=self.name, class_names=dataset.class_names)
 
     @abstractmethod
@@ -226,6 +237,23 @@ class Task(ABC):
         """Make what measures outputs against targets. keeps: whether they are kept, which its `details` needs."""
 
     # Answers
+
+    def see(
+        self,
+        pixels: NDArray[np.uint8],
+        ask: Callable[[Array], Outputs],
+        description: TaskDescription,
+        preprocessing: Preprocessing,
+    ) -> Outputs:
+        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task `by_image`.
+
+        ask: gives what the network gives for preprocessed images (B, C, h, w).
+        """
+        raise NotImplementedError
+
+    def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> "Writer":
+        """Make what writes an answer's files for each of some images. Raises ConfigError where a task has none."""
+        raise ConfigError(f"the answers of {self.name} are rows and no files; --out is for masks, --csv for a table")
 
     @abstractmethod
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
@@ -278,6 +306,12 @@ class Task(ABC):
     @abstractmethod
     def say(self, figures: Any) -> str | None:
         """Say the first of an evaluation's figures, read back from JSON, in a few words; None where it has none."""
+
+    def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
+        """Give what of a batch's outputs and targets the report needs, an entry an image each: all, or counts."""
+        import torch
+
+        return torch.from_numpy(outputs[self.outputs[0]]), targets
 
     @abstractmethod
     def report(self, seen: "Seen") -> "Reported":

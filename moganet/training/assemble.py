@@ -19,7 +19,7 @@ from moganet.compat import restart_within_epochs
 from moganet.config import Precision, ResolvedRecipe
 from moganet.data import ArraySplit, Dataset
 from moganet.data.loader import Batch
-from moganet.data.module import ImageDataModule
+from moganet.data.module import ImageDataModule, take
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
 from moganet.launchers import by_slurm, by_torchrun
@@ -169,6 +169,10 @@ def try_settings(recipe: ResolvedRecipe, module: ImageDataModule, task: TaskModu
 
 def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     split, channels = module.dataset.split("train"), recipe.preprocessing.channels
+    if module.worker_transform is not None and split.targets.have_places:
+        found = [module.worker_transform(one.image, one.target) for one in take(split.with_channels(channels), 2)]
+        images, targets = (list(part) for part in zip(*found, strict=True))
+        return module.augmented(Batch(torch.stack(images), split.targets.stack(targets)))
     sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else TRIED_SIDES
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
     if module.worker_transform is not None:

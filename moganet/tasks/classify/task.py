@@ -50,7 +50,7 @@ class Classify(Task):
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.classify.training import Classification
 
-        description = self.describe(dataset)
+        description = self.describe(dataset, recipe.task)
         assert isinstance(description, ClassifyDescription)
         return Classification(network, description, learning, _class_weights(recipe, dataset))
 
@@ -92,7 +92,7 @@ class Classify(Task):
         return super().judged_by(outputs, description) or ("energy" if description.reject is not None else None)
 
     def draw(self, evaluation: "ClassifyEvaluation", class_names: Sequence[str], folder: Path) -> list[str]:
-        from moganet.tasks.classify.confusion import draw_confusion
+        from moganet.report.confusion import draw_confusion
 
         draw_confusion(np.array(evaluation.confusion), class_names, folder / "confusion.png", evaluation.headline())
         return ["confusion.png"]

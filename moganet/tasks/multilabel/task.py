@@ -55,7 +55,7 @@ class Multilabel(Task):
     ) -> "MultilabelTraining":
         from moganet.tasks.multilabel.training import MultilabelTraining
 
-        description, settings = self.describe(dataset), recipe.task
+        description, settings = self.describe(dataset, recipe.task), recipe.task
         assert isinstance(description, MultilabelDescription) and isinstance(settings, MultilabelSettings)
         return MultilabelTraining(network, description, learning, settings, _pos_weights(recipe, dataset))
 

@@ -8,8 +8,6 @@ from moganet.config import FpnHead, Head, LossSettings, Settings, TaskSettings
 from moganet.config.recipe import NonNegative
 from moganet.tasks.task import TaskDescription
 
-IGNORED = 255  # the index of pixels that count nowhere, where nothing else is said
-Index = Annotated[int, Field(ge=0, le=65_535)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -30,31 +28,39 @@ class Window(Settings):
 class SegmentSettings(TaskSettings):
     """A class for each pixel. head: what stands on the network: "fpn", "upernet", "smp:NAME", or with its options.
 
-    ignore_index: the index of pixels in masks that count nowhere. window: answer by parts of an image; None is whole.
+    window: answer by parts of an image; None is whole.
     """
 
     name: Literal["segment"] = "segment"
     head: Head = FpnHead()
-    ignore_index: Index | None = IGNORED
     window: Window | None = None
 
 
 class SegmentLoss(LossSettings):
-    """Cross-entropy of each pixel. auxiliary_weight: the factor of the auxiliary head's loss, where there is one."""
+    """Cross-entropy of each pixel, averaged over all of them, and Dice beside it.
+
+    class_weights: a factor for each class; "balanced" is the inverse of its share of the training masks' pixels,
+    "softened" the square root of that, both with a mean of 1 over the pixels. hardest: the share of the pixels, those
+    with the largest losses, that count (OHEM). dice: the factor of the Dice loss. auxiliary_weight: the factor of the
+    auxiliary head's loss, where there is one.
+    """
 
     name: Literal["cross_entropy"] = "cross_entropy"
     auxiliary_weight: NonNegative = 0.4
+    class_weights: Literal["balanced", "softened"] | tuple[NonNegative, ...] | None = None
+    hardest: Annotated[float, Field(gt=0, le=1)] = 1.0
+    dice: NonNegative = 0.0
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class SegmentDescription(TaskDescription):
     """A segmenter's task. Its network gives logits (B, classes, H, W) at the images' own size.
 
-    ignore_index: of pixels in masks that count nowhere. palette: a colour (red, green, blue) for each class, or none.
+    palette: a colour (red, green, blue) for each class, or none.
     window: the parts by which large images are answered; None takes an image whole.
     """
 
     name: Literal["segment"] = "segment"
-    ignore_index: Index | None = IGNORED
     palette: tuple[tuple[Byte, Byte, Byte], ...] = ()
     window: Window | None = None
 

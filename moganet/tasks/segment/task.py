@@ -1,20 +1,27 @@
 """Semantic segmentation as a task."""
 
 import importlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.config import Architecture, Recipe, TaskSettings
+from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
+from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, usual_palette
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
-from moganet.tasks.task import Array, Asked, Evaluation, Outputs, Row, Task, TaskDescription
+from moganet.tasks.segment.labels import labels_of
+from moganet.tasks.segment.seeing import Ask, Eye, softmax
+from moganet.tasks.task import Array, Asked, Evaluation, Outputs, Task, TaskDescription, Writer
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from moganet.data import Dataset
+    from moganet.data.targets import Targets
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.module import Learning, TaskModule
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _room(name: str) -> Any:
-    return importlib.import_module(f"moganet.tasks.segment.{name}")
+    return importlib.import_module(f"moganet.tasks.segment.{name}")  # with torch, or with what draws
 
 
 class Segment(Task):
@@ -31,46 +38,127 @@ class Segment(Task):
     name = "segment"
     settings, loss, description = SegmentSettings, SegmentLoss, SegmentDescription
     metrics = (Metric("miou", "Mean IoU", "mean intersection over union", "mIoU"),)
-    columns = ("file", "name", "pixels", "share")
+    columns = COLUMNS
     pipeline = "image-segmentation"
+    by_image = True
+    guards = False
 
     @property
     def evaluation(self) -> "type[Evaluation]":
         kind: type[Evaluation] = _room("evaluator").SegmentEvaluation
         return kind
 
+    # Data and training
+
     def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
         assert isinstance(settings, SegmentSettings)
         return architecture.changed(head=settings.head)
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
-        raise NotImplementedError
+        for name, split in dataset.distinct().items():
+            areas = split.targets.areas(len(dataset.class_names))
+            if areas is None:
+                how = "give images with masks, --data masks:DIR, or use another recipe or model"
+                raise DataError(f"{dataset.spec} has a class an image, and none a pixel; {how}")
+            if training and name == "train" and not areas.any():
+                raise DataError(f"no training mask of {dataset.spec} has a pixel of a class; there is nothing to learn")
+
+    def describe(self, dataset: "Dataset", settings: TaskSettings) -> SegmentDescription:
+        assert isinstance(settings, SegmentSettings)
+        colours = getattr(next(iter(dataset.splits.values())).targets, "colours", ())
+        names = dataset.class_names
+        return SegmentDescription(name="segment", class_names=names, palette=colours, window=settings.window)
 
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
-        raise NotImplementedError
+        description, mode = self.describe(dataset, recipe.task), recipe.preprocessing.crop_mode
+        if mode == "center":
+            raise ConfigError("preprocessing.crop_mode center would not see whole images; use fit, keep or squash")
+        made: TaskModule = _room("training").SegmentTraining(network, description, learning, _weights(recipe, dataset))
+        return made
 
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
-        raise NotImplementedError
+        made: Evaluator = _room("evaluator").SegmentEvaluator(_own(description), keeps=keeps)
+        return made
+
+    # Answers
+
+    def see(
+        self, pixels: NDArray[np.uint8], ask: Ask, description: TaskDescription, preprocessing: Preprocessing
+    ) -> Outputs:
+        return Eye(ask, _own(description), preprocessing).see(pixels)
 
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
-        raise NotImplementedError
+        return softmax(outputs["logits"])
 
-    def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Any]:
-        raise NotImplementedError
+    def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Segmentation]:
+        names, own = description.class_names, _own(description)
+        palette = own.palette or usual_palette(len(names))
+        if "labels" in outputs:
+            return [Segmentation(labels, names, palette) for labels in outputs["labels"]]
+        logits = outputs["logits"]
+        sizes = outputs["size"].tolist() if "size" in outputs else [logits.shape[2:]] * len(logits)
+        return [
+            Segmentation(labels_of(one, (int(height), int(width))), names, palette)
+            for one, (height, width) in zip(logits, sizes, strict=True)
+        ]
 
-    def row(self, file: str, answer: Any, truth: Any, *, trained: bool) -> Row:
-        raise NotImplementedError
+    def row(self, file: str, answer: Segmentation, truth: Any, *, trained: bool) -> SegmentRow:
+        return SegmentRow.of(file, answer, truth, trained=trained)
 
-    def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
-        raise NotImplementedError
+    def picture(self, image: Any, answer: Segmentation, truth: Any) -> "GridItem":
+        from moganet.report import GridItem
+
+        pixels = np.ascontiguousarray(np.asarray(image)[[0, 0, 0] if len(image) == 1 else [0, 1, 2]].transpose(1, 2, 0))
+        drawn = answer.overlay(pixels).transpose(2, 0, 1)
+        return GridItem(drawn, ", ".join(answer.names[:2]), None)
+
+    def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> tuple[str, ...] | None:
+        present = np.flatnonzero(targets.strata()[place]) if targets.have_places else None
+        return None if present is None else tuple(class_names[i] for i in present.tolist())
+
+    def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> Writer:
+        made: Writer = _room("writing").MaskWriter(out, files, _own(description))
+        return made
+
+    def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
+        counted: tuple[Tensor, Tensor] = _room("report").counted(outputs, targets, _own(description))
+        return counted
 
     def say(self, figures: Any) -> str | None:
         miou = figures.get("miou") if isinstance(figures, dict) else None
         return f"mIoU {100 * miou:.2f} %" if isinstance(miou, int | float) else None
 
+    def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
+        from moganet.report.confusion import draw_confusion
+
+        matrix, place = np.array(evaluation.confusion), folder / "confusion.png"
+        draw_confusion(matrix, class_names, place, evaluation.headline(), shares=True)
+        return [place.name]
+
     def report(self, seen: "Seen") -> "Reported":
-        raise NotImplementedError
+        made: Reported = _room("report").compose(seen)
+        return made
 
     def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating]:
         alike = given["logits"].argmax(1) == expected["logits"].argmax(1)
         return np.asarray(alike.mean((1, 2)))
+
+
+def _own(description: TaskDescription) -> SegmentDescription:
+    assert isinstance(description, SegmentDescription)
+    return description
+
+
+def _weights(recipe: Recipe, dataset: "Dataset") -> Any:
+    """Give a factor for each class (classes,), or None. Raises ConfigError for another number of them."""
+    assert isinstance(recipe.loss, SegmentLoss)
+    asked, classes = recipe.loss.class_weights, len(dataset.class_names)
+    torch = importlib.import_module("torch")
+    if asked is None:
+        return None
+    if isinstance(asked, str):
+        areas = torch.from_numpy(dataset.split("train").targets.areas(classes))
+        return _room("losses").class_weights(areas, power=1.0 if asked == "balanced" else 0.5)
+    if len(asked) != classes:
+        raise ConfigError(f"loss.class_weights has {len(asked)} values, but {dataset.spec} has {classes} classes")
+    return torch.tensor(asked, dtype=torch.float32)
