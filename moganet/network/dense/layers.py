@@ -51,4 +51,9 @@ class PixelClassifier(nn.Module):
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
     """Give maps the height and width of another's, bilinear between the places' middles."""
-    return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, like.shape[2:], mode="bilinear")
+    return sized(x, (like.shape[2], like.shape[3]))
+
+
+def sized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give maps a height and width, bilinear between the places' middles."""
+    return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear")
