@@ -20,7 +20,7 @@ from moganet.models.formats.hub import write_hub
 from moganet.models.hub_folder import TENSORS, is_hub_folder
 from moganet.models.provenance import without_place
 from moganet.models.timms import TIMM, is_timms
-from moganet.network.releases import RELEASES
+from moganet.network.releases import PUBLISHED
 from moganet.notices import noted, printable, say
 from moganet.results import Result
 from moganet.tasks import TASKS
@@ -139,8 +139,8 @@ def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -
         lines.append(f"- {said} on the validation images, measured in training")
     file = description.provenance.get("file")
     lines += [
-        f"- {release.accuracy} on ImageNet-1k's validation set, as published for {file} ({release.weights} weights)"
-        for release in RELEASES.values()
+        f"- {release.accuracy} on {release.data}'s validation set, as published for {file} ({release.weights} weights)"
+        for release in PUBLISHED.values()
         if release.file == file and "changed" not in description.provenance
     ]
     return "\n".join(lines) or "Not measured."

@@ -17,7 +17,7 @@ from moganet.models.formats import read_checkpoint
 from moganet.models.formats.foreign import read_foreign
 from moganet.models.stored import StoredModel, stored_of
 from moganet.models.timms import TIMM, configuration, describe, ends_of, is_timms
-from moganet.network.releases import RELEASES
+from moganet.network.releases import PUBLISHED
 from moganet.notices import say
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in which timm keeps weights on the hub
@@ -40,7 +40,7 @@ def open_model(what: str | Path, choices: Choices = Choices()) -> StoredModel:  
     if found.network is not None:
         return _network(found.network, found.file, choices)
     if found.release is not None:
-        release = RELEASES[found.release]
+        release = PUBLISHED[found.release]
         preset = {"gate": release.gate, "weights": release.weights}
         choices = OfRelease(**{**preset, **choices.given()}, released=tuple(preset.keys() - choices.given().keys()))
     cfg = configuration(found.release) if found.release is not None else {}

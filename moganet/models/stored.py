@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from moganet.config import Architecture
+from moganet.data.ade20k import ade20k
 from moganet.errors import WeightsError
 from moganet.models.choices import FUNCTION, Choices
 from moganet.models.chosen import Chosen, function_of
@@ -18,6 +19,8 @@ from moganet.models.timms import describe, ends_of
 from moganet.network import VARIANTS
 from moganet.notices import say
 
+OF_CLASSIFIERS = "a hub folder's config.json (input_size, mean, std, label_names)"
+OF_SEGMENTERS = "what mmsegmentation writes into meta (CLASSES, PALETTE, config)"
 AS_DESCRIBED = "function and names as the file describes them"
 
 
@@ -42,15 +45,16 @@ class StoredModel:
         guessed, names = self.chosen.guessed, self.description.class_names
         height, width = self.description.preprocessing.size
         shown = f"{names[0]} … {names[-1]}" if names else "none"
+        whose = "ImageNet's" if len(names) == RELEASED_CLASSES else "ADE20K's" if names == ade20k()[0] else None
         values = {
             **self.chosen,
             "preprocessing": f"{height}x{width} pixels, mean and deviation of ImageNet",
-            "class_names": f"{shown} (ImageNet's)" if len(names) == RELEASED_CLASSES else shown,
+            "class_names": f"{shown} ({whose})" if whose else shown,
         }
         taken = [f"{name.replace('_', ' ')} {values[name]}" for name in guessed]
         remedies = [f"--{name.replace('_', '-')}" for name in guessed if name in vars(Choices())]
         if {"preprocessing", "class_names"} & {*guessed}:
-            remedies.append("a hub folder's config.json (input_size, mean, std, label_names)")
+            remedies.append(OF_CLASSIFIERS if self.description.architecture.head is None else OF_SEGMENTERS)
         unread = self.chosen.unread
         does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
         otherwise = f"choose otherwise by {', '.join(remedies)}"

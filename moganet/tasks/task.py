@@ -217,8 +217,8 @@ class Task(ABC):
     # Data and training
 
     def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
-        """Give the network that is trained: with the head that the task's settings say."""
-        return architecture
+        """Give the network that is trained: with the head that the task's settings say, else a classifier."""
+        return architecture if architecture.head is None else architecture.changed(head=None)
 
     @abstractmethod
     def check(self, dataset: "Dataset", *, training: bool) -> None:

@@ -44,7 +44,7 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     """
     network = build_network_for(recipe.network)
     if recipe.start.model is not None and not resumed:
-        start_from(network, load(recipe.start.model), dataset.class_names)
+        start_from(network, load(recipe.start.model), dataset.class_names, recipe.network)
     if recipe.trainer.grad_checkpointing:
         _recompute(network)
     if recipe.trainer.lean:

@@ -5,11 +5,23 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from moganet.config import FpnHead, PixelHead, UperHead
+from moganet.errors import WeightsError
 
 BACKBONE, CLASSES = "backbone.", "conv_seg.weight"
 HEADS = ("neck.", "decode_head.", "auxiliary_head.")
 DECODE, AUXILIARY = f"decode_head.{CLASSES}", f"auxiliary_head.{CLASSES}"
 LATERAL, LEVEL, POOLED = "neck.lateral_convs.0.conv.weight", "decode_head.scale_heads.", "decode_head.psp_modules."
+
+
+def size_of(state: Mapping[str, Tensor], name: str, dimension: int) -> int:
+    """Give a side of a tensor. Raises WeightsError where there is none, or no such tensor."""
+    if name not in state:
+        found = ", ".join(f"{n[:60]} {tuple(t.shape)}" for n, t in list(state.items())[:3])
+        raise WeightsError(f"these are not a MogaNet's tensors: missing: {name}; unexpected: {found or 'nothing'}")
+    shape = state[name].shape
+    if len(shape) <= dimension or shape[dimension] < 1:
+        raise WeightsError(f"these are not a MogaNet's tensors: {name} is {tuple(shape)}")
+    return shape[dimension]
 
 
 def has_head(state: Mapping[str, object]) -> bool:
@@ -23,10 +35,10 @@ def head_of(state: Mapping[str, Tensor]) -> tuple[PixelHead, int] | None:
 
     The sides to which UPerNet pools leave no trace: they are the reference's.
     """
-    if not has_head(state) or state[DECODE].dim() != 4:
+    if not has_head(state):
         return None
-    classes, width = state[DECODE].shape[:2]
-    auxiliary = state[AUXILIARY].shape[1] if AUXILIARY in state and state[AUXILIARY].dim() == 4 else None
+    classes, width = (size_of(state, DECODE, dimension) for dimension in (0, 1))
+    auxiliary = size_of(state, AUXILIARY, 1) if AUXILIARY in state else None
     if LATERAL in state:
-        return FpnHead(neck=len(state[LATERAL]), channels=width, auxiliary=auxiliary), classes
+        return FpnHead(neck=size_of(state, LATERAL, 0), channels=width, auxiliary=auxiliary), classes
     return UperHead(channels=width, auxiliary=auxiliary), classes
