@@ -93,6 +93,7 @@ class OptimizerConfig(Settings):
 
     lr_per: the number of images a step that `lr` is meant for; the rate grows and shrinks with the real number.
     decay_all: decay every parameter, as plain L2 does; else norms, biases, layer scales and sigmas are spared.
+    spare: decay all parameters but those whose names contain one of these texts, as OpenMMLab's configurations do.
     layer_decay: the factor of the rate from each layer group to the one before it (for fine-tuning).
     """
 
@@ -102,6 +103,7 @@ class OptimizerConfig(Settings):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     weight_decay: NonNegative = 0.05
     decay_all: bool = False
+    spare: tuple[str, ...] | None = None
     momentum: Fraction = 0.9
     betas: tuple[Beta, Beta] | None = None
 
@@ -110,12 +112,14 @@ class ScheduleConfig(Settings):
     """Learning rate per optimizer step over the whole run: warm-up (a fraction of it), then a curve by timm's name.
 
     "multistep" multiplies the rate by decay_rate at these fractions of the run (milestones), "step" at each `every`.
+    power: of "poly", the exponent of the rest of the run.
     """
 
     name: Literal["cosine", "constant", "tanh", "poly", "step", "multistep"] = "cosine"
     milestones: tuple[Fraction, ...] = (0.5, 0.75)
     every: Annotated[float, Field(gt=0, le=1)] = 0.3
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    power: Annotated[float, Field(gt=0, le=100)] = 1.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     min_lr: NonNegative = 0.0
 

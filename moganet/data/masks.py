@@ -19,6 +19,7 @@ from moganet.data.masks_classes import Decided, decide
 from moganet.data.masks_coco import coco_pairs
 from moganet.data.masks_coding import IGNORED, UNKNOWN, Coding, Scanned
 from moganet.data.masks_find import Found, by_lists, find_pairs
+from moganet.data.masks_names import LISTS
 from moganet.data.masks_query import FAULTS, Asked, read_query
 from moganet.data.masks_read import MaskFaultError, MaskFile, read_raw, size_of_image
 from moganet.data.masks_targets import MaskTargets, Size
@@ -75,7 +76,9 @@ def open_masks(path: str | None) -> Dataset:
         decided = Decided(coco.coding, coco.names, (), tuple(coco.notes))
         _missing(coco.without, said, asked, root)
     said.notes += decided.notes
-    said.notes += [finding.detail for finding in describe(root, (one for part in tree.walk() for one in part.passed))]
+    used = {root / name for name in LISTS} | {typed_path(asked.names)}
+    passed = (one for part in tree.walk() for one in part.passed if one.path not in used)
+    said.notes += [finding.detail for finding in describe(root, passed)]
     good = _without_faults(looked, decided.coding, asked, said)
     return _dataset(f"masks:{root.absolute()}" + (f"?{query}" if query else ""), good, decided, asked, said)
 

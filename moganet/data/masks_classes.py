@@ -157,6 +157,8 @@ def _refuse_other_palettes(root: Path, scanned: Sequence[Scanned]) -> None:
     colours: dict[int, int] = {}
     for one in scanned:
         table = _palette_of(one) if one.palette is not None else {}
+        if all(table.get(value) == value * GREY for value in one.counts):
+            continue  # each number in its own grey: no palette was chosen
         for value in one.counts:
             if table and colours.setdefault(value, table.get(value, -1)) != table.get(value, -1):
                 two = " and ".join(str(as_colour(number)) for number in (colours[value], table.get(value, 0)))
@@ -193,6 +195,7 @@ def _unnamed(root: Path, values: Sequence[int], asked: Asked, notes: list[str]) 
 def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequence[Scanned]) -> Decided:
     void = {*known.void, *(asked.ignore if asked.ignore is not None else (VOID, VOID_16))}
     void -= set() if asked.ignore is not None else set(known.values)
+    void |= {0} if asked.reduce_zero else set()
     kept = [i for i, value in enumerate(known.values) if value not in void]
     if not kept:
         raise DataError(f"{known.origin}: all classes are ignored; leave some")

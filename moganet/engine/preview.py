@@ -10,6 +10,7 @@ import torch
 from moganet.notices import noted
 from moganet.report.grids import draw_images
 from moganet.results import Result
+from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module
 from moganet.training.resolve import prepare
 
@@ -38,12 +39,11 @@ def preview(
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     module = build_module(settings, dataset)
     batch = module.augmented(next(iter(module.train_dataloader())))
-    images, names = batch.images[:PREVIEW_IMAGES], []
-    for target in batch.targets[:PREVIEW_IMAGES]:
-        shares = {int(target): 1.0} if target.ndim == 0 else {int(i): float(target[i]) for i in target.nonzero()}
-        named = [f"{dataset.class_names[i]}" + ("" if share == 1 else f" {share:.2f}") for i, share in shares.items()]
-        names.append("\n".join(named))
+    task = task_of(settings)
+    description = task.describe(dataset, settings.task)
     mean, std = (torch.tensor(getattr(settings.preprocessing, name)).view(-1, 1, 1) for name in ("mean", "std"))
-    pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    draw_images(list(pixels), names, Path(picture), f"{settings.name}: what the network sees")
-    return Preview(preview=str(picture), images=len(pixels), size=list(settings.preprocessing.size))
+    pixels = ((batch.images[:PREVIEW_IMAGES] * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    seen = [task.preview(image.numpy(), batch.targets[i], description) for i, image in enumerate(pixels)]
+    images, names = ([one[part] for one in seen] for part in range(2))
+    draw_images(images, names, Path(picture), f"{settings.name}: what the network sees")
+    return Preview(preview=str(picture), images=len(pixels), size=list(batch.images.shape[2:]))

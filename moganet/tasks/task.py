@@ -232,6 +232,16 @@ class Task(ABC):
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         """Make what trains a network: loss and metrics. Raises ConfigError for settings that do not fit the set."""
 
+    def preview(
+        self, image: NDArray[np.uint8], target: Any, description: TaskDescription
+    ) -> tuple[NDArray[np.uint8], str]:
+        """Give a training image (C, H, W) as it is shown to a person, and what its target says, a line a class."""
+        shares = {int(target): 1.0} if target.ndim == 0 else {int(i): float(target[i]) for i in target.nonzero()}
+        named = [
+            f"{description.class_names[i]}" + ("" if share == 1 else f" {share:.2f}") for i, share in shares.items()
+        ]
+        return image, "\n".join(named)
+
     @abstractmethod
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
         """Make what measures outputs against targets. keeps: whether they are kept, which its `details` needs."""

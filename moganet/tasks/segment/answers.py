@@ -98,6 +98,11 @@ def usual_palette(number: int) -> tuple[Colour, ...]:
     )
 
 
+def in_colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give an image (C, H, W) of any channels as (H, W, 3): the first three, or the first as grey."""
+    return np.ascontiguousarray(image[[0, 0, 0] if len(image) < 3 else [0, 1, 2]].transpose(1, 2, 0))
+
+
 def painted_over(
     image: NDArray[np.uint8], labels: NDArray[np.integer], palette: Sequence[Colour], opacity: float = OPACITY
 ) -> NDArray[np.uint8]:

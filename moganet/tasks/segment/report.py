@@ -15,7 +15,7 @@ from moganet.errors import DataError
 from moganet.numbers import percent
 from moganet.report.page import Fact, Section
 from moganet.tasks.report import Reported, Seen
-from moganet.tasks.segment.answers import painted_over, usual_palette
+from moganet.tasks.segment.answers import in_colours, painted_over, usual_palette
 from moganet.tasks.segment.description import SegmentDescription
 from moganet.tasks.segment.evaluator import OfClass, SegmentEvaluator, measured
 from moganet.tasks.segment.figures import ious, mean
@@ -131,8 +131,7 @@ def _score(matrix: NDArray[np.int64]) -> float:
 def _picture(image: NDArray[np.uint8], labels: NDArray[Any] | None, palette: Sequence[Any]) -> str:
     """Draw an image, with labels over it, as a small data URI."""
     step = max(1, -(-max(image.shape[1:]) // SIDE))
-    own = image[[0, 0, 0] if len(image) < 3 else [0, 1, 2], ::step, ::step]
-    pixels = np.ascontiguousarray(own.transpose(1, 2, 0))
+    pixels = in_colours(image[:, ::step, ::step])
     if labels is not None:
         pixels = painted_over(pixels, labels[::step, ::step], palette)
     buffer = io.BytesIO()

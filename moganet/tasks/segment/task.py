@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
-from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, usual_palette
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, in_colours, painted_over, usual_palette
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.seeing import Ask, Eye, softmax
@@ -76,6 +76,15 @@ class Segment(Task):
         made: TaskModule = _room("training").SegmentTraining(network, description, learning, _weights(recipe, dataset))
         return made
 
+    def preview(
+        self, image: NDArray[np.uint8], target: Any, description: TaskDescription
+    ) -> tuple[NDArray[np.uint8], str]:
+        labels, own = np.asarray(target).astype(np.int64), _own(description)
+        palette = own.palette or usual_palette(len(own.class_names))
+        counts = np.bincount(labels[labels >= 0], minlength=len(own.class_names))
+        largest = [own.class_names[i] for i in np.argsort(-counts, kind="stable")[:2].tolist() if counts[i]]
+        return painted_over(in_colours(image), labels, palette).transpose(2, 0, 1), ", ".join(largest) or "nothing"
+
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
         made: Evaluator = _room("evaluator").SegmentEvaluator(_own(description), keeps=keeps)
         return made
@@ -108,8 +117,7 @@ class Segment(Task):
     def picture(self, image: Any, answer: Segmentation, truth: Any) -> "GridItem":
         from moganet.report import GridItem
 
-        pixels = np.ascontiguousarray(np.asarray(image)[[0, 0, 0] if len(image) == 1 else [0, 1, 2]].transpose(1, 2, 0))
-        drawn = answer.overlay(pixels).transpose(2, 0, 1)
+        drawn = answer.overlay(in_colours(np.asarray(image))).transpose(2, 0, 1)
         return GridItem(drawn, ", ".join(answer.names[:2]), None)
 
     def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> tuple[str, ...] | None:

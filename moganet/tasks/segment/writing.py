@@ -14,7 +14,7 @@ from PIL import Image
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path, to_json, write_text
 from moganet.notices import say
-from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, runs, usual_palette
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, in_colours, runs, usual_palette
 from moganet.tasks.segment.description import SegmentDescription
 
 AREAS, CLASSES, RUNS, OVERLAYS = "areas.csv", "classes.json", "coco.json", "overlays"
@@ -65,8 +65,7 @@ class MaskWriter:
         mask, overlay = self.out / name, self.out / OVERLAYS / PurePath(name).with_suffix(".jpg")
         for folder in {mask.parent, overlay.parent}:
             self._make(folder)
-        pixels = np.asarray(image)
-        colours = np.ascontiguousarray(pixels[[0, 0, 0] if len(pixels) < 3 else [0, 1, 2]].transpose(1, 2, 0))
+        colours = in_colours(np.asarray(image))
         _save(index_image(answer.labels, self.palette), mask)
         if max(answer.labels.shape) > JPEG_SIDE:
             overlay = overlay.with_suffix(".png")
