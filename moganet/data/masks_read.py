@@ -100,7 +100,9 @@ def read_raw(file: MaskFile) -> Raw:
         raise
     except OSError as error:
         reason = error.strerror or formats.why_no_image(_head(file))
-        raise MaskFaultError("unreadable", f"{file} {reason}" if reason.startswith("is ") else f"{file}: {reason}") from None
+        raise MaskFaultError(
+            "unreadable", f"{file} {reason}" if reason.startswith("is ") else f"{file}: {reason}"
+        ) from None
     except Exception as error:  # decoders raise anything at all
         raise MaskFaultError("unreadable", f"{file} can't be decoded: {first_line(error)}") from None
 

@@ -96,7 +96,9 @@ def taken_section(matrix: NDArray[np.int64], names: Sequence[str]) -> Section:
     title = "No pixel is taken for another class"
     if rows:
         first = rows[0]
-        title = f"Most often “{first['truth']}” is taken for “{first['given']}”: {percent(first['share'])} of its pixels"
+        title = (
+            f"Most often “{first['truth']}” is taken for “{first['given']}”: {percent(first['share'])} of its pixels"
+        )
     return Section("Confusion", title, f"{ROOM}/taken.html", {"rows": rows})
 
 

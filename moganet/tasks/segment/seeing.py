@@ -90,7 +90,9 @@ class Eye:
         for rows, columns in windows((height, width), halves):
             logits = self.logits(np.ascontiguousarray(sized[:, rows, columns]))[0]
             found = labels_of(logits, (logits.shape[1], logits.shape[2]))
-            own = [_own(part, side, step) for part, side, step in zip((rows, columns), (height, width), steps, strict=True)]
+            own = [
+                _own(part, side, step) for part, side, step in zip((rows, columns), (height, width), steps, strict=True)
+            ]
             inner = tuple(slice(o.start - p.start, o.stop - p.start) for o, p in zip(own, (rows, columns), strict=True))
             labels[own[0], own[1]] = found[inner[0], inner[1]]
         return labels

@@ -136,7 +136,9 @@ def names_for(files: Sequence[str]) -> list[str]:
         folder = path.parent.relative_to(common) if stems[path.stem] > 1 and common is not None else PurePath()
         names.append(str(folder / f"{path.stem}.png"))
     counts = Counter(names)
-    names = [str(PurePath(n).with_name(f"{p.name}.png")) if counts[n] > 1 else n for n, p in zip(names, paths, strict=True)]
+    names = [
+        str(PurePath(n).with_name(f"{p.name}.png")) if counts[n] > 1 else n for n, p in zip(names, paths, strict=True)
+    ]
     counts, seen = Counter(names), Counter[str]()
     for place, name in enumerate(names):  # as in tables that hold images of one name
         if counts[name] > 1:
@@ -148,4 +150,6 @@ def names_for(files: Sequence[str]) -> list[str]:
 
 
 def _share_a_root(paths: Sequence[PurePath]) -> bool:
-    return bool(paths) and len({path.is_absolute() for path in paths}) == 1 and len({path.anchor for path in paths}) == 1
+    return (
+        bool(paths) and len({path.is_absolute() for path in paths}) == 1 and len({path.anchor for path in paths}) == 1
+    )
