@@ -40,12 +40,13 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig, *, fused: bool 
 
 
 def _groups(network: nn.Module, spare: Sequence[str], weight_decay: float) -> list[dict[str, Any]]:
-    """Divide parameters into those that decay and those whose names are spared."""
+    """Divide parameters into those that decay, whatever timm would spare, and those whose names are spared."""
     named = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
     spared = [one for name, one in named if any(text in name for text in spare)]
     kept = {id(one) for one in spared}
     decayed = [one for _, one in named if id(one) not in kept]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def build_schedule(optimizer: Optimizer, config: ScheduleConfig, steps: int) -> Scheduler:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, create_model
 
 from moganet.config import Architecture, LossSettings, Preprocessing, Recipe, Settings, TaskSettings
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, DataError
 from moganet.numbers import percent
 from moganet.results import Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
@@ -296,6 +296,22 @@ class Task(ABC):
         """Say how unsure outputs are (B,), the higher the more, as one of the guard's scores; None leaves it out."""
         return None
 
+    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
+        """Say what of an image is explained, weights (h, w), and for which class, of a task `by_image`.
+
+        outputs: for that image. target: None is the largest class. box: left, top, width and height as shares of the
+        sides; None is what is answered to be of the class. Raises DataError where nothing is.
+        """
+        raise NotImplementedError
+
+    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
+        """Give a network that gives the logits (B, classes) of a region, of a task `by_image`."""
+        raise NotImplementedError
+
+    def pooled(self, outputs: Outputs, weights: Array) -> Outputs:
+        """Give the logits (B, classes) of a region."""
+        return {"logits": np.einsum("bchw,hw->bc", outputs["logits"], weights / weights.sum()).astype(np.float32)}
+
     def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
         """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""
         return None if description.guard is None else description.guard.unlike(outputs, self.energy(outputs))
@@ -332,3 +348,10 @@ class Task(ABC):
     @abstractmethod
     def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating | np.bool_]:
         """Tell for each image (B,) whether two networks decide alike, or which share of the decisions is the same."""
+
+
+def refuse_places(dataset: "Dataset", targets: "Targets") -> None:
+    """Raise DataError for a set in whose images something is marked, for a task whose answers are of whole images."""
+    if targets.have_places:
+        what = f"the images of {dataset.spec} have masks, which this task knows nothing of"
+        raise DataError(f"{what}; use another recipe, say segment, or a model that was trained by it")

@@ -12,7 +12,7 @@ from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Prediction, energy, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, refuse_places
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,6 +40,8 @@ class Classify(Task):
         return ClassifyEvaluation
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
+        for split in dataset.distinct().values():
+            refuse_places(dataset, split.targets)
         if dataset.distinct() and next(iter(dataset.distinct().values())).targets.strata().ndim != 1:
             raise DataError(f"{dataset.spec} has several classes an image, a classifier names one; use another recipe")
         if training and len(dataset.class_names) < 2:

@@ -60,6 +60,9 @@ class Segment(Task):
             if areas is None:
                 how = "give images with masks, --data masks:DIR, or use another recipe or model"
                 raise DataError(f"{dataset.spec} has a class an image, and none a pixel; {how}")
+            if training and len(dataset.class_names) < 2:
+                one = f"{dataset.spec} has one class, {dataset.class_names[0]!r}, and nothing to tell it from"
+                raise DataError(f"{one}; what lies around it must be a class too, and not void")
             if training and name == "train" and not areas.any():
                 raise DataError(f"no training mask of {dataset.spec} has a pixel of a class; there is nothing to learn")
 
@@ -126,6 +129,30 @@ class Segment(Task):
 
     def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> Writer:
         made: Writer = _room("writing").MaskWriter(out, files, _own(description))
+        return made
+
+    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
+        labels = outputs["logits"][0].argmax(0)
+        weights = np.ones(labels.shape, np.float32)
+        if box is not None:
+            height, width = labels.shape
+            left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+            weights[:] = 0
+            rows = slice(int(top * height), max(int(top * height) + 1, round(bottom * height)))
+            columns = slice(int(left * width), max(int(left * width) + 1, round(right * width)))
+            weights[rows, columns] = 1
+        inside = labels[weights > 0]
+        if not len(inside):
+            raise DataError("the region lies outside the image")
+        chosen = int(np.bincount(inside).argmax()) if target is None else target
+        if box is None:
+            weights = (labels == chosen).astype(np.float32)
+        if not weights.any():
+            raise DataError("no pixel is answered to be of that class; give a region, or another class")
+        return weights, chosen
+
+    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
+        made: nn.Module = _room("focus").Focus(network, importlib.import_module("torch").from_numpy(weights))
         return made
 
     def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
