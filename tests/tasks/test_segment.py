@@ -93,7 +93,9 @@ def test_borders_are_those_of_erosion_class_by_class():
         assert (borders(labels, reach) == expected).all()
     other = np.roll(labels, 2, 1)
     iou = boundary_ious(boundary_counts(other, labels, 3))
-    assert (boundary_ious(boundary_counts(labels, labels, 3)) == 1).all() and (iou < ious(confusion(other, labels, 3))).all()
+    assert (boundary_ious(boundary_counts(labels, labels, 3)) == 1).all() and (
+        iou < ious(confusion(other, labels, 3))
+    ).all()
 
 
 def test_labels_of_logits_at_any_size_are_those_of_torchs_interpolation(monkeypatch):
@@ -181,7 +183,11 @@ def test_what_would_tear_image_and_mask_apart_is_refused():
     for augment, own, said in (
         (AugmentConfig(auto_augment="3a"), PLAIN, "moves the image"),
         (AugmentConfig(crop="none"), fit, r"augment\.crop=scaled"),
-        (AugmentConfig(crop="scaled", distort=0.5), Preprocessing(channels=1, mean=0.5, std=0.5, crop_mode="fit"), "colour"),
+        (
+            AugmentConfig(crop="scaled", distort=0.5),
+            Preprocessing(channels=1, mean=0.5, std=0.5, crop_mode="fit"),
+            "colour",
+        ),
     ):
         with pytest.raises(ConfigError, match=said):
             worker_transform(augment, own, placed=True)
@@ -380,8 +386,17 @@ def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
         for file in files:
             (tmp_path / "set" / kind / file.name).write_bytes(file.read_bytes())
     overrides = {
-        **{"task.head": {"name": "upernet", "channels": 64, "auxiliary": 32}, "augment.zoom": [1, 1], "augment.hflip": 0},
-        **{"augment.crop_size": [160, 208], "preprocessing.size": [160, 208], "augment.max_share": 1, "augment.distort": 0},
+        **{
+            "task.head": {"name": "upernet", "channels": 64, "auxiliary": 32},
+            "augment.zoom": [1, 1],
+            "augment.hflip": 0,
+        },
+        **{
+            "augment.crop_size": [160, 208],
+            "preprocessing.size": [160, 208],
+            "augment.max_share": 1,
+            "augment.distort": 0,
+        },
         **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 120, "trainer.validate_every": 40},
         **{"network.drop_path_rate": 0, "data.workers": 0, "loss.class_weights": None},
     }
