@@ -1,4 +1,4 @@
-"""Segmenters answer alike in every form: fused, by OpenVINO for one size or any, and with preprocessing in the graph."""
+"""Segmenters answer alike in every form: fused, by OpenVINO for one size or any, with preprocessing in the graph."""
 
 import numpy as np
 import pytest
