@@ -104,7 +104,9 @@ class ScaledCrop:
         rest = [max(0, want - have) for want, have in zip(self.size, image.shape[-2:], strict=True)]
         filling = v2.Pad([0, 0, rest[1], rest[0]], fill=_fill(self.preprocessing))
         for _ in range(self.TRIES):
-            first = [int(torch.randint(max(0, h - w) + 1, ())) for h, w in zip(image.shape[-2:], self.size, strict=True)]
+            first = [
+                int(torch.randint(max(0, h - w) + 1, ())) for h, w in zip(image.shape[-2:], self.size, strict=True)
+            ]
             box = [*first, *(min(h, w) for h, w in zip(image.shape[-2:], self.size, strict=True))]
             part = each_place(target, lambda place, box=box: F.crop(place, *box))
             if self.augment.max_share >= 1 or not isinstance(part, tv_tensors.Mask) or self._is_mixed(part):
@@ -180,7 +182,9 @@ def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, pl
         return ScaledCrop(augment, preprocessing)
     if not preprocessing.one_size:
         mode = preprocessing.crop_mode
-        raise ConfigError(f"preprocessing.crop_mode is {mode!r}, so that images differ in size; use augment.crop=scaled")
+        raise ConfigError(
+            f"preprocessing.crop_mode is {mode!r}, so that images differ in size; use augment.crop=scaled"
+        )
     return RandomCropToSize(augment, preprocessing, placed=placed)
 
 

@@ -148,7 +148,9 @@ def _all_grey(scanned: Sequence[Scanned], known: ClassList) -> bool:
 def _as_grey(root: Path, one: Scanned) -> Scanned:
     if other := next((value for value in one.counts if value % GREY), None):
         what = f"the masks of {root} hold colours ({', '.join(map(str, as_colour(other)))} for one)"
-        raise DataError(f"{what}; say which class each stands for: masks:DIR?names=FILE, with lines like road:128,64,128")
+        raise DataError(
+            f"{what}; say which class each stands for: masks:DIR?names=FILE, with lines like road:128,64,128"
+        )
     return replace(one, counts={value // GREY: number for value, number in one.counts.items()}, coloured=False)
 
 
@@ -179,7 +181,9 @@ def _unnamed(root: Path, values: Sequence[int], asked: Asked, notes: list[str]) 
     absent = [value for value in range(first, last + 1) if value not in kept and value not in ignored]
     if min(kept) < 0 or last >= MOST_CLASSES or 2 * len(absent) > last + 1 - first:
         what = f"the values {shown(map(str, kept), 8)} of the masks in {root} do not count classes from {first} on"
-        how = "masks:DIR?values=0,128,255 names those of the classes, ?names=FILE a list of them, ?ignore=VALUE void ones"
+        how = (
+            "masks:DIR?values=0,128,255 names those of the classes, ?names=FILE a list of them, ?ignore=VALUE void ones"
+        )
         raise DataError(f"{what}; {how}")
     every = [value for value in range(first, last + 1) if value not in ignored]
     void = [value for value in values if value in ignored]
@@ -199,7 +203,7 @@ def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequenc
     kept = [i for i, value in enumerate(known.values) if value not in void]
     if not kept:
         raise DataError(f"{known.origin}: all classes are ignored; leave some")
-    classes = {value: IGNORED for value in void} | {known.values[i]: new for new, i in enumerate(kept)}
+    classes = dict.fromkeys(void, IGNORED) | {known.values[i]: new for new, i in enumerate(kept)}
     order = sorted(classes)
     coding = Coding(tuple(order), tuple(classes[value] for value in order), lenient=asked.unknown == "ignore")
     colours = known.colours or _of_palettes(scanned, known.values)

@@ -101,7 +101,9 @@ def _opened(path: Path) -> _File:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is no JSON: {error}") from None
-    lists = isinstance(plain, dict) and all(isinstance(plain.get(k), list) for k in ("images", "annotations", "categories"))
+    lists = isinstance(plain, dict) and all(
+        isinstance(plain.get(k), list) for k in ("images", "annotations", "categories")
+    )
     if not lists:
         raise DataError(f"{path} is no file of COCO's form: it needs the lists images, annotations and categories")
     return _File(path, plain)
@@ -148,7 +150,9 @@ def _image(name: str, split: str, by_name: Mapping[str, list[Path]]) -> Path | N
 
 def _segments(file: _File, annotation: Mapping[str, Any]) -> SegmentsMask:
     name = str(annotation["file_name"])
-    folder = next((d for d in (file.path.parent, file.path.parent.parent) if (d / file.path.stem).is_dir()), file.path.parent)
+    folder = next(
+        (d for d in (file.path.parent, file.path.parent.parent) if (d / file.path.stem).is_dir()), file.path.parent
+    )
     values = tuple((int(one["id"]), int(one["category_id"])) for one in annotation["segments_info"])
     return SegmentsMask(folder / file.path.stem / name, values, VOID)
 

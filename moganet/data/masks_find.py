@@ -96,7 +96,9 @@ def find_pairs(root: Path, tree: Folder, told: Mapping[str, PurePath]) -> Found:
     exact, bare = _by_key((path, place.key) for path, place in masks), _by_key((p, place.bare) for p, place in masks)
     used: set[Path] = set()
     for path, place in images:
-        fitting = next((m for i, k in ((exact, place.key), (bare, place.key), (bare, place.bare)) if (m := i.get(k))), [])
+        fitting = next(
+            (m for i, k in ((exact, place.key), (bare, place.key), (bare, place.bare)) if (m := i.get(k))), []
+        )
         if not fitting:
             found.without_mask.append(path)
             continue
@@ -188,7 +190,9 @@ def by_lists(root: Path, found: Found) -> None:
             continue
         known = {pair.image.stem: pair for pair in pairs}
         for split, file in lists.items():
-            stems = [PurePath(line.split()[0]).stem for line in file.read_text(errors="replace").splitlines() if line.strip()]
+            stems = [
+                PurePath(line.split()[0]).stem for line in file.read_text(errors="replace").splitlines() if line.strip()
+            ]
             chosen = [known[stem] for stem in stems if stem in known]
             if chosen:
                 found.pairs[split] = chosen

@@ -71,8 +71,10 @@ MaskFile = Path | DrawnMask | SegmentsMask
 
 @dataclass(frozen=True)
 class Raw:
-    """What a mask's file holds: values (H, W), which are colours as numbers where `coloured`; an indexed image's
-    palette (n, 3) beside them."""
+    """What a mask's file holds: values (H, W), which are colours as numbers where `coloured`.
+
+    palette: (n, 3), of an indexed image.
+    """
 
     values: Values
     coloured: bool = False
@@ -100,7 +102,9 @@ def read_raw(file: MaskFile) -> Raw:
         raise
     except OSError as error:
         reason = error.strerror or formats.why_no_image(_head(file))
-        raise MaskFaultError("unreadable", f"{file} {reason}" if reason.startswith("is ") else f"{file}: {reason}") from None
+        raise MaskFaultError(
+            "unreadable", f"{file} {reason}" if reason.startswith("is ") else f"{file}: {reason}"
+        ) from None
     except Exception as error:  # decoders raise anything at all
         raise MaskFaultError("unreadable", f"{file} can't be decoded: {first_line(error)}") from None
 

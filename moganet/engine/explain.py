@@ -177,11 +177,12 @@ def explain(
     """Explain images by one or several methods, and go on past those that can't be read.
 
     images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
-    target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class is
-    explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class. compare: one picture an image with the methods side by
-    side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
-    far the map stays when the weights are drawn anew. precision: as in `load`; "auto" is f32, but for LIME's samples,
-    which are computed in bf16 where the device has units for it, unless the model is a Predictor or an exported file.
+    target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class
+    is explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class.
+    compare: one picture an image with the methods side by side; all that the model can do, where `method` is left at
+    "lime". score: insertion and deletion areas, and how far the map stays when the weights are drawn anew. precision:
+    as in `load`; "auto" is f32, but for LIME's samples, which are computed in bf16 where the device has units for it,
+    unless the model is a Predictor or an exported file.
     out: a folder for pictures, maps (.npz) and explanations.json; what an earlier call wrote there stays, and new
     names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of

@@ -188,7 +188,9 @@ class TaskModule(pl.LightningModule):
 
 def detached(outputs: Any) -> Any:
     """Give outputs without their gradients."""
-    return outputs.detach() if isinstance(outputs, Tensor) else tuple(one.detach() for one in outputs if one is not None)
+    return (
+        outputs.detach() if isinstance(outputs, Tensor) else tuple(one.detach() for one in outputs if one is not None)
+    )
 
 
 def first_not_finite(network: nn.Module, images: Tensor) -> str | None:

@@ -22,7 +22,11 @@ from moganet.tasks import TASKS
 from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import DEFAULT, load_recipe
 
-RECIPES = {"classify": "finetune", "multilabel": "multilabel", "segment": "segment"}  # the recipe that trains photographs of each task
+RECIPES = {
+    "classify": "finetune",
+    "multilabel": "multilabel",
+    "segment": "segment",
+}  # the recipe that trains photographs of each task
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SMALL = {
     **{f"network.{key}": list(value) for key, value in MINI.items() if key != "num_classes"},
@@ -174,7 +178,12 @@ def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, 
 def test_the_page_has_the_tasks_sections(run, task, tmp_path):
     result = moganet.write_report(run, out=tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
-    assert task.monitor.name in result and result.headline and "Classes" in page and (task.by_image or "Reliability" in page)
+    assert (
+        task.monitor.name in result
+        and result.headline
+        and "Classes" in page
+        and (task.by_image or "Reliability" in page)
+    )
     assert not any(part.part == "explanation" for part in result.left_out)
     assert moganet.load(run).config.task.class_names == tuple(sorted(COLOURS))
 

@@ -28,7 +28,9 @@ SIZE = (8, 6)
 
 def image(path, size=SIZE, **how):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.RandomState(zlib.crc32(path.as_posix().encode())).randint(0, 256, (*size[::-1], 3), np.uint8)).save(path, **how)
+    Image.fromarray(
+        np.random.RandomState(zlib.crc32(path.as_posix().encode())).randint(0, 256, (*size[::-1], 3), np.uint8)
+    ).save(path, **how)
 
 
 def mask(path, values=LABELS, palette=None, **how):
@@ -98,7 +100,11 @@ def test_other_names_of_folders_are_told_and_others_are_refused(tmp_path):
     assert len(open_masks(tmp_path, "?images=x&masks=y").split("train")) == 1
     with pytest.raises(DataError, match="no such folder"):
         open_masks(tmp_path, "?images=x&masks=../y")
-    for query, said in (("?colour=1", "known: images"), ("?missing=maybe", "refuse, skip"), ("?ignore=a", "ignore=0,255")):
+    for query, said in (
+        ("?colour=1", "known: images"),
+        ("?missing=maybe", "refuse, skip"),
+        ("?ignore=a", "ignore=0,255"),
+    ):
         with pytest.raises(DataError, match=said):
             open_masks(tmp_path, query)
 
@@ -199,7 +205,9 @@ CLASS_FILES = {
     "classes.json": json.dumps(["sky", "road", "car"]),
     "id2label.json": json.dumps({"0": "sky", "1": "road", "2": "car"}),
     "palette.json": json.dumps({"sky": [70, 130, 180], "road": [128, 64, 128], "car": [0, 0, 142]}),
-    "label_map.json": json.dumps({"classes": [{"id": 0, "name": "sky"}, {"id": 1, "name": "road"}, {"id": 2, "name": "car"}]}),
+    "label_map.json": json.dumps(
+        {"classes": [{"id": 0, "name": "sky"}, {"id": 1, "name": "road"}, {"id": 2, "name": "car"}]}
+    ),
 }
 
 
@@ -292,7 +300,10 @@ FAULTS = {
     "unknown": (lambda path: mask(path, LABELS + 5), "the values 5, 6, 7"),
     "unreadable": (lambda path: path.write_bytes(path.read_bytes()[:60]), "2.png"),
     "lossy": (lambda path: mask(path, format="JPEG"), "JPEG, which changes values"),
-    "colours": (lambda path: mask(path, Image.fromarray(COLOURS[LABELS])), "holds colours where other masks hold numbers"),
+    "colours": (
+        lambda path: mask(path, Image.fromarray(COLOURS[LABELS])),
+        "holds colours where other masks hold numbers",
+    ),
 }
 
 

@@ -18,11 +18,12 @@ from moganet.data.masks_coding import IGNORED
 from moganet.errors import ConfigError, DataError
 from moganet.inference import ModelDescription, save_model_file
 from moganet.models.build import build_network_for, build_seeded
+from moganet.report.masks import painted_over, usual_palette
 from moganet.tasks import TASKS
 from moganet.tasks.optimize import build_optimizer
 from moganet.tasks.recipes import load_recipe
 from moganet.tasks.segment import seeing
-from moganet.tasks.segment.answers import Segmentation, painted_over, usual_palette
+from moganet.tasks.segment.answers import Segmentation
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, Window
 from moganet.tasks.segment.evaluator import SegmentEvaluator, measured
 from moganet.tasks.segment.figures import borders, boundary_counts, boundary_ious, confusion, ious, mean
@@ -93,7 +94,9 @@ def test_borders_are_those_of_erosion_class_by_class():
         assert (borders(labels, reach) == expected).all()
     other = np.roll(labels, 2, 1)
     iou = boundary_ious(boundary_counts(other, labels, 3))
-    assert (boundary_ious(boundary_counts(labels, labels, 3)) == 1).all() and (iou < ious(confusion(other, labels, 3))).all()
+    assert (boundary_ious(boundary_counts(labels, labels, 3)) == 1).all() and (
+        iou < ious(confusion(other, labels, 3))
+    ).all()
 
 
 def test_labels_of_logits_at_any_size_are_those_of_torchs_interpolation(monkeypatch):
@@ -181,7 +184,11 @@ def test_what_would_tear_image_and_mask_apart_is_refused():
     for augment, own, said in (
         (AugmentConfig(auto_augment="3a"), PLAIN, "moves the image"),
         (AugmentConfig(crop="none"), fit, r"augment\.crop=scaled"),
-        (AugmentConfig(crop="scaled", distort=0.5), Preprocessing(channels=1, mean=0.5, std=0.5, crop_mode="fit"), "colour"),
+        (
+            AugmentConfig(crop="scaled", distort=0.5),
+            Preprocessing(channels=1, mean=0.5, std=0.5, crop_mode="fit"),
+            "colour",
+        ),
     ):
         with pytest.raises(ConfigError, match=said):
             worker_transform(augment, own, placed=True)
@@ -222,11 +229,10 @@ def test_tiles_of_a_very_large_image_agree_with_the_whole(monkeypatch):
     assert tiled.labels.shape == (90, 130) and (tiled.labels == whole[0].labels).mean() > 0.999
 
 
-def test_a_mirror_image_counts_as_much_as_the_image():
-    pixels = np.random.RandomState(0).randint(0, 256, (3, 12, 14), np.uint8)
-    both = Eye(shift, described(), PLAIN, flip=True)
-    there, back = (both.see(part)["logits"] for part in (pixels, np.ascontiguousarray(pixels[..., ::-1])))
-    assert np.allclose(there, back[..., ::-1], atol=1e-5)
+def test_answers_for_a_mirrored_image_are_turned_back():
+    x = np.random.RandomState(0).rand(1, 3, 4, 5).astype(np.float32)
+    pointwise = TASK.mirrored(TASK.probabilities({"logits": x[..., ::-1]}, described()))
+    assert np.allclose(pointwise, TASK.probabilities({"logits": x}, described()))
 
 
 # Files of predictions
@@ -380,8 +386,17 @@ def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
         for file in files:
             (tmp_path / "set" / kind / file.name).write_bytes(file.read_bytes())
     overrides = {
-        **{"task.head": {"name": "upernet", "channels": 64, "auxiliary": 32}, "augment.zoom": [1, 1], "augment.hflip": 0},
-        **{"augment.crop_size": [160, 208], "preprocessing.size": [160, 208], "augment.max_share": 1, "augment.distort": 0},
+        **{
+            "task.head": {"name": "upernet", "channels": 64, "auxiliary": 32},
+            "augment.zoom": [1, 1],
+            "augment.hflip": 0,
+        },
+        **{
+            "augment.crop_size": [160, 208],
+            "preprocessing.size": [160, 208],
+            "augment.max_share": 1,
+            "augment.distort": 0,
+        },
         **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 120, "trainer.validate_every": 40},
         **{"network.drop_path_rate": 0, "data.workers": 0, "loss.class_weights": None},
     }

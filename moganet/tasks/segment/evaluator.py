@@ -99,7 +99,10 @@ class SegmentEvaluator(Evaluator):
     """Measure logits (B, classes, h, w), or labels of whole images, against masks; only counts are kept."""
 
     def __init__(self, description: SegmentDescription, *, keeps: bool) -> None:
-        metrics = {"loss": MeanMetric(nan_strategy="ignore"), "miou": MeanIou(len(description.class_names), bordered=keeps)}
+        metrics = {
+            "loss": MeanMetric(nan_strategy="ignore"),
+            "miou": MeanIou(len(description.class_names), bordered=keeps),
+        }
         super().__init__(metrics, keeps=False)
         self.description = description
 

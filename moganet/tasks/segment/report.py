@@ -13,9 +13,9 @@ from torch import Tensor
 
 from moganet.errors import DataError
 from moganet.numbers import percent
+from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.report.page import Fact, Section
 from moganet.tasks.report import Reported, Seen
-from moganet.tasks.segment.answers import in_colours, painted_over, usual_palette
 from moganet.tasks.segment.description import SegmentDescription
 from moganet.tasks.segment.evaluator import OfClass, SegmentEvaluator, measured
 from moganet.tasks.segment.figures import ious, mean
@@ -96,7 +96,9 @@ def taken_section(matrix: NDArray[np.int64], names: Sequence[str]) -> Section:
     title = "No pixel is taken for another class"
     if rows:
         first = rows[0]
-        title = f"Most often “{first['truth']}” is taken for “{first['given']}”: {percent(first['share'])} of its pixels"
+        title = (
+            f"Most often “{first['truth']}” is taken for “{first['given']}”: {percent(first['share'])} of its pixels"
+        )
     return Section("Confusion", title, f"{ROOM}/taken.html", {"rows": rows})
 
 
@@ -116,7 +118,7 @@ def worst_section(seen: Seen, counts: NDArray[np.int64], description: SegmentDes
     except DataError as error:  # a file that has gone since
         left_out = {"worst images": str(error)}
     legend = [
-        {"name": name, "colour": "#%02x%02x%02x" % tuple(colour), "has": bool(has)}
+        {"name": name, "colour": "#" + bytes(colour).hex(), "has": bool(has)}
         for name, colour, has in zip(description.class_names, palette, counts.sum((0, 2)) > 0, strict=True)
     ]
     title = f"The worst image has IoU {percent(scores.min())}, the best {percent(scores.max())}"

@@ -26,12 +26,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Eye:
-    """A network and how it is asked. flip: mean of an image and its mirror image."""
+    """A network and how it is asked: `ask` gives its outputs for preprocessed images (B, C, h, w)."""
 
     ask: Ask
     description: SegmentDescription
     preprocessing: Preprocessing
-    flip: bool = False
 
     def see(self, pixels: Pixels) -> dict[str, NDArray[Any]]:
         """Give the "logits" (1, classes, h, w) of an image (C, H, W), or the "labels" (1, H, W) of a very large one.
@@ -53,10 +52,7 @@ class Eye:
         """Give the logits (1, classes, h, w) of an image, or a part of it, that has the network's size."""
         x = normalize(sized[None], self.preprocessing)
         logits: Array = self.ask(x)["logits"]
-        if not self.flip:
-            return logits
-        mirrored = self.ask(np.ascontiguousarray(x[..., ::-1]))["logits"][..., ::-1]
-        return np.log((softmax(logits) + softmax(mirrored)) / 2 + 1e-30)
+        return logits
 
     def _window(self, sized: Pixels) -> Window | None:
         """Give the window to look through; None where the image is small enough to be seen at once."""
@@ -90,7 +86,9 @@ class Eye:
         for rows, columns in windows((height, width), halves):
             logits = self.logits(np.ascontiguousarray(sized[:, rows, columns]))[0]
             found = labels_of(logits, (logits.shape[1], logits.shape[2]))
-            own = [_own(part, side, step) for part, side, step in zip((rows, columns), (height, width), steps, strict=True)]
+            own = [
+                _own(part, side, step) for part, side, step in zip((rows, columns), (height, width), steps, strict=True)
+            ]
             inner = tuple(slice(o.start - p.start, o.stop - p.start) for o, p in zip(own, (rows, columns), strict=True))
             labels[own[0], own[1]] = found[inner[0], inner[1]]
         return labels

@@ -43,5 +43,3 @@ class SegmentTraining(TaskModule):
         ours = F.log_softmax(F.interpolate(logits, answers.shape[2:], mode="bilinear") / temperature, 1)
         theirs = F.log_softmax(answers / temperature, 1)
         return F.kl_div(ours, theirs, log_target=True, reduction="none").sum(1).mean()
-
-

@@ -14,7 +14,8 @@ from PIL import Image
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path, to_json, write_text
 from moganet.notices import say
-from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, in_colours, runs, usual_palette
+from moganet.report.masks import in_colours, usual_palette
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, runs
 from moganet.tasks.segment.description import SegmentDescription
 
 AREAS, CLASSES, RUNS, OVERLAYS = "areas.csv", "classes.json", "coco.json", "overlays"
@@ -136,7 +137,9 @@ def names_for(files: Sequence[str]) -> list[str]:
         folder = path.parent.relative_to(common) if stems[path.stem] > 1 and common is not None else PurePath()
         names.append(str(folder / f"{path.stem}.png"))
     counts = Counter(names)
-    names = [str(PurePath(n).with_name(f"{p.name}.png")) if counts[n] > 1 else n for n, p in zip(names, paths, strict=True)]
+    names = [
+        str(PurePath(n).with_name(f"{p.name}.png")) if counts[n] > 1 else n for n, p in zip(names, paths, strict=True)
+    ]
     counts, seen = Counter(names), Counter[str]()
     for place, name in enumerate(names):  # as in tables that hold images of one name
         if counts[name] > 1:
@@ -148,4 +151,6 @@ def names_for(files: Sequence[str]) -> list[str]:
 
 
 def _share_a_root(paths: Sequence[PurePath]) -> bool:
-    return bool(paths) and len({path.is_absolute() for path in paths}) == 1 and len({path.anchor for path in paths}) == 1
+    return (
+        bool(paths) and len({path.is_absolute() for path in paths}) == 1 and len({path.anchor for path in paths}) == 1
+    )
