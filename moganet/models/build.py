@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, WeightsError, first_line
+from moganet.errors import ConfigError, MogaNetError, WeightsError, first_line
 from moganet.models.description import ModelDescription
 from moganet.models.make_fixtures import with_fixtures
 from moganet.models.reading.checkpoint import COUNTER
@@ -33,7 +33,7 @@ def build_network_for(architecture: Architecture) -> nn.Module:
         if is_timms(architecture.name):
             return create(architecture)
         return build_network(architecture.name, **architecture.options())
-    except ConfigError:
+    except MogaNetError:
         raise
     except Exception as error:  # torch's, and those of timm's many networks
         raise ConfigError(f"can't build {architecture.name}: {first_line(error)}") from None

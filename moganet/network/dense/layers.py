@@ -1,6 +1,8 @@
 """The layers of which necks and heads are made, by the names that mmcv's checkpoints have."""
 
+import torch
 from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
 
@@ -22,7 +24,7 @@ class ConvNorm(nn.Module):
     def __init__(self, in_dim: int, dim: int, kernel: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_dim, dim, kernel, padding=kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(dim)
+        self.bn: nn.Module = nn.BatchNorm2d(dim)
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H, W)
@@ -51,4 +53,11 @@ class PixelClassifier(nn.Module):
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
     """Give maps the height and width of another's, bilinear between the places' middles."""
-    return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, like.shape[2:], mode="bilinear")
+    return sized(x, (like.shape[2], like.shape[3]))
+
+
+def sized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give maps a height and width, bilinear between the places' middles."""
+    traced = torch.compiler.is_exporting() or is_tracing()  # type: ignore[no-untyped-call]
+    # A graph for any size must not take it for granted that the sizes are equal.
+    return x if not traced and x.shape[2:] == size else F.interpolate(x, size, mode="bilinear")

@@ -1,5 +1,6 @@
 """A segmenter: a backbone, a neck where its head has one, and heads that tell each pixel's class."""
 
+import importlib
 from typing import Any
 
 import torch
@@ -29,10 +30,19 @@ class Segmenter(nn.Module):
         self.decode_head = decode_head
         if auxiliary_head is not None:
             self.auxiliary_head = auxiliary_head
-        self.feature_info = [
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Name the four maps as timm does."""
+        return [
             {"num_chs": level.width, "reduction": level.stride, "module": f"backbone.{level.module}"}
-            for level in levels_of(backbone)
+            for level in levels_of(self.backbone)
         ]
+
+    def fused(self) -> "Segmenter":
+        """Give the network in the form in which it answers fastest."""
+        made: Segmenter = importlib.import_module("moganet.network.dense.fuse").fuse_segmenter(self)
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits at the images' size."""
