@@ -36,7 +36,7 @@ class MaskTargets(Targets):
     pixels: NDArray[np.int64]
     resized: tuple[Size | None, ...]
     colours: tuple[Colour, ...] = ()
-    known: dict[MaskFile, bytes] = field(default_factory=dict, repr=False, compare=False)  # contents; parts share it
+    hashes: dict[MaskFile, bytes] = field(default_factory=dict, repr=False, compare=False)  # contents; parts share it
     have_places: ClassVar[bool] = True
 
     def __len__(self) -> int:
@@ -78,20 +78,23 @@ class MaskTargets(Targets):
     def strata(self) -> NDArray[np.int64]:
         return (self.pixels > 0).astype(np.int64)
 
+    def known(self) -> NDArray[np.bool_]:
+        return np.asarray(self.pixels.any(1))
+
     def identity(self) -> bytes:
         return b"".join(self._contents())
 
     def _contents(self) -> list[bytes]:
-        unknown = [file for file in dict.fromkeys(self.files) if file not in self.known]
+        unknown = [file for file in dict.fromkeys(self.files) if file not in self.hashes]
         on_disk = [file for file in unknown if isinstance(file, Path)]
-        self.known.update(zip(on_disk, hash_files(on_disk), strict=True))
+        self.hashes.update(zip(on_disk, hash_files(on_disk), strict=True))
         for file in unknown:
             if isinstance(file, SegmentsMask):
-                self.known[file] = _digest(hash_files([file.file])[0] + repr((file.values, file.empty)).encode())
+                self.hashes[file] = _digest(hash_files([file.file])[0] + repr((file.values, file.empty)).encode())
             elif not isinstance(file, Path):
-                self.known[file] = _digest(repr(replace(file, name="")).encode() + repr(file.shapes).encode())
+                self.hashes[file] = _digest(repr(replace(file, name="")).encode() + repr(file.shapes).encode())
         coding = repr((self.coding.values, self.coding.classes, self.coding.coloured)).encode()
-        return [_digest(self.known[file] + coding) for file in self.files]
+        return [_digest(self.hashes[file] + coding) for file in self.files]
 
     def text(self, index: int, class_names: Sequence[str]) -> str:
         order = np.argsort(-self.pixels[index], kind="stable")
