@@ -23,7 +23,7 @@ from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
-from moganet.inference.runs import Array, Outputs
+from moganet.inference.regions import check_region, focused
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import has_fast_bf16, keep_freed_memory
 from moganet.models.choices import Choices
@@ -191,7 +191,7 @@ def explain(
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
     folder = Path(out) if out is not None else None
-    _check_region(region)
+    check_region(region)
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
@@ -210,47 +210,16 @@ def explain(
     steps = bar([1] * len(sources), len(sources), "explain")  # the numbers that such a bar adds up
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
-            one = explaining if not predictor.task.by_image else _focused(explaining, source, target, region)
+            one = explaining
+            if predictor.task.by_image:
+                asked = None if target is None else find_class(target, predictor.class_names)
+                part, chosen = focused(predictor, source, asked, region)
+                one = replace(explaining, predictor=part, samples=part, target=chosen)
             results += one.of(_ask(one.predictor, name, source, one.target or target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))
     result = Explanations(images=tuple(results), unreadable=tuple(unreadable))
     return result if folder is None or not results else _keep(folder, result, overwrite)
-
-
-def _check_region(region: Sequence[float] | None) -> None:
-    if region is None:
-        return
-    if len(region) != 4 or not all(0 <= part <= 1 for part in region) or not region[2] * region[3]:
-        raise ConfigError(f"region {tuple(region)} must be left, top, width and height as shares from 0 to 1")
-
-
-@dataclass(frozen=True)
-class _RegionRun:
-    """What a segmenter gives for a region of an image."""
-
-    whole: Predictor
-    weights: Array
-    runtime: str
-    precision: str
-
-    def __call__(self, images: Array) -> Outputs:
-        return self.whole.task.pooled(self.whole.outputs(images), self.weights)
-
-
-def _focused(
-    explaining: _Explaining, source: Any, target: str | int | None, region: Sequence[float] | None
-) -> _Explaining:
-    """Explain a region of an image as if its class were the image's."""
-    whole = explaining.predictor
-    x = normalize(whole.picture(source), whole.config.preprocessing)[None].numpy()
-    asked = None if target is None else find_class(target, whole.class_names)
-    weights, chosen = whole.task.region(whole.outputs(x), asked, region)
-    run = _RegionRun(whole, weights, whole.runtime, whole.precision)
-    module = (lambda: whole.task.focused(whole.model, weights)) if whole.has_module else None
-    known, name = whole.trained, whole.name_of_model
-    part = Predictor(run, whole.config, whole.device, module, trained=known, name_of_model=name)
-    return replace(explaining, predictor=part, samples=part, target=whole.class_names[chosen])
 
 
 def _keep(folder: Path, result: Explanations, overwrite: bool) -> Explanations:

@@ -51,7 +51,7 @@ def preview(
     mean, std = (torch.tensor(getattr(settings.preprocessing, name)).view(-1, 1, 1) for name in ("mean", "std"))
     pixels = ((batch.images[:PREVIEW_IMAGES] * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     seen = [task.preview(image.numpy(), batch.targets[i], description) for i, image in enumerate(pixels)]
-    images, names = ([one[part] for one in seen] for part in range(2))
+    images, names = [image for image, _ in seen], [text for _, text in seen]
     draw_images(images, names, Path(picture), f"{settings.name}: what the network sees")
     return Preview(preview=str(picture), images=len(pixels), size=list(batch.images.shape[2:]))
 

@@ -87,7 +87,7 @@ def say_classes(rows: Sequence[OfClass]) -> str:
 def taken_section(matrix: NDArray[np.int64], names: Sequence[str]) -> Section:
     """Show what is most often taken for what, as a share of the class's pixels."""
     errors = matrix - np.diag(np.diag(matrix))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for place in np.argsort(-errors, axis=None, kind="stable")[:MAX_TAKEN]:
         truth, given = (int(i) for i in np.unravel_index(place, errors.shape))
         if pixels := int(errors[truth, given]):

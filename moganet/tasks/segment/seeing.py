@@ -125,7 +125,7 @@ def nearest(labels: Labels, size: tuple[int, int]) -> Labels:
         ((np.arange(new) + 0.5) * (old / new)).astype(np.int64).clip(0, old - 1)
         for new, old in zip(size, labels.shape, strict=True)
     )
-    return labels[rows[:, None], columns]
+    return np.asarray(labels[rows[:, None], columns])
 
 
 def softmax(logits: Array) -> Array:
