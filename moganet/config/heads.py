@@ -16,8 +16,14 @@ class PixelHead(Settings):
     small head on the map of stride 16, by which training also learns; None has none.
     """
 
+    name: str
     dropout: Fraction = 0.1
     auxiliary: Width | None = None
+
+    @property
+    def title(self) -> str:
+        """Give the name by which a recipe asks for it."""
+        return self.name
 
 
 class FpnHead(PixelHead):
@@ -42,6 +48,10 @@ class SmpHead(PixelHead):
 
     name: Literal["smp"] = "smp"
     decoder: str
+
+    @property
+    def title(self) -> str:
+        return f"{SMP}{self.decoder}"
 
 
 def _by_name(value: Any) -> Any:

@@ -82,6 +82,6 @@ def _fitting(asked: Sequence[Target], architecture: Architecture) -> Target:
     """Give the first of the formats asked for that can hold a network. Raises ConfigError for none."""
     can = [target for target in get_args(Target) if FORMATS[target].fits(architecture)]
     if (found := next((target for target in asked if target in can), None)) is None:
-        what = "classifier" if architecture.head is None else f"segmenter with the head {architecture.head.name}"
+        what = "classifier" if architecture.head is None else f"segmenter with the head {architecture.head.title}"
         raise ConfigError(f"the format {asked[0]} can't hold a {what}; choose one of {', '.join(can)}")
     return found

@@ -75,8 +75,8 @@ class FileInfo(Chosen):
     @property
     def head(self) -> str:
         """Say what stands on the network."""
-        head = self.architecture.get("head")
-        return "" if head is None else f" with the head {head.get('decoder', head['name'])}"
+        head = Architecture.model_validate(self.architecture).head
+        return "" if head is None else f" with the head {head.title}"
 
 
 class NetworkInfo(Result, Variant):

@@ -131,9 +131,9 @@ def start_from(
     own = own or theirs
     state, follows = follow_names(state, ends_of(theirs), known, class_names)
     if own.head != theirs.head:
-        had = len(state)
+        number = len(state)
         state = _fitting(carried(state, theirs, own), network)
-        _tell(f"started from {source.name_of_model}: {len(state)} of its {had} tensors fit; the rest starts anew")
+        _tell(f"started from {source.name_of_model}: {len(state)} of its {number} tensors fit; the rest starts anew")
     elif not follows:
         had = f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"
         _tell(f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of {had}")

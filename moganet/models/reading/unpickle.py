@@ -196,8 +196,8 @@ class _Rebuilt(_Array):
 
 
 NDARRAY = "numpy.ndarray"  # stands for itself, and can't be called
-REHEARSED = {name: _Rebuilt if name.endswith("_reconstruct") else made for name, made in STANDS_FOR.items()}
-REHEARSED = {name: made for name, made in REHEARSED.items() if "_frombuffer" not in name} | {NDARRAY: NDARRAY}
+REHEARSED: dict[str, Any] = {name: made for name, made in STANDS_FOR.items() if "_frombuffer" not in name}
+REHEARSED |= {name: _Rebuilt for name in REHEARSED if name.endswith("_reconstruct")} | {NDARRAY: NDARRAY}
 
 
 def load_arrays(file: IO[bytes], path: Path) -> dict[str, Any]:
