@@ -48,7 +48,8 @@ class AugmentConfig(Settings):
     its preprocessed size and takes a part of `crop_size` of it, in which no class has more than `max_share` of the
     pixels, where that can be had. `zoom` (two factors), `rotation` (degrees) and `translate` (fraction of the side)
     form one affine map otherwise. distort: how often brightness, contrast, saturation, hue and the order of the
-    channels change, as for object detectors (Liu et al. 2016); one image at a time. color_jitter: brightness, contrast, saturation.
+    channels change, as for object detectors (Liu et al. 2016); one image at a time.
+    color_jitter: brightness, contrast, saturation.
     auto_augment: a policy by timm's text ("rand-m9-mstd0.5-inc1", "3a", "augmix-m5-w4"); images then go through
     timm's transforms in workers, one by one, with crop, flip and jitter of this section.
     mix_prob: share of the batches that mixup or cutmix blends.

@@ -3,6 +3,7 @@
 Order: crop, colour jitter, flip, affine map, normalisation, erasing; then mixup or cutmix across the batch.
 """
 
+from functools import partial
 from typing import Any
 
 import kornia.augmentation as K
@@ -108,7 +109,7 @@ class ScaledCrop:
                 int(torch.randint(max(0, h - w) + 1, ())) for h, w in zip(image.shape[-2:], self.size, strict=True)
             ]
             box = [*first, *(min(h, w) for h, w in zip(image.shape[-2:], self.size, strict=True))]
-            part = each_place(target, lambda place, box=box: F.crop(place, *box))
+            part = each_place(target, partial(_cut, box=box))
             if self.augment.max_share >= 1 or not isinstance(part, tv_tensors.Mask) or self._is_mixed(part):
                 break
         image = tv_tensors.Image(F.crop(image, *box))
@@ -117,6 +118,10 @@ class ScaledCrop:
     def _is_mixed(self, mask: Tensor) -> bool:
         counts = torch.bincount(mask[mask != IGNORED].long())
         return int((counts > 0).sum()) > 1 and float(counts.max()) < self.augment.max_share * float(counts.sum())
+
+
+def _cut(place: Any, box: list[int]) -> Any:
+    return F.crop(place, *box)
 
 
 def _fill(preprocessing: Preprocessing) -> dict[Any, Any]:

@@ -6,7 +6,7 @@ mask is looked at once as the set is opened: what can't be used is named, and le
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -18,7 +18,7 @@ from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.masks_classes import Decided, decide
 from moganet.data.masks_coco import coco_pairs
 from moganet.data.masks_coding import IGNORED, UNKNOWN, Coding, Scanned
-from moganet.data.masks_find import Found, by_lists, find_pairs
+from moganet.data.masks_find import Found, by_lists, find_pairs, is_named_masks
 from moganet.data.masks_names import LISTS
 from moganet.data.masks_query import FAULTS, Asked, read_query
 from moganet.data.masks_read import MaskFaultError, MaskFile, read_raw, size_of_image
@@ -81,6 +81,18 @@ def open_masks(path: str | None) -> Dataset:
     said.notes += [finding.detail for finding in describe(root, passed)]
     good = _without_faults(looked, decided.coding, asked, said)
     return _dataset(f"masks:{root.absolute()}" + (f"?{query}" if query else ""), good, decided, asked, said)
+
+
+def looks_like_masks(root: Path) -> bool:
+    """Tell whether a folder, by its names, holds images with masks, and no folder of images for each class."""
+    names = [path.name for path in root.iterdir() if path.is_dir()]
+    below = [path.name for folder in names for path in (root / folder).iterdir() if path.is_dir()][:100]
+    if (root / "annotations").is_dir() and any((root / "annotations").glob("*.json")):
+        return True
+    if not any(map(is_named_masks, (*names, *below))):
+        return False
+    found = find_pairs(root, scan(root), {})
+    return sum(map(len, found.pairs.values())) > len(found.without_mask)
 
 
 def _divide(path: str) -> tuple[Path, str]:

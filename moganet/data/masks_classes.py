@@ -203,7 +203,7 @@ def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequenc
     kept = [i for i, value in enumerate(known.values) if value not in void]
     if not kept:
         raise DataError(f"{known.origin}: all classes are ignored; leave some")
-    classes = {value: IGNORED for value in void} | {known.values[i]: new for new, i in enumerate(kept)}
+    classes = dict.fromkeys(void, IGNORED) | {known.values[i]: new for new, i in enumerate(kept)}
     order = sorted(classes)
     coding = Coding(tuple(order), tuple(classes[value] for value in order), lenient=asked.unknown == "ignore")
     colours = known.colours or _of_palettes(scanned, known.values)

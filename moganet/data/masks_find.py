@@ -167,6 +167,11 @@ def _place(path: PurePath) -> _Place:
     return _Place(split, tuple(rest), path.stem, is_mask or ends, named=is_mask or is_image)
 
 
+def is_named_masks(folder: str) -> bool:
+    """Tell whether a folder's name is one for masks."""
+    return _word(folder)[1]
+
+
 def _word(part: str) -> tuple[str, bool, bool]:
     """Give what is left of a folder's name without the words for masks or images, and whether it had either."""
     if _ONLY_MASKS.fullmatch(part):

@@ -67,7 +67,7 @@ def of_entries(entries: Iterable[tuple[int, str, Colour | None]], origin: str) -
     every = sorted(entries)
     void = [one for one in every if VOID_NAMES.fullmatch(one[1].strip())]
     kept = [one for one in every if one not in void]
-    for what, found in (("name", [name for _, name, _ in kept]), ("value", [value for value, _, _ in every])):
+    for what, found in (("name", [name for _, name, _ in kept]), ("value", [str(value) for value, _, _ in every])):
         if twice := [one for one in found if found.count(one) > 1]:
             raise DataError(f"{origin} has the {what} {twice[0]!r} twice; name the classes apart")
     if not kept:

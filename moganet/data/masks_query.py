@@ -15,7 +15,7 @@ FAULTS = {  # what a mask may suffer from, and what to do about it
     "colours": "give a list of classes with their colours (?names=FILE), or leave such masks out: ?colours=skip",
 }
 CHOICES = {
-    **{fault: ("refuse", "skip") for fault in FAULTS},
+    **dict.fromkeys(FAULTS, ("refuse", "skip")),
     "size": ("refuse", "skip", "resize"),
     "unknown": ("refuse", "skip", "ignore"),
     "reduce_zero": ("true", "false"),

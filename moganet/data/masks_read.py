@@ -71,8 +71,10 @@ MaskFile = Path | DrawnMask | SegmentsMask
 
 @dataclass(frozen=True)
 class Raw:
-    """What a mask's file holds: values (H, W), which are colours as numbers where `coloured`; an indexed image's
-    palette (n, 3) beside them."""
+    """What a mask's file holds: values (H, W), which are colours as numbers where `coloured`.
+
+    palette: (n, 3), of an indexed image.
+    """
 
     values: Values
     coloured: bool = False

@@ -78,6 +78,9 @@ class MaskTargets(Targets):
     def strata(self) -> NDArray[np.int64]:
         return (self.pixels > 0).astype(np.int64)
 
+    def known(self) -> NDArray[np.bool_]:
+        return np.asarray(self.pixels.any(1))
+
     def identity(self) -> bytes:
         return b"".join(self._contents())
 

@@ -60,8 +60,18 @@ def _open(spec: str) -> Dataset:
     if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
         return table.open_table(spec)
     if is_folder(given):
+        if _has_masks(given):
+            say(f"took {spec} for images with masks; choose otherwise by --data folder:{spec}")
+            return masks.open_masks(spec)
         return folder.open_folder(spec)
     raise DataError(_no_set(spec, given))
+
+
+def _has_masks(given: Path) -> bool:
+    try:
+        return masks.looks_like_masks(given)
+    except (OSError, DataError):  # whoever opens it says what is wrong
+        return False
 
 
 def _what_is_missing(spec: str) -> str:

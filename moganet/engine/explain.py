@@ -23,7 +23,7 @@ from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
-from moganet.inference.runs import Array, Outputs
+from moganet.inference.regions import check_region, focused
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import has_fast_bf16, keep_freed_memory
 from moganet.models.choices import Choices
@@ -177,11 +177,12 @@ def explain(
     """Explain images by one or several methods, and go on past those that can't be read.
 
     images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
-    target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class is
-    explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class. compare: one picture an image with the methods side by
-    side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
-    far the map stays when the weights are drawn anew. precision: as in `load`; "auto" is f32, but for LIME's samples,
-    which are computed in bf16 where the device has units for it, unless the model is a Predictor or an exported file.
+    target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class
+    is explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class.
+    compare: one picture an image with the methods side by side; all that the model can do, where `method` is left at
+    "lime". score: insertion and deletion areas, and how far the map stays when the weights are drawn anew. precision:
+    as in `load`; "auto" is f32, but for LIME's samples, which are computed in bf16 where the device has units for it,
+    unless the model is a Predictor or an exported file.
     out: a folder for pictures, maps (.npz) and explanations.json; what an earlier call wrote there stays, and new
     names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
@@ -190,7 +191,7 @@ def explain(
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
     folder = Path(out) if out is not None else None
-    _check_region(region)
+    check_region(region)
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
@@ -209,47 +210,16 @@ def explain(
     steps = bar([1] * len(sources), len(sources), "explain")  # the numbers that such a bar adds up
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
-            one = explaining if not predictor.task.by_image else _focused(explaining, source, target, region)
+            one = explaining
+            if predictor.task.by_image:
+                asked = None if target is None else find_class(target, predictor.class_names)
+                part, chosen = focused(predictor, source, asked, region)
+                one = replace(explaining, predictor=part, samples=part, target=chosen)
             results += one.of(_ask(one.predictor, name, source, one.target or target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))
     result = Explanations(images=tuple(results), unreadable=tuple(unreadable))
     return result if folder is None or not results else _keep(folder, result, overwrite)
-
-
-def _check_region(region: Sequence[float] | None) -> None:
-    if region is None:
-        return
-    if len(region) != 4 or not all(0 <= part <= 1 for part in region) or not region[2] * region[3]:
-        raise ConfigError(f"region {tuple(region)} must be left, top, width and height as shares from 0 to 1")
-
-
-@dataclass(frozen=True)
-class _RegionRun:
-    """What a segmenter gives for a region of an image."""
-
-    whole: Predictor
-    weights: Array
-    runtime: str
-    precision: str
-
-    def __call__(self, images: Array) -> Outputs:
-        return self.whole.task.pooled(self.whole.outputs(images), self.weights)
-
-
-def _focused(
-    explaining: _Explaining, source: Any, target: str | int | None, region: Sequence[float] | None
-) -> _Explaining:
-    """Explain a region of an image as if its class were the image's."""
-    whole = explaining.predictor
-    x = normalize(whole.picture(source), whole.config.preprocessing)[None].numpy()
-    asked = None if target is None else find_class(target, whole.class_names)
-    weights, chosen = whole.task.region(whole.outputs(x), asked, region)
-    run = _RegionRun(whole, weights, whole.runtime, whole.precision)
-    module = (lambda: whole.task.focused(whole.model, weights)) if whole.has_module else None
-    known, name = whole.trained, whole.name_of_model
-    part = Predictor(run, whole.config, whole.device, module, trained=known, name_of_model=name)
-    return replace(explaining, predictor=part, samples=part, target=whole.class_names[chosen])
 
 
 def _keep(folder: Path, result: Explanations, overwrite: bool) -> Explanations:

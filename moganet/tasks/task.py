@@ -269,6 +269,10 @@ class Task(ABC):
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
 
+    def mirrored(self, probabilities: Array) -> Array:
+        """Give what is answered for mirrored images as if it were for the images themselves."""
+        return probabilities
+
     def logits_of(self, probabilities: Array) -> Array:
         """Give logits of probabilities (B, classes), but for a number that an image's share where they sum to 1."""
         if self.activation == "softmax":

@@ -171,8 +171,8 @@ def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     split, channels = module.dataset.split("train"), recipe.preprocessing.channels
     if module.worker_transform is not None and split.targets.have_places:
         found = [module.worker_transform(one.image, one.target) for one in take(split.with_channels(channels), 2)]
-        images, targets = (list(part) for part in zip(*found, strict=True))
-        return module.augmented(Batch(torch.stack(images), split.targets.stack(targets)))
+        seen = torch.stack([image for image, _ in found])
+        return module.augmented(Batch(seen, split.targets.stack([target for _, target in found])))
     sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else TRIED_SIDES
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
     if module.worker_transform is not None:

@@ -92,6 +92,15 @@ def test_every_layout_gives_the_same_pairs(layout, tmp_path):
     assert again.fingerprint() == dataset.fingerprint()
 
 
+def test_a_path_alone_is_recognised_and_class_folders_are_not_taken_for_masks(tmp_path):
+    dataset = open_data(str(simple(tmp_path / "set")))
+    assert dataset.spec.startswith("masks:") and dataset.class_names == ("0", "1", "2")
+    for name in ("masks", "gloves"):  # things that are worn
+        for i in range(3):
+            image(tmp_path / "worn" / name / f"{name}{i}.jpg")
+    assert open_data(str(tmp_path / "worn")).class_names == ("gloves", "masks")
+
+
 def test_other_names_of_folders_are_told_and_others_are_refused(tmp_path):
     image(tmp_path / "x" / "a.png")
     mask(tmp_path / "y" / "a.png")

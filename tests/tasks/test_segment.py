@@ -18,11 +18,12 @@ from moganet.data.masks_coding import IGNORED
 from moganet.errors import ConfigError, DataError
 from moganet.inference import ModelDescription, save_model_file
 from moganet.models.build import build_network_for, build_seeded
+from moganet.report.masks import painted_over, usual_palette
 from moganet.tasks import TASKS
 from moganet.tasks.optimize import build_optimizer
 from moganet.tasks.recipes import load_recipe
 from moganet.tasks.segment import seeing
-from moganet.tasks.segment.answers import Segmentation, painted_over, usual_palette
+from moganet.tasks.segment.answers import Segmentation
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, Window
 from moganet.tasks.segment.evaluator import SegmentEvaluator, measured
 from moganet.tasks.segment.figures import borders, boundary_counts, boundary_ious, confusion, ious, mean
@@ -228,11 +229,10 @@ def test_tiles_of_a_very_large_image_agree_with_the_whole(monkeypatch):
     assert tiled.labels.shape == (90, 130) and (tiled.labels == whole[0].labels).mean() > 0.999
 
 
-def test_a_mirror_image_counts_as_much_as_the_image():
-    pixels = np.random.RandomState(0).randint(0, 256, (3, 12, 14), np.uint8)
-    both = Eye(shift, described(), PLAIN, flip=True)
-    there, back = (both.see(part)["logits"] for part in (pixels, np.ascontiguousarray(pixels[..., ::-1])))
-    assert np.allclose(there, back[..., ::-1], atol=1e-5)
+def test_answers_for_a_mirrored_image_are_turned_back():
+    x = np.random.RandomState(0).rand(1, 3, 4, 5).astype(np.float32)
+    pointwise = TASK.mirrored(TASK.probabilities({"logits": x[..., ::-1]}, described()))
+    assert np.allclose(pointwise, TASK.probabilities({"logits": x}, described()))
 
 
 # Files of predictions

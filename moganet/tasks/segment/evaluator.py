@@ -120,9 +120,9 @@ class SegmentEvaluator(Evaluator):
 
     def details(self) -> dict[str, Any]:
         """Give what SegmentEvaluation says of all that came."""
-        figures = self.figures()
-        counts, loss = figures["miou"].counts.cpu().numpy(), figures["loss"]
-        assert isinstance(counts, np.ndarray)
+        miou, loss = self.figures()["miou"], self.figures()["loss"]
+        assert isinstance(miou, MeanIou)
+        counts = miou.counts.cpu().numpy()
         known = float(loss.compute()) if loss.update_called else None
         return {**measured(counts, self.description.class_names), "loss": known}
 

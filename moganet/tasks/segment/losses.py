@@ -1,5 +1,7 @@
 """What a segmenter learns by: cross-entropy of each pixel, of the hardest ones, with weights of classes, and Dice."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +28,7 @@ class PixelLoss(nn.Module):
         targets = masks.long()
         if logits.shape[2:] != targets.shape[1:]:
             logits = F.interpolate(logits, targets.shape[1:], mode="bilinear")
-        how = {"ignore_index": IGNORED, "label_smoothing": self.smoothing, "reduction": "none"}
+        how: dict[str, Any] = {"ignore_index": IGNORED, "label_smoothing": self.smoothing, "reduction": "none"}
         losses = F.cross_entropy(logits.float(), targets, self.weights, **how)
         loss = losses.mean() if self.hardest >= 1 else hardest(losses[targets != IGNORED], self.hardest)
         return loss + self.dice * dice_loss(logits, targets) if self.dice else loss

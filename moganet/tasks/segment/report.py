@@ -13,9 +13,9 @@ from torch import Tensor
 
 from moganet.errors import DataError
 from moganet.numbers import percent
+from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.report.page import Fact, Section
 from moganet.tasks.report import Reported, Seen
-from moganet.tasks.segment.answers import in_colours, painted_over, usual_palette
 from moganet.tasks.segment.description import SegmentDescription
 from moganet.tasks.segment.evaluator import OfClass, SegmentEvaluator, measured
 from moganet.tasks.segment.figures import ious, mean
@@ -87,7 +87,7 @@ def say_classes(rows: Sequence[OfClass]) -> str:
 def taken_section(matrix: NDArray[np.int64], names: Sequence[str]) -> Section:
     """Show what is most often taken for what, as a share of the class's pixels."""
     errors = matrix - np.diag(np.diag(matrix))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for place in np.argsort(-errors, axis=None, kind="stable")[:MAX_TAKEN]:
         truth, given = (int(i) for i in np.unravel_index(place, errors.shape))
         if pixels := int(errors[truth, given]):
@@ -118,7 +118,7 @@ def worst_section(seen: Seen, counts: NDArray[np.int64], description: SegmentDes
     except DataError as error:  # a file that has gone since
         left_out = {"worst images": str(error)}
     legend = [
-        {"name": name, "colour": "#%02x%02x%02x" % tuple(colour), "has": bool(has)}
+        {"name": name, "colour": "#" + bytes(colour).hex(), "has": bool(has)}
         for name, colour, has in zip(description.class_names, palette, counts.sum((0, 2)) > 0, strict=True)
     ]
     title = f"The worst image has IoU {percent(scores.min())}, the best {percent(scores.max())}"

@@ -26,12 +26,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Eye:
-    """A network and how it is asked. flip: mean of an image and its mirror image."""
+    """A network and how it is asked: `ask` gives its outputs for preprocessed images (B, C, h, w)."""
 
     ask: Ask
     description: SegmentDescription
     preprocessing: Preprocessing
-    flip: bool = False
 
     def see(self, pixels: Pixels) -> dict[str, NDArray[Any]]:
         """Give the "logits" (1, classes, h, w) of an image (C, H, W), or the "labels" (1, H, W) of a very large one.
@@ -53,10 +52,7 @@ class Eye:
         """Give the logits (1, classes, h, w) of an image, or a part of it, that has the network's size."""
         x = normalize(sized[None], self.preprocessing)
         logits: Array = self.ask(x)["logits"]
-        if not self.flip:
-            return logits
-        mirrored = self.ask(np.ascontiguousarray(x[..., ::-1]))["logits"][..., ::-1]
-        return np.log((softmax(logits) + softmax(mirrored)) / 2 + 1e-30)
+        return logits
 
     def _window(self, sized: Pixels) -> Window | None:
         """Give the window to look through; None where the image is small enough to be seen at once."""
@@ -129,7 +125,7 @@ def nearest(labels: Labels, size: tuple[int, int]) -> Labels:
         ((np.arange(new) + 0.5) * (old / new)).astype(np.int64).clip(0, old - 1)
         for new, old in zip(size, labels.shape, strict=True)
     )
-    return labels[rows[:, None], columns]
+    return np.asarray(labels[rows[:, None], columns])
 
 
 def softmax(logits: Array) -> Array:

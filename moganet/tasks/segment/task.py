@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
+from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.results import Metric
-from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, in_colours, painted_over, usual_palette
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.seeing import Ask, Eye, softmax
@@ -101,6 +102,9 @@ class Segment(Task):
 
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         return softmax(outputs["logits"])
+
+    def mirrored(self, probabilities: Array) -> Array:
+        return np.ascontiguousarray(probabilities[..., ::-1])
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Segmentation]:
         names, own = description.class_names, _own(description)

@@ -14,7 +14,8 @@ from PIL import Image
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path, to_json, write_text
 from moganet.notices import say
-from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, in_colours, runs, usual_palette
+from moganet.report.masks import in_colours, usual_palette
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, runs
 from moganet.tasks.segment.description import SegmentDescription
 
 AREAS, CLASSES, RUNS, OVERLAYS = "areas.csv", "classes.json", "coco.json", "overlays"
