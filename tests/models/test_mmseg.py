@@ -178,6 +178,15 @@ def test_tensors_that_do_not_fit_are_named(change, said, state, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_to_which_sides_upernet_pools_is_asked_where_they_are_not_the_references(tmp_path):
+    state = small(5, {"name": "upernet", "channels": 8, "pools": (1, 2, 4)})
+    with pytest.raises(WeightsError, match="pools to 3 maps, of sides that it does not say"):
+        load(written(tmp_path / "x.pth", {"state_dict": state}), "eager")
+    config = CONFIG.replace("type='FPNHead'", "type='UPerHead', pool_scales=(1, 2, 4)")
+    path = written(tmp_path / "x.pth", {"state_dict": state, "meta": {"config": config}})
+    assert load(path, "eager").config.architecture.head.pools == (1, 2, 4)
+
+
 @pytest.mark.parametrize(("name", "head"), [(name, ("fpn", "upernet")[i % 2]) for i, name in enumerate(VARIANTS)])
 def test_every_variant_and_head_is_told_by_its_shapes(name, head, state, tmp_path):
     shaped = build_blank(Architecture(name=name, head=head, num_classes=7, in_chans=1)).state_dict()

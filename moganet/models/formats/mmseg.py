@@ -67,14 +67,24 @@ def read_mmseg(content: Content, choices: Choices) -> Checkpoint:
     meta = _meta(content)
     architecture = architecture_of(Checkpoint("", state))
     tested = _tested(meta)
-    if tested is not None and tested.pools is not None and isinstance(architecture.head, UperHead):
-        architecture = architecture.changed(head=architecture.head.changed(pools=tested.pools))
+    if isinstance(architecture.head, UperHead):
+        architecture = architecture.changed(head=_with_pools(architecture.head, tested))
     names, task = _task(meta, architecture.num_classes or 0, tested)
     said: dict[str, Any] = {"architecture": architecture, "class_names": names, "task": task, "read": (META,)}
     said |= {"preprocessing": REFERENCE, "guessed": ("preprocessing",)}
     if tested is not None:
         said |= {"preprocessing": tested.preprocessing, "guessed": ()}
     return chosen.checkpoint("mmseg", state, REASONS, **said)
+
+
+def _with_pools(head: UperHead, tested: Testing | None) -> UperHead:
+    """Give UPerNet the sides to which it pools; where nothing says them, the reference's."""
+    if tested is not None and tested.pools is not None:
+        return head.changed(pools=tested.pools)
+    if len(head.pools) != len(UperHead().pools):
+        told = f"its {META}'s config would say them (pool_scales)"
+        raise WeightsError(f"it pools to {len(head.pools)} maps, of sides that it does not say; {told}")
+    return head
 
 
 def _tested(meta: Mapping[str, Any]) -> Testing | None:

@@ -33,7 +33,7 @@ def has_head(state: Mapping[str, object]) -> bool:
 def head_of(state: Mapping[str, Tensor]) -> tuple[PixelHead, int] | None:
     """Give a segmenter's head and its number of classes; None where there is no head of the reference's.
 
-    The sides to which UPerNet pools leave no trace: they are the reference's.
+    The sides to which UPerNet pools leave no trace: of four they are the reference's, of others 1, which is a stand-in.
     """
     if not has_head(state):
         return None
@@ -41,4 +41,8 @@ def head_of(state: Mapping[str, Tensor]) -> tuple[PixelHead, int] | None:
     auxiliary = size_of(state, AUXILIARY, 1) if AUXILIARY in state else None
     if LATERAL in state:
         return FpnHead(neck=size_of(state, LATERAL, 0), channels=width, auxiliary=auxiliary), classes
-    return UperHead(channels=width, auxiliary=auxiliary), classes
+    number = len({name.removeprefix(POOLED).partition(".")[0] for name in state if name.startswith(POOLED)})
+    pools = UperHead().pools
+    return UperHead(
+        channels=width, auxiliary=auxiliary, pools=pools if number == len(pools) else (1,) * number
+    ), classes

@@ -49,9 +49,14 @@ def read_config(text: Any) -> Testing | None:
     return Testing(
         preprocessing,
         validate(Window, window, "its meta's config") if is_slid else None,
-        tuple(head["pool_scales"]) if isinstance(head.get("pool_scales"), list | tuple) else None,
+        _sides(head.get("pool_scales")),
         _strange(head, colours),
     )
+
+
+def _sides(given: Any) -> tuple[int, ...] | None:
+    sides = tuple(given) if isinstance(given, list | tuple) else ()
+    return sides if sides and all(isinstance(side, int) and side > 0 for side in sides) else None
 
 
 def _strange(head: Mapping[str, Any], colours: Mapping[str, Any]) -> str | None:
