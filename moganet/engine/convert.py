@@ -15,7 +15,7 @@ from moganet.models.formats import FORMATS
 from moganet.notices import noted, say
 from moganet.results import Result
 
-Target = Literal["model", "hub", "official", "mmseg", "paddle", "birder"]
+Target = Literal["model", "hub", "official", "paddle", "birder", "mmseg"]
 
 
 class Converted(Result, Chosen):
@@ -35,9 +35,9 @@ class Converted(Result, Chosen):
 def convert(what: str | Path, out: str | Path, target: Target | None = None, **choices: Any) -> Converted:
     """Write a model in another format; its tensors stay bit for bit what they are.
 
-    target: "model" (ours, one file), "hub" (a folder for timm and the hub), "official" (.pth.tar), "mmseg" (.pth, of
-        segmenters), "paddle" (.pdparams) or "birder" (.birder.pt); None goes by the name of `out`: without suffix it
-        is a hub folder.
+    target: "model" (ours, one file), "hub" (a folder for timm and the hub), "official" (.pth.tar), "paddle"
+        (.pdparams), "birder" (.birder.pt) or "mmseg" (.pth, of segmenters); None goes by the name of `out`: without
+        suffix it is a hub folder.
     choices: as in `load`.
     """
     out = Path(out)
