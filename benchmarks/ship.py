@@ -11,7 +11,6 @@ its card the line on it is written.
 """
 
 import argparse
-import csv
 import json
 import shlex
 import tempfile
@@ -36,6 +35,7 @@ from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.classify.evaluator import calibration_error
 from moganet.tasks.recipes import load_recipe
 from moganet.tasks.task import Evaluation
+from moganet.training.origin import read_metrics
 
 SHIPPED = Path(moganet.__file__).parent / "models" / "shipped"
 TOLERANCE, MAX_BYTES = 0.0005, 3_000_000
@@ -233,18 +233,13 @@ def trained_on(recipe: dict[str, Any]) -> str:
 
 def curve(metrics: Path) -> list[str]:
     """Give about ten rows of the run's curve."""
-    epochs: dict[int, dict[str, float]] = {}
-    with open(metrics, encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row.get("epoch"):
-                here = epochs.setdefault(int(row["epoch"]), {})
-                here.update({key: float(value) for key, value in row.items() if value})
-    numbers = sorted(epochs)
+    known = read_metrics(metrics)
+    numbers = sorted({int(epoch) for name in known for epoch in known[name]})
     shown = [n for n in numbers if n in (0, numbers[-1]) or (n + 1) % max(1, len(numbers) // 10) == 0]
     names = ("train/loss", "val/loss", "val/top1")
     rows = []
     for n in shown:
-        values = [epochs[n].get(name) for name in names]
+        values = [known.get(name, {}).get(n) for name in names]
         texts = [
             "" if v is None else f"{100 * v:.2f} %" if "top1" in k else f"{v:.4f}"
             for k, v in zip(names, values, strict=True)

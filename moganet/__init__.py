@@ -24,21 +24,25 @@ if TYPE_CHECKING:
     from moganet.engine.predict import predict
     from moganet.engine.push import push
     from moganet.engine.report import write_report
+    from moganet.engine.settings import settings
     from moganet.engine.train import train
     from moganet.engine.verify import verify
     from moganet.inference import Prediction, Predictor
     from moganet.inference.load import list_models, load
+    from moganet.inference.own_network import model
     from moganet.network import MogaNet, build_network
 
 give_packages_a_home()
 __version__ = version("moganet")
-__all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "open_data"]
+__all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
 __all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
-__all__ += ["export", "info", "interaction_curves", "predict", "push", "train", "verify", "write_report"]
+__all__ += ["export", "info", "interaction_curves", "predict", "push", "settings", "train", "verify"]
+__all__ += ["write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("MogaNet", "build_network"), "network"),
     **dict.fromkeys(("Prediction", "Predictor"), "inference"),
     **dict.fromkeys(("list_models", "load"), "inference.load"),
+    "model": "inference.own_network",
     **dict.fromkeys(("benchmark_data", "benchmark_infer", "benchmark_train"), "engine.benchmark"),
     **{"open_data": "data", "interaction_curves": "engine.interactions", "write_report": "engine.report"},
 }

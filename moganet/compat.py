@@ -86,11 +86,6 @@ def restart_within_epochs(trainer: "pl.Trainer") -> None:
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 
-def logged_steps(trainer: "pl.Trainer") -> int:
-    """Give the number that the next row of a run's log will have as its step."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
 def is_being_started() -> bool:
     """Tell whether this process is one of multiprocessing's that still reads the main script (spawn)."""
     return bool(getattr(multiprocessing.current_process(), "_inheriting", False))

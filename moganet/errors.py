@@ -1,7 +1,8 @@
 """What goes wrong for a user, as exceptions whose text is one line that names the remedy; the command prints it."""
 
+import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -16,6 +17,10 @@ class ConfigError(MogaNetError):
 
 class DataError(MogaNetError):
     """A data set or an image can't be read as asked."""
+
+
+class OutOfRangeError(DataError):
+    """An image holds values beyond black or white, so that its scale is another one."""
 
 
 class WeightsError(MogaNetError):
@@ -49,6 +54,25 @@ def import_extra(module: str, what: str, extra: str) -> ModuleType:
     except ImportError:
         package = module.partition(".")[0].replace("skimage", "scikit-image")
         raise MissingExtraError(f"{what} needs {package}: pip install 'moganet[{extra}]'") from None
+
+
+def did_you_mean(given: object, known: Iterable[object], alike: float = 0.6) -> str:
+    """Propose the known name that is most like the given one ("did you mean 'x'? "), nothing where none is like it."""
+    near = nearest(given, known, alike)
+    return f"did you mean {near!r}? " if near else ""
+
+
+def nearest(given: object, known: Iterable[object], alike: float = 0.6) -> str | None:
+    """Give the known name that is most like the given one, in whatever case. alike: difflib's ratio, at least."""
+    names = {str(name).lower(): str(name) for name in known}
+    near = difflib.get_close_matches(str(given).lower()[:100], names, 1, alike)
+    return names[near[0]] if near else None
+
+
+def choose_of(given: object, known: Iterable[object]) -> str:
+    """Give the remedy for a name that does not exist: the known one that is most like it, and all of them."""
+    names = [str(name) for name in known]
+    return f"{did_you_mean(given, names)}choose one of {', '.join(names)}"
 
 
 def first_line(error: BaseException) -> str:

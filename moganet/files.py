@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and JSON that every reader takes."""
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from moganet.notices import UNSEEN, printable, say
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 ROOM = 4 << 20  # bytes, for want of which a writer may have failed
 MAX_CHAIN = 10
+MOST_NEIGHBOURS = 10_000  # names in a folder, of which one may have been meant
 PLACE_ERRORS = (
     *(errno.EACCES, errno.EPERM, *FULL_ERRORS),
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
@@ -112,6 +114,15 @@ def _another_temporary_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="moganet-"))
 
 
+def neighbours(path: str | Path) -> list[str]:
+    """Name what lies in the folder that a path was meant to be in, as it would have been typed."""
+    place = Path(path)
+    try:
+        return [str(place.with_name(entry.name)) for entry in itertools.islice(place.parent.iterdir(), MOST_NEIGHBOURS)]
+    except (OSError, ValueError):
+        return []
+
+
 def typed_path(name: str | Path) -> Path:
     """Give the path that a user typed: as it is where it exists (a name may begin with ~), else with ~ expanded."""
     path = Path(name)
@@ -131,6 +142,16 @@ def path_in_utf8(path: Path) -> Iterator[Path]:
         link = Path(folder) / f"file{printable(path.suffix)}"
         link.symlink_to(path.resolve())
         yield link
+
+
+def open_to_append(path: Path) -> int:
+    """Open a file's descriptor to append to. Raises OSError for a link, a pipe or a device in its place."""
+    flags = sum(getattr(os, name, 0) for name in ("O_WRONLY", "O_APPEND", "O_CREAT", "O_NOFOLLOW", "O_NONBLOCK"))
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file")
+    return descriptor
 
 
 @contextmanager

@@ -15,6 +15,7 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 RATE = "{task.fields[rate]}"  # a column's text, of a bar whose owner knows the rate
 SECONDS_A_LINE = 30  # between two lines of progress where there is no terminal
 logger = logging.getLogger(__name__)
+_quiet = False
 
 
 def no_progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
@@ -39,9 +40,16 @@ def show_bytes(chunks: Iterable[bytes], total: int | None, what: str, start: int
     return _shown(chunks, len, *columns, total=total, description=what, completed=start)
 
 
+def set_quiet(quiet: bool) -> None:
+    """Let bars and lines of progress be drawn or not, from now on and in this process."""
+    global _quiet
+    _quiet = quiet
+
+
 def stderr_console() -> Console:
-    """Give rich's console on stderr, to which text is text."""
-    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+    """Give rich's console on stderr, to which text is text; a quiet one is no terminal."""
+    is_terminal = False if _quiet else None
+    return Console(stderr=True, markup=False, emoji=False, highlight=False, quiet=_quiet, force_terminal=is_terminal)
 
 
 def make_bar(console: Console, *columns: rich.ProgressColumn | str) -> rich.Progress:

@@ -1,10 +1,13 @@
 """What verbs give: frozen and typed, read by names as well as by keys, as JSON has them."""
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
+
+from moganet.display import MAX_TEXT, as_html, as_text
 
 
 class Record(BaseModel):
@@ -86,9 +89,38 @@ def _compared(value: Any) -> Any:
 
 
 class Result(Record):
-    """What a verb gives. notes: what was said while it worked."""
+    """What a verb gives. notes: what was said while it worked.
+
+    A prompt and a notebook show its `lines` and, where it has them, its `table` and `pictures`; else its fields, cut.
+    """
 
     notes: tuple[str, ...] = ()
+
+    def heading(self) -> str:
+        """Say what it is of."""
+        return type(self).__name__
+
+    def lines(self) -> Iterable[str]:
+        """Say the result, a line each."""
+        for name, value in self.items():
+            text = repr(value) if name != "notes" or value else ""
+            if not text:
+                continue
+            yield f"{name} = {text if len(text) <= MAX_TEXT else f'{text[:MAX_TEXT]}…'}"
+
+    def pictures(self) -> Sequence[Path]:
+        """Give the pictures that were drawn of it."""
+        return ()
+
+    def __repr__(self) -> str:
+        return as_text(self.heading(), self.lines())
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        table = getattr(self, "table", None)
+        shown = table() if callable(table) else None
+        return as_html(self.heading(), self.lines(), shown, self.pictures())
 
     def _known(self) -> dict[str, Any]:
         known = super()._known()

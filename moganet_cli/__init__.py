@@ -3,6 +3,7 @@
 import errno
 import logging
 import multiprocessing
+import os
 import re
 import signal
 import sys
@@ -13,13 +14,16 @@ from types import FrameType
 from typing import Any
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]
 
 # This is the order of the commands in --help.
 # isort: off
-from moganet_cli import train, evaluate, predict, verify, explain, report, interactions  # noqa: F401
-from moganet_cli import info, convert, push, export, doctor, benchmark  # noqa: F401
+from moganet_cli import train, settings, evaluate, predict, info, explain, report, interactions  # noqa: F401
+from moganet_cli import verify, convert, push, export, doctor, benchmark  # noqa: F401
 from moganet_cli import streams
-from moganet_cli.app import EXIT_BUG, EXIT_INTERRUPTED, EXIT_UNHEARD, EXIT_USER, app
+from moganet_cli.app import EXIT_BUG, EXIT_INTERRUPTED, EXIT_UNHEARD, EXIT_USER, app, is_verbose, speak_as_usual
+from moganet_cli.completion import COMPLETE
+from moganet_cli.help import parameters_of
 from moganet_cli.output import StdoutError, complain, shown
 
 # isort: on
@@ -32,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
     logging.basicConfig(handlers=[handler])
-    logging.getLogger("moganet").setLevel(logging.INFO)
+    speak_as_usual()
     before, hook = _second_interrupt_ends_at_once(), sys.unraisablehook
     sys.unraisablehook = _dropped
     try:
@@ -52,6 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     """Parse and run; typer's own main would drop what an interrupt says, and end with 1 where a pipe is closed."""
     command, given = typer.main.get_command(app), sys.argv[1:] if arguments is None else list(arguments)
+    if COMPLETE in os.environ:  # a shell asks what a word may become; this ends the process
+        completion_init()
+        command.main(given, prog_name="moganet", complete_var=COMPLETE)
     try:
         for number, text in enumerate(given, 1):
             if not text or re.fullmatch(r"--[\w-]+=", text):  # it would be the folder that one is in
@@ -77,6 +84,9 @@ def _ended_by(error: BaseException) -> int:
         return EXIT_UNHEARD
     if hasattr(error, "format_message"):  # typer's, of options and arguments
         return _usage(error)
+    if is_verbose():
+        for text in "".join(traceback.format_exception(error)).splitlines():
+            complain(text)
     if (errors is not None and isinstance(error, errors.MogaNetError)) or isinstance(error, StdoutError | typer.Abort):
         complain(f"moganet: {_one_line(error)}")
         return EXIT_USER
@@ -87,8 +97,9 @@ def _ended_by(error: BaseException) -> int:
         reason = " ".join(str(error).split()).partition(". Tried")[0][:200] or "no memory"
         complain(f"moganet: this takes more memory than there is ({reason}); ask for fewer images at a time, or less")
         return EXIT_USER
-    for text in "".join(traceback.format_exception(error)).splitlines():
-        complain(text)
+    if not is_verbose():
+        for text in "".join(traceback.format_exception(error)).splitlines():
+            complain(text)
     complain("moganet: this is a bug of moganet, not a mistake of yours; please report it with the lines above")
     return EXIT_BUG
 
@@ -109,9 +120,23 @@ def _usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
-        text = " ".join(error.format_message().split())
-        complain(f"moganet: {text.removesuffix('.')}; see {context.command_path if context else 'moganet'} --help")
+        complain(f"moganet: {_likened(error, context)}; see {context.command_path if context else 'moganet'} --help")
     return EXIT_USER
+
+
+def _likened(error: Any, context: Any) -> str:
+    """Say in a line what is wrong with what was typed, and what is most like it among options or choices."""
+    from moganet.errors import did_you_mean, nearest
+
+    text = " ".join(error.format_message().split()).replace("Value error, ", "").removesuffix(".")
+    if hasattr(error, "possibilities") and hasattr(error, "option_name") and context is not None:
+        known = [name.lstrip("-") for one in parameters_of(context.command) for name in one.spellings]
+        near = nearest(error.option_name.lstrip("-"), [name for name in known if len(name) > 1])
+        return f"No such option: {error.option_name}{f'; did you mean --{near}?' if near else ''}"
+    if found := re.search(r"'([^']+)' is not one of (.+)", text):
+        like = did_you_mean(found[1], re.findall(r"'([^']+)'", found[2])).strip()
+        return f"{text}{'; ' if like else ''}{like}"
+    return text
 
 
 def _place(error: OSError) -> str | None:
@@ -158,7 +183,7 @@ class _Line(logging.Formatter):
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):  # for developers
+    if is_verbose() or not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):
         complain(f"warning: {_flat(str(message))}")
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
-import typer
-
-from moganet_cli.app import app
+from moganet_cli.app import FILES, Application, Group, app
+from moganet_cli.completion import models as words
+from moganet_cli.help import COMPUTED, PRINTED
 from moganet_cli.options import (
     BATCH,
     SIDE,
@@ -22,11 +22,15 @@ from moganet_cli.options import (
 )
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
-benchmark = typer.Typer(help="Measure how fast a run's parts are on this machine.", no_args_is_help=True)
-app.add_typer(benchmark, name="benchmark")
+benchmark = Application(help="Measure how fast a run's parts are on this machine.", cls=Group, no_args_is_help=True)
+app.add_typer(benchmark, name="benchmark", rich_help_panel=FILES)
 
 
-@benchmark.command("data", help="What a recipe's data pipeline feeds, against what its network trains.")
+@benchmark.command(
+    "data",
+    help="What a recipe's data pipeline feeds, against what its network trains.",
+    epilog="moganet benchmark data digits",
+)
 def benchmark_data(recipe: Recipe, data: Data = None, set_: Settings = None, as_json: AsJson = False) -> None:
     from moganet.engine.benchmark import benchmark_data as run
 
@@ -42,16 +46,21 @@ def _print_data(result: Found) -> None:
 
 
 Models = Annotated[
-    list[str] | None, argument("[MODELS]...", "MODELs, variants, or timm:NAME [default: moganet_xtiny and timm's].")
+    list[str] | None,
+    argument("[MODELS]...", "MODELs, variants, or timm:NAME [default: moganet_xtiny and timm's].", words),
 ]
 Alternatives = Annotated[
     bool | None, option("--alternatives/--no-alternatives", "Add timm's to compare in speed [where none is named].")
 ]
-Batch = Annotated[int, option("Images at a time.", **BATCH)]
-Picture = Annotated[Path | None, option("Draw the rates as bars.", metavar="PNG")]
+Batch = Annotated[int, option("--batch-size", "--batch", "Images at a time.", panel=COMPUTED, **BATCH)]
+Picture = Annotated[Path | None, option("Draw the rates as bars.", metavar="PNG", panel=PRINTED)]
 
 
-@benchmark.command("infer", help="Latency, images/s and memory of models, in turns in one run.")
+@benchmark.command(
+    "infer",
+    help="Latency, images/s and memory of models, in turns in one run.",
+    epilog="moganet benchmark infer moganet_tiny timm:resnet18 --size 224 --batch-size 1",
+)
 @with_options
 def benchmark_infer(
     models: Models = None,
@@ -79,14 +88,19 @@ def _print_infer(result: Found) -> None:
     _print_where(result)
 
 
-@benchmark.command("train", help="Images/s of whole optimizer steps of models, in turns in one run.")
+@benchmark.command(
+    "train",
+    help="Images/s of whole optimizer steps of models, in turns in one run.",
+    epilog="moganet benchmark train nano --size 32 --batch-size 128",
+)
 @with_options
 def benchmark_train(
     models: Models = None,
     size: Annotated[int, option("Pixels a side.", **SIDE)] = 224,
     batch: Batch = 32,
     precision: Annotated[
-        Literal["f32", "bf16"] | None, option("[default: bf16 where the device has units for it, else f32]")
+        Literal["f32", "bf16"] | None,
+        option("[default: bf16 where the device has units for it, else f32]", panel=COMPUTED),
     ] = None,
     alternatives: Alternatives = None,
     picture: Picture = None,

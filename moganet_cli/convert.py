@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 
-from moganet_cli.app import app
+from moganet_cli.app import FILES, app
 from moganet_cli.options import AllChoices, AsJson, Model, argument, option, with_options
 from moganet_cli.output import line, print_json
 
 
-@app.command(help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams, birder's.")
+@app.command(
+    help="Write a MODEL in another format: our file, a hub folder, the official layout, .pdparams, birder's.",
+    epilog="moganet convert checkpoint.pth.tar model.safetensors",
+    rich_help_panel=FILES,
+)
 @with_options
 def convert(
     model: Model,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from moganet_cli.app import EXIT_USER, app
+from moganet_cli.app import EXIT_USER, FILES, app
 from moganet_cli.options import AsJson, Data, option
 from moganet_cli.output import Found, line, print_json, print_table
 
@@ -13,7 +13,10 @@ PICTURE = "Draw some of the images, each with its class or its mask."
 
 
 @app.command(
-    help="Find what is wrong with a data set (exit code 2: unreadable or contradictory); show what this machine offers."
+    help="Find what is wrong with a data set, and show what this machine offers. Exit code 2: a set that is "
+    "unreadable or contradictory.",
+    epilog="moganet doctor\nmoganet doctor --data photos",
+    rich_help_panel=FILES,
 )
 def doctor(
     data: Data = None,

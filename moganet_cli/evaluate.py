@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_PARTLY, app
+from moganet_cli.app import EXIT_PARTLY, TRAINING, app
+from moganet_cli.help import PRINTED
 from moganet_cli.options import AsJson, Data, Model, ReadingFast, Split, option, with_options
 from moganet_cli.output import complain, line, print_json, print_table, untrained
 
@@ -15,13 +16,19 @@ if TYPE_CHECKING:
 SHORT = 2.0  # seconds, of which starting is a large part
 
 
-@app.command(help="Measure a model on a labelled set: accuracy, calibration, classes, and images per second.")
+@app.command(
+    help="Measure a model on a labelled set: accuracy, calibration, classes, and images per second.",
+    epilog="moganet evaluate runs/digits-1\nmoganet evaluate moganet_nano.cifar10 --data cifar10",
+    rich_help_panel=TRAINING,
+)
 @with_options
 def evaluate(
     model: Model,
     data: Data = None,
     split: Split = "test",
-    out: Annotated[Path | None, option("Folder for evaluation.json and pictures [default: a run's own].")] = None,
+    out: Annotated[
+        Path | None, option("Folder for evaluation.json and pictures [default: a run's own].", panel=PRINTED)
+    ] = None,
     as_json: AsJson = False,
     **passed: Unpack[ReadingFast],
 ) -> None:

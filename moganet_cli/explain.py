@@ -7,8 +7,10 @@ from typing import Annotated, Literal, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
-from moganet_cli.options import BATCH, SEED, Answering, AsJson, Model, argument, option, with_options
+from moganet_cli.app import EXIT_PARTLY, EXIT_USER, UNDERSTANDING, app
+from moganet_cli.completion import classes, quick
+from moganet_cli.help import COMPUTED, PRINTED
+from moganet_cli.options import BATCH, Answering, AsJson, Model, Seed, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -23,32 +25,46 @@ METHODS = {
 PRECISION = "auto: f32, and LIME's samples in bf16 where the processor has it."
 SAMPLES = "auto: until LIME's ranking of superpixels is stable, or for 4,000."
 REGION = "Of a segmenter: left, top, width, height as shares of the sides [default: all pixels of the class]."
+methods = quick(lambda ctx, incomplete: METHODS)
 COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
 
 
 class Explaining(Answering, total=False):
     """What is passed on as it is."""
 
-    precision: Annotated[Literal["auto", "f32", "bf16", "f16"], option(PRECISION)]
-    target: Annotated[str | None, option("Name or number [default: the likeliest].", metavar="CLASS")]
+    precision: Annotated[Literal["auto", "f32", "bf16", "f16"], option(PRECISION, panel=COMPUTED)]
+    target: Annotated[str | None, option("Name or number [default: the likeliest].", metavar="CLASS", words=classes)]
     superpixels: Annotated[Literal["quickshift", "slic", "grid"] | None, option("LIME patches [default: quickshift].")]
     stage: Annotated[int | None, option("gradcam's, 1 to 4 [default: the last of 4x4 or more].", min=1)]
     compare: Annotated[bool, option("--compare", "Methods side by side: all, or those named by --method.")]
     score: Annotated[bool, option("--score", "Insertion and deletion areas, and the check with drawn weights.")]
-    overwrite: Annotated[bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.")]
-    seed: Annotated[int, option("Of all that is drawn.", **SEED)]
-    batch_size: Annotated[int | None, option("Images at a time [default: 32 predictions, 8 gradients].", **BATCH)]
+    overwrite: Annotated[
+        bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.", panel=PRINTED)
+    ]
+    seed: Seed
+    batch_size: Annotated[
+        int | None, option("Images at a time [default: 32 predictions, 8 gradients].", panel=COMPUTED, **BATCH)
+    ]
 
 
-@app.command(help="Show why a model decides: maps over images. IMAGES: files, folders, patterns, or '-' for a list.")
+@app.command(
+    help="Show why a model decides: maps over images.",
+    epilog="moganet explain moganet_nano.cifar10 photo.jpg\n"
+    "moganet explain runs/tulips-1 photos --method gradcam --target tulips",
+    rich_help_panel=UNDERSTANDING,
+)
 @with_options
 def explain(
     model: Model,
-    images: Annotated[list[str], argument("IMAGES...", "Images, folders, patterns, or '-'.")],
-    method: Annotated[list[str] | None, option(f"May be repeated [default: lime]. {COSTS}.", metavar="NAME")] = None,
+    images: Annotated[list[str], argument("IMAGES...", "Images, folders, patterns, or '-' for a list on stdin.")],
+    method: Annotated[
+        list[str] | None, option(f"May be repeated [default: lime]. {COSTS}.", metavar="NAME", words=methods)
+    ] = None,
     region: Annotated[str | None, option(REGION, metavar="L,T,W,H")] = None,
     samples: Annotated[str, option(SAMPLES, metavar="N|auto")] = "auto",
-    out: Annotated[Path, option("Folder for pictures, maps (.npz) and explanations.json.")] = Path("explanations"),
+    out: Annotated[Path, option("Folder for pictures, maps (.npz) and explanations.json.", panel=PRINTED)] = Path(
+        "explanations"
+    ),
     as_json: AsJson = False,
     **passed: Unpack[Explaining],
 ) -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
-from moganet_cli.app import app
+from moganet_cli.app import FILES, app
+from moganet_cli.help import COMPUTED, IMAGES, PRINTED
 from moganet_cli.options import SIDE, AsJson, Data, Model, StemChoices, option, with_options
 from moganet_cli.output import line, print_json, print_table
 
@@ -15,22 +16,30 @@ FORM = {"precision": "f32", "raw": False, "calibrated": False, "size": None, "an
 class Exporting(StemChoices, total=False):
     """What is passed on as it is."""
 
-    precision: Annotated[Literal["f32", "bf16", "f16", "int8"], option(PRECISIONS)]
+    precision: Annotated[Literal["f32", "bf16", "f16", "int8"], option(PRECISIONS, panel=COMPUTED)]
     raw: Annotated[bool, option("--raw", "Take uint8 images (B, H, W, C) of any size, and give probabilities.")]
     calibrated: Annotated[bool, option("--calibrated", "With --raw: scale probabilities by the model's temperature.")]
     size: Annotated[int | None, option("Height and width of the input [default: the model's].", **SIDE)]
     any_size: Annotated[bool, option("--any-size", "Leave height and width open.")]
-    overwrite: Annotated[bool, option("--overwrite", "Replace files of other models or forms beside the model.")]
+    overwrite: Annotated[
+        bool, option("--overwrite", "Replace files of other models or forms beside the model.", panel=PRINTED)
+    ]
 
 
-@app.command(help="Write a model for another runtime; the file is kept only where it gives what the model gives.")
+@app.command(
+    help="Write a model for another runtime; the file is kept only where it gives what the model gives.",
+    epilog="moganet export runs/digits-1 --to onnx",
+    rich_help_panel=FILES,
+)
 @with_options
 def export(
     model: Model,
     to: Annotated[Literal["onnx", "openvino", "program", "executorch"] | None, option(RUNTIMES)] = None,
-    out: Annotated[Path | None, option("The file [default: beside the model]; with --all a folder.")] = None,
+    out: Annotated[
+        Path | None, option("The file [default: beside the model]; with --all a folder.", panel=PRINTED)
+    ] = None,
     data: Data = None,
-    limit: Annotated[int, option("Images to compare decisions on.", min=1)] = 1000,
+    limit: Annotated[int, option("Images to compare decisions on.", min=1, panel=IMAGES)] = 1000,
     every: Annotated[bool, option("--all", "Every format: size, deviation, accuracy, images/s.")] = False,
     as_json: AsJson = False,
     **passed: Unpack[Exporting],

@@ -2,17 +2,24 @@
 
 from typing import Annotated, Any, Unpack
 
-from moganet_cli.app import app
+from moganet_cli.app import USING, app
+from moganet_cli.completion import models
 from moganet_cli.options import SIDE, AllChoices, AsJson, argument, option, with_options
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 NUMBERS = ("parameters", "MACs")
 
 
-@app.command(help="Show the table of variants, one of them, or what a MODEL is: classes, accuracy, data, size, input.")
+@app.command(
+    help="Show the table of variants, one of them, or what a MODEL is: classes, accuracy, data, size, input.",
+    epilog="moganet info\nmoganet info moganet_nano.cifar10",
+    rich_help_panel=USING,
+)
 @with_options
 def info(
-    name: Annotated[str | None, argument("[NAME]", "A variant (moganet_tiny; short: xt t s b l xl) or MODEL.")] = None,
+    name: Annotated[
+        str | None, argument("[NAME]", "A variant (moganet_tiny; short: xt t s b l xl) or MODEL.", models)
+    ] = None,
     size: Annotated[int | None, option("Height and width of the input [default: the model's, or 224].", **SIDE)] = None,
     layers: Annotated[bool, option("--layers", "List the layers too; JSON always has them.")] = False,
     as_json: AsJson = False,

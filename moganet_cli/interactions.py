@@ -6,8 +6,10 @@ from typing import Annotated, Literal, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_INTERRUPTED, app
-from moganet_cli.options import BATCH, SEED, AsJson, Asking, Data, Side, Split, argument, option, with_options
+from moganet_cli.app import EXIT_INTERRUPTED, UNDERSTANDING, app
+from moganet_cli.completion import models as words
+from moganet_cli.help import COMPUTED, PRINTED
+from moganet_cli.options import BATCH, AsJson, Asking, Data, Seed, Side, Split, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
@@ -35,18 +37,26 @@ class Measured(Asking, total=False):
     reward: Annotated[Literal["log-odds", "log-p", "logit"], option("What an answer is worth, for the true class.")]
     baseline: Annotated[Literal["zero", "mean", "blur"], option("What absent patches show, after normalisation.")]
     size: Side
-    seed: Annotated[int, option("Of the images; pairs and contexts depend on each image's pixels.", **SEED)]
-    batch_size: Annotated[int | None, option("Masks at a time [default: the fastest].", **BATCH)]
-    overwrite: Annotated[bool, option("--overwrite", "Remove the measurement in --out first.")]
+    seed: Seed
+    batch_size: Annotated[int | None, option("Masks at a time [default: the fastest].", panel=COMPUTED, **BATCH)]
+    overwrite: Annotated[bool, option("--overwrite", "Remove the measurement in --out first.", panel=PRINTED)]
 
 
-@app.command(help="Measure how strong patches interact in networks at each order, on the same images for all.")
+@app.command(
+    help="Measure how strong patches interact in networks at each order, on the same images for all.",
+    epilog="moganet interactions moganet_nano.cifar10 --data cifar10 --budget 10m --out interactions",
+    rich_help_panel=UNDERSTANDING,
+)
 @with_options
 def interactions(
-    models: Annotated[list[str], argument("MODEL...", "MODELs, exported files, timm:NAME, or timm:NAME@CHECKPOINT.")],
+    models: Annotated[
+        list[str], argument("MODEL...", "MODELs, exported files, timm:NAME, or timm:NAME@CHECKPOINT.", words)
+    ],
     data: Data = None,
     split: Split = "test",
-    out: Annotated[Path | None, option("Folder for results as they come; the same command goes on with them.")] = None,
+    out: Annotated[
+        Path | None, option("Folder for results as they come; the same command goes on with them.", panel=PRINTED)
+    ] = None,
     as_json: AsJson = False,
     **passed: Unpack[Measured],
 ) -> None:

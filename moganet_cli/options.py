@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
 
 import typer
 
+from moganet_cli.completion import RECIPES, models, recipes, settings_words, sources, splits
+from moganet_cli.help import COMPUTED, IMAGES, PRINTED, WEIGHTS
+
 # What may be asked for; beyond lies a slip.
 SIDE, BATCH, SEED = {"min": 1, "max": 4096}, {"min": 1, "max": 2**20}, {"min": 0, "max": 2**32 - 1}
 
@@ -14,57 +17,71 @@ DEFAULTS = {"precision": "f32", "seed": 0}
 DEFAULTS |= {"filter": "correct", "reward": "log-odds", "baseline": "zero"}  # of interactions
 
 
-def option(*texts: str, **limits: Any) -> Any:
-    """Make an option of its help, which stands last, after names where its parameter's is not its own."""
-    return typer.Option(*texts[:-1], help=texts[-1], **limits)
+def option(*texts: str, panel: str | None = None, words: Any = None, **limits: Any) -> Any:
+    """Make an option of its help, which stands last, after names where its parameter's is not its own.
+
+    panel: of the help, in which it stands. words: completes what is typed.
+    """
+    return typer.Option(*texts[:-1], help=texts[-1], rich_help_panel=panel, autocompletion=words, **limits)
 
 
-def argument(metavar: str, text: str) -> Any:
-    return typer.Argument(metavar=metavar, help=text)
+def argument(metavar: str, text: str, words: Any = None) -> Any:
+    return typer.Argument(metavar=metavar, help=text, autocompletion=words)
 
 
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
 DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, or a path."
-SETTINGS = "Change a setting, e.g. trainer.max_epochs=10; may be repeated."
-WORKERS = "Processes that read images; 0: none [default: one a core for a GPU; else threads do it]."
+SETTINGS = "Change any setting that `moganet settings` lists, e.g. optimizer.momentum=0.8; may be repeated."
+WORKERS = "Processes that read images; 0: none"
+OF_ITSELF = " [default: one a core for a GPU; else threads do it]"
+SEEDS = "Number from which all that is drawn by chance follows."
 FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers change a little."
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
-Model = Annotated[str, argument("MODEL", MODEL)]
-Data = Annotated[str | None, option("--data", DATA, metavar="SOURCE[:PATH]")]
-Recipe = Annotated[str, argument("RECIPE", "The name of a recipe that ships, or a YAML file.")]
-Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VALUE")]
-Split = Annotated[str, option(SPLIT)]
-AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.")]
-Precision = Annotated[Literal["f32", "bf16", "f16"], option("f32, bf16, or f16 (GPU).")]
-Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME)]
+Model = Annotated[str, argument("MODEL", MODEL, models)]
+Data = Annotated[str | None, option("--data", DATA, metavar="SOURCE[:PATH]", panel=IMAGES, words=sources)]
+Recipe = Annotated[str, argument("RECIPE", f"{', '.join(RECIPES)}, or a YAML file.", recipes)]
+Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VALUE", words=settings_words)]
+Split = Annotated[str, option(SPLIT, metavar="NAME", panel=IMAGES, words=splits)]
+AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.", panel=PRINTED)]
+Precision = Annotated[Literal["f32", "bf16", "f16"], option("f32, bf16, or f16 (GPU).", panel=COMPUTED)]
+Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME, panel=COMPUTED)]
 Side = Annotated[int | None, option("Pixels a side [default: each model's own].", **SIDE)]
+Seed = Annotated[int, option(SEEDS, panel=COMPUTED, **SEED)]
 
 
 class FunctionChoices(TypedDict, total=False):
     """Which of a file's weights are taken, and what is computed with them."""
 
     weights: Annotated[
-        Literal["plain", "ema"] | None, option("Which of a file's weights [default: those of the published accuracy].")
+        Literal["plain", "ema"] | None,
+        option("Which of a file's weights [default: those of the published accuracy].", panel=WEIGHTS),
     ]
-    gate: Annotated[Literal["single", "double"] | None, option("The gate's function [default: the file's].")]
+    gate: Annotated[
+        Literal["single", "double"] | None, option("The gate's function [default: the file's].", panel=WEIGHTS)
+    ]
     channel_aggregation: Annotated[
-        Literal["reference", "paddle"] | None, option("The channel mixer's function [default: the file's].")
+        Literal["reference", "paddle"] | None,
+        option("The channel mixer's function [default: the file's].", panel=WEIGHTS),
     ]
-    stem_stride: Annotated[int | None, option("4, 2 or 1; tensors do not show it [default: the file's, or 4].")]
+    stem_stride: Annotated[
+        int | None, option("4, 2 or 1; tensors do not show it [default: the file's, or 4].", panel=WEIGHTS)
+    ]
 
 
 class StemChoices(FunctionChoices, total=False):
     """The choices that leave a model its classes."""
 
-    in_chans: Annotated[int | None, option("--in-chans", "Another number of channels: the stem is adapted.", min=1)]
+    in_chans: Annotated[
+        int | None, option("--in-chans", "Another number of channels: the stem is adapted.", min=1, panel=WEIGHTS)
+    ]
 
 
 class AllChoices(StemChoices, total=False):
     """All choices among a MODEL's weights."""
 
-    num_classes: Annotated[int | None, option("Another number of classes: the head starts anew.", min=0)]
+    num_classes: Annotated[int | None, option("Another number of classes: the head starts anew.", min=0, panel=WEIGHTS)]
 
 
 class Answering(StemChoices, total=False):
@@ -82,17 +99,16 @@ class Asking(Answering, total=False):
 class Measuring(Asking, total=False):
     """What a verb passes on that asks so of many images."""
 
-    batch_size: Annotated[int | None, option("Images at a time [default: 128 on a GPU, else 32].", **BATCH)]
-    workers: Annotated[
-        int | None,
-        option(WORKERS, min=0),
+    batch_size: Annotated[
+        int | None, option("Images at a time [default: 128 on a GPU, else 32].", panel=COMPUTED, **BATCH)
     ]
+    workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
 
 
 class ReadingFast(Measuring, total=False):
     """What those verbs pass on that may read images so."""
 
-    fast_decoding: Annotated[bool, option("--fast-decoding", FAST)]
+    fast_decoding: Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]
 
 
 SHARED = ReadingFast.__annotations__ | AllChoices.__annotations__

@@ -5,7 +5,8 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_PARTLY, EXIT_USER, app
+from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
+from moganet_cli.help import IMAGES, PRINTED
 from moganet_cli.options import AsJson, Data, Model, ReadingFast, Split, argument, option, with_options
 from moganet_cli.output import Rows, complain, line
 
@@ -18,18 +19,24 @@ class Predicting(ReadingFast, total=False):
     """What is passed on as it is."""
 
     top_k: Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]
-    limit: Annotated[int | None, option("At most so many images.", min=1)]
+    limit: Annotated[int | None, option("At most so many images.", min=1, panel=IMAGES)]
     calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
-    grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.")]
-    csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.")]
-    out: Annotated[Path | None, option(OUT)]
+    grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
+    csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
+    out: Annotated[Path | None, option(OUT, panel=PRINTED)]
 
 
-@app.command(help="Name what images show. FILES: images, folders, patterns, or '-' for a list on stdin.")
+@app.command(
+    help="Name what images show.",
+    epilog="moganet predict moganet_nano.cifar10 photo.jpg\nmoganet predict runs/digits-1 photos --csv answers.csv",
+    rich_help_panel=USING,
+)
 @with_options
 def predict(
     model: Model,
-    files: Annotated[list[str] | None, argument("[FILES]...", "Images, folders, patterns, or '-'.")] = None,
+    files: Annotated[
+        list[str] | None, argument("[FILES]...", "Images, folders, patterns, or '-' for a list on stdin.")
+    ] = None,
     data: Data = None,
     split: Split = "test",
     as_json: AsJson = False,

@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Unpack
 
-from moganet_cli.app import app
+from moganet_cli.app import FILES, app
 from moganet_cli.options import AsJson, FunctionChoices, Model, argument, option, with_options
 from moganet_cli.output import line, print_json
 
 
-@app.command(help="Make a MODEL's folder for the Hugging Face hub, and upload it where a token is at hand.")
+@app.command(
+    help="Make a MODEL's folder for the Hugging Face hub, and upload it where a token is at hand.",
+    epilog="moganet push runs/digits-1 me/digits",
+    rich_help_panel=FILES,
+)
 @with_options
 def push(
     model: Model,

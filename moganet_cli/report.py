@@ -3,18 +3,25 @@
 from pathlib import Path
 from typing import Annotated, Unpack
 
-from moganet_cli.app import app
+from moganet_cli.app import UNDERSTANDING, app
+from moganet_cli.help import PRINTED
 from moganet_cli.options import AsJson, Data, Measuring, Model, Split, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, untrained
 
 
-@app.command(help="Write one HTML file that shows how good a model is and where it fails, readable without a network.")
+@app.command(
+    help="Write one HTML file that shows how good a model is and where it fails, readable without a network.",
+    epilog="moganet report runs/digits-1",
+    rich_help_panel=UNDERSTANDING,
+)
 @with_options
 def report(
     model: Model,
     data: Data = None,
     split: Split = "test",
-    out: Annotated[Path | None, option("HTML file [default: a run's report.html, else NAME-report.html here].")] = None,
+    out: Annotated[
+        Path | None, option("HTML file [default: a run's report.html, else NAME-report.html here].", panel=PRINTED)
+    ] = None,
     explain: Annotated[bool, option("Show where the network looked, beside errors and close calls.")] = True,
     as_json: AsJson = False,
     **passed: Unpack[Measuring],

@@ -1,51 +1,83 @@
 """`moganet train`: a network by a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypedDict, Unpack
 
-from moganet_cli.app import app
-from moganet_cli.options import AsJson, Data, Recipe, Settings, option
+from moganet_cli.app import TRAINING, app
+from moganet_cli.completion import models, networks
+from moganet_cli.help import INSTEAD, PRINTED, SHORT
+from moganet_cli.options import BATCH, SEED, SEEDS, SIDE, WORKERS, AsJson, Data, Recipe, Settings, option, with_options
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
-RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
 RESUME = "Go on with the run in --out where it was stopped; begin where none is."
 START = "Start from this model's weights; none: from random ones."
 PREVIEW = "Draw what the network would see, and train nothing."
+RATE = "Highest learning rate. It does not follow --batch-size, unless the recipe has an optimizer.lr_per."
+BATCH_SIZE = "Images at a time; trainer.accumulate of them make a step."
 
 
-@app.command(help=f"Train a network by a recipe: {', '.join(RECIPES)}, or a YAML file.")
+class Changed(TypedDict, total=False):
+    """What changes the recipe, each as --set does by its longer name."""
+
+    epochs: Annotated[int | None, option("How often all training images are seen.", min=1, panel=SHORT)]
+    batch_size: Annotated[int | None, option(BATCH_SIZE, panel=SHORT, **BATCH)]
+    lr: Annotated[float | None, option(RATE, min=0, panel=SHORT)]
+    size: Annotated[int | None, option("Pixels a side.", panel=SHORT, **SIDE)]
+    seed: Annotated[int | None, option(SEEDS, panel=SHORT, **SEED)]
+    workers: Annotated[int | None, option(WORKERS, min=0, panel=SHORT)]
+    network: Annotated[
+        str | None,
+        option(
+            "nano, xtiny, tiny, small, base, large, xlarge, or timm:NAME.", metavar="NAME", panel=SHORT, words=networks
+        ),
+    ]
+    interactions_every: Annotated[
+        int | None, option("Record interactions every N epochs.", min=1, metavar="N", panel=SHORT)
+    ]
+
+
+@app.command(
+    help="Train a network by a recipe, into a folder with its weights, curves and report.",
+    epilog="moganet train digits --epochs 5\n"
+    "moganet train finetune --data photos --network nano --size 128 --set optimizer.weight_decay=0.1",
+    rich_help_panel=TRAINING,
+)
+@with_options
 def train(
     recipe: Recipe,
     data: Data = None,
     set_: Settings = None,
-    out: Annotated[Path | None, option("The run's folder [default: runs/RECIPE-N].")] = None,
-    overwrite: Annotated[bool, option("--overwrite", "Replace the run that the folder holds.")] = False,
+    start: Annotated[str | None, option("--from", START, metavar="MODEL", words=models)] = None,
     resume: Annotated[bool, option("--resume", RESUME)] = False,
-    start: Annotated[str | None, option("--from", START, metavar="MODEL")] = None,
-    interactions_every: Annotated[int | None, option("Record interactions every N epochs.", min=1, metavar="N")] = None,
     find_batch: Annotated[bool, option("--find-batch", "Find the batch size first, and train with it.")] = False,
-    picture: Annotated[Path | None, option("--preview", PREVIEW, metavar="PNG")] = None,
-    profile: Annotated[bool, option("--profile", "Say where a step's time goes, and train nothing.")] = False,
+    out: Annotated[Path | None, option("The run's folder [default: runs/RECIPE-N].", panel=PRINTED)] = None,
+    overwrite: Annotated[bool, option("--overwrite", "Replace the run that the folder holds.", panel=PRINTED)] = False,
+    picture: Annotated[Path | None, option("--preview", PREVIEW, metavar="PNG", panel=INSTEAD)] = None,
+    profile: Annotated[
+        bool, option("--profile", "Say where a step's time goes, and train nothing.", panel=INSTEAD)
+    ] = False,
     as_json: AsJson = False,
+    **short: Unpack[Changed],
 ) -> None:
-    if interactions_every is not None:
-        set_ = [*(set_ or []), f"trainer.interactions_every={interactions_every}"]
+    from moganet.config import with_short
+
+    changes = with_short(set_ or [], short)
     if picture is not None:
         from moganet.engine.preview import preview
 
-        drawn = preview(recipe, picture, data, set_ or [], start=start)
+        drawn = preview(recipe, picture, data, changes, start=start)
         print_json(drawn) if as_json else line(f"{drawn['images']} images drawn in {picture}")
         return
     if profile:
         from moganet.engine.profile import profile as measure
 
-        spent = measure(recipe, data, set_ or [], start=start)
+        spent = measure(recipe, data, changes, start=start)
         print_json(spent) if as_json else _print_profile(spent)
         return
     from moganet.engine.train import train as run
 
-    how: dict[str, bool] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
-    result = run(recipe, data, set_ or [], out, start=start, **how)
+    how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
+    result = run(recipe, data, changes, out, start=start, **how)
     if result is None:  # a process beside the first one, which alone reports
         return
     print_json(result) if as_json else line(*result.lines())

@@ -4,12 +4,16 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moganet_cli.app import EXIT_USER, app
+from moganet_cli.app import EXIT_USER, FILES, app
 from moganet_cli.options import AsJson, FunctionChoices, Model, Precision, Runtime, option, with_options
 from moganet_cli.output import Found, complain, line, print_json
 
 
-@app.command(help="Check a model file: the hash of its tensors, and the answers that it recorded.")
+@app.command(
+    help="Check a model file: the hash of its tensors, and the answers that it recorded.",
+    epilog="moganet verify runs/digits-1",
+    rich_help_panel=FILES,
+)
 @with_options
 def verify(
     model: Model,

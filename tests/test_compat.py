@@ -1,6 +1,5 @@
 """Every private name of another package that we touch is still there, and still does what we touch it for."""
 
-import csv
 import io
 import multiprocessing
 import platform
@@ -72,15 +71,12 @@ class Stepping(pl.LightningModule):
 
 def test_lightnings_loops_have_the_names_that_a_resumed_run_needs(tmp_path):
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    logger = pl.loggers.CSVLogger(tmp_path)
-    trainer = pl.Trainer(max_steps=2, log_every_n_steps=1, accelerator="cpu", logger=logger, **quiet)
+    trainer = pl.Trainer(max_steps=2, accelerator="cpu", logger=False, default_root_dir=tmp_path, **quiet)
     assert trainer.fit_loop._iteration_based_training()
     compat.restart_within_epochs(trainer)
     assert not trainer.fit_loop._iteration_based_training()
     trainer.fit(Stepping())
-    with open(tmp_path / "lightning_logs" / "version_0" / "metrics.csv", newline="") as file:
-        assert [int(row["step"]) for row in csv.DictReader(file)] == [0, 1]
-    assert compat.logged_steps(trainer) == 2
+    assert trainer.global_step == 2
 
 
 def test_multiprocessing_says_when_a_process_is_being_started(monkeypatch):

@@ -10,7 +10,7 @@ from moganet.config.descriptions import (
     Preprocessing,
 )
 from moganet.config.heads import FpnHead, Head, PixelHead, SmpHead, UperHead
-from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_yaml, read_recipe, validate
+from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_overrides, parse_yaml, read_recipe, unfolded, validate
 from moganet.config.recipe import (
     AugmentConfig,
     DataConfig,
@@ -21,10 +21,12 @@ from moganet.config.recipe import (
     ScheduleConfig,
     TaskSettings,
 )
-from moganet.config.settings import Fraction, Settings
+from moganet.config.settings import Fraction, Settings, told
+from moganet.config.short_options import SHORT, ShortOptions, refuse_two, with_short
 
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
-__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_yaml", "read_recipe", "validate"]
+__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "unfolded", "validate"]
+__all__ += ["SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
 __all__ += ["FpnHead", "Head", "PixelHead", "SmpHead", "UperHead"]

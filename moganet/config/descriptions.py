@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from moganet.config.heads import Head
-from moganet.config.settings import Fraction, Settings, Width
+from moganet.config.settings import Fraction, Settings, Width, told
 
 Gate = Literal["single", "double"]
 ChannelAggregation = Literal["reference", "paddle"]
@@ -29,23 +29,37 @@ class Architecture(Settings):
     head: what stands on its four maps and answers for each pixel; None is a classifier, or a backbone of 0 classes.
     """
 
-    name: str = "moganet_xtiny"
-    num_classes: Annotated[int, Field(ge=0)] | None = None
-    in_chans: Channels | None = None
-    embed_dims: tuple[Width, Width, Width, Width] | None = None
-    depths: tuple[Depth, Depth, Depth, Depth] | None = None
-    mlp_ratios: tuple[Ratio, Ratio, Ratio, Ratio] | None = None
-    stem_stride: Literal[4, 2, 1] = 4
-    gate: Gate = "single"
-    channel_aggregation: ChannelAggregation = "reference"
-    dilations: tuple[int, int, int] | None = None
-    channel_split: tuple[int, int, int] | None = None
-    dilate_last_stage: bool = True
-    drop_rate: Fraction = 0.0
-    drop_path_rate: Fraction = 0.0
-    ls_init_value: float | None = None
-    conv_init: ConvInit = "fan_out"
-    head: Head | None = None
+    name: str = told("moganet_xtiny", "A variant (nano, xtiny, tiny, small, base, large, xlarge), or timm:NAME.")
+    num_classes: Annotated[int, Field(ge=0)] | None = told(None, "Classes; null: those of the data set.", "classes")
+    in_chans: Channels | None = told(None, "Channels of an image; null: those of the preprocessing.", "channels")
+    embed_dims: tuple[Width, Width, Width, Width] | None = told(
+        None, "Width of each of the four stages; null: the variant's.", "channels"
+    )
+    depths: tuple[Depth, Depth, Depth, Depth] | None = told(
+        None, "Length of each of the four stages; null: the variant's.", "blocks"
+    )
+    mlp_ratios: tuple[Ratio, Ratio, Ratio, Ratio] | None = told(
+        None, "Inner width of the channel mixers in each stage; null: the variant's.", "times the width"
+    )
+    stem_stride: Literal[4, 2, 1] = told(
+        4, "How much smaller the stem makes the image; 2 or 1 for small ones.", "times"
+    )
+    gate: Gate = told("single", "Whether SiLU stands once in the spatial gate, or twice, as OpenMixup trains.")
+    channel_aggregation: ChannelAggregation = told(
+        "reference", "The channel mixer's function: the reference's, or that of the PaddlePaddle port."
+    )
+    dilations: tuple[int, int, int] | None = told(
+        None, "Dilations of the three depth-wise convolutions; null: 1, 2, 3.", "pixels"
+    )
+    channel_split: tuple[int, int, int] | None = told(
+        None, "How the channels are divided among these three; null: 1, 3, 4.", "parts"
+    )
+    dilate_last_stage: bool = told(True, "Dilate the 7x7 convolution of the last stage too.")
+    drop_rate: Fraction = told(0.0, "Dropout within the channel mixers.", "probability")
+    drop_path_rate: Fraction = told(0.0, "How often the last block is passed by; earlier ones less.", "probability")
+    ls_init_value: float | None = told(None, "What the layer scales start from; null: the network's own.")
+    conv_init: ConvInit = told("fan_out", "By which side of a convolution its drawn weights are scaled.")
+    head: Head | None = told(None, "What stands on the four maps and answers for each pixel; null: a classifier.")
 
     def options(self) -> dict[str, Any]:
         """Give the keyword arguments for the network beside its name, and what stands on it."""
@@ -58,27 +72,35 @@ class Architecture(Settings):
 
 
 class Preprocessing(Settings):
-    """How an image becomes the network's input; training, evaluation, prediction and exports share it.
+    """How an image becomes the network's input; training, evaluation, prediction and exports share it."""
 
-    crop_mode "center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both
-    sides to the size; "fit" keeps the whole image: as large as fits into the size, lying or standing, then resized
-    again to the next multiples of `multiple`, as mmsegmentation does, so that each image has a size of its own; "keep"
-    leaves images as large as they are.
-    antialias: False takes bilinear pixels as OpenCV does. mean and std are per channel, for pixels in 0..1.
-    white_level: the value of white in images of more than 8 bits (16-bit and 32-bit grey, floats); None is the end of
-    their type's range (65535, and 1 of floats).
-    """
-
-    size: Annotated[tuple[Side, Side], Square] = (224, 224)
-    crop_mode: Literal["center", "squash", "fit", "keep"] = "center"
-    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
-    multiple: Annotated[int, Field(ge=1, le=1024)] = 1
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
-    antialias: bool = True
-    channels: Channels = 3
-    mean: Annotated[tuple[Mean, ...], PerChannel] = (0.485, 0.456, 0.406)
-    std: Annotated[tuple[Deviation, ...], PerChannel] = (0.229, 0.224, 0.225)
-    white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = None
+    size: Annotated[tuple[Side, Side], Square] = told((224, 224), "Height and width, or one number for both.", "pixels")
+    crop_mode: Literal["center", "squash", "fit", "keep"] = told(
+        "center",
+        '"center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both sides '
+        'to the size; "fit" keeps the whole image: as large as fits into the size, lying or standing, then resized to '
+        "the next multiples of `multiple`, as mmsegmentation does, so that each image has a size of its own; "
+        '"keep" leaves images as large as they are.',
+    )
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = told(
+        0.9, 'How much of the shorter side "center" keeps.', "share of the side"
+    )
+    multiple: Annotated[int, Field(ge=1, le=1024)] = told(1, 'What both sides are multiples of after "fit".', "pixels")
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = told("bicubic", "How pixels are resized.")
+    antialias: bool = told(True, "Whether resizing smooths what it makes smaller; false: bilinear as OpenCV does it.")
+    channels: Channels = told(3, "Channels of the network's input: 3 for colours, 1 for grey.", "channels")
+    mean: Annotated[tuple[Mean, ...], PerChannel] = told(
+        (0.485, 0.456, 0.406), "What is taken from each channel, for pixels in 0..1.", "of white"
+    )
+    std: Annotated[tuple[Deviation, ...], PerChannel] = told(
+        (0.229, 0.224, 0.225), "What each channel is divided by then, for pixels in 0..1.", "of white"
+    )
+    white_level: Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)] | None = told(
+        None,
+        "The value of white in images of more than 8 bits (16-bit and 32-bit grey, floats); null: the end of their "
+        "type's range (65535, and 1 of floats).",
+        "of the images' own values",
+    )
 
     @property
     def one_size(self) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from moganet.config.settings import Fraction, Settings, Width
+from moganet.config.settings import Fraction, Settings, Width, told
 
 SMP = "smp:"  # before the name of a decoder of segmentation_models.pytorch
 
@@ -17,8 +17,10 @@ class PixelHead(Settings):
     """
 
     name: str
-    dropout: Fraction = 0.1
-    auxiliary: Width | None = None
+    dropout: Fraction = told(
+        0.1, "Share of the channels that training drops before the last convolution.", "probability"
+    )
+    auxiliary: Width | None = told(None, "Width of a second, small head that training has; null: none.", "channels")
 
     @property
     def title(self) -> str:
@@ -30,17 +32,17 @@ class FpnHead(PixelHead):
     """Semantic FPN (Kirillov et al. 2019). neck, channels: widths of the feature pyramid, and of the head on it."""
 
     name: Literal["fpn"] = "fpn"
-    neck: Width = 256
-    channels: Width = 128
+    neck: Width = told(256, "Width of the feature pyramid.", "channels")
+    channels: Width = told(128, "Width of the head on it.", "channels")
 
 
 class UperHead(PixelHead):
     """UPerNet (Xiao et al. 2018). pools: sides of the maps that the last stage is pooled to."""
 
     name: Literal["upernet"] = "upernet"
-    channels: Width = 512
-    pools: tuple[Width, ...] = (1, 2, 3, 6)
-    auxiliary: Width | None = 256
+    channels: Width = told(512, "Width of the head.", "channels")
+    pools: tuple[Width, ...] = told((1, 2, 3, 6), "Sides of the maps that the last stage is pooled to.", "places")
+    auxiliary: Width | None = told(256, "Width of a second, small head that training has; null: none.", "channels")
 
 
 class SmpHead(PixelHead):

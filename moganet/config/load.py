@@ -1,8 +1,8 @@
 """Recipe and overrides become one validated, frozen object; what is wrong is said in one line."""
 
 import copy
-import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import Any, TypeGuard, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from moganet.config.descriptions import Architecture
 from moganet.config.recipe import Recipe
 from moganet.config.settings import Settings
-from moganet.errors import ConfigError
-from moganet.files import read_small
+from moganet.errors import ConfigError, did_you_mean, nearest
+from moganet.files import neighbours, read_small
+from moganet.notices import say
 
 RECIPE_LIMIT, MAX_VALUES, MAX_BASES = 1_000_000, 10_000, 16  # bytes, values, recipes upon recipes
+MOGANET, SHAPE = "moganet_", ("embed_dims", "depths", "mlp_ratios")  # what makes a variant
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
@@ -28,12 +31,42 @@ def list_recipes() -> list[str]:
 
 def read_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str] = ()) -> dict[str, Any]:
     """Read a recipe's values by name or from a YAML file, and apply overrides, as `moganet.tasks.load_recipe` says."""
-    values = _read(recipe)
-    if not isinstance(overrides, Mapping):
-        overrides = dict(_parse_assignment(text) for text in overrides)
-    for key, value in overrides.items():
-        _assign(values, key, copy.deepcopy(value))  # later keys may change it, and it is the caller's
+    values, changes = _read(recipe), parse_overrides(overrides)
+    if isinstance(changes.get("network"), str):
+        _leave_shape(values, changes["network"])
+    for key in sorted(changes, key=lambda key: "." in key):  # a whole section first, and then what is in it
+        _assign(values, key, copy.deepcopy(changes[key]))  # later keys may change it, and it is the caller's
     return values
+
+
+def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    """Give overrides by their dotted keys, also of "key=value" texts. Raises ConfigError for other texts."""
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides are {overrides[:100]!r}; give a list of texts, or a dict of settings")
+    return dict(_parse_assignment(text) for text in overrides)
+
+
+def unfolded(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Give overrides as a recipe would have them: sections within each other."""
+    values: dict[str, Any] = {}
+    for key in sorted(overrides, key=lambda key: "." in key):
+        _assign(values, key, copy.deepcopy(overrides[key]))
+    return values
+
+
+def _leave_shape(values: dict[str, Any], name: str) -> None:
+    """Leave out the widths, depths and ratios that a recipe gives its own network, where another is asked for."""
+    network = values.get("network")
+    if not isinstance(network, dict) or name.startswith("timm:"):  # which takes nothing of a MogaNet's
+        return
+    own = str(network.get("name", Architecture().name))
+    gone = [key for key in SHAPE if key in network]
+    if gone and own.removeprefix(MOGANET) != name.lower().removeprefix(MOGANET):
+        for key in gone:
+            del network[key]
+        say(f"{', '.join(gone)} of the recipe's network are those of its {own}, and left out for {name}")
 
 
 def validate(kind: type[SettingsType], values: Any, what: str) -> SettingsType:
@@ -50,16 +83,15 @@ def _read(recipe: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"recipe {above[0]} is its own base, by {' and '.join(map(str, above[1:])) or 'itself'}")
     if path.suffix in (".yaml", ".yml"):
         if not path.exists():
-            raise ConfigError(f"there is no recipe file {path}; recipes that ship: {', '.join(list_recipes())}")
+            like = did_you_mean(path, neighbours(path))
+            raise ConfigError(f"there is no recipe file {path}; {like}recipes that ship: {', '.join(list_recipes())}")
         text = read_small(path, RECIPE_LIMIT, ConfigError)
     elif str(recipe) in list_recipes():
         text = resources.files("moganet.recipes").joinpath(f"{recipe}.yaml").read_text(encoding="utf-8")
     else:
-        near = difflib.get_close_matches(str(recipe), list_recipes(), 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(
-            f"there is no recipe {str(recipe)!r}; {hint}choose one of {', '.join(list_recipes())}, or a .yaml file"
-        )
+        known = list_recipes()
+        what = f"there is no recipe {str(recipe)!r}; {did_you_mean(recipe, known, 0.5)}"
+        raise ConfigError(f"{what}choose one of {', '.join(known)}, or a .yaml file")
     values = parse_yaml(text, f"recipe {recipe}")
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"recipe {recipe} must be a mapping with the keys {', '.join(Recipe.model_fields)}")
@@ -132,7 +164,11 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
         keys = _known_keys(kind, where)
-        return f"{'.'.join(keys) or 'its values'}: {first['msg']} (given: {repr(first['input'])[:200]})"
+        like = (
+            did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"])) if "literal" in first["type"] else ""
+        )
+        what = f"{first['msg']}; {like.strip()}" if like else first["msg"]
+        return f"{'.'.join(keys) or 'its values'}: {what} (given: {repr(first['input'])[:200]})"
     given = ".".join(where)
     return f"there is no setting '{given}'; {_nearest_setting(kind, given)}"
 
@@ -144,8 +180,8 @@ def _nearest_setting(kind: type[Settings], given: str) -> str:
     siblings = [path for path in paths if path.rpartition(".")[0] == section]
     for candidates in (siblings, paths):
         ends = {path.rpartition(".")[2]: path for path in candidates}
-        if near := difflib.get_close_matches(last, ends, 1, 0.6):
-            return f"did you mean '{ends[near[0]]}'?"
+        if near := nearest(last, ends):
+            return f"did you mean '{ends[near]}'?"
     return f"known: {', '.join(path.rpartition('.')[2] for path in siblings)}"
 
 

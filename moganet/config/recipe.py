@@ -6,7 +6,7 @@ import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from moganet.config.descriptions import Architecture, Channels, Precision, Preprocessing, Side, Square
-from moganet.config.settings import Fraction, Settings
+from moganet.config.settings import Fraction, Settings, told
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -20,169 +20,209 @@ Machines = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class DataConfig(Settings):
-    """Which images, and how they are divided.
+    """Which images, and how they are divided."""
 
-    validation: a fraction or a number of training images held back (stratified, by the seed); "val" or "test" names
-    a split of the source; None takes the source's own "val", else holds back a fifth.
-    fraction: the share of each class's remaining training images to train on, drawn by the seed.
-    workers: processes that decode files; None is one a core. Sets in memory need none.
-    balanced: draw the classes equally often in training, with replacement.
-    """
-
-    source: str
+    source: str = Field(description="digits, cifar10, cifar100, folder:PATH, table:FILE, or a path (--data).")
     validation: (
         Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None
-    ) = None
-    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    batch_size: Annotated[int, Field(ge=1, le=2**20)] = 128
-    drop_last: bool = True
-    workers: Annotated[int, Field(ge=0, le=256)] | None = None
-    balanced: bool = False
+    ) = told(
+        None,
+        "A share or a number of training images held back (stratified, by the seed), or the source's split of this "
+        'name; null: its own "val", else a fifth is held back.',
+        "share or images",
+    )
+    fraction: Annotated[float, Field(gt=0, le=1)] = told(
+        1.0, "The share of each class's remaining training images to train on, drawn by the seed.", "share"
+    )
+    batch_size: Annotated[int, Field(ge=1, le=2**20)] = told(
+        128, "How many images go through the network at once.", "images"
+    )
+    drop_last: bool = told(True, "Leave out a last step of an epoch that has fewer images.")
+    workers: Annotated[int, Field(ge=0, le=256)] | None = told(
+        None, "Processes that decode files; null: one a core. Sets in memory need none.", "processes"
+    )
+    balanced: bool = told(False, "Draw the classes equally often in training, with replacement.")
 
 
 class AugmentConfig(Settings):
-    """What training does to an image; each image has its own draw.
+    """What training does to an image; each image has its own draw."""
 
-    crop "pad" shifts by up to `pad` pixels over reflected borders, "resized" takes a random part (area in `scale`,
-    aspect in `ratio`) to the full size, "none" only preprocesses, "scaled" resizes the image to a factor of `zoom` of
-    its preprocessed size and takes a part of `crop_size` of it, in which no class has more than `max_share` of the
-    pixels, where that can be had. `zoom` (two factors), `rotation` (degrees) and `translate` (fraction of the side)
-    form one affine map otherwise. distort: how often brightness, contrast, saturation, hue and the order of the
-    channels change, as for object detectors (Liu et al. 2016); one image at a time.
-    color_jitter: brightness, contrast, saturation.
-    auto_augment: a policy by timm's text ("rand-m9-mstd0.5-inc1", "3a", "augmix-m5-w4"); images then go through
-    timm's transforms in workers, one by one, with crop, flip and jitter of this section.
-    mix_prob: share of the batches that mixup or cutmix blends.
-    """
-
-    crop: Literal["none", "pad", "resized", "scaled"] = "none"
-    crop_size: Annotated[tuple[Side, Side], Square] | None = None
-    max_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    distort: Fraction = 0.0
-    pad: Annotated[int, Field(ge=0, le=1024)] = 4
-    scale: tuple[Fraction, Fraction] = (0.08, 1.0)
-    ratio: tuple[Factor, Factor] = (0.75, 4 / 3)
-    hflip: Fraction = 0.0
-    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
-    translate: Fraction = 0.0
-    zoom: tuple[Factor, Factor] = (1.0, 1.0)
-    color_jitter: tuple[Jitter, Jitter, Jitter] = (0.0, 0.0, 0.0)
-    auto_augment: str | None = None
-    erasing: Fraction = 0.0
-    mixup: Alpha = 0.0
-    cutmix: Alpha = 0.0
-    mix_prob: Fraction = 1.0
+    crop: Literal["none", "pad", "resized", "scaled"] = told(
+        "none",
+        'Which part is seen: "pad" shifts over reflected borders, "resized" takes a random part to the full size, '
+        '"none" only preprocesses; of images in which something is marked "scaled" resizes by a factor of `zoom`, and '
+        "takes a part of `crop_size`.",
+    )
+    crop_size: Annotated[tuple[Side, Side], Square] | None = told(
+        None, 'Height and width of the part that "scaled" takes; null: the size of the preprocessing.', "pixels"
+    )
+    max_share: Annotated[float, Field(gt=0, le=1)] = told(
+        1.0, 'How much of its pixels one class may have in a part that "scaled" takes, where that can be had.', "share"
+    )
+    distort: Fraction = told(
+        0.0,
+        "How often each of brightness, contrast, saturation, hue and the order of the channels changes, as for object "
+        "detectors (Liu et al. 2016).",
+        "probability",
+    )
+    pad: Annotated[int, Field(ge=0, le=1024)] = told(4, 'How far crop "pad" shifts at most.', "pixels")
+    scale: tuple[Fraction, Fraction] = told((0.08, 1.0), 'The area that crop "resized" takes, from and to.', "share")
+    ratio: tuple[Factor, Factor] = told((0.75, 4 / 3), 'Its width by its height in crop "resized", from and to.')
+    hflip: Fraction = told(0.0, "How often an image is mirrored, left to right.", "probability")
+    rotation: Annotated[float, Field(ge=0, le=180)] = told(0.0, "The widest turn, to either side.", "degrees")
+    translate: Fraction = told(0.0, "The farthest shift, in each direction.", "share of the side")
+    zoom: tuple[Factor, Factor] = told((1.0, 1.0), "The least and the greatest magnification.", "factor")
+    color_jitter: tuple[Jitter, Jitter, Jitter] = told(
+        (0.0, 0.0, 0.0), "How far brightness, contrast and saturation may change.", "share"
+    )
+    auto_augment: str | None = told(
+        None,
+        'A policy by timm\'s text ("rand-m9-mstd0.5-inc1", "3a", "augmix-m5-w4"); images then go through timm\'s '
+        "transforms in workers, one by one, with crop, flip and jitter of this section.",
+    )
+    erasing: Fraction = told(0.0, "How often a rectangle of an image is erased.", "probability")
+    mixup: Alpha = told(0.0, "Alpha of the beta distribution of mixup's shares of two images; 0: no mixup.")
+    cutmix: Alpha = told(0.0, "Alpha of the beta distribution of cutmix's shares of two images; 0: no cutmix.")
+    mix_prob: Fraction = told(1.0, "How many of the batches mixup or cutmix blends.", "share")
 
 
 class TaskSettings(Settings):
     """What a network learns; each task has settings of its own, known by their name."""
 
-    name: str = "classify"
+    name: str = told("classify", "What the network learns to answer.")
 
 
 class LossSettings(Settings):
-    """What every task's loss has. teacher: a MODEL whose soft answers, at `temperature`, are `teacher_weight` of it."""
+    """What every task's loss has."""
 
-    name: str
-    teacher: str | None = None
-    teacher_weight: Fraction = 0.5
-    temperature: Factor = 1.0
+    name: str = Field(description="What training makes small.")
+    teacher: str | None = told(None, "A MODEL, or timm:NAME, whose soft answers are learned too; null: no teacher.")
+    teacher_weight: Fraction = told(0.5, "How much of the loss is the divergence from the teacher's answers.", "share")
+    temperature: Factor = told(1.0, "What both networks' logits are divided by in that divergence.", "factor")
 
 
 class OptimizerConfig(Settings):
-    """An optimizer by timm's name.
+    """How the weights follow the gradients."""
 
-    lr_per: the number of images a step that `lr` is meant for; the rate grows and shrinks with the real number.
-    decay_all: decay every parameter, as plain L2 does; else norms, biases, layer scales and sigmas are spared.
-    spare: decay all parameters but those whose names contain one of these texts, as OpenMMLab's configurations do.
-    layer_decay: the factor of the rate from each layer group to the one before it (for fine-tuning).
-    """
-
-    name: str = "adamw"
-    lr: Positive = 1e-3
-    lr_per: Annotated[int, Field(ge=1)] | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
-    weight_decay: NonNegative = 0.05
-    decay_all: bool = False
-    spare: tuple[str, ...] | None = None
-    momentum: Fraction = 0.9
-    betas: tuple[Beta, Beta] | None = None
+    name: str = told("adamw", "An optimizer by timm's name (timm.optim.list_optimizers() lists them).")
+    lr: Positive = told(1e-3, "The highest learning rate of the schedule.", "a step")
+    lr_per: Annotated[int, Field(ge=1)] | None = told(
+        None,
+        "The number of images a step that `lr` is meant for: the rate grows and shrinks with the real number; null: it "
+        "is taken as it is, whatever a step has.",
+        "images",
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = told(
+        None,
+        "The rate of each group of layers by that of the next; null: one rate for all.",
+        "factor",
+    )
+    weight_decay: NonNegative = told(0.05, "How strongly weights are drawn to 0.")
+    decay_all: bool = told(
+        False, "Decay every parameter, as plain L2 does; else norms, biases, layer scales and sigmas are spared."
+    )
+    spare: tuple[str, ...] | None = told(
+        None,
+        "Decay all parameters but those whose names contain one of these texts, as OpenMMLab does; null: see above.",
+    )
+    momentum: Fraction = told(0.9, "How much of the step before is kept, in optimizers that have it.", "share")
+    betas: tuple[Beta, Beta] | None = told(
+        None, "Decays of the averages of gradients and of their squares; null: the optimizer's own.", "share"
+    )
 
 
 class ScheduleConfig(Settings):
-    """Learning rate per optimizer step over the whole run: warm-up (a fraction of it), then a curve by timm's name.
+    """The learning rate of each optimizer step over the whole run: warm-up, then a curve."""
 
-    "multistep" multiplies the rate by decay_rate at these fractions of the run (milestones), "step" at each `every`.
-    power: of "poly", the exponent of the rest of the run.
-    """
-
-    name: Literal["cosine", "constant", "tanh", "poly", "step", "multistep"] = "cosine"
-    milestones: tuple[Fraction, ...] = (0.5, 0.75)
-    every: Annotated[float, Field(gt=0, le=1)] = 0.3
-    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    power: Annotated[float, Field(gt=0, le=100)] = 1.0
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    min_lr: NonNegative = 0.0
+    name: Literal["cosine", "constant", "tanh", "poly", "step", "multistep"] = told(
+        "cosine", "The curve, by timm's name, after the warm-up."
+    )
+    milestones: tuple[Fraction, ...] = told(
+        (0.5, 0.75), 'Where in the run "multistep" multiplies the rate by decay_rate.', "share of the run"
+    )
+    every: Annotated[float, Field(gt=0, le=1)] = told(
+        0.3, 'After how much of the run "step" multiplies the rate by decay_rate, again and again.', "share of the run"
+    )
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = told(0.1, 'What "step" and "multistep" multiply it by.', "factor")
+    power: Annotated[float, Field(gt=0, le=100)] = told(1.0, 'The exponent of "poly".')
+    warmup: Annotated[float, Field(ge=0, lt=1)] = told(
+        0.0, "How much of the run the rate takes to rise from near 0 to lr.", "share of the run"
+    )
+    min_lr: NonNegative = told(0.0, "The rate at the end of the curve.", "a step")
 
 
 class TrainerConfig(Settings):
-    """How long and in which form the loop runs; nothing here is timed.
+    """How long and in which form the loop runs; nothing here is timed."""
 
-    precision: "auto" is bf16 where the device has units for it, else f32; the run's recipe says which it became.
-        On several machines of different kinds say which.
-    ema: decay of the averaged weights. early_stop: epochs without a better validation accuracy after which to stop.
-    accumulate: parts of data.batch_size images whose gradients make one step of the optimizer.
-    grad_checkpointing: recompute each block in the backward pass, for much less memory.
-    lean: recompute the channel mixers' activations there, for half of the memory.
-    interactions_every: epochs between two records of the interactions' strength (interactions.csv); None records none.
-    save_every: minutes between two saves within an epoch; each epoch's start is saved anyway.
-    devices, num_nodes: processes on each machine and machines; None takes what torchrun or SLURM started, else one.
-        Several processes train by DDP.
-    """
-
-    max_epochs: Annotated[int, Field(ge=1, le=10**6)] = 100
-    max_steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    precision: Precision | Literal["auto"] = "f32"
-    channels_last: bool = True
-    compile: bool = False
-    clip_norm: Positive | None = None
-    accumulate: Annotated[int, Field(ge=1, le=2**20)] = 1
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    validate_every: Annotated[int, Field(ge=1, le=10**6)] = 1
-    early_stop: Annotated[int, Field(ge=1)] | None = None
-    grad_checkpointing: bool = False
-    lean: bool = False
-    interactions_every: Annotated[int, Field(ge=1)] | None = None
-    save_every: Annotated[float, Field(gt=0, le=10**6)] = 5.0
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Processes | None = None
-    num_nodes: Machines | None = None
+    max_epochs: Annotated[int, Field(ge=1, le=10**6)] = told(100, "How often all training images are seen.", "epochs")
+    max_steps: Annotated[int, Field(ge=1, le=10**9)] | None = told(
+        None, "After how many steps of the optimizer the run ends at the latest; null: max_epochs alone says.", "steps"
+    )
+    precision: Precision | Literal["auto"] = told(
+        "f32",
+        '"auto" is bf16 where the device has units for it, else f32; the run\'s recipe says which it became. On '
+        "several machines of different kinds say which.",
+    )
+    channels_last: bool = told(True, "Keep a pixel's channels together in memory: quicker convolutions.")
+    compile: bool = told(False, "Compile the network first, by torch.compile.")
+    clip_norm: Positive | None = told(None, "The largest norm of all gradients; null: any.")
+    accumulate: Annotated[int, Field(ge=1, le=2**20)] = told(
+        1, "Batches of data.batch_size images whose gradients make one step of the optimizer.", "batches"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = told(
+        None, "How much of the averaged weights stays at each step; null: weights are not averaged.", "share"
+    )
+    validate_every: Annotated[int, Field(ge=1, le=10**6)] = told(1, "How often validation runs.", "epochs")
+    early_stop: Annotated[int, Field(ge=1)] | None = told(
+        None, "How many validations without a better figure end the run; null: it runs to its end.", "validations"
+    )
+    grad_checkpointing: bool = told(False, "Recompute each block in the backward pass, for much less memory.")
+    lean: bool = told(False, "Recompute the channel mixers' activations there, for half of the memory.")
+    interactions_every: Annotated[int, Field(ge=1)] | None = told(
+        None, "How often the interactions' strength is recorded (interactions.csv); null: never.", "epochs"
+    )
+    save_every: Annotated[float, Field(gt=0, le=10**6)] = told(
+        5.0, "The time between two saves within an epoch; each epoch's start is saved anyway.", "minutes"
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = told("auto", '"auto" is a GPU where there is one.')
+    devices: Processes | None = told(
+        None,
+        "Processes on each machine, which train by DDP; null: what torchrun or SLURM started, else one.",
+        "processes",
+    )
+    num_nodes: Machines | None = told(None, "Machines; null: what torchrun or SLURM started, else one.", "machines")
 
 
 class StartConfig(Settings):
-    """Where the weights start from: a MODEL (file, run's folder, name), or None ("none") for a fresh network;
-    "pretrained" for the network's published weights, else a model of it that ships.
+    """Where the weights start from.
 
-    Its shape and function replace those of `network`, its mean and standard deviation those of `preprocessing`; a
-    head for other classes starts anew. freeze: how many stages, from the stem on, keep weights and statistics.
+    A model's shape and function replace those of `network`, its mean and standard deviation those of `preprocessing`;
+    a head for other classes starts anew.
     """
 
-    model: str | None = None
-    freeze: Annotated[int, Field(ge=0, le=4)] = 0
+    model: str | None = told(
+        None,
+        "A MODEL (file, run's folder, name), or \"pretrained\" for the network's published weights, else a model of it "
+        "that ships; null: random weights. --from says another.",
+    )
+    freeze: Annotated[int, Field(ge=0, le=4)] = told(
+        0, "How many stages, from the stem on, keep weights and statistics.", "stages"
+    )
 
 
 class Recipe(Settings):
-    """A whole run, from data to trained weights; of each task there is a kind with its own `task` and `loss`.
+    """A whole run, from data to trained weights; of each task there is a kind with its own `task` and `loss`."""
 
-    logger: csv, tensorboard, wandb, mlflow, comet or neptune. report: write report.html at the end.
-    """
-
-    name: str
+    name: str = Field(description="What the run's folder is called after.")
     task: TaskSettings = TaskSettings()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = told(
+        0, "The number from which all that is drawn by chance follows: weights, order, division, augmentation."
+    )
     network: Architecture = Architecture()
     start: StartConfig = StartConfig()
-    logger: Annotated[tuple[str, ...], Names] = ("csv", "tensorboard")
+    logger: Annotated[tuple[str, ...], Names] = told(
+        ("csv", "tensorboard"), "Where figures go: csv, tensorboard, wandb, mlflow, comet, neptune."
+    )
     data: DataConfig
     preprocessing: Preprocessing = Preprocessing()
     augment: AugmentConfig = AugmentConfig()
@@ -190,7 +230,7 @@ class Recipe(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     trainer: TrainerConfig = TrainerConfig()
-    report: bool = True
+    report: bool = told(True, "Write report.html at the end.")
 
     def to_yaml(self) -> str:
         """Give the recipe as YAML that `load_recipe` reads back to an equal one."""

@@ -16,6 +16,11 @@ def describe_error(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given: {repr(first['input'])[:200]})"
 
 
+def told(default: Any, meaning: str, unit: str = "") -> Any:
+    """Give a setting its default, its meaning in a sentence, and its unit; `moganet settings` shows all three."""
+    return Field(default, description=meaning, json_schema_extra={"unit": unit} if unit else None)
+
+
 class Settings(BaseModel):
     """A section of a configuration: frozen, and strict about its keys."""
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moganet.errors import DataError
+from moganet.errors import DataError, OutOfRangeError
 
 # The end of the range of each type that an image has. Pillow keeps 16-bit samples in 32-bit integers too.
 WHITE = {"u2": 65535.0, "i4": 65535.0, "u4": 65535.0, "f2": 1.0, "f4": 1.0, "f8": 1.0}
 OVERSHOOT = 1e-3  # of white, for floats: a rounding error of resizing, a quarter of a grey level
 USUAL_WHITES = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 15))
 SETTING = "preprocessing.white_level"
-COLOUR = "16-bit colour"
+COLOUR, FLOAT = "16-bit colour", "float"
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,12 @@ def to_8_bit(values: np.ndarray, depth: Depth, *, inverted: bool = False) -> tup
         how = f"where white is another value, train with --set {SETTING}=VALUE, or scale the images"
         if low < -slack:
             how = "give images as they are before they are normalised"
+            how += "; what resizing left beyond is mended by clamp(0, 1)" if white == 1 and low > -0.5 else ""
         elif white == 1 and high <= 255:
             how = f"divide values of 0..255 by 255; {how}"
-        raise DataError(f"a {depth.kind} image must lie in 0..{white:.17g}; this one spans {low!r} to {high!r}; {how}")
+        raise OutOfRangeError(
+            f"a {depth.kind} image must lie in 0..{white:.17g}; this one spans {low!r} to {high!r}; {how}"
+        )
     # Multiplied first, and in double precision, so that halves are halves whatever the values' type.
     scaled = np.round(np.clip(values.astype(np.float64), 0, white) * 255 / white).astype(np.uint8)
     return (255 - scaled if inverted else scaled), replace(depth, highest=high)

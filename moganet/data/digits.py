@@ -24,5 +24,5 @@ def open_digits(path: str | None) -> Dataset:
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=TEST_SEED, stratify=labels)
     whole = ArraySplit(torch.from_numpy(images), ClassIndices(torch.from_numpy(labels)))
     parts = {"train": sorted(train.tolist()), "test": sorted(test.tolist())}
-    splits = {name: replace(whole.subset(places), name=f"digits/{name}") for name, places in parts.items()}
+    splits = {name: replace(whole.subset(places), name=f"digits/{name}", places=None) for name, places in parts.items()}
     return Dataset("digits", tuple("0123456789"), splits)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from moganet.data.duplicates import TINY_SIDE, Hashes, earlier_copies, hash_imag
 from moganet.data.findings import Finding
 from moganet.data.formats import fits_suffix
 from moganet.data.read import Picture, read
+from moganet.data.source import of_each
 from moganet.errors import DataError
 from moganet.progress import Progress, no_progress
 
@@ -39,15 +40,13 @@ def examine(dataset: Dataset, progress: Progress = no_progress) -> tuple[list[Fi
     findings: list[Finding] = []
     seen: list[Seen] = []
     for name, split in dataset.splits.items():
-        pool, depths = ThreadPoolExecutor(), []
-        try:
-            results = pool.map(partial(_examine_image, name, split, dataset.class_names), range(len(split)))
+        depths = []
+        results = of_each(split, partial(_examine_image, name, split, dataset.class_names), range(len(split)))
+        with closing(results):
             for found, image, depth in progress(results, len(split), f"examine {name}"):
                 findings += found
                 seen += [image] if image is not None else []
                 depths.append(depth)
-        finally:
-            pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
         findings += [Finding("dark", name, detail) for detail in too_dark(depths)]
     findings += _copies(dataset, seen)
     for name, counts in class_counts(dataset).items():

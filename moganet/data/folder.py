@@ -19,8 +19,8 @@ from moganet.data.source import Dataset, FileSplit
 from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.data.targets import ClassIndices
-from moganet.errors import DataError
-from moganet.files import typed_path
+from moganet.errors import DataError, did_you_mean
+from moganet.files import neighbours, typed_path
 
 DOCUMENTED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 NONE = ("", "none")
@@ -52,7 +52,9 @@ def open_folder(path: str | None) -> Dataset:
     root, query = _parse(path)
     if not is_folder(root):
         what = f"{root} is no folder" if exists(root) else f"there is no folder {root}"
-        raise DataError(f"{what}; give one with a sub-folder of images for each class")
+        raise DataError(
+            f"{what}; {did_you_mean(root, neighbours(root), 0.75)}give one with a sub-folder of images for each class"
+        )
     reading, tree = _Reading(root), scan(root)
     if not tree.all_images:
         said = [finding.detail for finding in describe(root, _all_passed(tree))]
@@ -90,7 +92,9 @@ def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:
             raise DataError(f"{part!r} is nothing that a folder knows; say train=NAME, val=NAME, test=NAME, split=none")
         folder = next((root / text for text in (name, unquote(name)) if _is_below(root, text)), None)
         if folder is None and name not in NONE:
-            raise DataError(f"{root} has no folder {name!r}; it has {shown(f.path.name for f in tree.folders)}")
+            names = [folder.path.name for folder in tree.folders]
+            like = did_you_mean(name, names)
+            raise DataError(f"{root} has no folder {name!r}; {like}it has {shown(names)}")
         told[key] = None if folder is None else by_path.get(folder) or scan(folder)
     if told.get("train", tree) is None:
         raise DataError("train=none leaves nothing to train on; say which folder trains: train=NAME")

@@ -11,6 +11,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 import traceback
 import weakref
@@ -27,13 +28,13 @@ import torch
 from torch import Tensor
 
 from moganet.data.waiting import limit_of_waiting, wait_for
-from moganet.errors import MogaNetError, WorkerError
+from moganet.errors import MogaNetError, WorkerError, first_line
 from moganet.machine import num_cores
 from moganet.notices import say
 
 AHEAD = 2  # batches a worker
 MAX_WORKERS = 16
-LESS = "--workers (in training --set data.workers=) 1 needs less, 0 reads without such processes"
+LESS = "--workers 1 needs less, 0 reads without such processes"
 
 
 class Unreadable(NamedTuple):
@@ -91,7 +92,13 @@ class Loader:
 
     def _ahead(self) -> Iterator[Batch]:
         if self._team is None:
-            self._team = _Team(self.batches, self.workers)
+            try:
+                self._team = _Team(self.batches, self.workers)
+            except NotSentError as error:
+                say(f"images are read in this process alone: what gives them can't be sent to others ({error})")
+                self.workers = 0
+                yield from map(self.batches.read, self.batch_sampler)
+                return
             weakref.finalize(self, self._team.end)  # at the interpreter's end at the latest
         order, team = iter(self.batch_sampler), self._team
         waiting = deque(team.ask(places) for places in islice(order, AHEAD * self.workers))
@@ -119,6 +126,20 @@ _Tasks = queue.SimpleQueue[tuple[Sequence[Any], "Future[Batch]"] | None]
 _Answers = queue.SimpleQueue["Future[Batch] | None"]
 
 
+class NotSentError(Exception):
+    """What reads images is of a kind that no other process can be given."""
+
+
+def _by_value(batches: Batches) -> bytes:
+    try:
+        sent = pickle.dumps(batches)
+    except Exception as error:  # a caller's own data set may hold anything
+        raise NotSentError(first_line(error)) from None
+    if b"__main__" in sent and not hasattr(sys.modules["__main__"], "__file__"):
+        raise NotSentError("its class was made in a notebook or at a prompt; put it in a module to read by processes")
+    return sent
+
+
 class _Team:
     """Processes that read batches; each is asked in its turn, for the next batch before it has given the last one."""
 
@@ -132,7 +153,7 @@ class _Team:
         context = multiprocessing.get_context()
         forks = context.get_start_method() == "fork"
         # By value: torch would hand tensors over in /dev/shm.
-        what = batches if forks else pickle.dumps(batches)
+        what = batches if forks else _by_value(batches)
         parent = os.getpid() if forks else None
         links = []
         try:

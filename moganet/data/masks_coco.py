@@ -44,7 +44,7 @@ class _File:
     @property
     def is_panoptic(self) -> bool:
         annotations = self.plain["annotations"]
-        return bool(annotations) and "segments_info" in annotations[0]
+        return bool(annotations) and isinstance(annotations[0], dict) and "segments_info" in annotations[0]
 
 
 def coco_pairs(root: Path, tree: Folder, named: str) -> Coco | None:
@@ -67,7 +67,11 @@ def coco_pairs(root: Path, tree: Folder, named: str) -> Coco | None:
     for path in tree.all_images:
         by_name.setdefault(path.name, []).append(path)
     for file in files:
-        _read(file, by_name, found)
+        try:
+            _read(file, by_name, found)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"{type(error).__name__}: {error}" if not isinstance(error, KeyError) else f"{error} is missing"
+            raise DataError(f"{file.path} is not of COCO's form in each of its entries ({what}); mend it") from None
     if not found.pairs:
         raise DataError(f"none of the images that {files[0].path} names lies in {root}")
     kind = "segments of panoptic masks" if files[0].is_panoptic else f"outlines, what none covers for {BACKGROUND}"
@@ -113,6 +117,8 @@ def _categories(files: Sequence[_File]) -> dict[int, str]:
     found: dict[int, str] = {}
     for file in files:
         for one in file.plain["categories"]:
+            if not isinstance(one, dict) or not isinstance(one.get("id"), int) or "name" not in one:
+                raise DataError(f"{file.path} has a category without a number and a name: {str(one)[:60]}")
             number, name = int(one["id"]), str(one["name"])
             if found.setdefault(number, name) != name:
                 raise DataError(f"{file.path} calls category {number} {name!r}, another file {found[number]!r}")

@@ -109,7 +109,7 @@ def read_names(path: Path) -> ClassList:
     text = read_small(path, LIMIT).removeprefix("\ufeff")
     try:
         entries = _of_json(json.loads(text)) if path.suffix.lower() == ".json" else _of_lines(text)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         forms = "a name a line, CSV with name,r,g,b, or JSON (a list, or names to numbers or colours)"

@@ -15,6 +15,7 @@ from moganet.data.read import SIDEWAYS
 from moganet.errors import MogaNetError, first_line
 
 LOSSLESS = frozenset({"PNG", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA", "WEBP", "PCX", "SGI", "ICO"})
+MOST_PIXELS = 1 << 29  # of a mask that is drawn: as many as Pillow would read, and more
 SPREAD = {"L;2": 85, "L;4": 17}  # what Pillow multiplies a PNG's values of 2 and 4 bits by
 RED, GREEN = 1 << 16, 1 << 8  # a colour as a number: 65536 red + 256 green + blue
 Values = NDArray[np.integer[Any]]
@@ -87,11 +88,11 @@ class Raw:
 
 def read_raw(file: MaskFile) -> Raw:
     """Read a mask. Raises MaskFaultError ("unreadable", "lossy"), whose text names the file."""
-    if isinstance(file, DrawnMask):
-        return Raw(draw(file))
     if isinstance(file, SegmentsMask):
         return _of_segments(file)
     try:
+        if isinstance(file, DrawnMask):
+            return Raw(draw(file))
         content = file.read_bytes()
         with Image.open(io.BytesIO(content), formats=formats.names_for(content[:64])) as image:
             if image.format not in LOSSLESS or _is_lossy(image, content):
@@ -101,7 +102,7 @@ def read_raw(file: MaskFile) -> Raw:
     except MaskFaultError:
         raise
     except OSError as error:
-        reason = error.strerror or formats.why_no_image(_head(file))
+        reason = error.strerror or formats.why_no_image(_head(Path(str(file))))
         raise MaskFaultError(
             "unreadable", f"{file} {reason}" if reason.startswith("is ") else f"{file}: {reason}"
         ) from None
@@ -181,6 +182,8 @@ def draw(mask: DrawnMask) -> Values:
     """Draw a mask's shapes, the later ones over the earlier; values (H, W)."""
     from PIL import ImageDraw
 
+    if mask.size[0] * mask.size[1] > MOST_PIXELS:
+        raise ValueError(f"{mask.size[0]} x {mask.size[1]} pixels")
     canvas = Image.new("I", mask.size, mask.empty)
     pen = ImageDraw.Draw(canvas)
     for shape in mask.shapes:

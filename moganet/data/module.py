@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
+from moganet.data.item_split import ItemSplit
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
 from moganet.data.preprocess import Transform, normalize, resize_and_crop
@@ -55,9 +56,9 @@ class _ImageBatches:
         unreadable: list[Unreadable] = []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
-            if isinstance(place, Draw):  # what is drawn for an image depends on nothing before it
-                for seed in (torch.manual_seed, np.random.seed, random.seed):
-                    seed(place.seed)
+            for seed in (torch.manual_seed, np.random.seed, random.seed):
+                # What is drawn for an image depends on nothing before it; in evaluation a caller's own code may draw.
+                seed(place.seed if isinstance(place, Draw) else index)
             for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
                 try:
@@ -84,6 +85,11 @@ def _seed(places: Sequence[int | Draw]) -> int | None:
     return places[0].seed if places and isinstance(places[0], Draw) else None
 
 
+def _workers(split: Split, asked: int | None) -> int:
+    """Give the processes that read a split: as asked, else a caller's own as it was opened, of files one a core."""
+    return split.items.workers if asked is None and isinstance(split, ItemSplit) else num_workers(asked)
+
+
 def evaluation_loader(
     split: Split, preprocessing: Preprocessing, batch_size: int, workers: int | None, division: Division = ALONE
 ) -> Loader:
@@ -98,7 +104,7 @@ def evaluation_loader(
     if isinstance(split, ArraySplit):
         return Loader(_ArrayBatches(split, partial(resize_and_crop, preprocessing=preprocessing)), batches, 0)
     to_size = partial(_image_to_size, preprocessing=preprocessing)
-    return Loader(_ImageBatches(split, to_size, substitute=False), batches, num_workers(workers))
+    return Loader(_ImageBatches(split, to_size, substitute=False), batches, _workers(split, workers))
 
 
 def _image_to_size(image: Tensor, target: Any, preprocessing: Preprocessing) -> tuple[Tensor, Any]:
@@ -167,7 +173,7 @@ class ImageDataModule(pl.LightningDataModule):
             assert isinstance(split, ArraySplit)
             return Loader(_ArrayBatches(split, None), parts, 0)
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
-        return self._kept(Loader(batches, parts, num_workers(data.workers)))
+        return self._kept(Loader(batches, parts, _workers(split, data.workers)))
 
     def val_dataloader(self) -> Loader:
         split, workers = self.dataset.split("val"), self.data.workers

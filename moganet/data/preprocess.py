@@ -23,7 +23,7 @@ MODES = {mode.value: mode for mode in InterpolationMode} | {"nearest": Interpola
 Transform = Callable[[Tensor, Any], tuple[Tensor, Any]]  # an image uint8 (C, H, W), and its target
 
 
-def decode(image: ImageLike, channels: int = 3, white_level: float | None = None) -> Tensor:
+def decode(image: ImageLike, channels: int | None = 3, white_level: float | None = None) -> Tensor:
     """Give an image as uint8 (C, H, W), and say what was taken for what, as `read_pixels` does."""
     return torch.from_numpy(read_pixels(image, channels, white_level))
 

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from moganet.data import formats
 from moganet.data.channels import match_channels
-from moganet.data.deep_grey import COLOUR, SETTING, WHITE, Depth, to_8_bit
+from moganet.data.deep_grey import COLOUR, FLOAT, SETTING, WHITE, Depth, to_8_bit
 from moganet.errors import DataError, first_line
 from moganet.notices import say
 
@@ -59,13 +59,14 @@ class Picture:
 
 
 def read_pixels(
-    image: ImageLike, channels: int = 3, white_level: float | None = None, *, at_least: int | None = None
+    image: ImageLike, channels: int | None = 3, white_level: float | None = None, *, at_least: int | None = None
 ) -> np.ndarray:
     """Give an image as uint8 (C, H, W), and say what was taken for what.
 
     image: a path, an open file, its bytes, a PIL image; an array (H, W) or (H, W, C); a tensor (H, W) or (C, H, W).
         Arrays and tensors are uint8, bool, uint16, or floats in 0..1; 1 and 2 channels are grey, 2 and 4 have opacity.
-    white_level: the value of white in images of more than 8 bits; None is the end of their type's range.
+    channels: None leaves the image's own. white_level: the value of white in images of more than 8 bits; None is the
+        end of their type's range.
     at_least: as in `read`.
     Raises DataError for what can't be read.
     """
@@ -76,20 +77,20 @@ def read_pixels(
 
 
 def read(
-    image: ImageLike, channels: int = 3, white_level: float | None = None, *, at_least: int | None = None
+    image: ImageLike, channels: int | None = 3, white_level: float | None = None, *, at_least: int | None = None
 ) -> Picture:
     """Read an image as `read_pixels` does, and say nothing.
 
     at_least: pixels that both sides keep where a JPEG is decoded at a fraction of its size, whose pixels are others.
     """
-    own = _name_of(image)
+    own = name_of_image(image)
     own = own if len(own) <= LONGEST_NAME else f"{own[:100]}…{own[-100:]}"
     name = own or "the image"
     try:
         picture = _read(image, white_level, at_least)
-        return replace(picture, pixels=match_channels(picture.pixels, channels))
+        return picture if channels is None else replace(picture, pixels=match_channels(picture.pixels, channels))
     except DataError as error:
-        raise DataError(f"{own}: {error}" if own else str(error)) from None
+        raise type(error)(f"{own}: {error}" if own else str(error)) from None
     except _UnusableFileError as error:
         raise DataError(str(error).format(name=name)) from None
     except Image.DecompressionBombError:
@@ -99,7 +100,8 @@ def read(
         raise DataError(f"{name} can't be decoded: {first_line(error)}") from None
 
 
-def _name_of(image: ImageLike) -> str:
+def name_of_image(image: ImageLike) -> str:
+    """Give the name that an image has itself: a path, or its file's; "" where it has none."""
     if isinstance(image, str | os.PathLike):
         return os.fspath(image)
     name = getattr(image, "filename", None) or getattr(image, "name", None)
@@ -121,6 +123,8 @@ def _read(image: Any, white_level: float | None, at_least: int | None) -> Pictur
             raise DataError(f"a tensor image must be (H, W) or (C, H, W), not {tuple(tensor.shape)}")
         planes = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
         return _read_array(planes[None] if planes.ndim == 2 else planes, white_level, planes.shape)
+    if isinstance(image, tuple):
+        raise DataError("a tuple is no image; of a pair (image, class) give the image")
     if np.ma.is_masked(image):
         raise DataError("the array has masked pixels, which have no colour; fill them: array.filled(VALUE)")
     array = np.asarray(image)
@@ -141,7 +145,7 @@ def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, 
         if white is None or (array.dtype.kind in "iu" and array.dtype.itemsize > 2 and len(array) > 1):
             what = f"an image must be uint8, bool, uint16, or floats in 0..1, not {array.dtype} {shape}"
             raise DataError(f"{what}; for values in 0..255 use astype(uint8)")
-        kind = "float" if array.dtype.kind == "f" else COLOUR if deep_colour else f"{8 * array.dtype.itemsize}-bit grey"
+        kind = FLOAT if array.dtype.kind == "f" else COLOUR if deep_colour else f"{8 * array.dtype.itemsize}-bit grey"
         depth = Depth(kind, white_level or white, white_level is None, 0.0)
         if deep_colour and white_level is None:
             array = (array >> 8).astype(np.uint8)  # as Pillow reads such files
@@ -149,7 +153,7 @@ def _read_array(array: np.ndarray, white_level: float | None, shape: tuple[int, 
             array, depth = to_8_bit(array, depth)
     # A copy where the array can't be written to, or runs backwards: torch knows neither.
     pixels = np.require(array, requirements=["C", "W"])
-    note = depth.note() if depth is not None and depth.kind != "float" else None  # floats in 0..1 are what is asked for
+    note = depth.note() if depth is not None and depth.kind != FLOAT else None  # floats in 0..1 are what is asked for
     return Picture(pixels, (array.shape[2], array.shape[1]), depth=depth, notes=(note,) if note else ())
 
 
@@ -180,7 +184,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
     except UnidentifiedImageError:
         raise _UnusableFileError(f"{{name}} {formats.why_no_image(head)}") from None
     with opened as image:
-        image.filename = _name_of(file)  # as Pillow does where it opens a path
+        image.filename = name_of_image(file)  # as Pillow does where it opens a path
         size = image.size
         if at_least is not None:
             image.draft("", (at_least, at_least))  # only JPEG's decoder can; no other mode is asked for
@@ -189,7 +193,7 @@ def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None)
 
 def _refuse_preview(image: Image.Image) -> None:
     """Raise where the first picture of a file is a small version of another that Pillow can't read."""
-    suffix = os.path.splitext(_name_of(image))[1].lower()  # noqa: PTH122
+    suffix = os.path.splitext(name_of_image(image))[1].lower()  # noqa: PTH122
     reduced = getattr(image, "tag_v2", {}).get(formats.SUBFILE_TYPE, 0) & formats.REDUCED
     if image.format == "TIFF" and not image.tell() and (reduced or suffix in formats.RAW_SUFFIXES):
         what = "{name} is a camera's raw file, of which Pillow reads a small preview only"

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from moganet.data.divide import choose_held_out, choose_share
 from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
 from moganet.data.targets import Targets, TensorTargets, as_targets
-from moganet.errors import DataError
+from moganet.errors import DataError, did_you_mean
 
-OF_CONTENTS = "contents:"  # how a fingerprint begins
+OF_CONTENTS, OF_TARGETS = "contents:", "targets:"  # how a fingerprint begins
+Given = TypeVar("Given")
 ANY_BYTES = ("utf-8", "surrogateescape")
 
 
@@ -42,6 +44,8 @@ class Split(Protocol):
     def in_memory(self) -> bool: ...  # whether all of its images are held decoded
     @property
     def groups(self) -> Sequence[str] | None: ...  # images of one are not divided between training and validation
+    @property
+    def changes(self) -> bool: ...  # whether an image is another one each time, so that its content does not tell it
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...
     def name_of(self, index: int) -> str: ...  # by which an image is found again
@@ -50,12 +54,17 @@ class Split(Protocol):
     def joined(self, others: Sequence[Self]) -> Self: ...  # of its own kind
     def with_targets(self, targets: Targets) -> Self: ...
     def with_channels(self, channels: int) -> Self: ...
+    def with_white_level(self, level: float | None) -> "Split": ...  # as in Preprocessing
 
 
-class _WithTargets:
-    """What both kinds of splits share."""
+class WithTargets:
+    """What all kinds of splits share."""
 
     targets: Targets
+
+    @property
+    def changes(self) -> bool:
+        return False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", as_targets(self.targets))
@@ -74,12 +83,13 @@ class _WithTargets:
 
 
 @dataclass(frozen=True)
-class ArraySplit(_WithTargets):
-    """Images that are held decoded: uint8 (N, C, H, W), with their targets."""
+class ArraySplit(WithTargets):
+    """Images that are held decoded: uint8 (N, C, H, W), with their targets. places: where they stood; None is here."""
 
     images: Tensor
     targets: Targets
     name: str = ""
+    places: Sequence[int] | None = None
     in_memory: ClassVar[bool] = True
     groups: ClassVar[None] = None
 
@@ -87,25 +97,30 @@ class ArraySplit(_WithTargets):
         return Sample(self.images[index], self.targets[index], self.name_of(index))
 
     def name_of(self, index: int) -> str:
-        return f"{self.name}/{index}"
+        return f"{self.name}/{index if self.places is None else self.places[index]}"
 
     def contents(self) -> list[bytes]:
         return hash_arrays(self.images)
 
     def subset(self, indices: Sequence[int]) -> Self:
         chosen = torch.as_tensor(indices, dtype=torch.long)
-        return replace(self, images=self.images[chosen], targets=self.targets.subset(indices))
+        places = tuple(chosen.tolist() if self.places is None else (self.places[i] for i in indices))
+        return replace(self, images=self.images[chosen], targets=self.targets.subset(indices), places=places)
 
     def joined(self, others: Sequence[Self]) -> Self:
         images = torch.cat([self.images, *(other.images for other in others)])
-        return replace(self, images=images, targets=self.targets.joined([other.targets for other in others]))
+        targets = self.targets.joined([other.targets for other in others])
+        return replace(self, images=images, targets=targets, places=None)
 
     def with_channels(self, channels: int) -> Self:
         return replace(self, images=match_channels(self.images, channels))
 
+    def with_white_level(self, level: float | None) -> Self:
+        return self  # they were read
+
 
 @dataclass(frozen=True)
-class FileSplit(_WithTargets):
+class FileSplit(WithTargets):
     """Images that stay files until they are asked for."""
 
     files: Sequence[ImageFile]
@@ -141,21 +156,38 @@ class FileSplit(_WithTargets):
     def with_channels(self, channels: int) -> Self:
         return replace(self, channels=channels)
 
+    def with_white_level(self, level: float | None) -> Self:
+        return replace(self, white_level=level)
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source's splits ("train", "val", "test", those that it has) and the names of their classes."""
+    """A source's splits ("train", "val", "test", those that it has) and the names of their classes.
+
+    origin: the whole set, before it was divided, where no text opens it again.
+    """
 
     spec: str  # the text that opens it again
     class_names: tuple[str, ...]
     splits: Mapping[str, Split]
     notes: tuple[str, ...] = ()  # for a user to hear: what was taken for what, what was left out
     findings: tuple[Finding, ...] = ()  # what of it is wrong, for the doctor
+    origin: "Dataset | None" = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        return f"Dataset({self.spec}: {len(self.class_names)} classes, images: {sizes})"
+
+    @property
+    def source(self) -> "str | Dataset":
+        """Give what opens it again: its text, or the whole set."""
+        return self.spec if self.origin is None else self.origin
 
     def split(self, name: str) -> Split:
         """Give a split by name. Raises DataError that lists those that exist."""
         if name not in self.splits:
-            raise DataError(f"{self.spec} has no split {name!r}; it has {', '.join(self.splits)}")
+            like = did_you_mean(name, self.splits)
+            raise DataError(f"{self.spec} has no split {name!r}; {like}it has {', '.join(self.splits)}")
         return self.splits[name]
 
     def distinct(self) -> dict[str, Split]:
@@ -164,8 +196,8 @@ class Dataset:
         return {name: split for name, split in self.splits.items() if first.setdefault(id(split), name) == name}
 
     def with_white_level(self, level: float | None) -> "Dataset":
-        """Give the data set with files read by that white level (as in Preprocessing)."""
-        read = {id(s): replace(s, white_level=level) if isinstance(s, FileSplit) else s for s in self.splits.values()}
+        """Give the data set with images read by that white level (as in Preprocessing)."""
+        read = {id(split): split.with_white_level(level) for split in self.splits.values()}
         return replace(self, splits={name: read[id(split)] for name, split in self.splits.items()})
 
     def fingerprint(self) -> str:
@@ -174,12 +206,17 @@ class Dataset:
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
             digest.update(split.targets.identity() + b"".join(split.contents()))
-        return f"{OF_CONTENTS}{digest.hexdigest()}"
+        of = OF_TARGETS if any(split.changes for split in self.splits.values()) else OF_CONTENTS
+        return f"{of}{digest.hexdigest()}"
 
-    def recognised(self, fingerprint: str) -> Literal["contents", "names", None]:
-        """Tell by what a fingerprint is this data set's, if it is: those of before 2026-11-27 are of files' names."""
-        if fingerprint.startswith(OF_CONTENTS):
-            return "contents" if fingerprint == self.fingerprint() else None
+    def recognised(self, fingerprint: str) -> Literal["contents", "targets", "names", None]:
+        """Tell by what a fingerprint is this data set's, if it is: those of before 2026-11-27 are of files' names.
+
+        "targets": by these, their number and their order, where the images are others each time they are read.
+        """
+        if fingerprint.startswith((OF_CONTENTS, OF_TARGETS)):
+            known = fingerprint == self.fingerprint()
+            return None if not known else "contents" if fingerprint.startswith(OF_CONTENTS) else "targets"
         if fingerprint != self._fingerprint_before():
             return None
         return "names" if any(isinstance(split, FileSplit) for split in self.splits.values()) else "contents"
@@ -218,6 +255,21 @@ class Dataset:
         train = self.split("train")
         part = train.subset(choose_share(train.targets.strata(), fraction, seed).tolist())
         return replace(self, splits={**self.splits, "train": part})
+
+
+def of_each(split: Split, function: Callable[[int], Given], places: Sequence[int]) -> Generator[Given]:
+    """Give what a function finds at places of a split, in order; by threads where files are read.
+
+    What a caller's own code gives is asked for by one thread: it may know of no others.
+    """
+    if not isinstance(split, FileSplit):
+        yield from map(function, places)
+        return
+    pool = ThreadPoolExecutor()
+    try:
+        yield from pool.map(function, places)
+    finally:
+        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
 
 
 def concatenate(splits: Sequence[Split]) -> Split:

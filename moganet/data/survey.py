@@ -1,7 +1,6 @@
 """What a split's images are like before any network sees them: their sizes, their hashes, and thumbnails."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 from moganet.data.duplicates import Hashes, hash_images
 from moganet.data.preprocess import match_channels
 from moganet.data.read import read
-from moganet.data.source import ArraySplit, FileSplit, Split
+from moganet.data.source import ArraySplit, FileSplit, Split, of_each
 from moganet.errors import DataError
 from moganet.numbers import spread
 
@@ -30,22 +29,23 @@ class Survey:
 
 
 def survey(split: Split, max_files: int) -> Survey:
-    """Measure and hash a split's images: all in memory, of files at most so many, evenly spread."""
+    """Measure and hash a split's images: all in memory, of others at most so many, evenly spread."""
     if isinstance(split, ArraySplit):
         height, width = split.images.shape[-2:]
         return Survey(np.arange(len(split)), np.tile([width, height], (len(split), 1)), hash_images(split.images))
-    assert isinstance(split, FileSplit)
     indices = spread(len(split), max_files)
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda i: _measure(split, i), indices))
+    results = list(of_each(split, lambda i: _measure(split, i), indices))
     found = [(index, *result) for index, result in zip(indices, results, strict=True) if result is not None]
     sizes = np.array([size for _, size, _ in found], dtype=int).reshape(-1, 2)
     places, hashes = np.array([index for index, _, _ in found], int), Hashes.join([h for _, _, h in found])
     return Survey(places, sizes, hashes, len(indices) - len(found))
 
 
-def _measure(split: FileSplit, index: int) -> tuple[tuple[int, int], Hashes] | None:
+def _measure(split: Split, index: int) -> tuple[tuple[int, int], Hashes] | None:
     try:
+        if not isinstance(split, FileSplit):
+            image = match_channels(split[index].image, 3)
+            return (image.shape[-1], image.shape[-2]), hash_images(image[None])
         picture = read(split.files[index], white_level=split.white_level, at_least=HASHED_SIDE)
     except DataError:
         return None  # it is named where the network's images are read, and counted here
@@ -54,8 +54,7 @@ def _measure(split: FileSplit, index: int) -> tuple[tuple[int, int], Hashes] | N
 
 def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarray]:
     """Give images as uint8 (side, side, 3), the middle of those that are no squares; grey what can't be read."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda i: _thumbnail(split, i, side), indices))
+    return list(of_each(split, lambda i: _thumbnail(split, i, side), indices))
 
 
 def _thumbnail(split: Split, index: int, side: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from moganet.data.table_cells import as_text
 from moganet.data.table_read import Table
-from moganet.errors import DataError
+from moganet.errors import DataError, choose_of, did_you_mean
 from moganet.files import typed_path
 
 COLUMNS = {
@@ -53,9 +53,8 @@ def read_query(query: str) -> dict[str, str]:
     asked: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         key, _, value = part.partition("=")
-        if key not in (*COLUMNS, SEVERAL, "missing"):
-            known = ", ".join((*COLUMNS, SEVERAL, "missing"))
-            raise DataError(f"{key!r} is nothing that a table's column can be; known: {known}")
+        if key not in (known := (*COLUMNS, SEVERAL, "missing")):
+            raise DataError(f"{key!r} is nothing that a table's column can be; {choose_of(key, known)}")
         if key in asked:
             raise DataError(f"the table's {key} is named twice, as {asked[key]!r} and {value!r}; name it once")
         asked[key] = value
@@ -126,7 +125,7 @@ def _named(table: Table, role: str, asked: str) -> list[str]:
             return same
     if role not in REQUIRED and asked in OFF:
         return []
-    raise DataError(f"{table.file} has no column {asked!r}; it has {_listed(table)}")
+    raise DataError(f"{table.file} has no column {asked!r}; {did_you_mean(asked, table.header)}it has {_listed(table)}")
 
 
 def _no_column(table: Table, role: str) -> str:

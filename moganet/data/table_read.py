@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moganet.errors import DataError, MissingExtraError
+from moganet.errors import DataError, MissingExtraError, did_you_mean
+from moganet.files import neighbours
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 TEXTS = ("string", "large_string", "string_view")  # Arrow's types
@@ -46,7 +47,8 @@ class Table:
 def read_table(file: Path) -> Table:
     """Read a CSV or Parquet file. Raises DataError that names the line where something is wrong."""
     if not file.is_file():
-        raise DataError(f"there is no table {file}; give a CSV or Parquet file with the columns path and label")
+        like = did_you_mean(file, neighbours(file), 0.75)
+        raise DataError(f"there is no table {file}; {like}give a CSV or Parquet file with the columns path and label")
     try:
         with open(file, "rb") as stream:
             is_parquet = stream.read(4) == b"PAR1" or file.suffix.lower() in (".parquet", ".pq")

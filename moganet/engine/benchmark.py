@@ -1,5 +1,6 @@
 """`benchmark`: how fast a run's parts are on this machine."""
 
+import copy
 import itertools
 import multiprocessing
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,7 +25,7 @@ from moganet.data.module import ImageDataModule
 from moganet.engine.doctor import Environment, environment
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import Predictor
-from moganet.inference.load import load
+from moganet.inference.load import as_predictor, load
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import half_type, has_fast_bf16, in_turns, keep_freed_memory
 from moganet.models.timms import TIMM, is_timms
@@ -37,7 +38,13 @@ from moganet.results import Record, Result
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
 from moganet.training.assemble import build_module, build_task
+from moganet.training.draws import own_draws
 from moganet.training.resolve import prepare
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
+
+    Models = str | Predictor | Sequence[str | Predictor]
 
 Criterion = Callable[..., torch.Tensor]
 ROUNDS = 5
@@ -112,7 +119,7 @@ class PipelineSpeed(OfRecipe):
 
 @noted
 def benchmark_infer(
-    models: Sequence[str] = (),
+    models: "Models" = (),
     size: int | None = None,
     batch: int = 32,
     *,
@@ -124,15 +131,15 @@ def benchmark_infer(
 ) -> Speeds | SpeedOfOne:
     """Measure models in turns in one run: latency of one image, images/s of a batch, and peak memory.
 
-    models: MODELs, variants, or "timm:NAME"; none is moganet_xtiny with some of timm's, which `alternatives` asks for
-    or leaves out; accuracies differ, and are not compared. size: pixels a side [each model's own]. picture: a file for
+    models: MODELs, variants, "timm:NAME", Predictors; none is moganet_xtiny with some of timm's, which `alternatives`
+    asks for or leaves out; accuracies differ, and are not compared. size: pixels a side [own]. picture: a file for
     the bars. choices: as in `load`, for all of them.
     Gives for one model a flat object with `images_per_second` (median of five rounds), `latency_p50` and
     `latency_p95` in milliseconds, and `peak_memory_mb`; for several `{"models": [one such object each]}`.
     """
     _check(size, batch, picture)
     keep_freed_memory()
-    names = with_alternatives(models, alternatives)
+    names = with_alternatives(_each(models), alternatives)
     openers = [partial(open_unpublished, name, size, runtime, precision, **choices) for name in names]
     predictors = [opener() for opener in openers]
     inputs = [torch.randn(batch, *_shape(one, size)) for one in predictors]
@@ -140,16 +147,17 @@ def benchmark_infer(
     times = in_turns([partial(one.logits, x) for one, x in asked], ROUNDS, SECONDS_A_ROUND)
     single = in_turns([partial(one.logits, x[:1]) for one, x in asked], LATENCIES)
     rows = []
-    for one, opener, x, taken, waits in zip(predictors, openers, inputs, times, single, strict=True):
+    for one, name, opener, x, taken, waits in zip(predictors, names, openers, inputs, times, single, strict=True):
         p50, p95 = (1e3 * float(np.percentile(waits, share)) for share in (50, 95))
-        waited = {"latency_p50": p50, "latency_p95": p95, "peak_memory_mb": peak_memory(opener, x.shape)}
+        peak = peak_memory(opener, x.shape) if isinstance(name, str) else None  # a Predictor is of this process
+        waited = {"latency_p50": p50, "latency_p95": p95, "peak_memory_mb": peak}
         rows.append(_speed(one, batch / median(taken), list(x.shape[2:]), **waited, runtime=one.runtime))
     return _result(rows, {"batch_size": batch, "precision": precision, "rounds": ROUNDS}, picture, "inference")
 
 
 @noted
 def benchmark_train(
-    models: Sequence[str] = (),
+    models: "Models" = (),
     size: int = 224,
     batch: int = 32,
     *,
@@ -166,7 +174,7 @@ def benchmark_train(
     """
     _check(size, batch, picture)
     keep_freed_memory()
-    names = with_alternatives(models, alternatives)
+    names = with_alternatives(_each(models), alternatives)
     predictors = [open_unpublished(name, size, **choices) for name in names]
     device = torch.device(predictors[0].device)
     precision = precision or ("bf16" if has_fast_bf16(device.type) else "f32")
@@ -180,21 +188,28 @@ def benchmark_train(
     return _result(rows, common, picture, "training")
 
 
-def with_alternatives(models: Sequence[str], alternatives: bool | None) -> list[str]:
+def _each(models: "Models") -> Sequence[str | Predictor]:
+    return [models] if isinstance(models, str | Predictor) else models
+
+
+def with_alternatives(models: Sequence[str | Predictor], alternatives: bool | None) -> list[str | Predictor]:
     """Give the models to compare: those named, else moganet_xtiny; and for variants timm's beside them.
 
     alternatives: whether to add those; None adds them where no model is named.
     """
     chosen = list(models) or ["moganet_xtiny"]
     add = not models if alternatives is None else alternatives
-    found = [f"{TIMM}{name}" for model in chosen for name in ALTERNATIVES.get(full_name(model), ())] if add else []
+    named = [full_name(model) for model in chosen if isinstance(model, str)]
+    found = [f"{TIMM}{name}" for model in named for name in ALTERNATIVES.get(model, ())] if add else []
     return list(dict.fromkeys([*chosen, *found]))
 
 
 def open_unpublished(
-    name: str, size: int | None, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+    name: str | Predictor, size: int | None, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
 ) -> Predictor:
     """Open a MODEL; of timm's networks no weights are downloaded, since speed does not depend on them."""
+    if isinstance(name, Predictor):
+        return as_predictor(name, runtime, precision, **choices)
     choices |= {"pretrained": False} if is_timms(name) else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is untrained.*")
@@ -241,7 +256,7 @@ def _peak_memory(opener: Callable[[], Predictor], shape: tuple[int, ...]) -> flo
 
 
 def _training_step(predictor: Predictor, size: int, batch: int, precision: Precision) -> Callable[[], None]:
-    network, device = predictor.model, predictor.device
+    network, device = copy.deepcopy(predictor.model), predictor.device
     optimizer = build_optimizer(network.train(), OptimizerConfig())
     images = torch.randn(batch, *_shape(predictor, size), device=device).to(memory_format=torch.channels_last)
     labels = torch.randint(0, max(1, len(predictor.class_names)), (batch,), device=device)
@@ -268,8 +283,9 @@ def _result(
 
 
 @noted
+@own_draws()
 def benchmark_data(
-    recipe: str | Path, data: str | None = None, overrides: Mapping[str, Any] | Sequence[str] = ()
+    recipe: str | Path, data: "Data | None" = None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineSpeed:
     """Measure what a recipe's data pipeline feeds against what its network trains, in turns, on the CPU or the GPU.
 
@@ -305,7 +321,10 @@ def benchmark_data(
 
 
 def ready_to_train(
-    recipe: str | Path, data: str | None, overrides: Mapping[str, Any] | Sequence[str], start: str | Path | None = None
+    recipe: str | Path,
+    data: "Data | None",
+    overrides: Mapping[str, Any] | Sequence[str],
+    start: str | Path | None = None,
 ) -> tuple[ResolvedRecipe, Dataset, ImageDataModule, TaskModule]:
     """Give what a step of a recipe's training takes, on the CPU or the GPU."""
     settings, dataset = prepare(recipe, data, overrides, start)

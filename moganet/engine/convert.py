@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, OutputError
+from moganet.errors import ConfigError, OutputError, choose_of
 from moganet.inference import read_model
 from moganet.models.build import complete
 from moganet.models.choices import Choices
@@ -43,7 +43,7 @@ def convert(what: str | Path, out: str | Path, target: Target | None = None, **c
     out = Path(out)
     asked = _targets(out) if target is None else [target]
     if not {*asked} <= {*get_args(Target)}:
-        raise ConfigError(f"there is no format {target!r} to write; choose one of {', '.join(get_args(Target))}")
+        raise ConfigError(f"there is no format {target!r} to write; {choose_of(str(target), get_args(Target))}")
     if out.resolve() == Path(what).resolve():
         raise OutputError(f"{out} is the model itself; choose another place")
     stored = read_model(what, Choices(**choices))

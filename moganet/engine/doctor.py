@@ -24,6 +24,7 @@ from moganet.results import Record, Result
 
 if TYPE_CHECKING:
     from moganet.data import Dataset
+    from moganet.data.in_python import Data
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
@@ -81,7 +82,9 @@ class Doctor(Result):
 
 
 @noted
-def doctor(data: str | None = None, *, picture: str | Path | None = None, progress: Progress = no_progress) -> Doctor:
+def doctor(
+    data: "Data | None" = None, *, picture: str | Path | None = None, progress: Progress = no_progress
+) -> Doctor:
     """Examine the environment, and a data set where one is given.
 
     picture: a file into which some images of the set are drawn, each with its class, or its mask in colours.
@@ -112,7 +115,7 @@ def doctor(data: str | None = None, *, picture: str | Path | None = None, progre
     )
 
 
-def _open_whatever(data: str) -> "Dataset":
+def _open_whatever(data: "Data") -> "Dataset":
     """Open a set, also one that can't be used as it is: its faults are findings then, and the rest is looked at."""
     try:
         opened: Dataset = importlib.import_module("moganet.data").open_data(data)

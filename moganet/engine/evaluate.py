@@ -1,8 +1,9 @@
 """`evaluate`: how good a model is on a labelled set, and how fast over the whole of it."""
 
+import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,15 +19,19 @@ from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.tasks.task import Evaluation
 
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
+
 EVALUATION_FILE = "evaluation.json"
 
 
 @noted
 def evaluate(
     model: str | Path | Predictor,
-    data: str | None = None,
+    data: "Data | None" = None,
     split: str = "test",
     *,
+    class_names: "ClassNames | None" = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -38,7 +43,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on a split of a data set.
 
-    data: SOURCE[:PATH] or a path; None takes the set that the model was trained on.
+    data: SOURCE[:PATH], a path, or a data set of your own, as in `open_data`, with class_names where it names none and
+        its labels are not the model's; None takes the set that the model was trained on.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
@@ -51,7 +57,7 @@ def evaluate(
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
     predictor = as_predictor(model, runtime, precision, **choices)
-    dataset, is_home = open_for(predictor, data)
+    dataset, is_home = open_for(predictor, data, class_names)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
     images = in_classes_of(predictor, dataset, images)
@@ -80,7 +86,7 @@ def evaluate(
         untrained=not predictor.trained,
         fast_decoding=fast_decoding,
     )
-    if out is None and not choices and not isinstance(model, Predictor) and Path(model).is_dir():
+    if out is None and not choices and isinstance(model, str | os.PathLike) and Path(model).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
         out = Path(model) / f"evaluation-{other}{split}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from moganet.config import Precision
 from moganet.data.listing import list_files
 from moganet.data.preprocess import normalize
-from moganet.errors import ConfigError, DataError, WeightsError
+from moganet.errors import ConfigError, DataError, WeightsError, choose_of, did_you_mean
 from moganet.explanations import METHODS, Explanation, check_options
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
 from moganet.explanations.lime import STABLE
@@ -256,7 +256,8 @@ def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> li
     """Give the methods to use. Raises ConfigError for one that does not exist or can't explain this model."""
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
-        raise ConfigError(f"there is no method {', '.join(unknown)!r}; choose of {', '.join(METHODS)}")
+        named = unknown[0] if unknown else ""
+        raise ConfigError(f"there is no method {named!r}; {choose_of(named, METHODS)}")
     able = [name for name in METHODS if predictor.has_module or not METHODS[name].needs_module]
     if compare and names == ["lime"]:
         return able
@@ -295,7 +296,8 @@ def find_class(target: str | int, names: Sequence[str]) -> int:
     if str(target).isdigit() and int(target) < len(names):
         return int(target)
     shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-    raise ConfigError(f"the model knows no class {str(target)!r}; give one of {shown}, or a number below {len(names)}")
+    what = f"the model knows no class {str(target)!r}; {did_you_mean(target, names)}"
+    raise ConfigError(f"{what}give one of {shown}, or a number below {len(names)}")
 
 
 def _for_samples(predictor: Predictor, runtime: Runtime) -> Predictor:

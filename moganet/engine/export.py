@@ -1,18 +1,19 @@
 """`export`: a model as a file for another runtime, kept only where it gives what the model gives."""
 
+import copy
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 
 from moganet.config import Preprocessing
-from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError
+from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError, choose_of
 from moganet.inference import Predictor
 from moganet.inference.eager import EagerRun
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
@@ -29,6 +30,9 @@ from moganet.notices import noted, say
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
 from moganet.tasks.task import Asked, Table
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 Known = tuple[Reference, Comparison | None]  # the network to compare with, and the images where there are some
 ROUNDS = 5
@@ -117,7 +121,8 @@ def export(
     calibrated: bool = False,
     size: int | None = None,
     any_size: bool = False,
-    data: str | None = None,
+    data: "Data | None" = None,
+    class_names: "ClassNames | None" = None,
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -130,8 +135,8 @@ def export(
     model gives, or with `calibrated` those that its temperature scales; executorch has none. size: height and width
     of the input, instead of the model's own; any_size leaves it open, but for executorch. data: a set to compare
     decisions on (up to `limit` images), and for int8 to calibrate with; int8 takes the model's own set where none
-    is given. overwrite: let a file beside the model be replaced that is not this model in this form; a file that
-    `out` names is replaced anyway. choices: as in `load`.
+    is given. class_names: as in `evaluate`. overwrite: let a file beside the model be replaced that is not this model
+    in this form; a file that `out` names is replaced anyway. choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
     `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
     WeightsError where the file differs by more than the tolerance: it is deleted then.
@@ -148,7 +153,7 @@ def export(
         check_free(target, graph, named=out is not None)
     images = None
     if data is not None or precision == "int8":
-        images = open_comparison(source, data, limit, graph.description.preprocessing)
+        images = open_comparison(source, data, limit, graph.description.preprocessing, class_names)
     return _export(source, graph, target, (_plain(source), images), progress).changed(out=str(out or target))
 
 
@@ -179,9 +184,10 @@ def _check(form: Form) -> None:
     """Raise ConfigError for a format or a precision that does not exist, or settings that exclude each other."""
     to, precision = form.to, form.precision
     if to not in EXPORTERS:
-        raise ConfigError(f"there is no format {to!r} to export to; choose one of {', '.join(EXPORTERS)}")
+        raise ConfigError(f"there is no format {to!r} to export to; {choose_of(to, EXPORTERS)}")
     if precision not in get_args(ExportPrecision):
-        raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(ExportPrecision))}")
+        known = get_args(ExportPrecision)
+        raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, known)}")
     if precision not in EXPORTERS[to].PRECISIONS:
         others = " or ".join(name for name, exporter in EXPORTERS.items() if precision in exporter.PRECISIONS)
         has = f"{to} is not exported in {precision}, but in {', '.join(EXPORTERS[to].PRECISIONS)}"
@@ -217,7 +223,9 @@ def make_graph(source: Predictor, form: Form) -> Graph:
             say(f"what tells images unlike the training images was found at {own[0]}x{own[1]} pixels: it is left out")
         # The fixtures' logits were recorded at the model's own size.
         description = description.changed(preprocessing=changed, fixtures=(), task=description.task.unguarded())
-    fused = fastest(source.model).to("cpu").to(memory_format=torch.contiguous_format)
+    fused = fastest(source.model)
+    fused = copy.deepcopy(fused) if fused is source.model else fused  # which goes on answering where it is
+    fused = fused.to("cpu").to(memory_format=torch.contiguous_format)
     return Graph(fused, description, form.to, form.precision, raw=form.raw, calibrated=form.calibrated, size=pair)
 
 
@@ -264,7 +272,8 @@ def export_all(
     model: str | Path | Predictor,
     out: str | Path | None = None,
     *,
-    data: str | None = None,
+    data: "Data | None" = None,
+    class_names: "ClassNames | None" = None,
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
     progress: Progress = no_progress,
@@ -278,7 +287,8 @@ def export_all(
     `images_per_second` (the median of five rounds), and `out`; or `failed`, which says why there is no file.
     """
     source = as_predictor(model, "eager", **choices)
-    images = open_comparison(source, data, limit, source.config.preprocessing) if data is not None else None
+    own = source.config.preprocessing
+    images = open_comparison(source, data, limit, own, class_names) if data is not None else None
     known = _plain(source), images
     runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.outputs}
     rows = {name: _row_of_torch(run, source, known) for name, run in runs.items()}

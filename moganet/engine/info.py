@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from moganet.config import Architecture, Preprocessing
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, did_you_mean
+from moganet.files import neighbours
 from moganet.inference.exported import is_exported, read_metadata
 from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen, function_of
-from moganet.models.description import ModelDescription
+from moganet.models.description import OWN, ModelDescription
 from moganet.models.evaluations import evaluations_of
 from moganet.models.find import find
 from moganet.models.provenance import without_place
@@ -80,15 +81,23 @@ class FileInfo(Chosen):
 
 
 class NetworkInfo(Result, Variant):
-    """A network layer by layer, and the file that it was read from. input_size: height and width, in pixels."""
+    """A network layer by layer, and the file that it was read from. input_size: height and width, in pixels.
+
+    parameters, macs: None of an exported network that only its caller can build.
+    """
 
     input_size: tuple[int, int]
+    parameters: int | None  # type: ignore[assignment]
+    macs: int | None  # type: ignore[assignment]
     layers: tuple[LayerCost, ...]
     file: FileInfo | None = None
 
     def lines(self) -> Iterator[str]:
         """Say what a person asks first."""
-        size = f"{self.parameters:,} parameters, {short(self.macs)} multiply-adds at {dimensions(self.input_size)}"
+        size = "its layers are known to its caller alone"
+        if self.parameters is not None and self.macs is not None:
+            macs = f"{short(self.macs)} multiply-adds at {dimensions(self.input_size)}"
+            size = f"{self.parameters:,} parameters, {macs}"
         if self.file is None:
             yield f"{self.name}: {size}"
             if trained := _trained(self.name):
@@ -199,7 +208,8 @@ def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> Net
     base, _, tag = str(what).partition(".")
     is_named = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
     if not is_named and not Path(what).exists():
-        raise ConfigError(f"there is no variant or model file {str(what)!r}; variants: {', '.join(VARIANTS)}")
+        like = did_you_mean(what, [*VARIANTS, *list_models(pretrained=True), *neighbours(Path(what))])
+        raise ConfigError(f"there is no variant or model file {str(what)!r}; {like}variants: {', '.join(VARIANTS)}")
     if is_exported(Path(what)):
         if given := Choices(**choices).given():
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(given)}")
@@ -243,6 +253,9 @@ def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> 
 
 
 def _network(architecture: Architecture, size: tuple[int, int], file: FileInfo | None = None) -> NetworkInfo:
+    if architecture.name.startswith(OWN):
+        unknown: dict[str, Any] = {"parameters": None, "macs": None, "stages": [], "layers": ()}
+        return NetworkInfo(name=architecture.name, size=size[0], input_size=size, ours=False, file=file, **unknown)
     layers, stages, parameters = _cost(architecture, size)
     return NetworkInfo(
         name=architecture.name,

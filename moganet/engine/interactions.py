@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from moganet.config import Precision, Preprocessing
 from moganet.data import Dataset, open_data
-from moganet.errors import ConfigError, DataError
+from moganet.errors import ConfigError, DataError, choose_of
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.masking import Baseline, MeasuredNetwork, logits_of
@@ -24,15 +24,21 @@ from moganet.models.timms import configuration, is_timms
 from moganet.notices import noted
 from moganet.report.comparisons import draw_interactions
 
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
+
+    Named = tuple[Data | None, ClassNames | None]
+
 Filter = Literal["correct", "all"]
 
 
 @noted
 def interaction_curves(
     models: str | Path | Predictor | Sequence[str | Path | Predictor],
-    data: str | None = None,
+    data: "Data | None" = None,
     split: str = "test",
     *,
+    class_names: "ClassNames | None" = None,
     grid: int | None = None,
     images: int | None = None,
     pairs: int | None = None,
@@ -54,7 +60,8 @@ def interaction_curves(
     """Measure the strength of multi-order interactions, J^(m), of networks on the same images, pairs and contexts.
 
     models: MODELs (files, runs, exported files), "timm:NAME", or "timm:NAME@CHECKPOINT". choices: as in `load`.
-    data: SOURCE[:PATH] or a path; None takes the set that the first model was trained on. split: as `evaluate`'s.
+    data: SOURCE[:PATH], a path, or a data set of your own; None takes the set that the first model was trained on.
+    split, class_names: as `evaluate`'s.
     grid: patches a side [14 where 14 divides the side, else 16, at most the side]. images, pairs an image, contexts a
         pair and order: [50, 200, 100], or with budget (seconds) what gives the least error in that time.
     filter: "correct" takes images that every model classifies correctly, "all" any. reward: "log-odds", "log-p" or
@@ -68,7 +75,7 @@ def interaction_curves(
     named = [models] if isinstance(models, str | Path | Predictor) else list(models)
     _check_words(named, reward, filter)
     opened = partial(as_predictor, runtime=runtime, precision=precision, **choices)
-    networks, dataset = _open_all(named, data, size, opened)
+    networks, dataset = _open_all(named, (data, class_names), size, opened)
     split, part = choose_split(dataset, split)
     grid = usual_grid(min(min(one.preprocessing.size) for one in networks)) if grid is None else grid
     amount = {"grid": grid, "pairs": pairs, "contexts": contexts, "images": images, "budget": budget, "batches": None}
@@ -84,9 +91,9 @@ def _check_words(models: Sequence[object], reward: str, kept: str) -> None:
     if not models:
         raise ConfigError("there is no model to measure; name at least one")
     if reward not in REWARDS:
-        raise ConfigError(f"there is no reward {reward!r}; choose one of {', '.join(REWARDS)}")
+        raise ConfigError(f"there is no reward {reward!r}; {choose_of(reward, REWARDS)}")
     if kept not in ("correct", "all"):
-        raise ConfigError(f"there is no filter {kept!r}; choose correct or all")
+        raise ConfigError(f"there is no filter {kept!r}; {choose_of(kept, ('correct', 'all'))}")
 
 
 def _needs_data(model: str | Path | Predictor) -> bool:
@@ -95,7 +102,7 @@ def _needs_data(model: str | Path | Predictor) -> bool:
 
 
 def _open_all(
-    named: Sequence[str | Path | Predictor], data: str | None, size: int | None, opened: Callable[..., Predictor]
+    named: Sequence[str | Path | Predictor], data: "Named", size: int | None, opened: Callable[..., Predictor]
 ) -> tuple[list[MeasuredNetwork], Dataset]:
     """Open the data set, and all networks by `opened`, ready to be asked about its classes."""
     known = [None if _needs_data(one) else opened(one) for one in named]
@@ -123,12 +130,13 @@ def _open_for(name: str, classes: int, opened: Callable[..., Predictor]) -> Pred
     return opened(name) if has_them else opened(name, num_classes=classes, pretrained=False)
 
 
-def _open_data(first: Predictor | None, data: str | None) -> Dataset:
+def _open_data(first: Predictor | None, named: "Named") -> Dataset:
+    data, class_names = named
     if first is not None:
-        return open_for(first, data)[0]
+        return open_for(first, data, class_names)[0]
     if data is None:
         raise DataError("these models do not say what they were trained on; give --data SOURCE[:PATH]")
-    return open_data(data)
+    return open_data(data, class_names)
 
 
 def _check_task(predictor: Predictor, dataset: Dataset) -> None:

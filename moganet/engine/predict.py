@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from moganet.data.read import read_pixels
 from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference.file_stream import FileStream
+from moganet.inference.given_images import GivenImages, are_names
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
@@ -28,9 +30,10 @@ from moganet.results import LeftOut, Result
 from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
     from moganet.inference.stream import Stream
 
-MAX_GRID = 48
+MAX_GRID, SHOWN = 48, 20
 
 
 class Predictions(Result):
@@ -44,6 +47,19 @@ class Predictions(Result):
     grid: str | None = None
     out: str | None = None
     files: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Say the first answers, a line each, and how many images there are."""
+        yield from (f"{row.file}  {row.text()}" for row in self.predictions[:SHOWN])
+        if (more := len(self.predictions) - SHOWN) > 0:
+            yield f"and {more:,} more"
+        yield from (f"can't be read: {one.reason}" for one in self.unreadable[:SHOWN])
+        if (more := len(self.unreadable) - SHOWN) > 0:
+            yield f"and {more:,} more can't be read"
+
+    def pictures(self) -> Sequence[Path]:
+        """Give the grid."""
+        return [] if self.grid is None else [Path(self.grid)]
 
 
 @dataclass(frozen=True)
@@ -70,10 +86,11 @@ class _Asked:
 @noted
 def predict(
     model: str | Path | Predictor,
-    files: str | Path | Sequence[str | Path] = (),
-    data: str | None = None,
+    files: Any = (),
+    data: "Data | None" = None,
     split: str = "test",
     *,
+    class_names: "ClassNames | None" = None,
     top_k: int | None = None,
     limit: int | None = None,
     calibrated: bool = False,
@@ -92,8 +109,10 @@ def predict(
     """Predict images, and go on past those that can't be read.
 
     files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input; one or
-    several.
-    data: SOURCE[:PATH] instead of files, with its `split`; `limit` takes that many, evenly spread.
+    several. Or images that you have: bytes, open files, PIL images, arrays, tensors; one, a list, or an iterator, of
+    which nothing is kept.
+    data: SOURCE[:PATH], or a data set of your own, instead of files, with its `split`; `limit` takes that many, evenly
+    spread. class_names: as in `evaluate`.
     top_k: how many classes to name [what the task names]. calibrated: give probabilities scaled by the model file's
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
@@ -112,11 +131,12 @@ def predict(
     predictor = as_predictor(model, runtime, precision, **choices)
     reading = _Reading(batch_size, workers, fast_decoding)
     if data is None:
-        asked = _files(predictor, [files] if isinstance(files, str | Path) else files, limit, reading)
-    elif files:
+        named = are_names(files)
+        asked = _files(predictor, files, limit, reading) if named else _images(predictor, files, limit, reading)
+    elif not are_names(files) or files:
         raise DataError("give either files or --data, not both")
     else:
-        asked = _data(predictor, data, split, limit, reading)
+        asked = _data(predictor, (data, class_names), split, limit, reading)
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
@@ -152,8 +172,24 @@ def _say_score(predictor: Predictor, outputs: Outputs) -> None:
         say(f"{predictor.name_of_model} has no guard: {by}; {how}")
 
 
-def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None, how: _Reading) -> _Asked:
+def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) -> _Asked:
+    """Ask about images that the caller has, as they come."""
+    images, own = GivenImages(given, limit), predictor.config.preprocessing
+    if images.number == 0:
+        raise DataError("nothing to predict: there is no image")
+    threads = 0 if how.workers == 0 else None
+    stream = FileStream(predictor, images, how.batch_size, threads, fast_decoding=how.fast_decoding, judged=True)
+    return _Asked(
+        stream,
+        images.name_of,
+        lambda place: read_pixels(images.image_of(place), own.channels, own.white_level),
+        images.forget_before,  # of which no truth is known
+    )
+
+
+def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -> _Asked:
     """Ask about files: read by threads where that is enough, by processes where those are asked for, or feed a GPU."""
+    named = [os.fspath(one) for one in ([files] if isinstance(files, str | os.PathLike) else files)]
     if not named:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
     files, absent = list_files(named)
@@ -190,9 +226,11 @@ def _files(predictor: Predictor, named: Sequence[str | Path], limit: int | None,
     )
 
 
-def _data(predictor: Predictor, data: str, split: str, limit: int | None, how: _Reading) -> _Asked:
+def _data(
+    predictor: Predictor, named: "tuple[Data, ClassNames | None]", split: str, limit: int | None, how: _Reading
+) -> _Asked:
     own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
-    dataset, _ = own_data.open_for(predictor, data)
+    dataset, _ = own_data.open_for(predictor, *named)
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0

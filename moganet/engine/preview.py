@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -18,7 +18,11 @@ from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.results import Result
 from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module
+from moganet.training.draws import own_draws
 from moganet.training.resolve import prepare
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
 
 PREVIEW_IMAGES = 40
 MOST_SAMPLES = 24  # of all splits together
@@ -33,10 +37,11 @@ class Preview(Result):
 
 
 @noted
+@own_draws()
 def preview(
     recipe: str | Path,
     picture: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     start: str | Path | None = None,

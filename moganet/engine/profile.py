@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from moganet.machine import half_type
 from moganet.notices import noted
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
 
 PARTS = ("data", "augment", "forward", "backward", "optimizer")
 STEPS, WARM_UP = 8, 2
@@ -43,7 +46,7 @@ class Profile(OfRecipe):
 @noted
 def profile(
     recipe: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     start: str | Path | None = None,

@@ -1,12 +1,13 @@
 """`report`: one self-contained page that shows a person how good a model is, and where it fails."""
 
+import copy
 import datetime
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,12 +17,12 @@ from moganet.config import Precision
 from moganet.data import Dataset, Split
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
-from moganet.errors import first_line
+from moganet.errors import ConfigError, first_line
 from moganet.explanations.gradients import input_gradients
 from moganet.files import check_place
 from moganet.inference import Predictor, load_model_file, save_model_file
 from moganet.inference.guarding import make_guard
-from moganet.inference.load import load
+from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
@@ -42,6 +43,9 @@ from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
 from moganet.training.origin import Origin, read_origin
 from moganet.training.run_folder import REPORT_FILE
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
@@ -81,10 +85,11 @@ class ReportResult(Result, extra="allow"):
 
 @noted
 def write_report(
-    model: str | Path,
-    data: str | None = None,
+    model: str | Path | Predictor,
+    data: "Data | None" = None,
     split: str = "test",
     *,
+    class_names: "ClassNames | None" = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -97,21 +102,22 @@ def write_report(
 ) -> ReportResult:
     """Write a page on a model: what it gets right and wrong, on which images, and what those images are like.
 
-    model, data, split: as in `evaluate`. choices: as in `load`. What is fitted on validation images (a temperature) is
-    kept in the model file where it keeps none, for `predict(calibrated=True)`.
+    model, data, split, class_names: as in `evaluate`. choices: as in `load`. What is fitted on validation images (a
+    temperature) is kept in the model file where it keeps none, for `predict(calibrated=True)`.
     out: the HTML file; the default is report.html in a run's folder, else NAME-report.html here.
     explain: shows where the network looked; None leaves that out. result: of a run that has not written it yet.
     Gives `report` (the file), `bytes`, `seconds`, what was measured, and `left_out` ({"part", "reason"}). A part whose
     package is not installed is left out and says so. Raises DataError, WeightsError or OutputError.
     """
     start = time.perf_counter()
-    place = Path(out) if out is not None else _default_page(model, in_run=Path(model).is_dir() and not choices)
+    file = None if isinstance(model, Predictor) or choices else model  # which is told what is found
+    place = Path(out) if out is not None else _default_page(model, in_run=file is not None and Path(file).is_dir())
     check_place(place, "--out")
-    predictor = load(model, runtime, precision, **choices)
-    dataset, is_home = open_for(predictor, data)
+    predictor = as_predictor(model, runtime, precision, **choices)
+    dataset, is_home = open_for(predictor, data, class_names)
     predictor.task.check(dataset, training=False)
-    if is_home and not choices and predictor.config.task.guard is None:
-        predictor.config = predictor.config.changed(task=keep_guard(model, predictor, dataset, workers))
+    if is_home and file is not None and predictor.config.task.guard is None:
+        predictor.config = predictor.config.changed(task=keep_guard(file, predictor, dataset, workers))
     tested, validation = _see_splits(predictor, dataset, split, (batch_size, workers, progress))
     parts = [tested] if validation is None or validation is tested else [tested, validation]
     seen = Seen(
@@ -120,11 +126,11 @@ def write_report(
         fresh=[part for part in parts if part.name in FRESH or not (is_home or part.name == "train")],
         data=dataset.spec.partition(":")[0],
         description=predictor.config.task,
-        keep=partial(keep_in_file, model) if is_home and not choices else None,
+        keep=partial(keep_in_file, file) if is_home and file is not None else None,
         explain=None if explain is None else partial(_explain, predictor, explain),
         again=partial(_ask_again, predictor),
     )
-    origin = read_origin(model, predictor.config.provenance, result)
+    origin = read_origin(predictor.name_of_model, predictor.config.provenance, result)
     page, said, shown = _compose(predictor, dataset, seen, origin)
     write_page(page, place)
     return ReportResult(
@@ -143,8 +149,8 @@ def write_report(
     )
 
 
-def _default_page(model: str | Path, *, in_run: bool) -> Path:
-    path = Path(model)
+def _default_page(model: str | Path | Predictor, *, in_run: bool) -> Path:
+    path = Path(model.name_of_model if isinstance(model, Predictor) else model)
     return path / REPORT_FILE if in_run else Path(f"{path.stem if path.is_file() else path.name}-{REPORT_FILE}")
 
 
@@ -256,11 +262,16 @@ def _rate(predictor: Predictor, tested: Answers) -> Fact:
 def _costs(predictor: Predictor, result: Mapping[str, Any]) -> list[Fact]:
     """Give what the network and its training cost; result as result.json has it."""
     config = predictor.config
-    network = build_blank(config.architecture)
-    channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
-    macs = short(count_macs(network, channels, (height, width)))
-    parameters = ("Parameters", short(count_parameters(network)), config.architecture.name)
-    facts = [parameters, ("Multiply-adds", macs, f"an image of {width}×{height}")]
+    facts: list[Fact] = []
+    try:
+        network = copy.deepcopy(predictor.model) if config.is_own else build_blank(config.architecture)
+        channels, (height, width) = config.preprocessing.channels, config.preprocessing.size
+        facts.append(("Parameters", short(count_parameters(network)), config.architecture.name))
+        facts.append(
+            ("Multiply-adds", short(count_macs(network, channels, (height, width))), f"an image of {width}×{height}")
+        )
+    except ConfigError as error:  # an export of a network that only its caller can build, or one that can't be counted
+        say(f"what the network costs is left out: {error}")
     if "seconds" in result:
         how = f"{count(result['epochs'], 'epoch')}, {result['images_per_second']:,.0f} images/s"
         facts.append(("Training", duration(float(result["seconds"])), how))

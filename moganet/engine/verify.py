@@ -11,11 +11,12 @@ import numpy as np
 from moganet.config import Precision
 from moganet.errors import WeightsError
 from moganet.inference.exported import is_exported, read_metadata
-from moganet.inference.load import load
+from moganet.inference.load import as_predictor, load
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
 from moganet.inference.tolerance import tolerance_of
 from moganet.models.choices import Choices
+from moganet.models.description import MADE
 from moganet.models.find import find, is_bare, untrained
 from moganet.models.fixtures import replay_fixtures
 from moganet.models.hub_folder import TENSORS
@@ -41,7 +42,7 @@ class Verified(Result):
 
 @noted
 def verify(
-    model: str | Path,
+    model: str | Path | Predictor,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     tolerance: float | None = None,
@@ -50,10 +51,13 @@ def verify(
     """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
-        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`.
+        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`. A Predictor's
+        fixtures are replayed and, of one that `moganet.model` made, the hash of its tensors is compared.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """
+    if isinstance(model, Predictor):
+        return _of_predictor(as_predictor(model, runtime, precision, **choices), tolerance)
     if is_exported(Path(model)):
         predictor = load(model, runtime, precision, **choices)
         if predictor.config.fixtures:
@@ -75,6 +79,18 @@ def verify(
     if recorded is not None and "torch" not in sys.modules:  # with torch the tensors were read, and compared, just now
         _compare(model, recorded, choices)
     return _replayed(model, predictor, recorded, TOLERANCE if tolerance is None else tolerance)
+
+
+def _of_predictor(predictor: Predictor, tolerance: float | None) -> Verified:
+    recorded = None  # of a file, whose tensors may be of another type than those that it was loaded to
+    if predictor.has_module and MADE in predictor.config.provenance:
+        recorded = predictor.config.sha256
+        hashed = importlib.import_module("moganet.models.reading.checkpoint").hash_tensors
+        if hashed(predictor.model.state_dict()) != recorded:
+            raise WeightsError(f"the tensors of {predictor.name_of_model} were changed since it was made")
+    if not (predictor.config.fixtures or recorded):
+        raise WeightsError(f"{predictor.name_of_model} keeps no fixtures; verify the file that it was loaded from")
+    return _replayed(predictor.name_of_model, predictor, recorded, TOLERANCE if tolerance is None else tolerance)
 
 
 def _compare(model: str | Path, recorded: str, choices: dict[str, Any]) -> None:

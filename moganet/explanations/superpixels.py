@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, choose_of
 from moganet.explanations.method import need
 
 NUM_SEGMENTS = 50  # that slic and the grid aim at; fewer where the image is small
@@ -24,7 +24,7 @@ def find_superpixels(image: Tensor, kind: str) -> tuple[Tensor, str]:
     superpixel, as in a blank image, the grid is taken. Raises ConfigError for another kind.
     """
     if kind not in KINDS:
-        raise ConfigError(f"there are no superpixels {kind!r}; choose one of {', '.join(KINDS)}")
+        raise ConfigError(f"there are no superpixels {kind!r}; {choose_of(kind, KINDS)}")
     height, width = image.shape[1:]
     labels = KINDS[kind](_as_picture(image))
     if labels.max() == labels.min() and height * width > 1:

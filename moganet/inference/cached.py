@@ -41,7 +41,7 @@ class Source:
     """A model's plain network, in evaluation mode: there already, or made when it is first asked for.
 
     identity: by which files that were made of it are known. more: what it gives beside its task's outputs.
-    keep: is called once such a file lies in the cache.
+    keep: is called once such a file lies in the cache. check: raises for a file that does not answer as the network.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Source:
     ) -> None:
         self.device, self.more = device, more
         self.keep: Callable[[Source], None] | None = None
+        self.check: Callable[[Run, tuple[int, int]], None] | None = None
         self._make, self._identity, self._guard = make, identity, Guard()
         self._network: nn.Module | None = None
 
@@ -121,7 +122,10 @@ class CachedRun:
         own = self._size(size)
         with self.guard:
             if own not in self.runs:
-                self.runs[own] = self._load_or_make(own)
+                run = self._load_or_make(own)
+                if self.source.check is not None:
+                    self.source.check(run, size)
+                self.runs[own] = run
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """Give the size that a file is made for: None is any, where each image has its own."""

@@ -4,10 +4,10 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from moganet.data.read import read_pixels
 from moganet.data.resample import normalize, resize_and_crop
 from moganet.data.waiting import limit_of_waiting, wait_for
 from moganet.errors import DataError
+from moganet.inference.given_images import GivenImages
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.machine import keep_freed_memory, num_cores
@@ -41,15 +42,16 @@ class FileStream:
     """What a model gives for the readable ones of some files, in order, a batch at a time; nothing is kept.
 
     Pillow decodes and resizes beside Python's lock, so that threads do, and no process has to be started.
-    threads: that read; 0 reads here, None is one a core. fast_decoding: JPEGs of more than four times the pixels that
-    are needed are decoded at a fraction of their size (half a grey level off in the mean). judged: as in
-    Predictor.outputs. unreadable: what could not be read of the batches so far.
+    files: or images that a caller has, as they come. threads: that read; 0 reads here, None is one a core.
+    fast_decoding: JPEGs of more than four times the pixels that are needed are decoded at a fraction of their size
+    (half a grey level off in the mean). judged: as in Predictor.outputs. unreadable: what could not be read of the
+    batches so far.
     """
 
     def __init__(
         self,
         predictor: Predictor,
-        files: Sequence[ImageFile],
+        files: Sequence[ImageFile] | GivenImages,
         batch_size: int | None = None,
         threads: int | None = None,
         *,
@@ -57,22 +59,24 @@ class FileStream:
         judged: bool = False,
     ) -> None:
         self.by_image = predictor.task.by_image
-        size = 1 if self.by_image else batch_size or BATCH
-        self.predictor, self.files, self.size, self.judged = predictor, files, size, judged
-        self.threads = min(num_cores() if threads is None else threads, len(files))
+        self.size = 1 if self.by_image else batch_size or BATCH
+        self.predictor, self.files, self.judged = predictor, files, judged
+        self.number = files.number if isinstance(files, GivenImages) else len(files)
+        asked = num_cores() if threads is None else threads
+        self.threads = asked if self.number is None else min(asked, self.number)
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None
         self.unreadable: list[LeftOut] = []
 
     def __len__(self) -> int:
-        return -(-len(self.files) // self.size)
+        return -(-(self.number or 0) // self.size)
 
     def __iter__(self) -> Iterator[Seen]:
         keep_freed_memory()
-        read: Iterator[Pixels | LeftOut] = map(self._read, self.files)
+        read: Iterator[Pixels | LeftOut] = map(self._read, enumerate(self.files))
         if self.threads > 1:
-            read = read_ahead(self._read, self.files, self.threads, self.size * AHEAD)
-        places = iter(range(len(self.files)))
+            read = read_ahead(self._read, enumerate(self.files), self.threads, self.size * AHEAD)
+        places = count()
         while batch := list(islice(zip(places, read, strict=False), self.size)):
             good = [(place, pixels) for place, pixels in batch if not isinstance(pixels, LeftOut)]
             self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
@@ -83,16 +87,17 @@ class FileStream:
                 images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
                 yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images, judged=self.judged), None)
 
-    def _read(self, file: ImageFile) -> Pixels | LeftOut:
-        own = self.predictor.config.preprocessing
+    def _read(self, numbered: tuple[int, Any]) -> Pixels | LeftOut:
+        (place, file), own = numbered, self.predictor.config.preprocessing
         try:
             pixels = read_pixels(file, own.channels, own.white_level, at_least=self.at_least)
             return pixels if self.by_image else resize_and_crop(pixels, own)
         except DataError as error:
-            return LeftOut(file=str(file), reason=str(error))
+            named = self.files.name_of(place) if isinstance(self.files, GivenImages) else str(file)
+            return LeftOut(file=named, reason=str(error))
 
 
-def read_ahead(read: Callable[[Any], Any], items: Sequence[Any], threads: int, ahead: int) -> Iterator[Any]:
+def read_ahead(read: Callable[[Any], Any], items: Iterable[Any], threads: int, ahead: int) -> Iterator[Any]:
     """Give what `read` gives for each item, in order, computed by threads up to `ahead` items before it is needed.
 
     What is said there is heard here. Raises WorkerError where nothing comes for as long as MOGANET_WAIT says.

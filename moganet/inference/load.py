@@ -1,14 +1,16 @@
 """From any MODEL to a Predictor."""
 
 import importlib
+import os
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from moganet.config import Precision
 from moganet.errors import ConfigError, WeightsError
 from moganet.inference.cached import FILES, Source, identity_of, more_of
-from moganet.inference.exported import is_exported, load_exported
+from moganet.inference.exported import format_of, is_exported, load_exported
 from moganet.inference.known import Known, Said, keep, key_of, recall
 from moganet.inference.predictor import Predictor, warn_untrained
 from moganet.inference.runtimes import Runtime, choose_runtime, open_predictor
@@ -21,14 +23,17 @@ from moganet.notices import recording
 if TYPE_CHECKING:
     from torch import nn
 
+    Model = str | os.PathLike[str] | bytes | IO[bytes]  # what is opened: a name, a path, a file's content, an open file
 
-def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
+
+def load(what: "Model", runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
     """Load a model to predict with.
 
     what: a model file, a released checkpoint of any format, an exported file, a run's folder (its best weights), a
         hub folder, or a name. "moganet_nano.digits" ships with the package, "moganet_small.in1k" is downloaded; a bare
         variant's name is an untrained network with weights from seed 0, and a warning says so. "timm:NAME" is a network
-        of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file.
+        of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file. Or the bytes
+        of a model file, or an open one.
     runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
         else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
@@ -40,11 +45,36 @@ def load(what: str | Path, runtime: Runtime = "auto", precision: Precision = "f3
         asked = Choices(**choices)
     except TypeError:
         raise ConfigError(f"load knows {', '.join(vars(Choices()))}, not {', '.join(choices)}") from None
+    if not isinstance(what, str | os.PathLike):
+        return _of_bytes(what, asked, runtime, precision)
+    what = Path(what) if isinstance(what, os.PathLike) else what
     if is_exported(Path(what)):
         if choices:
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(choices)}")
         return load_exported(Path(what), runtime, precision)
     return _remembered(what, asked, runtime, precision) or _read(what, asked, runtime, precision)
+
+
+def _of_bytes(what: Any, asked: Choices, runtime: Runtime, precision: Precision) -> Predictor:
+    """Load the content of a model file. Raises WeightsError where it is none."""
+    name = os.path.basename(str(getattr(what, "name", ""))) or "bytes"  # noqa: PTH119 (what a file says of itself)
+    if not (isinstance(what, bytes | bytearray | memoryview) or hasattr(what, "read")):
+        how = "moganet.model makes a Predictor of a network" if hasattr(what, "forward") else "give a file, or a name"
+        raise WeightsError(f"a {type(what).__name__} is no model file and no name of one; {how}")
+    content = what.read() if hasattr(what, "read") else what
+    if isinstance(content, str):
+        raise WeightsError(f"{name} was opened as text; open it in mode 'rb'")
+    with tempfile.TemporaryDirectory(prefix="moganet-") as folder:  # readers of every format begin at a file
+        file = Path(folder) / name
+        if format_of(file) is not None:
+            raise WeightsError(f"{name} is an exported file, which is loaded by its path")
+        file.write_bytes(content)
+        try:
+            predictor = _read(file, asked, runtime, precision)
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(str(file), name)) from None
+    predictor.name_of_model = name
+    return predictor
 
 
 def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: Precision) -> Predictor | None:
@@ -117,7 +147,7 @@ def describe(what: str | Path, asked: Choices) -> Known:
 
 
 def as_predictor(
-    model: str | Path | Predictor, runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+    model: "Model | Predictor", runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
 ) -> Predictor:
     """Give a Predictor as it is, and load a MODEL. Raises ConfigError for choices where the Predictor's are made."""
     if not isinstance(model, Predictor):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import Preprocessing
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, choose_of
 from moganet.inference.eager import EagerRun
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import LazyRun
@@ -63,7 +63,8 @@ class MeasuredNetwork:
         digest = hash_tensors(self.predictor.model.state_dict())
         if is_timms(architecture.name):
             return f"{digest} {architecture.name.removeprefix(TIMM)}"
-        return digest + architecture.model_dump_json()
+        answers = repr([one.logits for one in self.predictor.config.fixtures]) if self.predictor.config.is_own else ""
+        return digest + architecture.model_dump_json() + answers
 
 
 def logits_of(predictor: Predictor) -> Logits:
@@ -100,7 +101,7 @@ def baseline_of(kind: Baseline, image: Tensor, mean: Tensor) -> Tensor:
         sigma = shorter / BLUR
         radius = min(round(3 * sigma), shorter - 1)
         return F.gaussian_blur(image, [2 * radius + 1, 2 * radius + 1], [sigma, sigma]) if radius else image.clone()
-    raise ConfigError(f"there is no baseline {kind!r}; choose zero, mean or blur")
+    raise ConfigError(f"there is no baseline {kind!r}; {choose_of(kind, ('zero', 'mean', 'blur'))}")
 
 
 class MaskedImage:

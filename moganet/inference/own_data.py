@@ -1,21 +1,30 @@
 """The data that a model is asked about: the set that it was trained on, known again by its contents, or another one."""
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moganet.data import Dataset, Split, open_data
 from moganet.data.class_names import likeness, shown
 from moganet.data.contents import known_again
+from moganet.data.in_python import PREFIX
 from moganet.data.source import concatenate
 from moganet.errors import DataError
 from moganet.inference.predictor import Predictor
 from moganet.models.provenance import source_on_this_machine
 from moganet.notices import say
 
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
-def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
+
+def open_for(
+    predictor: Predictor, data: "Data | None", class_names: "ClassNames | None" = None
+) -> tuple[Dataset, bool]:
     """Open a data set, and say whether it is the one that the model was trained on, whose held-back images are "val".
+
+    class_names: as in `open_data`; where a caller's set names none, its labels are the model's.
 
     It is known by the contents of its images, wherever they lie. Other data is given whole, as it divides itself; how
     many of its images were trained on is said.
@@ -26,8 +35,10 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     trained_on, seed = {"source": None, "validation": None, **(recipe.get("data") or {})}, recipe.get("seed", 0)
     if data is None and trained_on["source"] is None:
         raise DataError("this model does not say what it was trained on; give --data SOURCE[:PATH]")
-    source = source_on_this_machine(trained_on["source"], predictor.name_of_model) if data is None else data
-    dataset = open_data(source).with_white_level(predictor.config.preprocessing.white_level)
+    opened = open_data(
+        _source(predictor, trained_on["source"]) if data is None else data, class_names, otherwise=predictor.class_names
+    )
+    dataset = opened.with_white_level(predictor.config.preprocessing.white_level)
     if provenance.get("fingerprint") is None:
         return dataset, False
     divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
@@ -42,6 +53,10 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
                 held_back, every = len(divided.splits["val"]), _size(divided, "all")
                 taken = f"as val are taken the {held_back:,} that were held back; --split all takes {every:,}"
                 say(f"{dataset.spec} holds the images that this model was trained on: {taken}")
+            return divided, True
+        case "targets":
+            what = f"the images of {dataset.spec} change each time they are read"
+            say(f"{what}: they are taken for those that the model was trained on by their targets only")
             return divided, True
         case "names":
             if undivided:
@@ -59,7 +74,16 @@ def open_for(predictor: Predictor, data: str | None) -> tuple[Dataset, bool]:
     return dataset, False
 
 
+def _source(predictor: Predictor, trained_on: str) -> str:
+    if trained_on.partition(":")[0] == PREFIX:
+        what = f"this model was trained on {trained_on}, a data set that was handed over in Python"
+        raise DataError(f"{what}; hand it over again as data=, or give --data SOURCE[:PATH]")
+    return source_on_this_machine(trained_on, predictor.name_of_model)
+
+
 def _is_home(dataset: Dataset, source: str, predictor: Predictor) -> bool:
+    if source.partition(":")[0] == PREFIX:  # a name that says nothing
+        return False
     with suppress(DataError):
         return dataset.spec in (source, source_on_this_machine(source, predictor.name_of_model))
     return False

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from moganet.config import Preprocessing
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
+from moganet.data.scan import list_images
+from moganet.display import as_html
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.inference.threads import settle_after_fork
@@ -24,6 +27,9 @@ from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+SHOWN = 20  # names of classes, in a notebook
 
 
 class NamedRun(Run, Protocol):
@@ -65,6 +71,19 @@ class Predictor:
     ) -> None:
         self.run, self.config, self.device, self._module = run, config, Device(device), module
         self.trained, self.name_of_model = trained, name_of_model
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.name_of_model}: {', '.join(self._told())})"
+
+    def _repr_html_(self) -> str:
+        names = self.class_names if len(self.class_names) <= SHOWN else (*self.class_names[: SHOWN - 1], "…")
+        return as_html(f"Predictor {self.name_of_model}", [", ".join(self._told()), ", ".join(names)])
+
+    def _told(self) -> list[str]:
+        own = self.config
+        height, width = own.preprocessing.size
+        told = [own.architecture.name, own.task.name, f"{len(self.class_names)} classes", f"{height}x{width} pixels"]
+        return [*told, f"{self.runtime} {self.precision} on {self.device}", *["untrained"] * (not self.trained)]
 
     @property
     def model(self) -> "nn.Module":
@@ -205,13 +224,22 @@ class Predictor:
         self._check(asked.calibrated)
         return self.task.answers(outputs, self.config.task, asked)
 
+    def save(self, path: str | Path) -> Path:
+        """Write the network, a MogaNet or timm's, as a model file (.safetensors) that every verb takes; give its path.
+
+        Raises ConfigError for an exported file, for another network, and for one that its name does not build again.
+        """
+        written: Path = importlib.import_module("moganet.inference.own_network").save(self, path)
+        return written
+
     def __call__(
         self, images: Any, top_k: int | None = None, batch_size: int = 64, *, calibrated: bool = False
     ) -> list[Any]:
         """Predict for an image or several; the list has one answer an image, for a classifier a Prediction.
 
-        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or a
-        sequence. top_k: how many classes are named [the task's own number]. calibrated: as in `probabilities`.
+        images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or several;
+        or a folder, whose images are taken by their names. top_k: how many classes are named [the task's own number].
+        calibrated: as in `probabilities`.
         """
         items = as_images(images)
         found: list[Any] = []
@@ -251,6 +279,8 @@ def as_images(images: Any) -> Sequence[ImageLike]:
         values = ", ".join(map(str, images))
         raise DataError(f"a {type(images).__name__} is no image; give one of its values ({values})")
     single = (str, os.PathLike, bytes, bytearray, memoryview)
+    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
+        return list_images(Path(images))
     if isinstance(images, single) or hasattr(images, "getexif") or hasattr(images, "read"):  # the last: an open file
         return [images]
     if hasattr(images, "ndim"):

@@ -4,12 +4,13 @@ Torch is imported where it is what answers, or where there is no file in the cac
 """
 
 import importlib.util
+import logging
 import os
 from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from moganet.config import Precision
-from moganet.errors import ConfigError, MogaNetError, first_line
+from moganet.errors import ConfigError, MogaNetError, choose_of, first_line
 from moganet.inference.cached import PACKAGES, CachedRun, Source
 from moganet.inference.predictor import NamedRun, Predictor
 from moganet.inference.runs import Array, Outputs
@@ -17,6 +18,8 @@ from moganet.inference.threads import Guard, settle_after_fork
 from moganet.machine import has_fast_bf16, has_gpu
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,13 +40,14 @@ def open_predictor(
 ) -> Predictor:
     """Make a Predictor of a network, on the GPU where there is one. Raises ConfigError for what can't be here."""
     if precision not in get_args(Precision):
-        raise ConfigError(f"there is no precision {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, get_args(Precision))}")
     device = "cuda" if has_gpu() else "cpu"
     if precision == "f16" and device == "cpu":
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
     source = network if isinstance(network, Source) else Source.of(network, config, device)
     settle_after_fork()
     made = choose_runtime(runtime, device, precision), source, config, precision
+    logger.debug("%s: %s in %s on %s", name_of_model or config.architecture.name, made[0], precision, device)
     run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
     if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
         run.prepare(config.preprocessing.size)
@@ -57,7 +61,7 @@ def choose_runtime(asked: str, device: str, precision: str = "f32") -> str:
     """
     known = get_args(Runtime)
     if asked not in known:
-        raise ConfigError(f"there is no runtime {asked!r}; choose one of {', '.join(known)}")
+        raise ConfigError(f"there is no runtime {asked!r}; {choose_of(asked, known)}")
     if asked == "auto":
         if (wanted := os.environ.get(AUTO, "auto")) != "auto":
             return choose_runtime(wanted, device, precision)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.errors import InteractionError
+from moganet.errors import InteractionError, choose_of
 
 Floats = NDArray[np.float64]
 
@@ -17,7 +17,7 @@ def reward_of(logits: NDArray[np.floating], label: int, reward: str = "log-odds"
     Raises InteractionError for a reward or a class that does not exist.
     """
     if reward not in REWARDS:
-        raise InteractionError(f"there is no reward {reward!r}; choose one of {', '.join(REWARDS)}")
+        raise InteractionError(f"there is no reward {reward!r}; {choose_of(reward, REWARDS)}")
     z = np.asarray(logits, np.float64)
     if z.ndim != 2 or not 0 <= label < z.shape[1]:
         raise InteractionError(f"logits of shape {z.shape} hold no class {label}; they must be (B, classes)")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, MogaNetError, WeightsError, first_line
+from moganet.errors import ConfigError, MogaNetError, WeightsError, did_you_mean, first_line
 from moganet.models.description import ModelDescription
 from moganet.models.make_fixtures import with_fixtures
 from moganet.models.reading.checkpoint import COUNTER
@@ -55,7 +55,11 @@ def create(architecture: Architecture, **arguments: Any) -> nn.Module:
     if not NAME.fullmatch(name):
         raise ConfigError(f"{architecture.name[:100]!r} names no network of timm's; timm.list_models() lists them")
     given = {key: value for key, value in architecture.options().items() if key in OPTIONS and value != blank[key]}
-    network: nn.Module = importlib.import_module("timm").create_model(name, **given, **arguments)
+    timm = importlib.import_module("timm")
+    if not timm.is_model(name.partition(".")[0]):
+        like = did_you_mean(name.partition(".")[0], timm.list_models())
+        raise ConfigError(f"timm has no network {name[:100]!r}; {like}timm.list_models() lists them")
+    network: nn.Module = timm.create_model(name, **given, **arguments)
     return network
 
 

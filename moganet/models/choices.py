@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from moganet.config import MAX_CHANNELS, ChannelAggregation, Gate
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, choose_of
 
 FUNCTION = ("gate", "channel_aggregation", "stem_stride")
 MAX_CLASSES = 1_000_000
@@ -34,7 +34,7 @@ class Choices:
         for name, values in known.items():
             given = getattr(self, name)
             if given is not None and given not in values:
-                raise ConfigError(f"{name} is {given!r}; choose one of {', '.join(map(str, values))}")
+                raise ConfigError(f"{name} is {given!r}; {choose_of(given, values)}")
         for name, least, most in (("num_classes", 0, MAX_CLASSES), ("in_chans", 1, MAX_CHANNELS)):
             given = getattr(self, name)
             if given is not None and not least <= given <= most:

@@ -4,6 +4,7 @@ from typing import Any
 
 from moganet.config import Architecture, ChannelAggregation, Gate
 from moganet.models.choices import FUNCTION, Weights
+from moganet.models.description import OWN
 from moganet.models.timms import is_timms
 from moganet.results import Record
 
@@ -27,4 +28,5 @@ class Chosen(Record):
 
 def function_of(architecture: Architecture) -> dict[str, Any]:
     """Give which function a MogaNet computes; nothing of another network."""
-    return {} if is_timms(architecture.name) else {name: getattr(architecture, name) for name in FUNCTION}
+    others = is_timms(architecture.name) or architecture.name.startswith(OWN)
+    return {} if others else {name: getattr(architecture, name) for name in FUNCTION}

@@ -18,6 +18,8 @@ from moganet.tasks.recipes import DEFAULT
 from moganet.tasks.task import TaskDescription
 
 DESCRIPTION_KEY, SEAL = "moganet", "seal"  # under which our own files describe themselves; other readers pass it over
+OWN = "python:"  # how the name of an architecture begins that only its caller, in Python, can build
+MADE = "network"  # in a provenance: the class of a network that was handed over in Python
 MAX_DESCRIPTION = 64 << 20  # characters; a million names, recipe and pictures have fewer
 # What of a provenance is read again.
 KINDS: dict[str, type] = {
@@ -76,6 +78,11 @@ class ModelDescription(Settings):
         if not isinstance(name, str) or name not in TASKS:
             raise ValueError(f"its task is {str(name)[:60]!r}; known: {', '.join(TASKS)}")
         return TASKS[name].description.model_validate(task)
+
+    @property
+    def is_own(self) -> bool:
+        """Tell whether the network is one that only its caller can build."""
+        return self.architecture.name.startswith(OWN)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from moganet.errors import WeightsError
+from moganet.errors import WeightsError, did_you_mean
+from moganet.files import neighbours
 from moganet.models.hub_folder import is_hub_folder
 from moganet.models.shipped import shipped_models
 from moganet.models.timms import is_timms
@@ -27,6 +28,12 @@ class Found:
         if self.file is None:
             raise WeightsError(f"{self.network} is a network's name, and no file")
         return self.file
+
+
+def is_shipped(what: str | Path) -> bool:
+    """Tell whether a MODEL is the name of one that ships."""
+    base, _, tag = str(what).partition(".")
+    return f"{full_name(base)}.{tag}" in shipped_models()
 
 
 def list_trained() -> list[str]:
@@ -70,8 +77,12 @@ def find(what: str | Path) -> Found:
     if full_name(text) in VARIANTS:
         return Found(None, network=full_name(text))
     if tag and full_name(base) in VARIANTS:
-        raise WeightsError(f"there is no trained model {text!r}; trained models: {', '.join(list_trained())}")
-    raise WeightsError(f"there is no model {text!r}: give a file, a run's or hub folder, or {', '.join(VARIANTS)}")
+        what = f"there is no trained model {text!r}; {did_you_mean(name, list_trained())}"
+        raise WeightsError(f"{what}trained models: {', '.join(list_trained())}")
+    what = (
+        f"there is no model {text!r}: {did_you_mean(full_name(text), [*list_trained(), *VARIANTS, *neighbours(path)])}"
+    )
+    raise WeightsError(f"{what}give a file, a run's or hub folder, or {', '.join(VARIANTS)}")
 
 
 def _weights_of_run(folder: Path) -> Path:

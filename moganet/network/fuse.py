@@ -30,7 +30,8 @@ def fuse(network: MogaNet) -> "FusedMogaNet":
     The result holds copies of the weights, in their type and on their device; it can't be trained. Its stage maps
     and logits are the network's, but for rounding.
     """
-    return FusedMogaNet(network).eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # its layers draw weights before they are given theirs
+        return FusedMogaNet(network).eval().requires_grad_(False)
 
 
 def fastest(network: nn.Module) -> nn.Module:

@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from moganet.errors import did_you_mean
+
 if TYPE_CHECKING:
     from moganet.network.moganet import MogaNet
 
@@ -46,7 +48,9 @@ def variant_of_shape(embed_dims: Sequence[int], depths: Sequence[int], mlp_ratio
 def shape_of(name: str) -> dict[str, Any]:
     """Give a variant's widths, depths and ratios by name or short name. Raises ValueError for an unknown one."""
     if (variant := full_name(name)) not in VARIANTS:
-        raise ValueError(f"there is no variant {name!r}; choose one of {', '.join(VARIANTS)} ({' '.join(ALIASES)})")
+        short = [variant.removeprefix("moganet_") for variant in VARIANTS]
+        what = f"there is no variant {name!r}; {did_you_mean(name, [*VARIANTS, *short])}"
+        raise ValueError(f"{what}choose one of {', '.join(VARIANTS)} ({' '.join(ALIASES)})")
     return VARIANTS[variant]
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from moganet.data import Dataset, FileSplit, Split
+from moganet.data import ArraySplit, Dataset, FileSplit, Split
 from moganet.data.duplicates import near_copies
 from moganet.data.survey import Survey, survey
 from moganet.report.images import Images
@@ -12,7 +12,7 @@ from moganet.report.page import Shown
 from moganet.tasks.report import Album
 
 MAX_PAIRS = 12
-MAX_SURVEYED = 5000  # files of a split
+MAX_SURVEYED = 5000  # images of a split that is not in memory
 
 
 def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album) -> Images:
@@ -25,8 +25,8 @@ def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album
 
     def show(name: str, place: int) -> Shown:
         split = splits[name]
-        file = split.files[place].name if isinstance(split, FileSplit) else place
-        said = f"{split.targets.text(place, dataset.class_names)} ({name}/{file})"
+        found = f"{name}/{split.files[place].name}" if isinstance(split, FileSplit) else split.name_of(place)
+        said = f"{split.targets.text(place, dataset.class_names)} ({found})"
         return Shown(album.add(name, split, place), said)
 
     latest_first = sorted(itertools.combinations(splits, 2), key=lambda two: -list(splits).index(two[1]))
@@ -41,10 +41,10 @@ def examine_images(dataset: Dataset, network_size: tuple[int, int], album: Album
 
 
 def _note(splits: dict[str, Split], surveys: dict[str, Survey]) -> str:
-    cut = any(isinstance(split, FileSplit) and len(split) > MAX_SURVEYED for split in splits.values())
-    note = f"Sizes and copies are those of {MAX_SURVEYED:,} files of a split, evenly spread." if cut else ""
+    cut = any(not isinstance(split, ArraySplit) and len(split) > MAX_SURVEYED for split in splits.values())
+    note = f"Sizes and copies are those of {MAX_SURVEYED:,} images of a split, evenly spread." if cut else ""
     if unreadable := sum(found.unreadable for found in surveys.values()):
-        note = f"{note} {unreadable:,} files can't be read and are left out of them.".strip()
+        note = f"{note} {unreadable:,} images can't be read and are left out of them.".strip()
     return note
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from moganet.config import Recipe, read_recipe, validate
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, choose_of
+from moganet.network.variants import shape_of
 from moganet.tasks import TASKS, Task
 
 DEFAULT = "classify"  # what recipes of before tasks had names are of
@@ -21,9 +22,15 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
     given = values.get("task", DEFAULT)
     name = given.get("name", DEFAULT) if isinstance(given, dict) else getattr(given, "name", given)
     if not isinstance(name, str) or name not in TASKS:
-        raise ConfigError(f"recipe {recipe}: there is no task {str(name)[:60]!r}; choose one of {', '.join(TASKS)}")
+        raise ConfigError(f"recipe {recipe}: there is no task {str(name)[:60]!r}; {choose_of(name, TASKS)}")
     task = {"name": given} if isinstance(given, str) else given
-    return validate(TASKS[name].recipe, {**values, "task": task}, f"recipe {recipe}")
+    read = validate(TASKS[name].recipe, {**values, "task": task}, f"recipe {recipe}")
+    if not read.network.name.startswith("timm:"):
+        try:
+            shape_of(read.network.name)
+        except ValueError as error:
+            raise ConfigError(f"network.name: {error}") from None
+    return read
 
 
 def task_of(recipe: Recipe) -> Task:

@@ -14,7 +14,7 @@ from moganet.report.page import Fact, Section
 from moganet.results import LeftOut
 from moganet.tasks.task import TaskDescription
 
-MAX_PICTURES = {ArraySplit: 1500, FileSplit: 600}  # files take longer, and need more room
+MAX_PICTURES, MAX_FILES = 1500, 600  # files, and what a caller's code gives, take longer and need more room
 MAX_SIDE = 64
 
 
@@ -39,9 +39,9 @@ class Answers:
         return len(self.places)
 
     def name_of(self, number: int) -> str:
-        """Give the file's name, or the place in a set in memory."""
+        """Give the file's name, or the place in a set that is no files."""
         place = int(self.places[number])
-        return self.split.files[place].name if isinstance(self.split, FileSplit) else f"{self.name}/{place}"
+        return self.split.files[place].name if isinstance(self.split, FileSplit) else self.split.name_of(place)
 
 
 class Album:
@@ -59,7 +59,7 @@ class Album:
 
     def is_full(self, split: Split) -> bool:
         """Tell whether there are as many pictures as a page of such a split bears."""
-        return len(self.numbers) >= MAX_PICTURES[type(split)]
+        return len(self.numbers) >= (MAX_PICTURES if isinstance(split, ArraySplit) else MAX_FILES)
 
     def pictures(self) -> list[np.ndarray]:
         """Give all pictures, uint8 (side, side, 3), in the order of their numbers."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
+UNLIKE = "(unlike what it was trained on)"
 Outputs = Mapping[str, Array]  # what a network gives for a batch, by name
 
 
@@ -81,7 +82,7 @@ class Row(Record):
 
     def remarks(self) -> list[str]:
         """Say in words what is to be known of the answer."""
-        return ["(untrained)"] * self.untrained + ["(unlike what it was trained on)"] * bool(self.rejected)
+        return ["(untrained)"] * self.untrained + [UNLIKE] * bool(self.rejected)
 
     def rejected_cell(self) -> str:
         """Say in a CSV file's cell whether the image is unlike the training images."""
@@ -144,6 +145,14 @@ class Evaluation(Result):
     out: str | None = None
     files: tuple[str, ...] = ()
     unwritten: str | None = None
+
+    def heading(self) -> str:
+        """Say what was measured on what."""
+        return f"{type(self).__name__} of {self.model} on {self.data} ({self.split}), {self.num_images:,} images"
+
+    def pictures(self) -> Sequence[Path]:
+        """Give what was drawn of it, where it was written."""
+        return [Path(self.out or "", name) for name in self.files if name.endswith(".png")]
 
     @abstractmethod
     def headline(self) -> str:

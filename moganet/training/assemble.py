@@ -28,6 +28,7 @@ from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer, build_schedule
 from moganet.tasks.recipes import task_of
 from moganet.training.callbacks import average_weights
+from moganet.training.epoch_table import EpochTable
 from moganet.training.loggers import make_logger
 from moganet.training.signals import PROCESSES_WAIT
 from moganet.training.start import frozen, load_teacher, start_from
@@ -114,6 +115,9 @@ def build_trainer(
     }
     trainer = make_trainer(recipe, folder, **options)
     restart_within_epochs(trainer)
+    for logger in trainer.loggers:
+        if isinstance(logger, EpochTable):
+            logger.place = lambda: (trainer.current_epoch, trainer.global_step)
     return trainer
 
 

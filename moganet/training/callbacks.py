@@ -1,6 +1,5 @@
 """What happens around a run's loop: progress for people, and the files that a run leaves."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +19,14 @@ from moganet.progress import RATE, make_bar, stderr_console
 from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule
 from moganet.training.run_folder import BEST_FILE, LAST_FILE
+from moganet.training.run_log import RunLog
 
 
 class RunProgress(pl.Callback):
     """Show a bar with images/s and the time left on a terminal, a plain line an epoch elsewhere (on stderr)."""
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.metrics, self.console = metrics, stderr_console()
+    def __init__(self, metrics: Sequence[Metric], written: RunLog | None = None) -> None:
+        self.metrics, self.written, self.console = metrics, written, stderr_console()
         self.bar: Progress | None = None
         self.task: Any = None
         self.images, self.seconds = 0, 0.0
@@ -83,10 +83,9 @@ class RunProgress(pl.Callback):
         pl_module.log("train/images_per_second", rate, sync_dist=trainer.world_size > 1)
         if trainer.is_global_zero:
             text = describe_epoch(trainer, rate, self.metrics)
-            if self.bar is not None:
-                self.bar.console.print(text)
-            else:
-                print(text, file=sys.stderr, flush=True)
+            if self.written is not None:
+                self.written.write(text)
+            self.console.print(text, soft_wrap=True)
 
     def on_train_end(self, *_: Any) -> None:
         if self.bar is not None:

@@ -4,8 +4,6 @@ What is random is a function of the seed and the place in the run (moganet.data.
 Added to what Lightning keeps are the position in the data, a begun epoch's metrics, and the rows of metrics.csv.
 """
 
-import csv
-import io
 import json
 import time
 import zipfile
@@ -15,16 +13,15 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import CSVLogger
 
-from moganet.compat import logged_steps
 from moganet.data.module import ImageDataModule
 from moganet.errors import OutputError, WeightsError
 from moganet.files import atomic_path
 from moganet.inference import ModelDescription
 from moganet.models.description import published
 from moganet.models.formats.ours import RUN_KEY
-from moganet.training.run_folder import CHECKPOINT_FILE, LAST_FILE, METRICS_FILE
+from moganet.training.epoch_table import EpochTable
+from moganet.training.run_folder import CHECKPOINT_FILE, LAST_FILE
 from moganet.training.signals import Signals
 
 State = dict[str, Any]  # of a whole run, as Lightning writes it
@@ -110,7 +107,8 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
         description = published(self.description).model_dump(mode="json", exclude_none=True)
         checkpoint[RUN_KEY] = json.dumps(description)  # so that `load` takes it as a model; names may hold any bytes
         checkpoint["should_stop"] = trainer.should_stop
-        checkpoint["metrics.csv"] = _rows(trainer, self._at_epoch_start)
+        table = _table(trainer)
+        checkpoint["metrics.csv"] = "" if table is None else table.text
         if self._at_epoch_start:  # in the form of an epoch's end, which Lightning goes on from
             for progress in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
                 progress["ready"] -= 1
@@ -118,7 +116,8 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: State) -> None:
         trainer.should_stop = checkpoint["should_stop"]
-        _restore_rows(trainer, checkpoint["metrics.csv"])
+        if (table := _table(trainer)) is not None:
+            table.text = checkpoint["metrics.csv"]
         was = checkpoint[type(_module(trainer)).__qualname__]["accumulate"]
         for progress in checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"].values():
             if isinstance(progress, dict):  # counts of batches, of which a step may now have another number
@@ -140,35 +139,9 @@ def _damaged(path: Path) -> str | None:
         return archive.testzip()
 
 
-def _csv_logger(trainer: pl.Trainer) -> CSVLogger | None:
-    """Give the logger that writes metrics.csv; only the first process has it."""
-    return next((one for one in trainer.loggers if isinstance(one, CSVLogger) and trainer.is_global_zero), None)
-
-
-def _rows(trainer: pl.Trainer, at_epoch_start: bool) -> str:
-    """Give metrics.csv as it stands; an epoch that only starts writes its first row again when the run goes on."""
-    logger = _csv_logger(trainer)
-    if logger is None:
-        return ""
-    logger.save()
-    path = Path(logger.log_dir) / METRICS_FILE
-    text = path.read_bytes().decode() if path.is_file() else ""
-    if not (at_epoch_start and text):
-        return text
-    rows, kept = csv.DictReader(io.StringIO(text)), io.StringIO()
-    writer = csv.DictWriter(kept, rows.fieldnames or ())
-    writer.writeheader()
-    writer.writerows(row for row in rows if int(row["step"]) < logged_steps(trainer))
-    return kept.getvalue()
-
-
-def _restore_rows(trainer: pl.Trainer, text: str) -> None:
-    logger = _csv_logger(trainer)
-    if logger is None or not text:
-        return
-    with atomic_path(Path(logger.log_dir) / METRICS_FILE) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
-    logger.experiment.metrics_keys = next(csv.reader(io.StringIO(text)))
+def _table(trainer: pl.Trainer) -> EpochTable | None:
+    """Give what writes metrics.csv; only the first process has it."""
+    return next((one for one in trainer.loggers if isinstance(one, EpochTable) and trainer.is_global_zero), None)
 
 
 def read_step(path: Path) -> int:

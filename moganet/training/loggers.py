@@ -8,10 +8,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from moganet.errors import MissingExtraError
+from moganet.training.epoch_table import EpochTable
+from moganet.training.run_folder import METRICS_FILE
 
 # The class, and what to install for it.
 LOGGERS = {
-    "csv": ("CSVLogger", ""),
+    "csv": ("", ""),  # our own table of epochs, which every run has
     "tensorboard": ("TensorBoardLogger", "tensorboard"),
     "wandb": ("WandbLogger", "wandb"),
     "mlflow": ("MLFlowLogger", "mlflow"),
@@ -22,10 +24,11 @@ LOGGERS = {
 
 def make_logger(name: str, folder: Path, purge_step: int | None) -> Logger:
     """Make a logger. purge_step: the step from which on TensorBoard drops what was written before a stop."""
+    if name == "csv":
+        return EpochTable(folder / METRICS_FILE)
     kind, package = LOGGERS[name]
     database = f"sqlite:///{folder}/mlflow.db"
     options: dict[str, dict[str, Any]] = {
-        "csv": {"save_dir": folder, "name": "", "version": ""},
         "tensorboard": {"save_dir": folder, "name": "", "version": "tensorboard", "purge_step": purge_step},
         "wandb": {"save_dir": folder, "project": "moganet", "name": folder.name},
         "mlflow": {"experiment_name": "moganet", "run_name": folder.name, "tracking_uri": database},

@@ -1,21 +1,18 @@
 """How a model came to be, as its run's folder tells it: recipe, metrics and result."""
 
-import csv
-import io
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from moganet.config import RECIPE_LIMIT, parse_yaml
-from moganet.errors import DataError
 from moganet.files import read_small
 from moganet.models.provenance import without_places
+from moganet.training.epoch_table import read_rows
 from moganet.training.outcome import read_result
 from moganet.training.run_folder import METRICS_FILE, RECIPE_FILE, RESULT_FILE
 
@@ -47,7 +44,6 @@ def read_origin(model: str | Path, provenance: Mapping[str, Any], result: Mappin
         if without_places(said) != without_places(recipe):
             return Origin(text)  # another run's
         metrics = read_metrics(folder / METRICS_FILE)
-        metrics["lr"] = {epoch - 1: rate for epoch, rate in _read_learning_rate(folder / METRICS_FILE).items()}
         if result is None and (folder / RESULT_FILE).is_file():
             result = read_result(folder).plain()
     except (OSError, ValueError, OverflowError, RecursionError) as error:
@@ -57,35 +53,14 @@ def read_origin(model: str | Path, provenance: Mapping[str, Any], result: Mappin
 
 
 def read_metrics(path: Path) -> dict[str, dict[float, float]]:
-    """Read Lightning's metrics.csv into {metric: {epoch: value}}."""
+    """Read metrics.csv into {metric: {epoch from 0: value}}; "lr" is the rate of the first group of parameters.
+
+    Raises DataError for a file that is none of a run's, ValueError for odd numbers in it.
+    """
     metrics: dict[str, dict[float, float]] = defaultdict(dict)
-    for row in _rows(path):
-        for name, value in row.items():
-            if value and name not in ("epoch", "step") and row.get("epoch"):
-                metrics[name][int(float(row["epoch"]))] = float(value)
+    for epoch, row in read_rows(read_small(path, METRICS_LIMIT)).items():
+        rate = next((value for name, value in row.items() if name.startswith("lr")), "")
+        for name, value in {**row, "lr": rate}.items():
+            if value and name != "step":
+                metrics[name][epoch - 1] = float(value)
     return dict(metrics)
-
-
-def _read_learning_rate(path: Path) -> dict[float, float]:
-    """Read the learning rate from Lightning's metrics.csv, which notes it by step, into {epochs done: rate}."""
-    rates, ends = {}, {0: 0.0}
-    for row in _rows(path):
-        if not row.get("step"):
-            continue
-        step = int(float(row["step"]))
-        if row.get("epoch"):
-            ends[step + 1] = float(row["epoch"]) + 1
-        rate = next((value for name, value in row.items() if name.startswith("lr") and value), None)
-        if rate:
-            rates[step] = float(rate)
-    steps = sorted(ends)
-    return {float(np.interp(step, steps, [ends[s] for s in steps])): rate for step, rate in sorted(rates.items())}
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    """Read a table's rows. Raises DataError for a file that is none of a run's, ValueError for odd numbers in it."""
-    try:
-        for row in csv.DictReader(io.StringIO(read_small(path, METRICS_LIMIT), newline="")):
-            yield {name: value for name, value in row.items() if isinstance(name, str) and isinstance(value, str)}
-    except csv.Error as error:
-        raise DataError(f"{path} is no table of a run: {error}") from None

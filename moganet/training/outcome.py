@@ -38,6 +38,10 @@ class TrainResult(Result):
     unreadable: tuple[LeftOut, ...]
     report: str | None = None
 
+    def pictures(self) -> tuple[Path, ...]:
+        """Give the curves."""
+        return (Path(self.out) / CURVES_FILE,)
+
     def lines(self) -> Iterator[str]:
         """Say how it went, a line each."""
         yield f"trained {self.epochs} epochs ({self.steps} steps) in {self.seconds:.0f} s"

@@ -1,19 +1,28 @@
 """From a recipe as it is written to one in which nothing is open: what data, weights, launcher and device say of it."""
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.optim import list_optimizers
 
-from moganet.config import Architecture, Preprocessing, Recipe, ResolvedRecipe, validate
+from moganet.config import (
+    Architecture,
+    Preprocessing,
+    Recipe,
+    ResolvedRecipe,
+    parse_overrides,
+    refuse_two,
+    unfolded,
+    validate,
+)
 from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, choose_of, did_you_mean
 from moganet.inference.load import load
 from moganet.launchers import launched, refuse_without_srun
 from moganet.machine import has_fast_bf16
@@ -24,13 +33,16 @@ from moganet.training.loggers import LOGGERS
 from moganet.training.signals import is_first_process
 from moganet.training.start import choose_start
 
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
+
 MOST_PROCESSES_A_CORE = 4
 MAX_CLASSES = 20  # named in the line on the data set
 
 
 def prepare(
     recipe: str | Path,
-    data: str | None,
+    data: "Data | None",
     overrides: Mapping[str, Any] | Sequence[str],
     start: str | Path | None = None,
     resumed: ResolvedRecipe | None = None,
@@ -40,21 +52,45 @@ def prepare(
     resumed: the recipe of a run that goes on; it knows already what its starting weights said.
     Raises ConfigError where the recipe says otherwise than they do.
     """
-    settings = load_recipe(recipe, overrides)
+    settings, said = load_recipe(recipe, overrides), unfolded(parse_overrides(overrides))
+    for word, given, key in (("data", data, "data.source"), ("from", start, "start.model")):
+        if given is not None:
+            refuse_two(word, given, key, said)
     if start is not None:
         settings = settings.changed(start=settings.start.changed(model=str(start)))
     dataset = open_divided(settings.data.source if data is None else data, settings)
     resolved = _resolve(settings, dataset, resumed)
+    if is_first_process() and (step := _step_of(resolved, load_recipe(recipe))):
+        say(step)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
 
 
-def open_divided(spec: str, settings: Recipe) -> Dataset:
+def _step_of(resolved: ResolvedRecipe, own: Recipe) -> str:
+    """Say what a step is, and which rate follows, where the recipe (own: as it was written) leaves that open."""
+    size, parts, images = resolved.data.batch_size, resolved.trainer.accumulate, resolved.images_a_step
+    rate, per = resolved.optimizer.lr, resolved.optimizer.lr_per
+    usual = own.data.batch_size * own.trainer.accumulate
+    if per is None and parts == 1 and images == usual:
+        return ""
+    of = f" ({parts} parts of {size}, by {resolved.num_processes} processes)" if images != size else ""
+    text = f"a step takes {images} images{of.replace(', by 1 processes', '')}"
+    if per is not None:
+        return f"{text}; the learning rate {rate:g} is meant for {per}, so it is {rate * images / per:g}"
+    if images == usual:
+        return text
+    kept = "as asked" if rate != own.optimizer.lr else "as it was; choose another by --lr"
+    return f"{text}, {usual} by the recipe; the learning rate is {rate:g}, {kept}"
+
+
+def open_divided(spec: "Data", settings: Recipe) -> Dataset:
     """Open a data set and divide it as a recipe says; classes, counts and division are said.
 
     Raises DataError for a set of which its task can learn nothing.
     """
     opened = open_data(spec)
     task_of(settings).check(opened, training=True)
+    if not isinstance(spec, str | os.PathLike):
+        opened = replace(opened, origin=opened)
     held = opened.with_validation(settings.data.validation, settings.seed)
     dataset = held.with_fraction(settings.data.fraction, settings.seed)
     read = dataset.with_white_level(settings.preprocessing.white_level)
@@ -162,11 +198,10 @@ def _precision(recipe: Recipe, resumed: ResolvedRecipe | None) -> str:
 def _check_choices(recipe: Recipe) -> None:
     name = recipe.optimizer.name
     if name not in list_optimizers():
-        near = difflib.get_close_matches(name, list_optimizers(), 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() lists them"
-        raise ConfigError(f"there is no optimizer {name!r}; {hint}")
+        hint = did_you_mean(name, list_optimizers())
+        raise ConfigError(f"there is no optimizer {name!r}; {hint}timm.optim.list_optimizers() lists them")
     for name in recipe.logger:
         if name not in LOGGERS:
-            raise ConfigError(f"there is no logger {name!r}; choose one of {', '.join(LOGGERS)}")
+            raise ConfigError(f"there is no logger {name!r}; {choose_of(name, LOGGERS)}")
     if recipe.trainer.interactions_every is not None and not task_of(recipe).rewards:
         raise ConfigError(f"trainer.interactions_every: interactions are of one true class, not of {recipe.task.name}")

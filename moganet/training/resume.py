@@ -60,6 +60,9 @@ def _other_images(dataset: Dataset, began_with: str | None) -> str | None:
     if found is None:
         what = f"the images or classes of {dataset.spec}, or their order, are not those that it began with"
         return f"{what}, by their contents (put back what is missing, and as it was what was replaced)"
+    if found == "targets":
+        what = f"the images of {dataset.spec} change each time they are read, so that"
+        say(f"{what} they are taken for those that the run began with by their targets only")
     if found == "names":
         what = "the run began before the contents of images were remembered"
         say(f"{what}: those of {dataset.spec} are taken for the same by their file names only", doubtful=True)

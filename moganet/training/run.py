@@ -1,5 +1,6 @@
 """A run from its beginning, or from where it was stopped, to trained weights; in smaller parts where memory lacks."""
 
+import logging
 import platform
 import signal
 import warnings
@@ -29,13 +30,16 @@ from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
 from moganet.training.callbacks import ModelFiles, RunProgress
 from moganet.training.checkpoints import Checkpoints, read_step
+from moganet.training.draws import own_draws
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
 from moganet.training.origin import read_metrics
 from moganet.training.outcome import TrainResult
 from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
+from moganet.training.run_log import RunLog
 from moganet.training.signals import RunStopped, is_first_process
 
+logger = logging.getLogger(__name__)
 LESS_MEMORY = (
     "halve data.batch_size and double trainer.accumulate, or use --set trainer.lean=true, "
     "--set trainer.grad_checkpointing=true or --set trainer.precision=bf16"
@@ -55,27 +59,34 @@ class Run:
     goes_on: bool
 
 
-def train_to_end(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
+@own_draws()
+def train_to_end(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool
+) -> TrainResult | None:
     """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first."""
     while True:
         try:
-            return _train(settings, dataset, folder, resumed=resumed)
+            return _train(settings, dataset, folder, log, resumed=resumed)
         except OutOfMemory as error:
             settings, resumed = _in_smaller_parts(settings, dataset, error), (folder / CHECKPOINT_FILE).is_file()
         write_text(folder / RECIPE_FILE, settings.to_yaml())
         release_memory()
 
 
-def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> TrainResult | None:
-    run = _made(settings, dataset, folder, resumed=resumed)
+def _train(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool
+) -> TrainResult | None:
+    run = _made(settings, dataset, folder, log, resumed=resumed)
     clear_folder(folder, keep=resumed)
     if not resumed and is_first_process():
         write_text(folder / RECIPE_FILE, settings.to_yaml())
+    log.begin(folder)
     try:
         with run.checkpoints.signals.held(run.trainer):
             _fit(run)
     except (ConfigError, DataError):
         if not resumed and run.trainer.global_step == 0:
+            log.end()
             clear_folder(folder, keep=False)
         raise
     run.files.finish(run.trainer, run.task)
@@ -101,16 +112,20 @@ def _train(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed:
     )
 
 
-def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, *, resumed: bool) -> Run:
+def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool) -> Run:
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
     description, kind = _describe(settings, dataset), task_of(settings)
-    files, progress = ModelFiles(folder, description, fixtures, kind.monitor), RunProgress(kind.metrics)
+    files, progress = ModelFiles(folder, description, fixtures, kind.monitor), RunProgress(kind.metrics, log)
     checkpoints = Checkpoints(folder, description, settings.trainer.save_every, settings.trainer.accumulate)
     purge_step = read_step(folder / CHECKPOINT_FILE) if resumed else None
     if not resumed:
         try_settings(settings, module, task)
+    trained = sum(one.numel() for one in task.network.parameters() if one.requires_grad)
+    logger.debug("%s trained parameters; %d threads; settings:", f"{trained:,}", torch.get_num_threads())
+    for line in settings.to_yaml().splitlines():
+        logger.debug("  %s", line)
     callbacks: list[pl.Callback] = [files, progress, checkpoints]
     if (every := settings.trainer.interactions_every) is not None:  # before averages are taken out, like the files
         callbacks.insert(0, InteractionRecord(folder, dataset.split("val"), settings.preprocessing, every))

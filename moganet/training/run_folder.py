@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from moganet.data import Dataset, FileSplit
 from moganet.errors import ConfigError, OutputError
 from moganet.notices import say
+from moganet.training.run_log import LOG_FILE
 from moganet.training.signals import is_first_process
 
 RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
@@ -22,7 +23,7 @@ METRICS_FILE, CURVES_FILE, INTERACTIONS_FILE = "metrics.csv", "curves.png", "int
 REPORT_FILE, EVALUATIONS = "report.html", "evaluation-*"
 LOCK_FILE = ".lock"
 RUN_OUTPUTS = (  # what a run leaves, and --overwrite removes
-    *(RECIPE_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
+    *(RECIPE_FILE, LOG_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
     *(CHECKPOINT_FILE, BEST_FILE, LAST_FILE, EVALUATIONS, REPORT_FILE, RESULT_FILE),
 )
 
@@ -65,7 +66,10 @@ def refuse_full(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"can't look into {folder}: {error.strerror}; choose another --out") from None
     if (folder / RECIPE_FILE).is_file():
         if not overwrite:
-            raise ConfigError(f"{folder} already holds a run; --resume it, choose another --out, or --overwrite it")
+            raise ConfigError(
+                f"{folder} already holds a run; --resume it (resume=True), choose another --out, or "
+                "--overwrite it (overwrite=True)"
+            )
         if others:
             say(f"{folder} keeps what is no training's: {', '.join(others[:5])}{', …' if len(others) > 5 else ''}")
     elif found := [*sorted(ours), *others]:

@@ -14,10 +14,12 @@ from moganet.config import ResolvedRecipe
 from moganet.data import Dataset
 from moganet.notices import say
 from moganet.training.assemble import build_module, build_task, make_trainer
+from moganet.training.draws import own_draws
 
 MAX_BATCH_TRIALS = 10  # doublings, from 16
 
 
+@own_draws()
 def find_batch_size(recipe: ResolvedRecipe, dataset: Dataset) -> ResolvedRecipe:
     """Choose the largest power of two for data.batch_size that fits memory and the set; give the changed recipe."""
     largest = 1 << (len(dataset.split("train")).bit_length() - 1)

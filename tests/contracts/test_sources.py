@@ -307,7 +307,7 @@ def test_a_group_is_never_divided(tmp_path):
         ("a,b\n1,2\n", "", "which column"),
         ("path,label\nx.png,\n", "", "without a label"),
         ("path,label\nx.png,a\n", "?label=kind", "no column 'kind'"),
-        ("path,label\nx.png,a\n", "?colour=a", "known: path"),
+        ("path,label\nx.png,a\n", "?colour=a", "choose one of path"),
         ("path,label,split\nx.png,a,nowhere\n", "", "must be train, val or test"),
         ("path,label,split\nx.png,a,val\n", "", "'train'"),
         ("path,label,split\nx.png,a,train\ny.png,b,val\n", "", "train lacks: b"),

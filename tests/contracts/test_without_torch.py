@@ -128,7 +128,15 @@ def test_what_was_loaded_once_needs_no_torch(knows, trained_run, tmp_path):
     models = [*stored, exported("onnx"), exported("openvino")]
     expected = [moganet.predict(model, image, top_k=3) for model in models]
     commands = [["predict", str(model), str(image), "--top-k", "3", "--json"] for model in models]
-    others = ["info", "info moganet_tiny --size 97", f"info {golden}", f"info {models[-1]}", "doctor", "train --help"]
+    others = [
+        "info",
+        "info moganet_tiny --size 97",
+        f"info {golden}",
+        f"info {models[-1]}",
+        "doctor",
+        "train --help",
+        "settings digits lr",
+    ]
     others += [f"verify {trained_run}", f"verify {models[-1]}", f"verify {tmp_path / 'hub'}", "evaluate --help"]
     commands += [one.split() for one in others]
     done = subprocess.run(

@@ -413,6 +413,25 @@ def test_runs_are_read_and_written_as_coco_does(tmp_path):
     assert ((labels(open_masks(tmp_path)) == 1) == drawn).all()
 
 
+BROKEN = {
+    "category": ({"image_id": 7}, "'category_id' is missing"),
+    "runs": ({"image_id": 7, "category_id": 3, "segmentation": {"counts": [3, 4]}}, "runs of 7 pixels for 8 x 6"),
+    "text": ({"image_id": 7, "category_id": 3, "segmentation": {"counts": "zz~"}}, "7.jpg can't be"),
+    "letters": ({"image_id": 7, "category_id": "x", "segmentation": "abc"}, "COCO's form"),
+    "half a point": ({"image_id": 7, "category_id": 3, "segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "coordinates"),
+    "unknown": ({"image_id": 7, "category_id": 99, "segmentation": [[0, 0, 5, 0, 5, 5]]}, "the value 99"),
+    "number": (3, "COCO's form"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_outlines_are_named(kind, tmp_path):
+    coco(tmp_path, "train", [BROKEN[kind][0]])
+    with pytest.raises(DataError, match=BROKEN[kind][1]) as caught:
+        open_masks(tmp_path)
+    assert "instances_train2017.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_panoptic_segments_are_classes(tmp_path):
     image(tmp_path / "train2017" / "7.jpg")
     numbers = np.array([0, 5, 70_000])[LABELS]

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 
 import pytest
 import torch
@@ -31,9 +32,14 @@ def test_a_run_leaves_every_file_and_learns(trained_run):
     assert list((trained_run / "tensorboard").glob("events*"))
     with open(trained_run / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    losses = [float(row["train/loss"]) for row in rows]
     assert len(losses) == 3 and losses[-1] < losses[0]
-    assert {"val/loss", "val/top1", "train/top1", "train/images_per_second"} <= rows[0].keys()
+    columns = ["epoch", "step", "lr/pg1", "lr/pg2", "train/loss", "train/top1", "train/images_per_second"]
+    assert list(rows[0]) == [*columns, "val/loss", "val/top1"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"] and all(all(row.values()) for row in rows)
+    result = json.loads((trained_run / "result.json").read_text())
+    best = next(row for row in rows if row["epoch"] == str(result["best"]["epoch"]))
+    assert float(best["val/top1"]) == pytest.approx(result["best"]["top1"]) and int(rows[-1]["step"]) == result["steps"]
     assert not list(trained_run.rglob("*partial*"))
 
 

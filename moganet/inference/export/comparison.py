@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from moganet.notices import say
 from moganet.numbers import spread
 from moganet.progress import Progress
 from moganet.tasks import TASKS
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 NUM_CALIBRATION, NUM_COMPARED, BATCH = 128, 1000, 32
 PIXELS = BATCH * 224 * 224
@@ -80,9 +83,15 @@ class Comparison:
         _say_left_out(unreadable, len(split))
 
 
-def open_comparison(source: Predictor, data: str | None, limit: int, preprocessing: Preprocessing) -> Comparison:
+def open_comparison(
+    source: Predictor,
+    data: "Data | None",
+    limit: int,
+    preprocessing: Preprocessing,
+    class_names: "ClassNames | None" = None,
+) -> Comparison:
     """Open a set to compare on; it is calibrated with its training images, where there are some."""
-    dataset, _ = open_for(source, data)
+    dataset, _ = open_for(source, data, class_names)
     source.task.check(dataset, training=False)
     _, compared = choose_split(dataset, "test")
     calibration = dataset.splits.get("train", compared)

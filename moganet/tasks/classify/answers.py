@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moganet.display import bars
 from moganet.tasks.classify.description import ClassifyDescription
-from moganet.tasks.task import Array, NamedRow
+from moganet.tasks.task import UNLIKE, Array, NamedRow
 
 USUAL = 5  # classes that are named
 COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")
@@ -23,6 +24,9 @@ class Prediction:
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
     rejected: bool | None = None
+
+    def _repr_html_(self) -> str:
+        return bars(self.names, self.probabilities) + UNLIKE * bool(self.rejected)
 
 
 class ClassifyRow(NamedRow):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from moganet.config import Fraction, LossSettings, Settings, TaskSettings
+from moganet.config import Fraction, LossSettings, Settings, TaskSettings, told
 from moganet.config.recipe import Positive
 from moganet.tasks.task import TaskDescription
 
@@ -12,20 +12,24 @@ from moganet.tasks.task import TaskDescription
 class ClassifySettings(TaskSettings):
     """One class an image."""
 
-    name: Literal["classify"] = "classify"
+    name: Literal["classify"] = told("classify", "One class an image.")
 
 
 class ClassifyLoss(LossSettings):
-    """Cross-entropy or, per class, binary cross-entropy; targets are soft under mixup and cutmix.
+    """Cross-entropy or, per class, binary cross-entropy; targets are soft under mixup and cutmix."""
 
-    class_weights: "balanced" weighs classes inversely to their number of images. bce_threshold: soft targets above it
-    count as 1 (RSB). teacher: any MODEL, or a pretrained model of timm ("timm:NAME").
-    """
-
-    name: Literal["cross_entropy", "bce"] = "cross_entropy"
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
-    bce_threshold: Fraction | None = None
+    name: Literal["cross_entropy", "bce"] = told("cross_entropy", "Over all classes, or binary for each.")
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = told(
+        0.1, "How much of each target is spread over all classes.", "share"
+    )
+    class_weights: Literal["balanced"] | tuple[Positive, ...] | None = told(
+        None,
+        'A factor for each class, or "balanced": inversely to its number of images; null: all count the same.',
+        "factor",
+    )
+    bce_threshold: Fraction | None = told(
+        None, "Soft targets above it count as 1 in bce (RSB); null: they stay as they are.", "share"
+    )
 
 
 class Reject(Settings):

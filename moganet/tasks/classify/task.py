@@ -42,8 +42,12 @@ class Classify(Task):
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for split in dataset.distinct().values():
             refuse_places(dataset, split.targets)
-        if dataset.distinct() and next(iter(dataset.distinct().values())).targets.strata().ndim != 1:
-            raise DataError(f"{dataset.spec} has several classes an image, a classifier names one; use another recipe")
+        strata = next(iter(dataset.distinct().values())).targets.strata() if dataset.distinct() else np.zeros(0)
+        if strata.ndim != 1:
+            one_hot = bool((strata.sum(1) == 1).all())
+            what = f"the targets of {dataset.spec} are rows of 0 and 1, each with a single 1"
+            several = f"{dataset.spec} has several classes an image, a classifier names one; use another recipe"
+            raise DataError(f"{what}; a classifier takes the index of the 1: int(row.argmax())" if one_hot else several)
         if training and len(dataset.class_names) < 2:
             alone = next((finding.detail for finding in dataset.findings if finding.kind == "one-class"), None)
             one = f"{dataset.spec} has one class, {dataset.class_names[0]!r}; a classifier needs two"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from moganet.display import bars
 from moganet.tasks.multilabel.description import MultilabelDescription
-from moganet.tasks.task import Array, NamedRow
+from moganet.tasks.task import UNLIKE, Array, NamedRow
 
 COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")
 NONE = "(none)"
@@ -25,6 +26,9 @@ class Found:
     probabilities: tuple[float, ...]
     above: tuple[str, ...]
     rejected: bool | None = None
+
+    def _repr_html_(self) -> str:
+        return (bars(self.names, self.probabilities) if self.names else NONE) + UNLIKE * bool(self.rejected)
 
 
 class MultilabelRow(NamedRow):

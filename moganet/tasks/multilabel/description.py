@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import Fraction, LossSettings, TaskSettings
+from moganet.config import Fraction, LossSettings, TaskSettings, told
 from moganet.config.recipe import NonNegative, Positive
 from moganet.tasks.task import TaskDescription
 
@@ -12,29 +12,30 @@ PLAIN = 0.5  # the probability from which on a class is found, where no other wa
 
 
 class MultilabelSettings(TaskSettings):
-    """Any number of classes an image.
+    """Any number of classes an image."""
 
-    mix: what a blend of two images (mixup, cutmix) shows: the "mixture" of their labels, or their "union".
-    """
-
-    name: Literal["multilabel"] = "multilabel"
-    mix: Literal["mixture", "union"] = "mixture"
+    name: Literal["multilabel"] = told("multilabel", "Any number of classes an image.")
+    mix: Literal["mixture", "union"] = told(
+        "mixture", "What a blend of two images (mixup, cutmix) shows: the mixture of their labels, or their union."
+    )
 
 
 class MultilabelLoss(LossSettings):
     """Binary cross-entropy of each class, or the asymmetric loss (Ridnik et al. 2021); the mean over the classes.
 
-    smoothing: moves targets towards 0.5. pos_weights: a factor of each class's positives; "balanced" is the number of
-    its negatives by that of its positives. gamma_neg, gamma_pos, clip: of the asymmetric loss. teacher: as in
-    LossSettings; its divergence is the mean over the classes too.
+    The divergence from a teacher is the mean over the classes too.
     """
 
-    name: Literal["bce", "asymmetric"] = "bce"
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    pos_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
-    gamma_neg: NonNegative = 4.0
-    gamma_pos: NonNegative = 1.0
-    clip: Fraction = 0.05
+    name: Literal["bce", "asymmetric"] = told("bce", "Binary cross-entropy, or the asymmetric loss.")
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = told(0.0, "How far targets are moved towards 0.5.", "share")
+    pos_weights: Literal["balanced"] | tuple[Positive, ...] | None = told(
+        None,
+        'A factor of each class\'s positives, or "balanced": its negatives by its positives; null: all count the same.',
+        "factor",
+    )
+    gamma_neg: NonNegative = told(4.0, "How much the asymmetric loss passes over easy negatives.", "exponent")
+    gamma_pos: NonNegative = told(1.0, "How much it passes over easy positives.", "exponent")
+    clip: Fraction = told(0.05, "The probability below which it leaves negatives out.", "probability")
 
 
 class MultilabelDescription(TaskDescription):

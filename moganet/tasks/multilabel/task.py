@@ -46,7 +46,7 @@ class Multilabel(Task):
             refuse_places(dataset, split.targets)
             strata = split.targets.strata()
             if strata.ndim != 2:
-                how = "a table with --data 'table:FILE?labels=COLUMN' has any number"
+                how = "a table with --data 'table:FILE?labels=COLUMN', or rows of 0 and 1 in Python, have any number"
                 raise DataError(f"{dataset.spec} has one class an image; {how}, or use another recipe")
             if training and name == "train" and not strata.any():
                 raise DataError(f"no training image of {dataset.spec} has a class; there is nothing to learn")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import FpnHead, Head, LossSettings, Settings, TaskSettings
+from moganet.config import FpnHead, Head, LossSettings, Settings, TaskSettings, told
 from moganet.config.recipe import NonNegative
 from moganet.tasks.task import TaskDescription
 
@@ -32,8 +32,10 @@ class SegmentSettings(TaskSettings):
     """
 
     name: Literal["segment"] = "segment"
-    head: Head = FpnHead()
-    window: Window | None = None
+    head: Head = told(FpnHead(), 'What stands on the network: "fpn", "upernet", "smp:NAME", or one with its options.')
+    window: Window | None = told(
+        None, "Size and stride of the parts by which an image is answered; null: whole.", "pixels"
+    )
 
 
 class SegmentLoss(LossSettings):
@@ -46,11 +48,16 @@ class SegmentLoss(LossSettings):
     """
 
     name: Literal["cross_entropy"] = "cross_entropy"
-    auxiliary_weight: NonNegative = 0.4
-    class_weights: Literal["balanced", "softened"] | tuple[NonNegative, ...] | None = None
-    hardest: Annotated[float, Field(gt=0, le=1)] = 1.0
-    dice: NonNegative = 0.0
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    auxiliary_weight: NonNegative = told(0.4, "The factor of the auxiliary head's loss, where there is one.", "factor")
+    class_weights: Literal["balanced", "softened"] | tuple[NonNegative, ...] | None = told(
+        None,
+        'A factor for each class: "balanced" is the inverse of its share of the pixels, "softened" the root of that.',
+    )
+    hardest: Annotated[float, Field(gt=0, le=1)] = told(
+        1.0, "Which of the pixels count: those with the largest losses (OHEM).", "share"
+    )
+    dice: NonNegative = told(0.0, "The factor of the Dice loss beside the cross-entropy.", "factor")
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = told(0.0, "Label smoothing.", "share")
 
 
 class SegmentDescription(TaskDescription):
