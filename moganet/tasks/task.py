@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
+    from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.module import Learning, TaskModule
+    from moganet.tasks.probing import Probed
     from moganet.tasks.report import Reported, Seen
 
 Array = NDArray[np.floating]
@@ -355,6 +357,13 @@ class Task(ABC):
     @abstractmethod
     def report(self, seen: "Seen") -> "Reported":
         """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
+
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
+        """Measure how well fixed features tell the targets of some images by those of others, without training.
+
+        inner: places of the known that are held back to choose by. Raises ConfigError where that can't be.
+        """
+        raise ConfigError(f"a probe tells classes of whole images, not what {self.name} answers")
 
     # Exports
 
