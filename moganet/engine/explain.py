@@ -213,8 +213,8 @@ def explain(
             one = explaining
             if predictor.task.by_image:
                 asked = None if target is None else find_class(target, predictor.class_names)
-                part, chosen = focused(predictor, source, asked, region)
-                one = replace(explaining, predictor=part, samples=part, target=chosen)
+                part, own_class = focused(predictor, source, asked, region)
+                one = replace(explaining, predictor=part, samples=part, target=own_class)
             results += one.of(_ask(one.predictor, name, source, one.target or target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))

@@ -76,7 +76,7 @@ class _Asked:
     """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
 
     stream: "FileStream | Stream"
-    number: int
+    names: Callable[[], list[str]]  # of all images, before they are asked about
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
@@ -140,8 +140,7 @@ def predict(
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
-    names = [asked.name_of(place) for place in range(asked.number)] if out is not None else []
-    writer = None if out is None else predictor.task.writer(Path(out), names, predictor.config.task)
+    writer = None if out is None else predictor.task.writer(Path(out), asked.names(), predictor.config.task)
     with _csv_lines(csv_file, predictor) as write:
         for seen in progress(stream, len(stream), "predict"):
             _say_score(predictor, seen.outputs)
@@ -181,6 +180,7 @@ def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) 
     stream = FileStream(predictor, images, how.batch_size, threads, fast_decoding=how.fast_decoding, judged=True)
     return _Asked(
         stream,
+        images.names,
         images.name_of,
         lambda place: read_pixels(images.image_of(place), own.channels, own.white_level),
         images.forget_before,  # of which no truth is known
@@ -218,7 +218,7 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
         )
     return _Asked(
         stream,
-        len(files),
+        lambda: [str(file) for file in files],
         lambda place: str(files[place]),
         lambda place: read_pixels(files[place], own.channels, own.white_level),
         lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
@@ -237,7 +237,7 @@ def _data(
     in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
     return _Asked(
         stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding, judged=True),
-        len(chosen),
+        lambda: [chosen.name_of(place) for place in range(len(chosen))],
         chosen.name_of,
         lambda place: in_channels[place].image,
         lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),

@@ -17,7 +17,7 @@ from moganet.data.contents import ImageFile
 from moganet.data.read import read_pixels
 from moganet.data.resample import normalize, resize_and_crop
 from moganet.data.waiting import limit_of_waiting, wait_for
-from moganet.errors import DataError
+from moganet.errors import ConfigError, DataError
 from moganet.inference.given_images import GivenImages
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
@@ -59,6 +59,8 @@ class FileStream:
         judged: bool = False,
     ) -> None:
         self.by_image = predictor.task.by_image
+        if self.by_image and fast_decoding:
+            raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
         self.size = 1 if self.by_image else batch_size or BATCH
         self.predictor, self.files, self.judged = predictor, files, judged
         self.number = files.number if isinstance(files, GivenImages) else len(files)

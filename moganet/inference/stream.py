@@ -42,6 +42,8 @@ class Stream:
         self.fast_decoding = fast_decoding
         if fast_decoding and (workers or predictor.device.type != "cpu"):
             raise ConfigError("fast decoding is for threads on a CPU: leave --workers away")
+        if fast_decoding and predictor.task.by_image:
+            raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
         self.unreadable: list[LeftOut] = []
         self.num_seen = 0
 

@@ -300,6 +300,17 @@ def test_equal_stems_get_names_of_their_own_and_nothing_is_replaced(model, tmp_p
     assert any("are replaced" in note for note in again.notes)
 
 
+def test_images_of_a_caller_are_written_too_and_fast_decoding_is_refused(model, tmp_path):
+    images = [np.full((20, 24, 3), 90, np.uint8), Image.new("RGB", (30, 20))]
+    found = moganet.predict(model, images, out=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["image 1.png", "image 2.png"]
+    assert [row.mask for row in found.predictions] == [str(tmp_path / "out" / f"image {i}.png") for i in (1, 2)]
+    with pytest.raises(DataError, match="no iterator"):
+        moganet.predict(model, iter(images), out=tmp_path / "other")
+    with pytest.raises(ConfigError, match="fast decoding"):
+        moganet.predict(model, str(photograph(tmp_path / "a.png")), fast_decoding=True)
+
+
 def test_folders_of_masks_are_for_segmenters(tmp_path):
     with pytest.raises(ConfigError, match="--out is for masks"):
         moganet.predict("moganet_nano.digits", str(photograph(tmp_path / "a.png")), out=tmp_path / "out")
