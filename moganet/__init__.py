@@ -8,6 +8,7 @@ from moganet.files import give_packages_a_home
 from moganet.importing import from_homes, import_behind
 from moganet.launchers import check_environment
 from moganet.network.releases import Loaders, connected
+from moganet.processors import prepare_threads
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from moganet.network import MogaNet, build_network
 
 give_packages_a_home()
+prepare_threads()
 __version__ = version("moganet")
 __all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
 __all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]

@@ -6,7 +6,21 @@ from typing import Annotated, Any, TypedDict, Unpack
 from moganet_cli.app import TRAINING, app
 from moganet_cli.completion import models, networks
 from moganet_cli.help import INSTEAD, PRINTED, SHORT
-from moganet_cli.options import BATCH, SEED, SEEDS, SIDE, WORKERS, AsJson, Data, Recipe, Settings, option, with_options
+from moganet_cli.options import (
+    BATCH,
+    SEED,
+    SEEDS,
+    SIDE,
+    WORKERS,
+    AsJson,
+    Data,
+    Recipe,
+    RecipesDevice,
+    Settings,
+    Threads,
+    option,
+    with_options,
+)
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
 
 RESUME = "Go on with the run in --out where it was stopped; begin where none is."
@@ -34,6 +48,7 @@ class Changed(TypedDict, total=False):
     interactions_every: Annotated[
         int | None, option("Record interactions every N epochs.", min=1, metavar="N", panel=SHORT)
     ]
+    device: RecipesDevice
 
 
 @app.command(
@@ -56,6 +71,7 @@ def train(
     profile: Annotated[
         bool, option("--profile", "Say where a step's time goes, and train nothing.", panel=INSTEAD)
     ] = False,
+    threads: Threads = None,
     as_json: AsJson = False,
     **short: Unpack[Changed],
 ) -> None:
@@ -71,13 +87,13 @@ def train(
     if profile:
         from moganet.engine.profile import profile as measure
 
-        spent = measure(recipe, data, changes, start=start)
+        spent = measure(recipe, data, changes, start=start, threads=threads)
         print_json(spent) if as_json else _print_profile(spent)
         return
     from moganet.engine.train import train as run
 
     how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "find_batch": find_batch}
-    result = run(recipe, data, changes, out, start=start, **how)
+    result = run(recipe, data, changes, out, start=start, **how, threads=threads)
     if result is None:  # a process beside the first one, which alone reports
         return
     print_json(result) if as_json else line(*result.lines())

@@ -1,6 +1,8 @@
 """A run's configuration: descriptions, the sections of a recipe, and how one is read."""
 
 from moganet.config.descriptions import (
+    DEVICE,
+    DEVICES,
     MAX_CHANNELS,
     Architecture,
     ChannelAggregation,
@@ -28,5 +30,5 @@ __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fr
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "unfolded", "validate"]
-__all__ += ["SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
+__all__ += ["DEVICE", "DEVICES", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
 __all__ += ["FpnHead", "Head", "PixelHead", "SmpHead", "UperHead"]

@@ -1,8 +1,9 @@
 """The descriptions in which the rooms meet: `Architecture` (network) and `Preprocessing` (data)."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from moganet.config.heads import Head
 from moganet.config.settings import Fraction, Settings, Width, told
@@ -11,6 +12,7 @@ Gate = Literal["single", "double"]
 ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
 Precision = Literal["f32", "bf16", "f16"]
+DEVICE, DEVICES = r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", "auto, cpu, cuda, cuda:N or mps"
 # What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
 MAX_CHANNELS = 1024
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -21,6 +23,15 @@ Square = BeforeValidator(lambda value: (value, value) if isinstance(value, int) 
 PerChannel = BeforeValidator(lambda value: (value,) if isinstance(value, float | int) else value)
 Ratio = Annotated[float, Field(gt=0, le=1000)]
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
+
+
+def _device(name: str) -> str:
+    if re.fullmatch(DEVICE, name) is None:
+        raise ValueError(f"say {DEVICES}")
+    return name
+
+
+Device = Annotated[str, BeforeValidator(lambda name: "cuda" if name == "gpu" else str(name)), AfterValidator(_device)]
 
 
 class Architecture(Settings):

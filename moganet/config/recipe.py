@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import Architecture, Channels, Precision, Preprocessing, Side, Square
+from moganet.config.descriptions import Architecture, Channels, Device, Precision, Preprocessing, Side, Square
 from moganet.config.settings import Fraction, Settings, told
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -184,7 +184,10 @@ class TrainerConfig(Settings):
     save_every: Annotated[float, Field(gt=0, le=10**6)] = told(
         5.0, "The time between two saves within an epoch; each epoch's start is saved anyway.", "minutes"
     )
-    accelerator: Literal["auto", "cpu", "gpu"] = told("auto", '"auto" is a GPU where there is one.')
+    accelerator: Device = told(
+        "auto",
+        "The device: auto (a GPU where torch has one, else the CPU), cpu, cuda, cuda:N of several, or mps (Apple's).",
+    )
     devices: Processes | None = told(
         None,
         "Processes on each machine, which train by DDP; null: what torchrun or SLURM started, else one.",

@@ -24,7 +24,7 @@ def told(default: Any, meaning: str, unit: str = "") -> Any:
 class Settings(BaseModel):
     """A section of a configuration: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     def changed(self, **values: Any) -> Self:
         """Give the section with other values, validated. Raises ConfigError for one that can't be."""

@@ -15,6 +15,7 @@ SHORT = {
     "workers": "data.workers",
     "network": "network.name",
     "interactions_every": "trainer.interactions_every",
+    "device": "trainer.accelerator",
 }
 
 
@@ -29,6 +30,7 @@ class ShortOptions(TypedDict, total=False):
     workers: int | None
     network: str | None
     interactions_every: int | None
+    device: str | None
 
 
 def with_short(overrides: Mapping[str, Any] | Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from moganet.inference.own_data import choose_split, in_classes_of, open_for, sa
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
 from moganet.notices import noted, say
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.tasks.task import Evaluation
 
@@ -26,6 +27,7 @@ EVALUATION_FILE = "evaluation.json"
 
 
 @noted
+@threaded
 def evaluate(
     model: str | Path | Predictor,
     data: "Data | None" = None,
@@ -38,6 +40,8 @@ def evaluate(
     fast_decoding: bool = False,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     progress: Progress = no_progress,
     **choices: Any,
 ) -> Evaluation:
@@ -48,7 +52,8 @@ def evaluate(
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
-    choices: as in `load`; with any, nothing is written by default, since it is not what the run was made for.
+    device, threads, choices: as in `load`; with any choice, nothing is written by default, since it is not what the
+    run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
     Gives the figures of the model's task (a classifier's are in moganet.tasks.classify.evaluator), `images_per_second`
     (decoding included) and `unreadable` files, which count nowhere.
@@ -56,7 +61,7 @@ def evaluate(
     """
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     dataset, is_home = open_for(predictor, data, class_names)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)

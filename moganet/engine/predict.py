@@ -25,6 +25,7 @@ from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.numbers import spread
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Result
 from moganet.tasks.task import Asked, Row
@@ -84,6 +85,7 @@ class _Asked:
 
 
 @noted
+@threaded
 def predict(
     model: str | Path | Predictor,
     files: Any = (),
@@ -102,6 +104,8 @@ def predict(
     fast_decoding: bool = False,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     each: Callable[[Row], object] | None = None,
     progress: Progress = no_progress,
     **choices: Any,
@@ -118,7 +122,7 @@ def predict(
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
-        folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
+        folder has a class's name. csv_file: a row for each image and class. device, threads, choices: as in `load`.
     out: a folder for the files of each answer, where the task has such: masks, overlays, areas and COCO's runs.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
@@ -128,7 +132,7 @@ def predict(
         report.check_picture_name(Path(grid))
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     reading = _Reading(batch_size, workers, fast_decoding)
     if data is None:
         named = are_names(files)

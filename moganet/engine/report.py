@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,12 +25,14 @@ from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
+from moganet.machine import num_cores
 from moganet.models.build import build_blank
 from moganet.models.find import find
 from moganet.models.provenance import without_place, without_places
 from moganet.network.cost import count_macs, count_parameters
 from moganet.notices import noted, say
 from moganet.numbers import count, duration, short
+from moganet.processors import num_threads, threaded
 from moganet.progress import Progress, no_progress
 from moganet.report.curves import curves_section
 from moganet.report.heat import overlay
@@ -86,6 +87,7 @@ class ReportResult(Result, extra="allow"):
 
 
 @noted
+@threaded
 def write_report(
     model: str | Path | Predictor,
     data: "Data | None" = None,
@@ -97,6 +99,8 @@ def write_report(
     workers: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     explain: Explain | None = EXPLAIN,
     progress: Progress = no_progress,
     result: Mapping[str, Any] | None = None,
@@ -104,8 +108,8 @@ def write_report(
 ) -> ReportResult:
     """Write a page on a model: what it gets right and wrong, on which images, and what those images are like.
 
-    model, data, split, class_names: as in `evaluate`. choices: as in `load`. What is fitted on validation images (a
-    temperature) is kept in the model file where it keeps none, for `predict(calibrated=True)`.
+    model, data, split, class_names: as in `evaluate`. device, threads, choices: as in `load`. What is fitted on
+    validation images (a temperature) is kept in the model file where it keeps none, for `predict(calibrated=True)`.
     out: the HTML file; the default is report.html in a run's folder, else NAME-report.html here.
     explain: shows where the network looked; None leaves that out. result: of a run that has not written it yet.
     Gives `report` (the file), `bytes`, `seconds`, what was measured, and `left_out` ({"part", "reason"}). A part whose
@@ -115,7 +119,7 @@ def write_report(
     file = None if isinstance(model, Predictor) or choices else model  # which is told what is found
     place = Path(out) if out is not None else _default_page(model, in_run=file is not None and Path(file).is_dir())
     check_place(place, "--out")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     dataset, is_home = open_for(predictor, data, class_names)
     predictor.task.check(dataset, training=False)
     if is_home and file is not None and predictor.config.task.guard is None:
@@ -303,14 +307,16 @@ def _versions(predictor: Predictor) -> dict[str, str]:
 def _provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
     """Say which model it is, on which data it was trained, and where and when it was measured."""
     config = predictor.config
-    on = torch.cuda.get_device_name() if predictor.device.type == "cuda" else count(os.cpu_count() or 1, "core")
+    on = count(num_cores(), "core")
+    if predictor.device.type != "cpu":
+        on = torch.cuda.get_device_name(predictor.device) if predictor.device.type == "cuda" else predictor.device
     known = {
         "data": without_place(dataset.spec),
         "trained on": without_places(config.provenance.get("data"), "data"),
         "seed": config.provenance.get("seed"),
         "model": without_place(predictor.name_of_model),
         "sha256 of the tensors": config.sha256,
-        "measured on": f"{on}, {count(torch.get_num_threads(), 'thread')}, {datetime.date.today().isoformat()}",
+        "measured on": f"{on}, {count(num_threads(), 'thread')}, {datetime.date.today().isoformat()}",
     }
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
 

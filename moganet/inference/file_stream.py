@@ -21,7 +21,8 @@ from moganet.errors import ConfigError, DataError
 from moganet.inference.given_images import GivenImages
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
-from moganet.machine import keep_freed_memory, num_cores
+from moganet.machine import keep_freed_memory
+from moganet.processors import num_helpers
 from moganet.results import LeftOut
 
 BATCH = 32  # images at a time on a CPU: small ones, so that decoding and network overlap
@@ -64,7 +65,7 @@ class FileStream:
         self.size = 1 if self.by_image else batch_size or BATCH
         self.predictor, self.files, self.judged = predictor, files, judged
         self.number = files.number if isinstance(files, GivenImages) else len(files)
-        asked = num_cores() if threads is None else threads
+        asked = predictor.threads or num_helpers() if threads is None else threads
         self.threads = asked if self.number is None else min(asked, self.number)
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None

@@ -15,12 +15,14 @@ from moganet.config import Preprocessing
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
 from moganet.data.scan import list_images
+from moganet.devices import Where
 from moganet.display import as_html
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
 from moganet.notices import remember
+from moganet.processors import using_threads
 from moganet.tasks import TASKS, Task
 from moganet.tasks.guard import FEATURES, TEXTURE, texture_of
 from moganet.tasks.task import Asked
@@ -42,7 +44,7 @@ class NamedRun(Run, Protocol):
 
 
 class Device(str):
-    """A device by torch's name for it, "cpu" or "cuda"."""
+    """A device by torch's name for it: "cpu", "cuda", "cuda:1" or "mps"."""
 
     __slots__ = ()
 
@@ -55,8 +57,9 @@ class Predictor:
     """A trained model that takes PIL images, arrays or paths.
 
     run: what answers, from arrays to named arrays; any number of threads may ask it at once. config: the model's
-    description. module: gives the plain torch module, where there is one; predictions run fused. class_names: a name
-    for each class. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
+    description. device: where it computes. threads: with how many; None is what holds for the process. module: gives
+    the plain torch module, where there is one; predictions run fused. class_names: a name for each class.
+    name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
     """
 
     def __init__(
@@ -68,9 +71,10 @@ class Predictor:
         *,
         trained: bool = True,
         name_of_model: str = "",
+        threads: int | None = None,
     ) -> None:
         self.run, self.config, self.device, self._module = run, config, Device(device), module
-        self.trained, self.name_of_model = trained, name_of_model
+        self.trained, self.name_of_model, self.threads = trained, name_of_model, threads
 
     def __repr__(self) -> str:
         return f"Predictor({self.name_of_model}: {', '.join(self._told())})"
@@ -92,6 +96,10 @@ class Predictor:
             no_module = f"{self.name_of_model} is an exported file, which holds no torch module"
             raise ConfigError(f"{no_module}; give the model that it was exported from")
         return self._module()
+
+    @property
+    def where(self) -> Where:
+        return Where(self.device, self.threads)
 
     @property
     def has_module(self) -> bool:
@@ -120,7 +128,8 @@ class Predictor:
         """
         settle_after_fork()
         images = _array(images)
-        found = self.run(images)
+        with using_threads(self.threads):
+            found = self.run(images)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
             raise WeightsError(
                 f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "

@@ -31,7 +31,7 @@ def focused(whole: Predictor, image: Any, target: int | None, region: Sequence[f
     run = RegionRun(whole, weights, whole.runtime, whole.precision)
     module = (lambda: whole.task.focused(whole.model, weights)) if whole.has_module else None
     known, name = whole.trained, whole.name_of_model
-    part = Predictor(run, whole.config, whole.device, module, trained=known, name_of_model=name)
+    part = Predictor(run, whole.config, whole.device, module, trained=known, name_of_model=name, threads=whole.threads)
     return part, whole.class_names[chosen]
 
 

@@ -89,7 +89,7 @@ def _pretrained(recipe: Recipe) -> str | None:
             _tell(f"the network starts from {release}{others}")
             return release
     for name in shipped_models():
-        config = load(name, "eager").config
+        config = load(name, "eager", device="cpu").config
         shape = {key: getattr(config.architecture, key) for key in SHAPE}
         own = config.architecture
         same = (full_name(network.name), network.stem_stride) == (own.name, own.stem_stride)
@@ -199,7 +199,7 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
     if name is None:
         return None
     refuse_untrained(name, "loss.teacher")
-    predictor = load(name)
+    predictor = load(name, device="cpu")
     network, own, order = predictor.model, predictor.config.preprocessing, _known(predictor, name, dataset)
     if {own.channels, student.channels} - {1, 3} and own.channels != student.channels:
         but = f"but preprocessing.channels is {student.channels}"

@@ -394,6 +394,32 @@ def test_startup(run, tmp_path, monkeypatch):
     assert all(after[key] > 0 for key in ("seconds", "processors", "mb"))
 
 
+def test_busy(run, tmp_path, monkeypatch):
+    """The scripts' processes would each take seconds to start: what they do is done here."""
+    module = run("busy", main=False, BATCHES={"eager": 2})
+    monkeypatch.setenv("THREADS", str(torch.get_num_threads()))
+
+    class Here:
+        def __init__(self, work, setting, threads):
+            self.work = work
+
+        def measure(self, seconds):
+            with contextlib.redirect_stdout(io.StringIO()) as said, pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "stdin", io.StringIO(f"{seconds}\n"))
+                module.serve(self.work)
+            images, taken, processors = json.loads(said.getvalue().split("\n")[1])
+            return images / taken, images / processors
+
+        def end(self):
+            pass
+
+    how = ["--rounds", 1, "--seconds", 0.01, "--others", 0, 1, "--only", "eager"]
+    run("busy", *how, Worker=Here, BATCHES={"eager": 2})
+    found = json.loads((tmp_path / "benchmarks" / "results" / "busy.json").read_text())["others"]["eager"]
+    assert list(found) == ["0", "1"] and "one thread" in found["1"]
+    assert all(rate > 0 for some in found.values() for one in some.values() for rate in one.values())
+
+
 def test_every_script_has_a_test():
     tested = {name.removeprefix("test_") for name in globals()}
     assert {path.stem for path in FOLDER.glob("*.py")} - tested == {
