@@ -207,11 +207,13 @@ class Predictor:
 
         calibrated: scale them by the temperature that the model file keeps. Raises ConfigError where it keeps none.
         """
-        self._check(calibrated)
+        if calibrated:
+            self.check_calibrated()
         return _tensor(self.task.probabilities({"logits": _array(logits)}, self.config.task, calibrated=calibrated))
 
-    def _check(self, calibrated: bool) -> None:
-        if calibrated and self.config.task.temperature is None:
+    def check_calibrated(self) -> None:
+        """Raise ConfigError where the model file keeps no temperature to calibrate with."""
+        if self.config.task.temperature is None:
             how = f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
             if not self.has_module:
                 how = "run `moganet report` on the model that it was exported from, and export that again"
@@ -227,11 +229,16 @@ class Predictor:
         unlike = self.task.unlike(outputs, self.config.task)
         return None if unlike is None else _tensor(unlike)
 
+    def judged_by(self, outputs: Outputs) -> str | None:
+        """Name the score by which `rejected` answers: "guard", another, or None where it can't."""
+        return self.task.judged_by(outputs, self.config.task)
+
     def answers(self, outputs: Outputs, asked: Asked = Asked()) -> list[Any]:  # noqa: B008 (frozen)
         """Give an answer an image, of the task's type. Raises WeightsError for a backbone without a head."""
         if not self.class_names:
             raise WeightsError(f"{self.name_of_model} has no head, so it names no classes; load it with num_classes")
-        self._check(asked.calibrated)
+        if asked.calibrated:
+            self.check_calibrated()
         return self.task.answers(outputs, self.config.task, asked)
 
     def save(self, path: str | Path) -> Path:

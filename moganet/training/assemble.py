@@ -33,7 +33,7 @@ from moganet.training.callbacks import average_weights
 from moganet.training.epoch_table import EpochTable
 from moganet.training.loggers import make_logger
 from moganet.training.signals import PROCESSES_WAIT
-from moganet.training.start import frozen, load_teacher, start_from
+from moganet.training.start import frozen, head_of, load_teacher, start_from
 
 LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 TRIED_SIDES = (48, 56)  # pixels, of a made-up photograph
@@ -58,7 +58,8 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     if optimizer.lr_per is not None:
         optimizer = optimizer.changed(lr=optimizer.lr * recipe.images_a_step / optimizer.lr_per)
     kept = frozen(network, recipe.start.freeze)
-    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept)
+    first = head_of(network, recipe, resumed=resumed), recipe.start.freeze_epochs
+    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept, *first)
     task = task_of(recipe).module(network, recipe, dataset, learning)
     with settings_of(f"optimizer {optimizer.name}"):
         build_optimizer(network, optimizer)
@@ -136,7 +137,8 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
     if recipe.trainer.devices > 1 and device == "cpu":
         share_cores(recipe.trainer.devices)
     if recipe.num_processes > 1:
-        options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT), **options}
+        held = recipe.start.freeze_epochs > 0  # some give no gradients at first
+        options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT, find_unused_parameters=held), **options}
     with settings_of("trainer"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
         return pl.Trainer(
