@@ -127,7 +127,7 @@ class Predictor:
         judged: give what the guard needs beside it, where the model has one and the images are of its own size.
         """
         settle_after_fork()
-        images = _array(images)
+        images = as_array(images)
         with using_threads(self.threads):
             found = self.run(images)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
@@ -142,7 +142,7 @@ class Predictor:
 
     def logits(self, x: "Tensor") -> "Tensor":
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
-        return _tensor(self.outputs(_array(x))["logits"])
+        return _tensor(self.outputs(as_array(x))["logits"])
 
     def preprocess(self, images: Any) -> "Tensor":
         """Turn one image or several into the input, float (B, C, H, W). Raises DataError for what can't be read."""
@@ -209,7 +209,7 @@ class Predictor:
         """
         if calibrated:
             self.check_calibrated()
-        return _tensor(self.task.probabilities({"logits": _array(logits)}, self.config.task, calibrated=calibrated))
+        return _tensor(self.task.probabilities({"logits": as_array(logits)}, self.config.task, calibrated=calibrated))
 
     def check_calibrated(self) -> None:
         """Raise ConfigError where the model file keeps no temperature to calibrate with."""
@@ -225,7 +225,7 @@ class Predictor:
         given: what `outputs(images, judged=True)` gives, for the guard; logits (B, classes) alone are judged by their
         energy where the model file keeps a threshold of it, which is the weaker score.
         """
-        outputs = given if isinstance(given, Mapping) else {"logits": _array(given)}
+        outputs = given if isinstance(given, Mapping) else {"logits": as_array(given)}
         unlike = self.task.unlike(outputs, self.config.task)
         return None if unlike is None else _tensor(unlike)
 
@@ -280,7 +280,7 @@ def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     return resample.resize_and_crop(pixels, preprocessing)
 
 
-def _array(x: Any) -> Array:
+def as_array(x: Any) -> Array:
     """Give an array of a tensor, wherever it lies, or of an array."""
     return np.asarray(x.detach().float().cpu() if hasattr(x, "detach") else x)
 

@@ -17,7 +17,7 @@ from moganet.config import Precision, Preprocessing
 from moganet.errors import ConfigError, DataError
 from moganet.inference.file_stream import Seen
 from moganet.inference.load import as_predictor
-from moganet.inference.predictor import Predictor
+from moganet.inference.predictor import Predictor, as_array
 from moganet.inference.runs import Array, Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.notices import say
@@ -25,13 +25,29 @@ from moganet.results import LeftOut, Member
 from moganet.tasks.task import VOTES
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Tta = Literal["none", "flip"]
 OneOrMore = str | Path | Predictor | Sequence[str | Path | Predictor]
-VIEWS: dict[str, tuple[Callable[[Array], Array], ...]] = {  # of preprocessed images (B, C, H, W); the first as they are
-    "none": (lambda images: images,),
-    "flip": (lambda images: images, lambda images: np.ascontiguousarray(images[..., ::-1])),
+
+
+def _as_it_is(values: Array) -> Array:
+    return values
+
+
+def _mirrored(images: Array) -> Array:
+    return np.ascontiguousarray(images[..., ::-1])
+
+
+def _mirrored_back(probabilities: Array) -> Array:
+    """Give what lies at places, (B, classes, H, W), its own place again; an image's classes have none."""
+    return probabilities[..., ::-1] if probabilities.ndim == 4 else probabilities
+
+
+# Of preprocessed images (B, C, H, W), and back of what is answered; the first as they are.
+VIEWS: dict[str, tuple[tuple[Callable[[Array], Array], Callable[[Array], Array]], ...]] = {
+    "none": ((_as_it_is, _as_it_is),),
+    "flip": ((_as_it_is, _as_it_is), (_mirrored, _mirrored_back)),
 }
 
 
@@ -159,17 +175,18 @@ class Together(Predictor):
             one.check_calibrated()
         super().check_calibrated()
 
-    def outputs(self, images: Array, *, judged: bool = False) -> Outputs:
+    def outputs(self, images: "Array | Tensor", *, judged: bool = False) -> Outputs:
         """Give logits whose probabilities are the mean, for images that are prepared as all of the models want them."""
         if self.parts:
             what = f"{self.name_of_model} prepare images in different ways"
             raise ConfigError(f"{what}; give them images to read, or one of them alone")
+        images = as_array(images)
         found, votes = list[Array](), np.zeros((len(images), 2), np.float32)
         for one, order in zip(self.members, self.orders, strict=True):
-            for number, view in enumerate(VIEWS[self.tta]):
+            for number, (view, back) in enumerate(VIEWS[self.tta]):
                 outputs = one.outputs(view(images), judged=judged and number == 0)
                 scaled = one.task.probabilities(outputs, one.config.task, calibrated=self.calibrated)
-                found.append(scaled[:, order].astype(np.float64))
+                found.append(back(scaled[:, order]).astype(np.float64))
                 if judged and number == 0:
                     self._vote(one, outputs, votes)
         return self._of_mean(np.mean(found, 0), votes)

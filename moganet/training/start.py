@@ -167,7 +167,7 @@ def head_of(network: nn.Module, recipe: Recipe, *, resumed: bool) -> list[nn.Mod
     start, epochs = recipe.start, recipe.trainer.max_epochs
     if not start.freeze_epochs:
         return []
-    names = ends_of(recipe.network.name).heads
+    names = ends_of(recipe.network).heads
     known = dict(network.named_modules())
     heads = [known[name] for name in names if name in known and list(known[name].parameters())]
     if not heads:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from dense_files import filled, scene
+from scipy.special import softmax
 from torch import nn
 
 import moganet
@@ -14,6 +15,7 @@ from moganet.inference.export import openvino
 from moganet.inference.export.graph import Graph
 from moganet.inference.export.raw import RawPreprocess
 from moganet.inference.load import load
+from moganet.inference.together import as_one
 from moganet.models.build import build_blank, build_network_for
 from moganet.models.formats.ours import save_model_file
 from moganet.models.make_fixtures import with_fixtures
@@ -120,3 +122,11 @@ def test_a_runtime_has_one_file_for_all_sizes(files):
         x = scene(32 + 32 * (number % 2), 32 + 32 * number, number).numpy()
         assert apart(predictor.outputs(x)["logits"], eager.outputs(x)["logits"]) < 1e-4
     assert list(predictor.run.runs) == [None]
+
+
+def test_what_a_mirrored_image_is_answered_is_mirrored_back(files):
+    model, both = load(files["squash"], "eager"), as_one(files["squash"], "eager", tta="flip")
+    x = scene(64, 96, 3).numpy()
+    own, other = (softmax(model.outputs(images)["logits"], 1) for images in (x, np.ascontiguousarray(x[..., ::-1])))
+    given = softmax(both.outputs(x)["logits"], 1)
+    assert np.abs(given - (own + other[..., ::-1]) / 2).max() < 1e-5
