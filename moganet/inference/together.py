@@ -29,25 +29,9 @@ if TYPE_CHECKING:
 
 Tta = Literal["none", "flip"]
 OneOrMore = str | Path | Predictor | Sequence[str | Path | Predictor]
-
-
-def _as_it_is(values: Array) -> Array:
-    return values
-
-
-def _mirrored(images: Array) -> Array:
-    return np.ascontiguousarray(images[..., ::-1])
-
-
-def _mirrored_back(probabilities: Array) -> Array:
-    """Give what lies at places, (B, classes, H, W), its own place again; an image's classes have none."""
-    return probabilities[..., ::-1] if probabilities.ndim == 4 else probabilities
-
-
-# Of preprocessed images (B, C, H, W), and back of what is answered; the first as they are.
-VIEWS: dict[str, tuple[tuple[Callable[[Array], Array], Callable[[Array], Array]], ...]] = {
-    "none": ((_as_it_is, _as_it_is),),
-    "flip": ((_as_it_is, _as_it_is), (_mirrored, _mirrored_back)),
+VIEWS: dict[str, tuple[Callable[[Array], Array], ...]] = {  # of preprocessed images (B, C, H, W); the first as they are
+    "none": (lambda images: images,),
+    "flip": (lambda images: images, lambda images: np.ascontiguousarray(images[..., ::-1])),
 }
 
 
@@ -183,10 +167,11 @@ class Together(Predictor):
         images = as_array(images)
         found, votes = list[Array](), np.zeros((len(images), 2), np.float32)
         for one, order in zip(self.members, self.orders, strict=True):
-            for number, (view, back) in enumerate(VIEWS[self.tta]):
+            for number, view in enumerate(VIEWS[self.tta]):
                 outputs = one.outputs(view(images), judged=judged and number == 0)
                 scaled = one.task.probabilities(outputs, one.config.task, calibrated=self.calibrated)
-                found.append(back(scaled[:, order]).astype(np.float64))
+                scaled = one.task.mirrored(scaled) if number else scaled
+                found.append(scaled[:, order].astype(np.float64))
                 if judged and number == 0:
                     self._vote(one, outputs, votes)
         return self._of_mean(np.mean(found, 0), votes)

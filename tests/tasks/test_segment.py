@@ -311,6 +311,20 @@ def test_images_of_a_caller_are_written_too_and_fast_decoding_is_refused(model, 
         moganet.predict(model, str(photograph(tmp_path / "a.png")), fast_decoding=True)
 
 
+def test_an_image_and_its_mirror_image_answer_as_one(model, tmp_path):
+    file = photograph(tmp_path / "a.png", (48, 32))
+    with Image.open(file) as opened:
+        opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "b.png")
+    rows = [moganet.predict(model, str(tmp_path / name), tta="flip").predictions[0] for name in ("a.png", "b.png")]
+    assert rows[0].tta == "flip" and rows[0].classes == rows[1].classes
+    moganet.predict(model, str(tmp_path), tta="flip", out=tmp_path / "out")
+    masks = []
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / "out" / name) as mask:
+            masks.append(np.asarray(mask))
+    assert (masks[0] == masks[1][:, ::-1]).all()
+
+
 def test_folders_of_masks_are_for_segmenters(tmp_path):
     with pytest.raises(ConfigError, match="--out is for masks"):
         moganet.predict("moganet_nano.digits", str(photograph(tmp_path / "a.png")), out=tmp_path / "out")
