@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from dense_files import filled, scene
+from scipy.special import softmax
 from torch import nn
 
 import moganet
@@ -14,6 +15,7 @@ from moganet.inference.export import openvino
 from moganet.inference.export.graph import Graph
 from moganet.inference.export.raw import RawPreprocess
 from moganet.inference.load import load
+from moganet.inference.together import as_one
 from moganet.models.build import build_blank, build_network_for
 from moganet.models.formats.ours import save_model_file
 from moganet.models.make_fixtures import with_fixtures
@@ -60,7 +62,8 @@ def test_the_fused_form_gives_the_plain_ones_logits(head):
 @pytest.mark.parametrize("head", HEADS)
 def test_openvino_answers_for_one_size_and_for_any(head, tmp_path):
     network, description = made(head)
-    for size, sides in (((64, 96), [(64, 96)]), (None, [(32, 64), (97, 131)])):
+    one_size = ((64, 96), [(64, 96)])
+    for size, sides in (*[one_size] * (head == "upernet"), (None, [(32, 64), (97, 131)])):
         openvino.save(Graph(fastest(network), description, "openvino", size=size), tmp_path / "x.xml")
         run = openvino.load(tmp_path / "x.xml", "f32", ("logits",))
         for side in sides:
@@ -97,6 +100,7 @@ def test_a_size_that_is_asked_for_squashes_and_says_so(files, tmp_path):
     assert moganet.load(tmp_path / "x.xml").config.preprocessing.crop_mode == "squash"
 
 
+@pytest.mark.slow
 def test_a_raw_export_answers_for_whole_images(files, tmp_path):
     assert moganet.export(files["squash"], "openvino", tmp_path / "x.xml", raw=True).size == (64, 96)
     image = np.random.RandomState(0).randint(0, 256, (50, 70, 3), dtype=np.uint8)
@@ -118,3 +122,11 @@ def test_a_runtime_has_one_file_for_all_sizes(files):
         x = scene(32 + 32 * (number % 2), 32 + 32 * number, number).numpy()
         assert apart(predictor.outputs(x)["logits"], eager.outputs(x)["logits"]) < 1e-4
     assert list(predictor.run.runs) == [None]
+
+
+def test_what_a_mirrored_image_is_answered_is_mirrored_back(files):
+    model, both = load(files["squash"], "eager"), as_one(files["squash"], "eager", tta="flip")
+    x = scene(64, 96, 3).numpy()
+    own, other = (softmax(model.outputs(images)["logits"], 1) for images in (x, np.ascontiguousarray(x[..., ::-1])))
+    given = softmax(both.outputs(x)["logits"], 1)
+    assert np.abs(given - (own + other[..., ::-1]) / 2).max() < 1e-5

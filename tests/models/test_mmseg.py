@@ -57,7 +57,7 @@ def named(prefix, state):
     return {f"{prefix}{name}": tensor for name, tensor in state.items()}
 
 
-@pytest.mark.parametrize("name", ["semantic_fpn_xtiny", "upernet_xtiny"])
+@pytest.mark.parametrize("name", ["semantic_fpn_xtiny", pytest.param("upernet_xtiny", marks=pytest.mark.slow)])
 def test_a_published_file_gives_the_references_logits_at_the_inputs_size(name, tmp_path):
     expected, told = golden_dense(name)
     how = told["cases"]["odd"]

@@ -31,7 +31,7 @@ class SegmentSettings(TaskSettings):
     window: answer by parts of an image; None is whole.
     """
 
-    name: Literal["segment"] = "segment"
+    name: Literal["segment"] = told("segment", "What is learned: a class for each pixel.")
     head: Head = told(FpnHead(), 'What stands on the network: "fpn", "upernet", "smp:NAME", or one with its options.')
     window: Window | None = told(
         None, "Size and stride of the parts by which an image is answered; null: whole.", "pixels"
@@ -47,7 +47,7 @@ class SegmentLoss(LossSettings):
     auxiliary head's loss, where there is one.
     """
 
-    name: Literal["cross_entropy"] = "cross_entropy"
+    name: Literal["cross_entropy"] = told("cross_entropy", "The cross-entropy of each pixel.")
     auxiliary_weight: NonNegative = told(0.4, "The factor of the auxiliary head's loss, where there is one.", "factor")
     class_weights: Literal["balanced", "softened"] | tuple[NonNegative, ...] | None = told(
         None,
