@@ -16,6 +16,7 @@ from moganet.models.download import address, fetch, unreachable
 from moganet.models.find import is_bare, list_trained
 from moganet.models.fit import carried, follow_names
 from moganet.models.open import open_model
+from moganet.models.reading.heads import BACKBONE
 from moganet.models.shipped import shipped_models
 from moganet.models.timms import default_names, ends_of, is_timms
 from moganet.network import VARIANTS, full_name
@@ -167,7 +168,9 @@ def head_of(network: nn.Module, recipe: Recipe, *, resumed: bool) -> list[nn.Mod
     start, epochs = recipe.start, recipe.trainer.max_epochs
     if not start.freeze_epochs:
         return []
-    names = ends_of(recipe.network).heads
+    names: Sequence[str] = ends_of(recipe.network).heads
+    if recipe.network.head is not None:  # all that stands on the backbone is new
+        names = [name for name, _ in network.named_children() if name != BACKBONE.rstrip(".")]
     known = dict(network.named_modules())
     heads = [known[name] for name in names if name in known and list(known[name].parameters())]
     if not heads:
