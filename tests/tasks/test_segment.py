@@ -402,7 +402,7 @@ SMALL = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a quarter of an hour; after 120 steps it has 43 %
 def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
     source = real_data("camvid-mini")
     for kind in ("train", "trainannot", "val", "valannot"):
@@ -422,7 +422,7 @@ def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
             "augment.max_share": 1,
             "augment.distort": 0,
         },
-        **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 120, "trainer.validate_every": 40},
+        **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 1000, "trainer.validate_every": 100},
         **{"network.drop_path_rate": 0, "data.workers": 0, "loss.class_weights": None},
     }
     result = moganet.train("camvid-mini", data=f"masks:{tmp_path / 'set'}", overrides=overrides, out=tmp_path / "run")
