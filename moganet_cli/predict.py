@@ -20,6 +20,7 @@ WHAT = "images, folders, patterns, archives (zip, tar), videos, lists (.txt, .cs
 TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
 SAVE = "A new folder for a copy of each picture with its answer on it."
 SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
+OUT = "Write a row for each image: .jsonl, .parquet, .csv; of segmenters also a folder, for masks and overlays."
 
 
 class Predicting(ReadingViews, total=False):
@@ -32,7 +33,7 @@ class Predicting(ReadingViews, total=False):
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
     every: Every
     truth: Annotated[Literal["auto", "folders", "none"], option(TRUTH, panel=IMAGES)]
-    out: Annotated[Path | None, option("Write a row for each image: .jsonl, .parquet or .csv.", panel=PRINTED)]
+    out: Annotated[Path | None, option(OUT, panel=PRINTED)]
     save_images: Annotated[Path | None, option(SAVE, metavar="FOLDER", panel=PRINTED)]
     sort_into: Annotated[Path | None, option(SORT, metavar="FOLDER", panel=PRINTED)]
     links: Annotated[bool, option("--links", "Let --sort-into make symbolic links in place of copies.", panel=PRINTED)]
@@ -74,7 +75,8 @@ def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
     if result.grid is not None:
         yield f"grid: {result.grid}"
     if result.out is not None:
-        yield f"answers: {result.out}"
+        beside = f" (beside them {', '.join(result.files)})" if result.files else ""
+        yield f"{'masks' if result.files else 'answers'}: {result.out}{beside}"
     if result.saved is not None:
         yield f"pictures: {result.saved:,} in {passed['save_images']}"
     if result.sorted is not None:

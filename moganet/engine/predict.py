@@ -17,6 +17,7 @@ from moganet.data.read import read_pixels
 from moganet.data.videos import Every, parse_every
 from moganet.data.within import PICTURES, Within, in_lane
 from moganet.errors import ConfigError, DataError
+from moganet.inference.answer_files import is_answer_file
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
@@ -64,6 +65,7 @@ class Predictions(Result):
     """Rows an image, unless they were handed on as they came; files that can't be read; what was written.
 
     hits: where the truth of some is known. saved, sorted: how many pictures and sorted images were written.
+    out, files: where answers were written; of a folder for each image's files, what else it holds.
     tta: over which views of an image the answers are means. models: those that answered as one, where several did.
     """
 
@@ -74,6 +76,7 @@ class Predictions(Result):
     out: str | None = None
     saved: int | None = None
     sorted: int | None = None
+    files: tuple[str, ...] = ()
     tta: str | None = None
     models: tuple[Member, ...] = ()
 
@@ -112,6 +115,7 @@ class _Asked:
     """
 
     stream: "FileStream | Stream | SideBySide"
+    names: Callable[[], list[str]]  # of all images, before they are asked about
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
@@ -171,7 +175,8 @@ def predict(
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
     grid: a picture of up to 48 images with prediction and, where known, truth. csv_file: a row for each image and
-        class. out: rows as .jsonl, .parquet or .csv. save_images: a new folder for a copy of each picture with its
+        class. out: rows as .jsonl, .parquet or .csv; or, where the task has such, a
+        folder for the files of each answer: masks, overlays, areas and COCO's runs. save_images: a new folder for a copy of each picture with its
         answer on it. sort_into: a new folder with one a class, into which images are copied, or linked by `links`;
         rejected ones lie in _rejected. device, threads, choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
@@ -179,7 +184,8 @@ def predict(
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
     folders = {"save_images": _path(save_images), "sort_into": _path(sort_into)}
-    to = Destinations(_path(csv_file), _path(out), _path(grid), **folders, links=links)
+    rows_file = None if out is None or not is_answer_file(Path(out)) else Path(out)
+    to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links)
     to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
@@ -196,6 +202,8 @@ def predict(
     else:
         asked = _data(predictor, (data, class_names), split, limit, reading)
     stream, rows, counted = asked.stream, list[Row](), _Counted(asked.by)
+    folder = None if out is None or is_answer_file(Path(out)) else Path(out)
+    writer = None if folder is None else predictor.task.writer(folder, asked.names(), predictor.config.task)
     more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
     with writing(predictor, to, more=more) as ways:
         for seen in progress(stream, len(stream), "predict"):
@@ -203,12 +211,20 @@ def predict(
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
                 one = _answered(predictor, asked, place, answer, tta)
+                if writer is not None:
+                    one = one.with_row(writer.write(place, one.row, one.pixels, answer))
                 counted.add(one)
                 ways.take(one)
                 (each or rows.append)(one.row)
+    written = {"out": str(out), "files": tuple(writer.close())} if writer is not None else {}
     unreadable = (*asked.absent, *stream.unreadable)
     return Predictions(
-        predictions=tuple(rows), unreadable=unreadable, **ways.written, **counted.hits(), **answered_by(predictor)
+        predictions=tuple(rows),
+        unreadable=unreadable,
+        **ways.written,
+        **written,
+        **counted.hits(),
+        **answered_by(predictor),
     )
 
 
@@ -265,6 +281,7 @@ def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) 
     so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     return _Asked(
         stream_of(predictor, lambda one: FileStream(one, images, threads=threads, **so)),
+        images.names,
         images.name_of,
         lambda place: read_pixels(images.image_of(place), 3, own.white_level),
         images.forget_before,  # of which no truth is known
@@ -303,6 +320,7 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
 
     return _Asked(
         stream_of(predictor, make),
+        lambda: [str(file) for file in files],
         lambda place: str(files[place]),
         lambda place: read_pixels(in_lane([files[place]], PICTURES)[0], 3, own.white_level),
         _truth_by_folders(predictor, files, how.truth),
@@ -347,6 +365,7 @@ def _data(
     in_channels = chosen.with_channels(3)
     return _Asked(
         stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),
+        lambda: [chosen.name_of(place) for place in range(len(chosen))],
         chosen.name_of,
         lambda place: in_channels[place].image.numpy(),
         lambda place: None if how.truth == "none" else predictor.task.truth(chosen.targets, place, dataset.class_names),

@@ -17,10 +17,15 @@ GROUP = 4096  # rows that are held, and a row group of Parquet
 Write = Callable[[Row], object]
 
 
-def check_answer_file(path: Path) -> None:
-    """Raise OutputError for a name or a place that no answers can be written to, MissingExtraError without pyarrow."""
-    if path.suffix.lower() not in SUFFIXES:
+def is_answer_file(path: Path) -> bool:
+    """Tell a file of answers, by its ending, from a folder. Raises OutputError for the ending of another kind."""
+    if path.suffix and path.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{path} is no file of answers; name it {', '.join(f'*{one}' for one in SUFFIXES)}")
+    return bool(path.suffix)
+
+
+def check_answer_file(path: Path) -> None:
+    """Raise OutputError for a place that no answers can be written to, MissingExtraError without pyarrow."""
     check_place(path, "--out")
     if path.suffix.lower() == ".parquet":
         import_extra("pyarrow", "Parquet", "table")

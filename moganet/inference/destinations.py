@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,10 @@ class Answered:
     @cached_property
     def pixels(self) -> Any:
         return self.read()
+
+    def with_row(self, row: Row) -> "Answered":
+        """Give the same with another row; its pixels are read once."""
+        return replace(self, row=row, read=lambda: self.pixels)
 
 
 @dataclass

@@ -249,7 +249,6 @@ def test_frames_of_videos_have_their_time_wherever_they_go(predictor, tmp_path):
     ("options", "error", "said"),
     [
         ({"out": "a.xlsx"}, OutputError, "jsonl"),
-        ({"out": "."}, OutputError, "no file of answers"),
         ({"links": True}, ConfigError, "sort"),
         ({"save_images": "x", "sort_into": "x"}, ConfigError, "two folders"),
         ({"truth": "perhaps"}, ConfigError, "folders"),
