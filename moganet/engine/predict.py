@@ -175,10 +175,11 @@ def predict(
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
     grid: a picture of up to 48 images with prediction and, where known, truth. csv_file: a row for each image and
-        class. out: rows as .jsonl, .parquet or .csv; or, where the task has such, a
-        folder for the files of each answer: masks, overlays, areas and COCO's runs. save_images: a new folder for a copy of each picture with its
-        answer on it. sort_into: a new folder with one a class, into which images are copied, or linked by `links`;
-        rejected ones lie in _rejected. device, threads, choices: as in `load`.
+        class. out: rows as .jsonl, .parquet or .csv; or, where the task has such, a folder for the files of each
+        answer: masks, overlays, areas and COCO's runs.
+    save_images: a new folder for a copy of each picture with its answer on it. sort_into: a new folder with one a
+        class, into which images are copied, or linked by `links`; rejected ones lie in _rejected.
+    device, threads, choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.

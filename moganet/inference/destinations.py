@@ -17,7 +17,7 @@ from moganet.inference.answer_files import Write, check_answer_file, open_answer
 from moganet.inference.predictor import Predictor
 from moganet.inference.saved_pictures import SavedPictures, saved_pictures
 from moganet.inference.sorted_images import SortedImages, new_folder
-from moganet.tasks.task import Row
+from moganet.tasks.task import Row, Task
 
 MAX_GRID = 48
 
@@ -116,6 +116,10 @@ def writing(predictor: Predictor, to: Destinations, more: Sequence[str]) -> Iter
 
     more: of a row's fields that have a column in a CSV file.
     """
+    if to.sort_into is not None and type(predictor.task).names_found is Task.names_found:
+        raise ConfigError(
+            f"the answers of {predictor.task.name} are no classes of images, into which they could be sorted"
+        )
     with ExitStack() as stack:
         places = [place for place in (to.csv_file, to.out) if place is not None]
         files = [stack.enter_context(open_answers(place, predictor.task.columns, more)) for place in places]

@@ -301,7 +301,9 @@ class Task(ABC):
 
     def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> "Writer":
         """Make what writes an answer's files for each of some images. Raises ConfigError where a task has none."""
-        raise ConfigError(f"the answers of {self.name} are rows and no files; --out is for masks, --csv for a table")
+        raise ConfigError(
+            f"the answers of {self.name} are rows; give --out the name of a .jsonl, .parquet or .csv file"
+        )
 
     @abstractmethod
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
