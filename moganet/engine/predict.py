@@ -21,15 +21,16 @@ from moganet.inference.answer_files import is_answer_file
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
+from moganet.inference.hits import Counted, Hits
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, num_streams, stream_of
 from moganet.notices import noted, say
-from moganet.numbers import percent, spread, wilson_interval
+from moganet.numbers import spread
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
-from moganet.results import LeftOut, Member, Record, Result
+from moganet.results import LeftOut, Member, Result
 from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:
@@ -39,26 +40,6 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 Truth = Literal["auto", "folders", "none"]
-BY = {"folders": "the names of their folders", "data": "the data set"}
-
-
-class Hits(Record):
-    """How many answers are right, of those whose truth is known, with the 95 % interval of the rate (Wilson).
-
-    by: what tells the truth, "folders" or "data". Of a classifier the likeliest class counts, else all that were found.
-    """
-
-    by: str
-    known: int
-    right: int
-    rate: float
-    interval: tuple[float, float]
-
-    def line(self) -> str:
-        """Say it in one line."""
-        low, high = (f"{100 * end:.1f}" for end in self.interval)
-        said = f"right: {self.right:,} of {self.known:,}, {percent(self.rate)} (95 % interval {low} to {high})"
-        return f"{said}; the truth is by {BY[self.by]}"
 
 
 class Predictions(Result):
@@ -202,7 +183,7 @@ def predict(
         raise DataError("give either files or --data, not both")
     else:
         asked = _data(predictor, (data, class_names), split, limit, reading)
-    stream, rows, counted = asked.stream, list[Row](), _Counted(asked.by)
+    stream, rows, counted = asked.stream, list[Row](), Counted(asked.by)
     folder = None if out is None or is_answer_file(Path(out)) else Path(out)
     writer = None if folder is None else predictor.task.writer(folder, asked.names(), predictor.config.task)
     more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
@@ -214,7 +195,7 @@ def predict(
                 one = _answered(predictor, asked, place, answer, tta)
                 if writer is not None:
                     one = one.with_row(writer.write(place, one.row, one.pixels, answer))
-                counted.add(one)
+                counted.add(one.right)
                 ways.take(one)
                 (each or rows.append)(one.row)
     written = {"out": str(out), "files": tuple(writer.close())} if writer is not None else {}
@@ -242,26 +223,6 @@ def _answered(predictor: Predictor, asked: _Asked, place: int, answer: Any, tta:
     row = row if tta == "none" else row.changed(tta=tta)
     right = None if truth is None else predictor.task.is_right(answer, truth)
     return Answered(row, answer, right, source, lambda: asked.image_of(place))
-
-
-@dataclass
-class _Counted:
-    """Counts right answers, of those whose truth is known by something."""
-
-    by: str
-    known: int = 0
-    right: int = 0
-
-    def add(self, one: Answered) -> None:
-        self.known += one.right is not None
-        self.right += bool(one.right)
-
-    def hits(self) -> dict[str, Hits]:
-        if not self.known:
-            return {}
-        rate = self.right / self.known
-        interval = wilson_interval(rate, self.known)
-        return {"hits": Hits(by=self.by, known=self.known, right=self.right, rate=rate, interval=interval)}
 
 
 def _say_score(predictor: Predictor, outputs: Outputs) -> None:
