@@ -74,7 +74,10 @@ def test_all_that_is_printed_goes_through_one_door():
     for file in sorted((ROOT / "moganet_cli").glob("*.py")):
         calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)}
         if file.name != "output.py":
-            assert not calls & {"print", "Console", "Table", "escape", "typer.echo", "sys.stdout.write"}, file
+            makes_text = {"Console"} if file.name == "help.py" else set()  # of help, for the door
+            assert not calls & {"print", "Console", "Table", "escape", "typer.echo", "sys.stdout.write"} - makes_text, (
+                file
+            )
     for file in sorted((ROOT / "moganet").rglob("*.py")):
         assert file.name == "progress.py" or "Console(" not in file.read_text(), f"{file}: bars are progress.py's"
         if file.name != "drawing.py":
