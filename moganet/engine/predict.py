@@ -5,7 +5,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,8 @@ def predict(
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
-                    pictures.append(predictor.task.picture(asked.image_of(place), answer, truth))
+                    picture = predictor.task.picture(asked.image_of(place), answer, truth)
+                    pictures.append(replace(picture, name=asked.name_of(place)))
     if grid and pictures:
         report.draw_grid(pictures, Path(grid))
     unreadable = (*asked.absent, *stream.unreadable)

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from moganet.report.drawing import caption, names_as_they_are, save_figure
+from moganet.report.drawing import captions, names_as_they_are, save_figure
 from moganet.report.page import Section, Shown
 from moganet.tasks.classify.classified import ROOM, Classified
 from moganet.tasks.report import Album
 
 MAX_WRITTEN = 20  # classes up to which every cell carries its number
+WIDEST = 40  # digits of a row up to which its numbers fit side by side on a telephone
 MAX_SHOWN = 100  # classes on the page; of more, those with most errors
+SHORT = 20  # characters of a class's name beside a row or a column
 MAX_OF_CELL, MAX_OF_DIAGONAL = 12, 6  # pictures
 
 
@@ -28,7 +30,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path, t
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     if number <= 100:
         size = 9 if number <= MAX_WRITTEN else 5
-        names = [caption(name, 20) for name in class_names]
+        names = captions(class_names, SHORT)
         axes.set_xticks(range(number), names, rotation=90, fontsize=size)
         axes.set_yticks(range(number), names, fontsize=size)
     if number <= MAX_WRITTEN:
@@ -53,8 +55,11 @@ def matrix_section(
         total = max(int(matrix[truth].sum()), 1)
         counts = {predicted: int(matrix[truth, predicted]) for predicted in shown.tolist()}
         rows.append((truth, [(p, n, round((n / total) ** 0.5, 3), (truth, p) in cells) for p, n in counts.items()]))
+    digits = len(f"{matrix[np.ix_(shown, shown)].max(initial=0)}")
     content = {
         "class_names": list(names),
+        "short": dict(zip(shown.tolist(), captions([names[i] for i in shown], SHORT), strict=True)),
+        "upright": len(shown) * digits > WIDEST,
         "shown": shown.tolist(),
         "rows": rows,
         "written": len(shown) <= MAX_WRITTEN,
