@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
     from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
+    from moganet.engine.embed import embed
     from moganet.engine.evaluate import evaluate
     from moganet.engine.explain import explain
     from moganet.engine.export import export
     from moganet.engine.info import info
     from moganet.engine.interactions import interaction_curves
     from moganet.engine.predict import predict
+    from moganet.engine.probe import probe
     from moganet.engine.push import push
     from moganet.engine.report import write_report
     from moganet.engine.settings import settings
+    from moganet.engine.similar import similar
     from moganet.engine.train import train
     from moganet.engine.verify import verify
     from moganet.inference import Prediction, Predictor
@@ -36,8 +39,8 @@ give_packages_a_home()
 __version__ = version("moganet")
 __all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
 __all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
-__all__ += ["export", "info", "interaction_curves", "predict", "push", "settings", "train", "verify"]
-__all__ += ["write_report"]
+__all__ += ["embed", "export", "info", "interaction_curves", "predict", "probe", "push", "settings", "similar", "train"]
+__all__ += ["verify", "write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("MogaNet", "build_network"), "network"),
     **dict.fromkeys(("Prediction", "Predictor"), "inference"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from moganet.data.duplicates import Hashes, hash_images
@@ -42,14 +43,25 @@ def survey(split: Split, max_files: int) -> Survey:
 
 
 def _measure(split: Split, index: int) -> tuple[tuple[int, int], Hashes] | None:
+    found = _small(split, index)  # one that can't be read is named where the network's images are, and counted here
+    return None if found is None else (found[1], hash_images(found[0][None]))
+
+
+def _small(split: Split, index: int) -> tuple[Tensor, tuple[int, int]] | None:
+    """Give an image uint8 (3, H, W), of a JPEG file at a fraction of its size, and the size that it has."""
     try:
         if not isinstance(split, FileSplit):
             image = match_channels(split[index].image, 3)
-            return (image.shape[-1], image.shape[-2]), hash_images(image[None])
+            return image, (image.shape[-1], image.shape[-2])
         picture = read(split.files[index], white_level=split.white_level, at_least=HASHED_SIDE)
+        return torch.from_numpy(picture.pixels), picture.size
     except DataError:
-        return None  # it is named where the network's images are read, and counted here
-    return picture.size, hash_images(torch.from_numpy(picture.pixels[None]))
+        return None
+
+
+def small_images(split: Split, indices: Sequence[int]) -> list[Tensor | None]:
+    """Give images to compare, uint8 (3, H, W), JPEG files at a fraction of their size; None for what can't be read."""
+    return [None if found is None else found[0] for found in of_each(split, lambda i: _small(split, i), indices)]
 
 
 def thumbnails(split: Split, indices: Sequence[int], side: int) -> list[np.ndarray]:

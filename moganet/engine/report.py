@@ -38,6 +38,8 @@ from moganet.report.heat import overlay
 from moganet.report.images import Images, images_section
 from moganet.report.page import Fact, Page, make_sheet, write_page
 from moganet.results import LeftOut, Record, Result
+from moganet.tasks.data_map import draw_map
+from moganet.tasks.guard import FEATURES
 from moganet.tasks.images import examine_images
 from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
@@ -171,14 +173,20 @@ def _see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: 
     stream = Stream(predictor, images, batch_size, workers)
     begin = time.perf_counter()
     seen = [
-        (batch.places, torch.from_numpy(batch.outputs[predictor.task.outputs[0]]), batch.targets)
+        (
+            batch.places,
+            torch.from_numpy(batch.outputs[predictor.task.outputs[0]]),
+            batch.targets,
+            batch.outputs.get(FEATURES),
+        )
         for batch in progress(stream, len(stream), "evaluate")
     ]
     seconds = time.perf_counter() - begin
     stream.check(f"{dataset.spec} ({name})")
-    places, outputs, targets = zip(*seen, strict=True)
+    places, outputs, targets, features = zip(*seen, strict=True)
     known = np.concatenate(places), torch.cat(outputs), torch.cat(targets)
-    return Answers(name, images, *known, seconds, stream.unreadable)
+    given = None if features[0] is None else np.concatenate(features)
+    return Answers(name, images, *known, seconds, stream.unreadable, given)
 
 
 def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin) -> tuple[Page, Reported, Images]:
@@ -189,7 +197,12 @@ def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin)
         name=predictor.name_of_model,
         split=tested.name,
         facts=[*said.facts, _rate(predictor, tested), *_costs(predictor, origin.result)],
-        sections=[curves_section(origin.metrics, predictor.task.monitor), *said.sections, images_section(shown)],
+        sections=[
+            curves_section(origin.metrics, predictor.task.monitor),
+            *said.sections,
+            images_section(shown),
+            draw_map(seen.parts, predictor.class_names),
+        ],
         sheet=make_sheet(album.pictures(), SHEET_BYTES),
         heats=make_sheet(album.heats, HEAT_BYTES),
         explained_by=EXPLAINED_BY if album.heats else "",

@@ -147,12 +147,13 @@ class Predictor:
         """
         items, found = as_images(images), list[Array]()
         for outputs in self._each(items, batch_size):
-            found.append(self._features_of(outputs))
+            found.append(self.features_of(outputs))
         if not found:
             raise DataError("there is no image: the list is empty")
         return np.concatenate(found)
 
-    def _features_of(self, outputs: Outputs) -> Array:
+    def features_of(self, outputs: Outputs) -> Array:
+        """Give the features among outputs, float32 (B, D). Raises ConfigError as `features` does."""
         if FEATURES in outputs:
             return outputs[FEATURES]
         if not self.class_names and outputs["logits"].ndim == 2:  # a backbone without a head

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moganet.config import Recipe, read_recipe, validate
-from moganet.errors import ConfigError, choose_of
+from moganet.errors import ConfigError, DataError, choose_of
 from moganet.network.variants import shape_of
 from moganet.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from moganet.data import Dataset
 
 DEFAULT = "classify"  # what recipes of before tasks had names are of
 
@@ -31,6 +34,19 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
         except ValueError as error:
             raise ConfigError(f"network.name: {error}") from None
     return read
+
+
+def task_for(dataset: "Dataset") -> Task:
+    """Give the task that a data set's targets are of. Raises DataError, the first task's, where it is none's."""
+    refused: list[DataError] = []
+    for task in TASKS.values():
+        try:
+            task.check(dataset, training=True)
+            return task
+        except DataError as error:
+            refused.append(error)
+    several = next(iter(dataset.distinct().values())).targets.strata().ndim == 2
+    raise refused[1 if several else 0]
 
 
 def task_of(recipe: Recipe) -> Task:

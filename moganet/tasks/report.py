@@ -22,7 +22,7 @@ class Answers:
     """What a network gave for the n readable images of a split.
 
     places: (n,), where they stand in it. outputs: (n, …), as the network gives them; targets: (n, …), the model's.
-    seconds: what all of it took, reading included.
+    seconds: what all of it took, reading included. features: (n, D), where the network gives them.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Answers:
     targets: Tensor
     seconds: float
     unreadable: Sequence[LeftOut] = ()
+    features: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -100,6 +101,12 @@ class Seen:
     def class_names(self) -> tuple[str, ...]:
         """Give a name for each class that the network tells apart."""
         return self.description.class_names
+
+    @property
+    def parts(self) -> list[Answers]:
+        """Give the answers that there are, each once."""
+        same = self.validation is None or self.validation is self.answers
+        return [self.answers] if same or self.validation is None else [self.answers, self.validation]
 
     def explained(self, answers: Answers, numbers: np.ndarray, classes: np.ndarray) -> tuple[range, dict[str, str]]:
         """Put explanations of images' classes (k,) in the album; give their numbers there, or why there are none."""

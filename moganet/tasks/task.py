@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, create_model
 
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
+from moganet.errors import ConfigError
 from moganet.numbers import percent
 from moganet.results import Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
+    from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.module import Learning, TaskModule
+    from moganet.tasks.probing import Probed
     from moganet.tasks.report import Reported, Seen
 
 Array = NDArray[np.floating]
@@ -287,6 +290,13 @@ class Task(ABC):
     @abstractmethod
     def report(self, seen: "Seen") -> "Reported":
         """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
+
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
+        """Measure how well fixed features tell the targets of some images by those of others, without training.
+
+        inner: places of the known that are held back to choose by. Raises ConfigError where that can't be.
+        """
+        raise ConfigError(f"a probe tells classes of whole images, not what {self.name} answers")
 
     # Exports
 

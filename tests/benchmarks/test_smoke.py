@@ -158,6 +158,12 @@ def test_folder(run):
     assert set(found["share"]) == {"evaluate", "predict"}
 
 
+def test_features(run, digit_model):
+    options = ("--data", "digits", "--images", 40, "--rounds", 1)
+    found = run("features", *options, MODEL=str(digit_model), OTHER=str(digit_model), peak=lambda *_: 0.0)
+    assert min(found["images_per_second"].values()) > 0 and found["probe"][str(digit_model)]["images"] <= 40
+
+
 def test_loader(run, folder):
     found = run("loader", folder, 32, BATCH=2, ROUNDS=1, REPEATS=1)
     assert found["32 px"]["ours"]["images_per_second"] > 0

@@ -15,6 +15,8 @@ from PIL import Image
 from test_exporters import make_model
 
 import moganet_cli
+from moganet.embeddings.files import FORMATS, read_features
+from moganet.embeddings.rows import joined
 from moganet.files import to_json
 from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.notices import printable
@@ -119,6 +121,24 @@ def test_predictions_of_any_name_are_printed_written_and_drawn(hostile, tmp_path
         rows = list(csv.DictReader(file))
     assert {row["file"] for row in rows} == {item["file"] for item in found}
     assert {row["name"] for row in rows} == set(NAMES)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_features_of_any_name_are_kept_found_and_drawn(hostile, suffix, tmp_path, capfdbinary):
+    model, photos = hostile
+    out, files = tmp_path / f"f{suffix}", sorted(photos.rglob("*.png"))
+    code, _, _ = run(capfdbinary, "embed", model, photos, "--out", out)
+    found = joined([*read_features(out)])
+    assert (
+        code == 0
+        and set(found.files) == {str(path) for path in files}
+        and set(found.labels) <= {*NAMES, "caf\\udce9", None}
+    )
+    asked = "similar", model, files[0], "--among", out, "--top-k", len(NAMES)
+    code, printed, _ = run(capfdbinary, *asked, "--out", tmp_path / "s.png")
+    assert code == 0 and len(printed.splitlines()) == 1 + len(NAMES) and (tmp_path / "s.png").stat().st_size
+    code, printed, _ = run(capfdbinary, *asked, "--json")
+    assert {one["file"] for one in json.loads(printed)["queries"][0]["found"]} == {str(path) for path in files[1:]}
 
 
 def test_a_name_is_no_option_pattern_or_home(hostile, monkeypatch, capfdbinary):

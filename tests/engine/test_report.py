@@ -210,6 +210,47 @@ def test_a_browser_shows_it_whole_and_asks_for_nothing(browser, reported, width)
     assert seen == [path.as_uri()] * 2 and len(colours) == 2
 
 
+def test_a_point_of_the_map_opens_its_picture_and_the_nearest(browser, reported):
+    seen = []
+    page = open_page(browser, reported[0] / "report.html", 400, "light", seen)
+    dots = page.locator("svg.map circle")
+    number, moved = dots.count(), dots.nth(3).get_attribute("cx")
+    assert number > 360
+    dots.nth(3).scroll_into_view_if_needed()
+    box = dots.nth(3).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    pictures = page.locator("dialog[open] .t.m")
+    assert pictures.count() == 6 and pictures.first.bounding_box()["width"] >= 48
+    named = page.locator("dialog[open] h2").inner_text()
+    assert re.fullmatch(r"\d \(.*(test|train|val)/\d+\)", named)
+    page.keyboard.press("Escape")
+    page.locator("#map-layout").select_option("1")
+    page.locator("#map-class").select_option("7")
+    assert dots.nth(3).get_attribute("cx") != moved and 0 < page.locator("svg.map circle.on").count() < number / 5
+    page.locator("svg.map").press("ArrowRight")
+    page.locator("svg.map").press("Enter")
+    assert page.locator("dialog[open]").count() == 1 and len(seen) == 1
+
+
+def test_the_map_names_near_copies(trained_run, tmp_path):
+    root = digit_files(tmp_path / "set", range(60))
+    images = sorted((root / "test").rglob("*.png"))
+    shutil.copy(images[0], root / "test" / "9" / "copy.png")
+    write_report(trained_run, f"folder:{root}", out=tmp_path / "page.html", explain=None, runtime="eager")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8").partition('kicker">Map')[2]
+    title = re.search(r"<h2>(.*?)</h2>", page)[1]
+    assert title.startswith("61 images") and "1 pair of near-copies, 1 with two labels" in title
+    assert "9 (test/copy.png)" in page.partition("Near-copies")[2].partition("</ul>")[0]
+
+
+def test_a_network_without_features_has_no_map(trained_run, tmp_path, monkeypatch):
+    for place in ("network.features", "inference.eager"):
+        monkeypatch.setattr(f"moganet.{place}.gives_features", lambda network: False)
+    result = write_report(trained_run, out=tmp_path / "page.html", explain=None, runtime="eager")
+    assert "map" in {left.part for left in result.left_out}
+    assert "this model gives no features" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_odd_names_stay_text(browser, trained_run, tmp_path):
     odd = '</script><b>"&{{x}}'
     predictor = moganet.load(trained_run)

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from moganet.data import Dataset
+    from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.classify.evaluator import ClassifyEvaluation, ClassifyEvaluator
     from moganet.tasks.module import Learning, TaskModule
+    from moganet.tasks.probing import Probed
     from moganet.tasks.report import Reported, Seen
 
 
@@ -118,6 +120,11 @@ class Classify(Task):
         from moganet.tasks.classify.report import compose
 
         return compose(seen)
+
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
+        from moganet.tasks.classify.probe import probe
+
+        return probe(known, asked, names, inner)
 
     def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.bool_]:
         return np.asarray(given["logits"].argmax(1) == expected["logits"].argmax(1))

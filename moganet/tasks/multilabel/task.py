@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
+    from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.module import Learning
     from moganet.tasks.multilabel.evaluator import MultilabelEvaluation, MultilabelEvaluator
     from moganet.tasks.multilabel.training import MultilabelTraining
+    from moganet.tasks.probing import Probed
     from moganet.tasks.report import Reported, Seen
 
 
@@ -102,6 +104,11 @@ class Multilabel(Task):
         from moganet.tasks.multilabel.report import compose
 
         return compose(seen)
+
+    def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
+        from moganet.tasks.multilabel.probe import probe
+
+        return probe(known, asked, names, inner)
 
     def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating]:
         """Give the share of the classes found by either that both find: 1 where neither finds any."""
