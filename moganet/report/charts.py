@@ -24,9 +24,7 @@ class Series:
 class _Axes:
     """Two linear scales, with their ticks, in a drawing of WIDTH x HEIGHT."""
 
-    def __init__(
-        self, x: tuple[float, float], y: tuple[float, float], xticks: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], xticks: Sequence[float] | None = None) -> None:
         self.xticks = _ticks(*x) if xticks is None else xticks
         self.yticks = _ticks(*y)
         self.x0, self.x1 = x

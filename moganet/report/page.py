@@ -58,8 +58,20 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What is typed to get a model again, into a shell or into Python; text is "" where too little is known."""
+
+    text: str = ""
+    where: str = "a shell"
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Page:
-    """All that the page shows. title: the finding in short. sheet, heats: pictures, and where the network looked."""
+    """All that the page shows. title: the finding in short. sheet, heats: pictures, and where the network looked.
+
+    ending: whether it ends by saying how to get the model again, where it is of one.
+    """
 
     title: str
     name: str
@@ -73,12 +85,14 @@ class Page:
     versions: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    ending: bool = True
+    again: Command = field(default_factory=Command)
 
     @property
     def left_out(self) -> dict[str, str]:
         """Give the reasons by the part that is left out, in the page's order."""
         reasons = {part: reason for section in self.sections for part, reason in section.left_out.items()}
-        return reasons if self.recipe else reasons | {"recipe": NO_RECIPE}
+        return reasons if self.recipe or not self.ending else reasons | {"recipe": NO_RECIPE}
 
 
 def write_page(page: Page, path: Path) -> None:

@@ -1,0 +1,121 @@
+"""How a model is trained again: the command, or the lines of Python, that give its recipe on its data."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from moganet.config import SHORT, Recipe, list_recipes, validate
+from moganet.data.in_python import PREFIX
+from moganet.errors import ConfigError, MogaNetError
+from moganet.models.find import list_trained
+from moganet.models.timms import is_timms
+from moganet.report.page import Command
+from moganet.tasks import TASKS
+from moganet.tasks.recipes import DEFAULT, load_recipe
+
+# What data and launcher say of a recipe where it leaves them open; `data` and `start` have options of their own.
+OPEN = {"network.num_classes", "network.in_chans", "data.source", "start.model"}
+ONE = {"trainer.devices": 1, "trainer.num_nodes": 1}
+PACKAGES = ("torch", "timm")  # whose versions change what is drawn and computed; torchvision follows torch
+FRESH = "none"  # random weights, where a recipe would take others
+WIDTH = 1_000_000  # of YAML's lines: a value is one line
+
+
+def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Command:
+    """Say what trains a model again, by what its file says of where it comes from; no text where that is too little."""
+    recipe, versions = provenance.get("recipe"), provenance.get("versions") or {}
+    if not recipe:
+        return Command()
+    try:
+        base, changes = changes_of_a_recipe(recipe)
+    except MogaNetError as error:
+        return Command("", notes=(f"This version can't read its recipe, so that no command is given: {error}.",))
+    source = str(provenance.get("data") or recipe["data"]["source"])
+    start = _start(recipe, base)
+    if source.startswith(f"{PREFIX}:"):
+        call = _call(base, changes, start, class_names)
+        note = f"data: your own data set ({source.partition(':')[2]}), or a dict of them by split."
+        return Command(call, "Python", (note, *_notes(versions, "", start)))
+    words = ["moganet", "train", base, "--data", source, *_options(changes, base)]
+    words += [] if start is None else ["--from", start]
+    return Command(shlex.join(words), "a shell", _notes(versions, source, start))
+
+
+def changes_of_a_recipe(recipe: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Give the nearest recipe that ships, and the settings, by their dotted keys, that make `recipe` of it.
+
+    Raises ConfigError for one that this version does not know.
+    """
+    task = (recipe.get("task") or {}).get("name", DEFAULT)
+    if task not in TASKS:
+        raise ConfigError(f"there is no task {task!r}")
+    wanted = validate(TASKS[task].recipe, recipe, "it").model_dump(mode="json")
+    shipped = {name: one for name in list_recipes() if (one := load_recipe(name)).task.name == task}
+    found = {name: _differences(wanted, one) for name, one in shipped.items()}
+    base = recipe["name"] if recipe["name"] in found else min(found, key=lambda name: len(found[name]))
+    return base, found[base]
+
+
+def _differences(recipe: Mapping[str, Any], base: Recipe) -> dict[str, Any]:
+    known = dict(_leaves(base.model_dump(mode="json")))
+    return {
+        key: value
+        for key, value in _leaves(recipe)
+        if key not in OPEN and value != known.get(key, ...) and not (known.get(key) is None and value == ONE.get(key))
+    }
+
+
+def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield above + key, value
+
+
+def _start(recipe: Mapping[str, Any], base: str) -> str | None:
+    """Give the weights that it started from: "none" for fresh ones, where the recipe would take others."""
+    model = (recipe.get("start") or {}).get("model")
+    would = load_recipe(base).start.model is not None or is_timms(str(recipe["network"]["name"]))
+    return str(model) if model is not None else FRESH if would else None
+
+
+def _options(changes: Mapping[str, Any], base: str) -> Iterator[str]:
+    """Give changes as words of the command, those that have an option of their own by it; the seed is always said."""
+    changes = {"seed": load_recipe(base).seed, **changes}
+    words = {key: word for word, key in SHORT.items()}
+    for key, value in changes.items():
+        height, width = value if key == "preprocessing.size" else (value, value)
+        if key in words and value is not None and height == width and not is_timms(value):
+            yield from (f"--{words[key].replace('_', '-')}", str(height))
+        else:
+            yield from ("--set", f"{key}={_in_yaml(value)}")
+
+
+def _in_yaml(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=WIDTH)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _call(base: str, changes: Mapping[str, Any], start: str | None, class_names: tuple[str, ...]) -> str:
+    seed = changes.get("seed", load_recipe(base).seed)
+    lines = [repr(base), "data", repr({"seed": seed, **changes}), f"class_names={list(class_names)!r}"]
+    lines += [] if start is None else [f"start={start!r}"]
+    return "import moganet\n\nmoganet.train(\n" + "".join(f"    {line},\n" for line in lines) + ")"
+
+
+def _notes(versions: Mapping[str, Any], source: str, start: str | None) -> tuple[str, ...]:
+    pinned = [f"{name}=={str(versions[name]).partition('+')[0]}" for name in PACKAGES if versions.get(name)]
+    others = [f"{name} {versions[name]}" for name in ("moganet", "python") if versions.get(name)]
+    notes = []
+    if pinned:
+        beside = f", beside {' and '.join(others)}" if others else ""
+        notes.append(
+            f"It was trained with the versions that `pip install {' '.join(pinned)} torchvision` brings{beside}."
+        )
+    own_weights = start not in (None, FRESH, *list_trained()) and not is_timms(start)
+    if ":" in source or own_weights:
+        notes.append("Files and folders stand by their names: write where yours lie.")
+    return tuple(notes)
