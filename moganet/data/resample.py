@@ -65,6 +65,13 @@ def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int
     return [full[0], other] if covering == 0 else [other, full[1]]
 
 
+def seen_part(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """Give what the network sees of an image of a size (height, width): top, left, bottom, right, in its pixels."""
+    full, crop = target_size(have, preprocessing), preprocessing.size
+    (top, left), (down, across) = _first(full, crop), (have[0] / full[0], have[1] / full[1])
+    return top * down, left * across, (top + crop[0]) * down, (left + crop[1]) * across
+
+
 def is_thin(full: list[int], crop: tuple[int, int]) -> bool:
     """Tell whether an image is so thin that its whole, resized, would be mostly outside the crop."""
     return full[0] > THIN * crop[0] or full[1] > THIN * crop[1]

@@ -1,6 +1,5 @@
 """What all pictures have in common: names are drawn as they are, no formulas, and in a font that has their script."""
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -57,7 +56,8 @@ def _tell_apart(short: dict[str, str], length: int) -> None:
             continue
         alike = [name for name, cut in short.items() if cut == look]
         texts = {name: printable(name) for name in alike}
-        end, place = max(1, (length - 2) // 4), len(os.path.commonprefix(list(texts.values())))
+        differ = (place for place, each in enumerate(zip(*texts.values(), strict=False)) if len(set(each)) > 1)
+        end, place = max(1, (length - 2) // 4), next(differ, min(map(len, texts.values())))
         middle = length - 2 - 2 * end
         again = {name: f"{t[:end]}…{t[place : place + middle]}…{t[-end:]}" for name, t in texts.items()}
         if len(set(again.values())) > 1:

@@ -133,14 +133,14 @@ def draw_explained(panels: Sequence[Panel], path: Path, title: str = "", note: s
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
         place = axes[len(heights) * row, column]
-        place.imshow(panel.picture, interpolation="nearest")
+        place.imshow(panel.picture, interpolation="antialiased")
         place.set_title(panel.title, fontsize=8)
         if panel.insertion:
             _draw_curves(axes[2 * row + 1, column], panel, first=number == legend)
     figure.suptitle(caption(title, 100), fontsize=10)
     if note:
         figure.supxlabel(note, fontsize=7, color="dimgray")
-    save_figure(figure, path, dpi=110)
+    save_figure(figure, path, dpi=150)
 
 
 def _draw_curves(axes: Any, panel: Panel, first: bool) -> None:
