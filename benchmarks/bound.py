@@ -42,7 +42,7 @@ class FreeBatch(OpenVinoRun):
         self.image, self.batch = None, 0
 
     def _in_streams(self, images: Any) -> Any:
-        queue, found = self.many.get(), {}
+        queue, found = self._ready("THROUGHPUT"), {}
         queue.set_callback(lambda request, start: found.update({start: self._of(request)}))
         for start in range(0, len(images), 2):
             queue.start_async({0: images[start : start + 2]}, start)

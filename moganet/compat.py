@@ -1,5 +1,6 @@
 """Private names of other packages, each behind a function with a test of its own, which alone imports the package."""
 
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -46,6 +47,25 @@ def has_onednn_bf16() -> bool:
     import torch
 
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its converter of models, a third of the time; who asks for that has it nonetheless."""
+    if "openvino" in sys.modules or "openvino.tools.ovc" in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]  # to Python, one that can't be imported
+    try:
+        openvino = importlib.import_module("openvino")
+    finally:
+        del sys.modules["openvino.tools.ovc"]
+    openvino.__getattr__ = _tool_of_openvino  # type: ignore[method-assign]
+    return openvino
+
+
+def _tool_of_openvino(name: str) -> Any:
+    if name != "convert_model":
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+    return importlib.import_module("openvino.tools.ovc").convert_model
 
 
 def has_hooks(module: "torch.nn.Module") -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moganet.compat import has_onednn_bf16, has_x86_bf16_units
+from moganet.quota import quota_in_cores
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,16 @@ GPU_NODES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 def num_cores() -> int:
-    """Give the number of cores that this process may use."""
+    """Give the number of cores that this process may use, by its affinity and by its container's quota, rounded down.
+
+    With a thread more than the quota has cores, all would stand still for a part of the time, each at its own.
+    """
+    cores, quota = affinity(), quota_in_cores()
+    return cores if quota is None else max(1, int(min(quota, cores)))
+
+
+def affinity() -> int:
+    """Give the number of cores that the system would run this process on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -41,9 +51,13 @@ def half_type(precision: str) -> "torch.dtype | None":
 
 
 def has_fast_bf16(device: str) -> bool:
-    """Tell whether bf16 is computed by units of its own on a "cpu" or "cuda"; else it is emulated, slower than f32."""
+    """Tell whether bf16 is computed by units of a device's own; else it is emulated, slower than f32."""
     if device.startswith("cuda"):
-        return bool(_torch().cuda.is_bf16_supported(including_emulation=False))
+        cuda = _torch().cuda
+        with cuda.device(device) if ":" in device else contextlib.nullcontext():
+            return bool(cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu":  # Apple's, of which torch does not say
+        return False
     if platform.machine() in ("x86_64", "AMD64"):  # oneDNN takes any AVX-512 for support
         return has_x86_bf16_units()
     return bool(_torch().backends.mkldnn.is_available()) and has_onednn_bf16()

@@ -13,7 +13,9 @@ from moganet.display import MAX_TEXT, as_html, as_text
 class Record(BaseModel):
     """A part of a result. `part.name` and `part["name"]` are the same; what was not found out is no key of it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=(), defer_build=True
+    )
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.model_fields_set:
@@ -59,6 +61,15 @@ class LeftOut(Record):
 
     file: str
     reason: str
+
+
+class Member(Record):
+    """One of several models that answered as one."""
+
+    model: str
+    sha256: str
+    runtime: str
+    precision: str
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,24 @@ from moganet_cli.options import (
     SIDE,
     AsJson,
     Asking,
+    Computing,
     Data,
     Recipe,
+    RecipesDevice,
     Settings,
     Side,
     StemChoices,
+    Threads,
     argument,
     option,
     with_options,
 )
 from moganet_cli.output import Found, dimensions, line, print_json, print_table
+
+
+class Training(StemChoices, Computing, total=False):
+    """What is passed on as it is."""
+
 
 benchmark = Application(help="Measure how fast a run's parts are on this machine.", cls=Group, no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark", rich_help_panel=FILES)
@@ -31,10 +39,17 @@ app.add_typer(benchmark, name="benchmark", rich_help_panel=FILES)
     help="What a recipe's data pipeline feeds, against what its network trains.",
     epilog="moganet benchmark data digits",
 )
-def benchmark_data(recipe: Recipe, data: Data = None, set_: Settings = None, as_json: AsJson = False) -> None:
+def benchmark_data(
+    recipe: Recipe,
+    data: Data = None,
+    set_: Settings = None,
+    device: RecipesDevice = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
     from moganet.engine.benchmark import benchmark_data as run
 
-    result = run(recipe, data, set_ or [])
+    result = run(recipe, data, set_ or [], device=device, threads=threads)
     print_json(result) if as_json else _print_data(result)
 
 
@@ -105,7 +120,7 @@ def benchmark_train(
     alternatives: Alternatives = None,
     picture: Picture = None,
     as_json: AsJson = False,
-    **choices: Unpack[StemChoices],
+    **choices: Unpack[Training],
 ) -> None:
     from moganet.engine.benchmark import benchmark_train as run
 

@@ -33,9 +33,14 @@ def doctor(
 
 def _print(result: Found) -> None:
     found = result["environment"]
-    for name in ("python", "processor", "cores", "threads", "memory_gb", "disk_free_gb"):
+    for name in ("python", "processor", "cores"):
         line(f"{name}: {found[name]}")
+    line(f"threads: {found['threads']} ({found['threads_by']}); --threads N for another number")
+    for name in ("memory_gb", "disk_free_gb"):
+        if found[name] is not None:
+            line(f"{name}: {found[name]}")
     line(f"GPUs: {', '.join(found['gpus']) or 'none'}; fast bf16: {'yes' if found['fast_bf16'] else 'no'}")
+    line(f"devices: {', '.join(found['devices'])}; --device auto is {found['device']}")
     line(", ".join(f"{name} {version}" for name, version in found["packages"].items()))
     if "data" in result:
         _print_data(result)

@@ -61,9 +61,7 @@ def explain(
         list[str] | None, option(f"May be repeated [default: lime]. {COSTS}.", metavar="NAME", words=methods)
     ] = None,
     samples: Annotated[str, option(SAMPLES, metavar="N|auto")] = "auto",
-    out: Annotated[
-        Path, option("Folder for pictures, maps (.npz), explanations.json and .html.", panel=PRINTED)
-    ] = Path("explanations"),
+    out: Annotated[Path, option(OUT, panel=PRINTED)] = Path("explanations"),
     as_json: AsJson = False,
     **passed: Unpack[Explaining],
 ) -> None:

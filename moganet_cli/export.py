@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Unpack
 
 from moganet_cli.app import FILES, app
 from moganet_cli.help import COMPUTED, IMAGES, PRINTED
-from moganet_cli.options import SIDE, AsJson, Data, Model, StemChoices, option, with_options
+from moganet_cli.options import SIDE, AsJson, Computing, Data, Model, StemChoices, option, with_options
 from moganet_cli.output import line, print_json, print_table
 
 RUNTIMES = "onnx, openvino, program (torch's .pt2), or executorch (.pte, for telephones)."
@@ -13,7 +13,7 @@ PRECISIONS = "f32, bf16, f16, or int8 (calibrated with --data)."
 FORM = {"precision": "f32", "raw": False, "calibrated": False, "size": None, "any_size": False}
 
 
-class Exporting(StemChoices, total=False):
+class Exporting(StemChoices, Computing, total=False):
     """What is passed on as it is."""
 
     precision: Annotated[Literal["f32", "bf16", "f16", "int8"], option(PRECISIONS, panel=COMPUTED)]

@@ -13,7 +13,7 @@ from moganet_cli.help import COMPUTED, IMAGES, PRINTED, WEIGHTS
 # What may be asked for; beyond lies a slip.
 SIDE, BATCH, SEED = {"min": 1, "max": 4096}, {"min": 1, "max": 2**20}, {"min": 0, "max": 2**32 - 1}
 
-DEFAULTS = {"precision": "f32", "seed": 0}
+DEFAULTS = {"precision": "f32", "device": "auto", "seed": 0, "tta": "none"}
 DEFAULTS |= {"filter": "correct", "reward": "log-odds", "baseline": "zero"}  # of interactions
 
 
@@ -37,15 +37,24 @@ OF_ITSELF = " [default: one a core for a GPU; else threads do it]"
 SEEDS = "Number from which all that is drawn by chance follows."
 FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers change a little."
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."
+DEVICE = "auto (a GPU where torch has one, else the CPU), cpu, cuda, cuda:N, or mps (Apple's)."
+THREADS = "That compute and read [default: as many as this process may use; doctor says why]."
+TTA = (
+    "flip: answer by the mean over each image and its mirror image, in twice the time; not where left and right matter."
+)
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
 Model = Annotated[str, argument("MODEL", MODEL, models)]
+Models = Annotated[list[str], argument("MODEL...", f"{MODEL} Several answer as one, by their mean.", models)]
 Data = Annotated[str | None, option("--data", DATA, metavar="SOURCE[:PATH]", panel=IMAGES, words=sources)]
 Recipe = Annotated[str, argument("RECIPE", f"{', '.join(RECIPES)}, or a YAML file.", recipes)]
 Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VALUE", words=settings_words)]
 Split = Annotated[str, option(SPLIT, metavar="NAME", panel=IMAGES, words=splits)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.", panel=PRINTED)]
 Precision = Annotated[Literal["f32", "bf16", "f16"], option("f32, bf16, or f16 (GPU).", panel=COMPUTED)]
+Device = Annotated[str, option(DEVICE, metavar="NAME", panel=COMPUTED)]
+RecipesDevice = Annotated[str | None, option(DEVICE, metavar="NAME", panel=COMPUTED)]  # None: as the recipe says
+Threads = Annotated[int | None, option(THREADS, metavar="N", min=1, panel=COMPUTED)]
 Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME, panel=COMPUTED)]
 Side = Annotated[int | None, option("Pixels a side [default: each model's own].", **SIDE)]
 Seed = Annotated[int, option(SEEDS, panel=COMPUTED, **SEED)]
@@ -84,7 +93,14 @@ class AllChoices(StemChoices, total=False):
     num_classes: Annotated[int | None, option("Another number of classes: the head starts anew.", min=0, panel=WEIGHTS)]
 
 
-class Answering(StemChoices, total=False):
+class Computing(TypedDict, total=False):
+    """Where a verb computes, and with how many threads."""
+
+    device: Device
+    threads: Threads
+
+
+class Answering(StemChoices, Computing, total=False):
     """What a verb passes on that asks a model for its classes, in a precision of its own choice."""
 
     runtime: Runtime
@@ -96,13 +112,24 @@ class Asking(Answering, total=False):
     precision: Precision
 
 
-class Measuring(Asking, total=False):
-    """What a verb passes on that asks so of many images."""
+class Batching(TypedDict, total=False):
+    """How many images are read."""
 
     batch_size: Annotated[
         int | None, option("Images at a time [default: 128 on a GPU, else 32].", panel=COMPUTED, **BATCH)
     ]
     workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
+
+
+class Measuring(Asking, Batching, total=False):
+    """What a verb passes on that asks so of many images."""
+
+
+class Comparing(Batching, total=False):
+    """What a verb passes on that asks several models so, each of which is what it is."""
+
+    runtime: Runtime
+    precision: Precision
 
 
 class ReadingFast(Measuring, total=False):
@@ -111,7 +138,13 @@ class ReadingFast(Measuring, total=False):
     fast_decoding: Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]
 
 
-SHARED = ReadingFast.__annotations__ | AllChoices.__annotations__
+class ReadingViews(ReadingFast, total=False):
+    """What those verbs pass on that may look at several views of an image."""
+
+    tta: Annotated[Literal["none", "flip"], option(TTA, panel=COMPUTED)]
+
+
+SHARED = ReadingViews.__annotations__ | AllChoices.__annotations__
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -139,4 +172,6 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _default(name: str, hint: Any) -> Any:
     kind = get_args(hint)[0]
+    if type(None) in get_args(kind):  # it may be left open, as train leaves the seed to its recipe
+        return None
     return "auto" if "auto" in get_args(kind) else DEFAULTS.get(name, False if kind is bool else None)

@@ -5,8 +5,12 @@ from typing import Annotated, Unpack
 import typer
 
 from moganet_cli.app import EXIT_USER, FILES, app
-from moganet_cli.options import AsJson, FunctionChoices, Model, Precision, Runtime, option, with_options
+from moganet_cli.options import AsJson, Computing, FunctionChoices, Model, Precision, Runtime, option, with_options
 from moganet_cli.output import Found, complain, line, print_json
+
+
+class Verifying(FunctionChoices, Computing, total=False):
+    """What is passed on as it is."""
 
 
 @app.command(
@@ -23,7 +27,7 @@ def verify(
     precision: Precision = "f32",
     runtime: Runtime = "auto",
     as_json: AsJson = False,
-    **choices: Unpack[FunctionChoices],
+    **choices: Unpack[Verifying],
 ) -> None:
     from moganet.engine.verify import verify as run
 

@@ -8,6 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import moganet  # before torch, whose threads then sleep while they wait
+
+# isort: split
 import pytest
 from golden_files import GOLDEN, fill, golden, noise_image
 from hypothesis import settings
@@ -77,7 +80,6 @@ def trained_run(tmp_path_factory) -> Path:
 
 
 def _train(out: Path) -> None:
-    import moganet
 
     overrides = {
         "trainer.max_epochs": 3,

@@ -3,6 +3,7 @@
 import io
 import multiprocessing
 import platform
+import subprocess
 import sys
 
 import pytest
@@ -96,3 +97,19 @@ def test_hooks_of_a_module_are_seen_and_gone_when_removed():
         assert compat.has_hooks(module)
         handle.remove()
         assert not compat.has_hooks(module)
+
+
+OPENVINO = """
+import sys
+from moganet.compat import import_openvino
+openvino = import_openvino()
+assert "openvino.tools.ovc" not in sys.modules and not hasattr(openvino, "no such tool")
+from openvino import convert_model
+import openvino.tools.ovc
+assert openvino.convert_model is convert_model is openvino.tools.ovc.convert_model
+"""
+
+
+def test_openvinos_converter_is_there_when_it_is_asked_for():
+    pytest.importorskip("openvino")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", OPENVINO], check=True)

@@ -1,6 +1,8 @@
 """A run's configuration: descriptions, the sections of a recipe, and how one is read."""
 
 from moganet.config.descriptions import (
+    DEVICE,
+    DEVICES,
     MAX_CHANNELS,
     Architecture,
     ChannelAggregation,
@@ -12,7 +14,16 @@ from moganet.config.descriptions import (
     Settings,
     told,
 )
-from moganet.config.load import RECIPE_LIMIT, list_recipes, parse_overrides, parse_yaml, read_recipe, unfolded, validate
+from moganet.config.load import (
+    RECIPE_LIMIT,
+    list_recipes,
+    parse_overrides,
+    parse_yaml,
+    read_recipe,
+    sets,
+    unfolded,
+    validate,
+)
 from moganet.config.recipe import (
     AugmentConfig,
     DataConfig,
@@ -28,5 +39,6 @@ from moganet.config.short_options import SHORT, ShortOptions, refuse_two, with_s
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
-__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "unfolded", "validate"]
-__all__ += ["SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
+__all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
+__all__ += ["validate"]
+__all__ += ["DEVICE", "DEVICES", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]

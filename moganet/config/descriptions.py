@@ -1,8 +1,9 @@
 """The descriptions in which the rooms meet: `Architecture` (network) and `Preprocessing` (data)."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from moganet.errors import ConfigError
 
@@ -10,6 +11,7 @@ Gate = Literal["single", "double"]
 ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
 Precision = Literal["f32", "bf16", "f16"]
+DEVICE, DEVICES = r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", "auto, cpu, cuda, cuda:N or mps"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
 MAX_CHANNELS = 1024
@@ -22,6 +24,15 @@ Square = BeforeValidator(lambda value: (value, value) if isinstance(value, int) 
 PerChannel = BeforeValidator(lambda value: (value,) if isinstance(value, float | int) else value)
 Ratio = Annotated[float, Field(gt=0, le=1000)]
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
+
+
+def _device(name: str) -> str:
+    if re.fullmatch(DEVICE, name) is None:
+        raise ValueError(f"say {DEVICES}")
+    return name
+
+
+Device = Annotated[str, BeforeValidator(lambda name: "cuda" if name == "gpu" else str(name)), AfterValidator(_device)]
 
 
 def describe_error(error: ValidationError) -> str:
@@ -38,7 +49,7 @@ def told(default: Any, meaning: str, unit: str = "") -> Any:
 class Settings(BaseModel):
     """A section of a configuration: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     def changed(self, **values: Any) -> Self:
         """Give the section with other values, validated. Raises ConfigError for one that can't be."""

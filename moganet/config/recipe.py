@@ -1,11 +1,21 @@
 """A run's configuration, section by section."""
 
+import re
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import Architecture, Channels, Fraction, Precision, Preprocessing, Settings, told
+from moganet.config.descriptions import (
+    Architecture,
+    Channels,
+    Device,
+    Fraction,
+    Precision,
+    Preprocessing,
+    Settings,
+    told,
+)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -18,16 +28,37 @@ Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else va
 Machines = Annotated[int, Field(ge=1, le=10_000)]
 
 
+def fold_of(validation: object) -> tuple[int, int] | None:
+    """Read "PART/PARTS", as "2/5", the second of five; None for all else. Raises ValueError where there is no such."""
+    if not isinstance(validation, str) or not (numbers := re.fullmatch(r"(\d{1,4})/(\d{1,4})", validation)):
+        return None
+    part, parts = map(int, numbers.groups())
+    if not 1 <= part <= parts or parts < 2:
+        raise ValueError(f"{validation} is none of 1/{max(parts, 2)} to {max(parts, 2)}/{max(parts, 2)}")
+    return part, parts
+
+
+def _as_fold(validation: str) -> str:
+    if fold_of(validation) is None:
+        raise ValueError('give a fraction, a number, "val", "test", or PART/PARTS, say 2/5')
+    return validation
+
+
 class DataConfig(Settings):
     """Which images, and how they are divided."""
 
     source: str = Field(description="digits, cifar10, cifar100, folder:PATH, table:FILE, or a path (--data).")
     validation: (
-        Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None
+        Annotated[int, Field(ge=1, strict=True)]
+        | Annotated[float, Field(gt=0, lt=1)]
+        | Literal["val", "test"]
+        | Annotated[str, AfterValidator(_as_fold)]
+        | None
     ) = told(
         None,
         "A share or a number of training images held back (stratified, by the seed), or the source's split of this "
-        'name; null: its own "val", else a fifth is held back.',
+        'name; "2/5": the second of five parts of "train" and "val" together; null: its own "val", else a fifth is '
+        "held back.",
         "share or images",
     )
     fraction: Annotated[float, Field(gt=0, le=1)] = told(
@@ -165,7 +196,10 @@ class TrainerConfig(Settings):
     save_every: Annotated[float, Field(gt=0, le=10**6)] = told(
         5.0, "The time between two saves within an epoch; each epoch's start is saved anyway.", "minutes"
     )
-    accelerator: Literal["auto", "cpu", "gpu"] = told("auto", '"auto" is a GPU where there is one.')
+    accelerator: Device = told(
+        "auto",
+        "The device: auto (a GPU where torch has one, else the CPU), cpu, cuda, cuda:N of several, or mps (Apple's).",
+    )
     devices: Processes | None = told(
         None,
         "Processes on each machine, which train by DDP; null: what torchrun or SLURM started, else one.",
@@ -188,6 +222,12 @@ class StartConfig(Settings):
     )
     freeze: Annotated[int, Field(ge=0, le=4)] = told(
         0, "How many stages, from the stem on, keep weights and statistics.", "stages"
+    )
+    freeze_epochs: Annotated[int, Field(ge=0, le=10**6)] = told(
+        0,
+        "How long the head alone learns, at the full rate, and all before it keeps weights and statistics; then all "
+        "learns, and the schedule begins.",
+        "epochs",
     )
 
 

@@ -14,7 +14,9 @@ SHORT = {
     "seed": "seed",
     "workers": "data.workers",
     "network": "network.name",
+    "freeze_epochs": "start.freeze_epochs",
     "interactions_every": "trainer.interactions_every",
+    "device": "trainer.accelerator",
 }
 
 
@@ -28,7 +30,9 @@ class ShortOptions(TypedDict, total=False):
     seed: int | None
     workers: int | None
     network: str | None
+    freeze_epochs: int | None
     interactions_every: int | None
+    device: str | None
 
 
 def with_short(overrides: Mapping[str, Any] | Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:

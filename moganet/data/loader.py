@@ -29,8 +29,8 @@ from torch import Tensor
 
 from moganet.data.waiting import limit_of_waiting, wait_for
 from moganet.errors import MogaNetError, WorkerError, first_line
-from moganet.machine import num_cores
 from moganet.notices import say
+from moganet.processors import num_helpers
 
 AHEAD = 2  # batches a worker
 MAX_WORKERS = 16
@@ -68,7 +68,12 @@ class Order(Sized, Protocol):
 
 
 class Loader:
-    """Batches in order, read ahead by `workers` processes (0: here and now), which stay until the loader goes."""
+    """Batches in order, read ahead by `workers` processes (0: here and now), which stay until the loader goes.
+
+    pins: whether images are put where a GPU takes them from at once.
+    """
+
+    pins = False
 
     def __init__(self, batches: Batches, order: Order, workers: int) -> None:
         self.batches, self.workers = batches, min(workers, len(order))
@@ -82,7 +87,7 @@ class Loader:
         for batch in self._ahead() if self.workers else map(self.batches.read, self.batch_sampler):
             for note in batch.notes:
                 say(note)
-            yield batch._replace(images=batch.images.pin_memory()) if torch.cuda.is_available() else batch
+            yield batch._replace(images=batch.images.pin_memory()) if self.pins else batch
 
     def end(self) -> None:
         """End the processes; another iteration would start new ones."""
@@ -119,7 +124,7 @@ class Loader:
 
 def num_workers(asked: int | None) -> int:
     """Give the number of processes: as asked, else one for each core that this process may use."""
-    return min(num_cores(), MAX_WORKERS) if asked is None else asked
+    return min(num_helpers(), MAX_WORKERS) if asked is None else asked
 
 
 _Tasks = queue.SimpleQueue[tuple[Sequence[Any], "Future[Batch]"] | None]

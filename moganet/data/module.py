@@ -106,7 +106,8 @@ class ImageDataModule(pl.LightningDataModule):
     """A run's batches: shuffled and augmented for training, in order and plain for validation.
 
     accumulate, processes: in how many parts a step of the optimizer goes through the network, and on how many
-    processes; data.batch_size images are one part. `position`: the epoch, and how many of its steps are done.
+    processes; data.batch_size images are one part. pins: whether they go to a GPU. `position`: the epoch, and how many
+    of its steps are done.
     """
 
     def __init__(
@@ -119,8 +120,10 @@ class ImageDataModule(pl.LightningDataModule):
         *,
         accumulate: int = 1,
         processes: int = 1,
+        pins: bool = False,
     ) -> None:
         super().__init__()
+        self.pins = pins
         self.accumulate, self.processes, self.position = accumulate, processes, (0, 0)
         self.dataset, self.data, self.preprocessing, self.seed = dataset, data, preprocessing, seed
         self.batch_size = data.batch_size  # an attribute of its own, since Lightning's finder sets it
@@ -161,7 +164,7 @@ class ImageDataModule(pl.LightningDataModule):
         parts = StepParts(order, step_size, self.division, drop_last=data.drop_last, start=self.position)
         if self.worker_transform is None:
             assert isinstance(split, ArraySplit)
-            return Loader(_ArrayBatches(split, None), parts, 0)
+            return self._kept(Loader(_ArrayBatches(split, None), parts, 0))
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
         return self._kept(Loader(batches, parts, _workers(split, data.workers)))
 
@@ -170,6 +173,7 @@ class ImageDataModule(pl.LightningDataModule):
         return self._kept(evaluation_loader(split, self.preprocessing, self.batch_size, workers, self.division))
 
     def _kept(self, loader: Loader) -> Loader:
+        loader.pins = self.pins
         self._loaders.append(loader)
         return loader
 

@@ -18,10 +18,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from moganet.config import OptimizerConfig, Precision, ResolvedRecipe
+from moganet.config import OptimizerConfig, Precision, ResolvedRecipe, with_short
 from moganet.data import Dataset
 from moganet.data.loader import AHEAD, Batch
 from moganet.data.module import ImageDataModule
+from moganet.devices import choose_device
 from moganet.engine.doctor import Environment, environment
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference import Predictor
@@ -32,6 +33,7 @@ from moganet.models.timms import TIMM, is_timms
 from moganet.network import full_name
 from moganet.network.cost import count_parameters
 from moganet.notices import noted
+from moganet.processors import threaded
 from moganet.report import check_picture_name
 from moganet.report.comparisons import draw_rates
 from moganet.results import Record, Result
@@ -118,6 +120,7 @@ class PipelineSpeed(OfRecipe):
 
 
 @noted
+@threaded
 def benchmark_infer(
     models: "Models" = (),
     size: int | None = None,
@@ -127,20 +130,22 @@ def benchmark_infer(
     precision: Precision = "f32",
     alternatives: bool | None = None,
     picture: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
     **choices: Any,
 ) -> Speeds | SpeedOfOne:
     """Measure models in turns in one run: latency of one image, images/s of a batch, and peak memory.
 
     models: MODELs, variants, "timm:NAME", Predictors; none is moganet_xtiny with some of timm's, which `alternatives`
     asks for or leaves out; accuracies differ, and are not compared. size: pixels a side [own]. picture: a file for
-    the bars. choices: as in `load`, for all of them.
+    the bars. device, threads, choices: as in `load`, for all of them.
     Gives for one model a flat object with `images_per_second` (median of five rounds), `latency_p50` and
     `latency_p95` in milliseconds, and `peak_memory_mb`; for several `{"models": [one such object each]}`.
     """
     _check(size, batch, picture)
     keep_freed_memory()
     names = with_alternatives(_each(models), alternatives)
-    openers = [partial(open_unpublished, name, size, runtime, precision, **choices) for name in names]
+    openers = [partial(open_unpublished, name, size, runtime, precision, device=device, **choices) for name in names]
     predictors = [opener() for opener in openers]
     inputs = [torch.randn(batch, *_shape(one, size)) for one in predictors]
     asked = list(zip(predictors, inputs, strict=True))
@@ -156,6 +161,7 @@ def benchmark_infer(
 
 
 @noted
+@threaded
 def benchmark_train(
     models: "Models" = (),
     size: int = 224,
@@ -164,27 +170,29 @@ def benchmark_train(
     precision: Precision | None = None,
     alternatives: bool | None = None,
     picture: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
     **choices: Any,
 ) -> Speeds | SpeedOfOne:
     """Measure whole optimizer steps of models in turns in one run, each in the fastest settings of this machine.
 
-    models, alternatives, picture, choices: as for `benchmark_infer`.
+    models, alternatives, picture, device, threads, choices: as for `benchmark_infer`.
     precision: None takes bf16 where the device has units for it, else f32.
     Gives, as `benchmark_infer`, `images_per_second`, the `settings` and the peak memory of a GPU.
     """
     _check(size, batch, picture)
     keep_freed_memory()
     names = with_alternatives(_each(models), alternatives)
-    predictors = [open_unpublished(name, size, **choices) for name in names]
-    device = torch.device(predictors[0].device)
-    precision = precision or ("bf16" if has_fast_bf16(device.type) else "f32")
+    predictors = [open_unpublished(name, size, device=device, **choices) for name in names]
+    on = predictors[0].device
+    precision = precision or ("bf16" if has_fast_bf16(on) else "f32")
     times = in_turns([_training_step(one, size, batch, precision) for one in predictors], ROUNDS)
     rows = [_speed(one, batch / median(taken), [size, size]) for one, taken in zip(predictors, times, strict=True)]
     settings = f"{precision}, channels_last, AdamW (fused), random images and labels"
-    settings += ", freed memory kept" if device.type == "cpu" else ""
+    settings += ", freed memory kept" if on.type == "cpu" else ""
     common: dict[str, Any] = {"batch_size": batch, "precision": precision, "settings": settings, "rounds": ROUNDS}
-    if device.type == "cuda":
-        common["peak_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    if on.type == "cuda":
+        common["peak_memory_mb"] = torch.cuda.max_memory_allocated(torch.device(on)) / 1e6
     return _result(rows, common, picture, "training")
 
 
@@ -219,7 +227,8 @@ def open_unpublished(
         return predictor
     network.set_input_size((size, size))  # of timm's, which are built for one size
     config = predictor.config.changed(preprocessing=predictor.config.preprocessing.changed(size=(size, size)))
-    return open_predictor(network, config, runtime, precision, trained=predictor.trained, name_of_model=name)
+    known: Any = {"trained": predictor.trained, "name_of_model": name, "where": predictor.where}
+    return open_predictor(network, config, runtime, precision, **known)
 
 
 def _speed(one: Predictor, rate: float, size: list[int], **known: Any) -> Speed:
@@ -243,9 +252,10 @@ def peak_memory(opener: Callable[[], Predictor], shape: Sequence[int]) -> float 
 
 
 def _peak_memory(opener: Callable[[], Predictor], shape: tuple[int, ...]) -> float:
-    opener().logits(torch.zeros(shape))
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
+    predictor = opener()
+    predictor.logits(torch.zeros(shape))
+    if predictor.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(torch.device(predictor.device)) / 1e6
     if sys.platform.startswith("linux"):  # where getrusage gives the parent's peak if that was larger
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
@@ -283,16 +293,22 @@ def _result(
 
 
 @noted
+@threaded
 @own_draws()
 def benchmark_data(
-    recipe: str | Path, data: "Data | None" = None, overrides: Mapping[str, Any] | Sequence[str] = ()
+    recipe: str | Path,
+    data: "Data | None" = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    device: str | None = None,
+    threads: int | None = None,
 ) -> PipelineSpeed:
-    """Measure what a recipe's data pipeline feeds against what its network trains, in turns, on the CPU or the GPU.
+    """Measure what a recipe's data pipeline feeds against what its network trains, in turns, on the device.
 
     Gives `images_per_second` that the pipeline sustains alone (decoding, augmentation, mixing),
     `training_images_per_second` of whole optimizer steps on a ready batch, and their `ratio`; medians of five rounds.
     """
-    settings, dataset, module, task = ready_to_train(recipe, data, overrides)
+    settings, dataset, module, task = ready_to_train(recipe, data, with_short(overrides, {"device": device}))
     optimizer = build_optimizer(task.network, task.learning.optimizer)
     loader = module.train_dataloader()
     batches = (augmented(batch, module, task.device) for _ in itertools.count() for batch in loader)
@@ -326,12 +342,12 @@ def ready_to_train(
     overrides: Mapping[str, Any] | Sequence[str],
     start: str | Path | None = None,
 ) -> tuple[ResolvedRecipe, Dataset, ImageDataModule, TaskModule]:
-    """Give what a step of a recipe's training takes, on the CPU or the GPU."""
+    """Give what a step of a recipe's training takes, on its device."""
     settings, dataset = prepare(recipe, data, overrides, start)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    on_cpu = settings.trainer.accelerator == "cpu" or not torch.cuda.is_available()
-    module, task = build_module(settings, dataset), build_task(settings, dataset).to("cpu" if on_cpu else "cuda")
-    if on_cpu:
+    device = choose_device(settings.trainer.accelerator)
+    module, task = build_module(settings, dataset), build_task(settings, dataset).to(device)
+    if device == "cpu":
         keep_freed_memory()
     task.network.train()
     return settings, dataset, module, task
@@ -366,4 +382,4 @@ def _step(
     loss_in(network, criterion, batch, half).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     if batch.images.is_cuda:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(batch.images.device)

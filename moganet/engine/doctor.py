@@ -8,16 +8,17 @@ import shutil
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from moganet.compat import cpu_capability
 from moganet.data.class_names import find_lookalikes
 from moganet.data.findings import GRAVE, Finding, UnusableDataError
-from moganet.inference.threads import num_threads
-from moganet.machine import has_fast_bf16, has_gpu
+from moganet.devices import choose_device, devices, gpus
+from moganet.machine import has_fast_bf16, num_cores
 from moganet.notices import noted, say
+from moganet.processors import choice_of_threads
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
 
@@ -29,16 +30,24 @@ EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
 
 class Environment(Record):
-    """What a machine offers: versions of packages by name, its processor and GPUs, which extras are installed."""
+    """What a machine offers: versions of packages by name, its processor and GPUs, which extras are installed.
+
+    cores: of the machine; usable_cores: that this process may use, by affinity and quota. threads: that compute by
+    default, and threads_by whose word. devices: what may be asked for; device is what "auto" takes.
+    """
 
     python: str
     packages: dict[str, str | None]
     processor: str
     cores: int | None
+    usable_cores: int
     threads: int
-    memory_gb: float
+    threads_by: str
+    memory_gb: float | None
     disk_free_gb: float
     gpus: list[str]
+    devices: list[str]
+    device: str
     fast_bf16: bool
     extras: dict[str, bool]
 
@@ -110,26 +119,31 @@ def _open_whatever(data: "Data") -> "Dataset":
 
 def environment() -> Environment:
     """Describe the machine and the versions that matter."""
-    packages, gpus = ("moganet", "torch", "torchvision", "timm", "pytorch-lightning", "kornia", "openvino"), _gpus()
+    packages = ("moganet", "torch", "torchvision", "timm", "pytorch-lightning", "kornia", "openvino")
+    computing, device = choice_of_threads(), choose_device()
     return Environment(
         python=platform.python_version(),
         packages={name: _version(name) for name in packages},
         processor=cpu_capability(),
         cores=os.cpu_count(),
-        threads=num_threads(),
-        memory_gb=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        usable_cores=num_cores(),
+        threads=computing.number,
+        threads_by=computing.why,
+        memory_gb=_memory_gb(),
         disk_free_gb=round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
-        gpus=gpus,
-        fast_bf16=has_fast_bf16("cuda" if gpus else "cpu"),
+        gpus=gpus(),
+        devices=devices(),
+        device=device,
+        fast_bf16=has_fast_bf16(device),
         extras={extra: importlib.util.find_spec(module) is not None for extra, module in EXTRAS.items()},
     )
 
 
-def _gpus() -> list[str]:
-    if not has_gpu():
-        return []
-    cuda: Any = importlib.import_module("torch").cuda
-    return [cuda.get_device_name(number) for number in range(cuda.device_count())]
+def _memory_gb() -> float | None:
+    """Give the machine's memory; None where the system does not say it so (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
 
 
 def _version(package: str) -> str | None:

@@ -17,6 +17,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.numbers import count
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Result
 
@@ -48,6 +49,7 @@ class Embedded(Result):
 
 
 @noted
+@threaded
 def embed(
     model: str | Path | Predictor,
     files: str | Path | Sequence[str | Path] = (),
@@ -63,11 +65,14 @@ def embed(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
+    device: str = "auto",
+    threads: int | None = None,
     **choices: Any,
 ) -> Embedded:
     """Write what a network makes of images before its head, float32 (D,) each, and go on past those that can't be read.
 
-    files, data, split, class_names: as in `predict`; of a set all splits by default. choices: as in `load`.
+    files, data, split, class_names: as in `predict`; of a set all splits by default.
+    device, threads, choices: as in `load`.
     out: a .parquet file (columns file, features, label, content) or .npz (arrays features, files, labels, contents),
     with the model's name, its tensors' hash and its preprocessing in the metadata. What is done lies in OUT.partial
     until all is, so that the same call goes on after any end. Images that OUT has already are left as they are, those
@@ -78,7 +83,7 @@ def embed(
     place = Path(out)
     check_name(place)
     check_place(place, "--out")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     chosen = choose_images(predictor, [files] if isinstance(files, str | Path) else files, data, split, class_names)
     made, how = (
         made_with(predictor, chosen, fast_decoding=fast_decoding),

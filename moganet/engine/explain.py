@@ -29,6 +29,7 @@ from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import has_fast_bf16, keep_freed_memory
 from moganet.models.choices import Choices
 from moganet.notices import noted, say
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.report.explained import Card, Map, card_of, draw_maps, legend, place_photograph, write_explained
 from moganet.results import LeftOut, Record, Result
@@ -171,11 +172,12 @@ class _Explaining:
         model: Any = with_drawn_weights(self.predictor.model, self.options["seed"])
         options = self.options | ({"samples": CHECK_SAMPLES} if name == "lime" else {})
         if not METHODS[name].needs_module:
-            model = scores_of(open_predictor(model, self.predictor.config, "eager"))
+            model = scores_of(open_predictor(model, self.predictor.config, "eager", where=self.predictor.where))
         return rank_correlation(found, METHODS[name].of(model, asked.x, asked.target, options).map)
 
 
 @noted
+@threaded
 def explain(
     model: str | Path | Predictor,
     images: Any,
@@ -189,6 +191,8 @@ def explain(
     seed: int = 0,
     runtime: Runtime = "auto",
     precision: Precision | Literal["auto"] = "auto",
+    device: str = "auto",
+    threads: int | None = None,
     progress: Progress = no_progress,
     **options: Any,
 ) -> Explanations:
@@ -199,6 +203,7 @@ def explain(
     side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
     far the map stays when the weights are drawn anew. precision: as in `load`; "auto" is f32, but for LIME's samples,
     which are computed in bf16 where the device has units for it, unless the model is a Predictor or an exported file.
+    device, threads: as in `load`.
     out: a folder for pictures, maps (.npz), explanations.json and a page of all (explanations.html); what an earlier
     call wrote there stays, and new names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
@@ -210,7 +215,7 @@ def explain(
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
-    predictor = as_predictor(model, runtime, "f32" if precision == "auto" else precision, **choices)
+    predictor = as_predictor(model, runtime, "f32" if precision == "auto" else precision, device, **choices)
     names = _choose_methods(predictor, [method] if isinstance(method, str) else list(method), compare)
     check_options(names, options)
     how = {**options, "seed": seed, "progress": progress}
@@ -322,8 +327,8 @@ def _for_samples(predictor: Predictor, runtime: Runtime) -> Predictor:
     if not bf16 or predictor.runtime != quickest:
         return predictor
     say("lime's samples are computed in bf16, for which there are units here; --precision f32 does without")
-    known, name = predictor.trained, predictor.name_of_model
-    return open_predictor(predictor.model, predictor.config, runtime, "bf16", trained=known, name_of_model=name)
+    known = {"trained": predictor.trained, "name_of_model": predictor.name_of_model, "where": predictor.where}
+    return open_predictor(predictor.model, predictor.config, runtime, "bf16", **known)  # type: ignore[arg-type]
 
 
 def scores_of(predictor: Predictor) -> Scores:

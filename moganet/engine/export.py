@@ -27,6 +27,7 @@ from moganet.inference.tolerance import tolerance_of
 from moganet.machine import has_fast_bf16, in_turns
 from moganet.network.fuse import fastest
 from moganet.notices import noted, say
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
 from moganet.tasks.task import Asked, Table
@@ -111,6 +112,7 @@ class Exports(Result):
 
 
 @noted
+@threaded
 def export(
     model: str | Path | Predictor,
     to: str,
@@ -125,6 +127,8 @@ def export(
     class_names: "ClassNames | None" = None,
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
     progress: Progress = no_progress,
     **choices: Any,
 ) -> Exported:
@@ -136,14 +140,15 @@ def export(
     of the input, instead of the model's own; any_size leaves it open, but for executorch. data: a set to compare
     decisions on (up to `limit` images), and for int8 to calibrate with; int8 takes the model's own set where none
     is given. class_names: as in `evaluate`. overwrite: let a file beside the model be replaced that is not this model
-    in this form; a file that `out` names is replaced anyway. choices: as in `load`.
+    in this form; a file that `out` names is replaced anyway. device (of what the file
+    is compared with), threads, choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
     `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
     WeightsError where the file differs by more than the tolerance: it is deleted then.
     """
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
     _check(form)
-    source = as_predictor(model, "eager", **choices)
+    source = as_predictor(model, "eager", device=device, **choices)
     graph = make_graph(source, form)
     target = Path(os.path.realpath(out)) if out is not None else Path(default_out(source, form))
     # OpenVINO writes by the very ending.
@@ -258,6 +263,7 @@ def _plain(source: Predictor) -> Reference:
 
 
 @noted
+@threaded
 def export_all(
     model: str | Path | Predictor,
     out: str | Path | None = None,
@@ -266,17 +272,20 @@ def export_all(
     class_names: "ClassNames | None" = None,
     limit: int = NUM_COMPARED,
     overwrite: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
     progress: Progress = no_progress,
     **choices: Any,
 ) -> Exports:
     """Export to every format, and measure each against torch, in turns in one run.
 
     out: the folder [beside the model]. overwrite: let files be replaced that are another model, or another form of it
-    (`failed` says which, else). int8 is written where `data` is given, to be calibrated with. choices: as in `load`.
+    (`failed` says which, else). int8 is written where `data` is given, to be calibrated with.
+    device (of torch alone), threads, choices: as in `load`.
     Gives `exports`: a row each with `name`, `bytes`, `deviation`, with data `agreement` and the task's first figure,
     `images_per_second` (the median of five rounds), and `out`; or `failed`, which says why there is no file.
     """
-    source = as_predictor(model, "eager", **choices)
+    source = as_predictor(model, "eager", device=device, **choices)
     own = source.config.preprocessing
     images = open_comparison(source, data, limit, own, class_names) if data is not None else None
     known = _plain(source), images

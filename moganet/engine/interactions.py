@@ -22,6 +22,7 @@ from moganet.machine import keep_freed_memory
 from moganet.models.find import is_bare
 from moganet.models.timms import configuration, is_timms
 from moganet.notices import noted
+from moganet.processors import threaded
 from moganet.report.comparisons import draw_interactions
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ Filter = Literal["correct", "all"]
 
 
 @noted
+@threaded
 def interaction_curves(
     models: str | Path | Predictor | Sequence[str | Path | Predictor],
     data: "Data | None" = None,
@@ -52,6 +54,8 @@ def interaction_curves(
     batch_size: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     watch: Watch = lambda done, total: None,
@@ -59,7 +63,8 @@ def interaction_curves(
 ) -> InteractionCurves:
     """Measure the strength of multi-order interactions, J^(m), of networks on the same images, pairs and contexts.
 
-    models: MODELs (files, runs, exported files), "timm:NAME", or "timm:NAME@CHECKPOINT". choices: as in `load`.
+    models: MODELs (files, runs, exported files), "timm:NAME", or "timm:NAME@CHECKPOINT".
+    device, threads, choices: as in `load`.
     data: SOURCE[:PATH], a path, or a data set of your own; None takes the set that the first model was trained on.
     split, class_names: as `evaluate`'s.
     grid: patches a side [14 where 14 divides the side, else 16, at most the side]. images, pairs an image, contexts a
@@ -74,7 +79,7 @@ def interaction_curves(
     """
     named = [models] if isinstance(models, str | Path | Predictor) else list(models)
     _check_words(named, reward, filter)
-    opened = partial(as_predictor, runtime=runtime, precision=precision, **choices)
+    opened = partial(as_predictor, runtime=runtime, precision=precision, device=device, **choices)
     networks, dataset = _open_all(named, (data, class_names), size, opened)
     split, part = choose_split(dataset, split)
     grid = usual_grid(min(min(one.preprocessing.size) for one in networks)) if grid is None else grid

@@ -19,29 +19,36 @@ from moganet.errors import DataError
 from moganet.files import atomic_path
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
-from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
+from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, num_streams, stream_of
 from moganet.notices import noted, say
 from moganet.numbers import spread
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
-from moganet.results import LeftOut, Result
+from moganet.results import LeftOut, Member, Result
 from moganet.tasks.task import Asked, Row
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
     from moganet.inference.stream import Stream
+    from moganet.inference.together import SideBySide
 
 MAX_GRID, SHOWN = 48, 20
 
 
 class Predictions(Result):
-    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn."""
+    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn.
+
+    tta: over which views of an image the answers are means. models: those that answered as one, where several did.
+    """
 
     predictions: tuple[SerializeAsAny[Row], ...]
     unreadable: tuple[LeftOut, ...]
     grid: str | None = None
+    tta: str | None = None
+    models: tuple[Member, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Say the first answers, a line each, and how many images there are."""
@@ -70,7 +77,7 @@ class _Reading:
 class _Asked:
     """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
 
-    stream: "FileStream | Stream"
+    stream: "FileStream | Stream | SideBySide"
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
@@ -78,8 +85,9 @@ class _Asked:
 
 
 @noted
+@threaded
 def predict(
-    model: str | Path | Predictor,
+    model: OneOrMore,
     files: Any = (),
     data: "Data | None" = None,
     split: str = "test",
@@ -93,14 +101,19 @@ def predict(
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
+    tta: Tta = "none",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     each: Callable[[Row], object] | None = None,
     progress: Progress = no_progress,
     **choices: Any,
 ) -> Predictions:
     """Predict images, and go on past those that can't be read.
 
+    model: a MODEL, a Predictor, or a list of several of the same classes, which answer by the mean of their
+    probabilities (calibrated ones where each keeps a temperature).
     files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input; one or
     several. Or images that you have: bytes, open files, PIL images, arrays, tensors; one, a list, or an iterator, of
     which nothing is kept.
@@ -110,8 +123,9 @@ def predict(
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
+    tta: "flip" answers by the mean over each image and its mirror image; each row says so.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
-        folder has a class's name. csv_file: a row for each image and class. choices: as in `load`.
+        folder has a class's name. csv_file: a row for each image and class. device, threads, choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
@@ -120,7 +134,7 @@ def predict(
         report.check_picture_name(Path(grid))
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
     reading = _Reading(batch_size, workers, fast_decoding)
     if data is None:
         named = are_names(files)
@@ -132,13 +146,15 @@ def predict(
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
-    with _csv_lines(csv_file, predictor) as write:
+    columns = predictor.task.columns if tta == "none" else (*predictor.task.columns, "tta")
+    with _csv_lines(csv_file, columns) as write:
         for seen in progress(stream, len(stream), "predict"):
             _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
                 truth = asked.truth_of(place)
                 row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
+                row = row if tta == "none" else row.changed(tta=tta)
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
@@ -148,26 +164,27 @@ def predict(
         report.draw_grid(pictures, Path(grid))
     unreadable = (*asked.absent, *stream.unreadable)
     drawn = {"grid": str(grid)} if pictures else {}
-    return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn)
+    return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn, **answered_by(predictor))
 
 
 def _say_score(predictor: Predictor, outputs: Outputs) -> None:
     """Say, once in a verb, where images are rejected by a weaker score than the guard, and how to have that."""
-    if predictor.task.judged_by(outputs, predictor.config.task) == "energy":
-        how = "`moganet report` on it and its own data makes one" if predictor.has_module else "export it again"
+    if predictor.judged_by(outputs) == "energy":
+        can_report = predictor.has_module or isinstance(predictor, Together)
+        how = "`moganet report` on it and its own data makes one" if can_report else "export it again"
         by = "images are rejected by the energy of their logits alone, a weaker score"
         say(f"{predictor.name_of_model} has no guard: {by}; {how}")
 
 
 def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) -> _Asked:
     """Ask about images that the caller has, as they come."""
-    images, own = GivenImages(given, limit), predictor.config.preprocessing
+    images, own = GivenImages(given, limit, num_streams(predictor)), predictor.config.preprocessing
     if images.number == 0:
         raise DataError("nothing to predict: there is no image")
     threads = 0 if how.workers == 0 else None
-    stream = FileStream(predictor, images, how.batch_size, threads, fast_decoding=how.fast_decoding, judged=True)
+    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     return _Asked(
-        stream,
+        stream_of(predictor, lambda one: FileStream(one, images, threads=threads, **so)),
         images.name_of,
         lambda place: read_pixels(images.image_of(place), own.channels, own.white_level),
         images.forget_before,  # of which no truth is known
@@ -183,28 +200,22 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     if not files and not absent:
         raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
     files, own = files[:limit], predictor.config.preprocessing
-    stream: FileStream | Stream
+    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     if (how.workers or predictor.device.type != "cpu") and len(files) > (how.batch_size or 1):  # one batch is read here
         many = importlib.import_module("moganet.inference.stream")
-        stream = many.Stream(
-            predictor,
-            many.split_of_files(files, own.white_level),
-            how.batch_size,
-            how.workers,
-            fast_decoding=how.fast_decoding,
-            judged=True,
-        )
+
+        def make(one: Predictor) -> Any:
+            return many.Stream(
+                one, many.split_of_files(files, one.config.preprocessing.white_level), workers=how.workers, **so
+            )
+
     else:
-        stream = FileStream(
-            predictor,
-            files,
-            how.batch_size,
-            0 if how.workers == 0 else None,
-            fast_decoding=how.fast_decoding,
-            judged=True,
-        )
+
+        def make(one: Predictor) -> Any:
+            return FileStream(one, files, threads=0 if how.workers == 0 else None, **so)
+
     return _Asked(
-        stream,
+        stream_of(predictor, make),
         lambda place: str(files[place]),
         lambda place: read_pixels(files[place], own.channels, own.white_level),
         lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
@@ -216,13 +227,14 @@ def _data(
     predictor: Predictor, named: "tuple[Data, ClassNames | None]", split: str, limit: int | None, how: _Reading
 ) -> _Asked:
     own_data, stream = (importlib.import_module(f"moganet.inference.{name}") for name in ("own_data", "stream"))
-    dataset, _ = own_data.open_for(predictor, *named)
+    dataset, _ = own_data.open_for(first_of(predictor), *named)
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
+    so = {"batch_size": how.batch_size, "workers": workers, "fast_decoding": how.fast_decoding, "judged": True}
     in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
     return _Asked(
-        stream.Stream(predictor, chosen, how.batch_size, workers, fast_decoding=how.fast_decoding, judged=True),
+        stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),
         chosen.name_of,
         lambda place: in_channels[place].image,
         lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),
@@ -230,7 +242,7 @@ def _data(
 
 
 @contextmanager
-def _csv_lines(path: str | Path | None, predictor: Predictor) -> Iterator[Callable[[Row], object]]:
+def _csv_lines(path: str | Path | None, columns: Sequence[str]) -> Iterator[Callable[[Row], object]]:
     """Give what writes a row's lines into a CSV file, which appears when all are written."""
     if path is None:
         yield lambda row: None
@@ -241,5 +253,5 @@ def _csv_lines(path: str | Path | None, predictor: Predictor) -> Iterator[Callab
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(predictor.task.columns)
-        yield lambda row: writer.writerows(row.cells())
+        writer.writerow(columns)
+        yield lambda row: writer.writerows((*cells, *([row.tta] if row.tta else ())) for cells in row.cells())

@@ -21,6 +21,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.numbers import count, percent
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Result
 from moganet.tasks.probing import Measured, Probed
@@ -73,6 +74,7 @@ class ProbeResult(Result):
 
 
 @noted
+@threaded
 def probe(
     model: str | Path | Predictor,
     data: "Data | None" = None,
@@ -87,6 +89,8 @@ def probe(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
+    device: str = "auto",
+    threads: int | None = None,
     **choices: Any,
 ) -> ProbeResult:
     """Say how well a network's fixed features tell a data set's classes apart, before anything is trained.
@@ -96,11 +100,11 @@ def probe(
     image, or any number, and others than the model.
     data, class_names: as in `evaluate`; None takes the set that the model was trained on. It is divided as by `train`:
     its own val, else a share `validation` [0.2] drawn by `seed`. split: what is measured, "val" or "test".
-    limit: images of each side at most, every class in proportion. choices: as in `load`.
+    limit: images of each side at most, every class in proportion. device, threads, choices: as in `load`.
     Raises DataError for a set of which nothing can be learned, ConfigError for a network that gives no features.
     """
     start = time.perf_counter()
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     dataset, is_home = open_for(predictor, data, class_names)
     task = task_for(dataset)
     if not is_home or validation is not None:

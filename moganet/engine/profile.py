@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from moganet.config import with_short
 from moganet.data.module import ImageDataModule
 from moganet.engine.benchmark import OfRecipe, augmented, loss_in, measured_on, ready_to_train
 from moganet.engine.doctor import Environment
 from moganet.machine import half_type
 from moganet.notices import noted
+from moganet.processors import threaded
 from moganet.tasks.module import TaskModule
 from moganet.tasks.optimize import build_optimizer
 
@@ -44,18 +46,21 @@ class Profile(OfRecipe):
 
 
 @noted
+@threaded
 def profile(
     recipe: str | Path,
     data: "Data | None" = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     start: str | Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
 ) -> Profile:
     """Take a few steps of a recipe's training and say where their time goes; nothing is written.
 
     On a GPU each part waits for the device, so that a run is faster.
     """
-    settings, dataset, module, task = ready_to_train(recipe, data, overrides, start)
+    settings, dataset, module, task = ready_to_train(recipe, data, with_short(overrides, {"device": device}), start)
     spent, by_kind = _measured(task, module, half_type(settings.trainer.precision))
     total = sum(spent.values())
     slowest = sorted(by_kind.items(), key=lambda item: -item[1])[:5]
@@ -101,7 +106,7 @@ class _Clock:
         start = time.perf_counter()
         result = work()
         if self.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
         self.seconds[part] += time.perf_counter() - start
         return result
 

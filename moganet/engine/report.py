@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Precision
-from moganet.data import Dataset, Split
+from moganet.data import Dataset
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
 from moganet.errors import ConfigError, first_line
@@ -23,15 +22,17 @@ from moganet.files import check_place
 from moganet.inference import Predictor, load_model_file, save_model_file
 from moganet.inference.guarding import make_guard
 from moganet.inference.load import as_predictor
-from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
+from moganet.inference.own_data import choose_split, open_for, say_absent
 from moganet.inference.runtimes import Runtime
-from moganet.inference.stream import Stream
+from moganet.inference.seeing import How, see
+from moganet.machine import num_cores
 from moganet.models.build import build_blank
 from moganet.models.find import find
 from moganet.models.provenance import without_place, without_places
 from moganet.network.cost import count_macs, count_parameters
 from moganet.notices import noted, say
 from moganet.numbers import count, duration, short
+from moganet.processors import num_threads, threaded
 from moganet.progress import Progress, no_progress
 from moganet.report.curves import curves_section
 from moganet.report.heat import overlay
@@ -39,7 +40,6 @@ from moganet.report.images import Images, images_section
 from moganet.report.page import Fact, Page, make_sheet, write_page
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks.data_map import draw_map
-from moganet.tasks.guard import FEATURES
 from moganet.tasks.images import examine_images
 from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
 HEAT_SIDE = 96
-How = tuple[int | None, int | None, Progress]  # images at a time, workers, and what is told of progress
 SHORT = 2.0  # seconds, of which starting is a large part
 
 # How errors and close calls are explained: (network, x (B, C, H, W), classes (B,)) -> maps (B, H, W), and its name.
@@ -87,6 +86,7 @@ class ReportResult(Result, extra="allow"):
 
 
 @noted
+@threaded
 def write_report(
     model: str | Path | Predictor,
     data: "Data | None" = None,
@@ -98,6 +98,8 @@ def write_report(
     workers: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     explain: Explain | None = EXPLAIN,
     progress: Progress = no_progress,
     result: Mapping[str, Any] | None = None,
@@ -105,8 +107,8 @@ def write_report(
 ) -> ReportResult:
     """Write a page on a model: what it gets right and wrong, on which images, and what those images are like.
 
-    model, data, split, class_names: as in `evaluate`. choices: as in `load`. What is fitted on validation images (a
-    temperature) is kept in the model file where it keeps none, for `predict(calibrated=True)`.
+    model, data, split, class_names: as in `evaluate`. device, threads, choices: as in `load`. What is fitted on
+    validation images (a temperature) is kept in the model file where it keeps none, for `predict(calibrated=True)`.
     out: the HTML file; the default is report.html in a run's folder, else NAME-report.html here.
     explain: shows where the network looked; None leaves that out. result: of a run that has not written it yet.
     Gives `report` (the file), `bytes`, `seconds`, what was measured, and `left_out` ({"part", "reason"}). A part whose
@@ -116,7 +118,7 @@ def write_report(
     file = None if isinstance(model, Predictor) or choices else model  # which is told what is found
     place = Path(out) if out is not None else _default_page(model, in_run=file is not None and Path(file).is_dir())
     check_place(place, "--out")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     dataset, is_home = open_for(predictor, data, class_names)
     predictor.task.check(dataset, training=False)
     if is_home and file is not None and predictor.config.task.guard is None:
@@ -160,34 +162,11 @@ def _see_splits(predictor: Predictor, dataset: Dataset, split: str, how: How) ->
     """Let the network see a split and the images that were held back, where there are; they may be the same."""
     name, images = choose_split(dataset, split)
     held = dataset.splits.get("val")
-    tested = _see(predictor, dataset, (name, images), how)
+    tested = see(predictor, dataset, (name, images), how)
     say_absent(images.with_targets(tested.split.targets), predictor.class_names, name)
     if held is None or held is images:
         return tested, None if held is None else tested
-    return tested, _see(predictor, dataset, ("val", held), how)
-
-
-def _see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: How) -> Answers:
-    """Let the network see a split. Raises DataError where none of it can be read."""
-    (name, images), (batch_size, workers, progress) = named, how
-    images = in_classes_of(predictor, dataset, images)
-    stream = Stream(predictor, images, batch_size, workers)
-    begin = time.perf_counter()
-    seen = [
-        (
-            batch.places,
-            torch.from_numpy(batch.outputs[predictor.task.outputs[0]]),
-            batch.targets,
-            batch.outputs.get(FEATURES),
-        )
-        for batch in progress(stream, len(stream), "evaluate")
-    ]
-    seconds = time.perf_counter() - begin
-    stream.check(f"{dataset.spec} ({name})")
-    places, outputs, targets, features = zip(*seen, strict=True)
-    known = np.concatenate(places), torch.cat(outputs), torch.cat(targets)
-    given = None if features[0] is None else np.concatenate(features)
-    return Answers(name, images, *known, seconds, stream.unreadable, given)
+    return tested, see(predictor, dataset, ("val", held), how)
 
 
 def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin) -> tuple[Page, Reported, Images]:
@@ -296,14 +275,16 @@ def _versions(predictor: Predictor) -> dict[str, str]:
 def _provenance(predictor: Predictor, dataset: Dataset) -> dict[str, str]:
     """Say which model it is, on which data it was trained, and where and when it was measured."""
     config = predictor.config
-    on = torch.cuda.get_device_name() if predictor.device.type == "cuda" else count(os.cpu_count() or 1, "core")
+    on = count(num_cores(), "core")
+    if predictor.device.type != "cpu":
+        on = torch.cuda.get_device_name(predictor.device) if predictor.device.type == "cuda" else predictor.device
     known = {
         "data": without_place(dataset.spec),
         "trained on": without_places(config.provenance.get("data"), "data"),
         "seed": config.provenance.get("seed"),
         "model": without_place(predictor.name_of_model),
         "sha256 of the tensors": config.sha256,
-        "measured on": f"{on}, {count(torch.get_num_threads(), 'thread')}, {datetime.date.today().isoformat()}",
+        "measured on": f"{on}, {count(num_threads(), 'thread')}, {datetime.date.today().isoformat()}",
     }
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
 

@@ -19,6 +19,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
 from moganet.notices import noted, say
 from moganet.numbers import count
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.report.nearest import Tile, draw_nearest
 from moganet.results import LeftOut, Result
@@ -50,6 +51,7 @@ class _Among:
 
 
 @noted
+@threaded
 def similar(
     model: str | Path | Predictor,
     queries: Named,
@@ -63,13 +65,16 @@ def similar(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     progress: Progress = no_progress,
+    device: str = "auto",
+    threads: int | None = None,
     **choices: Any,
 ) -> Similar:
     """Find the images that are most like others, by the cosine of what a network makes of them before its head.
 
     queries: images, folders or patterns. among: the same, a data set (SOURCE[:PATH], its `split`), or a file that
     `embed` wrote with this model. All are compared, and the nearest `top_k` given; an image itself is left out, its
-    copies are marked. out: a contact sheet, a picture's file name, of up to 24 queries. choices: as in `load`.
+    copies are marked. out: a contact sheet, a picture's file name, of up to 24 queries.
+    device, threads, choices: as in `load`.
     Raises ConfigError where the file's features are another model's, or were made otherwise.
     """
     if out is not None:
@@ -77,7 +82,7 @@ def similar(
         check_place(Path(out), "--out")
     if top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
-    predictor = as_predictor(model, runtime, precision, **choices)
+    predictor = as_predictor(model, runtime, precision, device, **choices)
     file = _file_of(_list(among))
     made = None if file is None else read_made(file)
     how = Reading(batch_size, workers, made is not None and made.fast_decoding, progress)

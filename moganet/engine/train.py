@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from moganet.config import Recipe, ShortOptions, with_short
+from moganet.config import Recipe, ShortOptions, sets, with_short
 from moganet.errors import ConfigError
 from moganet.launchers import is_first_launched, refuse_to_begin_again
+from moganet.machine import num_cores
 from moganet.notices import heard, noted, say
+from moganet.numbers import count
+from moganet.processors import choice_of_threads, threaded
 from moganet.tasks.recipes import load_recipe
 from moganet.training.run_log import RunLog, logged
 
@@ -43,6 +46,7 @@ class _How(NamedTuple):
 
 
 @noted
+@threaded
 def train(
     recipe: str | Path,
     data: "Data | None" = None,
@@ -54,6 +58,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     find_batch: bool = False,
+    threads: int | None = None,
     **short: Unpack[ShortOptions],
 ) -> "TrainResult | None":
     """Train a network and leave a run's folder.
@@ -63,10 +68,13 @@ def train(
     overrides: dotted keys to values, or "key=value" texts. out: the run's folder itself (default: runs/RECIPE-N).
     start: a MODEL whose weights to start from, or "none" for fresh ones where the recipe would start from others.
     find_batch: let Lightning's finder choose data.batch_size first; the choice is written into the run's recipe.
-    short: epochs, batch_size, lr, size, seed, workers, network, interactions_every: settings by a short word; the
-        learning rate is not scaled with the batch, unless the recipe says so (optimizer.lr_per).
+    threads: with how many it computes [as many as this process may use].
+    short: epochs, batch_size, lr, size, seed, workers, network, freeze_epochs, interactions_every, device ("cpu",
+        "cuda", "cuda:1", "mps"): settings by a short word; the learning rate is not scaled with the batch, unless the
+        recipe says so (optimizer.lr_per).
     resume: go on from the last save of the run in `out`, to the same weights as if it had never stopped; without one
-        begin; a finished run is left as it is.
+        begin; a finished run is left as it is, unless the call asks for more epochs than it has: then it goes on to
+        these, finished or not, at the learning rate of a run so long from its beginning.
     The folder holds recipe.yaml, train.log, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors,
     curves.png and, at the end, report.html (unless the recipe's `report` is false) and result.json,
     which is what is given back (None on processes other than the first).
@@ -98,6 +106,7 @@ def _train_anew(asked: _Asked, *, find_batch: bool, log: RunLog) -> "TrainResult
 
 
 def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResult | None":
+    from moganet.training.lengthen import LENGTH, open_again
     from moganet.training.resolve import prepare
     from moganet.training.resume import read_run, same_run
     from moganet.training.run import train_to_end
@@ -111,8 +120,11 @@ def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResu
         settings, dataset = prepare(*asked, resumed=old)
         if old is None:
             return _begin(settings, dataset, folder, log, find_batch=how.find_batch)
-        settings = same_run(folder, old, settings, dataset, found_batch=how.find_batch)
-        if (folder / RESULT_FILE).is_file():
+        longer = sets(asked.overrides, LENGTH)
+        settings = same_run(folder, old, settings, dataset, found_batch=how.find_batch, longer=longer)
+        if settings.trainer.max_epochs > old.trainer.max_epochs:
+            open_again(folder, settings)
+        elif (folder / RESULT_FILE).is_file():
             return _read_result(folder) if is_first_process() else None
         return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=True), log)
 
@@ -137,8 +149,11 @@ def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, sta
     source = source if isinstance(source, str | os.PathLike) else f"a {type(source).__name__} of yours"
     weights = start or settings.start.model
     place = "a new folder in runs" if out is None else os.fspath(out)
+    number, why = choice_of_threads()
+    on = "" if settings.trainer.accelerator == "auto" else f" on {settings.trainer.accelerator}"
+    on += f" with {count(number, 'thread')}" + (f" ({why})" if number != num_cores() else "")
     logger.info(
-        "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s; PyTorch is being loaded",
+        "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s%s; PyTorch is being loaded",
         "going on with" if goes_on else "training",
         settings.network.name,
         settings.name,
@@ -147,6 +162,7 @@ def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, sta
         width,
         "" if weights in (None, "none") else f", from {weights}",
         place,
+        on,
     )
 
 
@@ -164,7 +180,7 @@ def _begin(
 
     say_inside(folder, dataset)
     if find_batch:
-        from moganet.training.tune import find_batch_size
+        from moganet.training.batch_size import find_batch_size
 
         settings = find_batch_size(settings, dataset)
     return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=False), log)
@@ -182,21 +198,23 @@ def _finish(
     if result is None:
         return None
     best = Path(result.out) / BEST_FILE
-    keep_guard(best, load(best, "eager"), dataset, settings.data.workers)
+    device = settings.trainer.accelerator
+    keep_guard(best, load(best, "eager", device=device), dataset, settings.data.workers)
     if settings.report and os.environ.get(REPORT_SWITCH) != "off":
-        result = result.changed(report=_report(dataset, settings.data.workers, result))
+        result = result.changed(report=_report(dataset, settings, result))
     result = result.changed(notes=heard())
     log.write("\n".join(result.lines()))
     write_result(result)
     return result
 
 
-def _report(dataset: "Dataset", workers: int | None, result: "TrainResult") -> str | None:
+def _report(dataset: "Dataset", settings: "ResolvedRecipe", result: "TrainResult") -> str | None:
     """Write the run's page, and give its path; None where that can't be done."""
     from moganet.engine.report import write_report
 
     try:
-        return str(write_report(result.out, dataset.source, workers=workers, result=result.plain()).report)
+        how: Any = {"workers": settings.data.workers, "device": settings.trainer.accelerator}
+        return str(write_report(result.out, dataset.source, **how, result=result.plain()).report)
     except Exception as error:  # whatever it is: a run of days must not be lost to its page
         say(f"no report was written ({error}); `moganet report {result.out}` tries again", doubtful=True)
         return None

@@ -22,6 +22,7 @@ from moganet.models.fixtures import replay_fixtures
 from moganet.models.hub_folder import TENSORS
 from moganet.models.reading.header import hash_tensors_of, is_safetensors
 from moganet.notices import noted
+from moganet.processors import threaded
 from moganet.results import Result
 
 TOLERANCE = 1e-4  # of the largest logit, or of 1; machines differ by rounding, about 1e-6
@@ -41,25 +42,29 @@ class Verified(Result):
 
 
 @noted
+@threaded
 def verify(
     model: str | Path | Predictor,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     tolerance: float | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
     **choices: Any,
 ) -> Verified:
     """Check the hash of a model's tensors, or of an exported file, and replay its fixtures, which raw files have not.
 
     tolerance: the largest allowed deviation of a logit, relative to the largest recorded one (at least 1); None is
-        1e-4, and what the export's precision may lose for an exported file. choices: as in `load`. A Predictor's
-        fixtures are replayed and, of one that `moganet.model` made, the hash of its tensors is compared.
+        1e-4, and what the export's precision may lose for an exported file. device, threads, choices: as in `load`.
+        A Predictor's fixtures are replayed and, of one that `moganet.model` made, the hash of its tensors is compared.
     Gives `ok`, `sha256`, `fixtures`, `max_deviation` (None without fixtures) and `limit`.
     Raises WeightsError where the file is damaged, or records nothing to check.
     """
     if isinstance(model, Predictor):
-        return _of_predictor(as_predictor(model, runtime, precision, **choices), tolerance)
+        return _of_predictor(as_predictor(model, runtime, precision, device, **choices), tolerance)
     if is_exported(Path(model)):
-        predictor = load(model, runtime, precision, **choices)
+        predictor = load(model, runtime, precision, device=device, **choices)
         if predictor.config.fixtures:
             return _replayed(model, predictor, None, tolerance or _of_export(Path(model), predictor))
         if (recorded := read_metadata(Path(model)).sha256) is None:
@@ -69,7 +74,7 @@ def verify(
         raise untrained(model)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* is untrained")  # which is an error here
-        predictor = load(model, runtime, precision, **choices)
+        predictor = load(model, runtime, precision, device=device, **choices)
     if not predictor.trained:
         raise untrained(model)
     recorded = predictor.config.sha256 or None  # the port's files have one of their own, which was compared

@@ -132,13 +132,13 @@ class CachedRun:
         if os.path.lexists(folder):
             if (reason := what_changed(folder, key)) is None:
                 with suppress(WeightsError):
-                    return self._loaded(folder)
+                    return self._loaded(folder, key)
             say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")
         if self.runtime != "openvino":  # which takes less than a second
             say(f"preparing the runtime {self.runtime} for {'x'.join(map(str, size))}, once on this machine")
         try:
             make_folder(folder, key, partial(self._make, size))
-            return self._loaded(folder)
+            return self._loaded(folder, key)
         except (OutputError, OSError) as error:
             reason = error.strerror or first_line(error) if isinstance(error, OSError) else str(error)
             again = "the runtime is made again each time; MOGANET_CACHE names another place"
@@ -148,14 +148,15 @@ class CachedRun:
         self._make(size, own)
         return self._run_of(own)
 
-    def _loaded(self, folder: Path) -> Run:
-        run = self._run_of(folder)
+    def _loaded(self, folder: Path, key: str) -> Run:
+        run = self._run_of(folder, key)
         self.source.kept()
         return run
 
-    def _run_of(self, folder: Path) -> Run:
+    def _run_of(self, folder: Path, identity: str = "") -> Run:
         files = FILES.get(self.runtime) or _maker(self.runtime)
-        run: Run = files.load(folder / f"{self.runtime}{files.SUFFIX}", self.precision, self.outputs)
+        known = {"identity": identity} if files is openvino else {}
+        run: Run = files.load(folder / f"{self.runtime}{files.SUFFIX}", self.precision, self.outputs, **known)
         return run
 
     def _make(self, size: tuple[int, int], folder: Path) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from moganet.devices import ANYWHERE, Where
 from moganet.errors import ConfigError, WeightsError, foreign
 from moganet.inference.metadata import MAX_BYTES, ExportMetadata, parse_metadata
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs, Run, onnx, openvino
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+from moganet.processors import using_threads
 from moganet.tasks import TASKS
 
 SUFFIXES = {onnx.SUFFIX: "onnx", openvino.SUFFIX: "openvino", ".pt2": "program", ".pte": "executorch"}
@@ -84,7 +86,7 @@ class ExportedRun:
         return given or {"logits": self.task.logits_of(probabilities) * np.float32(self.scale or 1.0)}
 
 
-def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> Predictor:
+def load_exported(path: Path, runtime: str = "auto", precision: str = "f32", where: Where = ANYWHERE) -> Predictor:
     """Load an exported file by its own runtime, in its own precision. Raises ConfigError for others, WeightsError."""
     name, metadata = format_of(path), read_metadata(path)
     assert name is not None
@@ -93,11 +95,17 @@ def load_exported(path: Path, runtime: str = "auto", precision: str = "f32") -> 
         raise ConfigError(f"{path} is an exported file, which runs by {name}; leave the runtime out")
     if precision not in ("f32", metadata.precision):
         raise ConfigError(f"{path} was exported in {metadata.precision}; export it again with --precision {precision}")
-    run = ExportedRun(_format(name).load(path.resolve(), metadata.precision, metadata.outputs), name, metadata, path)
+    if where.device not in ("auto", "cpu"):
+        raise ConfigError(f"{path} is an exported file, which runs on the CPU, not on {where.device}; say device cpu")
+    with using_threads(where.threads):
+        run = ExportedRun(
+            _format(name).load(path.resolve(), metadata.precision, metadata.outputs), name, metadata, path
+        )
+    named: Any = {"name_of_model": str(path), "threads": where.threads}
     if not metadata.raw:
-        return Predictor(run, metadata.description, name_of_model=str(path))
+        return Predictor(run, metadata.description, **named)
     _say_of_raw(metadata, path)
-    return Predictor(run, _raw_description(metadata), name_of_model=str(path))
+    return Predictor(run, _raw_description(metadata), **named)
 
 
 def _raw_description(metadata: ExportMetadata) -> ModelDescription:

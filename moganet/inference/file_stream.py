@@ -21,7 +21,8 @@ from moganet.errors import DataError
 from moganet.inference.given_images import GivenImages
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
-from moganet.machine import keep_freed_memory, num_cores
+from moganet.machine import keep_freed_memory
+from moganet.processors import num_helpers
 from moganet.results import LeftOut
 
 BATCH = 32  # images at a time on a CPU: small ones, so that decoding and network overlap
@@ -60,7 +61,7 @@ class FileStream:
     ) -> None:
         self.predictor, self.files, self.size, self.judged = predictor, files, batch_size or BATCH, judged
         self.number = files.number if isinstance(files, GivenImages) else len(files)
-        asked = num_cores() if threads is None else threads
+        asked = predictor.threads or num_helpers() if threads is None else threads
         self.threads = asked if self.number is None else min(asked, self.number)
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None

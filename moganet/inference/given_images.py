@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import islice, takewhile
+from itertools import islice, takewhile, tee
 from typing import Any
 
 from moganet.data.read import name_of_image
@@ -22,17 +22,19 @@ def are_names(given: Any) -> bool:
 class GivenImages:
     """Images in their order, up to `limit`; each is remembered until one behind it is asked about.
 
-    So an iterator without an end can be predicted: none of it is kept.
+    So an iterator without an end can be predicted: none of it is kept. times: how often they are gone through, at once.
     """
 
-    def __init__(self, given: Any, limit: int | None = None) -> None:
+    def __init__(self, given: Any, limit: int | None = None, times: int = 1) -> None:
         is_iterator = hasattr(given, "__next__") and not hasattr(given, "read")
         self.items: Iterable[Any] = given if is_iterator else as_images(given)
         self.number = None if is_iterator else len(self.items[:limit])
         self.limit, self.known = limit, dict[int, Any]()
+        self.copies = list(tee(self.items, times)) if is_iterator and times > 1 else []
 
     def __iter__(self) -> Iterator[Any]:
-        for place, item in enumerate(islice(self.items, self.limit)):
+        items = self.copies.pop() if self.copies else self.items
+        for place, item in enumerate(islice(items, self.limit)):
             self.known[place] = item
             if isinstance(item, tuple):
                 what = "a tuple is no image"

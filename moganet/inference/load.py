@@ -4,21 +4,23 @@ import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from moganet.config import Precision
+from moganet.devices import Where, choose_device
 from moganet.errors import ConfigError, WeightsError
 from moganet.inference.cached import FILES, Source, identity_of, more_of
 from moganet.inference.exported import format_of, is_exported, load_exported
 from moganet.inference.known import Known, Said, keep, key_of, recall
 from moganet.inference.predictor import Predictor, warn_untrained
 from moganet.inference.runtimes import Runtime, choose_runtime, open_predictor
-from moganet.machine import has_gpu
 from moganet.models.choices import Choices
 from moganet.models.find import find, list_trained, untrained
 from moganet.network import VARIANTS
 from moganet.notices import recording
+from moganet.processors import check_threads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,36 +28,55 @@ if TYPE_CHECKING:
     Model = str | os.PathLike[str] | bytes | IO[bytes]  # what is opened: a name, a path, a file's content, an open file
 
 
-def load(what: "Model", runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any) -> Predictor:
+def load(
+    what: "Model | Sequence[Model]",
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    **choices: Any,
+) -> Predictor:
     """Load a model to predict with.
 
     what: a model file, a released checkpoint of any format, an exported file, a run's folder (its best weights), a
         hub folder, or a name. "moganet_nano.digits" ships with the package, "moganet_small.in1k" is downloaded; a bare
         variant's name is an untrained network with weights from seed 0, and a warning says so. "timm:NAME" is a network
         of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file. Or the bytes
-        of a model file, or an open one.
+        of a model file, or an open one; or a list of models of the same classes, which answer as one, by the mean of
+        their probabilities.
     runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
         else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
+    device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where torch has one, else the CPU, and never mps.
+    threads: with how many it computes [as many as this process may use: see `moganet doctor`].
     choices: what replaces the file's own: weights ("plain", "ema"), gate ("single", "double"), channel_aggregation
         ("reference", "paddle"), stem_stride (4, 2, 1), num_classes (the head starts anew), in_chans (the stem adapts).
     Raises WeightsError for what can't be loaded, ConfigError for a choice that does not exist.
     """
+    if isinstance(what, list | tuple):
+        together = importlib.import_module("moganet.inference.together")
+        given = choices if threads is None else choices | {"threads": threads}
+        joined: Predictor = together.as_one(what, runtime, precision, device=device, **given)
+        return joined
     try:
         asked = Choices(**choices)
     except TypeError:
         raise ConfigError(f"load knows {', '.join(vars(Choices()))}, not {', '.join(choices)}") from None
+    check_threads(threads)
     if not isinstance(what, str | os.PathLike):
-        return _of_bytes(what, asked, runtime, precision)
+        return _of_bytes(what, asked, runtime, precision, Where(choose_device(device), threads))
     what = Path(what) if isinstance(what, os.PathLike) else what
     if is_exported(Path(what)):
         if choices:
             raise ConfigError(f"{what} is an exported file, whose function is fixed; leave out {', '.join(choices)}")
-        return load_exported(Path(what), runtime, precision)
-    return _remembered(what, asked, runtime, precision) or _read(what, asked, runtime, precision)
+        at = "cpu" if device == "auto" else choose_device(device)
+        return load_exported(Path(what), runtime, precision, Where(at, threads))
+    where = Where(choose_device(device), threads)
+    return _remembered(what, asked, runtime, precision, where) or _read(what, asked, runtime, precision, where)
 
 
-def _of_bytes(what: Any, asked: Choices, runtime: Runtime, precision: Precision) -> Predictor:
+def _of_bytes(what: Any, asked: Choices, runtime: Runtime, precision: Precision, where: Where) -> Predictor:
     """Load the content of a model file. Raises WeightsError where it is none."""
     name = os.path.basename(str(getattr(what, "name", ""))) or "bytes"  # noqa: PTH119 (what a file says of itself)
     if not (isinstance(what, bytes | bytearray | memoryview) or hasattr(what, "read")):
@@ -70,25 +91,27 @@ def _of_bytes(what: Any, asked: Choices, runtime: Runtime, precision: Precision)
             raise WeightsError(f"{name} is an exported file, which is loaded by its path")
         file.write_bytes(content)
         try:
-            predictor = _read(file, asked, runtime, precision)
+            predictor = _read(file, asked, runtime, precision, where)
         except WeightsError as error:
             raise WeightsError(str(error).replace(str(file), name)) from None
     predictor.name_of_model = name
     return predictor
 
 
-def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: Precision) -> Predictor | None:
+def _remembered(
+    what: str | Path, asked: Choices, runtime: Runtime, precision: Precision, where: Where
+) -> Predictor | None:
     """Give a model that was loaded before, on a CPU, without torch; None where torch is there, or is needed.
 
     Its first prediction writes down what a later process finds here.
     """
-    if _torch_is_there() or has_gpu() or choose_runtime(runtime, "cpu", precision) not in FILES:
+    if _torch_is_there() or where.device != "cpu" or choose_runtime(runtime, "cpu", precision) not in FILES:
         return None
     if (key := key_of(find(what), asked)) is None:
         return None
     known = recall(key)
     if known is None:
-        return _read(what, asked, runtime, precision, key)
+        return _read(what, asked, runtime, precision, where, key)
     known.say_again()
 
     def make() -> "nn.Module":
@@ -98,7 +121,7 @@ def _remembered(what: str | Path, asked: Choices, runtime: Runtime, precision: P
         return network
 
     source = Source(make, known.identity, more=known.more)
-    return open_predictor(source, known.description, runtime, precision, name_of_model=str(what))
+    return open_predictor(source, known.description, runtime, precision, where=where, name_of_model=str(what))
 
 
 def _torch_is_there() -> bool:
@@ -106,15 +129,16 @@ def _torch_is_there() -> bool:
 
 
 def _read(
-    what: str | Path, asked: Choices, runtime: Runtime, precision: Precision, key: str | None = None
+    what: str | Path, asked: Choices, runtime: Runtime, precision: Precision, where: Where, key: str | None = None
 ) -> Predictor:
     network, known, trained = _opened(what, asked)
     if not trained:
         warn_untrained(known.description.architecture.name)
-    source = Source.of(network, known.description, "cuda" if has_gpu() else "cpu")
+    source = Source.of(network, known.description, where.device)
     if key is not None and trained and key_of(find(what), asked) == key:  # else it was replaced meanwhile
         source.keep = lambda made: keep(key, known.changed(identity=made.identity, more=made.more))
-    return open_predictor(source, known.description, runtime, precision, trained=trained, name_of_model=str(what))
+    named: Any = {"trained": trained, "name_of_model": str(what)}
+    return open_predictor(source, known.description, runtime, precision, where=where, **named)
 
 
 def _opened(what: str | Path, asked: Choices, *, share: bool = False) -> "tuple[nn.Module, Known, bool]":
@@ -147,11 +171,17 @@ def describe(what: str | Path, asked: Choices) -> Known:
 
 
 def as_predictor(
-    model: "Model | Predictor", runtime: Runtime = "auto", precision: Precision = "f32", **choices: Any
+    model: "Model | Predictor",
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    device: str = "auto",
+    **choices: Any,
 ) -> Predictor:
     """Give a Predictor as it is, and load a MODEL. Raises ConfigError for choices where the Predictor's are made."""
     if not isinstance(model, Predictor):
-        return load(model, runtime, precision, **choices)
+        return load(model, runtime, precision, device=device, **choices)
+    if str(device) not in ("auto", model.device):
+        raise ConfigError(f"a Predictor computes where it was loaded, on {model.device}: give device to load")
     if choices:
         raise ConfigError(f"a Predictor has its weights and its function: give {', '.join(choices)} to load")
     return model

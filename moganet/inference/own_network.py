@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from moganet.config import Architecture, Precision, Preprocessing, validate
 from moganet.data.in_python import names_in_order
+from moganet.devices import Where, choose_device
 from moganet.errors import ConfigError, WeightsError, first_line
 from moganet.inference.cached import Source, identity_of, more_of
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Run
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.inference.tolerance import tolerance_of
-from moganet.machine import has_gpu
 from moganet.models.build import build_blank, build_from
 from moganet.models.chosen import Chosen
 from moganet.models.description import MADE, OWN, ModelDescription
@@ -34,6 +34,7 @@ from moganet.models.timms import TIMM, default_names, preprocessing_of
 from moganet.network import MogaNet
 from moganet.network.variants import VARIANTS
 from moganet.notices import say
+from moganet.processors import check_threads
 from moganet.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def model(
     name: str | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
 ) -> Predictor:
     """Make a Predictor of a network that gives logits (B, classes) for images (B, C, H, W).
 
@@ -62,9 +65,12 @@ def model(
     not as timm says of its networks or, of others, not usual: {"size": 64}, {"mean": …, "std": …}. task: "classify" or
     "multilabel". output: which is taken where the network gives several, by its name or place. name: to speak of it by
     [its class]. runtime: as in `load`; "auto" is torch itself, but for a MogaNet; others are compared with it first.
+    device, threads: as in `load`.
     What is taken without having been said is said. Raises ConfigError for what gives no logits, or others than named.
     """
     kind = _task(task)
+    check_threads(threads)
+    where = Where(choose_device(device), threads)
     network = _unwrapped(network)
     called = name or type(network).__name__
     plain = _copied(network, called)
@@ -83,10 +89,10 @@ def model(
         sha256=hash_tensors(plain.state_dict()),
     )
     description = with_fixtures(plain, description)
-    source = Source(lambda: plain, partial(_identity, description=description), "cuda" if has_gpu() else "cpu")
+    source = Source(lambda: plain, partial(_identity, description=description), where.device)
     source.more, source.check = more_of(plain), partial(_check_run, description=description)
     chosen: Runtime = "eager" if runtime == "auto" and not isinstance(plain, MogaNet) else runtime
-    return open_predictor(source, description, chosen, precision, name_of_model=called)
+    return open_predictor(source, description, chosen, precision, where=where, name_of_model=called)
 
 
 def _task(name: str) -> Any:

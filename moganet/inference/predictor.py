@@ -14,12 +14,14 @@ from moganet.config import Preprocessing
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
 from moganet.data.scan import list_images
+from moganet.devices import Where
 from moganet.display import as_html
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
 from moganet.notices import remember
+from moganet.processors import using_threads
 from moganet.tasks import TASKS, Task
 from moganet.tasks.guard import FEATURES, TEXTURE, texture_of
 from moganet.tasks.task import Asked
@@ -41,7 +43,7 @@ class NamedRun(Run, Protocol):
 
 
 class Device(str):
-    """A device by torch's name for it, "cpu" or "cuda"."""
+    """A device by torch's name for it: "cpu", "cuda", "cuda:1" or "mps"."""
 
     __slots__ = ()
 
@@ -54,8 +56,9 @@ class Predictor:
     """A trained model that takes PIL images, arrays or paths.
 
     run: what answers, from arrays to named arrays; any number of threads may ask it at once. config: the model's
-    description. module: gives the plain torch module, where there is one; predictions run fused. class_names: a name
-    for each class. name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
+    description. device: where it computes. threads: with how many; None is what holds for the process. module: gives
+    the plain torch module, where there is one; predictions run fused. class_names: a name for each class.
+    name_of_model: what it was loaded from. runtime: what runs it, resolved where "auto" was asked for.
     """
 
     def __init__(
@@ -67,9 +70,10 @@ class Predictor:
         *,
         trained: bool = True,
         name_of_model: str = "",
+        threads: int | None = None,
     ) -> None:
         self.run, self.config, self.device, self._module = run, config, Device(device), module
-        self.trained, self.name_of_model = trained, name_of_model
+        self.trained, self.name_of_model, self.threads = trained, name_of_model, threads
 
     def __repr__(self) -> str:
         return f"Predictor({self.name_of_model}: {', '.join(self._told())})"
@@ -91,6 +95,10 @@ class Predictor:
             no_module = f"{self.name_of_model} is an exported file, which holds no torch module"
             raise ConfigError(f"{no_module}; give the model that it was exported from")
         return self._module()
+
+    @property
+    def where(self) -> Where:
+        return Where(self.device, self.threads)
 
     @property
     def has_module(self) -> bool:
@@ -118,7 +126,8 @@ class Predictor:
         judged: give what the guard needs beside it, where the model has one and the images are of its own size.
         """
         settle_after_fork()
-        found = self.run(images)
+        with using_threads(self.threads):
+            found = self.run(images)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
             raise WeightsError(
                 f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
@@ -188,11 +197,13 @@ class Predictor:
 
         calibrated: scale them by the temperature that the model file keeps. Raises ConfigError where it keeps none.
         """
-        self._check(calibrated)
+        if calibrated:
+            self.check_calibrated()
         return _tensor(self.task.probabilities({"logits": _array(logits)}, self.config.task, calibrated=calibrated))
 
-    def _check(self, calibrated: bool) -> None:
-        if calibrated and self.config.task.temperature is None:
+    def check_calibrated(self) -> None:
+        """Raise ConfigError where the model file keeps no temperature to calibrate with."""
+        if self.config.task.temperature is None:
             how = f"`moganet report {self.name_of_model}` fits one on the validation images and keeps it"
             if not self.has_module:
                 how = "run `moganet report` on the model that it was exported from, and export that again"
@@ -208,11 +219,16 @@ class Predictor:
         unlike = self.task.unlike(outputs, self.config.task)
         return None if unlike is None else _tensor(unlike)
 
+    def judged_by(self, outputs: Outputs) -> str | None:
+        """Name the score by which `rejected` answers: "guard", another, or None where it can't."""
+        return self.task.judged_by(outputs, self.config.task)
+
     def answers(self, outputs: Outputs, asked: Asked = Asked()) -> list[Any]:  # noqa: B008 (frozen)
         """Give an answer an image, of the task's type. Raises WeightsError for a backbone without a head."""
         if not self.class_names:
             raise WeightsError(f"{self.name_of_model} has no head, so it names no classes; load it with num_classes")
-        self._check(asked.calibrated)
+        if asked.calibrated:
+            self.check_calibrated()
         return self.task.answers(outputs, self.config.task, asked)
 
     def save(self, path: str | Path) -> Path:

@@ -7,17 +7,19 @@ import importlib.util
 import logging
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from moganet.config import Precision
+from moganet.devices import ANYWHERE, Where, choose_device
 from moganet.errors import ConfigError, MogaNetError, choose_of, first_line
 from moganet.inference.cached import PACKAGES, CachedRun, Source
 from moganet.inference.predictor import NamedRun, Predictor
 from moganet.inference.runs import Array, Outputs
 from moganet.inference.threads import Guard, settle_after_fork
-from moganet.machine import has_fast_bf16, has_gpu
+from moganet.machine import has_fast_bf16
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+from moganet.processors import using_threads
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +37,14 @@ def open_predictor(
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     *,
+    where: Where = ANYWHERE,
     trained: bool = True,
     name_of_model: str = "",
 ) -> Predictor:
-    """Make a Predictor of a network, on the GPU where there is one. Raises ConfigError for what can't be here."""
+    """Make a Predictor of a network. Raises ConfigError for what can't be here."""
     if precision not in get_args(Precision):
         raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, get_args(Precision))}")
-    device = "cuda" if has_gpu() else "cpu"
+    device = choose_device(where.device)
     if precision == "f16" and device == "cpu":
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
     source = network if isinstance(network, Source) else Source.of(network, config, device)
@@ -50,8 +53,10 @@ def open_predictor(
     logger.debug("%s: %s in %s on %s", name_of_model or config.architecture.name, made[0], precision, device)
     run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
     if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
-        run.prepare(config.preprocessing.size)
-    return Predictor(run, config, device, source.network, trained=trained, name_of_model=name_of_model)
+        with using_threads(where.threads):
+            run.prepare(config.preprocessing.size)
+    known: dict[str, Any] = {"trained": trained, "name_of_model": name_of_model, "threads": where.threads}
+    return Predictor(run, config, device, source.network, **known)
 
 
 def choose_runtime(asked: str, device: str, precision: str = "f32") -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from moganet.machine import num_cores
 from moganet.notices import say
 
 _guards: "WeakSet[Guard]" = WeakSet()
@@ -60,15 +59,6 @@ def settle_after_fork() -> None:
     if torch is not None and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         say("this process was forked from one that had loaded torch: it computes with one thread; use spawn for more")
-
-
-def num_threads() -> int:
-    """Give the threads to compute with: torch's where it is there, else as OMP_NUM_THREADS or the processor says."""
-    torch: Any = sys.modules.get("torch")
-    if torch is not None:
-        return int(torch.get_num_threads())
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else num_cores()
 
 
 class OncePerProcess(Generic[Made]):

@@ -43,6 +43,13 @@ class Answers:
         return self.split.files[place].name if isinstance(self.split, FileSplit) else self.split.name_of(place)
 
 
+def in_parts(numbers: np.ndarray, lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Give numbers (k,) among images of several parts as (part, number in it)."""
+    starts = np.cumsum([0, *lengths])
+    places = np.searchsorted(starts, numbers, "right") - 1
+    return list(zip(places.tolist(), (numbers - starts[places]).tolist(), strict=True))
+
+
 class Album:
     """The pictures that a page shows, each once, and the explanations beside them."""
 

@@ -15,27 +15,31 @@ from numpy.typing import NDArray
 from pydantic import Field, create_model
 
 from moganet.config import LossSettings, Recipe, Settings, TaskSettings
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, DataError
 from moganet.numbers import percent
-from moganet.results import Metric, Record, Result
+from moganet.results import Member, Metric, Record, Result
 from moganet.tasks.guard import Guard, Values
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from moganet.data import Dataset
     from moganet.data.targets import Targets
     from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.evaluator import Evaluator
+    from moganet.tasks.judged import Judged
     from moganet.tasks.module import Learning, TaskModule
     from moganet.tasks.probing import Probed
-    from moganet.tasks.report import Reported, Seen
+    from moganet.tasks.report import Answers, Reported, Seen
 
 Array = NDArray[np.floating]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
 UNLIKE = "(unlike what it was trained on)"
 Outputs = Mapping[str, Array]  # what a network gives for a batch, by name
+VOTES = (
+    "votes"  # among the outputs of several models (B, 2): how many find an image unlike theirs, and how many can tell
+)
 
 
 class TaskDescription(Settings):
@@ -53,6 +57,14 @@ class TaskDescription(Settings):
     def anew(self, class_names: tuple[str, ...]) -> Self:
         """Give a description of the same task for another function or other classes: nothing is fitted to these yet."""
         return type(self)(name=self.name, class_names=class_names)
+
+    def joined(self, others: Sequence[Self], orders: Sequence[Sequence[int]], *, calibrated: bool) -> Self:
+        """Describe the mean of this task's probabilities and those of others, that are scaled where `calibrated`.
+
+        orders: of this and each other, the index of each common class.
+        """
+        made = self.anew(self.class_names)
+        return made.changed(temperature=1.0) if calibrated else made
 
     def of_probabilities(self) -> Self:
         """Give what holds where only probabilities are given, and no logits."""
@@ -74,13 +86,15 @@ class Asked:
 class Row(Record):
     """What is answered for one image, as JSON has it.
 
-    truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on.
+    truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on. tta:
+    over which views of the image the answer is the mean, where there are several.
     """
 
     file: str
     truth: Any = None
     untrained: bool = False
     rejected: bool | None = None
+    tta: str | None = None
 
     def remarks(self) -> list[str]:
         """Say in words what is to be known of the answer."""
@@ -129,7 +143,8 @@ class Evaluation(Result):
 
     images_per_second: decoding included, of large JPEGs at a fraction of their size where
     fast_decoding. unreadable: files that count nowhere. out, files, unwritten: where which files
-    of it lie, or why they do not.
+    of it lie, or why they do not. tta: over which views of an image the answers are means, where there are several.
+    models: those that answered as one, where several did; `model` has all of their names then, and sha256 is empty.
     """
 
     data: str
@@ -144,6 +159,8 @@ class Evaluation(Result):
     precision: str
     untrained: bool
     fast_decoding: bool = False
+    tta: str | None = None
+    models: tuple[Member, ...] = ()
     out: str | None = None
     files: tuple[str, ...] = ()
     unwritten: str | None = None
@@ -268,6 +285,9 @@ class Task(ABC):
 
     def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
         """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""
+        if VOTES in outputs:
+            against, telling = outputs[VOTES].T
+            return np.asarray(2 * against > telling) if telling.any() else None
         return None if description.guard is None else description.guard.unlike(outputs, self.energy(outputs))
 
     def judged_by(self, outputs: Outputs, description: TaskDescription) -> str | None:
@@ -290,6 +310,18 @@ class Task(ABC):
     @abstractmethod
     def report(self, seen: "Seen") -> "Reported":
         """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
+
+    def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
+        """Tell which images are answered right, from the first of `outputs` and targets in the model's classes."""
+        raise ConfigError(f"an image's answer is neither right nor wrong in the task {self.name}")
+
+    def doubtful(self, parts: "Sequence[Answers]") -> list[tuple[int, int]]:
+        """Give the images whose labels look wrong, the most doubtful first, as (part, number in it).
+
+        By confident learning (Northcutt et al. 2021) on images that were not trained on. Raises MissingExtraError, or
+        DataError where they can't be told.
+        """
+        raise DataError(f"doubtful labels can't be told in the task {self.name}")
 
     def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         """Measure how well fixed features tell the targets of some images by those of others, without training.

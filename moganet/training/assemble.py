@@ -20,10 +20,12 @@ from moganet.config import Precision, ResolvedRecipe
 from moganet.data import ArraySplit, Dataset
 from moganet.data.loader import Batch
 from moganet.data.module import ImageDataModule
+from moganet.devices import choose_device
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
 from moganet.launchers import by_slurm, by_torchrun
 from moganet.models.build import build_network_for
+from moganet.processors import share_cores
 from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer, build_schedule
 from moganet.tasks.recipes import task_of
@@ -31,7 +33,7 @@ from moganet.training.callbacks import average_weights
 from moganet.training.epoch_table import EpochTable
 from moganet.training.loggers import make_logger
 from moganet.training.signals import PROCESSES_WAIT
-from moganet.training.start import frozen, load_teacher, start_from
+from moganet.training.start import frozen, head_of, load_teacher, start_from
 
 LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 TRIED_SIDES = (48, 56)  # pixels, of a made-up photograph
@@ -45,7 +47,7 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     """
     network = build_network_for(recipe.network)
     if recipe.start.model is not None and not resumed:
-        start_from(network, load(recipe.start.model), dataset.class_names)
+        start_from(network, load(recipe.start.model, device="cpu"), dataset.class_names)
     if recipe.trainer.grad_checkpointing:
         _recompute(network)
     if recipe.trainer.lean:
@@ -56,7 +58,8 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     if optimizer.lr_per is not None:
         optimizer = optimizer.changed(lr=optimizer.lr * recipe.images_a_step / optimizer.lr_per)
     kept = frozen(network, recipe.start.freeze)
-    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept)
+    first = head_of(network, recipe, resumed=resumed), recipe.start.freeze_epochs
+    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept, *first)
     task = task_of(recipe).module(network, recipe, dataset, learning)
     with settings_of(f"optimizer {optimizer.name}"):
         build_optimizer(network, optimizer)
@@ -126,16 +129,21 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
     settings = recipe.trainer
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    uses_gpu = torch.cuda.is_available() and settings.accelerator != "cpu"
+    device = choose_device(settings.accelerator)
+    uses_gpu = device.startswith("cuda")
+    numbered = {"devices": [int(device.partition(":")[2])]} if ":" in device else {}
     if by_slurm() and not by_torchrun():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
+    if recipe.trainer.devices > 1 and device == "cpu":
+        share_cores(recipe.trainer.devices)
     if recipe.num_processes > 1:
-        options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT), **options}
+        held = recipe.start.freeze_epochs > 0  # some give no gradients at first
+        options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT, find_unused_parameters=held), **options}
     with settings_of("trainer"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
         return pl.Trainer(
             default_root_dir=folder,
-            accelerator=settings.accelerator,
+            accelerator="gpu" if uses_gpu else device,
             precision=LIGHTNING_PRECISION[settings.precision],
             deterministic="warn" if uses_gpu else None,
             gradient_clip_val=settings.clip_norm,
@@ -145,15 +153,16 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
             enable_model_summary=False,
             use_distributed_sampler=False,  # moganet.data.order divides the images
             sync_batchnorm=uses_gpu and recipe.num_processes > 1,
-            **{"devices": 1, "enable_checkpointing": False, **options},
+            **{"devices": 1, "enable_checkpointing": False, **options, **numbered},
         )
 
 
 def build_module(recipe: ResolvedRecipe, dataset: Dataset) -> ImageDataModule:
     """Build the batches. Raises ConfigError for augmentations that can't be made."""
     asked, parts = (recipe.data, recipe.preprocessing, recipe.augment, recipe.seed), recipe.trainer.accumulate
+    on_gpu = choose_device(recipe.trainer.accelerator).startswith("cuda")
     with settings_of("augment"):
-        return ImageDataModule(dataset, *asked, accumulate=parts, processes=recipe.num_processes)
+        return ImageDataModule(dataset, *asked, accumulate=parts, processes=recipe.num_processes, pins=on_gpu)
 
 
 @isolate_rng(include_cuda=False)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from timm.optim import list_optimizers
 
 from moganet.config import (
@@ -19,15 +18,18 @@ from moganet.config import (
     unfolded,
     validate,
 )
+from moganet.config.recipe import fold_of
 from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
+from moganet.devices import choose_device
 from moganet.errors import ConfigError, choose_of, did_you_mean
 from moganet.inference.load import load
 from moganet.launchers import launched, refuse_without_srun
-from moganet.machine import has_fast_bf16
+from moganet.machine import has_fast_bf16, num_cores
 from moganet.network import full_name
 from moganet.notices import say
+from moganet.numbers import count
 from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.loggers import LOGGERS
 from moganet.training.signals import is_first_process
@@ -58,8 +60,9 @@ def prepare(
             refuse_two(word, given, key, said)
     if start is not None:
         settings = settings.changed(start=settings.start.changed(model=str(start)))
+    choose_device(settings.trainer.accelerator)  # which is looked for before the images are
     dataset = open_divided(settings.data.source if data is None else data, settings)
-    resolved = _resolve(settings, dataset, resumed)
+    resolved = resolve(settings, dataset, resumed)
     if is_first_process() and (step := _step_of(resolved, load_recipe(recipe))):
         say(step)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
@@ -109,7 +112,10 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     named = [f"{name} {number}" for name, number in zip(dataset.class_names[:MAX_CLASSES], counts, strict=False)]
     more = "" if len(dataset.class_names) <= MAX_CLASSES else f", and {len(dataset.class_names) - MAX_CLASSES} more"
     asked = settings.data.validation
-    if isinstance(asked, str) or (asked is None and "val" in opened.splits):
+    if (fold := fold_of(asked)) is not None:
+        with_val = ", its own val among them" if opened.undivided() is not opened.split("train") else ""
+        origin = f"part {fold[0]} of {fold[1]} by seed {settings.seed}{with_val}"
+    elif isinstance(asked, str) or (asked is None and "val" in opened.splits):
         origin = f"its own {asked or 'val'}"
     else:
         origin = f"held back by seed {settings.seed}; choose otherwise by --set data.validation=SHARE"
@@ -120,14 +126,17 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     )
 
 
-def _resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
+def resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
+    """Fill in what a recipe leaves to a divided data set, to starting weights, and to the launcher."""
     _check_sizes(recipe, dataset)
     refuse_without_srun()
     recipe = choose_start(recipe, resumed)
     _check_choices(recipe)
+    device = choose_device(recipe.trainer.accelerator)
     network, preprocessing = _started(recipe, resumed)
     devices, num_nodes = launched() or _asked_processes(recipe)
-    classes, precision = len(dataset.class_names), _precision(recipe, resumed)
+    _check_device(device, devices * num_nodes)
+    classes, precision = len(dataset.class_names), _precision(recipe, resumed, device)
     known: dict[str, Any] = {
         "data": recipe.data.changed(source=dataset.spec),
         "preprocessing": preprocessing,
@@ -163,7 +172,7 @@ def _started(recipe: Recipe, resumed: ResolvedRecipe | None) -> tuple[Architectu
     if resumed is not None and resumed.start.model == recipe.start.model:
         network, preprocessing = resumed.network, resumed.preprocessing
     else:
-        config = load(recipe.start.model).config
+        config = load(recipe.start.model, device="cpu").config
         network, preprocessing = config.architecture, config.preprocessing
     kept = {name: getattr(preprocessing, name) for name in ("channels", "mean", "std")}
     own = {"drop_rate": recipe.network.drop_rate, "drop_path_rate": recipe.network.drop_path_rate}
@@ -176,20 +185,28 @@ def _asked_processes(recipe: Recipe) -> tuple[int, int]:
     if num_nodes > 1 and "MASTER_ADDR" not in os.environ:
         what = f"trainer.num_nodes is {num_nodes}, but nothing says where the others are"
         raise ConfigError(f"{what}; start this with torchrun or srun")
-    cores = os.cpu_count() or 1
+    cores = num_cores()
     if devices > (most := MOST_PROCESSES_A_CORE * cores):
-        raise ConfigError(f"trainer.devices is {devices}, but this machine has {cores} cores; use {most} at most")
+        raise ConfigError(
+            f"trainer.devices is {devices}, but this process may use {count(cores, 'core')}; use {most} at most"
+        )
     return devices, num_nodes
 
 
-def _precision(recipe: Recipe, resumed: ResolvedRecipe | None) -> str:
+def _check_device(device: str, processes: int) -> None:
+    """Raise ConfigError where several processes would train on one GPU."""
+    if processes > 1 and (":" in device or device == "mps"):
+        what = f"trainer.accelerator is {device}, one device, but {processes} processes train"
+        raise ConfigError(f"{what}; say cuda, of which each takes its own, or cpu")
+
+
+def _precision(recipe: Recipe, resumed: ResolvedRecipe | None, device: str) -> str:
     """Choose "auto" by the device, unless a run that goes on has chosen before. Raises ConfigError for f16 on a CPU."""
     precision = recipe.trainer.precision
-    on_cpu = recipe.trainer.accelerator == "cpu" or not torch.cuda.is_available()
     if precision == "auto":
-        fast = has_fast_bf16("cpu" if on_cpu else "cuda")
+        fast = has_fast_bf16(device)
         precision = resumed.trainer.precision if resumed is not None else "bf16" if fast else "f32"
-    if precision == "f16" and on_cpu:
+    if precision == "f16" and device == "cpu":
         raise ConfigError("trainer.precision f16 needs a GPU; use bf16 or f32 here")
     return precision
 

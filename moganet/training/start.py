@@ -89,7 +89,7 @@ def _pretrained(recipe: Recipe) -> str | None:
             _tell(f"the network starts from {release}{others}")
             return release
     for name in shipped_models():
-        config = load(name, "eager").config
+        config = load(name, "eager", device="cpu").config
         shape = {key: getattr(config.architecture, key) for key in SHAPE}
         own = config.architecture
         same = (full_name(network.name), network.stem_stride) == (own.name, own.stem_stride)
@@ -146,6 +146,26 @@ def frozen(network: nn.Module, stages: int) -> list[nn.Module]:
     return [*modules, parent] if stages else []
 
 
+def head_of(network: nn.Module, recipe: Recipe, *, resumed: bool) -> list[nn.Module]:
+    """Give the modules of a network's head, where they learn alone at first; say what is odd about that."""
+    start, epochs = recipe.start, recipe.trainer.max_epochs
+    if not start.freeze_epochs:
+        return []
+    names = ends_of(recipe.network.name).heads
+    known = dict(network.named_modules())
+    heads = [known[name] for name in names if name in known and list(known[name].parameters())]
+    if not heads:
+        raise ConfigError(
+            f"start.freeze_epochs: {recipe.network.name} has no head that could learn alone; leave it out"
+        )
+    if start.model is None and not resumed:
+        odd = "the head learns on random weights, which are kept as they are"
+        _tell(f"start.freeze_epochs {start.freeze_epochs}: {odd}; --from MODEL starts from trained ones", doubtful=True)
+    if start.freeze_epochs >= epochs and not resumed:
+        _tell(f"start.freeze_epochs {start.freeze_epochs} of {epochs} epochs: the head alone learns, to the end")
+    return heads
+
+
 def _named(names: Sequence[str]) -> str:
     return f"{len(names)} classes ({', '.join(names[:MAX_NAMED])}{', …' if len(names) > MAX_NAMED else ''})"
 
@@ -183,7 +203,7 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
     if name is None:
         return None
     refuse_untrained(name, "loss.teacher")
-    predictor = load(name)
+    predictor = load(name, device="cpu")
     network, own, order = predictor.model, predictor.config.preprocessing, _known(predictor, name, dataset)
     if {own.channels, student.channels} - {1, 3} and own.channels != student.channels:
         but = f"but preprocessing.channels is {student.channels}"

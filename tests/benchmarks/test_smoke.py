@@ -196,6 +196,12 @@ def test_temperature(run, digit_model):
     assert found["images"] == 30
 
 
+def test_tune(run):
+    pytest.importorskip("optuna")
+    found = run("tune", 2, 1, SETTINGS={**MINI_RUN, "data.fraction": 0.1, "data.batch_size": 64})
+    assert found["trials"] == 2 and found["seconds"] >= found["seconds_of_trainings"] > 0
+
+
 def test_guard(run, folder):
     found = run("guard", "moganet_nano.digits", "digits", f"photos={folder / 'val'}", NUM_DRAWN=3, NUM_KNOWN=20)
     rows = found["moganet_nano.digits"]["rejected"]
@@ -392,6 +398,32 @@ def test_startup(run, tmp_path, monkeypatch):
     found = json.loads((tmp_path / "benchmarks" / "results" / "startup.json").read_text())
     after = found["measured"]["train: first line"]["after"]
     assert all(after[key] > 0 for key in ("seconds", "processors", "mb"))
+
+
+def test_busy(run, tmp_path, monkeypatch):
+    """The scripts' processes would each take seconds to start: what they do is done here."""
+    module = run("busy", main=False, BATCHES={"eager": 2})
+    monkeypatch.setenv("THREADS", str(torch.get_num_threads()))
+
+    class Here:
+        def __init__(self, work, setting, threads):
+            self.work = work
+
+        def measure(self, seconds):
+            with contextlib.redirect_stdout(io.StringIO()) as said, pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "stdin", io.StringIO(f"{seconds}\n"))
+                module.serve(self.work)
+            images, taken, processors = json.loads(said.getvalue().split("\n")[1])
+            return images / taken, images / processors
+
+        def end(self):
+            pass
+
+    how = ["--rounds", 1, "--seconds", 0.01, "--others", 0, 1, "--only", "eager"]
+    run("busy", *how, Worker=Here, BATCHES={"eager": 2})
+    found = json.loads((tmp_path / "benchmarks" / "results" / "busy.json").read_text())["others"]["eager"]
+    assert list(found) == ["0", "1"] and "one thread" in found["1"]
+    assert all(rate > 0 for some in found.values() for one in some.values() for rate in one.values())
 
 
 def test_every_script_has_a_test():

@@ -85,7 +85,7 @@ def test_an_exported_file_answers_where_there_is_no_torch(to, tmp_path):
 
 
 # What starts quickly imports nothing but this, beside Python's own modules.
-MAY_BE_IMPORTED = {"moganet", "moganet_cli", "numpy", "PIL", "pydantic", "pydantic_core", "annotated_types"}
+MAY_BE_IMPORTED = {"filelock", "moganet", "moganet_cli", "numpy", "PIL", "pydantic", "pydantic_core", "annotated_types"}
 MAY_BE_IMPORTED |= {"typing_extensions", "typing_inspection", "yaml", "_yaml", "typer", "click", "rich", "shellingham"}
 MAY_BE_IMPORTED |= {
     "absl",
@@ -137,7 +137,13 @@ def test_what_was_loaded_once_needs_no_torch(knows, trained_run, tmp_path):
         "train --help",
         "settings digits lr",
     ]
-    others += [f"verify {trained_run}", f"verify {models[-1]}", f"verify {tmp_path / 'hub'}", "evaluate --help"]
+    others += [
+        f"runs {trained_run}",
+        f"verify {trained_run}",
+        f"verify {models[-1]}",
+        f"verify {tmp_path / 'hub'}",
+        "evaluate --help",
+    ]
     commands += [one.split() for one in others]
     done = subprocess.run(
         [sys.executable, "-c", WARM, json.dumps(commands)], stdout=subprocess.PIPE, text=True, check=True
@@ -168,3 +174,24 @@ assert "moganet.network.registry" in sys.modules
 
 def test_the_package_is_imported_without_torch_and_known_to_timm_in_either_order():
     subprocess.run([sys.executable, "-W", "ignore", "-c", ORDERS], check=True)
+
+
+FIRST_LINE = """
+import logging, os, sys
+def said(record):
+    assert not {"torch", "timm", "pytorch_lightning"} & sys.modules.keys()
+    print(record.getMessage(), flush=True)
+    os._exit(7)
+logging.getLogger("moganet").addFilter(said)
+logging.getLogger("moganet.engine.train").addFilter(said)
+import moganet_cli
+moganet_cli.main(sys.argv[1:])
+"""
+
+
+def test_training_says_what_begins_before_torch_is_there(tmp_path):
+    asked = ["train", "digits", "--set", "seed=3", "--out", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]
+    done = subprocess.run([sys.executable, "-c", FIRST_LINE, *asked], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 7
+    begins = "training moganet_nano by the recipe digits: digits at 32x32 pixels, into "
+    assert done.stdout.startswith(begins) and " on cpu with 1 thread" in done.stdout

@@ -1,10 +1,13 @@
 """What is read back from disk is what was written: the cache of runtimes, and exported files; else it is said."""
 
 import errno
+import hashlib
+import json
 import os
 import random
 import resource
 import shutil
+import stat
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +23,14 @@ import moganet
 import moganet.inference.load as loading
 from moganet.engine.export import export
 from moganet.errors import MogaNetError, OutputError, WeightsError
+from moganet.inference.blobs import FILE, recall_blob
 from moganet.inference.cache import HASHES, keep_folder, what_changed
 from moganet.inference.cached import CachedRun, Source
 from moganet.inference.export import EXPORTERS
 from moganet.inference.exported import read_metadata
 from moganet.inference.known import ENTRY
 from moganet.models.formats.ours import load_model_file, save_model_file
+from moganet.processors import using_threads
 
 SEEDS = range(7)  # 3 formats of 7 changes; the slow sweep takes 520 each
 
@@ -363,3 +368,60 @@ def test_a_cache_that_can_not_be_written_changes_no_answer(knows, cache, tmp_pat
     cache.parent.write_text("a file where the cache would be")
     first = answers(moganet.load(copy))
     assert torch.equal(answers(moganet.load(copy)), first) and knows == [copy, copy]
+
+
+@pytest.fixture
+def blobs(knows, cache):
+    """Give the folder of what OpenVINO compiled of a model that was asked once, and by which it answered since."""
+    expected = answers(moganet.load(model()))
+    (folder,) = (cache.parent / "compiled").iterdir()
+    assert torch.equal(answers(moganet.load(model())), expected)
+    return folder, expected
+
+
+def test_what_was_compiled_is_taken_again_and_answers_the_same(blobs, monkeypatch):
+    monkeypatch.setattr("openvino.Core.compile_model", None)  # nothing is compiled
+    assert torch.equal(answers(moganet.load(model())), blobs[1])
+    with using_threads(3), pytest.raises(WeightsError):  # of other threads it is another
+        answers(moganet.load(model()))
+
+
+def wrong_blobs():
+    return {
+        "damaged": lambda folder: change(folder / FILE, 0),
+        "a link": lambda folder: ((folder / FILE).rename(folder.parent / "x"), (folder / FILE).symlink_to("../x")),
+        "a group may write it": lambda folder: (folder / FILE).chmod(0o620),
+        "no blob": lambda folder: replace_blob(folder, b"no blob"),
+    }
+
+
+def replace_blob(folder, content):
+    """Put other bytes in a blob's place, with a hash that says that they are right."""
+    (folder / FILE).write_bytes(content)
+    told = json.loads((folder / HASHES).read_text())
+    told["files"][FILE] = hashlib.sha256(content).hexdigest()
+    (folder / HASHES).write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("way", wrong_blobs())
+def test_a_blob_that_is_not_what_was_kept_is_compiled_anew_in_silence(way, blobs, caplog):
+    folder, expected = blobs
+    wrong_blobs()[way](folder)
+    caplog.clear()
+    assert torch.equal(answers(moganet.load(model())), expected) and not caplog.messages
+    found = (folder / FILE).lstat()
+    assert stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077 and found.st_size > 10_000
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files of users are apart")
+def test_a_blob_of_another_user_is_not_taken(blobs, monkeypatch):
+    assert recall_blob_in(blobs[0]) is not None
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert recall_blob_in(blobs[0]) is None
+
+
+def recall_blob_in(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("moganet.inference.blobs.folder_of", lambda *_: folder)
+        patch.setattr("moganet.inference.blobs.what_changed", lambda *_: None)
+        return recall_blob("")

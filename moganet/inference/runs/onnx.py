@@ -10,7 +10,8 @@ from moganet.errors import foreign
 from moganet.files import path_in_utf8
 from moganet.inference.metadata import METADATA_KEY, Written, blocks, hash_of, need
 from moganet.inference.runs import Array, Outputs, Run
-from moganet.inference.threads import OncePerProcess, num_threads
+from moganet.inference.threads import OncePerProcess
+from moganet.processors import num_threads
 
 SUFFIX = ".onnx"
 # Of onnx.proto: ModelProto.metadata_props, and the wire type of what has a length before it.
@@ -84,12 +85,16 @@ def _entry(file: BinaryIO, end: int) -> tuple[str, str]:
 def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     """Run the file with onnxruntime on the CPU."""
     need("onnxruntime", f"running {path.name}")
-    sessions = OncePerProcess(lambda: _session(path))
-    name = sessions.get().get_inputs()[0].name
-    asked = [output.name for output in sessions.get().get_outputs()][: len(outputs)]  # the first, if not all
+    by_threads: dict[int, OncePerProcess[Any]] = {}
+
+    def session() -> Any:
+        return by_threads.setdefault(num_threads(), OncePerProcess(lambda: _session(path))).get()
+
+    name = session().get_inputs()[0].name
+    asked = [output.name for output in session().get_outputs()][: len(outputs)]  # the first, if not all
 
     def run(images: Array) -> Outputs:
-        found = sessions.get().run(asked, {name: np.ascontiguousarray(images)})
+        found = session().run(asked, {name: np.ascontiguousarray(images)})
         return dict(zip(outputs, found, strict=True))
 
     return run

@@ -1,9 +1,11 @@
 """OpenVINO models, and what their files say of themselves; without torch."""
 
 import html
+import io
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -11,16 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from moganet.compat import cpu_capability, import_openvino
 from moganet.errors import ConfigError, foreign
+from moganet.inference.blobs import keep_blob, recall_blob
 from moganet.inference.metadata import METADATA_KEY, Written, blocks, hash_of, need
 from moganet.inference.runs import Array, Outputs, Run
-from moganet.inference.threads import Guard, OncePerProcess, num_threads
+from moganet.inference.threads import Guard, OncePerProcess
+from moganet.processors import num_threads
 
 SUFFIX = ".xml"  # its weights lie beside it, as .bin
 # Images of one request: what 64x64 pixels of 16 have, or one of 224x224, stays in the caches.
 PIXELS, MOST = 2**16, 16
 METADATA = re.compile(rb"(<" + METADATA_KEY.encode() + rb'\s+value=")([^"]*)("\s*/>)')
 MAX_XML = 64 << 20  # bytes
+PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 
 
 def hash_of_files(text: bytes, weights: Path) -> str:
@@ -28,6 +34,12 @@ def hash_of_files(text: bytes, weights: Path) -> str:
     plain = METADATA.sub(lambda found: found[1] + found[3], text)
     with open(weights, "rb") as file:
         return hash_of(chain([plain], blocks(file, weights.stat().st_size)))
+
+
+def _openvino(what: str) -> Any:
+    with suppress(ImportError):
+        import_openvino()
+    return need("openvino", what)
 
 
 def _core() -> Any:
@@ -44,7 +56,7 @@ def _core_of_process() -> tuple[Any, int]:
     Its CPU plugin gives the thread a stack for signals; of two plugins, the first to go would take the stack with it
     that the second restores later, and the next signal (Ctrl-C, a worker's end) would be a segmentation fault.
     """
-    return need("openvino", "the runtime openvino").Core(), os.getpid()
+    return _openvino("the runtime openvino").Core(), os.getpid()
 
 
 def read(path: Path) -> Written:
@@ -59,12 +71,12 @@ def read(path: Path) -> Written:
         return Written(html.unescape(found[2].decode()), hash_of_files(text, path.with_suffix(".bin")))
 
 
-def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
-    """Run the file with OpenVINO on the CPU."""
-    need("openvino", f"running {path.name}")
+def load(path: Path, precision: str, outputs: Sequence[str], identity: str = "") -> Run:
+    """Run the file with OpenVINO on the CPU. identity: of its content, by which what is compiled of it is kept."""
+    _openvino(f"running {path.name}")
     with foreign(f"OpenVINO can't load {path}"):
         # Not mapped: a file that is replaced while it is used would end the process.
-        return OpenVinoRun(_core().read_model(path, config={"ENABLE_MMAP": False}), precision, outputs)
+        return OpenVinoRun(_core().read_model(path, config={"ENABLE_MMAP": False}), precision, outputs, identity)
 
 
 class OpenVinoRun:
@@ -73,20 +85,20 @@ class OpenVinoRun:
     Where the model's size of image is fixed, both forms are compiled for a fixed number of images, with which OpenVINO
     plans its memory ahead and answers 1.1 to 1.3 times as fast as with a free one; what lacks to it is filled up.
     Both are compiled when they are first needed, and compute for one caller at a time: what is written into a
-    request is one caller's images, and its threads are all that there are. Nothing is kept on disk of what was
-    compiled: it saves a tenth of a second, and OpenVINO does not notice where it is damaged.
+    request is one caller's images, and its threads are all that there are. For another number of threads they are
+    compiled again. Of a model with an identity, what was compiled is kept on disk.
     """
 
-    def __init__(self, model: Any, precision: str, outputs: Sequence[str]) -> None:
-        self.openvino = need("openvino", "the runtime openvino")
+    def __init__(self, model: Any, precision: str, outputs: Sequence[str], identity: str = "") -> None:
+        self.openvino = _openvino("the runtime openvino")
         self.core, self.model, self.guard, self.outputs = _core(), model, Guard(), tuple(outputs)
+        self.identity = identity
         # f32 must be asked for: where the processor has bf16, OpenVINO would choose that.
         self.options = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-        self.compiled: dict[str, Any] = {}
+        self.compiled: dict[tuple[str, int], Any] = {}  # by hint and threads
+        self.ready: dict[tuple[str, int], OncePerProcess[Any]] = {}
         self.image = _fixed_image(model)
         self.batch = 0 if self.image is None else at_once(*self.image[1:])  # 0: any
-        self.one = OncePerProcess(lambda: self._compile("LATENCY", 1).create_infer_request())
-        self.many = OncePerProcess(lambda: self.openvino.AsyncInferQueue(self._compile("THROUGHPUT", self.batch)))
         self.process = os.getpid()
 
     def __call__(self, images: Array) -> Outputs:
@@ -104,7 +116,7 @@ class OpenVinoRun:
         return number <= max(1, threads // 2) or (threads == 1 and self.batch == 1)
 
     def _alone(self, image: Array) -> list[Array]:
-        request = self.one.get()
+        request = self._ready("LATENCY")
         request.infer({0: image})
         return self._of(request)
 
@@ -115,7 +127,7 @@ class OpenVinoRun:
         return {name: np.concatenate(some) for name, some in zip(self.outputs, zip(*parts, strict=True), strict=True)}
 
     def _in_streams(self, images: Array) -> list[list[Array]]:
-        queue = self.many.get()
+        queue = self._ready("THROUGHPUT")
         number = self.batch or min(at_once(*_sides(images)), -(-len(images) // len(queue)))
         found: dict[int, list[Array]] = {}
         queue.set_callback(lambda request, start: found.update({start: self._of(request)}))
@@ -125,17 +137,41 @@ class OpenVinoRun:
         queue.wait_all()
         return [[values[: len(images) - start] for values in found[start]] for start in sorted(found)]
 
-    def _compile(self, hint: str, batch: int) -> Any:
-        if hint not in self.compiled:
-            if os.getpid() != self.process:  # it would wait for its parent's threads
+    def _ready(self, hint: str) -> Any:
+        """Give a request for one image, or a queue of requests for many, with as many threads as compute now."""
+        threads = num_threads()
+        made = self.ready.setdefault((hint, threads), OncePerProcess(lambda: self._request(hint, threads)))
+        return made.get()
+
+    def _request(self, hint: str, threads: int) -> Any:
+        compiled = self._compiled(hint, threads)
+        return compiled.create_infer_request() if hint == "LATENCY" else self.openvino.AsyncInferQueue(compiled)
+
+    def _compiled(self, hint: str, threads: int) -> Any:
+        if os.getpid() != self.process:  # to compile, it would wait for its parent's threads
+            known = [compiled for (name, _), compiled in self.compiled.items() if name == hint]
+            if not known:
                 raise ConfigError("OpenVINO can't be made ready in a forked process; load the model there or use spawn")
-            options = {"INFERENCE_NUM_THREADS": num_threads(), "PERFORMANCE_HINT": hint}
-            model = self.model
-            if self.image is not None:
-                model = model.clone()
-                model.reshape([batch, *self.image])
-            self.compiled[hint] = self.core.compile_model(model, "CPU", {**self.options, **options})
-        return self.compiled[hint]
+            return known[0]
+        if (hint, threads) not in self.compiled:
+            options = {**self.options, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": hint}
+            self.compiled[hint, threads] = self._known_or_compiled(options, 1 if hint == "LATENCY" else self.batch)
+        return self.compiled[hint, threads]
+
+    def _known_or_compiled(self, options: dict[str, Any], batch: int) -> Any:
+        known = self.openvino.get_version(), *(str(self.core.get_property("CPU", name)) for name in PROCESSOR)
+        key = repr([self.identity, known, cpu_capability(), sorted(options.items()), batch])
+        if self.identity and (blob := recall_blob(key)) is not None:
+            with suppress(RuntimeError):  # of a blob that it does not take
+                return self.core.import_model(io.BytesIO(blob), "CPU", options)
+        model = self.model
+        if self.image is not None:
+            model = model.clone()
+            model.reshape([batch, *self.image])
+        compiled = self.core.compile_model(model, "CPU", options)
+        if self.identity:
+            keep_blob(key, lambda: compiled.export_model().getvalue())
+        return compiled
 
 
 def at_once(height: int, width: int) -> int:

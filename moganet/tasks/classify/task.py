@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.classify.evaluator import ClassifyEvaluation, ClassifyEvaluator
+    from moganet.tasks.judged import Judged
     from moganet.tasks.module import Learning, TaskModule
     from moganet.tasks.probing import Probed
-    from moganet.tasks.report import Reported, Seen
+    from moganet.tasks.report import Answers, Reported, Seen
 
 
 class Classify(Task):
@@ -120,6 +121,19 @@ class Classify(Task):
         from moganet.tasks.classify.report import compose
 
         return compose(seen)
+
+    def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
+        from moganet.tasks.classify.evaluator import wilson_interval
+        from moganet.tasks.judged import Judged
+
+        right = (outputs.argmax(1) == targets).numpy()
+        return Judged(right, float(right.mean()), wilson_interval(float(right.mean()), len(right)))
+
+    def doubtful(self, parts: "Sequence[Answers]") -> list[tuple[int, int]]:
+        from moganet.tasks.classify.classified import Classified
+        from moganet.tasks.classify.errors import find_doubtful
+
+        return find_doubtful([Classified(part) for part in parts])
 
     def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         from moganet.tasks.classify.probe import probe

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from moganet.data.targets import Targets
     from moganet.embeddings.learn import Known
     from moganet.report import GridItem
+    from moganet.tasks.judged import Judged
     from moganet.tasks.module import Learning
     from moganet.tasks.multilabel.evaluator import MultilabelEvaluation, MultilabelEvaluator
     from moganet.tasks.multilabel.training import MultilabelTraining
     from moganet.tasks.probing import Probed
-    from moganet.tasks.report import Reported, Seen
+    from moganet.tasks.report import Answers, Reported, Seen
 
 
 class Multilabel(Task):
@@ -104,6 +105,19 @@ class Multilabel(Task):
         from moganet.tasks.multilabel.report import compose
 
         return compose(seen)
+
+    def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
+        from moganet.tasks.judged import Judged
+        from moganet.tasks.multilabel.figures import mean_average_precision, precision_interval
+
+        logits, truth = outputs.numpy(), targets.numpy() > 0
+        right = (found(logits, _own(description)) == truth).all(1)
+        return Judged(right, mean_average_precision(logits, truth), precision_interval(logits, truth))
+
+    def doubtful(self, parts: "Sequence[Answers]") -> list[tuple[int, int]]:
+        from moganet.tasks.multilabel.doubtful import find_doubtful
+
+        return find_doubtful(parts)
 
     def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         from moganet.tasks.multilabel.probe import probe
