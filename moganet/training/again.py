@@ -1,7 +1,7 @@
 """How a model is trained again: the command, or the lines of Python, that give its recipe on its data."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -14,18 +14,27 @@ from moganet.models.timms import is_timms
 from moganet.report.page import Command
 from moganet.tasks import TASKS
 from moganet.tasks.recipes import DEFAULT, load_recipe
+from moganet.training.lengthen import HISTORY
 
 # What data and launcher say of a recipe where it leaves them open; `data` and `start` have options of their own.
 OPEN = {"network.num_classes", "network.in_chans", "data.source", "start.model"}
 ONE = {"trainer.devices": 1, "trainer.num_nodes": 1}
 PACKAGES = ("torch", "timm")  # whose versions change what is drawn and computed; torchvision follows torch
 FRESH = "none"  # random weights, where a recipe would take others
+EPOCHS = "--epochs"
 WIDTH = 1_000_000  # of YAML's lines: a value is one line
 
 
 def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Command:
     """Say what trains a model again, by what its file says of where it comes from; no text where that is too little."""
     recipe, versions = provenance.get("recipe"), provenance.get("versions") or {}
+    if averaged := provenance.get("averaged"):
+        words = ["moganet", "average", *(str(one["model"]) for one in averaged)]
+        notes = (
+            "Each of these models has a report of its own, which says how to get it.",
+            *_notes(versions, ":", None),
+        )
+        return Command(shlex.join(words), notes=notes)
     if not recipe:
         return Command()
     try:
@@ -33,14 +42,16 @@ def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Co
     except MogaNetError as error:
         return Command("", notes=(f"This version can't read its recipe, so that no command is given: {error}.",))
     source = str(provenance.get("data") or recipe["data"]["source"])
-    start = _start(recipe, base)
+    start, history = _start(recipe, base), provenance.get(HISTORY) or ()
     if source.startswith(f"{PREFIX}:"):
         call = _call(base, changes, start, class_names)
         note = f"data: your own data set ({source.partition(':')[2]}), or a dict of them by split."
-        return Command(call, "Python", (note, *_notes(versions, "", start)))
+        _, lengthened = _lengthened([], history)
+        return Command(call, "Python", (note, *lengthened, *_notes(versions, "", start)))
     words = ["moganet", "train", base, "--data", source, *_options(changes, base)]
     words += [] if start is None else ["--from", start]
-    return Command(shlex.join(words), "a shell", _notes(versions, source, start))
+    lines, lengthened = _lengthened(words, history)
+    return Command("\n".join(map(shlex.join, lines)), notes=(*lengthened, *_notes(versions, source, start)))
 
 
 def changes_of_a_recipe(recipe: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -73,6 +84,23 @@ def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, A
             yield from _leaves(value, f"{above}{key}.")
         else:
             yield above + key, value
+
+
+def _lengthened(words: list[str], history: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], tuple[str, ...]]:
+    """Give a command for each length that a run had in its turn."""
+    if not history:
+        return [words], ()
+    out, ends = ["--out", "runs/again"], [f"{one['epochs']} epochs (at step {one['after_steps']})" for one in history]
+    lines = [[*_with_epochs(words, str(one["epochs"])), *out, *["--resume"] * bool(n)] for n, one in enumerate(history)]
+    note = f"The run was lengthened, from {', then from '.join(ends)}; where it was stopped before, stop it there."
+    return [*lines, [*words, *out, "--resume"]], (note,)
+
+
+def _with_epochs(words: list[str], epochs: str) -> list[str]:
+    if EPOCHS not in words:
+        return [*words, EPOCHS, epochs]
+    place = words.index(EPOCHS) + 1
+    return [*words[:place], epochs, *words[place + 1 :]]
 
 
 def _start(recipe: Mapping[str, Any], base: str) -> str | None:

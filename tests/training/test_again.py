@@ -103,3 +103,15 @@ def test_where_too_little_is_known_nothing_is_made_up():
     assert how_again({}, ()).text == ""
     unknown = {"recipe": {"name": "x", "later": 1, "data": {"source": "digits"}, "network": {"name": "moganet_nano"}}}
     assert how_again(unknown, ()).text == "" and "later" in how_again(unknown, ()).notes[0]
+
+
+def test_a_lengthened_run_and_an_average_are_told_as_what_they_are(resolved_by):
+    wanted, _ = prepare("digits", None, {"trainer.max_epochs": 5})
+    history = [{"epochs": 2, "after_steps": 40}, {"epochs": 3, "after_steps": 60}]
+    again = how_again(provenance(wanted, lengthened=history), ())
+    found = [resolved_by(line) for line in again.text.splitlines()]
+    assert [one.trainer.max_epochs for one in found] == [2, 3, 5] and found[-1] == wanted
+    assert [("--resume" in line) for line in again.text.splitlines()] == [False, True, True]
+    assert "2 epochs (at step 40)" in again.notes[0]
+    average = how_again({**provenance(wanted), "averaged": [{"model": "a b"}, {"model": "c"}]}, ())
+    assert shlex.split(average.text) == ["moganet", "average", "a b", "c"]
