@@ -59,10 +59,14 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Command:
-    """What is typed to get a model again, into a shell or into Python; text is "" where too little is known."""
+    """What is typed to get a model again, into a shell or into Python; text is "" where too little is known.
+
+    install: what brings the versions of packages that it was trained with.
+    """
 
     text: str = ""
     where: str = "a shell"
+    install: str = ""
     notes: Sequence[str] = ()
 
 

@@ -28,13 +28,14 @@ WIDTH = 1_000_000  # of YAML's lines: a value is one line
 def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Command:
     """Say what trains a model again, by what its file says of where it comes from; no text where that is too little."""
     recipe, versions = provenance.get("recipe"), provenance.get("versions") or {}
+    install = _install(versions)
     if averaged := provenance.get("averaged"):
         words = ["moganet", "average", *(str(one["model"]) for one in averaged)]
         notes = (
             "Each of these models has a report of its own, which says how to get it.",
             *_notes(versions, ":", None),
         )
-        return Command(shlex.join(words), notes=notes)
+        return Command(shlex.join(words), install=install, notes=notes)
     if not recipe:
         return Command()
     try:
@@ -47,11 +48,12 @@ def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Co
         call = _call(base, changes, start, class_names)
         note = f"data: your own data set ({source.partition(':')[2]}), or a dict of them by split."
         _, lengthened = _lengthened([], history)
-        return Command(call, "Python", (note, *lengthened, *_notes(versions, "", start)))
+        return Command(call, "Python", install, (note, *lengthened, *_notes(versions, "", start)))
     words = ["moganet", "train", base, "--data", source, *_options(changes, base)]
     words += [] if start is None else ["--from", start]
     lines, lengthened = _lengthened(words, history)
-    return Command("\n".join(map(shlex.join, lines)), notes=(*lengthened, *_notes(versions, source, start)))
+    text = "\n".join(map(shlex.join, lines))
+    return Command(text, install=install, notes=(*lengthened, *_notes(versions, source, start)))
 
 
 def changes_of_a_recipe(recipe: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -134,15 +136,14 @@ def _call(base: str, changes: Mapping[str, Any], start: str | None, class_names:
     return "import moganet\n\nmoganet.train(\n" + "".join(f"    {line},\n" for line in lines) + ")"
 
 
-def _notes(versions: Mapping[str, Any], source: str, start: str | None) -> tuple[str, ...]:
+def _install(versions: Mapping[str, Any]) -> str:
     pinned = [f"{name}=={str(versions[name]).partition('+')[0]}" for name in PACKAGES if versions.get(name)]
+    return shlex.join(["pip", "install", *pinned, "torchvision"]) if pinned else ""
+
+
+def _notes(versions: Mapping[str, Any], source: str, start: str | None) -> tuple[str, ...]:
     others = [f"{name} {versions[name]}" for name in ("moganet", "python") if versions.get(name)]
-    notes = []
-    if pinned:
-        beside = f", beside {' and '.join(others)}" if others else ""
-        notes.append(
-            f"It was trained with the versions that `pip install {' '.join(pinned)} torchvision` brings{beside}."
-        )
+    notes = [f"It was trained with {' and '.join(others)}."] if others else []
     own_weights = start not in (None, FRESH, *list_trained()) and not is_timms(start)
     if ":" in source or own_weights:
         notes.append("Files and folders stand by their names: write where yours lie.")

@@ -70,7 +70,7 @@ def test_the_command_gives_the_same_recipe(recipe, data, changes, start, resolve
     again = how_again(provenance(wanted), ())
     assert again.where == "a shell" and "--data digits" in again.text and f"--seed {wanted.seed}" in again.text
     assert resolved_by(again.text) == wanted
-    assert any("torch==2.9.1 timm==1.0.20" in note and "python 3.11.2" in note for note in again.notes)
+    assert again.install == "pip install torch==2.9.1 timm==1.0.20 torchvision" and "python 3.11.2" in again.notes[0]
 
 
 def test_names_of_folders_are_quoted_and_told(tmp_path, resolved_by, monkeypatch):

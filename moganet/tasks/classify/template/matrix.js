@@ -22,6 +22,8 @@
       row += step[0];
       column += step[1];
     }
+    const all = [...matrix.querySelectorAll("button[data-cell]")]; // none lies there: the next or the one before
+    all[all.indexOf(reached) + step[0] + step[1]]?.focus();
   });
   const opened = JSON.parse(document.getElementById("opened").textContent);
   const names = JSON.parse(document.getElementById("names").textContent);
