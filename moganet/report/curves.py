@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -103,7 +104,7 @@ def draw_curves(metrics: Metrics, path: Path, title: str, watched: Metric) -> No
 
 def _count_from_1(axes: Axes) -> None:
     """Let the axis of epochs begin with the first, which is 1."""
-    epochs = [float(epoch) for line in axes.lines for epoch in line.get_xdata()] or [1.0]  # type: ignore[union-attr]
+    epochs = [epoch for line in axes.lines for epoch in np.asarray(line.get_xdata(), float).tolist()] or [1.0]
     first, last = epoch_span(epochs)
     axes.set_xticks(epoch_ticks(max(epochs)))
     axes.set_xlim(first - 0.03 * (last - first), last + 0.03 * (last - first))

@@ -18,6 +18,7 @@ SHORT, SHORT_FILE = 18, 24  # characters of a class above its image, of a file's
 RIGHT, WRONG, UNKNOWN, FAINT = "#0072B2", "#C04A00", "black", "#555555"  # read on white, also by the colour-blind
 MEANING = {RIGHT: "right", WRONG: "wrong: “is” names the truth", UNKNOWN: "truth not known"}
 UNDER: Any = {"ha": "center", "va": "top"}
+MOST_LINES = 4  # of classes above an image
 UNLIKE = "unlike its training"
 COLUMNS, INSERTION, DELETION = 5, "#0072B2", "#D55E00"  # of explanations
 
@@ -26,6 +27,7 @@ COLUMNS, INSERTION, DELETION = 5, "#0072B2", "#D55E00"  # of explanations
 class GridItem:
     """An image uint8 (C, H, W), what the network says of it, how sure it is, and the truth where it is known.
 
+    predicted, truth: a class, or several of them, a line each.
     rejected: the image is unlike those that the network was trained on. name: of its file.
     """
 
@@ -55,19 +57,26 @@ class Look:
 
 def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
     """Draw the items row by row over their files' names, with a legend; a wrong prediction names the truth."""
-    classes = list(dict.fromkeys(name for item in items for name in (item.predicted, item.truth or "")))
+    classes = list(dict.fromkeys(name for item in items for name in f"{item.predicted}\n{item.truth}".split("\n")))
     short = dict(zip(classes, captions(classes, SHORT), strict=True))
     titles, colors = [], []
     for item in items:
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
-        wrong = f"\nis {short[item.truth or '']}" if color == WRONG else ""
+        wrong = f"\nis {_lines(item.truth or '', short)}" if color == WRONG else ""
         unlike = f"\n({UNLIKE})" if item.rejected else ""
         sure = "" if item.probability is None else f" ({100 * item.probability:.0f} %)"
-        titles.append(f"{short[item.predicted]}{sure}{wrong}{unlike}")
+        titles.append(f"{_lines(item.predicted, short)}{sure}{wrong}{unlike}")
         colors.append(color)
     legend = {said: color for color, said in MEANING.items() if color in colors}
     look = Look(colors, captions(_file_names([item.name for item in items]), SHORT_FILE), legend)
     draw_images([item.image for item in items], titles, path, title, look)
+
+
+def _lines(names: str, short: Mapping[str, str]) -> str:
+    """Give classes, a line each, by their short names; of many the first."""
+    lines = [short[name] for name in names.split("\n")]
+    more = len(lines) - MOST_LINES
+    return "\n".join(lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more"])
 
 
 def _file_names(names: Sequence[str]) -> list[str]:

@@ -39,17 +39,19 @@ def test_a_grid_says_files_and_what_colours_mean(tmp_path, monkeypatch):
     drawn = {}
 
     def keep(figure, path):
+        drawn["titles"] = [axes.get_title() for axes in figure.axes]
         drawn["names"] = [text.get_text() for axes in figure.axes for text in axes.texts]
         drawn["legend"] = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
     monkeypatch.setattr("moganet.report.grids.save_figure", keep)
     image = torch.zeros(3, 20, 30, dtype=torch.uint8)
-    answers = [("a", "a", "/x/1.png"), ("a", "b", "/x/2.png"), ("a", None, "/y/$3$.png")]
+    answers = [("a", "a", "/x/1.png"), ("a", "b", "/x/2.png"), ("\n".join("abcdef"), None, "/y/$3$.png")]
     draw_grid([GridItem(image, p, 0.5, t, name=name) for p, t, name in answers], tmp_path / "g.png")
-    assert drawn == {"names": ["1.png", "2.png", "$3$.png"], "legend": drawn["legend"]}
+    assert drawn["names"] == ["1.png", "2.png", "$3$.png"]
+    assert drawn["titles"] == ["a (50 %)", "a (50 %)\nis b", "a\nb\nc\nd\nand 2 more (50 %)", *drawn["titles"][3:]]
     assert [text[:5] for text in drawn["legend"]] == ["right", "wrong", "truth"]
     draw_grid([GridItem(image, "a", 0.5, "a", name=name) for name in ("/x/1.png", "/y/1.png")], tmp_path / "g.png")
-    assert drawn == {"names": ["/x/1.png", "/y/1.png"], "legend": ["right"]}
+    assert drawn["names"] == ["/x/1.png", "/y/1.png"] and drawn["legend"] == ["right"]
 
 
 @pytest.mark.parametrize("number", [1, 7, 48])

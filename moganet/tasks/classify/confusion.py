@@ -58,7 +58,7 @@ def matrix_section(
     digits = len(f"{matrix[np.ix_(shown, shown)].max(initial=0)}")
     content = {
         "class_names": list(names),
-        "short": dict(zip(shown.tolist(), captions([names[i] for i in shown], SHORT), strict=True)),
+        "short": dict(zip(shown.tolist(), captions([names[i] for i in shown.tolist()], SHORT), strict=True)),
         "upright": len(shown) * digits > WIDEST,
         "shown": shown.tolist(),
         "rows": rows,

@@ -86,7 +86,7 @@ class Multilabel(Task):
     def picture(self, image: "Tensor", answer: Found, truth: Any) -> "GridItem":
         from moganet.report import GridItem
 
-        said, known = (None if names is None else ", ".join(sorted(names)) or NONE for names in (answer.above, truth))
+        said, known = (None if names is None else "\n".join(sorted(names)) or NONE for names in (answer.above, truth))
         assert said is not None
         return GridItem(image, said, None, known, rejected=bool(answer.rejected))
 
