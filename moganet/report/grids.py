@@ -27,8 +27,8 @@ COLUMNS, INSERTION, DELETION = 5, "#0072B2", "#D55E00"  # of explanations
 class GridItem:
     """An image uint8 (C, H, W), what the network says of it, how sure it is, and the truth where it is known.
 
-    predicted, truth: a class, or several of them, a line each.
     rejected: the image is unlike those that the network was trained on. name: of its file.
+    classes, truths: the names that `predicted` and `truth` are of, where they are several.
     """
 
     image: Any
@@ -37,6 +37,13 @@ class GridItem:
     truth: str | None = None
     rejected: bool = False
     name: str = ""
+    classes: Sequence[str] = ()
+    truths: Sequence[str] = ()
+
+    @property
+    def lines(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Give the names of the classes, and those of the truth."""
+        return self.classes or [self.predicted], self.truths or [self.truth or ""]
 
 
 def check_picture_name(path: Path) -> None:
@@ -57,24 +64,25 @@ class Look:
 
 def draw_grid(items: Sequence[GridItem], path: Path, title: str = "") -> None:
     """Draw the items row by row over their files' names, with a legend; a wrong prediction names the truth."""
-    classes = list(dict.fromkeys(name for item in items for name in f"{item.predicted}\n{item.truth}".split("\n")))
+    classes = list(dict.fromkeys(name for item in items for names in item.lines for name in names))
     short = dict(zip(classes, captions(classes, SHORT), strict=True))
     titles, colors = [], []
     for item in items:
+        said, known = (_lines(names, short) for names in item.lines)
         color = UNKNOWN if item.truth is None else RIGHT if item.truth == item.predicted else WRONG
-        wrong = f"\nis {_lines(item.truth or '', short)}" if color == WRONG else ""
+        wrong = f"\nis {known}" if color == WRONG else ""
         unlike = f"\n({UNLIKE})" if item.rejected else ""
         sure = "" if item.probability is None else f" ({100 * item.probability:.0f} %)"
-        titles.append(f"{_lines(item.predicted, short)}{sure}{wrong}{unlike}")
+        titles.append(f"{said}{sure}{wrong}{unlike}")
         colors.append(color)
     legend = {said: color for color, said in MEANING.items() if color in colors}
     look = Look(colors, captions(_file_names([item.name for item in items]), SHORT_FILE), legend)
     draw_images([item.image for item in items], titles, path, title, look)
 
 
-def _lines(names: str, short: Mapping[str, str]) -> str:
+def _lines(names: Sequence[str], short: Mapping[str, str]) -> str:
     """Give classes, a line each, by their short names; of many the first."""
-    lines = [short[name] for name in names.split("\n")]
+    lines = [short[name] for name in names]
     more = len(lines) - MOST_LINES
     return "\n".join(lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more"])
 

@@ -45,8 +45,9 @@ def test_a_grid_says_files_and_what_colours_mean(tmp_path, monkeypatch):
 
     monkeypatch.setattr("moganet.report.grids.save_figure", keep)
     image = torch.zeros(3, 20, 30, dtype=torch.uint8)
-    answers = [("a", "a", "/x/1.png"), ("a", "b", "/x/2.png"), ("\n".join("abcdef"), None, "/y/$3$.png")]
-    draw_grid([GridItem(image, p, 0.5, t, name=name) for p, t, name in answers], tmp_path / "g.png")
+    answers = [("a", "a", "/x/1.png"), ("a", "b", "/x/2.png"), ("abcdef", None, "/y/$3$.png")]
+    items = [GridItem(image, p, 0.5, t, name=name, classes=tuple(p)) for p, t, name in answers]
+    draw_grid(items, tmp_path / "g.png")
     assert drawn["names"] == ["1.png", "2.png", "$3$.png"]
     assert drawn["titles"] == ["a (50 %)", "a (50 %)\nis b", "a\nb\nc\nd\nand 2 more (50 %)", *drawn["titles"][3:]]
     assert [text[:5] for text in drawn["legend"]] == ["right", "wrong", "truth"]

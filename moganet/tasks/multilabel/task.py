@@ -86,9 +86,10 @@ class Multilabel(Task):
     def picture(self, image: "Tensor", answer: Found, truth: Any) -> "GridItem":
         from moganet.report import GridItem
 
-        said, known = (None if names is None else "\n".join(sorted(names)) or NONE for names in (answer.above, truth))
-        assert said is not None
-        return GridItem(image, said, None, known, rejected=bool(answer.rejected))
+        said, known = sorted(answer.above) or [NONE], None if truth is None else sorted(truth) or [NONE]
+        texts = ", ".join(said), None if known is None else ", ".join(known)
+        each = {"classes": tuple(said), "truths": tuple(known or ())}
+        return GridItem(image, texts[0], None, texts[1], rejected=bool(answer.rejected), **each)
 
     def energy(self, outputs: Outputs) -> NDArray[np.float64]:
         return energy(outputs["logits"])
