@@ -18,7 +18,7 @@ from moganet.numbers import count
 from moganet.report.charts import Series, share_chart
 from moganet.report.drawing import caption
 from moganet.report.grids import Panel, draw_explained
-from moganet.report.heat import Part, on_photograph, overlay, with_outside_dimmed
+from moganet.report.heat import Part, on_photograph, overlay, seen_slices, with_outside_dimmed
 from moganet.report.page import Page, Section, make_sheet, write_page
 
 MOST_SIDE = 1200  # pixels of a drawn photograph's longer side
@@ -115,8 +115,7 @@ def draw_maps(photograph: Photograph, maps: Sequence[Map], place: Path, *, compa
         with atomic_path(files[one.method]) as temporary:
             Image.fromarray(one.over(photograph)).save(temporary, "PNG")
         if one.parts:
-            top, left, bottom, right = (round(side) for side in photograph.part)
-            seen = photograph.pixels[top:bottom, left:right]
+            seen = photograph.pixels[seen_slices(photograph.part, photograph.pixels.shape)]
             panels = [Panel(overlay(_sized(seen, heat), heat), name) for name, heat in one.parts.items()]
             _draw(photograph, [one], panels, Path(f"{place}-{one.method}-parts.png"))
     return files

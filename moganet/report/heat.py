@@ -51,7 +51,7 @@ def on_photograph(
     part: top, left, bottom, right, in the photograph's pixels; what lies outside, which the network does not see, is
     dimmed. signed, segments: as in `overlay`.
     """
-    rows, columns = inside = _slices(part, photograph.shape)
+    rows, columns = inside = seen_slices(part, photograph.shape)
     size = columns.stop - columns.start, rows.stop - rows.start
     strength = _scaled(heat if signed else np.clip(heat, 0, None)).astype(np.float32)
     smooth = Image.Resampling.BILINEAR if segments is None else Image.Resampling.NEAREST
@@ -67,13 +67,13 @@ def on_photograph(
 
 def with_outside_dimmed(photograph: np.ndarray, part: Part) -> np.ndarray:
     """Give a photograph uint8 (h, w, 3) in its colours, dimmed where the network does not see it."""
-    rows, columns = inside = _slices(part, photograph.shape)
+    rows, columns = inside = seen_slices(part, photograph.shape)
     drawn = OUTSIDE * photograph / 255
     drawn[inside] = photograph[inside] / 255
     return _as_pixels(_framed(drawn, rows, columns))
 
 
-def _slices(part: Part, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def seen_slices(part: Part, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Give the rows and columns of a part, one pixel at least."""
     top, left, bottom, right = (round(side) for side in part)
     top, left = min(max(top, 0), shape[0] - 1), min(max(left, 0), shape[1] - 1)

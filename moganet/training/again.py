@@ -53,6 +53,8 @@ def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Co
     words += [] if start is None else ["--from", start]
     lines, lengthened = _lengthened(words, history)
     text = "\n".join(map(shlex.join, lines))
+    if not all(line.isprintable() for line in text.split("\n")):  # pasted, it might do what it does not show
+        return Command(notes=("Its names hold what is no text, so that no command is given.",))
     return Command(text, install=install, notes=(*lengthened, *_notes(versions, source, start)))
 
 
@@ -108,7 +110,7 @@ def _with_epochs(words: list[str], epochs: str) -> list[str]:
 def _start(recipe: Mapping[str, Any], base: str) -> str | None:
     """Give the weights that it started from: "none" for fresh ones, where the recipe would take others."""
     model = (recipe.get("start") or {}).get("model")
-    would = load_recipe(base).start.model is not None or is_timms(str(recipe["network"]["name"]))
+    would = load_recipe(base).start.model is not None or is_timms((recipe.get("network") or {}).get("name"))
     return str(model) if model is not None else FRESH if would else None
 
 

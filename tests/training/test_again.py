@@ -101,6 +101,10 @@ def test_data_in_python_is_a_call(monkeypatch):
 
 def test_where_too_little_is_known_nothing_is_made_up():
     assert how_again({}, ()).text == ""
+    wanted, _ = prepare("digits", None, {})
+    for odd in ("folder:\x1b[201~; ls", "folder:a\nls", "folder:\udcff"):
+        hostile = how_again(provenance(wanted) | {"data": odd}, ())
+        assert hostile.text == "" and "no command" in hostile.notes[0]
     unknown = {"recipe": {"name": "x", "later": 1, "data": {"source": "digits"}, "network": {"name": "moganet_nano"}}}
     assert how_again(unknown, ()).text == "" and "later" in how_again(unknown, ()).notes[0]
 
