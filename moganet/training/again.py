@@ -53,7 +53,7 @@ def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Co
     words += [] if start is None else ["--from", start]
     lines, lengthened = _lengthened(words, history)
     text = "\n".join(map(shlex.join, lines))
-    if not all(line.isprintable() for line in text.split("\n")):  # pasted, it might do what it does not show
+    if not all(word.isprintable() for line in lines for word in line):  # pasted, it might do what it does not show
         return Command(notes=("Its names hold what is no text, so that no command is given.",))
     return Command(text, install=install, notes=(*lengthened, *_notes(versions, source, start)))
 

@@ -87,9 +87,9 @@ class Multilabel(Task):
         from moganet.report import GridItem
 
         said, known = sorted(answer.above) or [NONE], None if truth is None else sorted(truth) or [NONE]
-        texts = ", ".join(said), None if known is None else ", ".join(known)
-        each = {"classes": tuple(said), "truths": tuple(known or ())}
-        return GridItem(image, texts[0], None, texts[1], rejected=bool(answer.rejected), **each)
+        text, truth_text = ", ".join(said), None if known is None else ", ".join(known)
+        unlike, lines = bool(answer.rejected), (tuple(said), tuple(known or ()))
+        return GridItem(image, text, None, truth_text, rejected=unlike, classes=lines[0], truths=lines[1])
 
     def energy(self, outputs: Outputs) -> NDArray[np.float64]:
         return energy(outputs["logits"])
