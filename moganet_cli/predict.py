@@ -12,6 +12,8 @@ from moganet_cli.output import Rows, complain, line
 
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
 
+OUT = "Folder for a mask of each image, an index PNG under its stem, overlays, areas.csv and coco.json (segmenters)."
+
 
 class Predicting(ReadingViews, total=False):
     """What is passed on as it is."""
@@ -21,6 +23,7 @@ class Predicting(ReadingViews, total=False):
     calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
     grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
+    out: Annotated[Path | None, option(OUT, panel=PRINTED)]
 
 
 @app.command(
@@ -52,6 +55,8 @@ def predict(
     rows.end(result)
     if not as_json and result.grid is not None:
         line(f"grid: {result.grid}")
+    if not as_json and result.out is not None:
+        line(f"masks: {result.out} (beside them {', '.join(result.files)})")
     raise typer.Exit(0 if not result.unreadable else EXIT_PARTLY if rows.number else EXIT_USER)
 
 

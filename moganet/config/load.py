@@ -11,8 +11,9 @@ from typing import Any, TypeGuard, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from moganet.config.descriptions import Architecture, Settings
+from moganet.config.descriptions import Architecture
 from moganet.config.recipe import Recipe
+from moganet.config.settings import Settings
 from moganet.errors import ConfigError, did_you_mean, nearest
 from moganet.files import neighbours, read_small
 from moganet.notices import say

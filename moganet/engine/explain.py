@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from moganet.files import check_place, free_stem, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
+from moganet.inference.regions import check_region, focused
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import has_fast_bf16, keep_freed_memory
 from moganet.models.choices import Choices
@@ -100,6 +101,7 @@ class _Explaining:
     folder: Path | None
     overwrite: bool
     samples: Predictor  # what LIME's samples are computed by
+    target: str | None = None  # where it was chosen by the image
     cards: list[Card] = field(default_factory=list)  # of the page, those that were written
     legend: set[str] = field(default_factory=set)
 
@@ -184,6 +186,7 @@ def explain(
     method: str | Sequence[str] = "lime",
     *,
     target: str | int | None = None,
+    region: Sequence[float] | None = None,
     compare: bool = False,
     score: bool = False,
     out: str | Path | None = None,
@@ -199,11 +202,12 @@ def explain(
     """Explain images by one or several methods, and go on past those that can't be read.
 
     images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
-    target: a class's name or number; None is the likeliest. compare: one picture an image with the methods side by
-    side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
-    far the map stays when the weights are drawn anew. precision: as in `load`; "auto" is f32, but for LIME's samples,
-    which are computed in bf16 where the device has units for it, unless the model is a Predictor or an exported file.
-    device, threads: as in `load`.
+    target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class
+    is explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class.
+    compare: one picture an image with the methods side by side; all that the model can do, where `method` is left at
+    "lime". score: insertion and deletion areas, and how far the map stays when the weights are drawn anew. precision:
+    as in `load`; "auto" is f32, but for LIME's samples, which are computed in bf16 where the device has units for it,
+    unless the model is a Predictor or an exported file. device, threads: as in `load`.
     out: a folder for pictures, maps (.npz), explanations.json and a page of all (explanations.html); what an earlier
     call wrote there stays, and new names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
@@ -212,6 +216,7 @@ def explain(
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
     folder = Path(out) if out is not None else None
+    check_region(region)
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
@@ -230,7 +235,12 @@ def explain(
     steps = bar([1] * len(sources), len(sources), "explain")  # the numbers that such a bar adds up
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
-            results += explaining.of(_ask(predictor, name, source, target), number)
+            one = explaining
+            if predictor.task.by_image:
+                asked = None if target is None else find_class(target, predictor.class_names)
+                part, own_class = focused(predictor, source, asked, region)
+                one = replace(explaining, predictor=part, samples=part, target=own_class)
+            results += one.of(_ask(one.predictor, name, source, one.target or target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))
     result = Explanations(images=tuple(results), unreadable=tuple(unreadable))

@@ -41,12 +41,15 @@ MAX_GRID, SHOWN = 48, 20
 class Predictions(Result):
     """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn.
 
+    out, files: the folder of what was written of each image, and what else it holds.
     tta: over which views of an image the answers are means. models: those that answered as one, where several did.
     """
 
     predictions: tuple[SerializeAsAny[Row], ...]
     unreadable: tuple[LeftOut, ...]
     grid: str | None = None
+    out: str | None = None
+    files: tuple[str, ...] = ()
     tta: str | None = None
     models: tuple[Member, ...] = ()
 
@@ -78,6 +81,7 @@ class _Asked:
     """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
 
     stream: "FileStream | Stream | SideBySide"
+    names: Callable[[], list[str]]  # of all images, before they are asked about
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
@@ -98,6 +102,7 @@ def predict(
     calibrated: bool = False,
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
+    out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
@@ -126,6 +131,7 @@ def predict(
     tta: "flip" answers by the mean over each image and its mirror image; each row says so.
     grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
         folder has a class's name. csv_file: a row for each image and class. device, threads, choices: as in `load`.
+    out: a folder for the files of each answer, where the task has such: masks, overlays, areas and COCO's runs.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
@@ -146,6 +152,7 @@ def predict(
     stream = asked.stream
     rows: list[Row] = []
     pictures: list[report.GridItem] = []
+    writer = None if out is None else predictor.task.writer(Path(out), asked.names(), predictor.config.task)
     columns = predictor.task.columns if tta == "none" else (*predictor.task.columns, "tta")
     with _csv_lines(csv_file, columns) as write:
         for seen in progress(stream, len(stream), "predict"):
@@ -155,6 +162,8 @@ def predict(
                 truth = asked.truth_of(place)
                 row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
                 row = row if tta == "none" else row.changed(tta=tta)
+                if writer is not None:
+                    row = writer.write(place, row, asked.image_of(place), answer)
                 write(row)
                 (each or rows.append)(row)
                 if grid and len(pictures) < MAX_GRID:
@@ -163,7 +172,9 @@ def predict(
     if grid and pictures:
         report.draw_grid(pictures, Path(grid))
     unreadable = (*asked.absent, *stream.unreadable)
-    drawn = {"grid": str(grid)} if pictures else {}
+    drawn: dict[str, Any] = {"grid": str(grid)} if pictures else {}
+    if writer is not None:
+        drawn |= {"out": str(out), "files": tuple(writer.close())}
     return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn, **answered_by(predictor))
 
 
@@ -185,6 +196,7 @@ def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) 
     so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     return _Asked(
         stream_of(predictor, lambda one: FileStream(one, images, threads=threads, **so)),
+        images.names,
         images.name_of,
         lambda place: read_pixels(images.image_of(place), own.channels, own.white_level),
         images.forget_before,  # of which no truth is known
@@ -216,6 +228,7 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
 
     return _Asked(
         stream_of(predictor, make),
+        lambda: [str(file) for file in files],
         lambda place: str(files[place]),
         lambda place: read_pixels(files[place], own.channels, own.white_level),
         lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
@@ -235,6 +248,7 @@ def _data(
     in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
     return _Asked(
         stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),
+        lambda: [chosen.name_of(place) for place in range(len(chosen))],
         chosen.name_of,
         lambda place: in_channels[place].image,
         lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),

@@ -20,7 +20,7 @@ from moganet.embeddings.rows import joined
 from moganet.files import to_json
 from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.notices import printable
-from moganet.tasks.classify.confusion import draw_confusion
+from moganet.report.confusion import draw_confusion
 from moganet_cli.output import print_table, shown
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Prediction, energy, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, refuse_places
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,6 +43,8 @@ class Classify(Task):
         return ClassifyEvaluation
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
+        for split in dataset.distinct().values():
+            refuse_places(dataset, split.targets)
         strata = next(iter(dataset.distinct().values())).targets.strata() if dataset.distinct() else np.zeros(0)
         if strata.ndim != 1:
             one_hot = bool((strata.sum(1) == 1).all())
@@ -57,7 +59,7 @@ class Classify(Task):
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.classify.training import Classification
 
-        description = self.describe(dataset)
+        description = self.describe(dataset, recipe.task)
         assert isinstance(description, ClassifyDescription)
         return Classification(network, description, learning, _class_weights(recipe, dataset))
 
@@ -99,7 +101,7 @@ class Classify(Task):
         return super().judged_by(outputs, description) or ("energy" if description.reject is not None else None)
 
     def draw(self, evaluation: "ClassifyEvaluation", class_names: Sequence[str], folder: Path) -> list[str]:
-        from moganet.tasks.classify.confusion import draw_confusion
+        from moganet.report.confusion import draw_confusion
 
         draw_confusion(np.array(evaluation.confusion), class_names, folder / "confusion.png", evaluation.headline())
         return ["confusion.png"]

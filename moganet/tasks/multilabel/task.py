@@ -12,7 +12,7 @@ from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.multilabel.answers import COLUMNS, NONE, Found, MultilabelRow, answers, energy, found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription, MultilabelLoss, MultilabelSettings
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, refuse_places
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +46,7 @@ class Multilabel(Task):
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for name, split in dataset.distinct().items():
+            refuse_places(dataset, split.targets)
             strata = split.targets.strata()
             if strata.ndim != 2:
                 how = "a table with --data 'table:FILE?labels=COLUMN', or rows of 0 and 1 in Python, have any number"
@@ -58,7 +59,7 @@ class Multilabel(Task):
     ) -> "MultilabelTraining":
         from moganet.tasks.multilabel.training import MultilabelTraining
 
-        description, settings = self.describe(dataset), recipe.task
+        description, settings = self.describe(dataset, recipe.task), recipe.task
         assert isinstance(description, MultilabelDescription) and isinstance(settings, MultilabelSettings)
         return MultilabelTraining(network, description, learning, settings, _pos_weights(recipe, dataset))
 
