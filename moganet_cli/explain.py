@@ -10,7 +10,7 @@ import typer
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, UNDERSTANDING, app
 from moganet_cli.completion import classes, quick
 from moganet_cli.help import COMPUTED, PRINTED
-from moganet_cli.options import BATCH, Answering, AsJson, Model, Seed, argument, option, with_options
+from moganet_cli.options import BATCH, Answering, AsJson, Every, Model, Seed, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -42,6 +42,7 @@ class Explaining(Answering, total=False):
     overwrite: Annotated[
         bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.", panel=PRINTED)
     ]
+    every: Every
     seed: Seed
     batch_size: Annotated[
         int | None, option("Images at a time [default: 32 predictions, 8 gradients].", panel=COMPUTED, **BATCH)

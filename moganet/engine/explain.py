@@ -16,6 +16,7 @@ from moganet.data.listing import list_files
 from moganet.data.preprocess import preprocess
 from moganet.data.read import read_pixels
 from moganet.data.resample import seen_part
+from moganet.data.videos import parse_every
 from moganet.errors import ConfigError, DataError, WeightsError, choose_of, did_you_mean
 from moganet.explanations import METHODS, Explanation, check_options
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
@@ -193,6 +194,7 @@ def explain(
     overwrite: bool = False,
     seed: int = 0,
     runtime: Runtime = "auto",
+    every: str | None = None,
     precision: Precision | Literal["auto"] = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -201,7 +203,7 @@ def explain(
 ) -> Explanations:
     """Explain images by one or several methods, and go on past those that can't be read.
 
-    images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
+    images: as the files of `predict`, with `every` for videos; or PIL images and arrays.
     target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class
     is explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class.
     compare: one picture an image with the methods side by side; all that the model can do, where `method` is left at
@@ -229,7 +231,7 @@ def explain(
     explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite, samples)
     if predictor.device.type == "cpu":
         keep_freed_memory()
-    sources, unreadable = _collect(images)
+    sources, unreadable = _collect(images, every)
     results: list[Explained] = []
     bar = progress if "lime" not in names else no_progress  # LIME draws its own, and two are too many
     steps = bar([1] * len(sources), len(sources), "explain")  # the numbers that such a bar adds up
@@ -293,12 +295,12 @@ def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> li
     return list(dict.fromkeys(names))
 
 
-def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
+def _collect(images: Any, every: str | None) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
     items = as_images(images)
     if not items:
         raise DataError("nothing to explain; give images, folders, patterns or '-'")
     if all(isinstance(item, str | Path) for item in items):
-        paths, unreadable = list_files(items)  # type: ignore[arg-type]
+        paths, unreadable = list_files(items, None if every is None else parse_every(every))  # type: ignore[arg-type]
         if not paths and not unreadable:
             raise DataError("nothing to explain: the list on standard input is empty; give a path a line")
         return [(str(path), path) for path in paths], unreadable

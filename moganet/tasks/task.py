@@ -87,10 +87,12 @@ class Row(Record):
     """What is answered for one image, as JSON has it.
 
     truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on. tta:
-    over which views of the image the answer is the mean, where there are several.
+    over which views of the image the answer is the mean, where there are several. time: of a video's frame, in
+    seconds from the first.
     """
 
     file: str
+    time: float | None = None
     truth: Any = None
     untrained: bool = False
     rejected: bool | None = None
@@ -107,6 +109,14 @@ class Row(Record):
     @abstractmethod
     def text(self) -> str:
         """Say the answer in one line."""
+
+    def short(self) -> str:
+        """Say the answer in a few words, to stand on a picture."""
+        return self.text()
+
+    def truth_text(self) -> str | None:
+        """Say the truth, where it is known."""
+        return None if self.truth is None else str(self.truth)
 
     @abstractmethod
     def cells(self) -> Iterable[Sequence[object]]:
@@ -291,7 +301,9 @@ class Task(ABC):
 
     def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> "Writer":
         """Make what writes an answer's files for each of some images. Raises ConfigError where a task has none."""
-        raise ConfigError(f"the answers of {self.name} are rows and no files; --out is for masks, --csv for a table")
+        raise ConfigError(
+            f"the answers of {self.name} are rows; give --out the name of a .jsonl, .parquet or .csv file"
+        )
 
     @abstractmethod
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
@@ -359,6 +371,14 @@ class Task(ABC):
     def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
         """Draw what an evaluation found into a folder; give the names of the files."""
         return []
+
+    def is_right(self, answer: Any, truth: Any) -> bool | None:
+        """Tell whether an answer is the truth; None where that is no question of right or wrong."""
+        return None
+
+    def names_found(self, answer: Any) -> Sequence[str]:
+        """Give the classes that an answer finds in an image; none where it finds none, or has no classes."""
+        return ()
 
     def truth_of_file(self, file: Path, description: TaskDescription) -> Any:
         """Give what a file's place says of its truth, None where that is nothing."""

@@ -326,7 +326,7 @@ def test_an_image_and_its_mirror_image_answer_as_one(model, tmp_path):
 
 
 def test_folders_of_masks_are_for_segmenters(tmp_path):
-    with pytest.raises(ConfigError, match="--out is for masks"):
+    with pytest.raises(ConfigError, match="give --out the name"):
         moganet.predict("moganet_nano.digits", str(photograph(tmp_path / "a.png")), out=tmp_path / "out")
 
 

@@ -106,6 +106,12 @@ class Classify(Task):
         draw_confusion(np.array(evaluation.confusion), class_names, folder / "confusion.png", evaluation.headline())
         return ["confusion.png"]
 
+    def is_right(self, answer: Prediction, truth: Any) -> bool:
+        return bool(answer.names[0] == truth)
+
+    def names_found(self, answer: Prediction) -> Sequence[str]:
+        return answer.names[:1]
+
     def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
         return file.parent.name if file.parent.name in description.class_names else None
 
@@ -125,7 +131,7 @@ class Classify(Task):
         return compose(seen)
 
     def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
-        from moganet.tasks.classify.evaluator import wilson_interval
+        from moganet.numbers import wilson_interval
         from moganet.tasks.judged import Judged
 
         right = (outputs.argmax(1) == targets).numpy()

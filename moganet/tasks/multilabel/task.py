@@ -99,6 +99,12 @@ class Multilabel(Task):
         row = targets[place]
         return None if row is None else tuple(class_names[i] for i in row.nonzero()[:, 0].tolist())
 
+    def is_right(self, answer: Found, truth: Any) -> bool:
+        return set(answer.above) == set(truth)
+
+    def names_found(self, answer: Found) -> Sequence[str]:
+        return answer.above
+
     def say(self, figures: Any) -> str | None:
         known = figures.get("map") if isinstance(figures, dict) else None
         return f"mAP {100 * known:.2f} %" if isinstance(known, int | float) else None
