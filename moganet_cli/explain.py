@@ -26,6 +26,7 @@ PRECISION = "auto: f32, and LIME's samples in bf16 where the processor has it."
 SAMPLES = "auto: until LIME's ranking of superpixels is stable, or for 4,000."
 REGION = "Of a segmenter: left, top, width, height as shares of the sides [default: all pixels of the class]."
 methods = quick(lambda ctx, incomplete: METHODS)
+OUT = "Folder for pictures, maps (.npz), explanations.json and a page of all (.html)."
 COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
 
 
@@ -63,9 +64,7 @@ def explain(
     ] = None,
     region: Annotated[str | None, option(REGION, metavar="L,T,W,H")] = None,
     samples: Annotated[str, option(SAMPLES, metavar="N|auto")] = "auto",
-    out: Annotated[Path, option("Folder for pictures, maps (.npz) and explanations.json.", panel=PRINTED)] = Path(
-        "explanations"
-    ),
+    out: Annotated[Path, option(OUT, panel=PRINTED)] = Path("explanations"),
     as_json: AsJson = False,
     **passed: Unpack[Explaining],
 ) -> None:
@@ -108,7 +107,7 @@ def _print(result: Found) -> None:
         target = f"{entry['target']} {100 * entry['probability']:.1f} %{untrained(entry)}"
         rows.append((entry["file"], entry["method"], target, ", ".join(_findings(entry))))
     print_table(("file", "method", "target", "found"), rows)
-    line(f"pictures: {result['out']}")
+    line(f"pictures: {result['out']}, all on one page: {result['page']}")
 
 
 def _findings(entry: Found) -> Iterator[str]:

@@ -85,6 +85,15 @@ def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int
     return [full[0], other] if covering == 0 else [other, full[1]]
 
 
+def seen_part(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """Give what the network sees of an image of a size (height, width): top, left, bottom, right, in its pixels."""
+    if preprocessing.crop_mode in ("keep", "fit"):
+        return 0.0, 0.0, float(have[0]), float(have[1])
+    full, crop = target_size(have, preprocessing), preprocessing.size
+    (top, left), (down, across) = _first(full, crop), (have[0] / full[0], have[1] / full[1])
+    return top * down, left * across, (top + crop[0]) * down, (left + crop[1]) * across
+
+
 def base_size(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
     """Give height and width that an image of a size has for the network, before multiples and crops."""
     if preprocessing.crop_mode == "fit":

@@ -43,6 +43,7 @@ from moganet.tasks.data_map import draw_map
 from moganet.tasks.images import examine_images
 from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
+from moganet.training.again import how_again
 from moganet.training.origin import Origin, read_origin
 from moganet.training.run_folder import REPORT_FILE
 
@@ -187,6 +188,7 @@ def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin)
         heats=make_sheet(album.heats, HEAT_BYTES),
         explained_by=EXPLAINED_BY if album.heats else "",
         recipe=origin.recipe,
+        again=how_again(predictor.config.provenance, predictor.class_names),
         versions=_versions(predictor),
         provenance=_provenance(predictor, dataset),
         note=_note(predictor, tested),

@@ -87,7 +87,7 @@ class Writing:
         task = self.predictor.task
         if self.to.grid is not None and len(self.pictures) < MAX_GRID:
             seen = match_channels(one.pixels, self.predictor.config.preprocessing.channels)
-            self.pictures.append(task.picture(seen, one.answer, one.row.truth))
+            self.pictures.append(replace(task.picture(seen, one.answer, one.row.truth), name=one.row.file))
         if self.saved is not None:
             self.saved.add(one.row, one.source, one.pixels, right=one.right)
         if self.sorted is not None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from moganet.report.drawing import caption, names_as_they_are, save_figure
+from moganet.report.drawing import captions, names_as_they_are, save_figure
 
 MAX_WRITTEN = 20  # classes up to which every cell carries its number
+SHORT = 20  # characters of a class's name beside a row or a column
 
 
 @names_as_they_are
@@ -28,7 +29,7 @@ def draw_confusion(
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     if number <= 100:
         size = 9 if number <= MAX_WRITTEN else 5
-        names = [caption(name, 20) for name in class_names]
+        names = captions(class_names, SHORT)
         axes.set_xticks(range(number), names, rotation=90, fontsize=size)
         axes.set_yticks(range(number), names, fontsize=size)
     if number <= MAX_WRITTEN:

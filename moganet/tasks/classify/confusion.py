@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from moganet.report.confusion import MAX_WRITTEN
+from moganet.report.confusion import MAX_WRITTEN, SHORT
+from moganet.report.drawing import captions
 from moganet.report.page import Section, Shown
 from moganet.tasks.classify.classified import ROOM, Classified
 from moganet.tasks.report import Album
 
+WIDEST = 40  # digits of a row up to which its numbers fit side by side on a telephone
 MAX_SHOWN = 100  # classes on the page; of more, those with most errors
 MAX_OF_CELL, MAX_OF_DIAGONAL = 12, 6  # pictures
 
@@ -26,8 +28,11 @@ def matrix_section(
         total = max(int(matrix[truth].sum()), 1)
         counts = {predicted: int(matrix[truth, predicted]) for predicted in shown.tolist()}
         rows.append((truth, [(p, n, round((n / total) ** 0.5, 3), (truth, p) in cells) for p, n in counts.items()]))
+    digits = len(f"{matrix[np.ix_(shown, shown)].max(initial=0)}")
     content = {
         "class_names": list(names),
+        "short": dict(zip(shown.tolist(), captions([names[i] for i in shown.tolist()], SHORT), strict=True)),
+        "upright": len(shown) * digits > WIDEST,
         "shown": shown.tolist(),
         "rows": rows,
         "written": len(shown) <= MAX_WRITTEN,

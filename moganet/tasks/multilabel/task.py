@@ -87,9 +87,10 @@ class Multilabel(Task):
     def picture(self, image: "Tensor", answer: Found, truth: Any) -> "GridItem":
         from moganet.report import GridItem
 
-        said, known = (None if names is None else ", ".join(sorted(names)) or NONE for names in (answer.above, truth))
-        assert said is not None
-        return GridItem(image, said, None, known, rejected=bool(answer.rejected))
+        said, known = sorted(answer.above) or [NONE], None if truth is None else sorted(truth) or [NONE]
+        text, truth_text = ", ".join(said), None if known is None else ", ".join(known)
+        unlike, lines = bool(answer.rejected), (tuple(said), tuple(known or ()))
+        return GridItem(image, text, None, truth_text, rejected=unlike, classes=lines[0], truths=lines[1])
 
     def energy(self, outputs: Outputs) -> NDArray[np.float64]:
         return energy(outputs["logits"])
