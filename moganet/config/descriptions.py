@@ -38,7 +38,8 @@ Device = Annotated[str, BeforeValidator(lambda name: "cuda" if name == "gpu" els
 def describe_error(error: ValidationError) -> str:
     """Give the first of pydantic's findings in one line."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given: {repr(first['input'])[:200]})"
+    said = first["msg"].removeprefix("Value error, ")  # of our own validators, whose sentence says it all
+    return f"{'.'.join(map(str, first['loc']))}: {said} (given: {repr(first['input'])[:200]})"
 
 
 def told(default: Any, meaning: str, unit: str = "") -> Any:

@@ -17,6 +17,8 @@ from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
 from moganet.data.targets import Targets, TensorTargets, as_targets
 from moganet.errors import DataError, did_you_mean
+from moganet.notices import say
+from moganet.numbers import count
 
 OF_CONTENTS, OF_TARGETS = "contents:", "targets:"  # how a fingerprint begins
 Given = TypeVar("Given")
@@ -245,6 +247,9 @@ class Dataset:
         train, amount = self.split("train"), 0.2 if validation is None else validation
         held = choose_held_out(train.targets.strata(), amount, seed, train.groups, train.contents())
         kept = np.setdiff1d(np.arange(len(train)), held)
+        if "val" in self.splits:
+            own = count(len(self.splits["val"]), "image")
+            say(f"{self.spec} has a val of its own: its {own} are left out, since a part of train is held back instead")
         parts = {"train": train.subset(kept.tolist()), "val": train.subset(held.tolist())}
         return replace(self, splits={**self.splits, **parts})
 
