@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moganet.errors import ConfigError
 from moganet.files import read_small, to_json, write_text
+from moganet.numbers import count
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks import TASKS
 from moganet.training.run_folder import BEST_FILE, CURVES_FILE, LAST_FILE, METRICS_FILE, RESULT_FILE

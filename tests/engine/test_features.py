@@ -279,7 +279,7 @@ def test_a_share_held_back_is_one_and_says_what_it_replaces(tmp_path, capfdbinar
         for i in range(8):
             picture = np.random.RandomState(i + 10 * kind + 100 * len(name)).randint(0, 255, (32, 32, 3), np.uint8)
             Image.fromarray(picture).save(tmp_path / name / f"k{kind}" / f"{i}.png")
-    code, printed, said = run(capfdbinary, "probe", model(), "--data", tmp_path, "--validation", 0.25, "--json")
+    code, printed, _ = run(capfdbinary, "probe", model(), "--data", tmp_path, "--validation", 0.25, "--json")
     result = json.loads(printed)
     assert code == 0 and result["num_images"] == 4
     assert any("val of its own: its 16 images are left out" in note for note in result["notes"])
