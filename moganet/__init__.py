@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from moganet.data import open_data
+    from moganet.engine.average import average
     from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
+    from moganet.engine.compare import compare
     from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
     from moganet.engine.embed import embed
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
     from moganet.engine.probe import probe
     from moganet.engine.push import push
     from moganet.engine.report import write_report
+    from moganet.engine.runs import runs
+    from moganet.engine.series import train_folds, train_seeds
     from moganet.engine.settings import settings
     from moganet.engine.similar import similar
     from moganet.engine.train import train
+    from moganet.engine.tune import tune
     from moganet.engine.verify import verify
     from moganet.inference import Prediction, Predictor
     from moganet.inference.load import list_models, load
@@ -40,13 +45,23 @@ give_packages_a_home()
 prepare_threads()
 __version__ = version("moganet")
 __all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
-__all__ += ["benchmark_data", "benchmark_infer", "benchmark_train", "convert", "doctor", "evaluate", "explain"]
+__all__ += [
+    "average",
+    "benchmark_data",
+    "benchmark_infer",
+    "benchmark_train",
+    "convert",
+    "doctor",
+    "evaluate",
+    "explain",
+]
 __all__ += ["embed", "export", "info", "interaction_curves", "predict", "probe", "push", "settings", "similar", "train"]
-__all__ += ["verify", "write_report"]
+__all__ += ["compare", "runs", "train_folds", "train_seeds", "tune", "verify", "write_report"]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("MogaNet", "build_network"), "network"),
     **dict.fromkeys(("Prediction", "Predictor"), "inference"),
     **dict.fromkeys(("list_models", "load"), "inference.load"),
+    **dict.fromkeys(("train_folds", "train_seeds"), "engine.series"),
     "model": "inference.own_network",
     **dict.fromkeys(("benchmark_data", "benchmark_infer", "benchmark_train"), "engine.benchmark"),
     **{"open_data": "data", "interaction_curves": "engine.interactions", "write_report": "engine.report"},

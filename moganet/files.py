@@ -62,12 +62,16 @@ def _home() -> Path | None:
 
 def read_names(stream: Any) -> list[str]:
     """Read a list of paths, one a line, or ended by NUL (`find -print0`), in any bytes that a file system allows."""
-    raw = stream.buffer.read() if hasattr(stream, "buffer") else os.fsencode(stream.read())
+    return names_in(stream.buffer.read() if hasattr(stream, "buffer") else os.fsencode(stream.read()))
+
+
+def names_in(raw: bytes, folder: Path = Path()) -> list[str]:
+    """Give the names of such a list. folder: where relative ones start."""
     raw = raw.removeprefix(b"\xef\xbb\xbf")  # PowerShell's mark
     if b"\0" in raw:
         return [os.fsdecode(name) for name in raw.split(b"\0") if name]
     names = (os.fsdecode(name) for name in raw.replace(b"\r\n", b"\n").split(b"\n"))
-    return [name if os.path.lexists(name) else name.strip() for name in names if name.strip()]
+    return [name if os.path.lexists(folder / name) else name.strip() for name in names if name.strip()]
 
 
 def is_writable(folder: Path) -> bool:

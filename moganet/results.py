@@ -63,6 +63,15 @@ class LeftOut(Record):
     reason: str
 
 
+class Member(Record):
+    """One of several models that answered as one."""
+
+    model: str
+    sha256: str
+    runtime: str
+    precision: str
+
+
 @dataclass(frozen=True)
 class Metric:
     """A figure that training and evaluation give, by its name ("train/NAME", "val/NAME").

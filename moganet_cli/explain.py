@@ -10,7 +10,7 @@ import typer
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, UNDERSTANDING, app
 from moganet_cli.completion import classes, quick
 from moganet_cli.help import COMPUTED, PRINTED
-from moganet_cli.options import BATCH, Answering, AsJson, Model, Seed, argument, option, with_options
+from moganet_cli.options import BATCH, Answering, AsJson, Every, Model, Seed, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -24,6 +24,7 @@ METHODS = {
 }
 PRECISION = "auto: f32, and LIME's samples in bf16 where the processor has it."
 SAMPLES = "auto: until LIME's ranking of superpixels is stable, or for 4,000."
+REGION = "Of a segmenter: left, top, width, height as shares of the sides [default: all pixels of the class]."
 methods = quick(lambda ctx, incomplete: METHODS)
 COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
 
@@ -40,6 +41,7 @@ class Explaining(Answering, total=False):
     overwrite: Annotated[
         bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.", panel=PRINTED)
     ]
+    every: Every
     seed: Seed
     batch_size: Annotated[
         int | None, option("Images at a time [default: 32 predictions, 8 gradients].", panel=COMPUTED, **BATCH)
@@ -59,6 +61,7 @@ def explain(
     method: Annotated[
         list[str] | None, option(f"May be repeated [default: lime]. {COSTS}.", metavar="NAME", words=methods)
     ] = None,
+    region: Annotated[str | None, option(REGION, metavar="L,T,W,H")] = None,
     samples: Annotated[str, option(SAMPLES, metavar="N|auto")] = "auto",
     out: Annotated[Path, option("Folder for pictures, maps (.npz) and explanations.json.", panel=PRINTED)] = Path(
         "explanations"
@@ -69,8 +72,8 @@ def explain(
     from moganet.engine.explain import explain as run
     from moganet.progress import show_samples
 
-    number = _samples(samples)
-    result = run(model, images, method or "lime", samples=number, out=out, progress=show_samples, **passed)
+    number, part = _samples(samples), None if region is None else _region(region)
+    result = run(model, images, method or "lime", region=part, samples=number, out=out, progress=show_samples, **passed)
     for item in result["unreadable"]:
         complain(f"can't read {item['file']}: {item['reason']}")
     if as_json:
@@ -88,6 +91,15 @@ def _samples(text: str) -> int | None:
     if re.fullmatch(r"[0-9]{1,7}", text) is None:
         raise ConfigError(f"--samples is {text!r}; give a number of less than 8 digits, or auto")
     return int(text)
+
+
+def _region(text: str) -> list[float]:
+    from moganet.errors import ConfigError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--region is {text!r}; give left, top, width and height, say 0.25,0.25,0.5,0.5") from None
 
 
 def _print(result: Found) -> None:

@@ -13,7 +13,7 @@ from moganet_cli.help import COMPUTED, IMAGES, PRINTED, WEIGHTS
 # What may be asked for; beyond lies a slip.
 SIDE, BATCH, SEED = {"min": 1, "max": 4096}, {"min": 1, "max": 2**20}, {"min": 0, "max": 2**32 - 1}
 
-DEFAULTS = {"precision": "f32", "device": "auto", "seed": 0}
+DEFAULTS = {"precision": "f32", "device": "auto", "seed": 0, "tta": "none"}
 DEFAULTS |= {"filter": "correct", "reward": "log-odds", "baseline": "zero"}  # of interactions
 
 
@@ -30,7 +30,8 @@ def argument(metavar: str, text: str, words: Any = None) -> Any:
 
 
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
-DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
+DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, or a path."
+EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
 SETTINGS = "Change any setting that `moganet settings` lists, e.g. optimizer.momentum=0.8; may be repeated."
 WORKERS = "Processes that read images; 0: none"
 OF_ITSELF = " [default: one a core for a GPU; else threads do it]"
@@ -39,11 +40,16 @@ FAST = "Decode large JPEGs at a fraction of their size: quicker, the answers cha
 SPLIT = "test, val, train or all; where a set has no test, val is taken, and all of an undivided one."
 DEVICE = "auto (a GPU where torch has one, else the CPU), cpu, cuda, cuda:N, or mps (Apple's)."
 THREADS = "That compute and read [default: as many as this process may use; doctor says why]."
+TTA = (
+    "flip: answer by the mean over each image and its mirror image, in twice the time; not where left and right matter."
+)
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
 Model = Annotated[str, argument("MODEL", MODEL, models)]
+Models = Annotated[list[str], argument("MODEL...", f"{MODEL} Several answer as one, by their mean.", models)]
 Data = Annotated[str | None, option("--data", DATA, metavar="SOURCE[:PATH]", panel=IMAGES, words=sources)]
 Recipe = Annotated[str, argument("RECIPE", f"{', '.join(RECIPES)}, or a YAML file.", recipes)]
+Every = Annotated[str | None, option(EVERY, metavar="TIME", panel=IMAGES)]
 Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VALUE", words=settings_words)]
 Split = Annotated[str, option(SPLIT, metavar="NAME", panel=IMAGES, words=splits)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.", panel=PRINTED)]
@@ -110,13 +116,24 @@ class Asking(Answering, total=False):
     precision: Precision
 
 
-class Measuring(Asking, total=False):
-    """What a verb passes on that asks so of many images."""
+class Batching(TypedDict, total=False):
+    """How many images are read."""
 
     batch_size: Annotated[
         int | None, option("Images at a time [default: 128 on a GPU, else 32].", panel=COMPUTED, **BATCH)
     ]
     workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
+
+
+class Measuring(Asking, Batching, total=False):
+    """What a verb passes on that asks so of many images."""
+
+
+class Comparing(Batching, total=False):
+    """What a verb passes on that asks several models so, each of which is what it is."""
+
+    runtime: Runtime
+    precision: Precision
 
 
 class ReadingFast(Measuring, total=False):
@@ -125,7 +142,13 @@ class ReadingFast(Measuring, total=False):
     fast_decoding: Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]
 
 
-SHARED = Computing.__annotations__ | ReadingFast.__annotations__ | AllChoices.__annotations__
+class ReadingViews(ReadingFast, total=False):
+    """What those verbs pass on that may look at several views of an image."""
+
+    tta: Annotated[Literal["none", "flip"], option(TTA, panel=COMPUTED)]
+
+
+SHARED = ReadingViews.__annotations__ | AllChoices.__annotations__
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

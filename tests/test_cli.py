@@ -20,7 +20,7 @@ from moganet.errors import ConfigError
 from moganet.inference.export import EXPORTERS
 
 COMMANDS = ["train", "evaluate", "predict", "verify", "explain", "report", "interactions", "info", "convert", "push"]
-COMMANDS += ["export", "doctor"]
+COMMANDS += ["export", "doctor", "tune", "runs", "compare"]
 SMALL = ["--set", "network.embed_dims=[8,8,16,16]", "--set", "network.depths=[1,1,1,1]"]
 
 

@@ -1,20 +1,13 @@
 """A run's configuration, section by section."""
 
+import re
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import (
-    Architecture,
-    Channels,
-    Device,
-    Fraction,
-    Precision,
-    Preprocessing,
-    Settings,
-    told,
-)
+from moganet.config.descriptions import Architecture, Channels, Device, Precision, Preprocessing, Side, Square
+from moganet.config.settings import Fraction, Settings, told
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -27,16 +20,37 @@ Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else va
 Machines = Annotated[int, Field(ge=1, le=10_000)]
 
 
+def fold_of(validation: object) -> tuple[int, int] | None:
+    """Read "PART/PARTS", as "2/5", the second of five; None for all else. Raises ValueError where there is no such."""
+    if not isinstance(validation, str) or not (numbers := re.fullmatch(r"(\d{1,4})/(\d{1,4})", validation)):
+        return None
+    part, parts = map(int, numbers.groups())
+    if not 1 <= part <= parts or parts < 2:
+        raise ValueError(f"{validation} is none of 1/{max(parts, 2)} to {max(parts, 2)}/{max(parts, 2)}")
+    return part, parts
+
+
+def _as_fold(validation: str) -> str:
+    if fold_of(validation) is None:
+        raise ValueError('give a fraction, a number, "val", "test", or PART/PARTS, say 2/5')
+    return validation
+
+
 class DataConfig(Settings):
     """Which images, and how they are divided."""
 
     source: str = Field(description="digits, cifar10, cifar100, folder:PATH, table:FILE, or a path (--data).")
     validation: (
-        Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, lt=1)] | Literal["val", "test"] | None
+        Annotated[int, Field(ge=1, strict=True)]
+        | Annotated[float, Field(gt=0, lt=1)]
+        | Literal["val", "test"]
+        | Annotated[str, AfterValidator(_as_fold)]
+        | None
     ) = told(
         None,
         "A share or a number of training images held back (stratified, by the seed), or the source's split of this "
-        'name; null: its own "val", else a fifth is held back.',
+        'name; "2/5": the second of five parts of "train" and "val" together; null: its own "val", else a fifth is '
+        "held back.",
         "share or images",
     )
     fraction: Annotated[float, Field(gt=0, le=1)] = told(
@@ -55,10 +69,23 @@ class DataConfig(Settings):
 class AugmentConfig(Settings):
     """What training does to an image; each image has its own draw."""
 
-    crop: Literal["none", "pad", "resized"] = told(
+    crop: Literal["none", "pad", "resized", "scaled"] = told(
         "none",
         'Which part is seen: "pad" shifts over reflected borders, "resized" takes a random part to the full size, '
-        '"none" only preprocesses.',
+        '"none" only preprocesses; of images in which something is marked "scaled" resizes by a factor of `zoom`, and '
+        "takes a part of `crop_size`.",
+    )
+    crop_size: Annotated[tuple[Side, Side], Square] | None = told(
+        None, 'Height and width of the part that "scaled" takes; null: the size of the preprocessing.', "pixels"
+    )
+    max_share: Annotated[float, Field(gt=0, le=1)] = told(
+        1.0, 'How much of its pixels one class may have in a part that "scaled" takes, where that can be had.', "share"
+    )
+    distort: Fraction = told(
+        0.0,
+        "How often each of brightness, contrast, saturation, hue and the order of the channels changes, as for object "
+        "detectors (Liu et al. 2016).",
+        "probability",
     )
     pad: Annotated[int, Field(ge=0, le=1024)] = told(4, 'How far crop "pad" shifts at most.', "pixels")
     scale: tuple[Fraction, Fraction] = told((0.08, 1.0), 'The area that crop "resized" takes, from and to.', "share")
@@ -116,6 +143,10 @@ class OptimizerConfig(Settings):
     decay_all: bool = told(
         False, "Decay every parameter, as plain L2 does; else norms, biases, layer scales and sigmas are spared."
     )
+    spare: tuple[str, ...] | None = told(
+        None,
+        "Decay all parameters but those whose names contain one of these texts, as OpenMMLab does; null: see above.",
+    )
     momentum: Fraction = told(0.9, "How much of the step before is kept, in optimizers that have it.", "share")
     betas: tuple[Beta, Beta] | None = told(
         None, "Decays of the averages of gradients and of their squares; null: the optimizer's own.", "share"
@@ -135,6 +166,7 @@ class ScheduleConfig(Settings):
         0.3, 'After how much of the run "step" multiplies the rate by decay_rate, again and again.', "share of the run"
     )
     decay_rate: Annotated[float, Field(gt=0, le=1)] = told(0.1, 'What "step" and "multistep" multiply it by.', "factor")
+    power: Annotated[float, Field(gt=0, le=100)] = told(1.0, 'The exponent of "poly".')
     warmup: Annotated[float, Field(ge=0, lt=1)] = told(
         0.0, "How much of the run the rate takes to rise from near 0 to lr.", "share of the run"
     )
@@ -200,6 +232,12 @@ class StartConfig(Settings):
     )
     freeze: Annotated[int, Field(ge=0, le=4)] = told(
         0, "How many stages, from the stem on, keep weights and statistics.", "stages"
+    )
+    freeze_epochs: Annotated[int, Field(ge=0, le=10**6)] = told(
+        0,
+        "How long the head alone learns, at the full rate, and all before it keeps weights and statistics; then all "
+        "learns, and the schedule begins.",
+        "epochs",
     )
 
 

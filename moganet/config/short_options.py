@@ -14,6 +14,7 @@ SHORT = {
     "seed": "seed",
     "workers": "data.workers",
     "network": "network.name",
+    "freeze_epochs": "start.freeze_epochs",
     "interactions_every": "trainer.interactions_every",
     "device": "trainer.accelerator",
 }
@@ -29,6 +30,7 @@ class ShortOptions(TypedDict, total=False):
     seed: int | None
     workers: int | None
     network: str | None
+    freeze_epochs: int | None
     interactions_every: int | None
     device: str | None
 

@@ -39,6 +39,61 @@ def choose_held_out(
     return np.flatnonzero(np.isin(numbers, numbers[firsts[held]]))
 
 
+def choose_fold(
+    labels: np.ndarray, fold: tuple[int, int], seed: int, groups: Sequence[str] | None, contents: Sequence[bytes]
+) -> np.ndarray:
+    """Give the places, in order, of one part of a set, each class in proportion: `fold` (2, 5) is the second of five.
+
+    labels: as in `choose_held_out`. Each image is in one part; groups, and copies of one image, are in the same.
+    """
+    part, parts = fold
+    apart = groups is None and not num_copies(contents)
+    units = np.arange(len(labels)) if apart else together(contents, groups)
+    number = len(np.unique(units))
+    if number < parts:
+        kind = "groups" if groups is not None else "images that are no copies of others"
+        raise DataError(f"{number} {kind} can't be divided into {parts} parts; ask for fewer")
+    if labels.ndim == 2:
+        held = _row_fold(labels, units, fold, seed)
+    else:
+        held = _class_fold(labels, units, fold, seed, grouped=groups is not None)
+    if not len(held):
+        raise DataError(f"the groups are so large that part {part} of {parts} would be empty; ask for fewer parts")
+    return held
+
+
+def _class_fold(
+    labels: np.ndarray, units: np.ndarray, fold: tuple[int, int], seed: int, *, grouped: bool
+) -> np.ndarray:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    (part, parts), (_, firsts, unit_of) = fold, np.unique(units, return_index=True, return_inverse=True)
+    how = {"n_splits": parts, "shuffle": True, "random_state": seed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than parts
+        try:
+            if grouped:
+                return np.sort([*StratifiedGroupKFold(**how).split(labels, labels, units)][part - 1][1])
+            chosen = [*StratifiedKFold(**how).split(firsts, labels[firsts])][part - 1][1]
+        except ValueError:
+            few = f"no class has {parts} images, so that {parts} parts can't hold each class; ask for fewer"
+            raise DataError(few) from None
+    return np.flatnonzero(np.isin(unit_of, chosen))
+
+
+def _row_fold(rows: np.ndarray, units: np.ndarray, fold: tuple[int, int], seed: int) -> np.ndarray:
+    """Hold back the parts one after the other, each of what the earlier ones left."""
+    part, parts = fold
+    left: np.ndarray = np.arange(len(rows))
+    for earlier in range(part - 1):
+        number = round(len(left) / (parts - earlier))
+        left = np.delete(left, _held_rows(rows[left], units[left], number, seed))
+    if part == parts:
+        return left
+    held = _held_rows(rows[left], units[left], round(len(left) / (parts - part + 1)), seed)
+    return np.asarray(left[held])
+
+
 def _held_images(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     counts = np.bincount(labels)
     candidates = np.flatnonzero(counts[labels] > 1)  # a class's only image is needed for training

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from moganet.config.recipe import fold_of
 from moganet.data.contents import ImageFile, hash_arrays, hash_files
-from moganet.data.divide import choose_held_out, choose_share
+from moganet.data.divide import choose_fold, choose_held_out, choose_share
 from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
 from moganet.data.targets import Targets, TensorTargets, as_targets
@@ -153,7 +155,9 @@ class FileSplit(WithTargets):
     def joined(self, others: Sequence[Self]) -> Self:
         targets = self.targets.joined([other.targets for other in others])
         files = [*self.files, *(file for other in others for file in other.files)]
-        return replace(self, files=files, targets=targets, groups=None)  # nothing is divided any more
+        known = [split.groups for split in (self, *others) if split.groups is not None]
+        groups = [group for some in known for group in some] if len(known) == 1 + len(others) else None
+        return replace(self, files=files, targets=targets, groups=groups)
 
     def with_channels(self, channels: int) -> Self:
         return replace(self, channels=channels)
@@ -237,6 +241,9 @@ class Dataset:
 
     def with_validation(self, validation: int | float | str | None, seed: int) -> "Dataset":
         """Give the data set with a "val" split, as DataConfig.validation says."""
+        if (fold := fold_of(validation)) is not None:
+            whole = self.undivided()
+            return self._held_back(whole, self.places_of(fold, seed, whole))
         if validation in self.splits and isinstance(validation, str):
             return replace(self, splits={**self.splits, "val": self.splits[validation]})
         if isinstance(validation, str):
@@ -246,12 +253,25 @@ class Dataset:
             return self
         train, amount = self.split("train"), 0.2 if validation is None else validation
         held = choose_held_out(train.targets.strata(), amount, seed, train.groups, train.contents())
-        kept = np.setdiff1d(np.arange(len(train)), held)
         if "val" in self.splits:
             own = count(len(self.splits["val"]), "image")
             say(f"{self.spec} has a val of its own: its {own} are left out, since a part of train is held back instead")
-        parts = {"train": train.subset(kept.tolist()), "val": train.subset(held.tolist())}
+        return self._held_back(train, held)
+
+    def _held_back(self, images: Split, held: NDArray[np.int64]) -> "Dataset":
+        kept = np.setdiff1d(np.arange(len(images)), held)
+        parts = {"train": images.subset(kept.tolist()), "val": images.subset(held.tolist())}
         return replace(self, splits={**self.splits, **parts})
+
+    def undivided(self) -> Split:
+        """Give the images of "train" and "val" together, which folds are parts of; those of "test" are none of them."""
+        train, val = self.split("train"), self.splits.get("val")
+        return train if val is None or val is train or val is self.splits.get("test") else concatenate([train, val])
+
+    def places_of(self, fold: tuple[int, int], seed: int, whole: Split | None = None) -> NDArray[np.int64]:
+        """Give the places, in order, that a part of the undivided images has among them."""
+        whole = whole or self.undivided()
+        return choose_fold(whole.targets.strata(), fold, seed, whole.groups, whole.contents())
 
     def with_fraction(self, fraction: float, seed: int) -> "Dataset":
         """Keep a share of each class's training images, at least one; the rest stands in no split."""

@@ -11,10 +11,10 @@ from moganet.config import Precision
 from moganet.errors import OutputError
 from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor
-from moganet.inference.load import as_predictor
 from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
+from moganet.inference.together import OneOrMore, Tta, answered_by, as_one, first_of, say_trained_on, stream_of
 from moganet.notices import noted, say
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
@@ -29,7 +29,7 @@ EVALUATION_FILE = "evaluation.json"
 @noted
 @threaded
 def evaluate(
-    model: str | Path | Predictor,
+    model: OneOrMore,
     data: "Data | None" = None,
     split: str = "test",
     *,
@@ -38,6 +38,7 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
+    tta: Tta = "none",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
@@ -47,11 +48,14 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on a split of a data set.
 
+    model: a MODEL, a Predictor, or a list of several of the same classes, which answer by the mean of their
+    probabilities (calibrated ones where each keeps a temperature).
     data: SOURCE[:PATH], a path, or a data set of your own, as in `open_data`, with class_names where it names none and
-        its labels are not the model's; None takes the set that the model was trained on.
+        its labels are not the model's; None takes the set that the model was trained on, the first of several.
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
+    tta: "flip" measures the mean over each image and its mirror image; the result says so.
     device, threads, choices: as in `load`; with any choice, nothing is written by default, since it is not what the
     run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
@@ -61,16 +65,19 @@ def evaluate(
     """
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
-    predictor = as_predictor(model, runtime, precision, device, **choices)
-    dataset, is_home = open_for(predictor, data, class_names)
+    predictor = as_one(model, runtime, precision, tta=tta, device=device, **choices)
+    dataset, is_home = open_for(first_of(predictor), data, class_names)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
     images = in_classes_of(predictor, dataset, images)
-    stream, places = Stream(predictor, images, batch_size, workers, fast_decoding=fast_decoding), list[int]()
+    say_trained_on(predictor, images, f"{dataset.spec} ({split})")
+    how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "fast_decoding": fast_decoding}
+    stream, places = stream_of(predictor, lambda one: Stream(one, images, **how)), list[int]()
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
     for seen in progress(stream, len(stream), "evaluate"):
-        told = {name: torch.from_numpy(seen.outputs[name]) for name in predictor.task.outputs}
+        wanted = seen.outputs if predictor.task.by_image else predictor.task.outputs
+        told = {name: torch.from_numpy(seen.outputs[name]) for name in wanted}
         evaluator.update(told, seen.targets)
         places += seen.places
     seconds = time.perf_counter() - start
@@ -90,11 +97,13 @@ def evaluate(
         precision=predictor.precision,
         untrained=not predictor.trained,
         fast_decoding=fast_decoding,
+        **answered_by(predictor),
     )
-    if out is None and not choices and isinstance(model, str | os.PathLike) and Path(model).is_dir():
+    alone = model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
+    if out is None and not choices and isinstance(alone, str | os.PathLike) and Path(alone).is_dir():
         source, _, place = dataset.spec.partition(":")
         other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
-        out = Path(model) / f"evaluation-{other}{split}"
+        out = Path(alone) / f"evaluation-{other}{split}{'' if tta == 'none' else f'-{tta}'}"
     return result if out is None else _write(result, Path(out), predictor)
 
 

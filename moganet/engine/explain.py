@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from moganet.config import Precision
 from moganet.data.listing import list_files
 from moganet.data.preprocess import normalize
+from moganet.data.videos import parse_every
 from moganet.errors import ConfigError, DataError, WeightsError, choose_of, did_you_mean
 from moganet.explanations import METHODS, Explanation, check_options
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
@@ -23,6 +24,7 @@ from moganet.files import check_place, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
+from moganet.inference.regions import check_region, focused
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import has_fast_bf16, keep_freed_memory
 from moganet.models.choices import Choices
@@ -99,6 +101,7 @@ class _Explaining:
     folder: Path | None
     overwrite: bool
     samples: Predictor  # what LIME's samples are computed by
+    target: str | None = None  # where it was chosen by the image
 
     def of(self, asked: _Asked, number: int) -> list[Explained]:
         """Explain the number-th image by each method, and write what was found where there is a folder."""
@@ -163,12 +166,14 @@ def explain(
     method: str | Sequence[str] = "lime",
     *,
     target: str | int | None = None,
+    region: Sequence[float] | None = None,
     compare: bool = False,
     score: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
     runtime: Runtime = "auto",
+    every: str | None = None,
     precision: Precision | Literal["auto"] = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -177,12 +182,13 @@ def explain(
 ) -> Explanations:
     """Explain images by one or several methods, and go on past those that can't be read.
 
-    images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
-    target: a class's name or number; None is the likeliest. compare: one picture an image with the methods side by
-    side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
-    far the map stays when the weights are drawn anew. precision: as in `load`; "auto" is f32, but for LIME's samples,
-    which are computed in bf16 where the device has units for it, unless the model is a Predictor or an exported file.
-    device, threads: as in `load`.
+    images: as the files of `predict`, with `every` for videos; or PIL images and arrays.
+    target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class
+    is explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class.
+    compare: one picture an image with the methods side by side; all that the model can do, where `method` is left at
+    "lime". score: insertion and deletion areas, and how far the map stays when the weights are drawn anew. precision:
+    as in `load`; "auto" is f32, but for LIME's samples, which are computed in bf16 where the device has units for it,
+    unless the model is a Predictor or an exported file. device, threads: as in `load`.
     out: a folder for pictures, maps (.npz) and explanations.json; what an earlier call wrote there stays, and new
     names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
@@ -191,6 +197,7 @@ def explain(
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
     folder = Path(out) if out is not None else None
+    check_region(region)
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
@@ -203,13 +210,18 @@ def explain(
     explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite, samples)
     if predictor.device.type == "cpu":
         keep_freed_memory()
-    sources, unreadable = _collect(images)
+    sources, unreadable = _collect(images, every)
     results: list[Explained] = []
     bar = progress if "lime" not in names else no_progress  # LIME draws its own, and two are too many
     steps = bar([1] * len(sources), len(sources), "explain")  # the numbers that such a bar adds up
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
-            results += explaining.of(_ask(predictor, name, source, target), number)
+            one = explaining
+            if predictor.task.by_image:
+                asked = None if target is None else find_class(target, predictor.class_names)
+                part, own_class = focused(predictor, source, asked, region)
+                one = replace(explaining, predictor=part, samples=part, target=own_class)
+            results += one.of(_ask(one.predictor, name, source, one.target or target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))
     result = Explanations(images=tuple(results), unreadable=tuple(unreadable))
@@ -261,12 +273,12 @@ def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> li
     return list(dict.fromkeys(names))
 
 
-def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
+def _collect(images: Any, every: str | None) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
     items = as_images(images)
     if not items:
         raise DataError("nothing to explain; give images, folders, patterns or '-'")
     if all(isinstance(item, str | Path) for item in items):
-        paths, unreadable = list_files(items)  # type: ignore[arg-type]
+        paths, unreadable = list_files(items, None if every is None else parse_every(every))  # type: ignore[arg-type]
         if not paths and not unreadable:
             raise DataError("nothing to explain: the list on standard input is empty; give a path a line")
         return [(str(path), path) for path in paths], unreadable

@@ -3,7 +3,7 @@
 import copy
 import datetime
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Precision
-from moganet.data import Dataset, Split
+from moganet.data import Dataset
 from moganet.data.preprocess import normalize
 from moganet.engine.doctor import environment
 from moganet.errors import ConfigError, first_line
@@ -22,9 +22,9 @@ from moganet.files import check_place
 from moganet.inference import Predictor, load_model_file, save_model_file
 from moganet.inference.guarding import make_guard
 from moganet.inference.load import as_predictor
-from moganet.inference.own_data import choose_split, in_classes_of, open_for, say_absent
+from moganet.inference.own_data import choose_split, open_for, say_absent
 from moganet.inference.runtimes import Runtime
-from moganet.inference.stream import Stream
+from moganet.inference.seeing import How, see
 from moganet.machine import num_cores
 from moganet.models.build import build_blank
 from moganet.models.find import find
@@ -40,7 +40,6 @@ from moganet.report.images import Images, images_section
 from moganet.report.page import Fact, Page, make_sheet, write_page
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks.data_map import draw_map
-from moganet.tasks.guard import FEATURES
 from moganet.tasks.images import examine_images
 from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 FRESH = ("test", "val")  # the splits of its own set that a model was not trained on
 SHEET_BYTES, HEAT_BYTES = 3_300_000, 700_000  # of base64: the page stays below 5 MB
 HEAT_SIDE = 96
-How = tuple[int | None, int | None, Progress]  # images at a time, workers, and what is told of progress
 SHORT = 2.0  # seconds, of which starting is a large part
 
 # How errors and close calls are explained: (network, x (B, C, H, W), classes (B,)) -> maps (B, H, W), and its name.
@@ -134,6 +132,7 @@ def write_report(
         description=predictor.config.task,
         keep=partial(keep_in_file, file) if is_home and file is not None else None,
         explain=None if explain is None else partial(_explain, predictor, explain),
+        again=partial(_ask_again, predictor),
     )
     origin = read_origin(predictor.name_of_model, predictor.config.provenance, result)
     page, said, shown = _compose(predictor, dataset, seen, origin)
@@ -163,34 +162,11 @@ def _see_splits(predictor: Predictor, dataset: Dataset, split: str, how: How) ->
     """Let the network see a split and the images that were held back, where there are; they may be the same."""
     name, images = choose_split(dataset, split)
     held = dataset.splits.get("val")
-    tested = _see(predictor, dataset, (name, images), how)
+    tested = see(predictor, dataset, (name, images), how)
     say_absent(images.with_targets(tested.split.targets), predictor.class_names, name)
     if held is None or held is images:
         return tested, None if held is None else tested
-    return tested, _see(predictor, dataset, ("val", held), how)
-
-
-def _see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: How) -> Answers:
-    """Let the network see a split. Raises DataError where none of it can be read."""
-    (name, images), (batch_size, workers, progress) = named, how
-    images = in_classes_of(predictor, dataset, images)
-    stream = Stream(predictor, images, batch_size, workers)
-    begin = time.perf_counter()
-    seen = [
-        (
-            batch.places,
-            torch.from_numpy(batch.outputs[predictor.task.outputs[0]]),
-            batch.targets,
-            batch.outputs.get(FEATURES),
-        )
-        for batch in progress(stream, len(stream), "evaluate")
-    ]
-    seconds = time.perf_counter() - begin
-    stream.check(f"{dataset.spec} ({name})")
-    places, outputs, targets, features = zip(*seen, strict=True)
-    known = np.concatenate(places), torch.cat(outputs), torch.cat(targets)
-    given = None if features[0] is None else np.concatenate(features)
-    return Answers(name, images, *known, seconds, stream.unreadable, given)
+    return tested, see(predictor, dataset, ("val", held), how)
 
 
 def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin) -> tuple[Page, Reported, Images]:
@@ -234,7 +210,7 @@ def keep_guard(
     Gives what the file says of its task then.
     """
     task = predictor.config.task
-    if not {"train", "val"} <= dataset.splits.keys():
+    if not {"train", "val"} <= dataset.splits.keys() or not predictor.task.guards:
         return task
     try:
         guard = make_guard(predictor, dataset.split("train"), dataset.split("val"), workers)
@@ -258,6 +234,15 @@ def _explain(
     colours = seen[:, :3] if preprocessing.channels >= 3 else seen[:, :1].expand(-1, 3, -1, -1)
     pixels = colours.permute(0, 2, 3, 1).numpy()
     return [overlay(np.ascontiguousarray(p), heat, HEAT_SIDE) for p, heat in zip(pixels, maps, strict=True)]
+
+
+def _ask_again(predictor: Predictor, answers: Answers, numbers: Sequence[int]) -> Iterator[tuple[Tensor, Any, Any]]:
+    """Give images of answers, their targets, and what a task answers that sees them one by one."""
+    split = answers.split.with_channels(predictor.config.preprocessing.channels)
+    for number in numbers:
+        sample = split[int(answers.places[number])]
+        (answer,) = predictor.answers(predictor.see(sample.image.numpy()))
+        yield sample.image, sample.target, answer
 
 
 def _rate(predictor: Predictor, tested: Answers) -> Fact:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from moganet.config import Recipe, ShortOptions, with_short
+from moganet.config import Recipe, ShortOptions, sets, with_short
 from moganet.errors import ConfigError
 from moganet.launchers import is_first_launched, refuse_to_begin_again
 from moganet.machine import num_cores
@@ -69,11 +69,12 @@ def train(
     start: a MODEL whose weights to start from, or "none" for fresh ones where the recipe would start from others.
     find_batch: let Lightning's finder choose data.batch_size first; the choice is written into the run's recipe.
     threads: with how many it computes [as many as this process may use].
-    short: epochs, batch_size, lr, size, seed, workers, network, interactions_every, device ("cpu",
-        "cuda", "cuda:1", "mps"): settings by a short word; the
-        learning rate is not scaled with the batch, unless the recipe says so (optimizer.lr_per).
+    short: epochs, batch_size, lr, size, seed, workers, network, freeze_epochs, interactions_every, device ("cpu",
+        "cuda", "cuda:1", "mps"): settings by a short word; the learning rate is not scaled with the batch, unless the
+        recipe says so (optimizer.lr_per).
     resume: go on from the last save of the run in `out`, to the same weights as if it had never stopped; without one
-        begin; a finished run is left as it is.
+        begin; a finished run is left as it is, unless the call asks for more epochs than it has: then it goes on to
+        these, finished or not, at the learning rate of a run so long from its beginning.
     The folder holds recipe.yaml, train.log, metrics.csv, tensorboard/, last.ckpt, best.safetensors, last.safetensors,
     curves.png and, at the end, report.html (unless the recipe's `report` is false) and result.json,
     which is what is given back (None on processes other than the first).
@@ -105,6 +106,7 @@ def _train_anew(asked: _Asked, *, find_batch: bool, log: RunLog) -> "TrainResult
 
 
 def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResult | None":
+    from moganet.training.lengthen import LENGTH, open_again
     from moganet.training.resolve import prepare
     from moganet.training.resume import read_run, same_run
     from moganet.training.run import train_to_end
@@ -118,8 +120,11 @@ def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResu
         settings, dataset = prepare(*asked, resumed=old)
         if old is None:
             return _begin(settings, dataset, folder, log, find_batch=how.find_batch)
-        settings = same_run(folder, old, settings, dataset, found_batch=how.find_batch)
-        if (folder / RESULT_FILE).is_file():
+        longer = sets(asked.overrides, LENGTH)
+        settings = same_run(folder, old, settings, dataset, found_batch=how.find_batch, longer=longer)
+        if settings.trainer.max_epochs > old.trainer.max_epochs:
+            open_again(folder, settings)
+        elif (folder / RESULT_FILE).is_file():
             return _read_result(folder) if is_first_process() else None
         return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=True), log)
 
@@ -175,7 +180,7 @@ def _begin(
 
     say_inside(folder, dataset)
     if find_batch:
-        from moganet.training.tune import find_batch_size
+        from moganet.training.batch_size import find_batch_size
 
         settings = find_batch_size(settings, dataset)
     return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=False), log)

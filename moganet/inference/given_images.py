@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import islice, takewhile
+from itertools import islice, takewhile, tee
 from typing import Any
 
 from moganet.data.read import name_of_image
@@ -22,22 +22,31 @@ def are_names(given: Any) -> bool:
 class GivenImages:
     """Images in their order, up to `limit`; each is remembered until one behind it is asked about.
 
-    So an iterator without an end can be predicted: none of it is kept.
+    So an iterator without an end can be predicted: none of it is kept. times: how often they are gone through, at once.
     """
 
-    def __init__(self, given: Any, limit: int | None = None) -> None:
+    def __init__(self, given: Any, limit: int | None = None, times: int = 1) -> None:
         is_iterator = hasattr(given, "__next__") and not hasattr(given, "read")
         self.items: Iterable[Any] = given if is_iterator else as_images(given)
         self.number = None if is_iterator else len(self.items[:limit])
         self.limit, self.known = limit, dict[int, Any]()
+        self.copies = list(tee(self.items, times)) if is_iterator and times > 1 else []
 
     def __iter__(self) -> Iterator[Any]:
-        for place, item in enumerate(islice(self.items, self.limit)):
+        items = self.copies.pop() if self.copies else self.items
+        for place, item in enumerate(islice(items, self.limit)):
             self.known[place] = item
             if isinstance(item, tuple):
                 what = "a tuple is no image"
                 raise DataError(f"{what}; a data set of pairs (image, class) goes to data=, and images alone here")
             yield item
+
+    def names(self) -> list[str]:
+        """Give all names, before the images are asked about. Raises DataError for an iterator, which has none yet."""
+        if self.number is None:
+            raise DataError("masks are written of images that are known before; give a list, and no iterator")
+        every = enumerate(islice(self.items, self.limit), 1)
+        return [name_of_image(item) or f"image {number}" for number, item in every]
 
     def name_of(self, place: int) -> str:
         """Give an image's own name, or its number."""

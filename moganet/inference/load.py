@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    what: "Model",
+    what: "Model | Sequence[Model]",
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     *,
@@ -42,7 +43,8 @@ def load(
         hub folder, or a name. "moganet_nano.digits" ships with the package, "moganet_small.in1k" is downloaded; a bare
         variant's name is an untrained network with weights from seed 0, and a warning says so. "timm:NAME" is a network
         of timm's with its published weights where they can be had; "timm:NAME@FILE" has those of a file. Or the bytes
-        of a model file, or an open one.
+        of a model file, or an open one; or a list of models of the same classes, which answer as one, by the mean of
+        their probabilities.
     runtime: "eager", "compile", "onnx" or "openvino"; "auto" is OpenVINO where it is installed and there is no GPU,
         else "eager" (or what the environment variable MOGANET_RUNTIME says). An exported file brings its own.
     precision: "f32", or "bf16" and (GPU) "f16" by autocast.
@@ -52,6 +54,11 @@ def load(
         ("reference", "paddle"), stem_stride (4, 2, 1), num_classes (the head starts anew), in_chans (the stem adapts).
     Raises WeightsError for what can't be loaded, ConfigError for a choice that does not exist.
     """
+    if isinstance(what, list | tuple):
+        together = importlib.import_module("moganet.inference.together")
+        given = choices if threads is None else choices | {"threads": threads}
+        joined: Predictor = together.as_one(what, runtime, precision, device=device, **given)
+        return joined
     try:
         asked = Choices(**choices)
     except TypeError:

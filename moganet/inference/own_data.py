@@ -40,13 +40,17 @@ def open_for(
     )
     dataset = opened.with_white_level(predictor.config.preprocessing.white_level)
     if provenance.get("fingerprint") is None:
+        _say_trained_on(dataset, str(provenance.get("images", "")), at_home=False)
         return dataset, False
     divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
     if dataset.class_names == predictor.class_names:
         with suppress(DataError, TypeError, ValueError, KeyError):  # of a file of anyone's making
             divided = dataset.with_validation(trained_on["validation"], seed)
             divided = divided.with_fraction(trained_on.get("fraction", 1.0), seed)
-    undivided = "val" not in dataset.splits and trained_on["validation"] != "test"
+    own_val = "val" in dataset.splits and "/" not in str(
+        trained_on["validation"]
+    )  # which a fold does not take as it is
+    undivided = not own_val and trained_on["validation"] != "test"
     match divided.recognised(provenance["fingerprint"]):
         case "contents":
             if data is not None and undivided and "test" not in dataset.splits:  # which is taken otherwise

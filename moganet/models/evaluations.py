@@ -33,4 +33,6 @@ def _is_of(measured: Any, description: ModelDescription) -> bool:
     """Tell whether a file of `evaluate` is of just these tensors, and has what a card shows."""
     if not isinstance(measured, dict) or measured.get("sha256") != description.sha256 or not measured.keys() >= FIGURES:
         return False
+    if measured.get("tta") is not None:  # of the model's answers to several views of an image
+        return False
     return TASKS[description.task.name].say(measured) is not None

@@ -9,9 +9,13 @@ from moganet.models.hub_folder import is_hub_folder
 from moganet.models.shipped import shipped_models
 from moganet.models.timms import is_timms
 from moganet.network import VARIANTS, full_name
-from moganet.network.releases import RELEASES
+from moganet.network.releases import PUBLISHED
 
 RUN_FILES = ("best.safetensors", "last.safetensors")
+ENDINGS = (  # of files that hold a model, and never an image
+    *(".safetensors", ".ckpt", ".pth", ".pth.tar", ".pt", ".bin", ".pdparams"),
+    *(".onnx", ".xml", ".pt2", ".pte"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def is_shipped(what: str | Path) -> bool:
 
 def list_trained() -> list[str]:
     """List the names of trained models: those that ship, and those to download."""
-    return [*shipped_models(), *RELEASES]
+    return [*shipped_models(), *PUBLISHED]
 
 
 def untrained(what: str | Path) -> WeightsError:
@@ -49,6 +53,22 @@ def untrained(what: str | Path) -> WeightsError:
 def is_bare(what: str | Path) -> bool:
     """Tell whether a MODEL is a variant's name alone, which has no trained weights."""
     return full_name(str(what)) in VARIANTS and not Path(what).exists()
+
+
+def names_model(text: str) -> bool:
+    """Tell whether a word can only be meant for a MODEL: by a file's ending, by what a folder holds, or as a name."""
+    path = Path(text)
+    if is_timms(text):
+        return True
+    try:
+        if path.is_dir():
+            return is_hub_folder(path) or any((path / name).is_file() for name in RUN_FILES)
+        if text.lower().endswith(ENDINGS) or path.exists():
+            return text.lower().endswith(ENDINGS)
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+    base, _, tag = text.partition(".")
+    return full_name(text) in VARIANTS or (f"{full_name(base)}.{tag}" in list_trained())
 
 
 def find(what: str | Path) -> Found:
@@ -70,7 +90,7 @@ def find(what: str | Path) -> Found:
     name, shipped = f"{full_name(base)}.{tag}", shipped_models()
     if name in shipped:
         return Found(shipped[name])
-    if name in RELEASES:
+    if name in PUBLISHED:
         from moganet.models.download import fetch  # which looks into what it brings, with torch
 
         return Found(fetch(name), release=name)

@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 38
+LEFT, RIGHT, TOP, BOTTOM = 54, 20, 10, 38
 MARKED = 40  # points up to which each is marked
 
 

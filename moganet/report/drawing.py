@@ -59,3 +59,11 @@ def _installed() -> tuple[str, ...]:
 
     known = {font.name for font in fontManager.ttflist}
     return tuple(family for family in FAMILIES if family in known)
+
+
+@cache
+def installed_fonts() -> tuple[str, ...]:
+    """Give the files of fonts for names: matplotlib's own, then those of other scripts that are here."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    return tuple(dict.fromkeys(findfont(FontProperties(family=name)) for name in ("DejaVu Sans", *_installed())))

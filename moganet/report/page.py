@@ -59,7 +59,10 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows. title: the finding in short. sheet, heats: pictures, and where the network looked."""
+    """All that the page shows. title: the finding in short. sheet, heats: pictures, and where the network looked.
+
+    ending: whether it ends by saying how to get the model again, where it is of one.
+    """
 
     title: str
     name: str
@@ -73,12 +76,13 @@ class Page:
     versions: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    ending: bool = True
 
     @property
     def left_out(self) -> dict[str, str]:
         """Give the reasons by the part that is left out, in the page's order."""
         reasons = {part: reason for section in self.sections for part, reason in section.left_out.items()}
-        return reasons if self.recipe else reasons | {"recipe": NO_RECIPE}
+        return reasons if self.recipe or not self.ending else reasons | {"recipe": NO_RECIPE}
 
 
 def write_page(page: Page, path: Path) -> None:

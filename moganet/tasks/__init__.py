@@ -3,9 +3,16 @@
 To add one: a folder here that fills the contract in `task.py`, a line below, its recipes, its documentation.
 """
 
-from moganet.tasks import classify, multilabel
+from moganet.results import Metric
+from moganet.tasks import classify, multilabel, segment
 from moganet.tasks.task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, multilabel.TASK)}
+TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, multilabel.TASK, segment.TASK)}
 
-__all__ = ["TASKS", "Task"]
+
+def monitor_named(name: str) -> Metric:
+    """Give the figure of that name by which a task's best weights are chosen."""
+    return next(task.monitor for task in TASKS.values() if task.monitor.name == name)
+
+
+__all__ = ["TASKS", "Task", "monitor_named"]

@@ -1,5 +1,6 @@
 """What all tasks share in training (a LightningModule): a finite loss, frozen parts, a teacher, optimizer, schedule."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from moganet.config import LossSettings, OptimizerConfig, ScheduleConfig
 from moganet.data import Dataset
 from moganet.errors import ConfigError, TrainingError
 from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.held import Held
 from moganet.tasks.optimize import build_optimizer, build_schedule
 
 CHECK_EVERY = {"cpu": 1, "cuda": 50}  # batches; on a GPU each look at a value waits for all work before it
@@ -28,13 +30,18 @@ TAMER = "lower optimizer.lr, set trainer.clip_norm, or use --set trainer.precisi
 
 @dataclass(frozen=True)
 class Learning:
-    """How a network learns. teacher: another network, of the same classes. frozen: modules that stay as they are."""
+    """How a network learns. teacher: another network, of the same classes. frozen: modules that stay as they are.
+
+    head, head_epochs: modules that alone learn in the first epochs, and how many these are.
+    """
 
     loss: LossSettings
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     teacher: nn.Module | None = None
     frozen: Sequence[nn.Module] = ()
+    head: Sequence[nn.Module] = ()
+    head_epochs: int = 0
 
 
 class TaskModule(pl.LightningModule):
@@ -51,7 +58,8 @@ class TaskModule(pl.LightningModule):
         # In a list, so that the teacher is neither trained nor saved nor averaged with the network.
         teacher = learning.teacher
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher is not None else []
-        self._frozen = [module.requires_grad_(False) for module in learning.frozen]
+        # In a list too: the network's parts are no parts of this module by a second name.
+        self._held = [Held(network, learning.frozen, learning.head, learning.head_epochs)]
         self._finite: Tensor | None = None
         self._last_images: Tensor | None = None
         self._unseen = 0
@@ -60,21 +68,34 @@ class TaskModule(pl.LightningModule):
         self.train_metrics = nn.ModuleDict(dict(train_metrics))
 
     @abstractmethod
-    def loss_of(self, outputs: Tensor, targets: Any) -> Tensor:
-        """Give the loss of what the network gave for a batch."""
+    def loss_of(self, outputs: Any, targets: Any) -> Tensor:
+        """Give the loss of what the network gave for a batch: in training, or as it answers."""
+
+    def learned(self, images: Tensor) -> Any:
+        """Give what the network is trained by: its outputs, and perhaps those of heads that only training has."""
+        return self(images)
 
     @abstractmethod
-    def measure(self, outputs: Tensor, targets: Any) -> None:
+    def measure(self, outputs: Any, targets: Any) -> None:
         """Update the metrics of training by a batch's outputs, which have no gradients."""
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        for module in self._frozen:
-            module.eval()
+        self._held[0].keep_modes()
         return self
 
     def on_fit_start(self) -> None:
         self.train()  # Lightning keeps the modes that it finds
+
+    def on_train_start(self) -> None:
+        self._begin_epoch()
+
+    def on_train_epoch_start(self) -> None:
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        if self._held[0].begin(self.current_epoch):
+            self.train()
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = self.network(images)
@@ -82,13 +103,13 @@ class TaskModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         images, targets = batch[:2]
-        outputs = self(images)
+        outputs = self.learned(images)
         loss = self.loss_of(outputs, targets)
         if self._teacher:
             loss = self._with_teacher(loss, outputs, images)
         self._watch(loss.detach(), images)
         self.train_loss.update(loss.detach(), len(images))
-        self.measure(outputs.detach(), targets)
+        self.measure(detached(outputs), targets)
         for name, metric in self._train_figures().items():
             self.log(f"train/{name}", metric, on_step=False, on_epoch=True)
         return loss
@@ -97,13 +118,13 @@ class TaskModule(pl.LightningModule):
         named = {name: metric for name, metric in self.train_metrics.items() if isinstance(metric, Metric)}
         return {"loss": self.train_loss, **named}
 
-    def divergence(self, outputs: Tensor, answers: Tensor) -> Tensor:
+    def divergence(self, outputs: Any, answers: Tensor) -> Tensor:
         """Give the divergence of outputs from a teacher's answers at the loss's temperature."""
         temperature = self.learning.loss.temperature
         ours, theirs = (F.log_softmax(logits / temperature, 1) for logits in (outputs, answers))
         return F.kl_div(ours, theirs, log_target=True, reduction="batchmean")
 
-    def _with_teacher(self, loss: Tensor, outputs: Tensor, images: Tensor) -> Tensor:
+    def _with_teacher(self, loss: Tensor, outputs: Any, images: Tensor) -> Tensor:
         """Mix in the divergence from the teacher's answers (Hinton et al. 2015, eq. 4 and section 2.1)."""
         temperature, share = self.learning.loss.temperature, self.learning.loss.teacher_weight
         with torch.no_grad():
@@ -123,11 +144,10 @@ class TaskModule(pl.LightningModule):
             raise self._not_finite(self._last_images)
 
     def _not_finite(self, images: Tensor) -> TrainingError:
-        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         why = "every module's output is finite"
         if culprit := first_not_finite(self.network, images):
             why = f"the first module whose output is not finite is {culprit}"
-        where = f"at step {self.global_step} (learning rate {rate:.3g})"
+        where = f"at step {self.global_step} (learning rate {self.learning_rate:.3g})"
         return TrainingError(f"the loss is not finite {where}; {why}; {TAMER}")
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -167,7 +187,9 @@ class TaskModule(pl.LightningModule):
         fused = not (self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val)
         optimizer = build_optimizer(self.network, self.learning.optimizer, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = build_schedule(optimizer, self.learning.schedule, steps)
+        scheduler = build_schedule(optimizer, self.learning.schedule, max(1, steps - self._head_steps()))
+        if self.learning.head_epochs:
+            scheduler.update_groups(scheduler.base_values)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def configure_gradient_clipping(
@@ -179,7 +201,32 @@ class TaskModule(pl.LightningModule):
             nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        scheduler.step_update(self.global_step)
+        done = self.global_step - self._head_steps()
+        if done < 0:
+            scheduler.update_groups(scheduler.base_values)
+        else:
+            scheduler.step_update(done)
+
+    def _head_steps(self) -> int:
+        """Give the steps in which the head alone learns, at the full rate; the schedule begins after them."""
+        parts = self.learning.head_epochs * self.trainer.num_training_batches
+        return math.ceil(parts / self.trainer.accumulate_grad_batches)
+
+    @property
+    def learning_rate(self) -> float:
+        """Give the rate of the next step, of the last layers where earlier ones have lower rates."""
+        return max(float(group["lr"]) for group in self.optimizers().param_groups)  # type: ignore[union-attr]
+
+    def set_learning_rate(self) -> None:
+        """Set the rate of the next step by the schedule alone, whatever it was."""
+        self.lr_scheduler_step(self.lr_schedulers(), None)
+
+
+def detached(outputs: Any) -> Any:
+    """Give outputs without their gradients."""
+    return (
+        outputs.detach() if isinstance(outputs, Tensor) else tuple(one.detach() for one in outputs if one is not None)
+    )
 
 
 def first_not_finite(network: nn.Module, images: Tensor) -> str | None:

@@ -19,7 +19,7 @@ from moganet.compat import restart_within_epochs
 from moganet.config import Precision, ResolvedRecipe
 from moganet.data import ArraySplit, Dataset
 from moganet.data.loader import Batch
-from moganet.data.module import ImageDataModule
+from moganet.data.module import ImageDataModule, take
 from moganet.devices import choose_device
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
@@ -33,7 +33,7 @@ from moganet.training.callbacks import average_weights
 from moganet.training.epoch_table import EpochTable
 from moganet.training.loggers import make_logger
 from moganet.training.signals import PROCESSES_WAIT
-from moganet.training.start import frozen, load_teacher, start_from
+from moganet.training.start import frozen, head_of, load_teacher, start_from
 
 LIGHTNING_PRECISION: dict[Precision, Any] = {"f32": "32-true", "bf16": "bf16-mixed", "f16": "16-mixed"}
 TRIED_SIDES = (48, 56)  # pixels, of a made-up photograph
@@ -47,7 +47,7 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     """
     network = build_network_for(recipe.network)
     if recipe.start.model is not None and not resumed:
-        start_from(network, load(recipe.start.model, device="cpu"), dataset.class_names)
+        start_from(network, load(recipe.start.model, device="cpu"), dataset.class_names, recipe.network)
     if recipe.trainer.grad_checkpointing:
         _recompute(network)
     if recipe.trainer.lean:
@@ -58,7 +58,8 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     if optimizer.lr_per is not None:
         optimizer = optimizer.changed(lr=optimizer.lr * recipe.images_a_step / optimizer.lr_per)
     kept = frozen(network, recipe.start.freeze)
-    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept)
+    first = head_of(network, recipe, resumed=resumed), recipe.start.freeze_epochs
+    learning = Learning(recipe.loss, optimizer, recipe.schedule, load_teacher(recipe, dataset), kept, *first)
     task = task_of(recipe).module(network, recipe, dataset, learning)
     with settings_of(f"optimizer {optimizer.name}"):
         build_optimizer(network, optimizer)
@@ -136,7 +137,8 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
     if recipe.trainer.devices > 1 and device == "cpu":
         share_cores(recipe.trainer.devices)
     if recipe.num_processes > 1:
-        options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT), **options}
+        held = recipe.start.freeze_epochs > 0  # some give no gradients at first
+        options = {"strategy": DDPStrategy(timeout=PROCESSES_WAIT, find_unused_parameters=held), **options}
     with settings_of("trainer"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")  # the recipe's choice
         return pl.Trainer(
@@ -180,6 +182,10 @@ def try_settings(recipe: ResolvedRecipe, module: ImageDataModule, task: TaskModu
 
 def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     split, channels = module.dataset.split("train"), recipe.preprocessing.channels
+    if module.worker_transform is not None and split.targets.have_places:
+        found = [module.worker_transform(one.image, one.target) for one in take(split.with_channels(channels), 2)]
+        seen = torch.stack([image for image, _ in found])
+        return module.augmented(Batch(seen, split.targets.stack([target for _, target in found])))
     sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else TRIED_SIDES
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
     if module.worker_transform is not None:

@@ -1,7 +1,7 @@
 """What happens around a run's loop: progress for people, and the files that a run leaves."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from moganet.results import Metric
 from moganet.tasks.module import TAMER, TaskModule
 from moganet.training.run_folder import BEST_FILE, LAST_FILE
 from moganet.training.run_log import RunLog
+
+Watch = Callable[[int, float], bool]  # (epoch, figure) -> whether the run ends here
 
 
 class RunProgress(pl.Callback):
@@ -129,6 +131,18 @@ def average_weights(decay: float) -> WeightAveraging:
                 kept.copy_(new)
 
     return WeightAveraging(multi_avg_fn=average)
+
+
+class Watched(pl.Callback):
+    """Tell each epoch's figure in validation to `watch`, and end the run where that gives True."""
+
+    def __init__(self, monitor: Metric, watch: Watch) -> None:
+        self.monitor, self.watch = monitor, watch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        figure = trainer.callback_metrics.get(f"val/{self.monitor.name}")
+        if figure is not None and self.watch(trainer.current_epoch + 1, float(figure)):
+            trainer.should_stop = True
 
 
 class ModelFiles(pl.Callback):

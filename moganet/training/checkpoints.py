@@ -69,7 +69,6 @@ class Checkpoints(Checkpoint):  # Lightning puts callbacks of this class last: t
             self._stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.save(trainer, trainer.current_epoch, 0)
         self.signals.state, self.kept = "after", _saved(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

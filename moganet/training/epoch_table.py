@@ -1,24 +1,23 @@
-"""metrics.csv, a run's figures with one row an epoch: how Lightning fills it, and how it is read.
+"""metrics.csv, a run's figures with one row an epoch: how Lightning fills it.
 
 Lightning's own CSV logger begins a row for each call (rates at an epoch's start, validation, training); here they meet
-in the epoch's row. Files of before, which have such rows and count from 0, are read as if they had one an epoch.
+in the epoch's row.
 """
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from moganet.errors import DataError
 from moganet.files import write_text
+from moganet.training.epoch_rows import Row, read_rows
 
 PLACE = ("epoch", "step")
 ORDER = ("lr", "train", "val")  # of the other columns, by what stands before their names' /
-Row = dict[str, str]
 
 
 class EpochTable(Logger):
@@ -58,29 +57,6 @@ class EpochTable(Logger):
     def text(self, text: str) -> None:
         self.rows = read_rows(text)
         self.save()
-
-
-def read_rows(text: str) -> dict[int, Row]:
-    """Read a table into {epoch from 1: its figures}. Raises DataError or ValueError for what is no table of a run."""
-    rows: dict[int, Row] = {}
-    found = list(_cells(text))
-    first = min((int(float(row["epoch"])) for row in found if row.get("epoch")), default=0)
-    for row in found:
-        given = row.pop("epoch", "")
-        # Rates had no epoch: they stood before the first row of theirs.
-        epoch = int(float(given)) + 1 - min(first, 1) if given else max(rows, default=0) + 1
-        if not given and not any(name.startswith("lr") for name in row):
-            continue
-        rows.setdefault(epoch, {}).update(row)
-    return rows
-
-
-def _cells(text: str) -> Iterable[Row]:
-    try:
-        for row in csv.DictReader(io.StringIO(text, newline="")):
-            yield {name: value for name, value in row.items() if isinstance(name, str) and value and type(value) is str}
-    except csv.Error as error:
-        raise DataError(f"this is no table of a run: {error}") from None
 
 
 def _is_figure(name: str) -> bool:

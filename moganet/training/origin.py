@@ -12,7 +12,7 @@ import yaml
 from moganet.config import RECIPE_LIMIT, parse_yaml
 from moganet.files import read_small
 from moganet.models.provenance import without_places
-from moganet.training.epoch_table import read_rows
+from moganet.training.epoch_rows import read_rows
 from moganet.training.outcome import read_result
 from moganet.training.run_folder import METRICS_FILE, RECIPE_FILE, RESULT_FILE
 
@@ -41,7 +41,7 @@ def read_origin(model: str | Path, provenance: Mapping[str, Any], result: Mappin
         return Origin(text)
     try:
         said = parse_yaml(read_small(folder / RECIPE_FILE, RECIPE_LIMIT), RECIPE_FILE)
-        if without_places(said) != without_places(recipe):
+        if _apart_from_length(without_places(said)) != _apart_from_length(without_places(recipe)):
             return Origin(text)  # another run's
         metrics = read_metrics(folder / METRICS_FILE)
         if result is None and (folder / RESULT_FILE).is_file():
@@ -50,6 +50,14 @@ def read_origin(model: str | Path, provenance: Mapping[str, Any], result: Mappin
         logger.warning("the curves of %s are left out: %s", folder, error)
         return Origin(text)
     return Origin(text, metrics, result or {})
+
+
+def _apart_from_length(recipe: Any) -> Any:
+    """Give a recipe's values without the number of epochs, which may have grown since weights were kept as the best."""
+    trainer = recipe.get("trainer") if isinstance(recipe, dict) else None
+    if not isinstance(trainer, dict):
+        return recipe
+    return {**recipe, "trainer": {name: value for name, value in trainer.items() if name != "max_epochs"}}
 
 
 def read_metrics(path: Path) -> dict[str, dict[float, float]]:

@@ -2,15 +2,26 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, OutputError, first_line
 from moganet.files import read_small, to_json, write_text
 from moganet.numbers import count
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks import TASKS
-from moganet.training.run_folder import BEST_FILE, CURVES_FILE, LAST_FILE, METRICS_FILE, RESULT_FILE
+from moganet.training.run_folder import (
+    BEST_FILE,
+    CURVES_FILE,
+    FAILURE_FILE,
+    LAST_FILE,
+    METRICS_FILE,
+    RECIPE_FILE,
+    RESULT_FILE,
+)
 
+Written = TypeVar("Written", bound=Record)
 RESULT_LIMIT = 100_000_000  # bytes; it names each file that could not be read
 
 
@@ -19,6 +30,13 @@ class Validated(Record, extra="allow"):
 
     __pydantic_extra__: dict[str, float | None]
     epoch: int
+
+
+class Failure(Record):
+    """Why a run failed, in a line. kind: the error's."""
+
+    error: str
+    kind: str
 
 
 class TrainResult(Result):
@@ -64,10 +82,32 @@ def write_result(result: TrainResult) -> None:
 
 def read_result(folder: Path) -> TrainResult:
     """Read what a finished run gave. Raises ConfigError for a file that no run wrote."""
+    return _read(folder / RESULT_FILE, TrainResult, "remove it, and the run is finished again")
+
+
+def _read(path: Path, kind: type[Written], remedy: str) -> Written:
     try:
-        return TrainResult.model_validate(json.loads(read_small(folder / RESULT_FILE, RESULT_LIMIT, ConfigError)))
+        return kind.model_validate(json.loads(read_small(path, RESULT_LIMIT, ConfigError)))
     except ConfigError:
         raise
     except (ValueError, RecursionError):
-        what = f"{folder / RESULT_FILE} is not what a run writes"
-        raise ConfigError(f"{what}; remove it, and the run is finished again") from None
+        raise ConfigError(f"{path} is not what a run writes; {remedy}") from None
+
+
+@contextmanager
+def failures_written(folder: Path, *, but: type[Exception]) -> Iterator[None]:
+    """Leave a line in a run's folder on what ends it, but for a stop and for errors after which it is tried again."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, but) and (folder / RECIPE_FILE).is_file():
+            with suppress(OutputError):  # on a full disk
+                failure = Failure(error=first_line(error), kind=type(error).__name__)
+                write_text(folder / FAILURE_FILE, to_json(failure))
+        raise
+
+
+def read_failure(folder: Path) -> Failure | None:
+    """Read why a run failed, None where it did not. Raises ConfigError for a file that no run wrote."""
+    path = folder / FAILURE_FILE
+    return _read(path, Failure, "remove it") if path.is_file() else None

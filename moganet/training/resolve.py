@@ -18,6 +18,7 @@ from moganet.config import (
     unfolded,
     validate,
 )
+from moganet.config.recipe import fold_of
 from moganet.data import Dataset, open_data
 from moganet.data.leaks import describe_leaks
 from moganet.data.module import check_readable
@@ -61,7 +62,7 @@ def prepare(
         settings = settings.changed(start=settings.start.changed(model=str(start)))
     choose_device(settings.trainer.accelerator)  # which is looked for before the images are
     dataset = open_divided(settings.data.source if data is None else data, settings)
-    resolved = _resolve(settings, dataset, resumed)
+    resolved = resolve(settings, dataset, resumed)
     if is_first_process() and (step := _step_of(resolved, load_recipe(recipe))):
         say(step)
     return resolved, dataset.with_white_level(resolved.preprocessing.white_level)
@@ -111,7 +112,10 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     named = [f"{name} {number}" for name, number in zip(dataset.class_names[:MAX_CLASSES], counts, strict=False)]
     more = "" if len(dataset.class_names) <= MAX_CLASSES else f", and {len(dataset.class_names) - MAX_CLASSES} more"
     asked = settings.data.validation
-    if isinstance(asked, str) or (asked is None and "val" in opened.splits):
+    if (fold := fold_of(asked)) is not None:
+        with_val = ", its own val among them" if opened.undivided() is not opened.split("train") else ""
+        origin = f"part {fold[0]} of {fold[1]} by seed {settings.seed}{with_val}"
+    elif isinstance(asked, str) or (asked is None and "val" in opened.splits):
         origin = f"its own {asked or 'val'}"
     else:
         origin = f"held back by seed {settings.seed}; choose otherwise by --set data.validation=SHARE"
@@ -122,13 +126,15 @@ def _described(opened: Dataset, dataset: Dataset, settings: Recipe) -> str:
     )
 
 
-def _resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
+def resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) -> ResolvedRecipe:
+    """Fill in what a recipe leaves to a divided data set, to starting weights, and to the launcher."""
     _check_sizes(recipe, dataset)
     refuse_without_srun()
     recipe = choose_start(recipe, resumed)
     _check_choices(recipe)
     device = choose_device(recipe.trainer.accelerator)
     network, preprocessing = _started(recipe, resumed)
+    network = task_of(recipe).network(network, recipe.task)
     devices, num_nodes = launched() or _asked_processes(recipe)
     _check_device(device, devices * num_nodes)
     classes, precision = len(dataset.class_names), _precision(recipe, resumed, device)

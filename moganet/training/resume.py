@@ -8,6 +8,7 @@ from moganet.data import Dataset
 from moganet.errors import ConfigError
 from moganet.notices import say
 from moganet.training.checkpoints import read_fingerprint
+from moganet.training.lengthen import LENGTH, refuse_shorter
 from moganet.training.resolve import read_resolved
 from moganet.training.run_folder import CHECKPOINT_FILE, EVALUATIONS, RECIPE_FILE, RESULT_FILE, RUN_OUTPUTS, entries
 from moganet.training.signals import is_first_process
@@ -33,15 +34,18 @@ def read_run(folder: Path) -> ResolvedRecipe | None:
 
 
 def same_run(
-    folder: Path, old: ResolvedRecipe, new: ResolvedRecipe, dataset: Dataset, *, found_batch: bool
+    folder: Path, old: ResolvedRecipe, new: ResolvedRecipe, dataset: Dataset, *, found_batch: bool, longer: bool
 ) -> ResolvedRecipe:
     """Give the recipe to go on with, where it is the one that the run began with. Raises ConfigError where not.
 
-    found_batch: --find-batch chose the batch size, when the run began.
+    found_batch: --find-batch chose the batch size, when the run began. longer: the call itself asks
+    for a number of epochs, which may be a larger one.
     """
     if found_batch:
         new = new.changed(data=new.data.changed(batch_size=old.data.batch_size))
-    what = _difference(old, new)
+    if longer and new.trainer.max_epochs != old.trainer.max_epochs:
+        refuse_shorter(old, new, folder)
+    what = _difference(old, new, longer=longer)
     if what is None and (folder / CHECKPOINT_FILE).is_file():
         what = _other_images(dataset, read_fingerprint(folder / CHECKPOINT_FILE))
     if what is not None:
@@ -69,20 +73,22 @@ def _other_images(dataset: Dataset, began_with: str | None) -> str | None:
     return None
 
 
-def _difference(old: ResolvedRecipe, new: ResolvedRecipe) -> str | None:
+def _difference(old: ResolvedRecipe, new: ResolvedRecipe, *, longer: bool) -> str | None:
     """Name the first setting in which two resolved recipes would compute something else, with both values."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     for name in before:
-        if name not in FREE_SETTINGS and before[name] != after.get(name):
-            return f"{name} is {before[name]!r} there and {after.get(name)!r} here"
+        if name not in FREE_SETTINGS and before[name] != after.get(name) and not (longer and name == LENGTH):
+            how = f" (--epochs {before[name]} says so)" if name == LENGTH else ""
+            return f"{name} is {before[name]!r} there and {after.get(name)!r} here{how}"
     if old.images_a_step != new.images_a_step:
         of = "data.batch_size, trainer.accumulate, trainer.devices"
         return f"a step takes {old.images_a_step} images there and {new.images_a_step} here ({of})"
     return None
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give settings by their dotted names."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
+        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return found

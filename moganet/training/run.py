@@ -28,13 +28,14 @@ from moganet.results import LeftOut
 from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
-from moganet.training.callbacks import ModelFiles, RunProgress
+from moganet.training.callbacks import ModelFiles, RunProgress, Watch, Watched
 from moganet.training.checkpoints import Checkpoints, read_step
 from moganet.training.draws import own_draws
 from moganet.training.failures import OutOfMemory, explained
 from moganet.training.interaction_record import InteractionRecord
+from moganet.training.lengthen import Length
 from moganet.training.origin import read_metrics
-from moganet.training.outcome import TrainResult
+from moganet.training.outcome import TrainResult, failures_written
 from moganet.training.run_folder import CHECKPOINT_FILE, CURVES_FILE, METRICS_FILE, RECIPE_FILE, clear_folder
 from moganet.training.run_log import RunLog
 from moganet.training.signals import RunStopped, is_first_process
@@ -61,12 +62,15 @@ class Run:
 
 @own_draws()
 def train_to_end(
-    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool, watch: Watch | None = None
 ) -> TrainResult | None:
-    """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first."""
+    """Train, in smaller parts where memory lacks; give what came of it, None on processes other than the first.
+
+    watch: is told each epoch's figure in validation, and ends the run by True.
+    """
     while True:
         try:
-            return _train(settings, dataset, folder, log, resumed=resumed)
+            return _train(settings, dataset, folder, log, resumed=resumed, watch=watch)
         except OutOfMemory as error:
             settings, resumed = _in_smaller_parts(settings, dataset, error), (folder / CHECKPOINT_FILE).is_file()
         write_text(folder / RECIPE_FILE, settings.to_yaml())
@@ -74,15 +78,15 @@ def train_to_end(
 
 
 def _train(
-    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool, watch: Watch | None
 ) -> TrainResult | None:
-    run = _made(settings, dataset, folder, log, resumed=resumed)
+    run = _made(settings, dataset, folder, log, resumed=resumed, watch=watch)
     clear_folder(folder, keep=resumed)
     if not resumed and is_first_process():
         write_text(folder / RECIPE_FILE, settings.to_yaml())
     log.begin(folder)
     try:
-        with run.checkpoints.signals.held(run.trainer):
+        with failures_written(folder, but=OutOfMemory), run.checkpoints.signals.held(run.trainer):
             _fit(run)
     except (ConfigError, DataError):
         if not resumed and run.trainer.global_step == 0:
@@ -112,7 +116,9 @@ def _train(
     )
 
 
-def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool) -> Run:
+def _made(
+    settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool, watch: Watch | None
+) -> Run:
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     task, module = build_task(settings, dataset, resumed=resumed), build_module(settings, dataset)
     fixtures = [sample.image for sample in take(dataset.split("val"), NUM_FIXTURES)]
@@ -126,9 +132,11 @@ def _made(settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog,
     logger.debug("%s trained parameters; %d threads; settings:", f"{trained:,}", torch.get_num_threads())
     for line in settings.to_yaml().splitlines():
         logger.debug("  %s", line)
-    callbacks: list[pl.Callback] = [files, progress, checkpoints]
+    callbacks: list[pl.Callback] = [files, progress, checkpoints, Length(files, checkpoints)]
     if (every := settings.trainer.interactions_every) is not None:  # before averages are taken out, like the files
         callbacks.insert(0, InteractionRecord(folder, dataset.split("val"), settings.preprocessing, every))
+    if watch is not None:
+        callbacks.append(Watched(kind.monitor, watch))
     trainer = build_trainer(settings, folder, callbacks, purge_step=purge_step)
     return Run(task, module, files, progress, checkpoints, trainer, goes_on=resumed)
 
@@ -223,5 +231,5 @@ def _describe(recipe: ResolvedRecipe, dataset: Dataset) -> ModelDescription:
         "seed": recipe.seed,
         "versions": {**packages, "python": platform.python_version()},
     }
-    network, preprocessing, task = recipe.network, recipe.preprocessing, task_of(recipe).describe(dataset)
+    network, preprocessing, task = recipe.network, recipe.preprocessing, task_of(recipe).describe(dataset, recipe.task)
     return ModelDescription(architecture=network, preprocessing=preprocessing, task=task, provenance=provenance)

@@ -8,24 +8,39 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from moganet.data import Dataset, FileSplit
 from moganet.errors import ConfigError, OutputError
 from moganet.notices import say
 from moganet.training.run_log import LOG_FILE
-from moganet.training.signals import is_first_process
+
+if TYPE_CHECKING:
+    from moganet.data import Dataset
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
 
 RECIPE_FILE, RESULT_FILE = "recipe.yaml", "result.json"  # the first and the last that a run writes
 CHECKPOINT_FILE, BEST_FILE, LAST_FILE = "last.ckpt", "best.safetensors", "last.safetensors"
 METRICS_FILE, CURVES_FILE, INTERACTIONS_FILE = "metrics.csv", "curves.png", "interactions.csv"
 REPORT_FILE, EVALUATIONS = "report.html", "evaluation-*"
-LOCK_FILE = ".lock"
+FAILURE_FILE = "failure.json"  # of a run that can't go on as it is; one that was stopped or killed leaves none
+SERIES_LOCK = ".series.lock"  # of a folder of several runs
+LOCK_FILE, LOCK_WAIT = ".lock", 0.3  # seconds, in which `is_at_work` of another process has looked
 RUN_OUTPUTS = (  # what a run leaves, and --overwrite removes
     *(RECIPE_FILE, LOG_FILE, METRICS_FILE, "hparams.yaml", "tensorboard", CURVES_FILE, INTERACTIONS_FILE),
-    *(CHECKPOINT_FILE, BEST_FILE, LAST_FILE, EVALUATIONS, REPORT_FILE, RESULT_FILE),
+    *(CHECKPOINT_FILE, BEST_FILE, LAST_FILE, EVALUATIONS, REPORT_FILE, RESULT_FILE, FAILURE_FILE),
 )
+
+
+def is_first_process() -> bool:
+    """Tell whether this process writes, as training.signals does, which brings what trains."""
+    from moganet.training import signals
+
+    return signals.is_first_process()
 
 
 def entries(folder: Path, patterns: Iterable[str]) -> list[Path]:
@@ -35,9 +50,14 @@ def entries(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return [path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
 
 
+def folder_name(name: str) -> str:
+    """Give a recipe's name as a folder's."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60] or "run"
+
+
 def claim_folder(name: str) -> Path:
     """Make runs/NAME-N, the first that is not there yet; so runs that begin at once have folders of their own."""
-    stem = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60] or "run"
+    stem = folder_name(name)
     for number in itertools.count(1):
         folder = Path("runs") / f"{stem}-{number}"
         if not is_first_process():
@@ -77,8 +97,10 @@ def refuse_full(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{what}; nothing is replaced; choose another --out, empty or not there yet")
 
 
-def say_inside(folder: Path, dataset: Dataset) -> None:
+def say_inside(folder: Path, dataset: "Dataset") -> None:
     """Say that a run's folder lies among the images that it learns from."""
+    from moganet.data import FileSplit
+
     split = dataset.split("train")
     if not isinstance(split, FileSplit) or not len(split):
         return
@@ -89,17 +111,18 @@ def say_inside(folder: Path, dataset: Dataset) -> None:
 
 
 @contextmanager
-def own_folder(folder: Path, *, claimed: bool = False) -> Iterator[None]:
+def own_folder(folder: Path, *, claimed: bool = False, lock_file: str = LOCK_FILE) -> Iterator[None]:
     """Make a run's folder and keep other runs out of it; what begins and fails before it writes leaves none behind.
 
-    claimed: it was made by `claim_folder`. The lock ends with the process, however that ends; of several processes the
-    first one takes it. Raises ConfigError where a run is at work in it.
+    claimed: it was made by `claim_folder`. lock_file: another name for a folder of several runs. The lock ends with
+    the process, however that ends; of several processes the first one takes it. Raises ConfigError where a run is at
+    work in it.
     """
     if not is_first_process():
         yield
         return
     made = [folder, folder.parent] if claimed else _make_folder(folder)
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    lock = FileLock(folder / lock_file, timeout=LOCK_WAIT)
     try:
         lock.acquire()
     except Timeout:
@@ -110,11 +133,29 @@ def own_folder(folder: Path, *, claimed: bool = False) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            (folder / LOCK_FILE).unlink(missing_ok=True)
+            (folder / lock_file).unlink(missing_ok=True)
         lock.release()
         for place in made:  # only where they are empty
             with suppress(OSError):
                 place.rmdir()
+
+
+def is_at_work(folder: Path) -> bool:
+    """Tell whether a process of this machine trains in a folder, by its lock, which is left as it is."""
+    path = folder / LOCK_FILE
+    try:
+        if not path.is_file():
+            return False
+        if fcntl is None:  # on Windows
+            with FileLock(path, timeout=0):
+                return False
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except (Timeout, BlockingIOError):
+        return True
+    except (OSError, NotImplementedError):  # a file system without locks
+        return False
 
 
 def _make_folder(folder: Path) -> list[Path]:
@@ -134,7 +175,7 @@ def clear_folder(folder: Path, *, keep: bool) -> None:
     """
     if not is_first_process():
         return
-    patterns = (".*.partial.*",) if keep else (".*.partial.*", *RUN_OUTPUTS)
+    patterns = (".*.partial.*", FAILURE_FILE) if keep else (".*.partial.*", *RUN_OUTPUTS)
     try:
         found = entries(folder, patterns)
         odd = [path for path in entries(folder, RUN_OUTPUTS) if not (path.is_file() or path.is_dir())]

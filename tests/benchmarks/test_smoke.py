@@ -196,6 +196,12 @@ def test_temperature(run, digit_model):
     assert found["images"] == 30
 
 
+def test_tune(run):
+    pytest.importorskip("optuna")
+    found = run("tune", 2, 1, SETTINGS={**MINI_RUN, "data.fraction": 0.1, "data.batch_size": 64})
+    assert found["trials"] == 2 and found["seconds"] >= found["seconds_of_trainings"] > 0
+
+
 def test_guard(run, folder):
     found = run("guard", "moganet_nano.digits", "digits", f"photos={folder / 'val'}", NUM_DRAWN=3, NUM_KNOWN=20)
     rows = found["moganet_nano.digits"]["rejected"]

@@ -20,7 +20,7 @@ from moganet.embeddings.rows import joined
 from moganet.files import to_json
 from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.notices import printable
-from moganet.tasks.classify.confusion import draw_confusion
+from moganet.report.confusion import draw_confusion
 from moganet_cli.output import print_table, shown
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ def test_predictions_of_any_name_are_printed_written_and_drawn(hostile, tmp_path
     code, out, _ = run(
         capfdbinary, "predict", model, photos, "--csv", table, "--grid", tmp_path / "g.png", "--top-k", len(NAMES)
     )
-    assert code == 0 and len(out.splitlines()) == 2 + len(NAMES) and (tmp_path / "g.png").stat().st_size
+    assert code == 0 and len(out.splitlines()) == 3 + len(NAMES) and (tmp_path / "g.png").stat().st_size
     assert all(printable(name) in out for name in NAMES) and printable(out.replace("\n", "")) == out.replace("\n", "")
     code, out, _ = run(capfdbinary, "predict", model, photos, "--json")
     found = json.loads(out)["predictions"]

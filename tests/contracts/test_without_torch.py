@@ -85,7 +85,7 @@ def test_an_exported_file_answers_where_there_is_no_torch(to, tmp_path):
 
 
 # What starts quickly imports nothing but this, beside Python's own modules.
-MAY_BE_IMPORTED = {"moganet", "moganet_cli", "numpy", "PIL", "pydantic", "pydantic_core", "annotated_types"}
+MAY_BE_IMPORTED = {"filelock", "moganet", "moganet_cli", "numpy", "PIL", "pydantic", "pydantic_core", "annotated_types"}
 MAY_BE_IMPORTED |= {"typing_extensions", "typing_inspection", "yaml", "_yaml", "typer", "click", "rich", "shellingham"}
 MAY_BE_IMPORTED |= {
     "absl",
@@ -137,7 +137,13 @@ def test_what_was_loaded_once_needs_no_torch(knows, trained_run, tmp_path):
         "train --help",
         "settings digits lr",
     ]
-    others += [f"verify {trained_run}", f"verify {models[-1]}", f"verify {tmp_path / 'hub'}", "evaluate --help"]
+    others += [
+        f"runs {trained_run}",
+        f"verify {trained_run}",
+        f"verify {models[-1]}",
+        f"verify {tmp_path / 'hub'}",
+        "evaluate --help",
+    ]
     commands += [one.split() for one in others]
     done = subprocess.run(
         [sys.executable, "-c", WARM, json.dumps(commands)], stdout=subprocess.PIPE, text=True, check=True

@@ -8,7 +8,7 @@ from test_train import TINY
 import moganet
 from moganet.errors import DataError
 from moganet.tasks.module import TaskModule
-from moganet.training.epoch_table import read_rows
+from moganet.training.epoch_rows import read_rows
 from moganet.training.origin import read_metrics
 
 # Of a run of before: rates stood apart, at the step at which their epoch began, and epochs counted from 0.

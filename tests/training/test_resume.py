@@ -266,7 +266,7 @@ def test_without_a_run_it_begins(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"trainer.max_epochs": 5}, "trainer.max_epochs is 2 there and 5 here"),
+        ({"trainer.max_epochs": 1}, "has 2 epochs and can't be made shorter"),
         ({"optimizer.lr": 1.0}, "optimizer.lr is 0.002 there and 1.0 here"),
         ({"data.batch_size": 10}, "a step takes 200 images there and 20 here"),
         ({"data.validation": 100}, "data.validation is "),

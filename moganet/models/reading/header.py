@@ -20,6 +20,20 @@ def is_safetensors(path: Path) -> bool:
         return file.read(LENGTH + 1)[LENGTH:] == b"{"
 
 
+def is_whole(path: Path) -> bool:
+    """Tell, by its header, whether a safetensors file has all of its bytes; what they are is not looked at."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(LENGTH), "little")
+            header = json.loads(file.read(min(length, MAX_HEADER)))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            return path.stat().st_size == LENGTH + length + max(ends, default=0)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return False
+
+
 def hash_tensors_of(path: Path) -> str:
     """Give the SHA-256 of a file's tensors, as `checkpoint.hash_tensors` does. Raises WeightsError for another file."""
     digest = hashlib.sha256()

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moganet.errors import DataError, MissingExtraError, MogaNetError
+from moganet.errors import DataError, MogaNetError, import_extra
 from moganet.numbers import percent
 from moganet.report.page import Section
 from moganet.tasks.classify.classified import ROOM, Classified, show
-from moganet.tasks.report import Seen
+from moganet.tasks.report import Seen, in_parts
 
 MAX_EXPLAINED = 12  # errors, and as many close calls
 MAX_DOUBTFUL = 24
@@ -69,10 +69,7 @@ def find_doubtful(parts: Sequence[Classified]) -> list[tuple[int, int]]:
     """
     if not parts:
         raise DataError("suspected label errors are looked for on images that were not trained on (--split test)")
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError:
-        raise MissingExtraError("suspected label errors need cleanlab: pip install 'moganet[report]'") from None
+    find_label_issues = import_extra("cleanlab.filter", "looking for label errors", "report").find_label_issues
     labels = np.concatenate([part.labels for part in parts])
     probabilities = np.concatenate([part.probabilities for part in parts])
     if probabilities.shape[1] < 2 or len(np.unique(labels)) < 2:
@@ -80,9 +77,7 @@ def find_doubtful(parts: Sequence[Classified]) -> list[tuple[int, int]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about classes with few images
         ranked = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    starts = np.cumsum([0, *(len(part.labels) for part in parts)])
-    places = np.searchsorted(starts, ranked, "right") - 1
-    return list(zip(places.tolist(), (ranked - starts[places]).tolist(), strict=True))
+    return in_parts(ranked, [len(part.labels) for part in parts])
 
 
 def say_labels(issues: int, examined: int) -> str:

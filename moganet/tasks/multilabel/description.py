@@ -1,7 +1,9 @@
 """What a multi-label recipe and model file say of their task."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from moganet.config import Fraction, LossSettings, TaskSettings, told
@@ -49,6 +51,24 @@ class MultilabelDescription(TaskDescription):
         if self.thresholds and len(self.thresholds) != len(self.class_names):
             raise ValueError(f"it has {len(self.thresholds)} thresholds for {len(self.class_names)} classes")
         return self
+
+    def joined(self, others: Sequence[Self], orders: Sequence[Sequence[int]], *, calibrated: bool) -> Self:
+        """Take the mean of the thresholds too, each on its own model's scale."""
+        made = super().joined(others, orders, calibrated=calibrated)
+        every = (self, *others)
+        if not any(one.thresholds for one in every):
+            return made
+        own = [
+            np.array(one.scaled_cuts(calibrated=calibrated))[order] for one, order in zip(every, orders, strict=True)
+        ]
+        return made.changed(thresholds=tuple(np.mean(own, 0).tolist()))
+
+    def scaled_cuts(self, *, calibrated: bool) -> tuple[float, ...]:
+        """Give the thresholds, as those of probabilities that the temperature scales where `calibrated`."""
+        if not calibrated or self.temperature is None:
+            return self.cuts
+        inside = np.array(self.cuts).clip(1e-12, 1 - 1e-12)
+        return tuple((1 / (1 + ((1 - inside) / inside) ** (1 / self.temperature))).tolist())
 
     @property
     def cuts(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.tasks.evaluator import CALIBRATION_BINS
+from moganet.tasks.judged import DRAWS
 from moganet.tasks.multilabel.answers import sigmoid
 from moganet.tasks.multilabel.description import PLAIN
 
@@ -47,6 +48,17 @@ def mean_average_precision(logits: Values, truth: NDArray[np.bool_]) -> float | 
     """Give the mean over the classes that some image has; None where there is none."""
     found = [average_precision(scores, has) for scores, has in zip(logits.T, truth.T, strict=True)]
     return mean(found)
+
+
+def precision_interval(logits: Values, truth: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Give the 95 % interval of the mean average precision, by drawing images anew (Efron's percentiles)."""
+    random, number = np.random.default_rng(0), len(logits)
+    places = (random.integers(number, size=number) for _ in range(DRAWS))
+    drawn = [one for some in places if (one := mean_average_precision(logits[some], truth[some])) is not None]
+    if not drawn:
+        return None
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def mean(values: list[float | None]) -> float | None:

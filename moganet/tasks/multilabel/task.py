@@ -12,7 +12,7 @@ from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.multilabel.answers import COLUMNS, NONE, Found, MultilabelRow, answers, energy, found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription, MultilabelLoss, MultilabelSettings
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, refuse_places
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from moganet.data.targets import Targets
     from moganet.embeddings.learn import Known
     from moganet.report import GridItem
+    from moganet.tasks.judged import Judged
     from moganet.tasks.module import Learning
     from moganet.tasks.multilabel.evaluator import MultilabelEvaluation, MultilabelEvaluator
     from moganet.tasks.multilabel.training import MultilabelTraining
     from moganet.tasks.probing import Probed
-    from moganet.tasks.report import Reported, Seen
+    from moganet.tasks.report import Answers, Reported, Seen
 
 
 class Multilabel(Task):
@@ -45,6 +46,7 @@ class Multilabel(Task):
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for name, split in dataset.distinct().items():
+            refuse_places(dataset, split.targets)
             strata = split.targets.strata()
             if strata.ndim != 2:
                 how = "a table with --data 'table:FILE?labels=COLUMN', or rows of 0 and 1 in Python, have any number"
@@ -57,7 +59,7 @@ class Multilabel(Task):
     ) -> "MultilabelTraining":
         from moganet.tasks.multilabel.training import MultilabelTraining
 
-        description, settings = self.describe(dataset), recipe.task
+        description, settings = self.describe(dataset, recipe.task), recipe.task
         assert isinstance(description, MultilabelDescription) and isinstance(settings, MultilabelSettings)
         return MultilabelTraining(network, description, learning, settings, _pos_weights(recipe, dataset))
 
@@ -96,6 +98,12 @@ class Multilabel(Task):
         row = targets[place]
         return None if row is None else tuple(class_names[i] for i in row.nonzero()[:, 0].tolist())
 
+    def is_right(self, answer: Found, truth: Any) -> bool:
+        return set(answer.above) == set(truth)
+
+    def names_found(self, answer: Found) -> Sequence[str]:
+        return answer.above
+
     def say(self, figures: Any) -> str | None:
         known = figures.get("map") if isinstance(figures, dict) else None
         return f"mAP {100 * known:.2f} %" if isinstance(known, int | float) else None
@@ -104,6 +112,19 @@ class Multilabel(Task):
         from moganet.tasks.multilabel.report import compose
 
         return compose(seen)
+
+    def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
+        from moganet.tasks.judged import Judged
+        from moganet.tasks.multilabel.figures import mean_average_precision, precision_interval
+
+        logits, truth = outputs.numpy(), targets.numpy() > 0
+        right = (found(logits, _own(description)) == truth).all(1)
+        return Judged(right, mean_average_precision(logits, truth), precision_interval(logits, truth))
+
+    def doubtful(self, parts: "Sequence[Answers]") -> list[tuple[int, int]]:
+        from moganet.tasks.multilabel.doubtful import find_doubtful
+
+        return find_doubtful(parts)
 
     def probe(self, known: "Known", asked: "Known", names: Sequence[str], inner: NDArray[np.int64] | None) -> "Probed":
         from moganet.tasks.multilabel.probe import probe

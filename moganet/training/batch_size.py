@@ -24,7 +24,11 @@ def find_batch_size(recipe: ResolvedRecipe, dataset: Dataset) -> ResolvedRecipe:
     """Choose the largest power of two for data.batch_size that fits memory and the set; give the changed recipe."""
     largest = 1 << (len(dataset.split("train")).bit_length() - 1)
     first = min(16, largest)
-    small = recipe.changed(data=recipe.data.changed(batch_size=first))
+    data, start = (
+        recipe.data.changed(batch_size=first),
+        recipe.start.changed(freeze_epochs=0),
+    )  # which takes less memory
+    small = recipe.changed(data=data, start=start)
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
