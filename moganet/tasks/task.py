@@ -400,7 +400,7 @@ class Task(ABC):
 
     def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
         """Tell which images are answered right, from the first of `outputs` and targets in the model's classes."""
-        raise ConfigError(f"an image's answer is neither right nor wrong in the task {self.name}")
+        raise ConfigError(f"an image's answer is neither right nor wrong in the task {self.name}; evaluate each model")
 
     def doubtful(self, parts: "Sequence[Answers]") -> list[tuple[int, int]]:
         """Give the images whose labels look wrong, the most doubtful first, as (part, number in it).
