@@ -388,6 +388,7 @@ def test_wrong_settings_are_said_before_anything_is_trained(tmp_path):
     for settings, said in (
         ({"preprocessing.crop_mode": "center"}, "crop_mode center"),
         ({"loss.class_weights": [1, 2]}, "2 values"),
+        ({"augment.mixup": 0.2}, "augment.mixup blends"),
         ({"loss.class_weights": "rare"}, "class_weights"),
         ({"task.head": "deeplab"}, "'deeplab' is no head; known: fpn, upernet, smp:Unet"),
         ({"task.head": {"name:fpn": None}}, "a head has a name: {name: fpn, channels: 64}"),

@@ -129,7 +129,8 @@ def _save(image: Image.Image, path: Path, **how: Any) -> None:
 
 def names_for(files: Sequence[str]) -> list[str]:
     """Give each file a name of its own for its mask: its stem; where another has that, its folders before it too."""
-    paths = [PurePath(os.path.abspath(file)) for file in files]  # no ".." leads out of the folder of masks
+    # No ".." leads out of the folder of masks; links stay as they are.
+    paths = [PurePath(os.path.abspath(file)) for file in files]  # noqa: PTH100
     stems = Counter(path.stem for path in paths)
     twice = [path for path in paths if stems[path.stem] > 1]
     common = PurePath(os.path.commonpath([path.parent for path in twice])) if _share_a_root(twice) else None
