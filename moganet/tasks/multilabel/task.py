@@ -90,6 +90,9 @@ class Multilabel(Task):
         assert said is not None
         return GridItem(image, said, None, known, rejected=bool(answer.rejected))
 
+    def words(self, answer: Found, class_names: Sequence[str]) -> str:
+        return "|".join(name for name in class_names if name in answer.above)
+
     def energy(self, outputs: Outputs) -> NDArray[np.float64]:
         return energy(outputs["logits"])
 
