@@ -111,7 +111,8 @@ def compare(
 
     models: MODELs or Predictors, 2 to 16, of one task and with the same classes, in any order. data: None is what each
     was trained on: images that were held back from one and trained on by another are left out. split and the rest: as
-    in `evaluate`; a set of your own without names has the first model's. out: the HTML file [default: NAMES-comparison.html here].
+    in `evaluate`; a set of your own without names has the first model's. out: the HTML file
+    [default: NAMES-comparison.html here].
     Raises ConfigError for models that answer other questions, DataError where they share no image, WeightsError, and
     OutputError before anything is measured.
     """

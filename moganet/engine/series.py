@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from moganet.config import Recipe, ShortOptions, parse_overrides, with_short
+from moganet.data.class_names import shown
 from moganet.data.once import open_once
 from moganet.errors import ConfigError, TrainingError
 from moganet.files import to_json, write_text
@@ -215,6 +216,19 @@ def _answered(members: Sequence[Member], settings: Recipe, data: "Data | None", 
             predictor = load(Path(member.out) / BEST_FILE, "eager")
             how = settings.data.batch_size, settings.data.workers, progress
             parts.append(answer_fold(predictor, dataset, whole, (part, len(members)), settings.seed, how))
+    _say_rare(dataset.class_names, whole.targets.counts(len(dataset.class_names)).tolist(), len(members))
     folder = Path(members[0].out).parent
     predictions = write_predictions(parts, dataset, whole, folder)
     return {"out_of_fold": predictions, "doubtful": find_doubtful(parts, dataset, whole, folder)}
+
+
+def _say_rare(names: Sequence[str], counts: Sequence[int], folds: int) -> None:
+    """Say which classes have fewer images than there are folds."""
+    rare = [f"{name} {number}" for name, number in zip(names, counts, strict=True) if number < folds]
+    if rare:
+        what = f"fewer images than the {folds} folds: {shown(rare)}"
+        say(
+            f"{what}; folds without one measure nothing of such a class, and one image alone is answered by a model "
+            "that saw none",
+            doubtful=True,
+        )
