@@ -72,7 +72,7 @@ def test_a_finished_run_that_is_made_longer_is_a_long_one(short, tmp_path, monke
 def test_the_rate_is_that_of_a_run_so_long_from_its_beginning(finished, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         whole = rates(patch)
-        train(tmp_path / "whole", 4, SHORT)
+        train(tmp_path / "whole", 3, SHORT)
     if finished:
         train(tmp_path / "run", 2, SHORT)
     else:
@@ -81,8 +81,8 @@ def test_the_rate_is_that_of_a_run_so_long_from_its_beginning(finished, tmp_path
             with pytest.raises(Crash):
                 train(tmp_path / "run", 2, SHORT)
     found = rates(monkeypatch)
-    train(tmp_path / "run", 4, SHORT, resume=True)
-    assert found == whole[-len(found) :] and len(found) == (4 if finished else 6)
+    train(tmp_path / "run", 3, SHORT, resume=True)
+    assert found == whole[-len(found) :] and len(found) == (2 if finished else 4)
 
 
 def test_a_run_that_ended_early_goes_on_with_new_patience(tmp_path):
