@@ -9,7 +9,7 @@ import re
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -62,12 +62,16 @@ def _home() -> Path | None:
 
 def read_names(stream: Any) -> list[str]:
     """Read a list of paths, one a line, or ended by NUL (`find -print0`), in any bytes that a file system allows."""
-    raw = stream.buffer.read() if hasattr(stream, "buffer") else os.fsencode(stream.read())
+    return names_in(stream.buffer.read() if hasattr(stream, "buffer") else os.fsencode(stream.read()))
+
+
+def names_in(raw: bytes, folder: Path = Path()) -> list[str]:
+    """Give the names of such a list. folder: where relative ones start."""
     raw = raw.removeprefix(b"\xef\xbb\xbf")  # PowerShell's mark
     if b"\0" in raw:
         return [os.fsdecode(name) for name in raw.split(b"\0") if name]
     names = (os.fsdecode(name) for name in raw.replace(b"\r\n", b"\n").split(b"\n"))
-    return [name if os.path.lexists(name) else name.strip() for name in names if name.strip()]
+    return [name if os.path.lexists(folder / name) else name.strip() for name in names if name.strip()]
 
 
 def is_writable(folder: Path) -> bool:
@@ -241,6 +245,43 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def free_stem(folder: Path, stem: str, endings: Sequence[str], *, overwrite: bool) -> Iterator[str]:
+    """Give the stem, numbered where a file of it and an ending is there already, and keep others from it.
+
+    The first of the files is made, empty, so that of two calls at once each has names of its own; it goes again
+    where what is within fails.
+    """
+    if overwrite:
+        yield stem
+        return
+    with suppress(OSError):  # which the first file says better
+        folder.mkdir(parents=True, exist_ok=True)
+    name = next(one for one in _numbered(stem) if _is_free(folder, one, endings))
+    kept = folder / f"{name}{endings[0]}"
+    try:
+        yield name
+    finally:
+        if kept.is_file() and not kept.stat().st_size:
+            kept.unlink()
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    return (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+
+
+def _is_free(folder: Path, stem: str, endings: Sequence[str]) -> bool:
+    if any(os.path.lexists(folder / f"{stem}{ending}") for ending in endings):
+        return False
+    try:
+        (folder / f"{stem}{endings[0]}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise OutputError(f"can't write into {folder}: {error.strerror}; choose another place") from None
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

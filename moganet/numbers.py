@@ -30,3 +30,10 @@ def duration(seconds: float) -> str:
 def spread(total: int, number: int) -> list[int]:
     """Choose up to `number` of `total` indices, evenly spread over all."""
     return sorted({int(i * total / min(number, total)) for i in range(min(number, total))})
+
+
+def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
+    """Give the 95 % interval of a share among `number` trials (Wilson 1927)."""
+    center = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    half = z / (1 + z**2 / number) * (share * (1 - share) / number + z**2 / (4 * number**2)) ** 0.5
+    return max(0.0, center - half), min(1.0, center + half)

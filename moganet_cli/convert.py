@@ -16,9 +16,10 @@ from moganet_cli.output import line, print_json
 @with_options
 def convert(
     model: Model,
-    out: Annotated[Path, argument("OUT", "x.safetensors, x.pth.tar, x.pdparams, x.birder.pt, or a folder.")],
+    out: Annotated[Path, argument("OUT", "x.safetensors, x.pth.tar, x.pth, x.pdparams, x.birder.pt, or a folder.")],
     to: Annotated[
-        Literal["model", "hub", "official", "paddle", "birder"] | None, option("The format [default: by OUT's name].")
+        Literal["model", "hub", "official", "paddle", "birder", "mmseg"] | None,
+        option("The format [default: by OUT's name]."),
     ] = None,
     as_json: AsJson = False,
     **choices: Unpack[AllChoices],

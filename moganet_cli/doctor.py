@@ -1,5 +1,6 @@
 """`moganet doctor`: what is wrong with a data set, and what this machine offers."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,6 +8,8 @@ import typer
 from moganet_cli.app import EXIT_USER, FILES, app
 from moganet_cli.options import AsJson, Data, option
 from moganet_cli.output import Found, line, print_json, print_table
+
+PICTURE = "Draw some of the images, each with its class or its mask."
 
 
 @app.command(
@@ -20,12 +23,13 @@ def doctor(
     strict: Annotated[
         bool, option("--strict", "Exit with 2 for any finding, not for what is unreadable or contradictory only.")
     ] = False,
+    picture: Annotated[Path | None, option(PICTURE, metavar="PNG")] = None,
     as_json: AsJson = False,
 ) -> None:
     from moganet.engine.doctor import doctor as run
     from moganet.progress import show_progress
 
-    result = run(data, progress=show_progress)
+    result = run(data, picture=picture, progress=show_progress)
     print_json(result) if as_json else _print(result)
     if not result.get("ok", True) or (strict and set(result.get("counts", ())) - {"note"}):
         raise typer.Exit(EXIT_USER)
@@ -47,11 +51,22 @@ def _print(result: Found) -> None:
 
 
 def _print_data(result: Found) -> None:
-    splits = result["data"]["splits"].items()
-    rows = [(split, name, str(number)) for split, counts in splits for name, number in counts.items()]
-    print_table(("split", "class", "images"), rows, ("images",))
+    splits, pixels = result["data"]["splits"].items(), result["data"].get("pixels")
+    rows = [
+        (split, name, str(number), *(_share(pixels[split], name) if pixels else ()))
+        for split, counts in splits
+        for name, number in counts.items()
+    ]
+    heads = ("images", "pixels", "share") if pixels else ("images",)
+    print_table(("split", "class", *heads), rows, heads)
     line(*(f"{finding['kind']}: {finding['file']}: {finding['detail']}" for finding in result["findings"]))
     counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
     number, total = result["data"]["read_whole"], result["data"]["images"]
+    if "picture" in result["data"]:
+        line(f"picture: {result['data']['picture']}")
     looked = f"{number} of {total} images were read whole"
     line(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}; {looked}")
+
+
+def _share(pixels: dict[str, int], name: str) -> tuple[str, str]:
+    return f"{pixels[name]:,}", f"{100 * pixels[name] / max(1, sum(pixels.values())):.2f} %"

@@ -6,7 +6,7 @@ from typing import Annotated, Unpack
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
-from moganet_cli.options import AsJson, Data, Model, ReadingFast, argument, option, with_options
+from moganet_cli.options import AsJson, Data, Every, Model, ReadingFast, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, untrained
 
 OUT = "A .parquet or .npz file; the same command goes on with it after any end."
@@ -27,13 +27,16 @@ def embed(
     data: Data = None,
     split: Annotated[str, option("Of a data source: test, val, train or all.")] = "all",
     overwrite: Annotated[bool, option("--overwrite", "Begin anew where the file is there.")] = False,
+    every: Every = None,
     as_json: AsJson = False,
     **passed: Unpack[ReadingFast],
 ) -> None:
     from moganet.engine.embed import embed as run
     from moganet.progress import show_progress
 
-    result = run(model, files or [], data, split, out=out, overwrite=overwrite, progress=show_progress, **passed)
+    result = run(
+        model, files or [], data, split, out=out, overwrite=overwrite, every=every, progress=show_progress, **passed
+    )
     for item in result.unreadable:
         complain(f"can't read {item.file}: {item.reason}")
     print_json(result) if as_json else _print(result)

@@ -10,7 +10,7 @@ import typer
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, UNDERSTANDING, app
 from moganet_cli.completion import classes, quick
 from moganet_cli.help import COMPUTED, PRINTED
-from moganet_cli.options import BATCH, Answering, AsJson, Model, Seed, argument, option, with_options
+from moganet_cli.options import BATCH, Answering, AsJson, Every, Model, Seed, argument, option, with_options
 from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
 
 # Named here as well, since --help must not wait for torch; tests/contracts/test_methods.py compares.
@@ -24,7 +24,9 @@ METHODS = {
 }
 PRECISION = "auto: f32, and LIME's samples in bf16 where the processor has it."
 SAMPLES = "auto: until LIME's ranking of superpixels is stable, or for 4,000."
+REGION = "Of a segmenter: left, top, width, height as shares of the sides [default: all pixels of the class]."
 methods = quick(lambda ctx, incomplete: METHODS)
+OUT = "Folder for pictures, maps (.npz), explanations.json and a page of all (.html)."
 COSTS = "; ".join(f"{name}: {cost}" for name, cost in METHODS.items())
 
 
@@ -40,6 +42,7 @@ class Explaining(Answering, total=False):
     overwrite: Annotated[
         bool, option("--overwrite", "Write over an earlier call's files; else new ones are numbered.", panel=PRINTED)
     ]
+    every: Every
     seed: Seed
     batch_size: Annotated[
         int | None, option("Images at a time [default: 32 predictions, 8 gradients].", panel=COMPUTED, **BATCH)
@@ -59,18 +62,17 @@ def explain(
     method: Annotated[
         list[str] | None, option(f"May be repeated [default: lime]. {COSTS}.", metavar="NAME", words=methods)
     ] = None,
+    region: Annotated[str | None, option(REGION, metavar="L,T,W,H")] = None,
     samples: Annotated[str, option(SAMPLES, metavar="N|auto")] = "auto",
-    out: Annotated[Path, option("Folder for pictures, maps (.npz) and explanations.json.", panel=PRINTED)] = Path(
-        "explanations"
-    ),
+    out: Annotated[Path, option(OUT, panel=PRINTED)] = Path("explanations"),
     as_json: AsJson = False,
     **passed: Unpack[Explaining],
 ) -> None:
     from moganet.engine.explain import explain as run
     from moganet.progress import show_samples
 
-    number = _samples(samples)
-    result = run(model, images, method or "lime", samples=number, out=out, progress=show_samples, **passed)
+    number, part = _samples(samples), None if region is None else _region(region)
+    result = run(model, images, method or "lime", region=part, samples=number, out=out, progress=show_samples, **passed)
     for item in result["unreadable"]:
         complain(f"can't read {item['file']}: {item['reason']}")
     if as_json:
@@ -90,13 +92,22 @@ def _samples(text: str) -> int | None:
     return int(text)
 
 
+def _region(text: str) -> list[float]:
+    from moganet.errors import ConfigError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--region is {text!r}; give left, top, width and height, say 0.25,0.25,0.5,0.5") from None
+
+
 def _print(result: Found) -> None:
     rows = []
     for entry in result["images"]:
         target = f"{entry['target']} {100 * entry['probability']:.1f} %{untrained(entry)}"
         rows.append((entry["file"], entry["method"], target, ", ".join(_findings(entry))))
     print_table(("file", "method", "target", "found"), rows)
-    line(f"pictures: {result['out']}")
+    line(f"pictures: {result['out']}, all on one page: {result['page']}")
 
 
 def _findings(entry: Found) -> Iterator[str]:

@@ -30,7 +30,8 @@ def argument(metavar: str, text: str, words: Any = None) -> Any:
 
 
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
-DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, or a path."
+DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, or a path."
+EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
 SETTINGS = "Change any setting that `moganet settings` lists, e.g. optimizer.momentum=0.8; may be repeated."
 WORKERS = "Processes that read images; 0: none"
 OF_ITSELF = " [default: one a core for a GPU; else threads do it]"
@@ -48,6 +49,7 @@ Model = Annotated[str, argument("MODEL", MODEL, models)]
 Models = Annotated[list[str], argument("MODEL...", f"{MODEL} Several answer as one, by their mean.", models)]
 Data = Annotated[str | None, option("--data", DATA, metavar="SOURCE[:PATH]", panel=IMAGES, words=sources)]
 Recipe = Annotated[str, argument("RECIPE", f"{', '.join(RECIPES)}, or a YAML file.", recipes)]
+Every = Annotated[str | None, option(EVERY, metavar="TIME", panel=IMAGES)]
 Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VALUE", words=settings_words)]
 Split = Annotated[str, option(SPLIT, metavar="NAME", panel=IMAGES, words=splits)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.", panel=PRINTED)]

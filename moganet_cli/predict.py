@@ -1,16 +1,26 @@
 """`moganet predict`: what images show."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.help import IMAGES, PRINTED
-from moganet_cli.options import AsJson, Data, Model, ReadingViews, Split, argument, option, with_options
+from moganet_cli.options import AsJson, Data, Every, Model, ReadingViews, Split, argument, option, with_options
 from moganet_cli.output import Rows, complain, line
 
+if TYPE_CHECKING:
+    from moganet.engine.predict import Predictions
+
 CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
+
+WHAT = "images, folders, patterns, archives (zip, tar), videos, lists (.txt, .csv), or '-' for a list on stdin."
+TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
+SAVE = "A new folder for a copy of each picture with its answer on it."
+SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
+OUT = "Write a row for each image: .jsonl, .parquet, .csv; of segmenters also a folder, for masks and overlays."
 
 
 class Predicting(ReadingViews, total=False):
@@ -21,21 +31,24 @@ class Predicting(ReadingViews, total=False):
     calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
     grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
+    every: Every
+    truth: Annotated[Literal["auto", "folders", "none"], option(TRUTH, panel=IMAGES)]
+    out: Annotated[Path | None, option(OUT, panel=PRINTED)]
+    save_images: Annotated[Path | None, option(SAVE, metavar="FOLDER", panel=PRINTED)]
+    sort_into: Annotated[Path | None, option(SORT, metavar="FOLDER", panel=PRINTED)]
+    links: Annotated[bool, option("--links", "Let --sort-into make symbolic links in place of copies.", panel=PRINTED)]
 
 
 @app.command(
     help="Name what images show. Several MODELs, all before the images, answer as one, by their mean.",
     epilog="moganet predict moganet_nano.cifar10 photo.jpg\nmoganet predict runs/digits-1 photos --csv answers.csv\n"
-    "moganet predict runs/a runs/b photo.jpg --tta flip",
+    "moganet predict runs/a runs/b photo.jpg --tta flip\nmoganet predict runs/a clip.mp4 --every 1s --out a.jsonl",
     rich_help_panel=USING,
 )
 @with_options
 def predict(
     model: Model,
-    files: Annotated[
-        list[str] | None,
-        argument("[MODEL]... [FILES]...", "More models; then images, folders, patterns, or '-' for a list on stdin."),
-    ] = None,
+    files: Annotated[list[str] | None, argument("[MODEL]... [FILES]...", f"More models; then {WHAT}")] = None,
     data: Data = None,
     split: Split = "test",
     as_json: AsJson = False,
@@ -50,9 +63,24 @@ def predict(
     for item in result.unreadable:
         complain(f"can't read {item.file}: {item.reason}")
     rows.end(result)
-    if not as_json and result.grid is not None:
-        line(f"grid: {result.grid}")
+    if not as_json:
+        line(*_said(result, passed))
     raise typer.Exit(0 if not result.unreadable else EXIT_PARTLY if rows.number else EXIT_USER)
+
+
+def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
+    """Say what was found and written beside the rows."""
+    if result.hits is not None:
+        yield result.hits.line()
+    if result.grid is not None:
+        yield f"grid: {result.grid}"
+    if result.out is not None:
+        beside = f" (beside them {', '.join(result.files)})" if result.files else ""
+        yield f"{'masks' if result.files else 'answers'}: {result.out}{beside}"
+    if result.saved is not None:
+        yield f"pictures: {result.saved:,} in {passed['save_images']}"
+    if result.sorted is not None:
+        yield f"sorted: {result.sorted:,} in {passed['sort_into']}"
 
 
 def _divided(words: list[str]) -> tuple[list[str], list[str]]:

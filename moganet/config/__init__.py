@@ -7,13 +7,11 @@ from moganet.config.descriptions import (
     Architecture,
     ChannelAggregation,
     ConvInit,
-    Fraction,
     Gate,
     Precision,
     Preprocessing,
-    Settings,
-    told,
 )
+from moganet.config.heads import FpnHead, Head, PixelHead, SmpHead, UperHead
 from moganet.config.load import (
     RECIPE_LIMIT,
     list_recipes,
@@ -34,6 +32,7 @@ from moganet.config.recipe import (
     ScheduleConfig,
     TaskSettings,
 )
+from moganet.config.settings import Fraction, Settings, told
 from moganet.config.short_options import SHORT, ShortOptions, refuse_two, with_short
 
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
@@ -42,3 +41,4 @@ __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
 __all__ += ["validate"]
 __all__ += ["DEVICE", "DEVICES", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
+__all__ += ["FpnHead", "Head", "PixelHead", "SmpHead", "UperHead"]

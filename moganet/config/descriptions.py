@@ -3,22 +3,21 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from moganet.errors import ConfigError
+from moganet.config.heads import Head
+from moganet.config.settings import Fraction, Settings, Width, told
 
 Gate = Literal["single", "double"]
 ChannelAggregation = Literal["reference", "paddle"]
 ConvInit = Literal["fan_out", "fan_in"]
 Precision = Literal["f32", "bf16", "f16"]
 DEVICE, DEVICES = r"auto|cpu|mps|cuda(:(0|[1-9]\d?))?", "auto, cpu, cuda, cuda:N or mps"
-Fraction = Annotated[float, Field(ge=0, le=1)]
 # What a description or a recipe may ask for; beyond lies a slip (a mean of 123.7 is one for pixels in 0..255).
 MAX_CHANNELS = 1024
 Side = Annotated[int, Field(ge=1, le=4096)]
 Mean = Annotated[float, Field(ge=-10, le=10)]
 Deviation = Annotated[float, Field(ge=1e-4, le=10)]
-Width = Annotated[int, Field(ge=1, le=65_536)]
 Depth = Annotated[int, Field(ge=1, le=1024)]
 Square = BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value)
 PerChannel = BeforeValidator(lambda value: (value,) if isinstance(value, float | int) else value)
@@ -35,32 +34,11 @@ def _device(name: str) -> str:
 Device = Annotated[str, BeforeValidator(lambda name: "cuda" if name == "gpu" else str(name)), AfterValidator(_device)]
 
 
-def describe_error(error: ValidationError) -> str:
-    """Give the first of pydantic's findings in one line."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given: {repr(first['input'])[:200]})"
-
-
-def told(default: Any, meaning: str, unit: str = "") -> Any:
-    """Give a setting its default, its meaning in a sentence, and its unit; `moganet settings` shows all three."""
-    return Field(default, description=meaning, json_schema_extra={"unit": unit} if unit else None)
-
-
-class Settings(BaseModel):
-    """A section of a configuration: frozen, and strict about its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-    def changed(self, **values: Any) -> Self:
-        """Give the section with other values, validated. Raises ConfigError for one that can't be."""
-        try:
-            return type(self).model_validate({**dict(self), **values})
-        except ValidationError as error:
-            raise ConfigError(f"{type(self).__name__}: {describe_error(error)}") from None
-
-
 class Architecture(Settings):
-    """Which network, and which function it computes; None leaves the variant's own value."""
+    """Which network, and which function it computes; None leaves the variant's own value.
+
+    head: what stands on its four maps and answers for each pixel; None is a classifier, or a backbone of 0 classes.
+    """
 
     name: str = told("moganet_xtiny", "A variant (nano, xtiny, tiny, small, base, large, xlarge), or timm:NAME.")
     num_classes: Annotated[int, Field(ge=0)] | None = told(None, "Classes; null: those of the data set.", "classes")
@@ -92,25 +70,35 @@ class Architecture(Settings):
     drop_path_rate: Fraction = told(0.0, "How often the last block is passed by; earlier ones less.", "probability")
     ls_init_value: float | None = told(None, "What the layer scales start from; null: the network's own.")
     conv_init: ConvInit = told("fan_out", "By which side of a convolution its drawn weights are scaled.")
+    head: Head | None = told(None, "What stands on the four maps and answers for each pixel; null: a classifier.")
 
     def options(self) -> dict[str, Any]:
-        """Give the keyword arguments for the network beside its name."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        """Give the keyword arguments for the network beside its name, and what stands on it."""
+        return self.model_dump(exclude={"name", "head"}, exclude_none=True)
+
+    @property
+    def backbone(self) -> Self:
+        """Give the network without what stands on it: four maps, and no classes."""
+        return self.changed(head=None, num_classes=0)
 
 
 class Preprocessing(Settings):
     """How an image becomes the network's input; training, evaluation, prediction and exports share it."""
 
     size: Annotated[tuple[Side, Side], Square] = told((224, 224), "Height and width, or one number for both.", "pixels")
-    crop_mode: Literal["center", "squash"] = told(
+    crop_mode: Literal["center", "squash", "fit", "keep"] = told(
         "center",
         '"center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both sides '
-        "to the size.",
+        'to the size; "fit" keeps the whole image: as large as fits into the size, lying or standing, then resized to '
+        "the next multiples of `multiple`, as mmsegmentation does, so that each image has a size of its own; "
+        '"keep" leaves images as large as they are.',
     )
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = told(
         0.9, 'How much of the shorter side "center" keeps.', "share of the side"
     )
+    multiple: Annotated[int, Field(ge=1, le=1024)] = told(1, 'What both sides are multiples of after "fit".', "pixels")
     interpolation: Literal["nearest", "bilinear", "bicubic"] = told("bicubic", "How pixels are resized.")
+    antialias: bool = told(True, "Whether resizing smooths what it makes smaller; false: bilinear as OpenCV does it.")
     channels: Channels = told(3, "Channels of the network's input: 3 for colours, 1 for grey.", "channels")
     mean: Annotated[tuple[Mean, ...], PerChannel] = told(
         (0.485, 0.456, 0.406), "What is taken from each channel, for pixels in 0..1.", "of white"
@@ -125,8 +113,15 @@ class Preprocessing(Settings):
         "of the images' own values",
     )
 
+    @property
+    def one_size(self) -> bool:
+        """Tell whether all images become of one size."""
+        return self.crop_mode in ("center", "squash")
+
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"mean and std need one value for each of the {self.channels} channels")
+        if not self.antialias and (self.interpolation, self.crop_mode == "center") != ("bilinear", False):
+            raise ValueError("antialias: false is for bilinear pixels that are not cropped: crop_mode squash or fit")
         return self

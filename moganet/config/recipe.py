@@ -6,16 +6,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
-from moganet.config.descriptions import (
-    Architecture,
-    Channels,
-    Device,
-    Fraction,
-    Precision,
-    Preprocessing,
-    Settings,
-    told,
-)
+from moganet.config.descriptions import Architecture, Channels, Device, Precision, Preprocessing, Side, Square
+from moganet.config.settings import Fraction, Settings, told
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -77,10 +69,23 @@ class DataConfig(Settings):
 class AugmentConfig(Settings):
     """What training does to an image; each image has its own draw."""
 
-    crop: Literal["none", "pad", "resized"] = told(
+    crop: Literal["none", "pad", "resized", "scaled"] = told(
         "none",
         'Which part is seen: "pad" shifts over reflected borders, "resized" takes a random part to the full size, '
-        '"none" only preprocesses.',
+        '"none" only preprocesses; of images in which something is marked "scaled" resizes by a factor of `zoom`, and '
+        "takes a part of `crop_size`.",
+    )
+    crop_size: Annotated[tuple[Side, Side], Square] | None = told(
+        None, 'Height and width of the part that "scaled" takes; null: the size of the preprocessing.', "pixels"
+    )
+    max_share: Annotated[float, Field(gt=0, le=1)] = told(
+        1.0, 'How much of its pixels one class may have in a part that "scaled" takes, where that can be had.', "share"
+    )
+    distort: Fraction = told(
+        0.0,
+        "How often each of brightness, contrast, saturation, hue and the order of the channels changes, as for object "
+        "detectors (Liu et al. 2016).",
+        "probability",
     )
     pad: Annotated[int, Field(ge=0, le=1024)] = told(4, 'How far crop "pad" shifts at most.', "pixels")
     scale: tuple[Fraction, Fraction] = told((0.08, 1.0), 'The area that crop "resized" takes, from and to.', "share")
@@ -138,6 +143,10 @@ class OptimizerConfig(Settings):
     decay_all: bool = told(
         False, "Decay every parameter, as plain L2 does; else norms, biases, layer scales and sigmas are spared."
     )
+    spare: tuple[str, ...] | None = told(
+        None,
+        "Decay all parameters but those whose names contain one of these texts, as OpenMMLab does; null: see above.",
+    )
     momentum: Fraction = told(0.9, "How much of the step before is kept, in optimizers that have it.", "share")
     betas: tuple[Beta, Beta] | None = told(
         None, "Decays of the averages of gradients and of their squares; null: the optimizer's own.", "share"
@@ -157,6 +166,7 @@ class ScheduleConfig(Settings):
         0.3, 'After how much of the run "step" multiplies the rate by decay_rate, again and again.', "share of the run"
     )
     decay_rate: Annotated[float, Field(gt=0, le=1)] = told(0.1, 'What "step" and "multistep" multiply it by.', "factor")
+    power: Annotated[float, Field(gt=0, le=100)] = told(1.0, 'The exponent of "poly".')
     warmup: Annotated[float, Field(ge=0, lt=1)] = told(
         0.0, "How much of the run the rate takes to rise from near 0 to lr.", "share of the run"
     )

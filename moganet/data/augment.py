@@ -3,6 +3,7 @@
 Order: crop, colour jitter, flip, affine map, normalisation, erasing; then mixup or cutmix across the batch.
 """
 
+from functools import partial
 from typing import Any
 
 import kornia.augmentation as K
@@ -15,7 +16,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from moganet.config import AugmentConfig, Preprocessing
-from moganet.data.preprocess import Transform, bring_to_size, normalize, resize_and_crop
+from moganet.data import resample
+from moganet.data.masks_coding import IGNORED
+from moganet.data.preprocess import Transform, bring_to_size, each_place, normalize, resize_and_crop
 from moganet.errors import ConfigError
 
 
@@ -59,7 +62,8 @@ class RandomCropToSize:
         elif augment.crop == "pad" and placed:
             self.moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
         if placed and (affine := _affine(augment)):
-            self.moves.append(v2.RandomAffine(*affine))
+            self.moves.append(v2.RandomAffine(*affine, fill=_fill(preprocessing)))
+        self.moves += _distortion(augment, preprocessing.channels)
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
         if self.resizes:
@@ -67,6 +71,71 @@ class RandomCropToSize:
         for move in self.moves:
             image, target = move(tv_tensors.Image(image), target)
         return image.as_subclass(Tensor), target
+
+
+class ScaledCrop:
+    """Resize an image by a random factor, and take a random part of it, with what is marked in it, by the same draws.
+
+    What is smaller than the part is filled up with the mean colour, which is zero to the network, and in masks with
+    pixels of no class. The part is drawn anew, up to ten times, where one class has too much of it.
+    """
+
+    TRIES = 10
+
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
+        self.augment, self.preprocessing = augment, preprocessing
+        self.size = augment.crop_size or preprocessing.size
+        turns = augment.changed(zoom=(1.0, 1.0))
+        affine = [v2.RandomAffine(*how, fill=_fill(preprocessing))] if (how := _affine(turns)) else []
+        self.moves = [*affine, v2.RandomHorizontalFlip(augment.hflip), *_distortion(augment, preprocessing.channels)]
+
+    def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
+        low, high = self.augment.zoom
+        factor = low + (high - low) * float(torch.rand(()))
+        base = resample.base_size((image.shape[-2], image.shape[-1]), self.preprocessing)
+        full = [max(1, round(side * factor)) for side in base]
+        mode = v2.InterpolationMode(self.preprocessing.interpolation)
+        image = F.resize(tv_tensors.Image(image), full, mode, antialias=self.preprocessing.antialias)
+        image, target = self._cropped(image, each_place(target, lambda place: F.resize(place, full)))
+        for move in self.moves:
+            image, target = move(image, target)
+        return image.as_subclass(Tensor), target
+
+    def _cropped(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
+        rest = [max(0, want - have) for want, have in zip(self.size, image.shape[-2:], strict=True)]
+        filling = v2.Pad([0, 0, rest[1], rest[0]], fill=_fill(self.preprocessing))
+        for _ in range(self.TRIES):
+            first = [
+                int(torch.randint(max(0, h - w) + 1, ())) for h, w in zip(image.shape[-2:], self.size, strict=True)
+            ]
+            box = [*first, *(min(h, w) for h, w in zip(image.shape[-2:], self.size, strict=True))]
+            part = each_place(target, partial(_cut, box=box))
+            if self.augment.max_share >= 1 or not isinstance(part, tv_tensors.Mask) or self._is_mixed(part):
+                break
+        image = tv_tensors.Image(F.crop(image, *box))
+        return filling(image, part) if any(rest) else (image, part)
+
+    def _is_mixed(self, mask: Tensor) -> bool:
+        counts = torch.bincount(mask[mask != IGNORED].long())
+        return int((counts > 0).sum()) > 1 and float(counts.max()) < self.augment.max_share * float(counts.sum())
+
+
+def _cut(place: Any, box: list[int]) -> Any:
+    return F.crop(place, *box)
+
+
+def _fill(preprocessing: Preprocessing) -> dict[Any, Any]:
+    """Give what images and masks are filled up with where nothing of them lies."""
+    return {tv_tensors.Mask: IGNORED, tv_tensors.Image: [round(255 * value) for value in preprocessing.mean]}
+
+
+def _distortion(augment: AugmentConfig, channels: int) -> list[nn.Module]:
+    """Give the changes of colour of one image at a time, each of which comes as often as `distort` says."""
+    if not augment.distort:
+        return []
+    if channels != 3:
+        raise ConfigError(f"augment.distort needs colour images; preprocessing.channels is {channels}")
+    return [v2.RandomPhotometricDistort(p=augment.distort)]
 
 
 class PolicyTransform:
@@ -105,12 +174,22 @@ class PolicyTransform:
 def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool) -> Transform:
     """Make what a worker does to an image: a policy where there is one, else the crop alone.
 
-    placed: targets lie in the image; then all of its geometry is done here. Raises ConfigError for a policy then.
+    placed: targets lie in the image; then all of its geometry is done here. Raises ConfigError for a policy then, and
+    for images that would not be of one size.
     """
     if placed and augment.auto_augment:
         raise ConfigError(f"augment.auto_augment {augment.auto_augment!r} moves the image and not what is marked in it")
     if augment.auto_augment:
         return PolicyTransform(augment, preprocessing)
+    if augment.crop == "scaled":
+        if not placed:
+            raise ConfigError("augment.crop scaled is for images in which something is marked, say masks; use resized")
+        return ScaledCrop(augment, preprocessing)
+    if not preprocessing.one_size:
+        mode = preprocessing.crop_mode
+        raise ConfigError(
+            f"preprocessing.crop_mode is {mode!r}, so that images differ in size; use augment.crop=scaled"
+        )
     return RandomCropToSize(augment, preprocessing, placed=placed)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moganet.data.within import CONTENTS, Within
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -45,7 +47,7 @@ class EmbeddedImage(bytes):
         return self.filename.rpartition("/")[2]
 
 
-ImageFile = Path | EmbeddedImage
+ImageFile = Path | EmbeddedImage | Within
 
 
 def hash_files(files: Sequence[ImageFile]) -> list[bytes]:
@@ -55,6 +57,8 @@ def hash_files(files: Sequence[ImageFile]) -> list[bytes]:
     """
     if len(files) >= MANY:
         logger.info("reading %s files, to know them by their contents", f"{len(files):,}")
+    if any(isinstance(file, Within) and file.reader.in_turn for file in files):
+        return [*map(_hash_file, files)]  # threads would send one another back
     parts = [files[start : start + PART] for start in range(0, len(files), PART)]
     with ThreadPoolExecutor() as pool:
         return [digest for part in pool.map(lambda part: [*map(_hash_file, part)], parts) for digest in part]
@@ -104,6 +108,8 @@ def _open_at_once(path: str, flags: int) -> int:
 def _hash_file(file: ImageFile) -> bytes:
     if isinstance(file, EmbeddedImage):
         return hashlib.sha256(file).digest()[:16]
+    if isinstance(file, Within):
+        return _hash_within(file)
     digest = hashlib.sha256()
     try:
         with open(file, "rb", buffering=0, opener=_open_at_once) as opened:
@@ -114,3 +120,11 @@ def _hash_file(file: ImageFile) -> bytes:
     except (OSError, ValueError):  # a name with a null byte
         return UNREADABLE
     return digest.digest()[:16]
+
+
+def _hash_within(file: Within) -> bytes:
+    try:
+        content = file.in_lane(CONTENTS).load()
+        return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).digest()[:16]
+    except Exception:  # what opens archives and videos raises anything
+        return UNREADABLE

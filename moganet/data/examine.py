@@ -65,6 +65,13 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
+def pixel_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Count the pixels of each class in each split, where targets have any."""
+    names = dataset.class_names
+    areas = {name: split.targets.areas(len(names)) for name, split in dataset.splits.items()}
+    return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in areas.items() if of is not None}
+
+
 def _examine_image(
     name: str, split: Split, names: Sequence[str], index: int
 ) -> tuple[list[Finding], Seen | None, Depth | None]:

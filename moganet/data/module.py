@@ -17,7 +17,7 @@ from moganet.data.augment import BatchAugment, Mix, worker_transform
 from moganet.data.item_split import ItemSplit
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
-from moganet.data.preprocess import Transform, bring_to_size, normalize, resize_and_crop
+from moganet.data.preprocess import Transform, normalize, resize_and_crop
 from moganet.data.source import ArraySplit, Sample, Split
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
@@ -93,13 +93,22 @@ def _workers(split: Split, asked: int | None) -> int:
 def evaluation_loader(
     split: Split, preprocessing: Preprocessing, batch_size: int, workers: int | None, division: Division = ALONE
 ) -> Loader:
-    """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device."""
+    """Load a split in order, decoded and brought to size, as uint8; `normalize` is left to the device.
+
+    Targets stay as they are: what a network says is brought to an image's own size, and measured there. Images that
+    differ in size come one by one.
+    """
     split = split.with_channels(preprocessing.channels)
+    batch_size = batch_size if preprocessing.one_size else 1
     batches = EvenBatches(len(split), batch_size, division)
     if isinstance(split, ArraySplit):
         return Loader(_ArrayBatches(split, partial(resize_and_crop, preprocessing=preprocessing)), batches, 0)
-    to_size = partial(bring_to_size, preprocessing=preprocessing)
+    to_size = partial(_image_to_size, preprocessing=preprocessing)
     return Loader(_ImageBatches(split, to_size, substitute=False), batches, _workers(split, workers))
+
+
+def _image_to_size(image: Tensor, target: Any, preprocessing: Preprocessing) -> tuple[Tensor, Any]:
+    return resize_and_crop(image, preprocessing), target
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -129,7 +138,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size = data.batch_size  # an attribute of its own, since Lightning's finder sets it
         train = dataset.split("train")
         placed = train.targets.have_places
-        one_by_one = placed or augment.auto_augment is not None or not train.in_memory
+        by_policy = augment.auto_augment is not None or augment.crop == "scaled" or augment.distort > 0
+        one_by_one = placed or by_policy or not train.in_memory
         self.worker_transform = worker_transform(augment, preprocessing, placed=placed) if one_by_one else None
         self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one, placed=placed)
         self.mix = Mix(augment, len(dataset.class_names))

@@ -39,11 +39,13 @@ def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         return torch.from_numpy(resample.resize_and_crop(images.numpy(), preprocessing))
     have, crop = (images.shape[-2], images.shape[-1]), preprocessing.size
     full = resample.target_size(have, preprocessing)
+    if not preprocessing.one_size:
+        return torch.from_numpy(resample.resize_and_crop(images.cpu().numpy(), preprocessing)).to(images.device)
     try:
         if resample.is_thin(full, crop):
             return torch.from_numpy(resample.resize_seen(images.cpu().numpy(), full, preprocessing)).to(images.device)
         if list(have) != full:
-            images = F.resize(images, full, MODES[preprocessing.interpolation], antialias=True)
+            images = F.resize(images, full, MODES[preprocessing.interpolation], antialias=preprocessing.antialias)
         cropped: Tensor = F.center_crop(images, list(crop))
     except (RuntimeError, MemoryError, ValueError) as error:
         raise resample.not_resized(images.shape, preprocessing, error) from None
@@ -54,14 +56,15 @@ def bring_to_size(image: Tensor, target: Any, preprocessing: Preprocessing) -> t
     """Bring an image to the described size, and what lies in it (tv_tensors: boxes, masks, points) along with it."""
     whole = resample.target_size((image.shape[-2], image.shape[-1]), preprocessing)
     sized = resize_and_crop(image, preprocessing)
-    return sized, _each_place(target, lambda place: F.center_crop(F.resize(place, whole), [*preprocessing.size]))
+    seen = [sized.shape[-2], sized.shape[-1]]
+    return sized, each_place(target, lambda place: F.center_crop(F.resize(place, whole), seen))
 
 
-def _each_place(target: Any, move: Callable[[Any], Any]) -> Any:
+def each_place(target: Any, move: Callable[[Any], Any]) -> Any:
     """Apply a function to each tv_tensor of a target: one, or the values of a dict; a class, say, lies nowhere."""
     if isinstance(target, tv_tensors.TVTensor):
         return move(target)
-    return {key: _each_place(part, move) for key, part in target.items()} if isinstance(target, dict) else target
+    return {key: each_place(part, move) for key, part in target.items()} if isinstance(target, dict) else target
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:

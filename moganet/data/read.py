@@ -19,6 +19,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from moganet.data import formats
 from moganet.data.channels import match_channels
 from moganet.data.deep_grey import COLOUR, FLOAT, SETTING, WHITE, Depth, to_8_bit
+from moganet.data.within import Within
 from moganet.errors import DataError, first_line
 from moganet.notices import say
 
@@ -29,7 +30,7 @@ class TensorLike(Protocol):
     def detach(self) -> Any: ...
 
 
-ImageLike = Image.Image | np.ndarray | TensorLike | str | os.PathLike[str] | bytes | IO[bytes]
+ImageLike = Image.Image | np.ndarray | TensorLike | str | os.PathLike[str] | bytes | IO[bytes] | Within
 
 # EXIF's orientations in which an image lies on its side, and those in which, upright, it is flipped.
 SIDEWAYS, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
@@ -111,6 +112,8 @@ def name_of_image(image: ImageLike) -> str:
 def _read(image: Any, white_level: float | None, at_least: int | None) -> Picture:
     if isinstance(image, str | os.PathLike):
         return _read_path(os.fspath(image), white_level, at_least)
+    if isinstance(image, Within):
+        return _read_within(image, white_level, at_least)
     if isinstance(image, bytes | bytearray | memoryview):
         return _read_file(io.BytesIO(image), white_level, at_least)
     if isinstance(image, Image.Image):
@@ -169,6 +172,15 @@ def _read_path(path: str, white_level: float | None, at_least: int | None) -> Pi
         raise _UnusableFileError(f"can't open {{name}}: {error.strerror}") from None
     with file:
         return _read_file(file, white_level, at_least)
+
+
+def _read_within(image: Within, white_level: float | None, at_least: int | None) -> Picture:
+    content = image.load()
+    if isinstance(content, np.ndarray):
+        return _read(content, white_level, at_least)
+    file = io.BytesIO(content)
+    file.name = image.filename  # by which a camera's raw file is known
+    return _read_file(file, white_level, at_least)
 
 
 def _read_file(file: IO[bytes], white_level: float | None, at_least: int | None) -> Picture:

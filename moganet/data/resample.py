@@ -1,12 +1,14 @@
 """From a read image to the network's input with numpy and Pillow alone.
 
-Images are resized as Pillow does it, which is how the references' and timm's transforms of files do it.
+Images are resized as Pillow does it, which is how the references' and timm's transforms of files do it; where a network
+was trained on OpenCV's pixels, as OpenCV does it.
 """
 
 import numpy as np
 from PIL import Image
 
 from moganet.config import Preprocessing
+from moganet.data.bilinear import resize_pixels
 from moganet.errors import DataError
 
 THIN = 16  # of an image whose longer side would become more than so many crops, only what the crop sees is resized
@@ -30,32 +32,50 @@ def normalize(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
 def resize_and_crop(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """Bring uint8 images (..., C, H, W) to the described size, (..., C, h, w), as Pillow resizes them."""
-    crop, have = preprocessing.size, (images.shape[-2], images.shape[-1])
+    have = images.shape[-2], images.shape[-1]
     full = target_size(have, preprocessing)
     try:
-        if is_thin(full, crop):
+        if preprocessing.crop_mode == "keep":
+            return images
+        if preprocessing.crop_mode == "fit":
+            return _resized(_resized(images, list(fitted(have, preprocessing)), preprocessing), full, preprocessing)
+        if is_thin(full, preprocessing.size):
             return resize_seen(images, full, preprocessing)
-        (top, left), (height, width) = _first(full, crop), crop
-        seen = slice(top, top + height), slice(left, left + width)
-        if list(have) == full:
-            return images[..., *seen]
-        method = Image.Resampling[preprocessing.interpolation.upper()]
-        out = np.empty((*images.shape[:-2], *crop), np.uint8)
-        if images.shape[-3] == COLOURS:  # at once, to the same values as plane by plane
-            for image, to in zip(images.reshape(-1, COLOURS, *have), out.reshape(-1, COLOURS, *crop), strict=True):
-                whole = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).resize(full[::-1], method)
-                to[:] = np.asarray(whole)[seen].transpose(2, 0, 1)
-        else:
-            for plane, to in zip(images.reshape(-1, *have), out.reshape(-1, *crop), strict=True):
-                to[:] = np.asarray(Image.fromarray(plane).resize(full[::-1], method))[seen]
-        return out
+        return _resized(images, full, preprocessing, preprocessing.size)
     except (MemoryError, ValueError) as error:
         raise not_resized(images.shape, preprocessing, error) from None
+
+
+def _resized(
+    images: np.ndarray, full: list[int], preprocessing: Preprocessing, crop: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Resize images (..., C, H, W) to `full`, and give the middle of them where they are cropped."""
+    have = images.shape[-2], images.shape[-1]
+    (height, width), (top, left) = crop or (full[0], full[1]), _first(full, crop) if crop else (0, 0)
+    seen = slice(top, top + height), slice(left, left + width)
+    if list(have) == full:
+        return images[..., *seen]
+    if not preprocessing.antialias:
+        return resize_pixels(images, (full[0], full[1]))[..., *seen]
+    method = Image.Resampling[preprocessing.interpolation.upper()]
+    out = np.empty((*images.shape[:-2], height, width), np.uint8)
+    if images.shape[-3] == COLOURS:  # at once, to the same values as plane by plane
+        for image, to in zip(images.reshape(-1, COLOURS, *have), out.reshape(-1, *out.shape[-3:]), strict=True):
+            whole = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).resize(full[::-1], method)
+            to[:] = np.asarray(whole)[seen].transpose(2, 0, 1)
+    else:
+        for plane, to in zip(images.reshape(-1, *have), out.reshape(-1, height, width), strict=True):
+            to[:] = np.asarray(Image.fromarray(plane).resize(full[::-1], method))[seen]
+    return out
 
 
 def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int]:
     """Give height and width to which images of a size (height, width) are resized before their middle is cropped."""
     height, width = preprocessing.size
+    if preprocessing.crop_mode == "keep":
+        return [*have]
+    if preprocessing.crop_mode == "fit":
+        return [-(-side // preprocessing.multiple) * preprocessing.multiple for side in fitted(have, preprocessing)]
     if preprocessing.crop_mode == "squash":
         return [height, width]
     # Rounded down at each step, as torchvision and timm do: one pixel more would shift the crop.
@@ -63,6 +83,29 @@ def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int
     covering = 0 if full[0] * have[1] >= full[1] * have[0] else 1  # the side that is resized to its full length
     other = max(full[1 - covering], int(full[covering] * have[1 - covering] / have[covering]))
     return [full[0], other] if covering == 0 else [other, full[1]]
+
+
+def seen_part(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """Give what the network sees of an image of a size (height, width): top, left, bottom, right, in its pixels."""
+    if preprocessing.crop_mode in ("keep", "fit"):
+        return 0.0, 0.0, float(have[0]), float(have[1])
+    full, crop = target_size(have, preprocessing), preprocessing.size
+    (top, left), (down, across) = _first(full, crop), (have[0] / full[0], have[1] / full[1])
+    return top * down, left * across, (top + crop[0]) * down, (left + crop[1]) * across
+
+
+def base_size(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Give height and width that an image of a size has for the network, before multiples and crops."""
+    if preprocessing.crop_mode == "fit":
+        return fitted(have, preprocessing)
+    height, width = target_size(have, preprocessing)
+    return height, width
+
+
+def fitted(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Give the largest height and width of an image's shape that fit into the size, lying or standing."""
+    factor = min(max(preprocessing.size) / max(have), min(preprocessing.size) / min(have))
+    return max(1, int(have[0] * factor + 0.5)), max(1, int(have[1] * factor + 0.5))
 
 
 def is_thin(full: list[int], crop: tuple[int, int]) -> bool:

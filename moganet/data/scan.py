@@ -5,11 +5,19 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from moganet.data.findings import Finding
-from moganet.data.formats import HEIF_SUFFIXES, RAW_SUFFIXES, is_heif, readable_suffixes
+from moganet.data.formats import (
+    HEIF_SUFFIXES,
+    RAW_SUFFIXES,
+    TAR_SUFFIXES,
+    VIDEO_SUFFIXES,
+    ZIP_SUFFIXES,
+    is_heif,
+    readable_suffixes,
+)
 from moganet.data.paths import exists
 from moganet.notices import say
 
@@ -22,7 +30,7 @@ SYSTEM_NAMES = {
 OLD_BINS = {"RECYCLER", "RECYCLED"}  # in other letters a class of waste
 # What the verbs write; these names are theirs (tests compare them).
 RUN_FILES = {"metrics.csv", "last.ckpt", "best.safetensors", "last.safetensors", "result.json", "tensorboard"}
-RESULT_FILES = {"evaluation.json", "explanations.json", "interactions.json"}
+RESULT_FILES = {"evaluation.json", "explanations.json", "interactions.json", "predictions.jsonl"}
 MAX_LINKS = 3  # links to folders, one within the other: enough for any set, too few for a maze
 
 # What stood out: how it is called, what to do about it, and the kind of finding that it is.
@@ -37,6 +45,8 @@ KINDS = {
     "loop": ("links to a folder above or deep within linked folders passed over", "remove them", "passed-over"),
     "loose": ("images beside the class folders passed over", "move each into its class's folder", "passed-over"),
     "unused": ("images of folders that are in no split passed over", "", "passed-over"),
+    "holder": ("archives or videos passed over", "predict takes them by name; unpack archives to train", "passed-over"),
+    "inner": ("archives or videos within an archive passed over", "unpack it first", "passed-over"),
     "other": ("files passed over that are no images", "", "passed-over"),
     "output": ("folders that moganet wrote passed over", "", "note"),
     "system": ("files or folders of the operating system passed over", "", "note"),
@@ -157,23 +167,32 @@ def _is_output(folder: str) -> bool:
 
 
 def _kind_of_file(path: Path, names: set[str]) -> str:
-    suffix = path.suffix.lower()
-    if suffix in HEIF_SUFFIXES:
-        return "heif"
-    if suffix in RAW_SUFFIXES:
-        return "raw"
+    if (kind := kind_by_suffix(path)) is not None:
+        return kind
+    if path.name.lower().endswith((*ZIP_SUFFIXES, *TAR_SUFFIXES, *VIDEO_SUFFIXES)):
+        return "holder"
     images = readable_suffixes()
     if any(path.name[:i] in names and Path(path.name[:i]).suffix.lower() in images for i in range(2, len(path.name))):
         return "other"  # a.jpg~, a.jpg_original, a.jpg.json beside a.jpg
     return _kind_of_content(path)
 
 
+def kind_by_suffix(path: PurePath) -> str | None:
+    """Give the kind of a file that Pillow does not read as it is, where its name tells that."""
+    suffix = path.suffix.lower()
+    return "heif" if suffix in HEIF_SUFFIXES else "raw" if suffix in RAW_SUFFIXES else None
+
+
 def _kind_of_content(path: Path) -> str:
     try:
         with open(path, "rb") as file:
-            head = file.read(64)
+            return kind_of_head(file.read(64))
     except OSError:
         return "closed"
+
+
+def kind_of_head(head: bytes) -> str:
+    """Give the kind of a file by its first 64 bytes."""
     if is_heif(head):
         return "content" if ".heic" in readable_suffixes() else "heif"
     if head[4:8] == b"ftyp" and {b"avif", b"avis"} & {head[i : i + 4] for i in range(8, len(head), 4)}:

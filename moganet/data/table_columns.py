@@ -81,6 +81,14 @@ def choose_columns(table: Table, asked: Mapping[str, str]) -> tuple[dict[str, st
     return found, labels or LabelColumns((found["label"],))
 
 
+def usual_column(table: Table, role: str, *, required: bool = True) -> str | None:
+    """Give the column that has a role by its usual names. Raises DataError where it is required and can't be told."""
+    same = _same(table, role, {}, ())
+    if not same and required:
+        raise DataError(_no_column(table, role))
+    return _only(table, role, same) if same else None
+
+
 def _several(table: Table, asked: str) -> LabelColumns:
     """Give the columns that are asked for as `one`, or as `a,b,c`: a column a class."""
     if "," not in asked or asked in table.header:

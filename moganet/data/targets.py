@@ -43,6 +43,10 @@ class Targets(Protocol):
         strata = self.strata()
         return strata.sum(0) if strata.ndim == 2 else np.bincount(strata, minlength=num_classes)
 
+    def areas(self, num_classes: int) -> NDArray[np.int64] | None:
+        """Count the pixels of each class (num_classes,), where targets have any."""
+        return None
+
     def weights(self, num_classes: int) -> Tensor:
         """Give each image a weight (N,) by which classes are drawn equally often: that of its rarest class."""
         weights, strata = class_weights(self.counts(num_classes), len(self)), self.strata()

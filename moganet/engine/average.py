@@ -229,7 +229,7 @@ def _trained_on(predictor: Predictor) -> Dataset | None:
 def _mean_network(stored: Sequence[StoredModel]) -> nn.Module:
     """Give a network of the mean of the weights; the heads' classes go by their names."""
     first = stored[0].description
-    ends, names = ends_of(first.architecture.name), first.class_names
+    ends, names = ends_of(first.architecture), first.class_names
     states = [follow_names(one.state, ends, one.description.class_names, names)[0] for one in stored]
     mean = {name: _mean([state[name] for state in states]) for name in states[0]}
     plain = first.architecture.changed(drop_rate=0.0, drop_path_rate=0.0)  # nothing is dropped while norms are settled

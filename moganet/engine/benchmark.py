@@ -238,7 +238,7 @@ def _speed(one: Predictor, rate: float, size: list[int], **known: Any) -> Speed:
 
 def _shape(predictor: Predictor, size: int | None) -> tuple[int, int, int]:
     preprocessing = predictor.config.preprocessing
-    side = size or max(preprocessing.size)
+    side = size or (max if preprocessing.one_size else min)(preprocessing.size)
     return preprocessing.channels, side, side
 
 

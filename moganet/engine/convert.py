@@ -1,8 +1,10 @@
-"""`convert`: any MODEL as our model file, a hub folder, the official layout, the PaddlePaddle port's or birder's."""
+"""`convert`: any MODEL as our model file, a hub folder, the official layout, mmsegmentation's, Paddle's or birder's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from moganet.config import Architecture
 from moganet.errors import ConfigError, OutputError, choose_of
 from moganet.inference import read_model
 from moganet.models.build import complete
@@ -13,7 +15,7 @@ from moganet.models.formats import FORMATS
 from moganet.notices import noted, say
 from moganet.results import Result
 
-Target = Literal["model", "hub", "official", "paddle", "birder"]
+Target = Literal["model", "hub", "official", "paddle", "birder", "mmseg"]
 
 
 class Converted(Result, Chosen):
@@ -34,16 +36,18 @@ def convert(what: str | Path, out: str | Path, target: Target | None = None, **c
     """Write a model in another format; its tensors stay bit for bit what they are.
 
     target: "model" (ours, one file), "hub" (a folder for timm and the hub), "official" (.pth.tar), "paddle"
-        (.pdparams) or "birder" (.birder.pt); None goes by the name of `out`: without suffix it is a hub folder.
+        (.pdparams), "birder" (.birder.pt) or "mmseg" (.pth, of segmenters); None goes by the name of `out`: without
+        suffix it is a hub folder.
     choices: as in `load`.
     """
     out = Path(out)
-    target = target or _target(out)
-    if target not in get_args(Target):
-        raise ConfigError(f"there is no format {target!r} to write; {choose_of(target, get_args(Target))}")
+    asked = _targets(out) if target is None else [target]
+    if not {*asked} <= {*get_args(Target)}:
+        raise ConfigError(f"there is no format {target!r} to write; {choose_of(str(target), get_args(Target))}")
     if out.resolve() == Path(what).resolve():
         raise OutputError(f"{out} is the model itself; choose another place")
     stored = read_model(what, Choices(**choices))
+    target = _fitting(asked, stored.description.architecture)
     state, description = complete(stored)
     refuse_equal_names(description.class_names, out)
     write = FORMATS[target].write
@@ -64,11 +68,20 @@ def convert(what: str | Path, out: str | Path, target: Target | None = None, **c
     )
 
 
-def _target(out: Path) -> Target:
-    suffixes = {suffix: target for target in get_args(Target) for suffix in FORMATS[target].suffixes}
+def _targets(out: Path) -> list[Target]:
+    """Give the formats whose files have names such as this."""
+    suffixes = {suffix: None for target in get_args(Target) for suffix in FORMATS[target].suffixes}
     suffix = next((s for s in sorted(suffixes, key=len, reverse=True) if s and out.name.endswith(s)), out.suffix)
     if suffix not in suffixes:
         known = ", ".join(filter(None, suffixes))
         raise ConfigError(f"{out} does not say its format; end it in {known}, or give --to")
-    target: Target = suffixes[suffix]
-    return target
+    return [target for target in get_args(Target) if suffix in FORMATS[target].suffixes]
+
+
+def _fitting(asked: Sequence[Target], architecture: Architecture) -> Target:
+    """Give the first of the formats asked for that can hold a network. Raises ConfigError for none."""
+    can = [target for target in get_args(Target) if FORMATS[target].fits(architecture)]
+    if (found := next((target for target in asked if target in can), None)) is None:
+        what = "classifier" if architecture.head is None else f"segmenter with the head {architecture.head.title}"
+        raise ConfigError(f"the format {asked[0]} can't hold a {what}; choose one of {', '.join(can)}")
+    return found

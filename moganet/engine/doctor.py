@@ -16,6 +16,7 @@ from moganet.compat import cpu_capability
 from moganet.data.class_names import find_lookalikes
 from moganet.data.findings import GRAVE, Finding, UnusableDataError
 from moganet.devices import choose_device, devices, gpus
+from moganet.errors import ConfigError
 from moganet.machine import has_fast_bf16, num_cores
 from moganet.notices import noted, say
 from moganet.processors import choice_of_threads
@@ -53,10 +54,15 @@ class Environment(Record):
 
 
 class Examined(Record):
-    """A data set that was looked at: images by split and class, how many there are, and how many were read whole."""
+    """A data set that was looked at: images by split and class, how many there are, and how many were read whole.
+
+    pixels: of masks, by split and class. picture: of some images with what is known of them, where one was asked for.
+    """
 
     spec: str
     splits: dict[str, dict[str, int]]
+    pixels: dict[str, dict[str, int]] | None = None
+    picture: str | None = None
     images: int
     read_whole: int
 
@@ -85,9 +91,16 @@ class Doctor(Result):
 
 
 @noted
-def doctor(data: "Data | None" = None, *, progress: Progress = no_progress) -> Doctor:
-    """Examine the environment, and a data set where one is given."""
+def doctor(
+    data: "Data | None" = None, *, picture: str | Path | None = None, progress: Progress = no_progress
+) -> Doctor:
+    """Examine the environment, and a data set where one is given.
+
+    picture: a file into which some images of the set are drawn, each with its class, or its mask in colours.
+    """
     if data is None:
+        if picture is not None:
+            raise ConfigError("a picture is of a data set; give --data SOURCE[:PATH] too")
         return Doctor(environment=environment())
     dataset = _open_whatever(data)
     looking = importlib.import_module("moganet.data.examine")  # which needs torch, as a data set does
@@ -97,9 +110,14 @@ def doctor(data: "Data | None" = None, *, progress: Progress = no_progress) -> D
     findings = [*dataset.findings, *find_lookalikes(dataset.class_names, dataset.spec), *notes, *findings]
     total = sum(len(split) for split in dataset.splits.values())
     counts = Counter(finding.kind for finding in findings)
+    more = {"pixels": pixels} if (pixels := looking.pixel_counts(dataset)) else {}
+    if picture is not None:
+        importlib.import_module("moganet.engine.preview").draw_samples(dataset, Path(picture))
+        more["picture"] = str(picture)
+    splits = looking.class_counts(dataset)
     return Doctor(
         environment=environment(),
-        data=Examined(spec=dataset.spec, splits=looking.class_counts(dataset), images=total, read_whole=number),
+        data=Examined(spec=dataset.spec, splits=splits, images=total, read_whole=number, **more),
         findings=[Found(**vars(finding)) for finding in findings],
         counts=dict(counts),
         ok=not GRAVE & counts.keys(),

@@ -59,6 +59,7 @@ def embed(
     class_names: "ClassNames | None" = None,
     out: str | Path,
     overwrite: bool = False,
+    every: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
@@ -71,7 +72,7 @@ def embed(
 ) -> Embedded:
     """Write what a network makes of images before its head, float32 (D,) each, and go on past those that can't be read.
 
-    files, data, split, class_names: as in `predict`; of a set all splits by default.
+    files, data, split, class_names: as in `predict`, with `every` for videos; of a set all splits by default.
     device, threads, choices: as in `load`.
     out: a .parquet file (columns file, features, label, content) or .npz (arrays features, files, labels, contents),
     with the model's name, its tensors' hash and its preprocessing in the metadata. What is done lies in OUT.partial
@@ -84,7 +85,7 @@ def embed(
     check_name(place)
     check_place(place, "--out")
     predictor = as_predictor(model, runtime, precision, device, **choices)
-    chosen = choose_images(predictor, [files] if isinstance(files, str | Path) else files, data, split, class_names)
+    chosen = choose_images(predictor, _list(files), data, split, class_names, every)
     made, how = (
         made_with(predictor, chosen, fast_decoding=fast_decoding),
         Reading(batch_size, workers, fast_decoding, progress),
@@ -94,6 +95,10 @@ def embed(
             journal.remove()
         known = {} if overwrite else _known(place, journal, made)
         return _embed(place, journal, known, FeatureStream(predictor, _missing(chosen, known), how), made)
+
+
+def _list(files: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [files] if isinstance(files, str | Path) else files
 
 
 def _known(out: Path, journal: Journal, made: MadeWith) -> dict[str, str]:

@@ -76,7 +76,8 @@ def evaluate(
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
     for seen in progress(stream, len(stream), "evaluate"):
-        told = {name: torch.from_numpy(seen.outputs[name]) for name in predictor.task.outputs}
+        wanted = seen.outputs if predictor.task.by_image else predictor.task.outputs
+        told = {name: torch.from_numpy(seen.outputs[name]) for name in wanted}
         evaluator.update(told, seen.targets)
         places += seen.places
     seconds = time.perf_counter() - start

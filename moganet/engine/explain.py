@@ -1,37 +1,39 @@
 """`explain`: why a model decides as it does, as maps over its images, and how far they can be trusted."""
 
-import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from moganet.config import Precision
 from moganet.data.listing import list_files
-from moganet.data.preprocess import normalize
+from moganet.data.preprocess import preprocess
+from moganet.data.read import read_pixels
+from moganet.data.resample import seen_part
+from moganet.data.videos import parse_every
 from moganet.errors import ConfigError, DataError, WeightsError, choose_of, did_you_mean
 from moganet.explanations import METHODS, Explanation, check_options
 from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
 from moganet.explanations.lime import STABLE
 from moganet.explanations.method import Scores
-from moganet.files import check_place, to_json, write_text
+from moganet.files import check_place, free_stem, to_json, write_text
 from moganet.inference import Predictor
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import as_images
+from moganet.inference.regions import check_region, focused
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import has_fast_bf16, keep_freed_memory
 from moganet.models.choices import Choices
 from moganet.notices import noted, say
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
-from moganet.report.drawing import caption
-from moganet.report.grids import Panel, draw_explained
-from moganet.report.heat import overlay
+from moganet.report.explained import Card, Map, card_of, draw_maps, legend, place_photograph, write_explained
 from moganet.results import LeftOut, Record, Result
 
 RESULT_FILE, MAX_STEM = "explanations.json", 100
@@ -65,12 +67,13 @@ class Explained(Record, extra="allow"):
 
 
 class Explanations(Result):
-    """Maps by image and method, files that can't be read, and the folder and file that hold them."""
+    """Maps by image and method, files that can't be read, and the folder, file and page that hold them."""
 
     images: tuple[Explained, ...]
     unreadable: tuple[LeftOut, ...]
     out: str | None = None
     file: str | None = None
+    page: str | None = None
 
 
 _Found = Sequence[tuple[Explained, Explanation]]  # of one image, by each method
@@ -78,10 +81,10 @@ _Found = Sequence[tuple[Explained, Explanation]]  # of one image, by each method
 
 @dataclass(frozen=True)
 class _Asked:
-    """One image: its name, its pixels as the network sees them, uint8 (C, H, W), the network's input, the target."""
+    """One image: its name, its own pixels, uint8 (C, H, W), the network's input, the target."""
 
     name: str
-    picture: Tensor
+    pixels: np.ndarray
     x: Tensor
     target: int
     probability: float
@@ -99,16 +102,37 @@ class _Explaining:
     folder: Path | None
     overwrite: bool
     samples: Predictor  # what LIME's samples are computed by
+    target: str | None = None  # where it was chosen by the image
+    cards: list[Card] = field(default_factory=list)  # of the page, those that were written
+    legend: set[str] = field(default_factory=set)
 
     def of(self, asked: _Asked, number: int) -> list[Explained]:
         """Explain the number-th image by each method, and write what was found where there is a folder."""
         found = [self._by(name, asked) for name in self.names]
         if self.folder is None:
             return [entry for entry, _ in found]
-        pictures = ["compare"] if self.compare else self.names
-        endings = [f"-{own}.npz" for own in self.names] + [f"-{own}.png" for own in pictures]
-        stem = free_stem(self.folder, f"{number:03d}-{short_stem(asked.name)}", endings, self.overwrite)
-        return _write(self.folder / stem, asked, found, self.compare)
+        pictures = ["compare"] if self.compare else [*self.names, *(f"{name}-parts" for name in self.names)]
+        endings = [f"-{name}.npz" for name in self.names] + [f"-{name}.png" for name in pictures]
+        with free_stem(
+            self.folder, f"{number:03d}-{short_stem(asked.name)}", endings, overwrite=self.overwrite
+        ) as stem:
+            return self._write(self.folder / stem, asked, found)
+
+    def _write(self, place: Path, asked: _Asked, found: _Found) -> list[Explained]:
+        """Write each method's map, and pictures of them, under names that begin as `place` does."""
+        maps = [_map_of(entry, explained) for entry, explained in found]
+        target = f"{found[0][0].target} ({100 * asked.probability:.1f} %)"
+        part = seen_part(asked.pixels.shape[1:], self.predictor.config.preprocessing)
+        photograph = place_photograph(asked.name, target, asked.pixels, part)
+        files = draw_maps(photograph, maps, place, compare=self.compare)
+        kept = []
+        for entry, explained in found:
+            path = Path(f"{place}-{entry.method}.npz")
+            explained.write(path)
+            kept.append(entry.changed(map_file=str(path), picture=str(files[entry.method])))
+        self.cards.append(card_of(photograph, maps, files))
+        self.legend.add(legend(maps, whole=photograph.is_whole))
+        return kept
 
     def _by(self, name: str, asked: _Asked) -> tuple[Explained, Explanation]:
         asks = self.samples if name == "lime" else self.predictor
@@ -163,12 +187,14 @@ def explain(
     method: str | Sequence[str] = "lime",
     *,
     target: str | int | None = None,
+    region: Sequence[float] | None = None,
     compare: bool = False,
     score: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
     runtime: Runtime = "auto",
+    every: str | None = None,
     precision: Precision | Literal["auto"] = "auto",
     device: str = "auto",
     threads: int | None = None,
@@ -177,20 +203,22 @@ def explain(
 ) -> Explanations:
     """Explain images by one or several methods, and go on past those that can't be read.
 
-    images: files, folders, patterns or "-" for a list on standard input; or PIL images and arrays.
-    target: a class's name or number; None is the likeliest. compare: one picture an image with the methods side by
-    side; all that the model can do, where `method` is left at "lime". score: insertion and deletion areas, and how
-    far the map stays when the weights are drawn anew. precision: as in `load`; "auto" is f32, but for LIME's samples,
-    which are computed in bf16 where the device has units for it, unless the model is a Predictor or an exported file.
-    device, threads: as in `load`.
-    out: a folder for pictures, maps (.npz) and explanations.json; what an earlier call wrote there stays, and new
-    names are numbered, unless overwrite is said.
+    images: as the files of `predict`, with `every` for videos; or PIL images and arrays.
+    target: a class's name or number; None is the likeliest. region: of a segmenter, the part of the image whose class
+    is explained: left, top, width and height as shares of its sides; None is all that is answered to be of the class.
+    compare: one picture an image with the methods side by side; all that the model can do, where `method` is left at
+    "lime". score: insertion and deletion areas, and how far the map stays when the weights are drawn anew. precision:
+    as in `load`; "auto" is f32, but for LIME's samples, which are computed in bf16 where the device has units for it,
+    unless the model is a Predictor or an exported file. device, threads: as in `load`.
+    out: a folder for pictures, maps (.npz), explanations.json and a page of all (explanations.html); what an earlier
+    call wrote there stays, and new names are numbered, unless overwrite is said.
     options: the methods' own: samples (a number or "auto") and superpixels of lime, stage of gradcam, steps of
     integrated-gradients, copies and noise of saliency, window of occlusion, batch_size; and choices as in `load`.
     Gives `images` ({"file", "method", "target", "probability", "map": (H, W) array, and what the method found}) and
     `unreadable`. Raises ConfigError, DataError or WeightsError.
     """
     folder = Path(out) if out is not None else None
+    check_region(region)
     if folder is not None:
         check_place(folder / RESULT_FILE, "--out")
     choices = {name: options.pop(name) for name in vars(Choices()) if name in options}
@@ -203,38 +231,44 @@ def explain(
     explaining = _Explaining(predictor, names, how, score, compare, folder, overwrite, samples)
     if predictor.device.type == "cpu":
         keep_freed_memory()
-    sources, unreadable = _collect(images)
+    sources, unreadable = _collect(images, every)
     results: list[Explained] = []
     bar = progress if "lime" not in names else no_progress  # LIME draws its own, and two are too many
     steps = bar([1] * len(sources), len(sources), "explain")  # the numbers that such a bar adds up
     for number, ((name, source), _) in enumerate(zip(sources, steps, strict=True), 1):
         try:
-            results += explaining.of(_ask(predictor, name, source, target), number)
+            one = explaining
+            if predictor.task.by_image:
+                asked = None if target is None else find_class(target, predictor.class_names)
+                part, own_class = focused(predictor, source, asked, region)
+                one = replace(explaining, predictor=part, samples=part, target=own_class)
+            results += one.of(_ask(one.predictor, name, source, one.target or target), number)
         except DataError as error:
             unreadable.append(LeftOut(file=name, reason=str(error)))
     result = Explanations(images=tuple(results), unreadable=tuple(unreadable))
-    return result if folder is None or not results else _keep(folder, result, overwrite)
+    return result if folder is None or not results else _keep(explaining, result)
 
 
-def _keep(folder: Path, result: Explanations, overwrite: bool) -> Explanations:
+def _keep(explaining: _Explaining, result: Explanations) -> Explanations:
     """Write what was found beside the pictures; what an earlier call wrote stays unless it is overwritten."""
-    file = folder / f"{free_stem(folder, Path(RESULT_FILE).stem, ['.json'], overwrite)}.json"
-    write_text(file, to_json(result.plain(), indent=1))
-    if file.name != RESULT_FILE:
+    folder, stem = explaining.folder, Path(RESULT_FILE).stem
+    assert folder is not None
+    with free_stem(folder, stem, [".json", ".html"], overwrite=explaining.overwrite) as name:
+        file, page = folder / f"{name}.json", folder / f"{name}.html"
+        result = result.changed(out=str(folder), file=str(file), page=str(page))
+        write_text(file, to_json(result.plain(), indent=1))
+        left_out = [f"{one.file}: {one.reason}" for one in result.unreadable]
+        note = max(explaining.legend, key=len)
+        write_explained(explaining.cards, page, explaining.predictor.name_of_model, note, left_out)
+    if name != stem:
         say(f"{folder} holds an earlier call's explanations; these are {file.name}, or say --overwrite")
-    return result.changed(out=str(folder), file=str(file))
+    return result
 
 
 def short_stem(name: str) -> str:
     """Give an image's name without its ending, cut so that a file system takes it with what is added."""
     stem = Path(name).stem
     return stem if len(os.fsencode(stem)) <= MAX_STEM else os.fsencode(stem)[:MAX_STEM].decode(errors="ignore")
-
-
-def free_stem(folder: Path, stem: str, endings: Sequence[str], overwrite: bool) -> str:
-    """Give the stem, numbered where a file of it and an ending is there already."""
-    numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
-    return next(one for one in numbered if overwrite or not any((folder / (one + end)).exists() for end in endings))
 
 
 def _say_unstable(entry: Explained) -> None:
@@ -261,12 +295,12 @@ def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> li
     return list(dict.fromkeys(names))
 
 
-def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
+def _collect(images: Any, every: str | None) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
     items = as_images(images)
     if not items:
         raise DataError("nothing to explain; give images, folders, patterns or '-'")
     if all(isinstance(item, str | Path) for item in items):
-        paths, unreadable = list_files(items)  # type: ignore[arg-type]
+        paths, unreadable = list_files(items, None if every is None else parse_every(every))  # type: ignore[arg-type]
         if not paths and not unreadable:
             raise DataError("nothing to explain: the list on standard input is empty; give a path a line")
         return [(str(path), path) for path in paths], unreadable
@@ -276,11 +310,12 @@ def _collect(images: Any) -> tuple[list[tuple[str, Any]], list[LeftOut]]:
 def _ask(predictor: Predictor, name: str, source: Any, target: str | int | None) -> _Asked:
     if not predictor.class_names:
         raise WeightsError(f"{predictor.name_of_model} has no head, so there is no class to explain")
-    picture = predictor.picture(source)
-    x = normalize(picture, predictor.config.preprocessing)
+    own = predictor.config.preprocessing
+    pixels = read_pixels(source, own.channels, own.white_level)
+    x = preprocess(torch.from_numpy(pixels), own)
     probabilities = predictor.probabilities(predictor.logits(x[None]))[0]
     index = int(probabilities.argmax()) if target is None else find_class(target, predictor.class_names)
-    return _Asked(name, picture, x, index, float(probabilities[index]))
+    return _Asked(name, pixels, x, index, float(probabilities[index]))
 
 
 def find_class(target: str | int, names: Sequence[str]) -> int:
@@ -313,45 +348,24 @@ def scores_of(predictor: Predictor) -> Scores:
     return lambda x: predictor.probabilities(predictor.logits(x))
 
 
-def _write(place: Path, asked: _Asked, found: _Found, compare: bool) -> list[Explained]:
-    """Write each method's map, and a picture of it, or one of all, under names that begin as `place` does."""
-    if compare:
-        _draw(Path(f"{place}-compare.png"), asked, found)
-    kept = []
-    for entry, explained in found:
-        path, picture = f"{place}-{entry.method}.npz", f"{place}-{'compare' if compare else entry.method}.png"
-        explained.write(Path(path))
-        if not compare:
-            parts = [Panel(overlay(_pixels(asked), part.numpy()), name) for name, part in explained.parts.items()]
-            _draw(Path(picture), asked, [(entry, explained)], parts)
-        kept.append(entry.changed(map_file=path, picture=picture))
-    return kept
-
-
-def _draw(path: Path, asked: _Asked, found: _Found, parts: Sequence[Panel] = ()) -> None:
-    panels = [Panel(_pixels(asked), "as the network sees it"), *(_panel(asked, *one) for one in found), *parts]
-    target = f"{caption(found[0][0].target, 30)} ({100 * asked.probability:.1f} %)"
-    signed = {METHODS[entry.method].signed for entry, _ in found}
-    notes = {True: "orange speaks for the class, violet against it", False: "bright: looked at"}
-    note = "; ".join(text for kind, text in notes.items() if kind in signed)
-    draw_explained(panels, path, f"{caption(Path(asked.name).name, 50)}: {target}", note)
-
-
-def _panel(asked: _Asked, entry: Explained, explained: Explanation) -> Panel:
-    lines = [entry.method]
+def _map_of(entry: Explained, explained: Explanation) -> Map:
+    """Give what is drawn of a method's findings."""
+    lines = []
     if "r2" in entry:
         steady = ", not stable" if entry.get("stable", 1.0) < STABLE else ""
         lines.append(f"{entry['samples']} samples, R² {entry['r2']:.2f}{steady}")
     if entry.insertion is not None:
         lines.append(f"insertion {entry.insertion:.2f} (random {entry.insertion_random:.2f})")
         lines.append(f"deletion {entry.deletion:.2f} (random {entry.deletion_random:.2f})")
-        kept = entry.randomized_correlation
-        lines.append("" if kept is None else f"drawn weights: correlation {kept:.2f}")
-    segments = None if explained.segments is None else explained.segments.numpy()
-    picture = overlay(_pixels(asked), entry.map, signed=METHODS[entry.method].signed, segments=segments)
-    return Panel(picture, "\n".join(lines), entry.insertion_curve, entry.deletion_curve)
-
-
-def _pixels(asked: _Asked) -> np.ndarray:
-    three = asked.picture if len(asked.picture) == 3 else asked.picture[:1].expand(3, -1, -1)
-    return np.ascontiguousarray(three.permute(1, 2, 0).numpy())
+        if entry.randomized_correlation is not None:
+            lines.append(f"drawn weights: correlation {entry.randomized_correlation:.2f}")
+    return Map(
+        entry.method,
+        entry.map,
+        METHODS[entry.method].signed,
+        lines,
+        None if explained.segments is None else explained.segments.numpy(),
+        {name: part.numpy() for name, part in explained.parts.items()},
+        entry.insertion_curve,
+        entry.deletion_curve,
+    )

@@ -213,10 +213,17 @@ def make_graph(source: Predictor, form: Form) -> Graph:
     description = source.config
     if form.calibrated:
         source.answers({"logits": np.zeros((1, len(source.class_names)), np.float32)}, Asked(calibrated=True))
-    own = description.preprocessing.size
-    pair = None if form.any_size else own if form.size is None else (form.size, form.size)
-    if pair is not None and pair != own:
+    one_size, own = description.preprocessing.one_size, description.preprocessing.size
+    if form.raw and not one_size:
+        but = "but this model's images have sizes of their own"
+        raise ConfigError(f"--raw makes images of one size within the graph, {but}; leave --raw out")
+    any_size = form.any_size or (form.size is None and not one_size)
+    pair = None if any_size else own if form.size is None else (form.size, form.size)
+    if pair is not None and (pair != own or not one_size):
         changed = description.preprocessing.changed(size=pair)
+        if not one_size:
+            changed = changed.changed(crop_mode="squash", multiple=1)
+            say(f"each image is squashed to the {pair[0]}x{pair[1]} of the file; leave --size out for any size")
         if description.task != description.task.unguarded():
             say(f"what tells images unlike the training images was found at {own[0]}x{own[1]} pixels: it is left out")
         # The fixtures' logits were recorded at the model's own size.
@@ -238,7 +245,10 @@ def _verify(path: Path, graph: Graph, source: Predictor, known: Known, progress:
         run = load_exported(path).outputs
         real = images.probes() if images is not None and graph.precision == "int8" else None
         # The model's own description, whose fixtures hold where the size is the model's own.
-        found = check(run, reference, source.config, graph.size or graph.description.preprocessing.size, real)
+        own = (
+            source.config if graph.description.preprocessing.one_size == source.config.preprocessing.one_size else None
+        )
+        found = check(run, reference, own or graph.description, graph.size or source.config.preprocessing.size, real)
     result: dict[str, Any] = {"deviation": found, "tolerance": tolerance.deviation}
     if not found <= tolerance.deviation:
         raise WeightsError(_failure(graph, f"its logits deviate by {found:.2g}, more than {tolerance.deviation:g}"))

@@ -1,7 +1,7 @@
 """`info`: the table of variants, or what one network costs, its layers, and what a file says of itself."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from moganet.models.find import find
 from moganet.models.provenance import without_place
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
-from moganet.network.outline import LayerCost, outline
-from moganet.network.releases import RELEASES, SHIPPED, Release
+from moganet.network.dense.outline import has_outline, outline_of
+from moganet.network.outline import LayerCost
+from moganet.network.releases import PUBLISHED, SHIPPED, Published
 from moganet.notices import noted
 from moganet.numbers import percent, short
 from moganet.results import Record, Result
@@ -72,13 +73,20 @@ class FileInfo(Chosen):
     sha256: str | None
     fixtures: int
 
+    @property
+    def head(self) -> str:
+        """Say what stands on the network."""
+        head = Architecture.model_validate(self.architecture).head
+        return "" if head is None else f" with the head {head.title}"
+
 
 class NetworkInfo(Result, Variant):
-    """A network layer by layer, and the file that it was read from.
+    """A network layer by layer, and the file that it was read from. input_size: height and width, in pixels.
 
     parameters, macs: None of an exported network that only its caller can build.
     """
 
+    input_size: tuple[int, int]
     parameters: int | None  # type: ignore[assignment]
     macs: int | None  # type: ignore[assignment]
     layers: tuple[LayerCost, ...]
@@ -88,23 +96,34 @@ class NetworkInfo(Result, Variant):
         """Say what a person asks first."""
         size = "its layers are known to its caller alone"
         if self.parameters is not None and self.macs is not None:
-            size = f"{self.parameters:,} parameters, {short(self.macs)} multiply-adds at {self.size}x{self.size}"
+            macs = f"{short(self.macs)} multiply-adds at {dimensions(self.input_size)}"
+            size = f"{self.parameters:,} parameters, {macs}"
         if self.file is None:
             yield f"{self.name}: {size}"
             if trained := _trained(self.name):
                 yield f"trained: {', '.join(trained)}"
             return
-        yield f"{self.file.path}: {self.name}, {self.file.task}"
+        yield f"{self.file.path}: {self.name}{self.file.head}, {self.file.task}"
         yield f"classes: {self.file.num_classes}{_some(self.file.class_names)}"
         unsaid = "not known of what was changed" if "changed" in self.file.provenance else "not said in the file"
         yield f"accuracy: {'; '.join(self.file.accuracy) or unsaid}"
         yield f"trained on: {_trained_on(self.file.provenance)}"
         yield f"size: {size}{'' if self.file.bytes is None else f', {self.file.bytes / 1e6:.1f} MB'}"
         preprocessing = self.file.preprocessing
-        side, cropped = "x".join(map(str, preprocessing["size"])), preprocessing["crop_mode"] == "center"
-        how = f"the middle {percent(preprocessing['crop_fraction'], 0)}" if cropped else "the whole, squashed"
+        side = dimensions(preprocessing["size"])
+        how = {
+            "center": f"the middle {percent(preprocessing['crop_fraction'], 0)}",
+            "squash": "the whole, squashed",
+            "fit": f"the whole, as large as fits, either way; sides are multiples of {preprocessing['multiple']}",
+            "keep": "each image as it is; the size is what the cost is counted for",
+        }[preprocessing["crop_mode"]]
         channels = f"{self.file.in_chans} channel{'s'[: self.file.in_chans != 1]}"
         yield f"input: {side} pixels of height and width, {channels} ({how})"
+
+
+def dimensions(size: Sequence[int]) -> str:
+    """Give a size as people write it, 224x224."""
+    return "x".join(map(str, size))
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -115,7 +134,7 @@ def _some(names: tuple[str, ...]) -> str:
 def _trained(variant: str) -> list[str]:
     """Name the trained models of a variant that have a name."""
     shipped = [f"{name} (in the package)" for name in SHIPPED if name.startswith(f"{variant}.")]
-    released = {name: known for name, known in RELEASES.items() if name.startswith(f"{variant}.")}
+    released = {name: known for name, known in PUBLISHED.items() if name.startswith(f"{variant}.")}
     return shipped + [f"{name} ({known.accuracy})" for name, known in released.items()]
 
 
@@ -123,16 +142,17 @@ def _trained_on(provenance: dict[str, Any]) -> str:
     recipe = provenance.get("recipe") or {}
     data = provenance.get("data") or (recipe.get("data") or {}).get("source")
     if data is None:
-        return "ImageNet-1k, by the file's name" if _release(provenance) is not None else "not said in the file"
+        release = _release(provenance)
+        return "not said in the file" if release is None else f"{release.data}, by the file's name"
     parts = {"recipe": recipe.get("name"), "seed": provenance.get("seed"), "steps": provenance.get("steps")}
     told = [f"{name} {str(value)[:40]}" for name, value in parts.items() if value is not None]
     return ", ".join([without_place(data), *told])
 
 
-def _release(provenance: dict[str, Any]) -> Release | None:
+def _release(provenance: dict[str, Any]) -> Published | None:
     """Give the release that a file is, by its name, where nothing of it was changed."""
     file = None if "changed" in provenance else provenance.get("file")
-    return next((release for release in RELEASES.values() if release.file == file), None)
+    return next((release for release in PUBLISHED.values() if release.file == file), None)
 
 
 def _on(measured: Any) -> str:
@@ -154,7 +174,8 @@ def _accuracy(description: ModelDescription, path: Path) -> tuple[str, ...]:
     if (said := task.say(provenance.get("validation"))) is not None:
         found.append(f"{said} on the validation images, in training")
     if (release := _release(provenance)) is not None:
-        found.append(f"{release.accuracy} on ImageNet-1k, as published for {release.file} ({release.weights} weights)")
+        by = f"as published for {release.file} ({release.weights} weights)"
+        found.append(f"{release.accuracy} on {release.data}, {by}")
     return tuple(found)
 
 
@@ -173,14 +194,14 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
         if asked:
             raise ConfigError(f"{', '.join(asked)} can be chosen for one network; name it")
         size = size or DEFAULT_SIZE
-        every = [_network(Architecture(name=name), size) for name in VARIANTS]
+        every = [_network(Architecture(name=name), _square(size)) for name in VARIANTS]
         rows = [Variant(**{key: one[key] for key in Variant.model_fields}) for one in every]
         return VariantsInfo(size=size, variants=tuple(rows))
     name = full_name(str(what))
     if name in VARIANTS or (is_timms(name) and "@" not in name):
         asked.pop("weights", None)
         side = configuration(name).get("input_size", (0, DEFAULT_SIZE))[1] if is_timms(name) else DEFAULT_SIZE
-        return _network(Architecture(name=name).changed(**asked), size or side)
+        return _network(Architecture(name=name).changed(**asked), _square(size or side))
     return _of_file(what, size, choices)
 
 
@@ -198,7 +219,11 @@ def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> Net
     description = known.description
     chosen = {**known.chosen, "path": str(find(what).path), "tensors": known.tensors, "sha256": description.sha256}
     file = _file(description, chosen, Path(what))
-    return _network(description.architecture, size or max(description.preprocessing.size), file)
+    return _network(description.architecture, _square(size) if size else description.preprocessing.size, file)
+
+
+def _square(side: int) -> tuple[int, int]:
+    return side, side
 
 
 def _describe_export(path: Path, size: int | None) -> NetworkInfo:
@@ -208,8 +233,8 @@ def _describe_export(path: Path, size: int | None) -> NetworkInfo:
     chosen = {"path": str(path), "tensors": None, "sha256": None, **function_of(architecture)}
     chosen |= {"format": metadata.format, "reason": f"exported in {metadata.precision}{how}"}
     chosen |= {"precision": metadata.precision, "raw": metadata.raw, "calibrated": metadata.is_scaled}
-    side = max(metadata.size or metadata.description.preprocessing.size)
-    return _network(architecture, size or side, _file(metadata.description, chosen, path))
+    own = metadata.size or metadata.description.preprocessing.size
+    return _network(architecture, _square(size) if size else own, _file(metadata.description, chosen, path))
 
 
 def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> FileInfo:
@@ -228,14 +253,15 @@ def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> 
     )
 
 
-def _network(architecture: Architecture, size: int, file: FileInfo | None = None) -> NetworkInfo:
+def _network(architecture: Architecture, size: tuple[int, int], file: FileInfo | None = None) -> NetworkInfo:
     if architecture.name.startswith(OWN):
         unknown: dict[str, Any] = {"parameters": None, "macs": None, "stages": [], "layers": ()}
-        return NetworkInfo(name=architecture.name, size=size, ours=False, file=file, **unknown)
+        return NetworkInfo(name=architecture.name, size=size[0], input_size=size, ours=False, file=file, **unknown)
     layers, stages, parameters = _cost(architecture, size)
     return NetworkInfo(
         name=architecture.name,
-        size=size,
+        size=max(size),
+        input_size=size,
         ours=architecture.name in OURS,
         parameters=parameters,
         macs=sum(layer.macs for layer in layers),
@@ -245,15 +271,15 @@ def _network(architecture: Architecture, size: int, file: FileInfo | None = None
     )
 
 
-def _cost(architecture: Architecture, size: int) -> tuple[list[LayerCost], list[list[int]], int]:
+def _cost(architecture: Architecture, size: tuple[int, int]) -> tuple[list[LayerCost], list[list[int]], int]:
     """Give layers, stages' shapes and parameters: of a MogaNet by its description, of timm's by a network."""
-    if not is_timms(architecture.name):
+    if not is_timms(architecture.name) and has_outline(architecture.head):
         try:
-            found = outline(architecture, (size, size))
+            found = outline_of(architecture, size)
         except ValueError as error:
             raise ConfigError(f"can't build {architecture.name}: {error}") from None
         return found.layers, found.stages, found.parameters
     cost, build = (importlib.import_module(f"moganet.{name}") for name in ("network.cost", "models.build"))
     network = build.build_blank(architecture)
-    layers, stages = cost.measure(network, architecture.in_chans or Preprocessing().channels, (size, size))
+    layers, stages = cost.measure(network, architecture.in_chans or Preprocessing().channels, size)
     return layers, stages, cost.count_parameters(network)

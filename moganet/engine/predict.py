@@ -1,24 +1,27 @@
 """`predict`: what a model answers for images, from files or from a data set."""
 
-import csv
 import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import SerializeAsAny
 
-from moganet import report
 from moganet.config import Precision
+from moganet.data.contents import ImageFile
 from moganet.data.listing import list_files
 from moganet.data.read import read_pixels
-from moganet.errors import DataError
-from moganet.files import atomic_path
+from moganet.data.videos import Every, parse_every
+from moganet.data.within import PICTURES, Within, in_lane
+from moganet.errors import ConfigError, DataError
+from moganet.inference.answer_files import is_answer_file
+from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
+from moganet.inference.hits import Counted, Hits
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
@@ -35,18 +38,26 @@ if TYPE_CHECKING:
     from moganet.inference.stream import Stream
     from moganet.inference.together import SideBySide
 
-MAX_GRID, SHOWN = 48, 20
+SHOWN = 20
+Truth = Literal["auto", "folders", "none"]
 
 
 class Predictions(Result):
-    """Rows an image, unless they were handed on as they came; files that can't be read; the picture that was drawn.
+    """Rows an image, unless they were handed on as they came; files that can't be read; what was written.
 
+    hits: where the truth of some is known. saved, sorted: how many pictures and sorted images were written.
+    out, files: where answers were written; of a folder for each image's files, what else it holds.
     tta: over which views of an image the answers are means. models: those that answered as one, where several did.
     """
 
     predictions: tuple[SerializeAsAny[Row], ...]
     unreadable: tuple[LeftOut, ...]
     grid: str | None = None
+    hits: Hits | None = None
+    out: str | None = None
+    saved: int | None = None
+    sorted: int | None = None
+    files: tuple[str, ...] = ()
     tta: str | None = None
     models: tuple[Member, ...] = ()
 
@@ -58,6 +69,8 @@ class Predictions(Result):
         yield from (f"can't be read: {one.reason}" for one in self.unreadable[:SHOWN])
         if (more := len(self.unreadable) - SHOWN) > 0:
             yield f"and {more:,} more can't be read"
+        if self.hits is not None:
+            yield self.hits.line()
 
     def pictures(self) -> Sequence[Path]:
         """Give the grid."""
@@ -66,22 +79,31 @@ class Predictions(Result):
 
 @dataclass(frozen=True)
 class _Reading:
-    """How images are read."""
+    """How images are read. every: which frames of videos. truth: what tells it."""
 
     batch_size: int | None
     workers: int | None
     fast_decoding: bool
+    every: Every | None = None
+    truth: Truth = "auto"
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth."""
+    """What is asked about: the answers to it as they come, and by place an image's name, its pixels and its truth.
+
+    by: what tells the truth. source_of: by place the file, where there is one. timed: some are frames of videos.
+    """
 
     stream: "FileStream | Stream | SideBySide"
+    names: Callable[[], list[str]]  # of all images, before they are asked about
     name_of: Callable[[int], str]
     image_of: Callable[[int], Any]
     truth_of: Callable[[int], Any]
     absent: Sequence[LeftOut] = ()
+    source_of: Callable[[int], Any] = lambda place: None
+    by: str = "folders"
+    timed: bool = False
 
 
 @noted
@@ -96,8 +118,14 @@ def predict(
     top_k: int | None = None,
     limit: int | None = None,
     calibrated: bool = False,
+    every: str | None = None,
+    truth: Truth = "auto",
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
+    out: str | Path | None = None,
+    save_images: str | Path | None = None,
+    sort_into: str | Path | None = None,
+    links: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
@@ -114,9 +142,9 @@ def predict(
 
     model: a MODEL, a Predictor, or a list of several of the same classes, which answer by the mean of their
     probabilities (calibrated ones where each keeps a temperature).
-    files: images, folders (searched to any depth), glob patterns, or "-" for a list of paths on standard input; one or
-    several. Or images that you have: bytes, open files, PIL images, arrays, tensors; one, a list, or an iterator, of
-    which nothing is kept.
+    files: images, folders (searched to any depth), glob patterns, zip and tar archives, videos, lists of paths (.txt,
+    or a table's column), or "-" for a list on standard input; one or several. Or images that you have: bytes, open
+    files, PIL images, arrays, tensors; one, a list, or an iterator, of which nothing is kept.
     data: SOURCE[:PATH], or a data set of your own, instead of files, with its `split`; `limit` takes that many, evenly
     spread. class_names: as in `evaluate`.
     top_k: how many classes to name [what the task names]. calibrated: give probabilities scaled by the model file's
@@ -124,18 +152,30 @@ def predict(
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
     tta: "flip" answers by the mean over each image and its mirror image; each row says so.
-    grid: a picture of up to 48 images with prediction and, where known, truth: an image of a set, or one whose
-        folder has a class's name. csv_file: a row for each image and class. device, threads, choices: as in `load`.
+    every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
+    truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
+        leaves it out. Where it is known, `hits` counts the answers that are right.
+    grid: a picture of up to 48 images with prediction and, where known, truth. csv_file: a row for each image and
+        class. out: rows as .jsonl, .parquet or .csv; or, where the task has such, a folder for the files of each
+        answer: masks, overlays, areas and COCO's runs.
+    save_images: a new folder for a copy of each picture with its answer on it. sort_into: a new folder with one a
+        class, into which images are copied, or linked by `links`; rejected ones lie in _rejected.
+    device, threads, choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
-    if grid is not None:
-        report.check_picture_name(Path(grid))
+    folders = {"save_images": _path(save_images), "sort_into": _path(sort_into)}
+    rows_file = None if out is None or not is_answer_file(Path(out)) else Path(out)
+    to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links)
+    to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
+    if truth not in get_args(Truth):
+        raise ConfigError(f"truth is {truth!r}; choose one of {', '.join(get_args(Truth))}")
+    frames = None if every is None else parse_every(every)
     predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
-    reading = _Reading(batch_size, workers, fast_decoding)
+    reading = _Reading(batch_size, workers, fast_decoding, frames, truth)
     if data is None:
         named = are_names(files)
         asked = _files(predictor, files, limit, reading) if named else _images(predictor, files, limit, reading)
@@ -143,27 +183,46 @@ def predict(
         raise DataError("give either files or --data, not both")
     else:
         asked = _data(predictor, (data, class_names), split, limit, reading)
-    stream = asked.stream
-    rows: list[Row] = []
-    pictures: list[report.GridItem] = []
-    columns = predictor.task.columns if tta == "none" else (*predictor.task.columns, "tta")
-    with _csv_lines(csv_file, columns) as write:
+    stream, rows, counted = asked.stream, list[Row](), Counted(asked.by)
+    folder = None if out is None or is_answer_file(Path(out)) else Path(out)
+    writer = None if folder is None else predictor.task.writer(folder, asked.names(), predictor.config.task)
+    more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
+    with writing(predictor, to, more=more) as ways:
         for seen in progress(stream, len(stream), "predict"):
             _say_score(predictor, seen.outputs)
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
-                truth = asked.truth_of(place)
-                row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
-                row = row if tta == "none" else row.changed(tta=tta)
-                write(row)
-                (each or rows.append)(row)
-                if grid and len(pictures) < MAX_GRID:
-                    pictures.append(predictor.task.picture(asked.image_of(place), answer, truth))
-    if grid and pictures:
-        report.draw_grid(pictures, Path(grid))
+                one = _answered(predictor, asked, place, answer, tta)
+                if writer is not None:
+                    one = one.with_row(writer.write(place, one.row, one.pixels, answer))
+                counted.add(one.right)
+                ways.take(one)
+                (each or rows.append)(one.row)
+    written = {"out": str(out), "files": tuple(writer.close())} if writer is not None else {}
     unreadable = (*asked.absent, *stream.unreadable)
-    drawn = {"grid": str(grid)} if pictures else {}
-    return Predictions(predictions=tuple(rows), unreadable=unreadable, **drawn, **answered_by(predictor))
+    return Predictions(
+        predictions=tuple(rows),
+        unreadable=unreadable,
+        **ways.written,
+        **written,
+        **counted.hits(),
+        **answered_by(predictor),
+    )
+
+
+def _path(named: str | Path | None) -> Path | None:
+    return None if named is None else Path(named)
+
+
+def _answered(predictor: Predictor, asked: _Asked, place: int, answer: Any, tta: Tta) -> Answered:
+    """Give an image's answer with its row."""
+    truth, source = asked.truth_of(place), asked.source_of(place)
+    row = predictor.task.row(asked.name_of(place), answer, truth, trained=predictor.trained)
+    if isinstance(source, Within) and source.time is not None:
+        row = row.changed(time=source.time)
+    row = row if tta == "none" else row.changed(tta=tta)
+    right = None if truth is None else predictor.task.is_right(answer, truth)
+    return Answered(row, answer, right, source, lambda: asked.image_of(place))
 
 
 def _say_score(predictor: Predictor, outputs: Outputs) -> None:
@@ -184,8 +243,9 @@ def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) 
     so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
     return _Asked(
         stream_of(predictor, lambda one: FileStream(one, images, threads=threads, **so)),
+        images.names,
         images.name_of,
-        lambda place: read_pixels(images.image_of(place), own.channels, own.white_level),
+        lambda place: read_pixels(images.image_of(place), 3, own.white_level),
         images.forget_before,  # of which no truth is known
     )
 
@@ -195,12 +255,17 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     named = [os.fspath(one) for one in ([files] if isinstance(files, str | os.PathLike) else files)]
     if not named:
         raise DataError("nothing to predict; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
-    files, absent = list_files(named)
+    files, absent = list_files(named, how.every)
     if not files and not absent:
         raise DataError("nothing to predict: the list on standard input is empty; give a path a line")
+    timed = any(isinstance(file, Within) and file.time is not None for file in files)
+    if how.every is not None and not timed:
+        say("--every is for videos, of which none was named")
     files, own = files[:limit], predictor.config.preprocessing
     so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
-    if (how.workers or predictor.device.type != "cpu") and len(files) > (how.batch_size or 1):  # one batch is read here
+    in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
+    many_read = (how.workers or predictor.device.type != "cpu") and not in_turn
+    if many_read and len(files) > (how.batch_size or 1):  # one batch is read here
         many = importlib.import_module("moganet.inference.stream")
 
         def make(one: Predictor) -> Any:
@@ -209,17 +274,45 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
             )
 
     else:
+        lanes = count()  # each reads what can be read in turn only by itself
 
         def make(one: Predictor) -> Any:
-            return FileStream(one, files, threads=0 if how.workers == 0 else None, **so)
+            own_files = in_lane(files, next(lanes))
+            return FileStream(one, own_files, threads=0 if how.workers == 0 else None, **so)
 
     return _Asked(
         stream_of(predictor, make),
+        lambda: [str(file) for file in files],
         lambda place: str(files[place]),
-        lambda place: read_pixels(files[place], own.channels, own.white_level),
-        lambda place: predictor.task.truth_of_file(files[place], predictor.config.task),
+        lambda place: read_pixels(in_lane([files[place]], PICTURES)[0], 3, own.white_level),
+        _truth_by_folders(predictor, files, how.truth),
         absent,
+        lambda place: files[place],
+        timed=timed,
     )
+
+
+def _truth_by_folders(predictor: Predictor, files: Sequence[ImageFile], how: Truth) -> Callable[[int], Any]:
+    """Give what tells the truth of images by their folders' names, and say for how many that is.
+
+    Raises DataError where it is asked for and not one is so.
+    """
+
+    def truth_of(place: int) -> Any:
+        return predictor.task.truth_of_file(Path(str(files[place])), predictor.config.task)
+
+    if how == "none":
+        return lambda place: None
+    found = {truth: None for place in range(len(files)) if (truth := truth_of(place)) is not None}
+    known = sum(truth_of(place) is not None for place in range(len(files))) if found else 0
+    if how == "folders" and not known:
+        what = "no image lies in a folder with a class's name"
+        raise DataError(f"{what} ({', '.join(predictor.class_names[:5])}, …), so that none tells the truth")
+    if known and (how == "auto" or known < len(files)):
+        shown = ", ".join(list(found)[:3]) + (", …" if len(found) > 3 else "")
+        choose = "; --truth none leaves it out" if how == "auto" else ""
+        say(f"the truth of {known:,} of {len(files):,} images is taken from their folders' names ({shown}){choose}")
+    return truth_of
 
 
 def _data(
@@ -231,26 +324,13 @@ def _data(
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
     so = {"batch_size": how.batch_size, "workers": workers, "fast_decoding": how.fast_decoding, "judged": True}
-    in_channels = chosen.with_channels(predictor.config.preprocessing.channels)
+    in_channels = chosen.with_channels(3)
     return _Asked(
         stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),
+        lambda: [chosen.name_of(place) for place in range(len(chosen))],
         chosen.name_of,
-        lambda place: in_channels[place].image,
-        lambda place: predictor.task.truth(chosen.targets, place, dataset.class_names),
+        lambda place: in_channels[place].image.numpy(),
+        lambda place: None if how.truth == "none" else predictor.task.truth(chosen.targets, place, dataset.class_names),
+        source_of=lambda place: chosen.files[place] if hasattr(chosen, "files") else None,
+        by="data",
     )
-
-
-@contextmanager
-def _csv_lines(path: str | Path | None, columns: Sequence[str]) -> Iterator[Callable[[Row], object]]:
-    """Give what writes a row's lines into a CSV file, which appears when all are written."""
-    if path is None:
-        yield lambda row: None
-        return
-    # A name that isn't UTF-8 is written as the bytes that it has.
-    with (
-        atomic_path(Path(path)) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        yield lambda row: writer.writerows((*cells, *([row.tta] if row.tta else ())) for cells in row.cells())

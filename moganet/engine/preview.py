@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
+from torchvision import tv_tensors
 
+from moganet.data import Dataset, Sample
+from moganet.data.module import take
+from moganet.errors import DataError
 from moganet.notices import noted
 from moganet.report.grids import draw_images
+from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.results import Result
+from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module
 from moganet.training.draws import own_draws
 from moganet.training.resolve import prepare
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from moganet.data.in_python import Data
 
 PREVIEW_IMAGES = 40
+MOST_SAMPLES = 24  # of all splits together
 
 
 class Preview(Result):
@@ -43,12 +51,33 @@ def preview(
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     module = build_module(settings, dataset)
     batch = module.augmented(next(iter(module.train_dataloader())))
-    images, names = batch.images[:PREVIEW_IMAGES], []
-    for target in batch.targets[:PREVIEW_IMAGES]:
-        shares = {int(target): 1.0} if target.ndim == 0 else {int(i): float(target[i]) for i in target.nonzero()}
-        named = [f"{dataset.class_names[i]}" + ("" if share == 1 else f" {share:.2f}") for i, share in shares.items()]
-        names.append("\n".join(named))
+    task = task_of(settings)
+    description = task.describe(dataset, settings.task)
     mean, std = (torch.tensor(getattr(settings.preprocessing, name)).view(-1, 1, 1) for name in ("mean", "std"))
-    pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    draw_images(list(pixels), names, Path(picture), f"{settings.name}: what the network sees")
-    return Preview(preview=str(picture), images=len(pixels), size=list(settings.preprocessing.size))
+    pixels = ((batch.images[:PREVIEW_IMAGES] * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    seen = [task.preview(image.numpy(), batch.targets[i], description) for i, image in enumerate(pixels)]
+    images, names = [image for image, _ in seen], [text for _, text in seen]
+    draw_images(images, names, Path(picture), f"{settings.name}: what the network sees")
+    return Preview(preview=str(picture), images=len(pixels), size=list(batch.images.shape[2:]))
+
+
+def draw_samples(dataset: Dataset, picture: Path) -> None:
+    """Draw some images of a data set, evenly spread, each with its target. Raises DataError where none can be read."""
+    images, names = list[Any](), list[str]()
+    for name, split in dataset.distinct().items():
+        for sample in take(split.with_channels(3), MOST_SAMPLES // len(dataset.distinct())):
+            shown, text = _shown(sample, dataset.class_names, getattr(split.targets, "colours", ()))
+            images.append(shown)
+            names.append(f"{name}: {text}")
+    if not images:
+        raise DataError(f"no image of {dataset.spec} can be read, so that none can be drawn")
+    draw_images(images, names, picture, dataset.spec)
+
+
+def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:
+    image, target = sample.image.numpy(), sample.target
+    if isinstance(target, tv_tensors.Mask):
+        drawn = painted_over(in_colours(image), target.numpy(), colours or usual_palette(len(class_names)))
+        return drawn.transpose(2, 0, 1), Path(sample.name).name
+    marked = target.nonzero()[:, 0].tolist() if isinstance(target, Tensor) and target.ndim else [int(target)]
+    return image, "\n".join(class_names[i] for i in marked) or "(none)"

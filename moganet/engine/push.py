@@ -20,7 +20,7 @@ from moganet.models.formats.hub import write_hub
 from moganet.models.hub_folder import TENSORS, is_hub_folder
 from moganet.models.provenance import without_place
 from moganet.models.timms import TIMM, is_timms
-from moganet.network.releases import RELEASES
+from moganet.network.releases import PUBLISHED
 from moganet.notices import noted, printable, say
 from moganet.results import Result
 from moganet.tasks import TASKS
@@ -71,6 +71,11 @@ def push(
     return result.changed(uploaded=True, url=str(url))
 
 
+USE_TIMM = """import moganet, timm  # import moganet registers the network with timm
+
+network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()"""
+
+
 def _check_card(folder: Path) -> None:
     """Refuse to write a card over somebody's own text; say where a hub folder's is replaced."""
     card = folder / CARD
@@ -89,13 +94,14 @@ def _card(repo: str, description: ModelDescription, evaluations: list[dict[str, 
     height, width = description.preprocessing.size
     names = ", ".join(map(_shown, description.class_names[:20])) + (", …" if len(description.class_names) > 20 else "")
     kind, network, tags = _kind(description.architecture)
+    library = "timm" if description.architecture.head is None else "moganet"  # timm has no segmenters
     return f"""---
-library_name: timm
+library_name: {library}
 pipeline_tag: {TASKS[description.task.name].pipeline}
 tags:
-- image-classification
-- timm
-{tags}---
+- {TASKS[description.task.name].pipeline}
+- {library}
+{tags if library == "timm" else ""}---
 # {repo.rpartition("/")[2]}
 
 {kind} for images of {width}x{height} pixels.
@@ -111,9 +117,7 @@ tags:
 ## Use
 
 ```python
-import moganet, timm  # import moganet registers the network with timm
-
-network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
+{USE_TIMM.format(repo=repo) if library == "timm" else "import moganet"}
 predictor = moganet.load("{repo.rpartition("/")[2]}")  # the downloaded folder: names and preprocessing included
 ```
 """
@@ -124,7 +128,8 @@ def _kind(architecture: Architecture) -> tuple[str, str, str]:
         name = architecture.name.removeprefix(TIMM)
         return f"A network of timm's, {name}, trained by moganet,", f"`{name}`", ""
     function = f"{architecture.gate} gate, {architecture.channel_aggregation} channel aggregation"
-    network = f"`{architecture.name}`, {function},\n  stem stride {architecture.stem_stride}"
+    head = "" if architecture.head is None else f" with the head {architecture.head.title}"
+    network = f"`{architecture.name}`{head}, {function},\n  stem stride {architecture.stem_stride}"
     return "A MogaNet ([arXiv 2211.03295](https://arxiv.org/abs/2211.03295))", network, "- moganet\n"
 
 
@@ -139,8 +144,8 @@ def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -
         lines.append(f"- {said} on the validation images, measured in training")
     file = description.provenance.get("file")
     lines += [
-        f"- {release.accuracy} on ImageNet-1k's validation set, as published for {file} ({release.weights} weights)"
-        for release in RELEASES.values()
+        f"- {release.accuracy} on {release.data}'s validation set, as published for {file} ({release.weights} weights)"
+        for release in PUBLISHED.values()
         if release.file == file and "changed" not in description.provenance
     ]
     return "\n".join(lines) or "Not measured."

@@ -3,7 +3,7 @@
 import copy
 import datetime
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ from moganet.tasks.data_map import draw_map
 from moganet.tasks.images import examine_images
 from moganet.tasks.report import Answers, Reported, Seen
 from moganet.tasks.task import TaskDescription
+from moganet.training.again import how_again
 from moganet.training.origin import Origin, read_origin
 from moganet.training.run_folder import REPORT_FILE
 
@@ -132,6 +133,7 @@ def write_report(
         description=predictor.config.task,
         keep=partial(keep_in_file, file) if is_home and file is not None else None,
         explain=None if explain is None else partial(_explain, predictor, explain),
+        again=partial(_ask_again, predictor),
     )
     origin = read_origin(predictor.name_of_model, predictor.config.provenance, result)
     page, said, shown = _compose(predictor, dataset, seen, origin)
@@ -186,6 +188,7 @@ def _compose(predictor: Predictor, dataset: Dataset, seen: Seen, origin: Origin)
         heats=make_sheet(album.heats, HEAT_BYTES),
         explained_by=EXPLAINED_BY if album.heats else "",
         recipe=origin.recipe,
+        again=how_again(predictor.config.provenance, predictor.class_names),
         versions=_versions(predictor),
         provenance=_provenance(predictor, dataset),
         note=_note(predictor, tested),
@@ -209,7 +212,7 @@ def keep_guard(
     Gives what the file says of its task then.
     """
     task = predictor.config.task
-    if not {"train", "val"} <= dataset.splits.keys():
+    if not {"train", "val"} <= dataset.splits.keys() or not predictor.task.guards:
         return task
     try:
         guard = make_guard(predictor, dataset.split("train"), dataset.split("val"), workers)
@@ -233,6 +236,15 @@ def _explain(
     colours = seen[:, :3] if preprocessing.channels >= 3 else seen[:, :1].expand(-1, 3, -1, -1)
     pixels = colours.permute(0, 2, 3, 1).numpy()
     return [overlay(np.ascontiguousarray(p), heat, HEAT_SIDE) for p, heat in zip(pixels, maps, strict=True)]
+
+
+def _ask_again(predictor: Predictor, answers: Answers, numbers: Sequence[int]) -> Iterator[tuple[Tensor, Any, Any]]:
+    """Give images of answers, their targets, and what a task answers that sees them one by one."""
+    split = answers.split.with_channels(predictor.config.preprocessing.channels)
+    for number in numbers:
+        sample = split[int(answers.places[number])]
+        (answer,) = predictor.answers(predictor.see(sample.image.numpy()))
+        yield sample.image, sample.target, answer
 
 
 def _rate(predictor: Predictor, tested: Answers) -> Fact:

@@ -100,7 +100,7 @@ class CachedRun:
     def __init__(self, runtime: str, source: Source, description: ModelDescription, precision: Precision) -> None:
         self.runtime, self.source, self.description, self.precision = runtime, source, description, precision
         self.outputs = (*TASKS[description.task.name].outputs, *source.more)
-        self.runs: dict[tuple[int, int], Run] = {}
+        self.runs: dict[tuple[int, int] | None, Run] = {}
         self.guard = Guard()
 
     @cached_property
@@ -109,24 +109,29 @@ class CachedRun:
         return run(self.source.network(), self.precision, TASKS[self.description.task.name].outputs)  # type: ignore[no-any-return]
 
     def __call__(self, images: Array) -> Outputs:
-        size = (images.shape[2], images.shape[3])
+        size = self._size((images.shape[2], images.shape[3]))
         # In a forked process torch can do with one thread, and a runtime may wait for those that are gone.
         if is_forked() or (size not in self.runs and len(self.runs) >= MAX_SIZES):
             return self.eager(images)
         if size not in self.runs:
-            self.prepare(size)
+            self.prepare((images.shape[2], images.shape[3]))
         return self.runs[size](images)
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Make the runtime ready for images of a size (height, width), from the cache where it is there."""
+        own = self._size(size)
         with self.guard:
-            if size not in self.runs:
-                run = self._load_or_make(size)
+            if own not in self.runs:
+                run = self._load_or_make(own)
                 if self.source.check is not None:
                     self.source.check(run, size)
-                self.runs[size] = run
+                self.runs[own] = run
 
-    def _load_or_make(self, size: tuple[int, int]) -> Run:
+    def _size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Give the size that a file is made for: None is any, where each image has its own."""
+        return size if self.description.preprocessing.one_size or self.runtime == "compile" else None
+
+    def _load_or_make(self, size: tuple[int, int] | None) -> Run:
         key = self._key(size)
         folder = folder_of("runtimes", key, f"{self.runtime}-")
         if os.path.lexists(folder):
@@ -135,7 +140,8 @@ class CachedRun:
                     return self._loaded(folder, key)
             say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")
         if self.runtime != "openvino":  # which takes less than a second
-            say(f"preparing the runtime {self.runtime} for {'x'.join(map(str, size))}, once on this machine")
+            sizes = "any size" if size is None else "x".join(map(str, size))
+            say(f"preparing the runtime {self.runtime} for {sizes}, once on this machine")
         try:
             make_folder(folder, key, partial(self._make, size))
             return self._loaded(folder, key)
@@ -159,12 +165,12 @@ class CachedRun:
         run: Run = files.load(folder / f"{self.runtime}{files.SUFFIX}", self.precision, self.outputs, **known)
         return run
 
-    def _make(self, size: tuple[int, int], folder: Path) -> None:
+    def _make(self, size: tuple[int, int] | None, folder: Path) -> None:
         make_graph, maker = importlib.import_module("moganet.inference.export.graph").Graph, _maker(self.runtime)
         graph = make_graph(self.eager.network, self.description, self.runtime, self.precision, size=size)
         maker.save(graph, folder / f"{self.runtime}{maker.SUFFIX}")
 
-    def _key(self, size: tuple[int, int]) -> str:
+    def _key(self, size: tuple[int, int] | None) -> str:
         """Give all that the answers of a file depend on."""
         versions = version("moganet"), version(PACKAGES[self.runtime])
         return repr([MADE, self.source.identity, self.precision, size, *versions, *_machine(self.runtime)])

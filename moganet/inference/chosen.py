@@ -12,6 +12,7 @@ from moganet.data import Split
 from moganet.data.listing import list_files
 from moganet.data.open import SOURCES
 from moganet.data.paths import exists
+from moganet.data.videos import parse_every
 from moganet.embeddings.rows import Features, MadeWith, Rows
 from moganet.errors import DataError
 from moganet.inference.own_data import choose_split, open_for
@@ -64,6 +65,7 @@ def choose_images(
     data: "Data | None",
     part: str,
     class_names: "ClassNames | None" = None,
+    every: str | None = None,
 ) -> Chosen:
     """Find the images that are named: files, folders and patterns, or a data set, which may stand among the former.
 
@@ -80,7 +82,7 @@ def choose_images(
         return Chosen(split, dataset.spec, name, dataset.class_names)
     if not named:
         raise DataError("there is no image to look at; give images, folders, patterns, '-' or --data SOURCE[:PATH]")
-    files, absent = list_files(named)
+    files, absent = list_files(named, None if every is None else parse_every(every))
     return Chosen(split_of_files(files, predictor.config.preprocessing.white_level), absent=tuple(absent))
 
 

@@ -17,7 +17,7 @@ from moganet.data.contents import ImageFile
 from moganet.data.read import read_pixels
 from moganet.data.resample import normalize, resize_and_crop
 from moganet.data.waiting import limit_of_waiting, wait_for
-from moganet.errors import DataError
+from moganet.errors import ConfigError, DataError
 from moganet.inference.given_images import GivenImages
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
@@ -59,7 +59,11 @@ class FileStream:
         fast_decoding: bool = False,
         judged: bool = False,
     ) -> None:
-        self.predictor, self.files, self.size, self.judged = predictor, files, batch_size or BATCH, judged
+        self.by_image = predictor.task.by_image
+        if self.by_image and fast_decoding:
+            raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
+        self.size = 1 if self.by_image else batch_size or BATCH
+        self.predictor, self.files, self.judged = predictor, files, judged
         self.number = files.number if isinstance(files, GivenImages) else len(files)
         asked = predictor.threads or num_helpers() if threads is None else threads
         self.threads = asked if self.number is None else min(asked, self.number)
@@ -79,14 +83,18 @@ class FileStream:
         while batch := list(islice(zip(places, read, strict=False), self.size)):
             good = [(place, pixels) for place, pixels in batch if not isinstance(pixels, LeftOut)]
             self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
-            if good:
+            if good and self.by_image:
+                (place, pixels) = good[0]
+                yield Seen((place,), self.predictor.see(pixels), None)
+            elif good:
                 images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
                 yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images, judged=self.judged), None)
 
     def _read(self, numbered: tuple[int, Any]) -> Pixels | LeftOut:
         (place, file), own = numbered, self.predictor.config.preprocessing
         try:
-            return resize_and_crop(read_pixels(file, own.channels, own.white_level, at_least=self.at_least), own)
+            pixels = read_pixels(file, own.channels, own.white_level, at_least=self.at_least)
+            return pixels if self.by_image else resize_and_crop(pixels, own)
         except DataError as error:
             named = self.files.name_of(place) if isinstance(self.files, GivenImages) else str(file)
             return LeftOut(file=named, reason=str(error))

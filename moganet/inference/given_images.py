@@ -41,6 +41,13 @@ class GivenImages:
                 raise DataError(f"{what}; a data set of pairs (image, class) goes to data=, and images alone here")
             yield item
 
+    def names(self) -> list[str]:
+        """Give all names, before the images are asked about. Raises DataError for an iterator, which has none yet."""
+        if self.number is None:
+            raise DataError("masks are written of images that are known before; give a list, and no iterator")
+        every = enumerate(islice(self.items, self.limit), 1)
+        return [name_of_image(item) or f"image {number}" for number, item in every]
+
     def name_of(self, place: int) -> str:
         """Give an image's own name, or its number."""
         return name_of_image(self.known[place]) or f"image {place + 1}"

@@ -16,6 +16,7 @@ from moganet.inference.own_data import choose_split
 from moganet.inference.stream import split_of_files
 
 MOVED = "there is no such file any more"
+WITHIN = "it lies within another file, which is not looked into here"
 CHANGED = "it is another picture than was embedded"
 
 
@@ -59,7 +60,8 @@ class OfFile:
         found = [next((place for place in self._may_be(one.file) if is_file(place)), None) for one in near]
         files = list(dict.fromkeys(place for place in found if place is not None))
         split = split_of_files(files, self.made.preprocessing.white_level)
-        return split, [MOVED if place is None else files.index(place) for place in found]
+        lost = [WITHIN if any(map(is_file, Path(one.file).parents)) else MOVED for one in near]
+        return split, [why if place is None else files.index(place) for place, why in zip(found, lost, strict=True)]
 
     def _may_be(self, name: str) -> tuple[Path, Path]:
         return Path(name), self.path.parent / name

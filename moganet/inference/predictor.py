@@ -4,6 +4,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,12 +121,13 @@ class Predictor:
     def class_names(self) -> tuple[str, ...]:
         return self.config.class_names
 
-    def outputs(self, images: Array, *, judged: bool = False) -> Outputs:
+    def outputs(self, images: "Array | Tensor", *, judged: bool = False) -> Outputs:
         """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name.
 
         judged: give what the guard needs beside it, where the model has one and the images are of its own size.
         """
         settle_after_fork()
+        images = as_array(images)
         with using_threads(self.threads):
             found = self.run(images)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
@@ -140,7 +142,7 @@ class Predictor:
 
     def logits(self, x: "Tensor") -> "Tensor":
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
-        return _tensor(self.outputs(_array(x))["logits"])
+        return _tensor(self.outputs(as_array(x))["logits"])
 
     def preprocess(self, images: Any) -> "Tensor":
         """Turn one image or several into the input, float (B, C, H, W). Raises DataError for what can't be read."""
@@ -176,8 +178,19 @@ class Predictor:
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
         return _tensor(_sized(image, self.config.preprocessing))
 
+    def see(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size."""
+        return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing)
+
     def _each(self, items: Sequence[ImageLike], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:
         """Give what the network gives for images, a batch at a time."""
+        if self.task.by_image:
+            own = self.config.preprocessing
+            for place in range(len(items)):
+                with _which(place, len(items)):
+                    pixels = read_pixels(items[place], own.channels, own.white_level)
+                yield self.see(pixels)
+            return
         for start in range(0, len(items), batch_size):
             yield self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=judged)
 
@@ -185,11 +198,8 @@ class Predictor:
         settle_after_fork()
         preprocessing, inputs = self.config.preprocessing, []
         for place in places:
-            try:
+            with _which(place, len(items)):
                 inputs.append(_sized(items[place], preprocessing))
-            except DataError as error:
-                which = f"image {place + 1} of {len(items)}: " if len(items) > 1 else ""
-                raise DataError(f"{which}{error}") from None
         return resample.normalize(np.stack(inputs), preprocessing)
 
     def probabilities(self, logits: "Tensor", calibrated: bool = False) -> "Tensor":
@@ -199,7 +209,7 @@ class Predictor:
         """
         if calibrated:
             self.check_calibrated()
-        return _tensor(self.task.probabilities({"logits": _array(logits)}, self.config.task, calibrated=calibrated))
+        return _tensor(self.task.probabilities({"logits": as_array(logits)}, self.config.task, calibrated=calibrated))
 
     def check_calibrated(self) -> None:
         """Raise ConfigError where the model file keeps no temperature to calibrate with."""
@@ -215,7 +225,7 @@ class Predictor:
         given: what `outputs(images, judged=True)` gives, for the guard; logits (B, classes) alone are judged by their
         energy where the model file keeps a threshold of it, which is the weaker score.
         """
-        outputs = given if isinstance(given, Mapping) else {"logits": _array(given)}
+        outputs = given if isinstance(given, Mapping) else {"logits": as_array(given)}
         unlike = self.task.unlike(outputs, self.config.task)
         return None if unlike is None else _tensor(unlike)
 
@@ -255,13 +265,22 @@ class Predictor:
         return found
 
 
+@contextmanager
+def _which(place: int, number: int) -> Iterator[None]:
+    """Say in a DataError which of several images it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"image {place + 1} of {number}: {error}" if number > 1 else str(error)) from None
+
+
 def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Read any image and bring it to size, uint8 (C, h, w)."""
     pixels = read_pixels(image, preprocessing.channels, preprocessing.white_level)
     return resample.resize_and_crop(pixels, preprocessing)
 
 
-def _array(x: Any) -> Array:
+def as_array(x: Any) -> Array:
     """Give an array of a tensor, wherever it lies, or of an array."""
     return np.asarray(x.detach().float().cpu() if hasattr(x, "detach") else x)
 

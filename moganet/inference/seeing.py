@@ -25,8 +25,7 @@ def see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: H
     seen = [
         (
             batch.places,
-            torch.from_numpy(batch.outputs[predictor.task.outputs[0]]),
-            batch.targets,
+            *predictor.task.kept(batch.outputs, batch.targets, predictor.config.task),
             batch.outputs.get(FEATURES),
         )
         for batch in progress(stream, len(stream), "evaluate")

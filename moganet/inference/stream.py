@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from moganet.data import FileSplit, Split
+from moganet.data import FileSplit, Sample, Split
 from moganet.data.contents import ImageFile
 from moganet.data.module import evaluation_loader
 from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
 from moganet.errors import ConfigError, DataError
-from moganet.inference.file_stream import BATCH, FileStream, Seen
+from moganet.inference.file_stream import AHEAD, BATCH, FileStream, Seen, read_ahead
 from moganet.inference.predictor import Predictor
-from moganet.machine import keep_freed_memory
+from moganet.machine import keep_freed_memory, num_cores
 from moganet.results import LeftOut
 
 BATCHES = {"cuda": 128}  # images at a time; else BATCH
@@ -42,16 +42,21 @@ class Stream:
         self.fast_decoding = fast_decoding
         if fast_decoding and (workers or predictor.device.type != "cpu"):
             raise ConfigError("fast decoding is for threads on a CPU: leave --workers away")
+        if fast_decoding and predictor.task.by_image:
+            raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
         self.unreadable: list[LeftOut] = []
         self.num_seen = 0
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return len(self.split) if self.predictor.task.by_image else -(-len(self.split) // self.batch_size)
 
     def __iter__(self) -> Iterator[Seen]:
         on_cpu, split = self.predictor.device.type == "cpu", self.split
         by_threads = on_cpu and self.workers in (None, 0) and isinstance(split, FileSplit)
-        seen = self._of_files(split) if by_threads and not split.targets.have_places else self._of_batches()
+        if self.predictor.task.by_image:
+            seen = self._of_images()
+        else:
+            seen = self._of_files(split) if by_threads and not split.targets.have_places else self._of_batches()
         for one in seen:
             self.num_seen += len(one.places)
             yield one
@@ -62,6 +67,26 @@ class Stream:
         self.unreadable = stream.unreadable  # which grows as it goes
         for seen in stream:
             yield replace(seen, targets=split.targets.batch(seen.places))
+
+    def _of_images(self) -> Iterator[Seen]:
+        """Give one image at a time, in its own size, read ahead by threads."""
+        split = self.split.with_channels(self.predictor.config.preprocessing.channels)
+        threads = num_cores() if self.workers is None else self.workers
+        places = range(len(split))
+
+        def read(place: int) -> Sample | LeftOut:
+            try:
+                return split[place]
+            except DataError as error:
+                return LeftOut(file=split.name_of(place), reason=str(error))
+
+        read_in_order = read_ahead(read, places, threads, AHEAD * threads) if threads > 1 else map(read, places)
+        for place, found in zip(places, read_in_order, strict=True):
+            if isinstance(found, LeftOut):
+                self.unreadable.append(found)
+            else:
+                targets = split.targets.stack([found.target])
+                yield Seen((place,), self.predictor.see(found.image.numpy()), targets)
 
     def _of_batches(self) -> Iterator[Seen]:
         preprocessing = self.predictor.config.preprocessing

@@ -10,32 +10,44 @@ import torch
 from torch import Tensor, nn
 
 from moganet.config import Architecture
-from moganet.errors import ConfigError, WeightsError, did_you_mean, first_line
+from moganet.errors import ConfigError, MogaNetError, WeightsError, did_you_mean, first_line
 from moganet.models.description import ModelDescription
 from moganet.models.make_fixtures import with_fixtures
 from moganet.models.reading.checkpoint import COUNTER
 from moganet.models.stored import StoredModel
 from moganet.models.timms import TIMM, is_timms
 from moganet.network import build_network
+from moganet.network.dense.build import build_segmenter
+from moganet.network.dense.pyramid import LEVELS
 
 NAME = re.compile(r"[\w.-]+")  # of a network in timm itself: no place on the hub or on this machine
 OPTIONS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate"}  # of every network of timm's, or nearly so
 
 
 def build_network_for(architecture: Architecture) -> nn.Module:
-    """Build a network as described. Raises ConfigError for what does not exist."""
+    """Build a network as described, with the head that stands on it. Raises ConfigError for what does not exist."""
     try:
+        if architecture.head is not None:
+            backbone = build_backbone(architecture.backbone)
+            return build_segmenter(backbone, architecture.head, architecture.num_classes or 0)
         if is_timms(architecture.name):
             return create(architecture)
         return build_network(architecture.name, **architecture.options())
-    except ConfigError:
+    except MogaNetError:
         raise
     except Exception as error:  # torch's, and those of timm's many networks
         raise ConfigError(f"can't build {architecture.name}: {first_line(error)}") from None
 
 
-def create(architecture: Architecture, **weights: Any) -> nn.Module:
-    """Build a network of timm's, with its own arguments for weights. Raises ConfigError, and whatever timm raises."""
+def build_backbone(architecture: Architecture, **weights: Any) -> nn.Module:
+    """Build a network that gives four maps. weights: timm's arguments for those of a network of timm's."""
+    if not is_timms(architecture.name):
+        return build_network(architecture.name, **architecture.options())
+    return create(architecture.changed(num_classes=None), features_only=True, out_indices=LEVELS, **weights)
+
+
+def create(architecture: Architecture, **arguments: Any) -> nn.Module:
+    """Build a network of timm's, with more of its own arguments. Raises ConfigError, and whatever timm raises."""
     name, blank = architecture.name.removeprefix(TIMM), Architecture().model_dump()
     only_ours = [key for key, value in architecture.model_dump().items() if value != blank[key] and key != "name"]
     if only_ours := [key for key in only_ours if key not in OPTIONS]:
@@ -47,7 +59,7 @@ def create(architecture: Architecture, **weights: Any) -> nn.Module:
     if not timm.is_model(name.partition(".")[0]):
         like = did_you_mean(name.partition(".")[0], timm.list_models())
         raise ConfigError(f"timm has no network {name[:100]!r}; {like}timm.list_models() lists them")
-    network: nn.Module = timm.create_model(name, **given, **weights)
+    network: nn.Module = timm.create_model(name, **given, **arguments)
     return network
 
 

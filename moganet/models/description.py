@@ -29,8 +29,10 @@ KINDS: dict[str, type] = {
 
 
 class Fixture(Settings):
-    """An image (PNG in base64) and the logits that the plain network must give for it, in float32.
+    """An image (PNG in base64) and the logits that the plain network must give for it, in float32; of pixels' logits
+    what `moganet.models.fixtures.recorded` makes of them.
 
+    logits: of each class; where there are some for each pixel, means (see fixtures.recorded).
     resized_by: what brought it to the network's size; fixtures of before 2026-11-27 do not say, and are of torch.
     """
 

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from moganet.errors import OutputError, WeightsError
 from moganet.files import cache_folder
-from moganet.network.releases import RELEASES, Release
+from moganet.network.releases import PUBLISHED, Published
 from moganet.notices import say
 from moganet.progress import show_bytes
 
@@ -48,7 +48,7 @@ def fetch(name: str, cache_dir: Path | None = None) -> Path:
     cache_dir: the folder to keep it in, else `weights` in $MOGANET_CACHE or ~/.cache/moganet.
     Raises WeightsError that says where to put the file by hand, OutputError where the cache can't be written.
     """
-    release = RELEASES[name]
+    release = PUBLISHED[name]
     target = (cache_dir or cache_folder() / "weights") / release.file
     if target.is_file():
         return target
@@ -73,7 +73,7 @@ def _locked(name: str, target: Path) -> AbstractContextManager[object]:
         return lock.acquire()
 
 
-def address(release: Release) -> str:
+def address(release: Published) -> str:
     """Give a release's address, at the mirror that MOGANET_WEIGHTS_URL names or at its own."""
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{release.file}" if mirror else release.url
@@ -88,7 +88,7 @@ def unreachable(url: str) -> str:
     return ""
 
 
-def _download(name: str, release: Release, target: Path) -> None:
+def _download(name: str, release: Published, target: Path) -> None:
     url, partial = address(release), target.with_name(f"{target.name}.partial")
     by_hand = f"fetch it by hand and put it at {target}, or name a mirror in {MIRROR}"
     say(f"downloading {name} from {url}")

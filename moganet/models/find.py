@@ -9,7 +9,7 @@ from moganet.models.hub_folder import is_hub_folder
 from moganet.models.shipped import shipped_models
 from moganet.models.timms import is_timms
 from moganet.network import VARIANTS, full_name
-from moganet.network.releases import RELEASES
+from moganet.network.releases import PUBLISHED
 
 RUN_FILES = ("best.safetensors", "last.safetensors")
 ENDINGS = (  # of files that hold a model, and never an image
@@ -42,7 +42,7 @@ def is_shipped(what: str | Path) -> bool:
 
 def list_trained() -> list[str]:
     """List the names of trained models: those that ship, and those to download."""
-    return [*shipped_models(), *RELEASES]
+    return [*shipped_models(), *PUBLISHED]
 
 
 def untrained(what: str | Path) -> WeightsError:
@@ -90,7 +90,7 @@ def find(what: str | Path) -> Found:
     name, shipped = f"{full_name(base)}.{tag}", shipped_models()
     if name in shipped:
         return Found(shipped[name])
-    if name in RELEASES:
+    if name in PUBLISHED:
         from moganet.models.download import fetch  # which looks into what it brings, with torch
 
         return Found(fetch(name), release=name)

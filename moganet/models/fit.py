@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from moganet.config import Preprocessing
-from moganet.errors import WeightsError
-from moganet.models.build import blank_of
+from moganet.config import Architecture, Preprocessing
+from moganet.errors import ConfigError, WeightsError
+from moganet.models.build import blank_of, build_blank
 from moganet.models.choices import FUNCTION, Choices
+from moganet.models.reading.heads import BACKBONE
 from moganet.models.stored import StoredModel
 from moganet.models.timms import Ends, default_names, ends_of
 
@@ -61,11 +62,38 @@ def follow_names(
     return {name: t for name, t in state.items() if not ends.is_head(name)}, False
 
 
+def carried(state: Mapping[str, Tensor], source: Architecture, target: Architecture) -> dict[str, Tensor]:
+    """Give a network's tensors under the names that they have in another, which may have another head, or none.
+
+    Between a classifier and a segmenter, or two segmenters with different heads, it is the backbone that they share.
+    """
+    if type(source.head) is type(target.head):
+        return dict(state)
+    bare = state
+    if source.head is not None:
+        bare = {name.removeprefix(BACKBONE): t for name, t in state.items() if name.startswith(BACKBONE)}
+        if target.head is not None:
+            return {f"{BACKBONE}{name}": tensor for name, tensor in bare.items()}
+    own = build_blank(target).state_dict()
+    renamed = {name: next((n for n in _elsewhere(name, target) if n in own), name) for name in bare}
+    return {renamed[name]: tensor for name, tensor in bare.items() if renamed[name] in own}
+
+
+def _elsewhere(name: str, target: Architecture) -> tuple[str, ...]:
+    """Give the names that a tensor may have in a classifier, or in a backbone: timm flattens some, and nests others."""
+    if target.head is not None:
+        return f"{BACKBONE}{name}", f"{BACKBONE}{name.replace('.', '_', 1)}", f"{BACKBONE}model.{name}"
+    return name, name.replace("_", ".", 1), name.removeprefix("model.")
+
+
 def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
     """Let the caller's function, classes and channels replace the file's; what changes is said and recorded."""
     state = {name: t.float() if t.is_floating_point() else t for name, t in stored.state.items()}
     description = stored.description
     given, architecture = choices.given(), description.architecture
+    if architecture.head is not None and choices.num_classes == 0:
+        but = "its head needs classes; load it as it is, and take `.model.backbone`"
+        raise ConfigError(f"num_classes is 0, but {stored.path} is a segmenter: {but}")
     keys = (*FUNCTION, "num_classes", "in_chans")
     changed = {key: given[key] for key in keys if key in given and given[key] != getattr(architecture, key)}
     if not changed:
@@ -76,7 +104,7 @@ def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
     names = default_names(changed["num_classes"]) if "num_classes" in changed else description.class_names
     changes: dict[str, Any] = {"architecture": architecture, "fixtures": (), "task": description.task.anew(names)}
     if {"num_classes", "in_chans"} & changed.keys():
-        ends = ends_of(architecture.name)
+        ends = ends_of(architecture)
         notes += fit(state, _with_fresh_head(blank_of(architecture, stored.path), ends), ends, stored.path)
     if "in_chans" in changed:
         changes["preprocessing"] = _for_channels(description.preprocessing, changed["in_chans"])

@@ -17,7 +17,7 @@ from moganet.models.formats import read_checkpoint
 from moganet.models.formats.foreign import read_foreign
 from moganet.models.stored import StoredModel, stored_of
 from moganet.models.timms import TIMM, configuration, describe, ends_of, is_timms
-from moganet.network.releases import RELEASES
+from moganet.network.releases import PUBLISHED
 from moganet.notices import say
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in which timm keeps weights on the hub
@@ -40,7 +40,7 @@ def open_model(what: str | Path, choices: Choices = Choices()) -> StoredModel:  
     if found.network is not None:
         return _network(found.network, found.file, choices)
     if found.release is not None:
-        release = RELEASES[found.release]
+        release = PUBLISHED[found.release]
         preset = {"gate": release.gate, "weights": release.weights}
         choices = OfRelease(**{**preset, **choices.given()}, released=tuple(preset.keys() - choices.given().keys()))
     cfg = configuration(found.release) if found.release is not None else {}
@@ -102,7 +102,7 @@ def load_into(network: nn.Module, path: Path, weights: str | None = None) -> Non
         gate, aggregation = function.values()
         notes.append(f"the network computes a {gate} gate and the {aggregation} channel aggregation")
     state = with_counters(stored.state, own)
-    notes += fit(state, own, ends_of(architecture.name), path)
+    notes += fit(state, own, ends_of(architecture), path)
     check_fit(state, own, path)
     network.load_state_dict(state)
     say(f"{path.name}: {stored.chosen.format}, {'; '.join(notes)}")

@@ -4,13 +4,12 @@ import os
 import zipfile
 from pathlib import Path
 
-import torch
-
 from moganet.errors import WeightsError
-from moganet.models.build import check_fit
+from moganet.models.build import build_blank, check_fit
 from moganet.models.formats import read_checkpoint
 from moganet.models.reading.checkpoint import architecture_of
-from moganet.network import VARIANTS, build_network
+from moganet.network import VARIANTS
+from moganet.network.releases import SEGMENTERS
 
 ZIP_END = 22  # bytes of an archive's last record
 
@@ -27,6 +26,11 @@ def check_release(name: str, path: Path) -> None:
     found = {key: getattr(architecture, key) for key in variant}
     if found != variant:
         raise WeightsError(f"{path} holds a network of {found}, not {variant}")
-    with torch.device("meta"):
-        network = build_network(name.partition(".")[0], num_classes=architecture.num_classes)
-    check_fit(checkpoint.state, network.state_dict(), path)
+    if (head := "none" if architecture.head is None else architecture.head.name) != (asked := _head_of(name)):
+        raise WeightsError(f"{path} holds a network with the head {head}, not {asked}")
+    check_fit(checkpoint.state, build_blank(architecture).state_dict(), path)
+
+
+def _head_of(name: str) -> str:
+    """Give the head that stands in the name of a release, "none" of a classifier."""
+    return name.partition(".")[2].partition("_")[0] if name in SEGMENTERS else "none"

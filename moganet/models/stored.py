@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from moganet.config import Architecture
+from moganet.data.ade20k import ade20k
 from moganet.errors import WeightsError
 from moganet.models.choices import FUNCTION, Choices
 from moganet.models.chosen import Chosen, function_of
@@ -18,6 +19,8 @@ from moganet.models.timms import describe, ends_of
 from moganet.network import VARIANTS
 from moganet.notices import say
 
+OF_CLASSIFIERS = "a hub folder's config.json (input_size, mean, std, label_names)"
+OF_SEGMENTERS = "what mmsegmentation writes into meta (CLASSES, PALETTE, config)"
 AS_DESCRIBED = "function and names as the file describes them"
 
 
@@ -42,15 +45,16 @@ class StoredModel:
         guessed, names = self.chosen.guessed, self.description.class_names
         height, width = self.description.preprocessing.size
         shown = f"{names[0]} … {names[-1]}" if names else "none"
+        whose = "ImageNet's" if len(names) == RELEASED_CLASSES else "ADE20K's" if names == ade20k()[0] else None
         values = {
             **self.chosen,
             "preprocessing": f"{height}x{width} pixels, mean and deviation of ImageNet",
-            "class_names": f"{shown} (ImageNet's)" if len(names) == RELEASED_CLASSES else shown,
+            "class_names": f"{shown} ({whose})" if whose else shown,
         }
         taken = [f"{name.replace('_', ' ')} {values[name]}" for name in guessed]
         remedies = [f"--{name.replace('_', '-')}" for name in guessed if name in vars(Choices())]
         if {"preprocessing", "class_names"} & {*guessed}:
-            remedies.append("a hub folder's config.json (input_size, mean, std, label_names)")
+            remedies.append(OF_CLASSIFIERS if self.description.architecture.head is None else OF_SEGMENTERS)
         unread = self.chosen.unread
         does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
         otherwise = f"choose otherwise by {', '.join(remedies)}"
@@ -73,7 +77,7 @@ def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping
     )
     provenance = {"file": path.name, **chosen.model_dump(mode="json", exclude_unset=True)}
     description = describe(architecture, provenance, cfg)
-    said = {name: getattr(checkpoint, name) for name in ("preprocessing", "class_names")}
+    said = {name: getattr(checkpoint, name) for name in ("preprocessing", "class_names", "task")}
     description = description.changed(**{name: value for name, value in said.items() if value is not None})
     check_names(description, architecture.num_classes or 0, path)
     return StoredModel(path, dict(checkpoint.state), description, chosen)
@@ -81,7 +85,7 @@ def stored_of(path: Path, checkpoint: Checkpoint, choices: Choices, cfg: Mapping
 
 def _described(path: Path, checkpoint: Checkpoint, description: ModelDescription, choices: Choices) -> StoredModel:
     architecture, state = description.architecture, dict(checkpoint.state)
-    check_names(description, ends_of(architecture.name).outputs(state), path)
+    check_names(description, ends_of(architecture).outputs(state), path)
     if choices.weights == "ema" and choices.why("weights") == Choices().why("weights"):
         raise WeightsError(f"{path} does not hold two kinds of weights; leave --weights away")
     _check_size(architecture, state, path)
@@ -137,7 +141,7 @@ def _guessed(
     """Name what neither the file nor the name of a release says."""
     guessed = sorted(checkpoint.guessed, key=lambda name: FUNCTION.index(name) if name in FUNCTION else -1)
     if is_release:
-        return tuple(guessed)
+        return tuple(name for name in guessed if name != "preprocessing")
     unsaid = {
         "stem_stride": checkpoint.architecture is None and choices.stem_stride is None,
         "preprocessing": checkpoint.preprocessing is None,

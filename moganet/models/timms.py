@@ -57,11 +57,15 @@ def configuration(name: str) -> Mapping[str, Any]:
     return {} if cfg is None else {key: value for key, value in cfg.to_dict().items() if value is not None}
 
 
-def ends_of(name: str) -> Ends:
+def ends_of(architecture: Architecture) -> Ends:
     """Give the ends of a network; those of a MogaNet where timm does not know it."""
-    cfg = configuration(name)
+    cfg = configuration(architecture.name)
     given = cfg.get("first_conv", "patch_embed1.projection.0"), cfg.get("classifier", "head")
-    return Ends(*((one,) if isinstance(one, str) else tuple(one) for one in given))
+    ends = Ends(*((one,) if isinstance(one, str) else tuple(one) for one in given))
+    if architecture.head is None:
+        return ends
+    stems = (f"backbone.{name}" for stem in ends.stems for name in (stem, stem.replace(".", "_", 1), f"model.{stem}"))
+    return Ends(tuple(stems), ("decode_head.conv_seg", "auxiliary_head.conv_seg"))
 
 
 def preprocessing_of(cfg: Mapping[str, Any], channels: int | None = None) -> Preprocessing:

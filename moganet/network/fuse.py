@@ -12,7 +12,7 @@ What is folded, in float64 and without a division, so that no value of a paramet
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -36,13 +36,19 @@ def fuse(network: MogaNet) -> "FusedMogaNet":
 
 def fastest(network: nn.Module) -> nn.Module:
     """Give a network in the form in which it answers fastest: fused where that is known, else as it is."""
-    return fuse(network) if isinstance(network, MogaNet) else network
+    if isinstance(network, MogaNet):
+        return fuse(network)
+    own: Callable[[], nn.Module] | None = getattr(network, "fused", None)  # of what carries a backbone
+    return network if own is None else own()
 
 
 def for_size(
     network: nn.Module, in_chans: int, size: tuple[int, int] | None, *, pad_by_hand: bool = False
 ) -> nn.Module:
     """Give a network for images of one size, its kernels cropped where it is a fused one (see `crop_to_size`)."""
+    if size is not None and isinstance(backbone := getattr(network, "backbone", None), FusedMogaNet):
+        network = copy.copy(network)  # its own modules stay shared
+        network._modules = {**network._modules, "backbone": for_size(backbone, in_chans, size, pad_by_hand=pad_by_hand)}
     if size is None or not isinstance(network, FusedMogaNet):
         return network
     return crop_to_size(network, in_chans, size, pad_by_hand=pad_by_hand)
@@ -158,17 +164,19 @@ def _fuse_stage(network: MogaNet, stage: int) -> nn.Sequential:
 def _fuse_embedding(embed: nn.Module) -> Iterable[nn.Module]:
     """Fold the norms after convolutions into them; what lies before a padded convolution can't be folded in."""
     if isinstance(embed, Downsample):
-        return [_fold_norm(embed.projection, embed.norm)]
+        return [fold_norm(embed.projection, embed.norm)]
     if not isinstance(embed, Stem):  # a stage that was pruned away
         return [nn.Identity()]
     first, first_norm, _, second, second_norm = embed.projection.children()
-    return [_fold_norm(first, first_norm), nn.GELU(), _fold_norm(second, second_norm)]
+    return [fold_norm(first, first_norm), nn.GELU(), fold_norm(second, second_norm)]
 
 
-def _fold_norm(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+def fold_norm(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    """Give a convolution that does what a norm behind it does too."""
     assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     factor, shift = norm_affine(norm)
-    return _conv(conv, conv.weight.double() * factor[:, None, None, None], _bias(conv) * factor + shift)
+    bias = 0.0 if conv.bias is None else _bias(conv)
+    return _conv(conv, conv.weight.double() * factor[:, None, None, None], bias * factor + shift)
 
 
 def _fold_input(conv: nn.Conv2d, factor: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

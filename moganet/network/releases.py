@@ -1,13 +1,14 @@
 """The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
-registered. Top-1 accuracies are the published ones, on ImageNet-1k's validation set at the given size.
+registered; the segmenters are none of its. Figures are the published ones, of classifiers on ImageNet-1k's validation
+set at the given size.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from moganet.network.variants import VARIANTS
 
@@ -17,44 +18,93 @@ if TYPE_CHECKING:
     from moganet.config import Gate
 
 OFFICIAL = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights"
+SEGMENTATION = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-seg-weights"
 OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-in1k-weights"
 
 
 @dataclass(frozen=True)
-class Release:
-    """A released file. size: pixels, of height and width. top1: in per cent. weights: those that the top-1 is of."""
+class Published:
+    """A released file. weights: those that its figure is of. folder: its address without the file's name."""
 
     file: str
-    size: int
-    top1: float
-    weights: Literal["plain", "ema"]
+    weights: Literal["plain", "ema"] = "plain"
     gate: "Gate" = "single"
     folder: str = OFFICIAL
-
-    @property
-    def accuracy(self) -> str:
-        """Say what was published of it."""
-        return f"top-1 {self.top1} %"
+    data: ClassVar[str]  # on which it was trained and measured
 
     @property
     def url(self) -> str:
         """Give the file's address."""
         return f"{self.folder}/{self.file}"
 
+    @property
+    def accuracy(self) -> str:
+        """Say what was published of it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Release(Published):
+    """A classifier. size: pixels, of height and width. top1: in per cent."""
+
+    size: int = 224
+    top1: float = 0.0
+    data = "ImageNet-1k"
+
+    @property
+    def accuracy(self) -> str:
+        return f"top-1 {self.top1} %"
+
+
+@dataclass(frozen=True)
+class Segmenter(Published):
+    """A segmenter. miou, macc: mean intersection over union, and mean accuracy of the classes, in per cent."""
+
+    miou: float = 0.0
+    macc: float = 0.0
+    folder: str = SEGMENTATION
+    data = "ADE20K"
+
+    @property
+    def accuracy(self) -> str:
+        return f"mIoU {self.miou} %, mean accuracy {self.macc} %"
+
+
+def _classifier(
+    file: str, size: int, top1: float, weights: Literal["plain", "ema"], gate: "Gate" = "single", folder: str = OFFICIAL
+) -> Release:
+    return Release(file, weights, gate, folder, size, top1)
+
 
 RELEASES: dict[str, Release] = {
-    "moganet_xtiny.in1k": Release("moganet_xtiny_sz224_8xbs128_ep300.pth.tar", 224, 76.5, "plain"),
-    "moganet_xtiny.in1k_256": Release("moganet_xtiny_sz256_8xbs128_ep300.pth.tar", 256, 77.2, "plain"),
-    "moganet_tiny.in1k": Release("moganet_tiny_sz224_8xbs128_ep300.pth.tar", 224, 79.0, "plain"),
-    "moganet_tiny.in1k_256": Release("moganet_tiny_sz256_8xbs128_ep300.pth.tar", 256, 79.6, "plain"),
-    "moganet_tiny.openmixup_in1k_256": Release(
+    "moganet_xtiny.in1k": _classifier("moganet_xtiny_sz224_8xbs128_ep300.pth.tar", 224, 76.5, "plain"),
+    "moganet_xtiny.in1k_256": _classifier("moganet_xtiny_sz256_8xbs128_ep300.pth.tar", 256, 77.2, "plain"),
+    "moganet_tiny.in1k": _classifier("moganet_tiny_sz224_8xbs128_ep300.pth.tar", 224, 79.0, "plain"),
+    "moganet_tiny.in1k_256": _classifier("moganet_tiny_sz256_8xbs128_ep300.pth.tar", 256, 79.6, "plain"),
+    "moganet_tiny.openmixup_in1k_256": _classifier(
         "moga_tiny_deit3_sz256_lr2e_3_8xb128_fp16_ep300.pth", 256, 80.0, "plain", "double", OPENMIXUP
     ),
-    "moganet_small.in1k": Release("moganet_small_sz224_8xbs128_ep300.pth.tar", 224, 83.4, "ema"),
-    "moganet_base.in1k": Release("moganet_base_sz224_8xbs128_ep300.pth.tar", 224, 84.3, "ema"),
-    "moganet_large.in1k": Release("moganet_large_sz224_8xbs64_ep300.pth.tar", 224, 84.7, "ema"),
-    "moganet_xlarge.in1k": Release("moganet_xlarge_sz224_8xbs64_ep300.pth.tar", 224, 85.1, "ema"),
+    "moganet_small.in1k": _classifier("moganet_small_sz224_8xbs128_ep300.pth.tar", 224, 83.4, "ema"),
+    "moganet_base.in1k": _classifier("moganet_base_sz224_8xbs128_ep300.pth.tar", 224, 84.3, "ema"),
+    "moganet_large.in1k": _classifier("moganet_large_sz224_8xbs64_ep300.pth.tar", 224, 84.7, "ema"),
+    "moganet_xlarge.in1k": _classifier("moganet_xlarge_sz224_8xbs64_ep300.pth.tar", 224, 85.1, "ema"),
 }
+
+# On ADE20K's validation set, at one scale: mIoU and mean accuracy of Semantic FPN, and of UPerNet.
+_ON_ADE20K = {
+    "xtiny": ((40.3, 52.4), (42.2, 55.1)),
+    "tiny": ((43.1, 55.4), (43.7, 57.1)),
+    "small": ((47.7, 59.8), (49.2, 61.6)),
+    "base": ((49.3, 61.6), (50.1, 63.4)),
+    "large": ((50.2, 63.0), (50.9, 63.5)),
+}
+SEGMENTERS: dict[str, Segmenter] = {}
+for _size, (_fpn, _upernet) in _ON_ADE20K.items():
+    _files = f"fpn_moganet_{_size}_80k_ade20k.pth", f"upernet_moganet_{_size}_512x512_160k_ade20k.pth"
+    SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], miou=_fpn[0], macc=_fpn[1])
+    SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], miou=_upernet[0], macc=_upernet[1])
+
+PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS}
 
 
 @dataclass(frozen=True)

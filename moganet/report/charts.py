@@ -24,8 +24,8 @@ class Series:
 class _Axes:
     """Two linear scales, with their ticks, in a drawing of WIDTH x HEIGHT."""
 
-    def __init__(self, x: tuple[float, float], y: tuple[float, float], *, integers: bool = False) -> None:
-        self.xticks = _ticks(*x, integers=integers)
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], xticks: Sequence[float] | None = None) -> None:
+        self.xticks = _ticks(*x) if xticks is None else xticks
         self.yticks = _ticks(*y)
         self.x0, self.x1 = x
         self.y0, self.y1 = self.yticks[0], self.yticks[-1]
@@ -49,8 +49,20 @@ class _Axes:
         return "".join(parts)
 
 
-def _ticks(low: float, high: float, *, integers: bool = False) -> list[float]:
-    ticks = MaxNLocator(5, integer=integers).tick_values(low, high if high > low else low + (1 if integers else 1e-9))
+def epoch_ticks(last: float) -> list[int]:
+    """Give the epochs that an axis names, the first of them 1: there is no epoch before it."""
+    step = max(1, round(float(np.diff(MaxNLocator(5, integer=True).tick_values(1, max(last, 2)))[0])))
+    return [1, *(epoch for epoch in range(step, int(last) + 1, step) if epoch > max(1, step // 2))]
+
+
+def epoch_span(epochs: Sequence[float]) -> tuple[float, float]:
+    """Give where an axis of epochs begins and ends: at 1 and the last; a single one stands in the middle."""
+    first, last = min(1.0, *epochs), max(epochs)
+    return (first, last) if last > first else (first - 0.5, last + 0.5)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    ticks = MaxNLocator(5).tick_values(low, high if high > low else low + 1e-9)
     return [float(value) for value in ticks]
 
 
@@ -68,19 +80,28 @@ def _svg(body: str, alt: str) -> Markup:
 
 
 def line_chart(series: Sequence[Series], alt: str, *, percent: bool = False, xlabel: str = "epoch") -> Markup:
-    """Draw lines over the epochs; those whose values are shares as percent."""
+    """Draw lines over the epochs, which count from 1; those whose values are shares as percent."""
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
     low = 0.0 if not percent or min(ys) < 0.5 else min(ys)
-    axes = _Axes((min(xs), max(max(xs), min(xs) + 1)), (low, max(ys)), integers=True)
-    body = axes.draw(xlabel, percent=percent)
-    for one in series:
-        points = [axes.place(x, y) for x, y in one.points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        body += f'<polyline class="line {one.style}" points="{path}"/>'
-        if len(points) <= MARKED:
-            body += "".join(f'<circle class="dot {one.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+    axes = _Axes(epoch_span(xs), (low, max(ys)), epoch_ticks(max(xs)))
+    return _svg(axes.draw(xlabel, percent=percent) + "".join(_line(one, axes) for one in series), alt)
+
+
+def share_chart(series: Sequence[Series], alt: str, xlabel: str) -> Markup:
+    """Draw lines of shares over a share, both axes from 0 to 100 percent."""
+    axes = _Axes((0, 1), (0, 1))
+    body = axes.draw(xlabel, percent=True, xpercent=True) + "".join(_line(one, axes) for one in series)
     return _svg(body, alt)
+
+
+def _line(one: Series, axes: _Axes) -> str:
+    points = [axes.place(x, y) for x, y in one.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    line = f'<polyline class="line {one.style}" points="{path}"/>'
+    if len(points) > MARKED:
+        return line
+    return line + "".join(f'<circle class="dot {one.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
 
 
 def reliability_chart(confidence: np.ndarray, correct: np.ndarray, bins: int, alt: str, of: str = "images") -> Markup:

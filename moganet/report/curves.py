@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moganet.numbers import percent
-from moganet.report.charts import Series, line_chart
+from moganet.report.charts import Series, epoch_span, epoch_ticks, line_chart
 from moganet.report.drawing import caption, names_as_they_are, save_figure
 from moganet.report.page import Section
 from moganet.results import Metric
@@ -86,7 +88,7 @@ def draw_curves(metrics: Metrics, path: Path, title: str, watched: Metric) -> No
     what = f"{watched.title[0].lower()}{watched.title[1:]}{' (%)' if watched.share else ''}"
     for axes, label in ((loss, "loss"), (shares, what)):
         axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        _count_from_1(axes)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     if validated := metrics.get(f"val/{watched.name}", {}):
@@ -98,3 +100,11 @@ def draw_curves(metrics: Metrics, path: Path, title: str, watched: Metric) -> No
     if drawn.lines:  # below both, where it covers no curve
         figure.legend(handles=drawn.lines, loc="outside lower center", ncols=2, frameon=False)
     save_figure(figure, path)
+
+
+def _count_from_1(axes: Axes) -> None:
+    """Let the axis of epochs begin with the first, which is 1."""
+    epochs = [epoch for line in axes.lines for epoch in np.asarray(line.get_xdata(), float).tolist()] or [1.0]
+    first, last = epoch_span(epochs)
+    axes.set_xticks(epoch_ticks(max(epochs)))
+    axes.set_xlim(first - 0.03 * (last - first), last + 0.03 * (last - first))

@@ -1,7 +1,8 @@
 """What all pictures have in common: names are drawn as they are, no formulas, and in a font that has their script."""
 
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from pathlib import Path
 from typing import ParamSpec
@@ -35,9 +36,33 @@ def names_as_they_are(draw: Callable[Arguments, None]) -> Callable[Arguments, No
 
 
 def caption(name: str, length: int) -> str:
-    """Give a name as it can be drawn, cut to a length."""
+    """Give a name as it can be drawn, cut in its middle to a length: names of a kind differ at their ends."""
     text = printable(name)
-    return text if len(text) <= length else text[: length - 1] + "…"
+    tail = (length - 1) // 2
+    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def captions(names: Sequence[str], length: int) -> list[str]:
+    """Give names as they can be drawn side by side, cut to a length; those that differ are told apart where they do."""
+    short = {name: caption(name, length) for name in names}
+    _tell_apart(short, length)
+    return [short[name] for name in names]
+
+
+def _tell_apart(short: dict[str, str], length: int) -> None:
+    """Cut those names anew that look alike now, around the place where the first of them differ."""
+    for look, number in Counter(short.values()).items():
+        if number == 1:
+            continue
+        alike = [name for name, cut in short.items() if cut == look]
+        texts = {name: printable(name) for name in alike}
+        differ = (place for place, each in enumerate(zip(*texts.values(), strict=False)) if len(set(each)) > 1)
+        end, place = max(1, (length - 2) // 4), next(differ, min(map(len, texts.values())))
+        middle = length - 2 - 2 * end
+        again = {name: f"{t[:end]}…{t[place : place + middle]}…{t[-end:]}" for name, t in texts.items()}
+        if len(set(again.values())) > 1:
+            _tell_apart(again, length)
+        short.update(again)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 130) -> None:
@@ -59,3 +84,11 @@ def _installed() -> tuple[str, ...]:
 
     known = {font.name for font in fontManager.ttflist}
     return tuple(family for family in FAMILIES if family in known)
+
+
+@cache
+def installed_fonts() -> tuple[str, ...]:
+    """Give the files of fonts for names: matplotlib's own, then those of other scripts that are here."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    return tuple(dict.fromkeys(findfont(FontProperties(family=name)) for name in ("DejaVu Sans", *_installed())))

@@ -58,6 +58,19 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What is typed to get a model again, into a shell or into Python; text is "" where too little is known.
+
+    install: what brings the versions of packages that it was trained with.
+    """
+
+    text: str = ""
+    where: str = "a shell"
+    install: str = ""
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Page:
     """All that the page shows. title: the finding in short. sheet, heats: pictures, and where the network looked.
 
@@ -77,6 +90,7 @@ class Page:
     provenance: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     ending: bool = True
+    again: Command = field(default_factory=Command)
 
     @property
     def left_out(self) -> dict[str, str]:

@@ -68,11 +68,15 @@ class TaskModule(pl.LightningModule):
         self.train_metrics = nn.ModuleDict(dict(train_metrics))
 
     @abstractmethod
-    def loss_of(self, outputs: Tensor, targets: Any) -> Tensor:
-        """Give the loss of what the network gave for a batch."""
+    def loss_of(self, outputs: Any, targets: Any) -> Tensor:
+        """Give the loss of what the network gave for a batch: in training, or as it answers."""
+
+    def learned(self, images: Tensor) -> Any:
+        """Give what the network is trained by: its outputs, and perhaps those of heads that only training has."""
+        return self(images)
 
     @abstractmethod
-    def measure(self, outputs: Tensor, targets: Any) -> None:
+    def measure(self, outputs: Any, targets: Any) -> None:
         """Update the metrics of training by a batch's outputs, which have no gradients."""
 
     def train(self, mode: bool = True) -> Self:
@@ -99,13 +103,13 @@ class TaskModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         images, targets = batch[:2]
-        outputs = self(images)
+        outputs = self.learned(images)
         loss = self.loss_of(outputs, targets)
         if self._teacher:
             loss = self._with_teacher(loss, outputs, images)
         self._watch(loss.detach(), images)
         self.train_loss.update(loss.detach(), len(images))
-        self.measure(outputs.detach(), targets)
+        self.measure(detached(outputs), targets)
         for name, metric in self._train_figures().items():
             self.log(f"train/{name}", metric, on_step=False, on_epoch=True)
         return loss
@@ -114,13 +118,13 @@ class TaskModule(pl.LightningModule):
         named = {name: metric for name, metric in self.train_metrics.items() if isinstance(metric, Metric)}
         return {"loss": self.train_loss, **named}
 
-    def divergence(self, outputs: Tensor, answers: Tensor) -> Tensor:
+    def divergence(self, outputs: Any, answers: Tensor) -> Tensor:
         """Give the divergence of outputs from a teacher's answers at the loss's temperature."""
         temperature = self.learning.loss.temperature
         ours, theirs = (F.log_softmax(logits / temperature, 1) for logits in (outputs, answers))
         return F.kl_div(ours, theirs, log_target=True, reduction="batchmean")
 
-    def _with_teacher(self, loss: Tensor, outputs: Tensor, images: Tensor) -> Tensor:
+    def _with_teacher(self, loss: Tensor, outputs: Any, images: Tensor) -> Tensor:
         """Mix in the divergence from the teacher's answers (Hinton et al. 2015, eq. 4 and section 2.1)."""
         temperature, share = self.learning.loss.temperature, self.learning.loss.teacher_weight
         with torch.no_grad():
@@ -216,6 +220,13 @@ class TaskModule(pl.LightningModule):
     def set_learning_rate(self) -> None:
         """Set the rate of the next step by the schedule alone, whatever it was."""
         self.lr_scheduler_step(self.lr_schedulers(), None)
+
+
+def detached(outputs: Any) -> Any:
+    """Give outputs without their gradients."""
+    return (
+        outputs.detach() if isinstance(outputs, Tensor) else tuple(one.detach() for one in outputs if one is not None)
+    )
 
 
 def first_not_finite(network: nn.Module, images: Tensor) -> str | None:

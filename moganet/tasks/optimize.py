@@ -1,5 +1,7 @@
 """The optimizer and the schedule of a recipe, by timm's names."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from timm.optim import create_optimizer_v2
@@ -9,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from moganet.config import OptimizerConfig, ScheduleConfig
+from moganet.errors import ConfigError
 
 FUSED = ("adam", "adamw", "sgd", "momentum")  # timm's names of torch's optimizers with a fused form
 WARMUP_START = 0.01  # the share of the rate at which warm-up begins
@@ -19,6 +22,10 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig, *, fused: bool 
     options: dict[str, Any] = {} if config.betas is None else {"betas": config.betas}
     if fused and config.name in FUSED:
         options["fused"] = True
+    if config.spare is not None:
+        if config.layer_decay is not None or config.decay_all:
+            raise ConfigError("optimizer.spare says itself what decays; leave out layer_decay and decay_all")
+        options["param_group_fn"] = partial(_groups, spare=config.spare, weight_decay=config.weight_decay)
     optimizer: Optimizer = create_optimizer_v2(
         network,
         config.name,
@@ -30,6 +37,16 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig, *, fused: bool 
         **options,
     )
     return optimizer
+
+
+def _groups(network: nn.Module, spare: Sequence[str], weight_decay: float) -> list[dict[str, Any]]:
+    """Divide parameters into those that decay, whatever timm would spare, and those whose names are spared."""
+    named = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
+    spared = [one for name, one in named if any(text in name for text in spare)]
+    kept = {id(one) for one in spared}
+    decayed = [one for _, one in named if id(one) not in kept]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def build_schedule(optimizer: Optimizer, config: ScheduleConfig, steps: int) -> Scheduler:
@@ -51,7 +68,7 @@ def build_schedule(optimizer: Optimizer, config: ScheduleConfig, steps: int) -> 
         warmup_lr=WARMUP_START * rate,
         warmup_prefix=True,
         min_lr=rate if constant else config.min_lr,
-        decay_rate=1.0 if config.name == "poly" else config.decay_rate,
+        decay_rate=config.power if config.name == "poly" else config.decay_rate,
         decay_epochs=max(1, round(config.every * rest)),
         decay_milestones=[max(1, round(share * rest)) for share in config.milestones],
     )

@@ -1,7 +1,8 @@
 """What a task is given of a model's answers to write its sections of the report, and what it gives."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -21,8 +22,9 @@ MAX_SIDE = 64
 class Answers:
     """What a network gave for the n readable images of a split.
 
-    places: (n,), where they stand in it. outputs: (n, …), as the network gives them; targets: (n, …), the model's.
-    seconds: what all of it took, reading included. features: (n, D), where the network gives them.
+    places: (n,), where they stand in it. outputs: (n, …), as the network gives them; targets: (n, …), the model's; or
+    what the task keeps of both. seconds: what all of it took, reading included. features: (n, D), where the network
+    gives them.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Album:
         return [found[key] for key in self.numbers]
 
 
+# (answers, numbers in them (k,)) to each image uint8 (C, H, W), its target, and what is answered for it.
+Again = Callable[[Answers, Sequence[int]], Iterator[tuple[Tensor, Any, Any]]]
 # (answers, numbers in them (k,), classes (k,)) to pictures of where the network looked for these, uint8 (s, s, 3).
 Explained = Callable[[Answers, np.ndarray, np.ndarray], list[np.ndarray]]
 Keep = Callable[[TaskDescription], None]  # writes what the model file is to say of its task
@@ -92,7 +96,8 @@ class Seen:
     answers: for the split that is reported on. validation: for images that were held back, where there are (it may be
     `answers` itself). fresh: those of both that were not trained on. data: the set's name, in words.
     description: what the model file says of its task. keep: None where the images are none of the model's own.
-    explain: raises MogaNetError where a model can't be explained; None where that was not asked for.
+    explain: raises MogaNetError where a model can't be explained; None where that was not asked for. again: asks the
+    network once more about some images, for a task whose answers are too large to be kept.
     """
 
     answers: Answers
@@ -102,6 +107,7 @@ class Seen:
     description: TaskDescription
     keep: Keep | None = None
     explain: Explained | None = None
+    again: Again | None = None
     album: Album = field(default_factory=Album)
 
     @property

@@ -4,17 +4,17 @@ Nothing here imports torch: an exported model answers without it. What learns an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, create_model
 
-from moganet.config import LossSettings, Recipe, Settings, TaskSettings
+from moganet.config import Architecture, LossSettings, Preprocessing, Recipe, Settings, TaskSettings
 from moganet.errors import ConfigError, DataError
 from moganet.numbers import percent
 from moganet.results import Member, Metric, Record, Result
@@ -87,10 +87,12 @@ class Row(Record):
     """What is answered for one image, as JSON has it.
 
     truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on. tta:
-    over which views of the image the answer is the mean, where there are several.
+    over which views of the image the answer is the mean, where there are several. time: of a video's frame, in
+    seconds from the first.
     """
 
     file: str
+    time: float | None = None
     truth: Any = None
     untrained: bool = False
     rejected: bool | None = None
@@ -107,6 +109,14 @@ class Row(Record):
     @abstractmethod
     def text(self) -> str:
         """Say the answer in one line."""
+
+    def short(self) -> str:
+        """Say the answer in a few words, to stand on a picture."""
+        return self.text()
+
+    def truth_text(self) -> str | None:
+        """Say the truth, where it is known."""
+        return None if self.truth is None else str(self.truth)
 
     @abstractmethod
     def cells(self) -> Iterable[Sequence[object]]:
@@ -195,6 +205,13 @@ class Table:
     numbers: Sequence[str] = ()
 
 
+class Writer(Protocol):
+    """What writes an answer's files, an image at a time; `close` gives their folder's other files."""
+
+    def write(self, place: int, row: Any, image: Any, answer: Any) -> Row: ...
+    def close(self) -> list[str]: ...
+
+
 class Task(ABC):
     """What a network is trained to answer.
 
@@ -202,7 +219,8 @@ class Task(ABC):
     metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
-    measured, for its one true class.
+    measured, for its one true class. by_image: each image is seen by itself, in its own size (`see`), and answers are
+    of that size. guards: whether a guard can be made, which tells unlike images by their whole.
     """
 
     name: ClassVar[str]
@@ -215,6 +233,8 @@ class Task(ABC):
     columns: ClassVar[tuple[str, ...]]
     pipeline: ClassVar[str] = "image-classification"
     rewards: ClassVar[bool] = False
+    by_image: ClassVar[bool] = False
+    guards: ClassVar[bool] = True
 
     @property
     def monitor(self) -> Metric:
@@ -234,17 +254,31 @@ class Task(ABC):
 
     # Data and training
 
+    def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
+        """Give the network that is trained: with the head that the task's settings say, else a classifier."""
+        return architecture if architecture.head is None else architecture.changed(head=None)
+
     @abstractmethod
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         """Raise DataError for a set whose targets are of another kind, or of which nothing can be learned."""
 
-    def describe(self, dataset: "Dataset") -> TaskDescription:
-        """Describe what a network is trained for on a set."""
+    def describe(self, dataset: "Dataset", settings: TaskSettings) -> TaskDescription:
+        """Describe what a network is trained for on a set, by a recipe's settings of its task."""
         return self.description(name=self.name, class_names=dataset.class_names)
 
     @abstractmethod
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         """Make what trains a network: loss and metrics. Raises ConfigError for settings that do not fit the set."""
+
+    def preview(
+        self, image: NDArray[np.uint8], target: Any, description: TaskDescription
+    ) -> tuple[NDArray[np.uint8], str]:
+        """Give a training image (C, H, W) as it is shown to a person, and what its target says, a line a class."""
+        shares = {int(target): 1.0} if target.ndim == 0 else {int(i): float(target[i]) for i in target.nonzero()}
+        named = [
+            f"{description.class_names[i]}" + ("" if share == 1 else f" {share:.2f}") for i, share in shares.items()
+        ]
+        return image, "\n".join(named)
 
     @abstractmethod
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
@@ -252,9 +286,32 @@ class Task(ABC):
 
     # Answers
 
+    def see(
+        self,
+        pixels: NDArray[np.uint8],
+        ask: Callable[[Array], Outputs],
+        description: TaskDescription,
+        preprocessing: Preprocessing,
+    ) -> Outputs:
+        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task `by_image`.
+
+        ask: gives what the network gives for preprocessed images (B, C, h, w).
+        """
+        raise NotImplementedError
+
+    def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> "Writer":
+        """Make what writes an answer's files for each of some images. Raises ConfigError where a task has none."""
+        raise ConfigError(
+            f"the answers of {self.name} are rows; give --out the name of a .jsonl, .parquet or .csv file"
+        )
+
     @abstractmethod
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
+
+    def mirrored(self, probabilities: Array) -> Array:
+        """Give what is answered for mirrored images as if it were for the images themselves."""
+        return probabilities
 
     def logits_of(self, probabilities: Array) -> Array:
         """Give logits of probabilities (B, classes), but for a number that an image's share where they sum to 1."""
@@ -287,6 +344,22 @@ class Task(ABC):
         """Say how unsure outputs are (B,), the higher the more, as one of the guard's scores; None leaves it out."""
         return None
 
+    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
+        """Say what of an image is explained, weights (h, w), and for which class, of a task `by_image`.
+
+        outputs: for that image. target: None is the largest class. box: left, top, width and height as shares of the
+        sides; None is what is answered to be of the class. Raises DataError where nothing is.
+        """
+        raise NotImplementedError
+
+    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
+        """Give a network that gives the logits (B, classes) of a region, of a task `by_image`."""
+        raise NotImplementedError
+
+    def pooled(self, outputs: Outputs, weights: Array) -> Outputs:
+        """Give the logits (B, classes) of a region."""
+        return {"logits": np.einsum("bchw,hw->bc", outputs["logits"], weights / weights.sum()).astype(np.float32)}
+
     def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
         """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""
         if VOTES in outputs:
@@ -303,6 +376,14 @@ class Task(ABC):
         """Draw what an evaluation found into a folder; give the names of the files."""
         return []
 
+    def is_right(self, answer: Any, truth: Any) -> bool | None:
+        """Tell whether an answer is the truth; None where that is no question of right or wrong."""
+        return None
+
+    def names_found(self, answer: Any) -> Sequence[str]:
+        """Give the classes that an answer finds in an image; none where it finds none, or has no classes."""
+        return ()
+
     def truth_of_file(self, file: Path, description: TaskDescription) -> Any:
         """Give what a file's place says of its truth, None where that is nothing."""
         return None
@@ -310,6 +391,12 @@ class Task(ABC):
     @abstractmethod
     def say(self, figures: Any) -> str | None:
         """Say the first of an evaluation's figures, read back from JSON, in a few words; None where it has none."""
+
+    def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
+        """Give what of a batch's outputs and targets the report needs, an entry an image each: all, or counts."""
+        import torch
+
+        return torch.from_numpy(outputs[self.outputs[0]]), targets
 
     @abstractmethod
     def report(self, seen: "Seen") -> "Reported":
@@ -339,3 +426,10 @@ class Task(ABC):
     @abstractmethod
     def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating | np.bool_]:
         """Tell for each image (B,) whether two networks decide alike, or which share of the decisions is the same."""
+
+
+def refuse_places(dataset: "Dataset", targets: "Targets") -> None:
+    """Raise DataError for a set in whose images something is marked, for a task whose answers are of whole images."""
+    if targets.have_places:
+        what = f"the images of {dataset.spec} have masks, which this task knows nothing of"
+        raise DataError(f"{what}; use another recipe, say segment, or a model that was trained by it")

@@ -19,7 +19,7 @@ from moganet.compat import restart_within_epochs
 from moganet.config import Precision, ResolvedRecipe
 from moganet.data import ArraySplit, Dataset
 from moganet.data.loader import Batch
-from moganet.data.module import ImageDataModule
+from moganet.data.module import ImageDataModule, take
 from moganet.devices import choose_device
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
@@ -47,7 +47,7 @@ def build_task(recipe: ResolvedRecipe, dataset: Dataset, *, resumed: bool = Fals
     """
     network = build_network_for(recipe.network)
     if recipe.start.model is not None and not resumed:
-        start_from(network, load(recipe.start.model, device="cpu"), dataset.class_names)
+        start_from(network, load(recipe.start.model, device="cpu"), dataset.class_names, recipe.network)
     if recipe.trainer.grad_checkpointing:
         _recompute(network)
     if recipe.trainer.lean:
@@ -182,6 +182,10 @@ def try_settings(recipe: ResolvedRecipe, module: ImageDataModule, task: TaskModu
 
 def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     split, channels = module.dataset.split("train"), recipe.preprocessing.channels
+    if module.worker_transform is not None and split.targets.have_places:
+        found = [module.worker_transform(one.image, one.target) for one in take(split.with_channels(channels), 2)]
+        seen = torch.stack([image for image, _ in found])
+        return module.augmented(Batch(seen, split.targets.stack([target for _, target in found])))
     sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else TRIED_SIDES
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
     if module.worker_transform is not None:

@@ -134,6 +134,7 @@ def resolve(recipe: Recipe, dataset: Dataset, resumed: ResolvedRecipe | None) ->
     _check_choices(recipe)
     device = choose_device(recipe.trainer.accelerator)
     network, preprocessing = _started(recipe, resumed)
+    network = task_of(recipe).network(network, recipe.task)
     devices, num_nodes = launched() or _asked_processes(recipe)
     _check_device(device, devices * num_nodes)
     classes, precision = len(dataset.class_names), _precision(recipe, resumed, device)

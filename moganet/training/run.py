@@ -231,5 +231,5 @@ def _describe(recipe: ResolvedRecipe, dataset: Dataset) -> ModelDescription:
         "seed": recipe.seed,
         "versions": {**packages, "python": platform.python_version()},
     }
-    network, preprocessing, task = recipe.network, recipe.preprocessing, task_of(recipe).describe(dataset)
+    network, preprocessing, task = recipe.network, recipe.preprocessing, task_of(recipe).describe(dataset, recipe.task)
     return ModelDescription(architecture=network, preprocessing=preprocessing, task=task, provenance=provenance)

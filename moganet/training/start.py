@@ -1,6 +1,6 @@
 """What a run begins with and learns from: the weights of another model, and a teacher; classes go by their names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from moganet.inference import Predictor
 from moganet.inference.load import load
 from moganet.models.download import address, fetch, unreachable
 from moganet.models.find import is_bare, list_trained
-from moganet.models.fit import follow_names
+from moganet.models.fit import carried, follow_names
 from moganet.models.open import open_model
+from moganet.models.reading.heads import BACKBONE
 from moganet.models.shipped import shipped_models
 from moganet.models.timms import default_names, ends_of, is_timms
 from moganet.network import VARIANTS, full_name
@@ -119,17 +120,33 @@ def _have(release: str) -> None:
     fetch(release)
 
 
-def start_from(network: nn.Module, source: Predictor, class_names: tuple[str, ...]) -> None:
-    """Copy weights; the head goes by the classes' names, and stays as it was drawn where they are other ones."""
+def start_from(
+    network: nn.Module, source: Predictor, class_names: tuple[str, ...], own: Architecture | None = None
+) -> None:
+    """Copy weights; the head goes by the classes' names, and stays as it was drawn where they are other ones.
+
+    own: the network's description; None is the source's. With another head the backbone's weights are taken.
+    """
     state = {name: tensor.detach().cpu() for name, tensor in source.model.state_dict().items()}
-    known, ends = source.class_names, ends_of(source.config.architecture.name)
-    state, follows = follow_names(state, ends, known, class_names)
-    if not follows:
+    known, theirs = source.class_names, source.config.architecture
+    own = own or theirs
+    state, follows = follow_names(state, ends_of(theirs), known, class_names)
+    if own.head != theirs.head:
+        number = len(state)
+        state = _fitting(carried(state, theirs, own), network)
+        _tell(f"started from {source.name_of_model}: {len(state)} of its {number} tensors fit; the rest starts anew")
+    elif not follows:
         had = f"{'other ' if len(class_names) == len(known) else ''}{_named(known)}"
         _tell(f"started from {source.name_of_model}; the head starts anew: {_named(class_names)} instead of {had}")
     elif known != class_names:
         _tell(f"started from {source.name_of_model}; its classes are the same in another order: the head follows")
     network.load_state_dict(state, strict=False)
+
+
+def _fitting(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Give the tensors that a network has in the same shape."""
+    own = network.state_dict()
+    return {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
 
 
 def frozen(network: nn.Module, stages: int) -> list[nn.Module]:
@@ -151,7 +168,9 @@ def head_of(network: nn.Module, recipe: Recipe, *, resumed: bool) -> list[nn.Mod
     start, epochs = recipe.start, recipe.trainer.max_epochs
     if not start.freeze_epochs:
         return []
-    names = ends_of(recipe.network.name).heads
+    names: Sequence[str] = ends_of(recipe.network).heads
+    if recipe.network.head is not None:  # all that stands on the backbone is new
+        names = [name for name, _ in network.named_children() if name != BACKBONE.rstrip(".")]
     known = dict(network.named_modules())
     heads = [known[name] for name in names if name in known and list(known[name].parameters())]
     if not heads:

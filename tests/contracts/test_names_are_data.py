@@ -20,7 +20,7 @@ from moganet.embeddings.rows import joined
 from moganet.files import to_json
 from moganet.models.formats.ours import load_model_file, save_model_file
 from moganet.notices import printable
-from moganet.tasks.classify.confusion import draw_confusion
+from moganet.report.confusion import draw_confusion
 from moganet_cli.output import print_table, shown
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,10 @@ def test_all_that_is_printed_goes_through_one_door():
     for file in sorted((ROOT / "moganet_cli").glob("*.py")):
         calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)}
         if file.name != "output.py":
-            assert not calls & {"print", "Console", "Table", "escape", "typer.echo", "sys.stdout.write"}, file
+            makes_text = {"Console"} if file.name == "help.py" else set()  # of help, for the door
+            assert not calls & {"print", "Console", "Table", "escape", "typer.echo", "sys.stdout.write"} - makes_text, (
+                file
+            )
     for file in sorted((ROOT / "moganet").rglob("*.py")):
         assert file.name == "progress.py" or "Console(" not in file.read_text(), f"{file}: bars are progress.py's"
         if file.name != "drawing.py":
@@ -111,7 +114,7 @@ def test_predictions_of_any_name_are_printed_written_and_drawn(hostile, tmp_path
     code, out, _ = run(
         capfdbinary, "predict", model, photos, "--csv", table, "--grid", tmp_path / "g.png", "--top-k", len(NAMES)
     )
-    assert code == 0 and len(out.splitlines()) == 2 + len(NAMES) and (tmp_path / "g.png").stat().st_size
+    assert code == 0 and len(out.splitlines()) == 3 + len(NAMES) and (tmp_path / "g.png").stat().st_size
     assert all(printable(name) in out for name in NAMES) and printable(out.replace("\n", "")) == out.replace("\n", "")
     code, out, _ = run(capfdbinary, "predict", model, photos, "--json")
     found = json.loads(out)["predictions"]

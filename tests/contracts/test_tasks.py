@@ -25,7 +25,11 @@ from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import DEFAULT, load_recipe
 from moganet.tasks.task import Asked
 
-RECIPES = {"classify": "finetune", "multilabel": "multilabel"}  # the recipe that trains photographs of each task
+RECIPES = {
+    "classify": "finetune",
+    "multilabel": "multilabel",
+    "segment": "segment",
+}  # the recipe that trains photographs of each task
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SMALL = {
     **{f"network.{key}": list(value) for key, value in MINI.items() if key != "num_classes"},
@@ -40,6 +44,24 @@ SMALL = {
     },
     **{"trainer.max_epochs": 8, "augment.crop": "none", "augment.color_jitter": [0, 0, 0], "logger": "csv"},
 }
+
+OF_TASK = {  # what the images of a task need beside that
+    "segment": {
+        "augment.crop": "scaled",
+        "augment.crop_size": 16,
+        "augment.zoom": [1, 1],
+        "augment.hflip": 0,
+        "augment.distort": 0,
+        "loss.class_weights": None,
+        "task.head.neck": 16,
+        "task.head.channels": 16,
+        "trainer.early_stop": None,
+    }
+}
+
+
+def small(task):
+    return SMALL | OF_TASK.get(task, {})
 
 
 def paint(folder, chosen):
@@ -57,6 +79,8 @@ def paint(folder, chosen):
 
 def make_data(task, folder):
     random, names = np.random.RandomState(1), list(COLOURS)
+    if task == "segment":
+        return make_masks(folder)
     several = task != "classify"
     chosen = [[n for n in names if random.rand() < 0.4] if several else [names[i % 3]] for i in range(88)]
     files = paint(folder, chosen)
@@ -66,11 +90,30 @@ def make_data(task, folder):
     return f"table:{folder / 't.csv'}" + ("?labels=label" if several else "")
 
 
+def make_masks(folder):
+    """Paint bars of colours, and masks of them in which the rest is void."""
+    (folder / "masks").mkdir(parents=True)
+    random, names = np.random.RandomState(1), sorted(COLOURS)
+    chosen = [[names[i] for i in range(3) if random.rand() < 0.7] or ["red"] for _ in range(48)]
+    for file, some in zip(paint(folder / "images", chosen), chosen, strict=True):
+        mask = np.full((16, 16), 255, np.uint8)
+        for name in some:
+            mask[4 * list(COLOURS).index(name) :][:4] = names.index(name)
+        Image.fromarray(mask).save(folder / "masks" / file)
+    (folder / "classes.txt").write_text("\n".join(names))
+    return f"masks:{folder}"
+
+
+def images_of(run):
+    folder = run.parent / "images"
+    return folder / "images" if (folder / "images").is_dir() else folder
+
+
 @pytest.fixture(scope="module", params=TASKS)
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     data = make_data(request.param, folder / "images")
-    moganet.train(RECIPES[request.param], data=data, overrides=SMALL, out=folder / "run")
+    moganet.train(RECIPES[request.param], data=data, overrides=small(request.param), out=folder / "run")
     return folder / "run"
 
 
@@ -91,13 +134,14 @@ def test_what_the_network_learns_is_measured(run, task):
 
 
 def test_answers_are_rows_of_json_and_of_csv_and_a_picture(run, task, tmp_path):
-    files = [str(run.parent / "images" / f"{i}.png") for i in range(5)]
+    files = [str(images_of(run) / f"{i}.png") for i in range(5)]
     asked = moganet.predict(run, files, top_k=3, csv_file=tmp_path / "p.csv", grid=tmp_path / "g.png")
     assert [row.file for row in asked.predictions] == files and (tmp_path / "g.png").stat().st_size
     for row in asked.predictions:
         plain = json.loads(json.dumps(row.plain(), default=lambda part: part.plain()))
-        assert all(one["name"] in COLOURS and 0 <= one["probability"] <= 1 for one in plain["classes"])
-        assert len(row.classes) == 3 and row.text()
+        assert all(one["name"] in COLOURS for one in plain["classes"]) and row.text()
+        numbers = [one["share" if task.by_image else "probability"] for one in plain["classes"]]
+        assert all(0 <= number <= 1 for number in numbers) and (task.by_image or len(numbers) == 3)
     with open(tmp_path / "p.csv", newline="") as file:
         lines = list(csv.reader(file))
     assert tuple(lines[0]) == task.columns and {line[0] for line in lines[1:]} == set(files)
@@ -121,13 +165,12 @@ def test_every_format_answers_as_the_model(to, run, task, tmp_path):
     need(to)
     if task.name == DEFAULT:
         pytest.skip("test_exporters.py does it")
-    made = export(run, to, tmp_path / f"m{EXPORTERS[to].SUFFIX}", raw=True)
-    files = [run.parent / "images" / f"{i}.png" for i in range(6)]
+    made = export(run, to, tmp_path / f"m{EXPORTERS[to].SUFFIX}", raw=not task.by_image)
+    files = [images_of(run) / f"{i}.png" for i in range(6)]
     ours, theirs = (moganet.predict(model, files, top_k=3).predictions for model in (run, made.out))
     for one, other in zip(ours, theirs, strict=True):
-        assert {a.name: a.probability for a in other.classes} == pytest.approx(
-            {a.name: a.probability for a in one.classes}, abs=0.02
-        )
+        said = [{a.name: a.share if task.by_image else a.probability for a in row.classes} for row in (one, other)]
+        assert said[1] == pytest.approx(said[0], abs=0.02)
 
 
 def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, tmp_path):
@@ -147,13 +190,21 @@ def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, 
 def test_the_page_has_the_tasks_sections(run, task, tmp_path):
     result = moganet.write_report(run, out=tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
-    assert task.monitor.name in result and result.headline and "Classes" in page and "Reliability" in page
+    assert (
+        task.monitor.name in result
+        and result.headline
+        and "Classes" in page
+        and (task.by_image or "Reliability" in page)
+    )
     assert not any(part.part == "explanation" for part in result.left_out)
     assert moganet.load(run).config.task.class_names == tuple(sorted(COLOURS))
 
 
-def test_a_class_is_explained_by_its_name(run):
-    image = run.parent / "images" / "0.png"
+def test_a_class_is_explained_by_its_name(run, task):
+    image = images_of(run) / "0.png"
+    if task.by_image:
+        (entry,) = explain(run, [image], "gradcam", region=[0, 0.5, 1, 0.25])["images"]
+        assert entry["map"].shape == (16, 16) and entry["target"] in COLOURS
     found = explain(run, [image], "occlusion", target="green")
     (entry,) = found["images"]
     assert entry["target"] == "green" and 0 <= entry["probability"] <= 1
@@ -161,7 +212,8 @@ def test_a_class_is_explained_by_its_name(run):
 
 def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path, monkeypatch):
     data = load_recipe(run / "recipe.yaml").data.source
-    recipe = RECIPES[moganet.load(run).config.task.name]
+    name = moganet.load(run).config.task.name
+    recipe, overrides = RECIPES[name], small(name)
     original, steps = TaskModule.training_step, iter(range(1, 100))
 
     def step(self, *arguments):
@@ -171,9 +223,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(run, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(BaseException):  # noqa: B017 (however it is stopped)
         patch.setattr(TaskModule, "training_step", step)
-        moganet.train(recipe, data=data, overrides={**SMALL, "trainer.save_every": 1e-9}, out=tmp_path / "run")
+        moganet.train(recipe, data=data, overrides={**overrides, "trainer.save_every": 1e-9}, out=tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists()
-    moganet.train(recipe, data=data, overrides=SMALL, out=tmp_path / "run", resume=True)
+    moganet.train(recipe, data=data, overrides=overrides, out=tmp_path / "run", resume=True)
     whole, resumed = (load_file(folder / "last.safetensors") for folder in (run, tmp_path / "run"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     ours, theirs = (moganet.load(folder / "last.safetensors").config.task for folder in (run, tmp_path / "run"))
@@ -186,7 +238,7 @@ def test_recipe_and_model_file_come_back_as_they_were(run, tmp_path, task):
     assert load_recipe(tmp_path / "again.yaml").changed(name=recipe.name) == recipe
     assert yaml.safe_load(recipe.to_yaml())["task"]["name"] == task.name
     own = moganet.load(run).config
-    for out in ("hub", "copy.safetensors"):
+    for out in ("hub", "copy.safetensors") if own.architecture.head is None else ("copy.safetensors",):
         moganet.convert(run, tmp_path / out)
         other = moganet.load(tmp_path / out).config
         assert other.task == own.task and other.sha256 == own.sha256
@@ -194,10 +246,11 @@ def test_recipe_and_model_file_come_back_as_they_were(run, tmp_path, task):
     assert other == TASKS[task.name].description(name=task.name, class_names=other.class_names)
 
 
-def test_a_set_of_another_task_is_refused_with_what_to_do(run, task):
-    data = str(run.parent / "images" / "t.csv") + ("?labels=label" if task.name == "classify" else "?missing=skip")
-    with pytest.raises(DataError, match="another recipe"):
-        moganet.evaluate(run, data=data)
+def test_a_set_of_another_task_is_refused_with_what_to_do(run, task, tmp_path):
+    data = make_data("classify", tmp_path / "other") + ("?labels=label" if task.name == "classify" else "")
+    for other in (data, make_data("classify" if task.by_image else "segment", tmp_path / "places")):
+        with pytest.raises(DataError, match="another recipe"):
+            moganet.evaluate(run, data=other)
 
 
 def test_interactions_are_of_one_true_class(run, task):
@@ -210,7 +263,7 @@ def test_interactions_are_of_one_true_class(run, task):
 def test_training_goes_on_from_every_other_task(run, task, tmp_path):
     for other in TASKS:
         data = make_data(other, tmp_path / other)
-        overrides = {**SMALL, "trainer.max_epochs": 1}
+        overrides = {**small(other), "trainer.max_epochs": 1}
         del overrides["start.model"]
         try:
             moganet.train(RECIPES[other], data=data, overrides=overrides, start=str(run), out=tmp_path / f"run-{other}")

@@ -42,10 +42,8 @@ def test_the_content_of_each_usual_format_is_known(tmp_path, kind):
 @pytest.mark.parametrize(
     ("name", "content", "kind"),
     [
-        *(
-            (name, b"x" * 64, "other")
-            for name in ("a.fits", "b.h5", "c.ps", "d.eps", "e.pdf", "f.mpg", "README", "g.svg")
-        ),
+        *((name, b"x" * 64, "other") for name in ("a.fits", "b.h5", "c.ps", "d.eps", "e.pdf", "README", "g.svg")),
+        *((name, b"x" * 64, "holder") for name in ("f.mpg", "photos.zip", "b.tar.gz")),
         *((name, b"%!PS\nshowpage", "other") for name in ("a.ps", "b")),
         *((name, b"", "other") for name in ("empty", "empty.txt")),
         *((name, b"II*\0" + bytes(60), "raw") for name in ("a.nef", "b.svs", "c")),

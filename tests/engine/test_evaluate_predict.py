@@ -15,7 +15,8 @@ from moganet.data import ArraySplit
 from moganet.errors import DataError, OutputError
 from moganet.inference.own_data import match_classes, say_absent
 from moganet.notices import listening
-from moganet.tasks.classify.evaluator import measure, wilson_interval
+from moganet.numbers import wilson_interval
+from moganet.tasks.classify.evaluator import measure
 
 
 def test_evaluation_agrees_with_scikit_learn(trained_run):

@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import os
 import sys
 import warnings
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -13,9 +16,12 @@ from test_exporters import make_model
 
 import moganet
 import moganet_cli
+from moganet.config import Preprocessing
+from moganet.data.resample import resize_and_crop, seen_part
 from moganet.engine.export import export
 from moganet.errors import ConfigError, DataError
 from moganet.explanations import METHODS
+from moganet.files import free_stem
 
 pytestmark = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("captum", "skimage")), reason="needs the extra 'explain'"
@@ -59,7 +65,7 @@ def test_lime_by_the_command(model, photo, tmp_path, command):
     assert written["map"].shape == (64, 96) and written["segments"].max() + 1 == len(found["weights"])
     assert np.allclose(np.array(found["weights"])[written["segments"]], written["map"], atol=1e-6)
     with Image.open(found["picture"]) as picture:
-        assert picture.width > 400
+        assert picture.size == (320, 280)  # 80x70 is too small to be looked at
     listed = json.loads((tmp_path / "explanations.json").read_text())
     assert listed["images"] == result["images"]
 
@@ -74,6 +80,7 @@ def test_methods_side_by_side(model, photo, tmp_path, command):
 
 def test_orders_are_drawn_stage_by_stage(model, photo, tmp_path):
     found = moganet.explain(model, photo, "orders", out=tmp_path)["images"][0]
+    assert Path(found["picture"]).with_name("001-one [1]-orders-parts.png").is_file()
     assert len(found["blocks"]) == 4 and {"stage1.gate", "stage4.share_3"} <= set(np.load(found["map_file"]))
 
 
@@ -158,7 +165,7 @@ def test_an_earlier_calls_files_stay(model, photo, tmp_path):
     assert again["images"][0]["picture"] != kept["picture"] and Path(again["file"]).name == "explanations-2.json"
     assert any("--overwrite" in note for note in again["notes"])
     over = moganet.explain(model, photo, "gradcam", overwrite=True, **options)
-    assert over["images"][0]["picture"] == kept["picture"] and len(list((tmp_path / "out").iterdir())) == 6
+    assert over["images"][0]["picture"] == kept["picture"] and len(list((tmp_path / "out").iterdir())) == 8
 
 
 def test_images_of_one_name_and_of_long_names_are_told_apart(model, photo, tmp_path):
@@ -181,3 +188,87 @@ def test_an_unstable_ranking_is_said(model, photo, tmp_path, command, monkeypatc
     assert result["images"][0]["stable"] == 0.3
     notes = moganet.explain(model, photo)["notes"]
     assert len(notes) == 1 and "not stable after 20 samples" in notes[0] and "--samples" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Preprocessing(size=(32, 48), crop_fraction=0.7),
+        Preprocessing(size=(32, 32), crop_mode="squash"),
+        Preprocessing(size=(24, 24), crop_fraction=1.0, interpolation="nearest"),
+    ],
+)
+@pytest.mark.parametrize("have", [(60, 90), (300, 40), (47, 47)])
+def test_the_part_that_is_said_to_be_seen_is_what_the_network_sees(own, have):
+    top, left, bottom, right = seen_part(have, own)
+    assert 0 <= top < bottom <= have[0] + 0.01 and 0 <= left < right <= have[1] + 0.01
+    rows, columns = (np.arange(side, dtype=float) for side in have)
+    for axis, ramp, ends in ((0, rows[:, None], (top, bottom)), (1, columns[None], (left, right))):
+        grey = np.broadcast_to(ramp * 255 / max(have), have).round().astype(np.uint8)
+        seen = resize_and_crop(np.stack([grey] * 3), own)[0].mean(1 - axis) * max(have) / 255
+        step = (ends[1] - ends[0]) / len(seen)
+        assert np.allclose(seen[1:-1], ends[0] - 0.5 + step * (np.arange(len(seen)) + 0.5)[1:-1], atol=1.6 + step)
+
+
+def test_maps_lie_over_the_photograph_at_its_own_size(model, tmp_path):
+    turned, large = tmp_path / "turned.jpg", tmp_path / "large.png"
+    picture = Image.new("RGB", (400, 150), (200, 210, 220))
+    exif = picture.getexif()
+    exif[274] = 6  # lies on its side
+    picture.save(turned, exif=exif)
+    Image.new("RGB", (2000, 700), (90, 200, 90)).save(large)
+    found = moganet.explain(model, [turned, large], "gradcam", out=tmp_path / "out")["images"]
+    drawn = [np.asarray(Image.open(one["picture"])).astype(int) for one in found]
+    assert [one.shape for one in drawn] == [(400, 150, 3), (420, 1200, 3)]
+    top, left, bottom, _ = seen_part((400, 150), moganet.load(model).config.preprocessing)
+    assert top > 100 and left < 20 and bottom < 300
+    outside, frame = drawn[0][: round(top) - 1], drawn[0][round(top) - 1, 75]
+    assert (outside == outside[0, 0]).all() and 70 < outside[0, 0, 0] < 100 and (frame == 255).all()
+
+
+def test_a_page_shows_all_and_asks_for_nothing(model, photo, tmp_path):
+    odd = [b"<b>&\"'%41?#.png", b"\xff\xfe.png", b"javascript:alert(1).png", b"a\nb.png"]
+    files = [tmp_path / os.fsdecode(name) for name in odd]
+    for file in files:
+        file.write_bytes(photo.read_bytes())
+    broken = tmp_path / "<i>broken.png"
+    broken.write_bytes(b"no image")
+    result = moganet.explain(
+        model, [*files, broken], ["gradcam", "occlusion"], window=32, out=tmp_path / "out", score=True
+    )
+    page = Path(result["page"])
+    text = page.read_text(encoding="utf-8")
+    parser = Elements(text)
+    assert len(parser.of("article")) == 4 and not parser.of("b") and not parser.of("i")
+    assert all(source.startswith("data:") and alt for source, alt in ((i["src"], i["alt"]) for i in parser.of("img")))
+    named = {(page.parent / os.fsdecode(unquote_to_bytes(link["href"]))).resolve() for link in parser.of("a")}
+    assert named == {Path(one["picture"]).resolve() for one in result["images"]} and all(map(Path.is_file, named))
+    assert "default-src &#39;none&#39;" in text or "default-src 'none'" in text
+    assert "broken.png" in text and "insertion" in text and text.count("<svg") == 8
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_calls_at_once_have_names_of_their_own(tmp_path):
+    with free_stem(tmp_path, "a", [".npz", ".png"], overwrite=False) as first:
+        with free_stem(tmp_path, "a", [".npz", ".png"], overwrite=False) as second:
+            assert (first, second) == ("a", "a-2")
+            (tmp_path / "a-2.npz").write_text("kept")
+        (tmp_path / "a-3.png").symlink_to(tmp_path / "not there")
+        with pytest.raises(OSError), free_stem(tmp_path, "a", [".npz", ".png"], overwrite=False) as third:
+            assert third == "a-4"
+            raise OSError
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-2.npz", "a-3.png"]

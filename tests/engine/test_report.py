@@ -65,8 +65,9 @@ def test_the_page_says_what_the_evaluation_says(reported):
     expected = {(t, p): n for t, row in enumerate(measured["confusion"]) for p, n in enumerate(row) if n}
     assert confusion == expected
     for row in measured["per_class"]:
-        assert f"<td>{100 * row['precision']:.1f} %</td>" in page
+        assert f"{100 * row['precision']:.1f} %</td>" in page
     assert result["left_out"] == () and result["bytes"] == len(page.encode())
+    assert "moganet train digits --data digits --seed 0" in page
     assert "optimizer:" in page and torch.__version__ in page and "Learning rate" in page
 
 
@@ -178,6 +179,12 @@ def test_training_writes_it_and_is_not_lost_to_it(tmp_path, monkeypatch, caplog)
     assert "report" not in result and not (tmp_path / "run" / "report.html").exists()
 
 
+# What is cut off or must be scrolled to, but for the recipe's text.
+HIDDEN = """[...document.querySelectorAll("table, td, th, section, .explained, div")].filter(one => one.clientWidth > 2
+    && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX !== "visible")
+    .map(one => `${one.tagName} ${one.className} ${one.scrollWidth}`)"""
+
+
 def open_page(browser, path, width, scheme, seen):
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
@@ -194,7 +201,7 @@ def test_a_browser_shows_it_whole_and_asks_for_nothing(browser, reported, width)
     colours = set()
     for scheme in ("light", "dark"):
         page = open_page(browser, path, width, scheme, seen)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width and page.evaluate(HIDDEN) == []
         colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         unnamed = "[...document.querySelectorAll('svg, [role=img]')].filter(e => !e.getAttribute('aria-label')).length"
         assert page.evaluate(unnamed) == 0 and page.locator("svg").count() >= 6
@@ -207,6 +214,12 @@ def test_a_browser_shows_it_whole_and_asks_for_nothing(browser, reported, width)
         )
         page.keyboard.press("Escape")
         assert page.locator("dialog[open]").count() == 0
+        assert page.locator("button[data-cell][tabindex='0']").count() == 1
+        cell.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+        reached = page.evaluate("document.activeElement.dataset.cell")
+        assert reached and reached != cell.get_attribute("data-cell")
     assert seen == [path.as_uri()] * 2 and len(colours) == 2
 
 

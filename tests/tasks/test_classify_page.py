@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moganet.tasks.classify.confusion import draw_confusion, say_confusion
+from moganet.report.confusion import draw_confusion
+from moganet.tasks.classify.confusion import say_confusion
 from moganet.tasks.classify.errors import say_errors
 from moganet.tasks.classify.reliability import say_reliability
 from moganet.tasks.classify.report import say_classes

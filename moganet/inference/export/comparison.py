@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
 
 NUM_CALIBRATION, NUM_COMPARED, BATCH = 128, 1000, 32
+PIXELS = BATCH * 224 * 224
 
 
 @dataclass
@@ -54,8 +55,14 @@ class Comparison:
         return [x[None] for batch in read for x in normalize(batch.images, self.preprocessing)]
 
     def probes(self) -> Array:
-        """Give a batch of images that int8 is checked with: noise lies outside the ranges that were found."""
-        return np.asarray(torch.cat(self.calibration[:BATCH]).numpy())
+        """Give a batch of images that int8 is checked with: noise lies outside the ranges that were found.
+
+        Large ones are fewer, since a network may answer for each pixel; all are of one size.
+        """
+        first = self.calibration[0]
+        number = max(1, min(BATCH, PIXELS // first[0, 0].numel()))
+        same = [x for x in self.calibration if x.shape == first.shape]
+        return np.asarray(torch.cat(same[:number]).numpy())
 
     def _read(self, split: Split) -> list[Batch]:
         found = list(evaluation_loader(split, self.preprocessing, BATCH, 0))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from moganet.config import Preprocessing
 
+PLAIN = "plain"  # bilinear without a filter against aliasing
 CUBIC = -0.5  # the cubic's parameter in Pillow, and in torch's antialiased resizing
 
 
@@ -40,7 +41,7 @@ class RawPreprocess(nn.Module):
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.size, self.mode = preprocessing.size, preprocessing.interpolation
-        self.squash = preprocessing.crop_mode == "squash"
+        self.squash, self.antialias = preprocessing.crop_mode == "squash", preprocessing.antialias
         self.full = [int(side / preprocessing.crop_fraction) for side in preprocessing.size]
         std = torch.tensor(preprocessing.std)
         self.register_buffer("scale", (1 / (255 * std)).view(-1, 1, 1))
@@ -52,9 +53,12 @@ class RawPreprocess(nn.Module):
         pixels = images.permute(0, 3, 1, 2).float()  # (B, C, H, W)
         height, width = _length(pixels[0, 0, :, 0]), _length(pixels[0, 0, 0])
         to_height, to_width = self._target(height, width)
-        columns = resize_matrix(_positions(pixels[0, 0, 0]), width, to_width, self.size[1], self.mode)  # (w, W)
-        rows = resize_matrix(_positions(pixels[0, 0, :, 0]), height, to_height, self.size[0], self.mode)  # (h, H)
-        pixels = (pixels @ columns.T).round().clamp(0, 255)
+        mode = self.mode if self.antialias else PLAIN
+        columns = resize_matrix(_positions(pixels[0, 0, 0]), width, to_width, self.size[1], mode)  # (w, W)
+        rows = resize_matrix(_positions(pixels[0, 0, :, 0]), height, to_height, self.size[0], mode)  # (h, H)
+        pixels = pixels @ columns.T
+        if self.antialias:  # OpenCV rounds once, Pillow after each direction
+            pixels = pixels.round().clamp(0, 255)
         pixels = (rows @ pixels).round().clamp(0, 255)
         return pixels * self.scale - self.shift
 
@@ -84,6 +88,10 @@ def resize_matrix(positions: Tensor, length: Tensor, target: Tensor, crop: int, 
     line = torch.arange(crop, dtype=torch.float32) + ((target - crop) / 2).round()
     if mode == "nearest":
         return (((line + 0.5) * scale).floor()[:, None] == positions).float()
+    if mode == PLAIN:  # at the borders the last pixel stands for what lies beyond
+        places = ((line + 0.5) * scale - 0.5).clamp(min=0.0)
+        places = torch.minimum(places, length - 1)
+        return (1 - (places[:, None] - positions).abs()).clamp(min=0)
     stretch = scale.clamp(min=1.0)
     distance = ((positions + 0.5 - ((line + 0.5) * scale)[:, None]) / stretch).abs()
     weights = _cubic(distance) if mode == "bicubic" else (1 - distance).clamp(min=0)

@@ -11,6 +11,7 @@ from moganet.tasks import TASKS
 from moganet.tasks.guard import FEATURES
 
 NUM_PROBES = 3  # an odd batch, that the graph was not traced with
+PROBED = (96, 160)  # height and width of random images where a graph takes any
 
 
 def deviation(given: Outputs, expected: Outputs) -> float:
@@ -52,9 +53,11 @@ def check(
     images, is checked with such. The fixtures' recorded logits hold where the size is the model's own.
     """
     channels = description.preprocessing.channels
-    key = "real" if probes is not None else f"random {size}"
+    own = description.preprocessing
+    probed = size if own.one_size else tuple(own.multiple * -(-side // own.multiple) for side in PROBED)
+    key = "real" if probes is not None else f"random {probed}"
     if probes is None:
-        probes = torch.randn(NUM_PROBES, channels, *size, generator=torch.Generator().manual_seed(0)).numpy()
+        probes = torch.randn(NUM_PROBES, channels, *probed, generator=torch.Generator().manual_seed(0)).numpy()
     expected = reference.of(key, probes)
     first = {name: values[:1] for name, values in expected.items()}
     worst = max(deviation(run(probes), expected), deviation(run(probes[:1]), first))
@@ -64,8 +67,8 @@ def check(
     worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
     if pictures and size == description.preprocessing.size:
         plain = [known["logits"] for known in of_pictures]
-        recorded = replay_fixtures(there, lambda x: run(x)["logits"])
-        worst = max(worst, recorded / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
+        apart = replay_fixtures(there, lambda x: run(x)["logits"])
+        worst = max(worst, apart / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from moganet.config import Architecture, Preprocessing
-from moganet.config.descriptions import describe_error
+from moganet.config.settings import describe_error
 from moganet.errors import ConfigError, WeightsError
 from moganet.files import atomic_path
 from moganet.models.choices import Choices

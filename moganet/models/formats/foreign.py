@@ -34,7 +34,7 @@ def read_foreign(name: str, path: Path) -> StoredModel:
         values = values[key] if isinstance(values, dict) and isinstance(values.get(key), dict) else values
     if not isinstance(values, dict):
         raise WeightsError(f"{path} holds no state dict; save the network's state_dict()")
-    state, ends = checked_state(values, path), ends_of(name)
+    state, ends = checked_state(values, path), ends_of(Architecture(name=name))
     check_values(state, path)
     stem = state.get(f"{ends.stems[0]}.weight") if ends.stems else None
     channels = configuration(name).get("input_size", (3,))[0] if stem is None or stem.dim() < 2 else stem.shape[1]

@@ -17,14 +17,22 @@ from moganet.network import VARIANTS
 Write = Callable[[Path, Mapping[str, Tensor], ModelDescription], list[str] | None]
 
 
+def _is_plain(architecture: Architecture) -> bool:
+    return architecture.head is None
+
+
 class Format(NamedTuple):
-    """A file's format. write: gives warnings; None where nobody writes it. suffixes: of the names of such files."""
+    """A file's format. write: gives warnings; None where nobody writes it. suffixes: of the names of such files.
+
+    fits: tells of which networks it can be; else of those on whose maps nothing stands.
+    """
 
     title: str
     recognise: Callable[[Content], bool]
     read: Callable[[Content, Choices], Checkpoint]
     write: Write | None = None
     suffixes: tuple[str, ...] = ()
+    fits: Callable[[Architecture], bool] = _is_plain
 
 
 def differences(architecture: Architecture, theirs: Mapping[str, Any], who: str) -> list[str]:

@@ -168,7 +168,7 @@ def _preprocessing(cfg: Mapping[str, Any], folder: Path) -> Preprocessing | None
     return preprocessing_of(cfg)
 
 
-def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> None:
+def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:
     """Write a folder that timm builds the same function of ("local-dir:FOLDER"), with our model file in it."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a hub folder needs another name")
@@ -176,6 +176,8 @@ def write_hub(folder: Path, state: Mapping[str, Tensor], description: ModelDescr
         raise OutputError(f"{folder / CONFIG} is there, is of no MogaNet, and would be replaced; choose another folder")
     save_model_file(folder / TENSORS, state, description)
     write_text(folder / CONFIG, json.dumps(config_of(description), indent=2) + "\n")
+    is_plain = description.architecture.head is None
+    return [] if is_plain else ["timm has no segmenters and can't build this folder's; moganet.load reads it"]
 
 
 def config_of(description: ModelDescription) -> dict[str, Any]:
@@ -187,7 +189,7 @@ def config_of(description: ModelDescription) -> dict[str, Any]:
     blank = Architecture().model_dump()
     args = architecture.model_dump(mode="json", exclude_none=True)
     height, width = preprocessing.size
-    cfg, ends = configuration(architecture.name), ends_of(architecture.name)
+    cfg, ends = configuration(architecture.name), ends_of(architecture)
     pool = [-(-height // stride), -(-width // stride)] if is_moganet else list(cfg.get("pool_size", ()))
     return {
         "architecture": architecture.name.removeprefix(TIMM),
@@ -217,4 +219,4 @@ def _is_hub(content: Content) -> bool:
     return content.kind == "folder" and is_hub_folder(content.path)
 
 
-FORMAT = Format("a hub folder", _is_hub, read_hub, write_hub, ("",))
+FORMAT = Format("a hub folder", _is_hub, read_hub, write_hub, ("",), lambda architecture: True)

@@ -20,7 +20,7 @@ DENSE = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "decode_
 AGGREGATION = {"channel_aggregation": "as in the reference"}
 
 
-def _backbones(content: Content) -> list[Network]:
+def backbones(content: Content) -> list[Network]:
     """Give the networks that lie behind this prefix and have no head of their own."""
     if content.kind == "arrays":
         return []
@@ -32,7 +32,7 @@ def _backbones(content: Content) -> list[Network]:
     ]
 
 
-def _beside(network: Network) -> dict[str, Any]:
+def beside_of(network: Network) -> dict[str, Any]:
     """Give what lies beside a backbone, without what DDP and others put before all names."""
     outer = network.prefix.removesuffix(PREFIX)
     return {name.removeprefix(outer): value for name, value in network.beside.items()}
@@ -40,24 +40,24 @@ def _beside(network: Network) -> dict[str, Any]:
 
 def is_dense(content: Content) -> bool:
     """Tell whether a file holds a backbone under this prefix beside a detector's or segmenter's heads."""
-    return any(name.startswith(DENSE) for network in _backbones(content) for name in _beside(network))
+    return any(name.startswith(DENSE) for network in backbones(content) for name in beside_of(network))
 
 
 def is_openmixup(content: Content) -> bool:
     """Tell whether a file holds a backbone under this prefix, alone or with OpenMixup's head."""
-    return any(_is_theirs(network) for network in _backbones(content)) and not is_dense(content)
+    return any(_is_theirs(network) for network in backbones(content)) and not is_dense(content)
 
 
 def _is_theirs(network: Network) -> bool:
     """Tell a backbone with OpenMixup's head, or with nothing that says otherwise; buffers of mmcv's EMA say nothing."""
-    beside = [name for name in _beside(network) if not name.startswith(BUFFERS)]
+    beside = [name for name in beside_of(network) if not name.startswith(BUFFERS)]
     return not beside or any(name.startswith(HEAD) for name in beside)
 
 
 def read_openmixup(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content; its name tells the two single-gated releases. A bare backbone's origin is a guess."""
-    chosen = choose_network(content, choices, _backbones(content))
-    head = {n.replace(HEAD, "head."): t for n, t in _beside(chosen.network).items() if n.startswith(HEAD)}
+    chosen = choose_network(content, choices, backbones(content))
+    head = {n.replace(HEAD, "head."): t for n, t in beside_of(chosen.network).items() if n.startswith(HEAD)}
     single = any(mark in content.path.name for mark in SINGLE_GATED)
     why = "this release was trained so" if single else "OpenMixup trains so: attn_force_fp32"
     is_guess = not head and not single
@@ -70,7 +70,7 @@ def read_openmixup(content: Content, choices: Choices) -> Checkpoint:
 
 def read_dense(content: Content, choices: Choices) -> Checkpoint:
     """Read the backbone out of a detector or segmenter; it has no classifier's head."""
-    chosen = choose_network(content, choices, _backbones(content))
+    chosen = choose_network(content, choices, backbones(content))
     reasons = {"gate": "the reference's detectors and segmenters start from its own weights", **AGGREGATION}
     state = checked_state(chosen.network.state, content.path)
     return chosen.checkpoint("dense", state, reasons, notes=_passed_over(chosen.network.beside))

@@ -75,4 +75,4 @@ def read_run(content: Content, choices: Choices) -> Checkpoint:
 
 
 RUN_FORMAT = Format("a run's last.ckpt", is_run, read_run)
-FORMAT = Format("our model file", is_ours, read_ours, save_model_file, (".safetensors",))
+FORMAT = Format("our model file", is_ours, read_ours, save_model_file, (".safetensors",), lambda architecture: True)

@@ -16,8 +16,10 @@ from moganet.config import Architecture, ChannelAggregation, Gate, Preprocessing
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices, Weights
 from moganet.models.description import ModelDescription
+from moganet.models.reading.heads import BACKBONE, head_of, size_of
 from moganet.network import full_name, variant_of_shape
 from moganet.notices import say
+from moganet.tasks.task import TaskDescription
 
 # The published accuracies of these two are those of the plain weights, of all others those of the EMA's.
 PLAIN_WEIGHTS = ("moganet_xtiny", "moganet_tiny")
@@ -34,7 +36,8 @@ class Checkpoint:
 
     weights: "plain" or "ema". reasons: why these weights, this gate and this channel aggregation, each a few words.
     guessed: which of these the file does not say. notes: where its tensors were found, and what was passed over.
-    architecture, preprocessing, class_names: where the file states them. description: ours, which says all of this.
+    architecture, preprocessing, class_names: where the file states them. task: what it answers; None is a classifier.
+    description: ours, which says all of this.
     read: under which keys beside the tensors that stands. unread: under which the file may say more, not read.
     """
 
@@ -49,6 +52,7 @@ class Checkpoint:
     architecture: Architecture | None = None
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] | None = None
+    task: TaskDescription | None = None
     description: ModelDescription | None = None
     read: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
@@ -154,14 +158,18 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     Shapes of no variant give a custom network, under xtiny's name. Raises WeightsError where they are not a MogaNet's.
     """
     state = checkpoint.state
-    embed_dims = [_size(state, f"patch_embed{i}.weight", 0) for i in EMBEDDINGS]
-    hidden = [_size(state, f"blocks{i}.0.mlp.fc1.weight", 0) for i in (1, 2, 3, 4)]
+    if (found := head_of(state)) is not None:
+        bare = {name.removeprefix(BACKBONE): tensor for name, tensor in state.items() if name.startswith(BACKBONE)}
+        head, classes = found
+        return architecture_of(replace(checkpoint, state=bare)).changed(head=head, num_classes=classes)
+    embed_dims = [size_of(state, f"patch_embed{i}.weight", 0) for i in EMBEDDINGS]
+    hidden = [size_of(state, f"blocks{i}.0.mlp.fc1.weight", 0) for i in (1, 2, 3, 4)]
     shape = (tuple(embed_dims), _depths(state), tuple(map(_ratio, hidden, embed_dims)))
     values = {
         "name": variant_of_shape(*shape) or "moganet_xtiny",
         **dict(zip(("embed_dims", "depths", "mlp_ratios"), shape, strict=True)),
-        "num_classes": _size(state, "head.weight", 0) if "head.weight" in state else 0,
-        "in_chans": _size(state, "patch_embed1.projection.0.weight", 1),
+        "num_classes": size_of(state, "head.weight", 0) if "head.weight" in state else 0,
+        "in_chans": size_of(state, "patch_embed1.projection.0.weight", 1),
         "gate": checkpoint.gate,
         "channel_aggregation": checkpoint.channel_aggregation,
     }
@@ -189,16 +197,6 @@ def _variant(state: Mapping[str, Any]) -> str | None:
     except (WeightsError, ValidationError):
         return None
     return variant_of_shape(architecture.embed_dims or (), architecture.depths or (), architecture.mlp_ratios or ())
-
-
-def _size(state: Mapping[str, Tensor], name: str, dimension: int) -> int:
-    if name not in state:
-        found = ", ".join(f"{n[:60]} {tuple(t.shape)}" for n, t in list(state.items())[:3])
-        raise WeightsError(f"these are not a MogaNet's tensors: missing: {name}; unexpected: {found or 'nothing'}")
-    shape = state[name].shape
-    if len(shape) <= dimension or shape[dimension] < 1:
-        raise WeightsError(f"these are not a MogaNet's tensors: {name} is {tuple(shape)}")
-    return shape[dimension]
 
 
 def _depths(state: Mapping[str, Tensor]) -> tuple[int, ...]:

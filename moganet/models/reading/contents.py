@@ -15,13 +15,14 @@ from safetensors import SafetensorError, safe_open
 
 from moganet.errors import WeightsError, first_line
 from moganet.files import path_in_utf8
-from moganet.models.reading.unpickle import load_arrays, rehearse
+from moganet.models.reading.unpickle import DTYPES, load_arrays, rehearse
 
 # The first pickle of a file that torch.save wrote before version 1.6: torch's magic number, in protocol 2.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PICKLES = 5  # magic number, protocol, system, content, keys of the storages; then come bytes
-# Officially released files keep their arguments in a Namespace, mmcv its best figure in a numpy scalar.
-SAFE_GLOBALS = [argparse.Namespace, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]
+# Officially released files keep their arguments in a Namespace, mmcv its best figure in a numpy scalar, and
+# mmsegmentation the colours that it draws for a person's own classes in an array.
+SAFE_GLOBALS = [argparse.Namespace, np.dtype, np.ndarray, *{type(np.dtype(code)) for code in DTYPES}]
 POINTER = b"version https:/"  # how Git LFS begins what stands for a file
 MAX_PICKLE_BYTES = 64 << 20  # names and shapes, without the tensors' bytes; released files have less than one
 
@@ -41,14 +42,14 @@ def read_content(path: Path) -> Content:
 
     Large tensors stay in the file until they are used; copy those that must outlive a change of the file.
     """
-    if not path.is_file():
-        what = "it is a folder, a pipe or a device" if path.exists() else "nothing is there"
-        raise WeightsError(f"there is no file {path}: {what}")
     try:
+        if not path.is_file():
+            what = "it is a folder, a pipe or a device" if path.exists() else "nothing is there"
+            raise WeightsError(f"there is no file {path}: {what}")
         with open(path, "rb") as file:
             start = file.read(len(LEGACY_START))
     except OSError as error:
-        raise WeightsError(f"can't open {path}: {error.strerror}") from None
+        raise WeightsError(f"can't open {str(path)[:500]}: {error.strerror}") from None
     if not start:
         raise WeightsError(f"{path} is empty; download it again")
     if start.lstrip()[:1] == b"<":
@@ -117,10 +118,11 @@ def _read_legacy(path: Path) -> Any:
 
 
 def _load_torch(path: Path, mmap: bool) -> Any:
-    scalar: Any = np.float64(0).__reduce__()[0]  # numpy's own function for it, wherever it lies
-    scalars = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    # numpy's own functions for them, wherever they lie.
+    makers: dict[str, Any] = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+    numpys = [(made, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name, made in makers.items()]
     try:
-        with torch.serialization.safe_globals([*SAFE_GLOBALS, *scalars]), warnings.catch_warnings():
+        with torch.serialization.safe_globals([*SAFE_GLOBALS, *numpys]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old storage classes
             with path_in_utf8(path) as named:
                 return torch.load(named, map_location="cpu", weights_only=True, mmap=mmap)

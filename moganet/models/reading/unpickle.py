@@ -86,8 +86,8 @@ class Inert:
 TENSOR_PARTS = re.compile(
     r"collections\.(OrderedDict|defaultdict|Counter)|(__builtin__|builtins)\.(set|int|float)"
     r"|torch\._utils\._rebuild_(tensor_v2|parameter)|torch\.(\w+Storage|Size|device|float\d*|bfloat16|u?int\d+)"
-    r"|torch\.storage\.(Untyped|Typed)Storage|torch\.nn\.parameter\.Parameter|argparse\.Namespace|_codecs\.encode"
-    r"|numpy\.dtype|numpy\.(_core|core)\.multiarray\.scalar|numpy\.dtypes\.Float(32|64)DType"
+    r"|torch\.storage\.(Untyped|Typed)Storage|torch\.nn\.parameter\.Parameter|argparse\.Namespace"
+    r"|numpy\.dtypes\.\w{1,10}DType"
 )
 STORAGE_BYTES = {"Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2, "BFloat16": 2, "Short": 2}
 STORAGE_BYTES |= dict.fromkeys(("Char", "Byte", "Bool", "Untyped"), 1)
@@ -110,6 +110,8 @@ class _Rehearsal(SafeUnpickler):
 
 
 def _stand_in(name: str) -> Any:
+    if name in REHEARSED:
+        return REHEARSED[name]
     storage = re.fullmatch(r"torch\.(?:storage\.)?(\w+)Storage", name)
     if storage is not None and storage[1] in STORAGE_BYTES:
         return type(name, (Inert,), {"itemsize": STORAGE_BYTES[storage[1]]})
@@ -182,6 +184,20 @@ for _core in ("numpy.core", "numpy._core"):
     STANDS_FOR[f"{_core}.multiarray._reconstruct"] = _Array
     STANDS_FOR[f"{_core}.multiarray.scalar"] = _scalar
     STANDS_FOR[f"{_core}.numeric._frombuffer"] = _from_buffer
+
+
+class _Rebuilt(_Array):
+    """Stands for an array in torch's pickles, where numpy itself will make it: of nothing, before its bytes come."""
+
+    def __init__(self, kind: Any = None, shape: Any = None, *_: Any) -> None:
+        if kind != NDARRAY or shape != (0,):
+            raise pickle.UnpicklingError("it holds an array that claims memory")
+        super().__init__()
+
+
+NDARRAY = "numpy.ndarray"  # stands for itself, and can't be called
+REHEARSED: dict[str, Any] = {name: made for name, made in STANDS_FOR.items() if "_frombuffer" not in name}
+REHEARSED |= {name: _Rebuilt for name in REHEARSED if name.endswith("_reconstruct")} | {NDARRAY: NDARRAY}
 
 
 def load_arrays(file: IO[bytes], path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.display import bars
+from moganet.numbers import percent
 from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.task import UNLIKE, Array, NamedRow
 
@@ -31,6 +32,11 @@ class Prediction:
 
 class ClassifyRow(NamedRow):
     """An image's classes, the likeliest first."""
+
+    truth: str | None = None
+
+    def short(self) -> str:
+        return f"{self.classes[0].name} {percent(self.classes[0].probability)}"
 
     def text(self) -> str:
         return " ".join([self.named(), *self.remarks()])

@@ -1,43 +1,18 @@
-"""The confusion matrix: what each class was taken for, as a picture and as a section whose cells open images."""
+"""The confusion matrix: what each class was taken for, as a section whose cells open images."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from moganet.report.drawing import caption, names_as_they_are, save_figure
+from moganet.report.confusion import MAX_WRITTEN, SHORT
+from moganet.report.drawing import captions
 from moganet.report.page import Section, Shown
 from moganet.tasks.classify.classified import ROOM, Classified
 from moganet.tasks.report import Album
 
-MAX_WRITTEN = 20  # classes up to which every cell carries its number
+WIDEST = 40  # digits of a row up to which its numbers fit side by side on a telephone
 MAX_SHOWN = 100  # classes on the page; of more, those with most errors
 MAX_OF_CELL, MAX_OF_DIAGONAL = 12, 6  # pictures
-
-
-@names_as_they_are
-def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: Path, title: str) -> None:
-    """Draw a matrix (classes, classes) of counts, rows the truth; colours are the share of the row."""
-    number = len(class_names)
-    side = min(14.0, 3.0 + 0.45 * number)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    if number <= 100:
-        size = 9 if number <= MAX_WRITTEN else 5
-        names = [caption(name, 20) for name in class_names]
-        axes.set_xticks(range(number), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(number), names, fontsize=size)
-    if number <= MAX_WRITTEN:
-        for (row, column), count in np.ndenumerate(matrix):
-            if count:
-                color = "white" if share[row, column] > 0.5 else "black"
-                axes.text(column, row, str(int(count)), ha="center", va="center", color=color, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    save_figure(figure, path)
 
 
 def matrix_section(
@@ -53,8 +28,11 @@ def matrix_section(
         total = max(int(matrix[truth].sum()), 1)
         counts = {predicted: int(matrix[truth, predicted]) for predicted in shown.tolist()}
         rows.append((truth, [(p, n, round((n / total) ** 0.5, 3), (truth, p) in cells) for p, n in counts.items()]))
+    digits = len(f"{matrix[np.ix_(shown, shown)].max(initial=0)}")
     content = {
         "class_names": list(names),
+        "short": dict(zip(shown.tolist(), captions([names[i] for i in shown.tolist()], SHORT), strict=True)),
+        "upright": len(shown) * digits > WIDEST,
         "shown": shown.tolist(),
         "rows": rows,
         "written": len(shown) <= MAX_WRITTEN,

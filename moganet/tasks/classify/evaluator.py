@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
-from moganet.numbers import percent
+from moganet.numbers import percent, wilson_interval
 from moganet.results import Record
 from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.evaluator import CALIBRATION_BINS, Evaluator
@@ -107,13 +107,6 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     if classes < 2:
         return 0.0
     return float(multiclass_calibration_error(logits.softmax(1), labels, classes, n_bins=CALIBRATION_BINS))
-
-
-def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
-    """Give the 95 % interval of a share among `number` trials (Wilson 1927)."""
-    center = (share + z**2 / (2 * number)) / (1 + z**2 / number)
-    half = z / (1 + z**2 / number) * (share * (1 - share) / number + z**2 / (4 * number**2)) ** 0.5
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def ece_by_chance(confidence: Tensor, draws: int = 100) -> float:

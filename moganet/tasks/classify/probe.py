@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from moganet.embeddings.learn import Known
 from moganet.embeddings.search import Values
-from moganet.tasks.classify.evaluator import wilson_interval
+from moganet.numbers import wilson_interval
 from moganet.tasks.probing import Measured, Probed, ProbedClass, scores_of
 
 

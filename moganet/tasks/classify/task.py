@@ -12,7 +12,7 @@ from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.classify.answers import COLUMNS, ClassifyRow, Prediction, energy, predictions, softmax, unlike
 from moganet.tasks.classify.description import ClassifyDescription, ClassifyLoss, ClassifySettings
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, refuse_places
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,6 +43,8 @@ class Classify(Task):
         return ClassifyEvaluation
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
+        for split in dataset.distinct().values():
+            refuse_places(dataset, split.targets)
         strata = next(iter(dataset.distinct().values())).targets.strata() if dataset.distinct() else np.zeros(0)
         if strata.ndim != 1:
             one_hot = bool((strata.sum(1) == 1).all())
@@ -57,7 +59,7 @@ class Classify(Task):
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.classify.training import Classification
 
-        description = self.describe(dataset)
+        description = self.describe(dataset, recipe.task)
         assert isinstance(description, ClassifyDescription)
         return Classification(network, description, learning, _class_weights(recipe, dataset))
 
@@ -99,10 +101,16 @@ class Classify(Task):
         return super().judged_by(outputs, description) or ("energy" if description.reject is not None else None)
 
     def draw(self, evaluation: "ClassifyEvaluation", class_names: Sequence[str], folder: Path) -> list[str]:
-        from moganet.tasks.classify.confusion import draw_confusion
+        from moganet.report.confusion import draw_confusion
 
         draw_confusion(np.array(evaluation.confusion), class_names, folder / "confusion.png", evaluation.headline())
         return ["confusion.png"]
+
+    def is_right(self, answer: Prediction, truth: Any) -> bool:
+        return bool(answer.names[0] == truth)
+
+    def names_found(self, answer: Prediction) -> Sequence[str]:
+        return answer.names[:1]
 
     def truth_of_file(self, file: Path, description: TaskDescription) -> str | None:
         return file.parent.name if file.parent.name in description.class_names else None
@@ -123,7 +131,7 @@ class Classify(Task):
         return compose(seen)
 
     def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
-        from moganet.tasks.classify.evaluator import wilson_interval
+        from moganet.numbers import wilson_interval
         from moganet.tasks.judged import Judged
 
         right = (outputs.argmax(1) == targets).numpy()

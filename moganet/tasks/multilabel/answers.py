@@ -40,6 +40,12 @@ class MultilabelRow(NamedRow):
         """Say the classes in one line."""
         return " ".join([self.named() or NONE, *self.remarks()])
 
+    def short(self) -> str:
+        return self.named() or NONE
+
+    def truth_text(self) -> str | None:
+        return None if self.truth is None else ", ".join(self.truth) or NONE
+
     def cells(self) -> Iterable[Sequence[object]]:
         """Give a line a class, and one for an image without any."""
         truth = "|".join(self.truth or ())

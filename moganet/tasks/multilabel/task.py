@@ -12,7 +12,7 @@ from moganet.errors import DataError
 from moganet.results import Metric
 from moganet.tasks.multilabel.answers import COLUMNS, NONE, Found, MultilabelRow, answers, energy, found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription, MultilabelLoss, MultilabelSettings
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, refuse_places
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +46,7 @@ class Multilabel(Task):
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for name, split in dataset.distinct().items():
+            refuse_places(dataset, split.targets)
             strata = split.targets.strata()
             if strata.ndim != 2:
                 how = "a table with --data 'table:FILE?labels=COLUMN', or rows of 0 and 1 in Python, have any number"
@@ -58,7 +59,7 @@ class Multilabel(Task):
     ) -> "MultilabelTraining":
         from moganet.tasks.multilabel.training import MultilabelTraining
 
-        description, settings = self.describe(dataset), recipe.task
+        description, settings = self.describe(dataset, recipe.task), recipe.task
         assert isinstance(description, MultilabelDescription) and isinstance(settings, MultilabelSettings)
         return MultilabelTraining(network, description, learning, settings, _pos_weights(recipe, dataset))
 
@@ -86,9 +87,10 @@ class Multilabel(Task):
     def picture(self, image: "Tensor", answer: Found, truth: Any) -> "GridItem":
         from moganet.report import GridItem
 
-        said, known = (None if names is None else ", ".join(sorted(names)) or NONE for names in (answer.above, truth))
-        assert said is not None
-        return GridItem(image, said, None, known, rejected=bool(answer.rejected))
+        said, known = sorted(answer.above) or [NONE], None if truth is None else sorted(truth) or [NONE]
+        text, truth_text = ", ".join(said), None if known is None else ", ".join(known)
+        unlike, lines = bool(answer.rejected), (tuple(said), tuple(known or ()))
+        return GridItem(image, text, None, truth_text, rejected=unlike, classes=lines[0], truths=lines[1])
 
     def words(self, answer: Found, class_names: Sequence[str]) -> str:
         return "|".join(name for name in class_names if name in answer.above)
@@ -99,6 +101,12 @@ class Multilabel(Task):
     def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> tuple[str, ...] | None:
         row = targets[place]
         return None if row is None else tuple(class_names[i] for i in row.nonzero()[:, 0].tolist())
+
+    def is_right(self, answer: Found, truth: Any) -> bool:
+        return set(answer.above) == set(truth)
+
+    def names_found(self, answer: Found) -> Sequence[str]:
+        return answer.above
 
     def say(self, figures: Any) -> str | None:
         known = figures.get("map") if isinstance(figures, dict) else None

@@ -1,0 +1,66 @@
+"""What stands on a network's four maps and answers for each pixel; each kind of head is known by its name."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from moganet.config.settings import Fraction, Settings, Width, told
+
+SMP = "smp:"  # before the name of a decoder of segmentation_models.pytorch
+
+
+class PixelHead(Settings):
+    """What all heads have.
+
+    dropout: share of the channels that training drops before the last convolution. auxiliary: channels of a second,
+    small head on the map of stride 16, by which training also learns; None has none.
+    """
+
+    name: str
+    dropout: Fraction = told(
+        0.1, "Share of the channels that training drops before the last convolution.", "probability"
+    )
+    auxiliary: Width | None = told(None, "Width of a second, small head that training has; null: none.", "channels")
+
+    @property
+    def title(self) -> str:
+        """Give the name by which a recipe asks for it."""
+        return self.name
+
+
+class FpnHead(PixelHead):
+    """Semantic FPN (Kirillov et al. 2019). neck, channels: widths of the feature pyramid, and of the head on it."""
+
+    name: Literal["fpn"] = "fpn"
+    neck: Width = told(256, "Width of the feature pyramid.", "channels")
+    channels: Width = told(128, "Width of the head on it.", "channels")
+
+
+class UperHead(PixelHead):
+    """UPerNet (Xiao et al. 2018). pools: sides of the maps that the last stage is pooled to."""
+
+    name: Literal["upernet"] = "upernet"
+    channels: Width = told(512, "Width of the head.", "channels")
+    pools: tuple[Width, ...] = told((1, 2, 3, 6), "Sides of the maps that the last stage is pooled to.", "places")
+    auxiliary: Width | None = told(256, "Width of a second, small head that training has; null: none.", "channels")
+
+
+class SmpHead(PixelHead):
+    """A decoder of segmentation_models.pytorch by its name there ("Unet"), with its own defaults."""
+
+    name: Literal["smp"] = "smp"
+    decoder: str
+
+    @property
+    def title(self) -> str:
+        return f"{SMP}{self.decoder}"
+
+
+def _by_name(value: Any) -> Any:
+    """Let a name stand for a head with its defaults: "fpn", "upernet", "smp:Unet"."""
+    if not isinstance(value, str):
+        return value
+    return {"name": "smp", "decoder": value.removeprefix(SMP)} if value.startswith(SMP) else {"name": value}
+
+
+Head = Annotated[FpnHead | UperHead | SmpHead, Field(discriminator="name"), BeforeValidator(_by_name)]

@@ -1,0 +1,48 @@
+"""Which head a segmenter has, and for how many classes, read off the shapes of its tensors."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from moganet.config import FpnHead, PixelHead, UperHead
+from moganet.errors import WeightsError
+
+BACKBONE, CLASSES = "backbone.", "conv_seg.weight"
+HEADS = ("neck.", "decode_head.", "auxiliary_head.")
+DECODE, AUXILIARY = f"decode_head.{CLASSES}", f"auxiliary_head.{CLASSES}"
+LATERAL, LEVEL, POOLED = "neck.lateral_convs.0.conv.weight", "decode_head.scale_heads.", "decode_head.psp_modules."
+
+
+def size_of(state: Mapping[str, Tensor], name: str, dimension: int) -> int:
+    """Give a side of a tensor. Raises WeightsError where there is none, or no such tensor."""
+    if name not in state:
+        found = ", ".join(f"{n[:60]} {tuple(t.shape)}" for n, t in list(state.items())[:3])
+        raise WeightsError(f"these are not a MogaNet's tensors: missing: {name}; unexpected: {found or 'nothing'}")
+    shape = state[name].shape
+    if len(shape) <= dimension or shape[dimension] < 1:
+        raise WeightsError(f"these are not a MogaNet's tensors: {name} is {tuple(shape)}")
+    return shape[dimension]
+
+
+def has_head(state: Mapping[str, object]) -> bool:
+    """Tell whether names are of a segmenter with one of the reference's heads."""
+    is_fpn = LATERAL in state and any(name.startswith(LEVEL) for name in state)
+    return DECODE in state and (is_fpn or any(name.startswith(POOLED) for name in state))
+
+
+def head_of(state: Mapping[str, Tensor]) -> tuple[PixelHead, int] | None:
+    """Give a segmenter's head and its number of classes; None where there is no head of the reference's.
+
+    The sides to which UPerNet pools leave no trace: of four they are the reference's, of others 1, which is a stand-in.
+    """
+    if not has_head(state):
+        return None
+    classes, width = (size_of(state, DECODE, dimension) for dimension in (0, 1))
+    auxiliary = size_of(state, AUXILIARY, 1) if AUXILIARY in state else None
+    if LATERAL in state:
+        return FpnHead(neck=size_of(state, LATERAL, 0), channels=width, auxiliary=auxiliary), classes
+    number = len({name.removeprefix(POOLED).partition(".")[0] for name in state if name.startswith(POOLED)})
+    pools = UperHead().pools
+    return UperHead(
+        channels=width, auxiliary=auxiliary, pools=pools if number == len(pools) else (1,) * number
+    ), classes

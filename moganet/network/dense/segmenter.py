@@ -1,0 +1,72 @@
+"""A segmenter: a backbone, a neck where its head has one, and heads that tell each pixel's class."""
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from moganet.network.dense.pyramid import levels_of, maps_of
+
+
+class Segmenter(nn.Module):
+    """Images (B, C, H, W) to logits (B, classes, H, W) of their size.
+
+    Parameter names are those of the reference's checkpoints: `backbone.`, `neck.`, `decode_head.`, `auxiliary_head.`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        decode_head: nn.Module,
+        neck: nn.Module | None = None,
+        auxiliary_head: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        if neck is not None:
+            self.neck = neck
+        self.decode_head = decode_head
+        if auxiliary_head is not None:
+            self.auxiliary_head = auxiliary_head
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Name the four maps as timm does."""
+        return [
+            {"num_chs": level.width, "reduction": level.stride, "module": f"backbone.{level.module}"}
+            for level in levels_of(self.backbone)
+        ]
+
+    def fused(self) -> "Segmenter":
+        """Give the network in the form in which it answers fastest."""
+        made: Segmenter = importlib.import_module("moganet.network.dense.fuse").fuse_segmenter(self)
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the logits at the images' size."""
+        return F.interpolate(self.decoded(maps_of(self.backbone, x)), x.shape[2:], mode="bilinear")
+
+    def forward_train(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give the logits as the heads give them: at stride 4, and at stride 16 those of the auxiliary head."""
+        maps = maps_of(self.backbone, x)
+        auxiliary = getattr(self, "auxiliary_head", None)
+        return self.decoded(maps), None if auxiliary is None else auxiliary(maps)
+
+    def decoded(self, maps: list[Tensor]) -> Tensor:
+        """Give the logits (B, classes, H/4, W/4) of the four maps."""
+        neck = getattr(self, "neck", None)
+        logits: Tensor = self.decode_head(maps if neck is None else neck(maps))
+        return logits
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block of the backbone in the backward pass instead of keeping its activations."""
+        self.backbone.set_grad_checkpointing(enable)  # type: ignore[operator]
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that weight decay must spare: the backbone's."""
+        spared: Any = getattr(self.backbone, "no_weight_decay", set)
+        return {f"backbone.{name}" for name in spared()}

@@ -1,0 +1,203 @@
+"""Semantic segmentation as a task."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
+from moganet.errors import ConfigError, DataError
+from moganet.report.masks import in_colours, painted_over, usual_palette
+from moganet.results import Metric
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
+from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
+from moganet.tasks.segment.labels import labels_of
+from moganet.tasks.segment.seeing import Ask, Eye, softmax
+from moganet.tasks.task import Array, Asked, Evaluation, Outputs, Task, TaskDescription, Writer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from moganet.data import Dataset
+    from moganet.data.targets import Targets
+    from moganet.report import GridItem
+    from moganet.tasks.evaluator import Evaluator
+    from moganet.tasks.module import Learning, TaskModule
+    from moganet.tasks.report import Reported, Seen
+
+
+def _room(name: str) -> Any:
+    return importlib.import_module(f"moganet.tasks.segment.{name}")  # with torch, or with what draws
+
+
+class Segment(Task):
+    """One class a pixel."""
+
+    name = "segment"
+    settings, loss, description = SegmentSettings, SegmentLoss, SegmentDescription
+    metrics = (Metric("miou", "Mean IoU", "mean intersection over union", "mIoU"),)
+    columns = COLUMNS
+    pipeline = "image-segmentation"
+    by_image = True
+    guards = False
+
+    @property
+    def evaluation(self) -> "type[Evaluation]":
+        kind: type[Evaluation] = _room("evaluator").SegmentEvaluation
+        return kind
+
+    # Data and training
+
+    def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
+        assert isinstance(settings, SegmentSettings)
+        return architecture.changed(head=settings.head)
+
+    def check(self, dataset: "Dataset", *, training: bool) -> None:
+        for name, split in dataset.distinct().items():
+            areas = split.targets.areas(len(dataset.class_names))
+            if areas is None:
+                how = "give images with masks, --data masks:DIR, or use another recipe or model"
+                raise DataError(f"{dataset.spec} has a class an image, and none a pixel; {how}")
+            if training and len(dataset.class_names) < 2:
+                one = f"{dataset.spec} has one class, {dataset.class_names[0]!r}, and nothing to tell it from"
+                raise DataError(f"{one}; what lies around it must be a class too, and not void")
+            if training and name == "train" and not areas.any():
+                raise DataError(f"no training mask of {dataset.spec} has a pixel of a class; there is nothing to learn")
+
+    def describe(self, dataset: "Dataset", settings: TaskSettings) -> SegmentDescription:
+        assert isinstance(settings, SegmentSettings)
+        colours = getattr(next(iter(dataset.splits.values())).targets, "colours", ())
+        names = dataset.class_names
+        return SegmentDescription(name="segment", class_names=names, palette=colours, window=settings.window)
+
+    def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
+        description, mode = self.describe(dataset, recipe.task), recipe.preprocessing.crop_mode
+        if mode == "center":
+            raise ConfigError("preprocessing.crop_mode center would not see whole images; use fit, keep or squash")
+        made: TaskModule = _room("training").SegmentTraining(network, description, learning, _weights(recipe, dataset))
+        return made
+
+    def preview(
+        self, image: NDArray[np.uint8], target: Any, description: TaskDescription
+    ) -> tuple[NDArray[np.uint8], str]:
+        labels, own = np.asarray(target).astype(np.int64), _own(description)
+        palette = own.palette or usual_palette(len(own.class_names))
+        counts = np.bincount(labels[labels >= 0], minlength=len(own.class_names))
+        largest = [own.class_names[i] for i in np.argsort(-counts, kind="stable")[:2].tolist() if counts[i]]
+        return painted_over(in_colours(image), labels, palette).transpose(2, 0, 1), ", ".join(largest) or "nothing"
+
+    def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
+        made: Evaluator = _room("evaluator").SegmentEvaluator(_own(description), keeps=keeps)
+        return made
+
+    # Answers
+
+    def see(
+        self, pixels: NDArray[np.uint8], ask: Ask, description: TaskDescription, preprocessing: Preprocessing
+    ) -> Outputs:
+        return Eye(ask, _own(description), preprocessing).see(pixels)
+
+    def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
+        return softmax(outputs["logits"])
+
+    def mirrored(self, probabilities: Array) -> Array:
+        return np.ascontiguousarray(probabilities[..., ::-1])
+
+    def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Segmentation]:
+        names, own = description.class_names, _own(description)
+        palette = own.palette or usual_palette(len(names))
+        if "labels" in outputs:
+            return [Segmentation(labels, names, palette) for labels in outputs["labels"]]
+        logits = outputs["logits"]
+        sizes = outputs["size"].tolist() if "size" in outputs else [logits.shape[2:]] * len(logits)
+        return [
+            Segmentation(labels_of(one, (int(height), int(width))), names, palette)
+            for one, (height, width) in zip(logits, sizes, strict=True)
+        ]
+
+    def row(self, file: str, answer: Segmentation, truth: Any, *, trained: bool) -> SegmentRow:
+        return SegmentRow.of(file, answer, truth, trained=trained)
+
+    def picture(self, image: Any, answer: Segmentation, truth: Any) -> "GridItem":
+        from moganet.report import GridItem
+
+        drawn = answer.overlay(in_colours(np.asarray(image))).transpose(2, 0, 1)
+        return GridItem(drawn, ", ".join(answer.names[:2]), None)
+
+    def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> tuple[str, ...] | None:
+        present = np.flatnonzero(targets.strata()[place]) if targets.have_places else None
+        return None if present is None else tuple(class_names[i] for i in present.tolist())
+
+    def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> Writer:
+        made: Writer = _room("writing").MaskWriter(out, files, _own(description))
+        return made
+
+    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
+        labels = outputs["logits"][0].argmax(0)
+        weights = np.ones(labels.shape, np.float32)
+        if box is not None:
+            height, width = labels.shape
+            left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+            weights[:] = 0
+            rows = slice(int(top * height), max(int(top * height) + 1, round(bottom * height)))
+            columns = slice(int(left * width), max(int(left * width) + 1, round(right * width)))
+            weights[rows, columns] = 1
+        inside = labels[weights > 0]
+        if not len(inside):
+            raise DataError("the region lies outside the image")
+        chosen = int(np.bincount(inside).argmax()) if target is None else target
+        if box is None:
+            weights = (labels == chosen).astype(np.float32)
+        if not weights.any():
+            raise DataError("no pixel is answered to be of that class; give a region, or another class")
+        return weights, chosen
+
+    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
+        made: nn.Module = _room("focus").Focus(network, importlib.import_module("torch").from_numpy(weights))
+        return made
+
+    def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
+        counted: tuple[Tensor, Tensor] = _room("report").counted(outputs, targets, _own(description))
+        return counted
+
+    def say(self, figures: Any) -> str | None:
+        miou = figures.get("miou") if isinstance(figures, dict) else None
+        return f"mIoU {100 * miou:.2f} %" if isinstance(miou, int | float) else None
+
+    def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
+        from moganet.report.confusion import draw_confusion
+
+        matrix, place = np.array(evaluation.confusion), folder / "confusion.png"
+        draw_confusion(matrix, class_names, place, evaluation.headline(), shares=True)
+        return [place.name]
+
+    def report(self, seen: "Seen") -> "Reported":
+        made: Reported = _room("report").compose(seen)
+        return made
+
+    def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating]:
+        alike = given["logits"].argmax(1) == expected["logits"].argmax(1)
+        return np.asarray(alike.mean((1, 2)))
+
+
+def _own(description: TaskDescription) -> SegmentDescription:
+    assert isinstance(description, SegmentDescription)
+    return description
+
+
+def _weights(recipe: Recipe, dataset: "Dataset") -> Any:
+    """Give a factor for each class (classes,), or None. Raises ConfigError for another number of them."""
+    assert isinstance(recipe.loss, SegmentLoss)
+    asked, classes = recipe.loss.class_weights, len(dataset.class_names)
+    torch = importlib.import_module("torch")
+    if asked is None:
+        return None
+    if isinstance(asked, str):
+        areas = torch.from_numpy(dataset.split("train").targets.areas(classes))
+        return _room("losses").class_weights(areas, power=1.0 if asked == "balanced" else 0.5)
+    if len(asked) != classes:
+        raise ConfigError(f"loss.class_weights has {len(asked)} values, but {dataset.spec} has {classes} classes")
+    return torch.tensor(asked, dtype=torch.float32)
