@@ -14,7 +14,7 @@ import moganet_cli
 from moganet.errors import ConfigError, DataError, OutputError, WeightsError
 from moganet.inference import load_model_file, save_model_file
 
-QUICK = {"trainer.max_epochs": 1, "data.fraction": 0.1}
+QUICK = {"trainer.max_epochs": 1, "data.fraction": 0.2}
 
 
 @pytest.fixture
