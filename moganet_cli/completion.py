@@ -100,6 +100,7 @@ recipes = quick(lambda ctx, incomplete: [*RECIPES, *paths(incomplete, (".yaml", 
 models, networks, classes = quick(_models), quick(_networks), quick(_classes)
 sources = quick(lambda ctx, incomplete: [*SOURCES, *paths(incomplete)])
 splits = quick(lambda ctx, incomplete: ("test", "val", "train", "all"))
+devices = quick(lambda ctx, incomplete: ("auto", "cpu", "cuda", "mps"))
 settings_words = quick(_settings)
 settings_names = quick(lambda ctx, incomplete: [word.removesuffix("=") for word in _settings(ctx, "")])
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
 
 import typer
 
-from moganet_cli.completion import RECIPES, models, recipes, settings_words, sources, splits
+from moganet_cli.completion import RECIPES, devices, models, recipes, settings_words, sources, splits
 from moganet_cli.help import COMPUTED, IMAGES, PRINTED, WEIGHTS
 
 # What may be asked for; beyond lies a slip.
@@ -54,8 +54,10 @@ Settings = Annotated[list[str] | None, option("--set", SETTINGS, metavar="KEY=VA
 Split = Annotated[str, option(SPLIT, metavar="NAME", panel=IMAGES, words=splits)]
 AsJson = Annotated[bool, option("--json", "Print one JSON object on stdout and nothing else there.", panel=PRINTED)]
 Precision = Annotated[Literal["f32", "bf16", "f16"], option("f32, bf16, or f16 (GPU).", panel=COMPUTED)]
-Device = Annotated[str, option(DEVICE, metavar="NAME", panel=COMPUTED)]
-RecipesDevice = Annotated[str | None, option(DEVICE, metavar="NAME", panel=COMPUTED)]  # None: as the recipe says
+Device = Annotated[str, option(DEVICE, metavar="NAME", panel=COMPUTED, words=devices)]
+RecipesDevice = Annotated[  # None: as the recipe says
+    str | None, option(DEVICE, metavar="NAME", panel=COMPUTED, words=devices)
+]
 Threads = Annotated[int | None, option(THREADS, metavar="N", min=1, panel=COMPUTED)]
 Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME, panel=COMPUTED)]
 Side = Annotated[int | None, option("Pixels a side [default: each model's own].", **SIDE)]

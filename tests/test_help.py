@@ -88,6 +88,7 @@ def words_for(line: str, monkeypatch, capsys) -> list[str]:
         ("moganet predict moganet_nano.d", ["moganet_nano.digits"]),
         ("moganet predict m --runtime o", ["onnx", "openvino"]),
         ("moganet evaluate m --split te", ["test"]),
+        ("moganet train digits --device cu", ["cuda"]),
         ("moganet explain moganet_nano.cifar10 x.png --target a", ["airplane", "automobile"]),
         ("moganet explain moganet_tiny.in1k x.png --target a", []),  # not here, and not downloaded for a word
         ("moganet explain m x.png --method g", ["gradcam"]),

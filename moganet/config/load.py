@@ -178,7 +178,8 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
         like = (
             did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"])) if "literal" in first["type"] else ""
         )
-        what = f"{first['msg']}; {like.strip()}" if like else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")  # of our own validators, whose sentence says it all
+        what = f"{said}; {like.strip()}" if like else said
         return f"{'.'.join(keys) or 'its values'}: {what} (given: {repr(first['input'])[:200]})"
     given = ".".join(where)
     return f"there is no setting '{given}'; {_nearest_setting(kind, given)}"

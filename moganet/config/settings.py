@@ -13,7 +13,8 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 def describe_error(error: ValidationError) -> str:
     """Give the first of pydantic's findings in one line."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']} (given: {repr(first['input'])[:200]})"
+    said = first["msg"].removeprefix("Value error, ")  # of our own validators, whose sentence says it all
+    return f"{'.'.join(map(str, first['loc']))}: {said} (given: {repr(first['input'])[:200]})"
 
 
 def told(default: Any, meaning: str, unit: str = "") -> Any:

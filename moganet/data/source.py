@@ -19,6 +19,8 @@ from moganet.data.findings import Finding
 from moganet.data.preprocess import decode, match_channels
 from moganet.data.targets import Targets, TensorTargets, as_targets
 from moganet.errors import DataError, did_you_mean
+from moganet.notices import say
+from moganet.numbers import count
 
 OF_CONTENTS, OF_TARGETS = "contents:", "targets:"  # how a fingerprint begins
 Given = TypeVar("Given")
@@ -251,6 +253,9 @@ class Dataset:
             return self
         train, amount = self.split("train"), 0.2 if validation is None else validation
         held = choose_held_out(train.targets.strata(), amount, seed, train.groups, train.contents())
+        if "val" in self.splits:
+            own = count(len(self.splits["val"]), "image")
+            say(f"{self.spec} has a val of its own: its {own} are left out, since a part of train is held back instead")
         return self._held_back(train, held)
 
     def _held_back(self, images: Split, held: NDArray[np.int64]) -> "Dataset":

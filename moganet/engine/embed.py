@@ -11,7 +11,7 @@ from moganet.embeddings.journal import Journal, alone_with
 from moganet.embeddings.rows import MadeWith
 from moganet.errors import ConfigError, OutputError
 from moganet.files import check_place
-from moganet.inference.chosen import Chosen, FeatureStream, Reading, choose_images, made_with
+from moganet.inference.chosen import Chosen, FeatureStream, Reading, check_split, choose_images, made_with
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
@@ -86,6 +86,7 @@ def embed(
     check_place(place, "--out")
     predictor = as_predictor(model, runtime, precision, device, **choices)
     chosen = choose_images(predictor, _list(files), data, split, class_names, every)
+    check_split(split, chosen)
     made, how = (
         made_with(predictor, chosen, fast_decoding=fast_decoding),
         Reading(batch_size, workers, fast_decoding, progress),

@@ -103,6 +103,8 @@ def probe(
     limit: images of each side at most, every class in proportion. device, threads, choices: as in `load`.
     Raises DataError for a set of which nothing can be learned, ConfigError for a network that gives no features.
     """
+    if validation is not None and not 0 < validation < 1:
+        raise DataError(f"validation is {validation}; it must lie between 0 and 1, as 0.2 does")
     start = time.perf_counter()
     predictor = as_predictor(model, runtime, precision, device, **choices)
     dataset, is_home = open_for(predictor, data, class_names)

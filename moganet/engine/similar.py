@@ -7,12 +7,12 @@ from typing import Any
 
 from moganet import report
 from moganet.config import Precision
-from moganet.embeddings.files import read_features, read_made
+from moganet.embeddings.files import FORMATS, read_features, read_made
 from moganet.embeddings.rows import MadeWith, Rows, joined
 from moganet.errors import ConfigError, DataError
 from moganet.files import check_place
 from moganet.inference.alike import Alike, Asked, Search, search
-from moganet.inference.chosen import FeatureStream, Reading, choose_images, made_with
+from moganet.inference.chosen import Chosen, FeatureStream, Reading, check_split, choose_images, made_with
 from moganet.inference.load import as_predictor
 from moganet.inference.pictures import OfChosen, OfFile, Pictures
 from moganet.inference.predictor import Predictor
@@ -90,8 +90,9 @@ def similar(
     if file is not None and made is not None:
         _check(file, made, asked)
         others = _Among(str(file), read_features(file), OfFile(file, made))
+        check_split(split, asked.chosen)
     else:
-        others = _of_images(predictor, _list(among), split, how)
+        others = _of_images(predictor, (_list(among), split), how, asked.chosen)
     seen = [*asked]
     found = search(joined(seen), others.rows, top_k, (OfChosen(asked.chosen), others.pictures)) if seen else None
     result = Similar(
@@ -113,10 +114,20 @@ def _list(named: Named) -> Sequence[str | Path]:
 
 def _file_of(among: Sequence[str | Path]) -> Path | None:
     """Give the path of a file of features, where that is what is named. Raises DataError where it is one of several."""
-    files = [path for one in among if read_made(path := Path(one)) is not None]
+    files = [path for one in among if _holds_features(path := Path(one))]
     if files and len(among) > 1:
         raise DataError(f"{files[0]} holds features: look among one such file at a time, or among images")
     return files[0] if files else None
+
+
+def _holds_features(path: Path) -> bool:
+    """Say whether a path is a file of features. Raises DataError where only its name says so: it is no image either."""
+    if read_made(path) is not None:
+        return True
+    if path.suffix.lower() in FORMATS and not path.is_dir():
+        what = "holds no features of images" if path.exists() else "is not there"
+        raise DataError(f"{path} {what}; `moganet embed` writes such files")
+    return False
 
 
 def _check(file: Path, made: MadeWith, asked: FeatureStream) -> None:
@@ -125,8 +136,10 @@ def _check(file: Path, made: MadeWith, asked: FeatureStream) -> None:
         raise ConfigError(f"{file} holds {difference}; give the model that made it as it was then, or embed anew")
 
 
-def _of_images(predictor: Predictor, among: Sequence[str | Path], split: str, how: Reading) -> _Among:
+def _of_images(predictor: Predictor, named: tuple[Sequence[str | Path], str], how: Reading, asked: Chosen) -> _Among:
+    among, split = named
     chosen = choose_images(predictor, among, None, split)
+    check_split(split, asked, chosen)
     stream = FeatureStream(predictor, chosen, how)
     name = chosen.data or (str(among[0]) if len(among) == 1 else f"{among[0]} and {len(among) - 1} more")
     return _Among(name, stream, OfChosen(chosen), lambda: [*chosen.absent, *stream.unreadable])

@@ -86,6 +86,12 @@ def choose_images(
     return Chosen(split_of_files(files, predictor.config.preprocessing.white_level), absent=tuple(absent))
 
 
+def check_split(part: str, *chosen: Chosen) -> None:
+    """Raise DataError where a split is asked for, and none of what was chosen is a data set, which has splits."""
+    if part != "all" and all(one.data is None for one in chosen):
+        raise DataError(f"--split {part} is of a data set, and files have none; name the set: --data folder:PATH")
+
+
 def _is_source(text: str) -> bool:
     return text.partition(":")[0] in SOURCES and not exists(Path(text))
 

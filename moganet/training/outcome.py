@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from moganet.errors import ConfigError, OutputError, first_line
 from moganet.files import read_small, to_json, write_text
+from moganet.numbers import count
 from moganet.results import LeftOut, Record, Result
 from moganet.tasks import TASKS
 from moganet.training.run_folder import (
@@ -62,7 +63,7 @@ class TrainResult(Result):
 
     def lines(self) -> Iterator[str]:
         """Say how it went, a line each."""
-        yield f"trained {self.epochs} epochs ({self.steps} steps) in {self.seconds:.0f} s"
+        yield f"trained {count(self.epochs, 'epoch')} ({count(self.steps, 'step')}) in {self.seconds:.0f} s"
         monitors = {task.monitor.name: task.monitor for task in TASKS.values()}
         best = self.best or Validated(epoch=0)
         for name, figure in best.items():

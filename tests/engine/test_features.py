@@ -260,3 +260,29 @@ def test_no_model_is_no_bug(verb, tmp_path, photos, capfdbinary):
     assert code == 2 and not printed and "there is no model" in said and len(said.splitlines()) == 1
     with pytest.raises(WeightsError):
         moganet.load("/no/such")
+
+
+def test_what_has_no_splits_or_features_is_no_empty_answer(photos, tmp_path, capfdbinary):
+    np.savez(tmp_path / "other.npz", a=np.eye(2))
+    for file, said in (("none.npz", "is not there"), ("none.parquet", "is not there"), ("other.npz", "no features")):
+        code, printed, told = run(capfdbinary, "similar", model(), photos / "00.png", "--among", tmp_path / file)
+        assert code == 2 and not printed and said in told and len(told.splitlines()) == 1
+    for verb in (("embed", photos, "--out", tmp_path / "f.npz"), ("similar", photos / "00.png", "--among", photos)):
+        code, printed, told = run(capfdbinary, verb[0], model(), *verb[1:], "--split", "test")
+        assert code == 2 and not printed and "--data folder:PATH" in told
+    assert not (tmp_path / "f.npz").exists()
+
+
+def test_a_share_held_back_is_one_and_says_what_it_replaces(tmp_path, capfdbinary):
+    for name, kind in ((name, kind) for name in ("train", "val") for kind in range(2)):
+        (tmp_path / name / f"k{kind}").mkdir(parents=True)
+        for i in range(8):
+            picture = np.random.RandomState(i + 10 * kind + 100 * len(name)).randint(0, 255, (32, 32, 3), np.uint8)
+            Image.fromarray(picture).save(tmp_path / name / f"k{kind}" / f"{i}.png")
+    code, printed, _ = run(capfdbinary, "probe", model(), "--data", tmp_path, "--validation", 0.25, "--json")
+    result = json.loads(printed)
+    assert code == 0 and result["num_images"] == 4
+    assert any("val of its own: its 16 images are left out" in note for note in result["notes"])
+    for share in (0, 1):
+        with pytest.raises(DataError, match="between 0 and 1"):
+            moganet.probe(model(), tmp_path, validation=share)

@@ -244,7 +244,7 @@ def test_results_say_what_a_person_asks_and_names_are_text_in_a_notebook(run, pr
     assert "<table>" in measured._repr_html_() and hostile not in measured.changed(model=hostile)._repr_html_()
     assert "&lt;img src=x" in measured.changed(model=hostile)._repr_html_()
     trained = moganet.train("digits", DIGITS, SMALL, run, class_names=range(10), resume=True)
-    assert "trained 1 epochs" in str(trained) and "data:image/png;base64," in trained._repr_html_()
+    assert "trained 1 epoch (" in str(trained) and "data:image/png;base64," in trained._repr_html_()
     assert repr(predictor).startswith(
         f"Predictor({SHIPPED}: moganet_nano, classify, 10 classes, 32x32 pixels, eager f32"
     )
