@@ -113,7 +113,8 @@ def average(
     models: runs' folders (their best weights) or model files. data: labelled images to measure on, SOURCE[:PATH] or a
     path; None takes the validation images of the runs, which must be the same for all. The statistics of batch norms
     are computed anew on the first model's training images, where they are at hand.
-    overwrite: let `out` be replaced. threads: with how many it computes. Raises ConfigError for models that do not fit together, and WeightsError where the
+    overwrite: let `out` be replaced. threads: with how many it computes.
+    Raises ConfigError for models that do not fit together, and WeightsError where the
     average is worse than the worst of them: nothing is written then.
     """
     target = Path(out)
