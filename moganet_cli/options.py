@@ -129,7 +129,7 @@ class Measuring(Asking, Batching, total=False):
     """What a verb passes on that asks so of many images."""
 
 
-class Comparing(Batching, total=False):
+class Comparing(Batching, Computing, total=False):
     """What a verb passes on that asks several models so, each of which is what it is."""
 
     runtime: Runtime

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 from moganet_cli.app import TRAINING, app
 from moganet_cli.completion import models, settings_words
 from moganet_cli.help import PRINTED
-from moganet_cli.options import AsJson, Data, Recipe, Settings, option, with_options
+from moganet_cli.options import AsJson, Data, Recipe, Settings, Threads, option, with_options
 from moganet_cli.output import line, print_json, print_table
 from moganet_cli.train import START, Changed
 
@@ -40,13 +40,15 @@ def tune(
     set_: Settings = None,
     out: Annotated[Path | None, option("--out", OUT, panel=PRINTED)] = None,
     start: Annotated[str | None, option("--from", START, metavar="MODEL", words=models)] = None,
+    threads: Threads = None,
     as_json: AsJson = False,
     **short: Unpack[Changed],
 ) -> None:
     from moganet.config import with_short
     from moganet.engine.tune import tune as run
 
-    result = run(recipe, data, trials, ranges or [], with_short(set_ or [], short), out, start=start)
+    changes = with_short(set_ or [], short)
+    result = run(recipe, data, trials, ranges or [], changes, out, start=start, threads=threads)
     print_json(result) if as_json else _print(result)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from moganet.config.load import parse_overrides, unfolded
-from moganet.errors import ConfigError
+from moganet.errors import ConfigError, did_you_mean
 
 SHORT = {
     "epochs": "trainer.max_epochs",
@@ -39,7 +39,8 @@ def with_short(overrides: Mapping[str, Any] | Sequence[str], given: Mapping[str,
     """Join overrides and what was given by short words. Raises ConfigError where both say different things of one."""
     for word in given:
         if word not in SHORT:
-            raise TypeError(f"train() got an unexpected keyword argument {word!r}")
+            like = did_you_mean(word, SHORT) or "settings without a word of their own go into overrides"
+            raise TypeError(f"train() got an unexpected keyword argument {word!r}; {like.strip()}")
     changes = parse_overrides(overrides)
     asked = {word: value for word, value in given.items() if value is not None}
     said = unfolded(changes)

@@ -34,6 +34,7 @@ from moganet.models.make_fixtures import NUM_FIXTURES, make_fixtures
 from moganet.models.stored import StoredModel
 from moganet.models.timms import ends_of
 from moganet.notices import noted, say
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import Metric, Record, Result
 from moganet.tasks import TASKS
@@ -96,6 +97,7 @@ class _Home:
 
 
 @noted
+@threaded
 def average(
     models: Sequence[str | Path],
     out: str | Path = "average.safetensors",
@@ -103,6 +105,7 @@ def average(
     *,
     overwrite: bool = False,
     workers: int | None = None,
+    threads: int | None = None,
     progress: Progress = no_progress,
 ) -> Averaged:
     """Average the weights of several models of one network and the same classes, and write the mean as a model file.
@@ -110,7 +113,8 @@ def average(
     models: runs' folders (their best weights) or model files. data: labelled images to measure on, SOURCE[:PATH] or a
     path; None takes the validation images of the runs, which must be the same for all. The statistics of batch norms
     are computed anew on the first model's training images, where they are at hand.
-    overwrite: let `out` be replaced. Raises ConfigError for models that do not fit together, and WeightsError where the
+    overwrite: let `out` be replaced. threads: with how many it computes.
+    Raises ConfigError for models that do not fit together, and WeightsError where the
     average is worse than the worst of them: nothing is written then.
     """
     target = Path(out)

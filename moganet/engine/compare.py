@@ -3,21 +3,23 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moganet.config import Precision
+from moganet.data.once import open_once
 from moganet.errors import ConfigError
 from moganet.files import check_place
 from moganet.inference import Predictor
 from moganet.inference.common import check_alike, see_common
-from moganet.inference.load import load
+from moganet.inference.load import as_predictor
 from moganet.inference.runtimes import Runtime
 from moganet.inference.seen_by_all import Compared, Differing, Pair, SeenByAll, judge, name_apart
 from moganet.models.provenance import without_place, without_places
 from moganet.notices import noted
 from moganet.numbers import count
+from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.report.compared import Pairing, curves_section, pictures_section, table_section
 from moganet.report.page import Fact, Page, Section, make_sheet, write_page
@@ -26,6 +28,9 @@ from moganet.tasks import monitor_named
 from moganet.tasks.report import Album
 from moganet.training.origin import read_origin
 from moganet.training.resume import flat
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 PAGE_END = "comparison.html"
 MOST = 16  # models, whose curves can still be told apart
@@ -86,39 +91,46 @@ class Comparison(Result):
 
 
 @noted
+@threaded
 def compare(
-    models: Sequence[str | Path],
-    data: str | None = None,
+    models: Sequence[str | Path | Predictor],
+    data: "Data | None" = None,
     split: str = "test",
     *,
+    class_names: "ClassNames | None" = None,
     out: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
+    device: str = "auto",
+    threads: int | None = None,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Compare models or runs on the images that all of them can be measured on, told by contents and labels.
 
-    models: MODELs, 2 to 16, of one task and with the same classes, in any order. data: None is what each was trained
-    on: images that were held back from one and trained on by another are left out. split and the rest: as in
-    `evaluate`. out: the HTML file [default: NAMES-comparison.html here].
+    models: MODELs or Predictors, 2 to 16, of one task and with the same classes, in any order. data: None is what each
+    was trained on: images that were held back from one and trained on by another are left out. split and the rest: as
+    in `evaluate`; a set of your own without names has the first model's. out: the HTML file
+    [default: NAMES-comparison.html here].
     Raises ConfigError for models that answer other questions, DataError where they share no image, WeightsError, and
     OutputError before anything is measured.
     """
     if not 2 <= len(models) <= MOST:
         raise ConfigError(f"compare takes 2 to {MOST} models, not {len(models)}")
-    names = name_apart(models)
+    paths = [one.name_of_model if isinstance(one, Predictor) else str(one) for one in models]
+    names = name_apart(paths)
     place = Path(out) if out is not None else Path(f"{'-'.join(names)[:80].replace('/', '-')}-{PAGE_END}")
     check_place(place, "--out")
-    predictors = [load(model, runtime, precision) for model in models]
+    predictors = [as_predictor(model, runtime, precision, device) for model in models]
     check_alike(names, predictors)
-    common = see_common(names, predictors, data, split, (batch_size, workers, progress))
+    given = open_once(data, class_names, predictors[0].class_names)  # the same classes for all models
+    common = see_common(names, predictors, given, split, (batch_size, workers, progress))
     seen = SeenByAll(
         names, predictors, common, tuple(judge(*one) for one in zip(predictors, common.answers, strict=True))
     )
     metric = predictors[0].task.monitor
-    models_of = tuple(seen.compared(number, str(model)) for number, model in enumerate(models))
+    models_of = tuple(seen.compared(number, path) for number, path in enumerate(paths))
     sign = 1 if metric.mode == "max" else -1
     best = max(models_of, key=lambda one: -np.inf if one.figure is None else sign * one.figure)
     result = Comparison(
@@ -135,7 +147,7 @@ def compare(
         page=str(place),
         left_out={},
     )
-    page = _compose(result, seen, [str(model) for model in models])
+    page = _compose(result, seen, paths)
     write_page(page, place)
     return result.changed(left_out=page.left_out)
 

@@ -4,9 +4,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from moganet.config import Recipe, parse_overrides
+from moganet.config import Recipe, ShortOptions, parse_overrides, with_short
+from moganet.data.class_names import shown
+from moganet.data.once import open_once
 from moganet.errors import ConfigError, TrainingError
 from moganet.files import to_json, write_text
 from moganet.launchers import refuse_to_begin_again
@@ -29,6 +31,9 @@ from moganet.training.series import (
     summed,
     with_setting,
 )
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 logger = logging.getLogger(__name__)
 MOST = 1000  # runs
@@ -77,7 +82,7 @@ class _Recipe:
     """What each run is asked for, but for what is its own."""
 
     recipe: str | Path
-    data: str | None
+    data: "Data | None"
     overrides: Overrides
     start: str | Path | None
     find_batch: bool
@@ -127,24 +132,27 @@ class _Recipe:
 @noted
 def train_seeds(
     recipe: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     overrides: Overrides = (),
     out: str | Path | None = None,
     *,
     seeds: int,
+    class_names: "ClassNames | None" = None,
     start: str | Path | None = None,
     resume: bool = False,
     find_batch: bool = False,
     threads: int | None = None,
+    **short: Unpack[ShortOptions],
 ) -> Seeds:
     """Train a recipe with its seed and those after it, each into a run's folder of its own in `out`, seed-N.
 
-    recipe, data, overrides, start, find_batch, threads: as in `train`. out: the folder of all
-    [default: runs/RECIPE-seeds-N].
+    recipe, data, class_names, overrides, start, find_batch, threads, short: as in `train`. out: the
+    folder of all [default: runs/RECIPE-seeds-N].
     resume: go on where all of it was stopped. What it gives stands in seeds.json too. A run whose loss is not finite is
     said, and leaves the others be. Raises what `train` does.
     """
-    asked = _Recipe(recipe, data, overrides, start, find_batch, threads)
+    overrides = with_short(overrides, short)
+    asked = _Recipe(recipe, open_once(data, class_names), overrides, start, find_batch, threads)
     settings = asked.settings("--seeds", seeds)
     changes = {f"seed-{seed}": {"seed": seed} for seed in range(settings.seed, settings.seed + seeds)}
     with own_series(out, f"{settings.name}-seeds", ("seed-", SEEDS_FILE), goes_on=resume) as folder:
@@ -157,16 +165,18 @@ def train_seeds(
 @noted
 def train_folds(
     recipe: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     overrides: Overrides = (),
     out: str | Path | None = None,
     *,
     folds: int,
+    class_names: "ClassNames | None" = None,
     start: str | Path | None = None,
     resume: bool = False,
     find_batch: bool = False,
     threads: int | None = None,
     progress: Progress = no_progress,
+    **short: Unpack[ShortOptions],
 ) -> Folds:
     """Train a recipe once for each of several parts of a set, validated on that part and trained on the others.
 
@@ -175,7 +185,8 @@ def train_folds(
     out-of-fold.csv (each image's answer of the model that did not see it), doubtful.csv (labels that look wrong, by
     cleanlab) and folds.json, which is what is given back. The rest is as in `train_seeds`.
     """
-    asked = _Recipe(recipe, data, overrides, start, find_batch, threads)
+    overrides = with_short(overrides, short)
+    asked = _Recipe(recipe, open_once(data, class_names), overrides, start, find_batch, threads)
     settings = asked.settings("--folds", folds)
     if "data.validation" in parse_overrides(overrides):
         raise ConfigError("--folds holds back each part in its turn; leave out data.validation")
@@ -183,7 +194,7 @@ def train_folds(
     allowed = ("fold-", FOLDS_FILE, PREDICTIONS_FILE, DOUBTFUL_FILE)
     with own_series(out, f"{settings.name}-folds", allowed, goes_on=resume) as folder:
         members = asked.train_each(changes, folder)
-        answered = _answered(members, settings, data, progress)
+        answered = _answered(members, settings, asked.data, progress)
         result = Folds(
             out=str(folder), folds=folds, **summed(members, task_of(settings).monitor), **answered, notes=heard()
         )
@@ -191,7 +202,7 @@ def train_folds(
         return result
 
 
-def _answered(members: Sequence[Member], settings: Recipe, data: str | None, progress: Progress) -> dict[str, Any]:
+def _answered(members: Sequence[Member], settings: Recipe, data: "Data | None", progress: Progress) -> dict[str, Any]:
     """Let each fold's model answer for its part, and give what all answers say together."""
     from moganet.data import open_data
     from moganet.inference.load import load
@@ -205,6 +216,19 @@ def _answered(members: Sequence[Member], settings: Recipe, data: str | None, pro
             predictor = load(Path(member.out) / BEST_FILE, "eager")
             how = settings.data.batch_size, settings.data.workers, progress
             parts.append(answer_fold(predictor, dataset, whole, (part, len(members)), settings.seed, how))
+    _say_rare(dataset.class_names, whole.targets.counts(len(dataset.class_names)).tolist(), len(members))
     folder = Path(members[0].out).parent
     predictions = write_predictions(parts, dataset, whole, folder)
     return {"out_of_fold": predictions, "doubtful": find_doubtful(parts, dataset, whole, folder)}
+
+
+def _say_rare(names: Sequence[str], counts: Sequence[int], folds: int) -> None:
+    """Say which classes have fewer images than there are folds."""
+    rare = [f"{name} {number}" for name, number in zip(names, counts, strict=True) if number < folds]
+    if rare:
+        what = f"fewer images than the {folds} folds: {shown(rare)}"
+        say(
+            f"{what}; folds without one measure nothing of such a class, and one image alone is answered by a model "
+            "that saw none",
+            doubtful=True,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from moganet.config import Recipe, ShortOptions, sets, with_short
+from moganet.data.once import open_once
 from moganet.errors import ConfigError
 from moganet.launchers import is_first_launched, refuse_to_begin_again
 from moganet.machine import num_cores
@@ -89,7 +90,7 @@ def train(
     changes = with_short(overrides, short)
     with logged() as log:
         _announce(load_recipe(recipe, changes), data, out, start, goes_on=resume)
-        asked = _Asked(recipe, _named(data, class_names), changes, start)
+        asked = _Asked(recipe, open_once(data, class_names), changes, start)
         if out is None:
             return _train_anew(asked, find_batch=find_batch, log=log)
         return _train_in(Path(out), asked, _How(overwrite, resume, find_batch), log)
@@ -127,17 +128,6 @@ def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResu
         elif (folder / RESULT_FILE).is_file():
             return _read_result(folder) if is_first_process() else None
         return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=True), log)
-
-
-def _named(data: "Data | None", class_names: "ClassNames | None") -> "Data | None":
-    """Open a caller's data set by the names of its classes, where these are given."""
-    if class_names is None:
-        return data
-    if data is None:
-        raise ConfigError("class_names are of a data set of your own; give it as data=")
-    from moganet.data import open_data
-
-    return open_data(data, class_names)
 
 
 def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, start: Any, *, goes_on: bool) -> None:

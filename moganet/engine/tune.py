@@ -2,23 +2,29 @@
 
 import json
 import logging
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from moganet.config import Recipe, ResolvedRecipe, parse_overrides
+from moganet.config import Recipe, ResolvedRecipe, ShortOptions, parse_overrides, with_short
+from moganet.data.once import open_once
 from moganet.errors import ConfigError, TrainingError, first_line, import_extra
 from moganet.files import to_json, write_text
 from moganet.launchers import refuse_to_begin_again
 from moganet.notices import heard, noted, say
+from moganet.processors import threaded
 from moganet.results import Metric, Record, Result
 from moganet.tasks import monitor_named
 from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.ranges import Choice, Space, read_spaces, usual_spaces
 from moganet.training.run_folder import folder_name
 from moganet.training.series import Overrides, as_texts, own_series, refuse_several, with_setting
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import ClassNames, Data
 
 logger = logging.getLogger(__name__)
 RESULT_FILE, PICTURE = "tune.json", "tune.png"
@@ -82,15 +88,19 @@ class Tuned(Result):
 
 
 @noted
+@threaded
 def tune(
     recipe: str | Path,
-    data: str | None = None,
+    data: "Data | None" = None,
     trials: int = 20,
     ranges: Sequence[str] | Mapping[str, Any] = (),
     overrides: Overrides = (),
     out: str | Path | None = None,
     *,
+    class_names: "ClassNames | None" = None,
     start: str | Path | None = None,
+    threads: int | None = None,
+    **short: Unpack[ShortOptions],
 ) -> Tuned:
     """Search for settings by trainings that are validated on the same held-back images; test images are no part.
 
@@ -98,8 +108,8 @@ def tune(
     the trial that was cut off. ranges: "KEY=LOW..HIGH" (drawn by the logarithm where the ends are above 0 and differ
     by a factor of ten, else evenly; ":log" or ":linear" behind says otherwise; whole numbers where the setting takes no
     others) or "KEY=A,B,C", or a mapping of settings to such texts or lists; without any the learning rate and the
-    weight decay are searched. recipe, data, overrides, start: as in `train`. out: the folder of all
-    [default: runs/RECIPE-tune].
+    weight decay are searched. recipe, data, class_names, overrides, start, threads, short: as in
+    `train`. out: the folder of all [default: runs/RECIPE-tune].
 
     Optuna's tree-structured Parzen estimator draws; the first trial has the recipe's own values where they lie within.
     Its median pruner ends what falls behind. A trial that fails is said, and the search goes on.
@@ -110,13 +120,16 @@ def tune(
     import_extra("optuna", "moganet tune", "tune")
     if not 1 <= trials <= MOST:
         raise ConfigError(f"--trials is {trials}; give a number from 1 to {MOST:,}")
+    overrides = with_short(overrides, short)
     settings, spaces = _read(recipe, overrides, ranges)
+    data = open_once(data, class_names)
     place = Path("runs") / f"{folder_name(settings.name)}-tune" if out is None else Path(out)
     with own_series(place, settings.name, ("trial-", "study.db", RESULT_FILE, PICTURE), goes_on=True) as folder:
         say("searched: " + "; ".join(space.text() for space in spaces) + "; choose otherwise by --set-range")
         found = _searched(partial(_load, recipe, overrides, start), spaces, data, trials, folder)
         found_settings = with_setting(overrides, found["settings"])
-        command = shlex.join(_command(recipe, data, found_settings, start))
+        named = "" if class_names is None else f", class_names={class_names!r}"
+        command = _command(recipe, data, found_settings, start, named)
         result = Tuned(out=str(folder), command=command, **found, notes=heard())
         write_text(folder / RESULT_FILE, to_json(result))
         return result
@@ -136,7 +149,7 @@ def _load(recipe: str | Path, overrides: Overrides, start: str | Path | None, va
     return settings if start is None else settings.changed(start=settings.start.changed(model=str(start)))
 
 
-def _searched(load: Any, spaces: tuple[Space, ...], data: str | None, trials: int, folder: Path) -> dict[str, Any]:
+def _searched(load: Any, spaces: tuple[Space, ...], data: "Data | None", trials: int, folder: Path) -> dict[str, Any]:
     """Search, and give what Tuned says of it."""
     from moganet.training.resolve import open_divided, resolve
     from moganet.training.resume import FREE_SETTINGS, flat
@@ -149,7 +162,8 @@ def _searched(load: Any, spaces: tuple[Space, ...], data: str | None, trials: in
     dataset = open_divided(settings.data.source if data is None else data, settings)
     if dataset.splits.get("test") is dataset.split("val"):
         raise ConfigError(f"{dataset.spec} validates on its test images; hold back others by --set data.validation=0.1")
-    own = flat(resolve(settings, dataset, None).model_dump(mode="json"))
+    unsearched = resolve(settings, dataset, None)
+    own = flat(unsearched.model_dump(mode="json"))
     fixed = {key: json.dumps(value) for key, value in own.items() if key not in FREE_SETTINGS}
     searched = {space.key for space in spaces}
     asked = {f"{key} is": value for key, value in fixed.items() if key not in searched}
@@ -157,6 +171,8 @@ def _searched(load: Any, spaces: tuple[Space, ...], data: str | None, trials: in
         "searched is": "; ".join(space.text() for space in spaces),
         "the hash of images is": dataset.fingerprint(),
     }
+    if not searched & {"data.batch_size", "trainer.accumulate"}:
+        asked["images a step are"] = str(unsearched.images_a_step)
     metric = task_of(settings).monitor
 
     def whole(values: Mapping[str, Any]) -> ResolvedRecipe:
@@ -236,8 +252,14 @@ def _draw(every: Sequence[Trial], importance: Mapping[str, float] | None, metric
     return str(folder / PICTURE)
 
 
-def _command(recipe: str | Path, data: str | None, overrides: Mapping[str, Any], start: str | Path | None) -> list[str]:
+def _command(
+    recipe: str | Path, data: "Data | None", overrides: Mapping[str, Any], start: str | Path | None, named: str
+) -> str:
+    """Give what trains so: a command, or a call in Python for a caller's own data set, which no command can name."""
+    if data is not None and not isinstance(data, str | os.PathLike):
+        begun = "" if start is None else f", start={str(start)!r}"
+        return f"moganet.train({str(recipe)!r}, data, {dict(overrides)!r}{begun}{named})"
     words, pairs = ["moganet", "train", str(recipe)], as_texts(overrides)
-    words += [] if data is None else ["--data", data]
+    words += [] if data is None else ["--data", str(data)]
     words += [] if start is None else ["--from", str(start)]
-    return words + [word for pair in pairs for word in ("--set", pair)]
+    return shlex.join(words + [word for pair in pairs for word in ("--set", pair)])

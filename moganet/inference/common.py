@@ -3,18 +3,22 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moganet.data import Dataset, Split
 from moganet.data.class_names import shown
-from moganet.data.contents import UNREADABLE
+from moganet.data.contents import UNREADABLE, known_again
 from moganet.errors import ConfigError, DataError
 from moganet.inference.own_data import choose_split, open_for
 from moganet.inference.predictor import Predictor
 from moganet.inference.seeing import How, see
 from moganet.notices import say
 from moganet.tasks.report import Answers
+
+if TYPE_CHECKING:
+    from moganet.data.in_python import Data
 
 Key = tuple[bytes, str, int]  # an image's contents, its label, and which of several equal ones it is
 
@@ -49,7 +53,9 @@ def check_alike(names: Sequence[str], predictors: Sequence[Predictor]) -> None:
             raise ConfigError(f"{names[0]} and {name} know other classes ({'; '.join(only)}): they can't be compared")
 
 
-def see_common(names: Sequence[str], predictors: Sequence[Predictor], data: str | None, split: str, how: How) -> Common:
+def see_common(
+    names: Sequence[str], predictors: Sequence[Predictor], data: "Data | None", split: str, how: How
+) -> Common:
     """Let models see the images that each has in a split, by contents and label, whatever their order.
 
     data: None is the set that each was trained on. Raises DataError where no image is in the splits of all.
@@ -60,7 +66,8 @@ def see_common(names: Sequence[str], predictors: Sequence[Predictor], data: str 
     _check_common(names, found, keys, in_all)
     shared = [key for key in keys[0] if key in in_all]
     answers = []
-    for predictor, (dataset, name, images), known in zip(predictors, found, keys, strict=True):
+    for who, predictor, (dataset, name, images), known in zip(names, predictors, found, keys, strict=True):
+        _say_trained_on(who, predictor, [content for content, _, _ in shared])
         subset = images.subset([known[key] for key in shared])
         answers.append(see(predictor, dataset, (name, subset), how))
     readable = set.intersection(*({*one.places.tolist()} for one in answers))
@@ -69,7 +76,16 @@ def see_common(names: Sequence[str], predictors: Sequence[Predictor], data: str 
     return Common(found[0][0], found[0][1], [_only(one, readable) for one in answers], len(shared) - len(readable))
 
 
-def _split_for(predictor: Predictor, data: str | None, split: str) -> tuple[Dataset, str, Split]:
+def _say_trained_on(name: str, predictor: Predictor, contents: Sequence[bytes]) -> None:
+    """Say how many of the images that are compared a model was trained on, which flatter it."""
+    sketched = str(predictor.config.provenance.get("images", ""))
+    known, told = known_again(sketched, contents) if sketched else (0, 0)
+    if known:
+        what = f"{name} was trained on {known:,} of the {told:,} images that are compared, by their contents"
+        say(f"{what}; figures of these flatter it", doubtful=True)
+
+
+def _split_for(predictor: Predictor, data: "Data | None", split: str) -> tuple[Dataset, str, Split]:
     dataset, _ = open_for(predictor, data)
     predictor.task.check(dataset, training=False)
     name, images = choose_split(dataset, split)

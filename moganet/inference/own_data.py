@@ -40,7 +40,7 @@ def open_for(
     )
     dataset = opened.with_white_level(predictor.config.preprocessing.white_level)
     if provenance.get("fingerprint") is None:
-        _say_trained_on(dataset, str(provenance.get("images", "")), at_home=False)
+        _say_trained_on(dataset, predictor, at_home=False)
         return dataset, False
     divided, at_home = dataset, data is None or _is_home(dataset, trained_on["source"], predictor)
     if dataset.class_names == predictor.class_names:
@@ -74,7 +74,7 @@ def open_for(
             "that the images held back can't be told from those trained on; restore it, or give --data, which is "
             "measured as a whole"
         )
-    _say_trained_on(dataset, str(provenance.get("images", "")), at_home=at_home)
+    _say_trained_on(dataset, predictor, at_home=at_home)
     return dataset, False
 
 
@@ -93,16 +93,17 @@ def _is_home(dataset: Dataset, source: str, predictor: Predictor) -> bool:
     return False
 
 
-def _say_trained_on(dataset: Dataset, sketched: str, *, at_home: bool) -> None:
+def _say_trained_on(dataset: Dataset, predictor: Predictor, *, at_home: bool) -> None:
     """Say of which images that measure it is known that the model was trained on them, or may have been."""
+    sketched, who = str(predictor.config.provenance.get("images", "")), predictor.name_of_model or "the model"
     if at_home and not sketched:
-        what = "has changed since the model was trained: what is measured may have been trained on, and flatter then"
+        what = f"has changed since {who} was trained: what is measured may have been trained on, and flatter then"
         say(f"{dataset.spec} {what}", doubtful=True)
     for name, split in dataset.splits.items() if sketched else ():
         known, told = known_again(sketched, split.contents()) if name != "train" or len(dataset.splits) == 1 else (0, 0)
         if known:
             of = f"{told:,}" if told == len(split) else f"{told:,} that can be told among the {len(split):,}"
-            what = f"the model was trained on {known:,} of {of} images of {dataset.spec} ({name})"
+            what = f"{who} was trained on {known:,} of {of} images of {dataset.spec} ({name})"
             say(f"{what}, by their contents; figures of these flatter", doubtful=True)
 
 

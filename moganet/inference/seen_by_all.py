@@ -16,6 +16,7 @@ from moganet.tasks.judged import Judged, Paired, holm, judge_pair
 from moganet.tasks.report import Album, Answers
 from moganet.tasks.task import Asked
 
+NONE = "(none)"  # where none of several labels is found
 Answer = tuple[str, float | None]  # in a few words, and how sure it is
 
 
@@ -147,8 +148,8 @@ class SeenByAll:
         predictor, answers = self.predictors[model], self.common.answers[model]
         task, outputs = predictor.task, answers.outputs[numbers].numpy()
         found = task.answers({task.outputs[0]: outputs}, predictor.config.task.unguarded(), Asked())
-        items = [task.picture(None, answer, None) for answer in found]
-        return [(item.predicted, item.probability) for item in items]
+        names = self.predictors[0].class_names
+        return [(task.words(answer, names), task.picture(None, answer, None).probability) for answer in found]
 
     def shown(self, two: tuple[int, int], chosen: np.ndarray, album: Album) -> list[Shown]:
         answers, said = self.common.answers[0], [self.said(model, chosen) for model in two]
@@ -156,13 +157,11 @@ class SeenByAll:
         for k, number in enumerate(chosen.tolist()):
             picture = album.add(answers.name, answers.split, int(answers.places[number]))
             texts = [f"{self.names[model]}: {text_of(said[m][k])}" for m, model in enumerate(two)]
-            shown.append(
-                Shown(picture, f"{'; '.join(texts)} ({answers.name_of(number)})", self.truth(number) or "(none)")
-            )
+            shown.append(Shown(picture, f"{'; '.join(texts)} ({answers.name_of(number)})", self.truth(number) or NONE))
         return shown
 
 
 def text_of(answer: Answer) -> str:
     """Give an answer with how sure it is."""
     said, probability = answer
-    return said if probability is None else f"{said} ({100 * probability:.0f} %)"
+    return said or NONE if probability is None else f"{said} ({100 * probability:.0f} %)"

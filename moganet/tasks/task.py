@@ -332,6 +332,10 @@ class Task(ABC):
     def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
         """Draw an answer and the truth, where it is known, on the image uint8 (C, H, W)."""
 
+    def words(self, answer: Any, class_names: Sequence[str]) -> str:
+        """Say an answer as `Targets.text` says a truth: an answer that is right is the same text."""
+        return self.picture(None, answer, None).predicted
+
     def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> Any:
         """Give an image's truth as a row has it, None where it is not known."""
         return targets.text(place, class_names) or None

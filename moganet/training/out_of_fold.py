@@ -104,7 +104,7 @@ def _said(fold: FoldAnswers, numbers: NDArray[np.int64] | None = None) -> list[s
     task, outputs = fold.predictor.task, fold.answers.outputs.numpy()
     chosen = outputs if numbers is None else outputs[numbers]
     answers = task.answers({task.outputs[0]: chosen}, fold.predictor.config.task.unguarded(), Asked())
-    return [task.picture(None, answer, None).predicted for answer in answers]
+    return [task.words(answer, fold.predictor.class_names) for answer in answers]
 
 
 @contextmanager

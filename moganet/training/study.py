@@ -90,8 +90,8 @@ def open_study(folder: Path, search: Search, optuna: Any) -> Any:
         return study
     before = json.loads(study.user_attrs["asked"])
     for what, value in search.asked.items():
-        if before.get(what) != value:
-            is_not = f"{what} {_cut(before.get(what))} there and {_cut(value)} here"
+        if what in before and before[what] != value:
+            is_not = f"{what} {_cut(before[what])} there and {_cut(value)} here"
             raise ConfigError(f"{folder} holds another search: {is_not}; choose another --out")
     return study
 

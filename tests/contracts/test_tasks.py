@@ -18,9 +18,12 @@ from moganet.engine.explain import explain
 from moganet.engine.export import export
 from moganet.errors import ConfigError, DataError, MogaNetError, WeightsError
 from moganet.inference.export import EXPORTERS
+from moganet.inference.seeing import see
+from moganet.progress import no_progress
 from moganet.tasks import TASKS
 from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import DEFAULT, load_recipe
+from moganet.tasks.task import Asked
 
 RECIPES = {
     "classify": "finetune",
@@ -144,6 +147,16 @@ def test_answers_are_rows_of_json_and_of_csv_and_a_picture(run, task, tmp_path):
     assert tuple(lines[0]) == task.columns and {line[0] for line in lines[1:]} == set(files)
     known = moganet.predict(run, data=load_recipe(run / "recipe.yaml").data.source, limit=4)
     assert all("truth" in row for row in known.predictions)
+
+
+def test_a_right_answer_is_the_text_of_its_truth(run, task):
+    predictor, data = moganet.load(run, "eager"), moganet.open_data(load_recipe(run / "recipe.yaml").data.source)
+    answers = see(predictor, data, ("train", data.split("train")), (None, 0, no_progress))
+    outputs, names = {task.outputs[0]: answers.outputs.numpy()}, predictor.class_names
+    words = [task.words(one, names) for one in task.answers(outputs, predictor.config.task.unguarded(), Asked())]
+    truths = [answers.split.targets.text(place, names) for place in answers.places.tolist()]
+    right = task.judge(answers.outputs, answers.targets, predictor.config.task).right
+    assert [said == truth for said, truth in zip(words, truths, strict=True)] == right.tolist() and right.any()
 
 
 # What ONNX takes four seconds for is the graph of a program.

@@ -1,5 +1,6 @@
 """`compare`: the same images whatever their order, tests that are exact, and other questions refused."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -95,6 +96,24 @@ def test_other_questions_are_refused_with_a_reason(monkeypatch, trained_run, tmp
         common.see_common(["a", "b"], predictors, None, "test", HOW)
     with pytest.raises(ConfigError, match="takes 2 to 16 models, not 1"):
         moganet.compare([trained_run])
+
+
+def test_labels_without_names_are_the_same_classes_for_models_in_any_order(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 3))
+    swapped = copy.deepcopy(network)
+    with torch.no_grad():
+        for part in (swapped[1].weight, swapped[1].bias):
+            part.copy_(part[[2, 0, 1]])
+    models = [
+        moganet.model(one, names, {"size": 8})
+        for one, names in ((network, ["a", "b", "c"]), (swapped, ["c", "a", "b"]))
+    ]
+    images = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    items = [(image, number % 3) for number, image in enumerate(images)]
+    found = moganet.compare(models, items, out=tmp_path / "p.html", device="cpu", threads=1)
+    first, second = found.models
+    assert first.figure == second.figure == pytest.approx(moganet.evaluate(models[0], items).top1)
+    assert not found.differing and found.num_images == 30
 
 
 @pytest.mark.parametrize(

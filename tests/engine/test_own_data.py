@@ -121,6 +121,44 @@ def test_images_that_change_and_rows_train_and_are_reported_on(recipe, tmp_path,
     assert held.num_images == 24
 
 
+def own_digits():
+    digits = open_digits(None).split("train")
+    return [(digits.images[place], int(digits.labels[place])) for place in range(120)]
+
+
+def test_own_data_is_folded_and_compared(tmp_path):
+    own, small = own_digits(), {**SMALL, "trainer.max_steps": 1, "logger": "csv"}
+    folds = moganet.train_folds("digits", own, small, class_names=range(10), out=tmp_path / "f", folds=2, size=32)
+    assert folds.out_of_fold.num_images == 120 and [run.error for run in folds.runs] == [None, None]
+    both = [moganet.load(run.out) for run in folds.runs]
+    found = moganet.compare(both, own, "all", class_names=range(10), out=tmp_path / "page.html")
+    assert [one.figure for one in found.models] == pytest.approx(
+        [moganet.evaluate(one, own, "all").top1 for one in both]
+    )
+    for run in folds.runs:  # with what its fold left, each is known to have been trained
+        assert any(note.startswith(f"{run.name} was trained on 60 of the 120") for note in found.notes)
+
+
+@pytest.mark.slow
+def test_own_data_is_searched(tmp_path):
+    pytest.importorskip("optuna")
+    own, asked = own_digits(), {"class_names": range(10), "overrides": {**SMALL, "logger": "csv"}}
+    searched = {"trials": 1, "ranges": ["optimizer.lr=1e-3,1e-2"], "out": tmp_path / "t", "threads": 1}
+    tuned = moganet.tune("digits", own, **asked, **searched)
+    assert eval(tuned.command, {"moganet": Calls, "data": own}) == (own, tuned.settings["optimizer.lr"])
+    with pytest.raises(ConfigError, match="images a step are 32 there and 16 here"):
+        moganet.tune("digits", own, **{**asked, "overrides": {**SMALL, "data.batch_size": 16}}, **searched)
+
+
+class Calls:
+    """Stands for the package in a call that was said, and gives what it was called with."""
+
+    @staticmethod
+    def train(recipe, data, overrides, class_names):
+        assert recipe == "digits" and class_names == range(10)
+        return data, overrides["optimizer.lr"]
+
+
 def test_a_training_in_a_running_loop_leaves_no_state_behind(run):
     assert LEFT[0] == LEFT[1]
 

@@ -92,6 +92,9 @@ class Multilabel(Task):
         unlike, lines = bool(answer.rejected), (tuple(said), tuple(known or ()))
         return GridItem(image, text, None, truth_text, rejected=unlike, classes=lines[0], truths=lines[1])
 
+    def words(self, answer: Found, class_names: Sequence[str]) -> str:
+        return "|".join(name for name in class_names if name in answer.above)
+
     def energy(self, outputs: Outputs) -> NDArray[np.float64]:
         return energy(outputs["logits"])
 
