@@ -397,6 +397,8 @@ def test_wrong_settings_are_said_before_anything_is_trained(tmp_path):
             overrides = {**SMALL, **settings}
             moganet.train("segment", data=f"masks:{folder}", overrides=overrides, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="train each part by"):
+        moganet.train_folds("segment", data=f"masks:{folder}", overrides=SMALL, out=tmp_path / "run", folds=3)
     with pytest.raises(DataError, match="one class"):
         moganet.train("segment", data=f"masks:{folder}?ignore=1,2", overrides=SMALL, out=tmp_path / "run")
 
