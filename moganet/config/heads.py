@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from moganet.config.settings import Fraction, Settings, Width, told
 
+HEADS = ("fpn", "upernet", "smp")
 SMP = "smp:"  # before the name of a decoder of segmentation_models.pytorch
 
 
@@ -58,9 +59,12 @@ class SmpHead(PixelHead):
 
 def _by_name(value: Any) -> Any:
     """Let a name stand for a head with its defaults: "fpn", "upernet", "smp:Unet"."""
-    if not isinstance(value, str):
-        return value
-    return {"name": "smp", "decoder": value.removeprefix(SMP)} if value.startswith(SMP) else {"name": value}
+    if isinstance(value, str):
+        value = {"name": "smp", "decoder": value.removeprefix(SMP)} if value.startswith(SMP) else {"name": value}
+    if isinstance(value, dict) and value.get("name") not in HEADS:
+        what = f"{value['name']!r} is no head" if "name" in value else "a head has a name: {name: fpn, channels: 64}"
+        raise ValueError(f"{what}; known: fpn, upernet, smp:Unet and other decoders of segmentation_models.pytorch")
+    return value
 
 
 Head = Annotated[FpnHead | UperHead | SmpHead, Field(discriminator="name"), BeforeValidator(_by_name)]

@@ -18,7 +18,7 @@ from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.masks_classes import Decided, decide
 from moganet.data.masks_coco import coco_pairs
 from moganet.data.masks_coding import IGNORED, UNKNOWN, Coding, Scanned
-from moganet.data.masks_find import Found, by_lists, find_pairs, is_named_masks
+from moganet.data.masks_find import Found, by_lists, find_pairs, is_named_images, is_named_masks
 from moganet.data.masks_names import LISTS
 from moganet.data.masks_query import FAULTS, Asked, read_query
 from moganet.data.masks_read import MaskFaultError, MaskFile, read_raw, size_of_image
@@ -91,7 +91,14 @@ def looks_like_masks(root: Path) -> bool:
         return True
     if not any(map(is_named_masks, (*names, *below))):
         return False
-    found = find_pairs(root, scan(root), {})
+    tree = scan(root)
+    if any(
+        map(is_named_images, names)
+    ):  # what goes with them is never a class beside them, even where it can't be used
+        with_images = {path.relative_to(root).parts[0] for path in tree.all_images}
+        if any(is_named_masks(name) for name in names if name in with_images):
+            return True
+    found = find_pairs(root, tree, {})
     return sum(map(len, found.pairs.values())) > len(found.without_mask)
 
 
@@ -129,6 +136,11 @@ def _of_found(found: Found, said: _Said, asked: Asked, root: Path) -> list[tuple
     if found.others:
         names = shown(path.name for path in found.others)
         said.notes.append(f"passed over: {len(found.others)} files of {root} that are neither image nor mask ({names})")
+    if found.unlisted:
+        listed = shown(found.unlisted)
+        said.notes.append(
+            f"passed over: {len(found.unlisted)} names in lists of {root} without image and mask ({listed})"
+        )
     if None in found.pairs and len(found.pairs) > 1:
         loose = found.pairs.pop(None)
         said.notes.append(f"passed over: {len(loose)} images of {root} that are in no split ({loose[0].image.name})")
@@ -189,9 +201,12 @@ def _fault(one: _Looked, coding: Coding, asked: Asked) -> MaskFaultError | None:
     """Tell what is wrong with a mask that could be read."""
     assert one.scanned is not None
     found = one.scanned
-    if one.size is not None and found.size != one.size and asked.size != "resize":
+    turned = one.size is not None and found.size == (one.size[1], one.size[0])  # a resizing would tear it apart
+    if one.size is not None and found.size != one.size and (turned or asked.size != "resize"):
         (width, height), (own_width, own_height) = one.size, found.size
-        return MaskFaultError("size", f"{one.mask} is {own_width}x{own_height}, but its image {width}x{height}")
+        what = f"{one.mask} is {own_width}x{own_height}, but its image {width}x{height}"
+        kind = "turned" if turned and asked.size != "skip" else "size"
+        return MaskFaultError(kind, what + " upright" * (kind == "turned"))
     if found.coloured != coding.coloured and found.palette is None:
         kinds = ("colours", "numbers") if found.coloured else ("numbers", "colours")
         return MaskFaultError("colours", f"{one.mask} holds {kinds[0]} where other masks hold {kinds[1]}")

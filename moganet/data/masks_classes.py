@@ -54,6 +54,9 @@ def decide(root: Path, asked: Asked, scanned: Sequence[Scanned], found: Found) -
     values = sorted({value for one in kind for value in one.counts})
     if known is None:
         known = _unnamed(root, values, asked, notes)
+    elif known.values == (0, 1) and set(values) == {0, VOID} and asked.ignore is None:
+        known = replace(known, values=(0, VOID))
+        notes.append(f"took 255 of the masks in {root} for {known.names[1]}; if it is void say masks:DIR?ignore=255")
     decided = _by_value(known, asked, notes, kind)
     if greys:
         decided = replace(decided, coding=_of_greys(decided.coding))
@@ -170,9 +173,9 @@ def _refuse_other_palettes(root: Path, scanned: Sequence[Scanned]) -> None:
 
 def _unnamed(root: Path, values: Sequence[int], asked: Asked, notes: list[str]) -> ClassList:
     """Take values for classes from 0 on; 255 (65535) is void, but for masks of nothing but 0 and 255."""
-    ignored = set(asked.ignore) if asked.ignore is not None else {VOID, VOID_16} | ({0} if asked.reduce_zero else set())
+    ignored = _ignored(asked) | ({0} if asked.reduce_zero else set())
     kept = [value for value in values if value not in ignored]
-    if asked.ignore is None and set(values) <= {0, VOID} and VOID in values and not asked.reduce_zero:
+    if asked.ignore is None and set(values) == {0, VOID} and not asked.reduce_zero:
         notes.append(f"took 0 and 255 of the masks in {root} for two classes; if 255 is void say masks:DIR?ignore=255")
         return of_entries([(0, "0", None), (VOID, "255", None)], "the masks' values")
     if not kept:
@@ -196,9 +199,16 @@ def _unnamed(root: Path, values: Sequence[int], asked: Asked, notes: list[str]) 
     return of_entries([(value, str(value - first), None) for value in every], "the masks' values")
 
 
+def _ignored(asked: Asked) -> set[int]:
+    """Give the values of no class: 255 and 65535, and those that were said; none by `ignore=none`."""
+    return set() if asked.ignore == () else {VOID, VOID_16, *(asked.ignore or ())}
+
+
 def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequence[Scanned]) -> Decided:
-    void = {*known.void, *(asked.ignore if asked.ignore is not None else (VOID, VOID_16))}
-    void -= set() if asked.ignore is not None else set(known.values)
+    void = {*known.void, *_ignored(asked)} - (set(known.values) - set(asked.ignore or ()))
+    seen = {value for one in scanned for value in one.counts}
+    if unseen := sorted(set(asked.ignore or ()) - seen - {VOID, VOID_16}):
+        notes.append(f"ignore: no mask holds {', '.join(map(str, unseen))}")
     void |= {0} if asked.reduce_zero else set()
     kept = [i for i, value in enumerate(known.values) if value not in void]
     if not kept:
@@ -221,10 +231,17 @@ def _of_palettes(scanned: Sequence[Scanned], values: Sequence[int]) -> tuple[Col
 def _by_colour(known: ClassList, asked: Asked, notes: list[str]) -> Decided:
     if len(set(known.colours)) < len(known.colours):
         raise DataError(f"{known.origin} has one colour for two classes; give each its own")
-    void = {int(as_numbers(colour)): IGNORED for colour in known.void_colours}
-    void |= dict.fromkeys(asked.ignore or (), IGNORED)
-    classes = void | {int(as_numbers(colour)): i for i, colour in enumerate(known.colours)}
+    ignored = set(asked.ignore or ())  # numbers of classes in their list, as for masks of numbers
+    if strange := sorted(ignored - {*known.values, *known.void, VOID, VOID_16}):
+        what = f"ignore={strange[0]}: masks hold colours, and {known.origin} has no class {strange[0]}"
+        raise DataError(f"{what}; its classes are {known.values[0]} to {known.values[-1]}")
+    kept = [i for i, value in enumerate(known.values) if value not in ignored]
+    if not kept:
+        raise DataError(f"{known.origin}: all classes are ignored; leave some")
+    colours = [int(as_numbers(colour)) for colour in known.colours]
+    classes = {int(as_numbers(colour)): IGNORED for colour in known.void_colours} | dict.fromkeys(colours, IGNORED)
+    classes |= {colours[i]: new for new, i in enumerate(kept)}
     order = sorted(classes)
     values, places = tuple(order), tuple(classes[value] for value in order)
     coding = Coding(values, places, coloured=True, lenient=asked.unknown == "ignore")
-    return Decided(coding, known.names, known.colours, tuple(notes))
+    return Decided(coding, tuple(known.names[i] for i in kept), tuple(known.colours[i] for i in kept), tuple(notes))

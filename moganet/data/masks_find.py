@@ -18,7 +18,7 @@ from moganet.errors import DataError
 _MASKS = (
     r"(ground[_ -]?truths?|gt[_ -]?fine|gt[_ -]?coarse|gts?|pixel[_ -]?(maps?|labels?)|stuffthingmaps|panoptic|"
     r"segmentation[_ -]?(class|masks?|maps?|labels?)?|seg[_ -]?(masks?|maps?|labels?)|segs?|semantic|"
-    r"(label|class|train)[_ -]?ids?|masks?|mask[_ -]?(png|images?)|annots?|annotations?|labels?|targets?)"
+    r"(label|class|train)[_ -]?ids?|masks?|mask[_ -]?(png|images?)|anns?|annots?|annotations?|labels?|targets?)"
 )
 _IMAGES = r"(images?|imgs?|leftimg8bit|jpe?g[_ -]?images?|rgb|photos?|pictures?|pics?|inputs?|frames?|originals?)"
 _ONLY_MASKS, _ONLY_IMAGES = (re.compile(words, re.IGNORECASE) for words in (_MASKS, _IMAGES))
@@ -32,6 +32,9 @@ _STEM_MASKS = re.compile(
 )
 _NO_MASKS = re.compile(r".*_(color|colour|colors|instanceIds|instanceTrainIds|polygons|vis|overlay)", re.IGNORECASE)
 _STEM_IMAGES = re.compile(r"(.+?)_(?:leftImg8bit|image|img|rgb|sat)", re.IGNORECASE)
+_NUMBERED = re.compile(
+    r"segmentation[_ -]?objects?|instances?|instance[_ -]?(masks?|ids?)", re.IGNORECASE
+)  # objects, not classes
 TRAIN_IDS = re.compile(r".*_labelTrainIds", re.IGNORECASE)
 PHOTOGRAPHS = frozenset({".jpg", ".jpeg", ".heic", ".webp"})  # beside a PNG of the same stem this is its mask
 
@@ -51,6 +54,7 @@ class Found:
     without_mask: list[Path] = field(default_factory=list)
     without_image: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)  # colour pictures of masks, say
+    unlisted: list[str] = field(default_factory=list)  # stems in a split's list that no image with a mask has
 
 
 class _Place(NamedTuple):
@@ -88,7 +92,8 @@ def find_pairs(root: Path, tree: Folder, told: Mapping[str, PurePath]) -> Found:
     found = Found()
     for path in tree.all_images:
         place = _told(path.relative_to(root), told) if told else _place(path.relative_to(root))
-        if place is not None and not (place.is_mask and _NO_MASKS.fullmatch(path.stem)):
+        numbered = not told and any(map(_NUMBERED.fullmatch, path.relative_to(root).parent.parts))
+        if place is not None and not numbered and not (place.is_mask and _NO_MASKS.fullmatch(path.stem)):
             placed.append((path, place))
         elif place is not None or not told:
             found.others.append(path)
@@ -172,6 +177,11 @@ def is_named_masks(folder: str) -> bool:
     return _word(folder)[1]
 
 
+def is_named_images(folder: str) -> bool:
+    """Tell whether a folder's whole name is a word for images."""
+    return _ONLY_IMAGES.fullmatch(folder) is not None
+
+
 def _word(part: str) -> tuple[str, bool, bool]:
     """Give what is left of a folder's name without the words for masks or images, and whether it had either."""
     if _ONLY_MASKS.fullmatch(part):
@@ -189,16 +199,18 @@ def _word(part: str) -> tuple[str, bool, bool]:
 def by_lists(root: Path, found: Found) -> None:
     """Divide pairs without a split by lists of stems, train.txt and val.txt, where a set has them (PASCAL VOC)."""
     pairs = found.pairs.get(None, [])
-    for folder in (root / "ImageSets" / "Segmentation", root / "splits", root):
+    deep = [folder for up in ("*", "*/*") for folder in root.glob(f"{up}/ImageSets/Segmentation")]
+    one_deep = deep if len(deep) == 1 else []  # VOCdevkit/VOC2012
+    for folder in (root / "ImageSets" / "Segmentation", *one_deep, root / "splits", root):
         lists = {split: folder / f"{split}.txt" for split in SPLITS if (folder / f"{split}.txt").is_file()}
         if not pairs or "train" not in lists:
             continue
         known = {pair.image.stem: pair for pair in pairs}
         for split, file in lists.items():
-            stems = [
-                PurePath(line.split()[0]).stem for line in file.read_text(errors="replace").splitlines() if line.strip()
-            ]
+            lines = file.read_text(errors="replace").splitlines()
+            stems = list(dict.fromkeys(PurePath(line.split()[0]).stem for line in lines if line.strip()))
             chosen = [known[stem] for stem in stems if stem in known]
+            found.unlisted += [f"{stem} of {file.name}" for stem in stems if stem not in known]
             if chosen:
                 found.pairs[split] = chosen
         used = {pair for split in lists for pair in found.pairs.get(split, ())}

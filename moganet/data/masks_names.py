@@ -12,6 +12,7 @@ from moganet.data.masks_coding import Colour
 from moganet.errors import DataError
 from moganet.files import read_small
 
+NAME_HEADS = ("name", "class", "label", "class_name", "label_name", "category")  # of the column with the names
 LIMIT = 4_000_000  # bytes of a file of names
 VOID_NAMES = re.compile(
     r"(__)?(void|unlabell?ed|ignored?|ignore label|don'?t ?care|no label|unannotated|undefined)(__)?", re.IGNORECASE
@@ -106,6 +107,8 @@ def voc() -> ClassList:
 
 def read_names(path: Path) -> ClassList:
     """Read a list of classes. Raises DataError that says which forms are known."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise DataError(f"{path} is YAML; give a list of classes as text, CSV or JSON")
     text = read_small(path, LIMIT).removeprefix("\ufeff")
     try:
         entries = _of_json(json.loads(text)) if path.suffix.lower() == ".json" else _of_lines(text)
@@ -121,16 +124,23 @@ def _of_lines(text: str) -> list[tuple[int, str, Colour | None]]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if lines and lines[0].split("\t")[0] == "Idx":  # ADE20K's objectInfo150.txt
         return [(int(line.split("\t")[0]) - 1, line.split("\t")[-1].partition(",")[0], None) for line in lines[1:]]
-    if lines and re.fullmatch(r"\W*name\W.*", lines[0], re.IGNORECASE) and "," in lines[0]:
-        return [_of_row(i, row) for i, row in enumerate(csv.DictReader(lines))]
+    divider = next((sign for sign in ",;\t" if lines and sign in lines[0]), "")
+    heads = [part.strip().strip('"').lower() for part in lines[0].split(divider)] if divider else []
+    if set(NAME_HEADS) & set(heads) and not any(re.fullmatch(r"\d+", head) for head in heads):
+        return [_of_row(i, row) for i, row in enumerate(csv.DictReader(lines, delimiter=divider))]
+    ended = [re.fullmatch(r"(\D*?[^\d\s,;:])\s*[,;:\t ]\s*(\d+)", line) for line in lines]
+    pairs = [(int(found[2]), found[1].strip(), None) for found in ended if found is not None]
+    if len(pairs) == len(lines) and len({name for _, name, _ in pairs}) == len({v for v, _, _ in pairs}) == len(lines):
+        return list(pairs)  # "sky 2": names, then numbers
     return [_of_line(i, line) for i, line in enumerate(lines)]
 
 
 def _of_row(place: int, row: Mapping[str, Any]) -> tuple[int, str, Colour | None]:
     known = {str(key).strip().lower(): str(value).strip() for key, value in row.items()}
-    value = next((int(known[key]) for key in ("id", "index", "value") if known.get(key, "").isdigit()), place)
+    keys = ("id", "index", "value", "class_id", "label_id", "pixel_value")
+    value = next((int(known[key]) for key in keys if known.get(key, "").isdigit()), place)
     parts = [known[key] for keys in (("r", "red"), ("g", "green"), ("b", "blue")) for key in keys if key in known]
-    return value, known["name"], _colour(parts) if len(parts) == 3 else None
+    return value, next(known[key] for key in NAME_HEADS if key in known), _colour(parts) if len(parts) == 3 else None
 
 
 def _of_line(place: int, line: str) -> tuple[int, str, Colour | None]:

@@ -8,6 +8,7 @@ from moganet.errors import DataError
 FAULTS = {  # what a mask may suffer from, and what to do about it
     "missing": "leave such images out: masks:DIR?missing=skip",
     "size": "mend it, leave such masks out (?size=skip), or bring them to their image's size (?size=resize)",
+    "turned": "turn the mask as its image is shown, or leave such masks out: ?turned=skip",
     "unknown": "name the classes (?names=FILE), say what is of no class (?ignore=VALUE,…), take all that is unknown "
     "for such (?unknown=ignore), or leave such masks out (?unknown=skip)",
     "unreadable": "mend it, or leave such masks out: ?unreadable=skip",
@@ -75,6 +76,9 @@ def _numbers(given: dict[str, str], key: str) -> tuple[int, ...] | None:
     if given[key] in ("", "none"):
         return ()
     try:
-        return tuple(int(part) for part in given[key].split(","))
+        found = tuple(int(part) for part in given[key].split(","))
     except ValueError:
         raise DataError(f"{key}={given[key]}: give values of masks, as {key}=0,255") from None
+    if beyond := [value for value in found if not -(1 << 31) <= value < 1 << 31]:
+        raise DataError(f"{key}={given[key]}: no mask holds {beyond[0]}; give values of masks, as {key}=0,255")
+    return found

@@ -188,6 +188,9 @@ def train_folds(
     overrides = with_short(overrides, short)
     asked = _Recipe(recipe, open_once(data, class_names), overrides, start, find_batch, threads)
     settings = asked.settings("--folds", folds)
+    if not (task := task_of(settings)).judges:  # said before hours of training, not after
+        what = f"--folds tells which images are answered right, which the task {task.name} does not know"
+        raise ConfigError(f"{what}; train each part by --set data.validation=1/{folds} and so on")
     if "data.validation" in parse_overrides(overrides):
         raise ConfigError("--folds holds back each part in its turn; leave out data.validation")
     changes = {f"fold-{part}": {"data.validation": f"{part}/{folds}"} for part in range(1, folds + 1)}

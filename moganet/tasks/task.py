@@ -402,9 +402,14 @@ class Task(ABC):
     def report(self, seen: "Seen") -> "Reported":
         """Say how good a model is, in sections of its report; what is fitted on validation images may be kept."""
 
+    @property
+    def judges(self) -> bool:
+        """Tell whether an image's answer is right or wrong in this task."""
+        return type(self).judge is not Task.judge
+
     def judge(self, outputs: "Tensor", targets: "Tensor", description: TaskDescription) -> "Judged":
         """Tell which images are answered right, from the first of `outputs` and targets in the model's classes."""
-        raise ConfigError(f"an image's answer is neither right nor wrong in the task {self.name}")
+        raise ConfigError(f"an image's answer is neither right nor wrong in the task {self.name}; evaluate each model")
 
     def doubtful(self, parts: "Sequence[Answers]") -> list[tuple[int, int]]:
         """Give the images whose labels look wrong, the most doubtful first, as (part, number in it).

@@ -136,7 +136,9 @@ def graph_of_onnx():
 
 
 @pytest.mark.parametrize(("to", "precision"), HALVES)
-def test_other_precisions_stay_within_their_tolerance(to, precision, photos, tmp_path, graph_of_onnx, monkeypatch):
+def test_other_precisions_stay_within_their_tolerance(
+    to, precision, photos, tmp_path, graph_of_onnx, monkeypatch, capsys
+):
     need(to)
     if precision == "int8":
         pytest.importorskip("nncf", reason="nncf is not installed (extra 'export')")
@@ -144,6 +146,7 @@ def test_other_precisions_stay_within_their_tolerance(to, precision, photos, tmp
     full = exported(to)
     monkeypatch.setattr("torch.onnx.export", graph_of_onnx)
     result = export(model(), to, tmp_path / f"m{EXPORTERS[to].SUFFIX}", precision=precision, **data)
+    assert capsys.readouterr().out == "", "stdout holds the result alone"
     assert 0 < result["deviation"] <= result["tolerance"] or precision == "bf16"  # without units it is computed in f32
     assert moganet.load(result["out"]).precision == precision
     if precision == "int8":

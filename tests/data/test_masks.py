@@ -131,6 +131,33 @@ def test_lists_of_stems_divide_a_set(tmp_path):
     assert dataset.class_names[1] == "aeroplane" and "VOC" in " ".join(dataset.notes)
 
 
+def test_pascal_voc_as_it_is_unpacked(tmp_path):
+    """Its masks of objects are passed over, lists lie below, and names in them that nothing has are said."""
+    own = tmp_path / "VOCdevkit" / "VOC2012"
+    for i in range(3):
+        image(own / "JPEGImages" / f"{i}.jpg")
+        for kind in ("SegmentationClass", "SegmentationObject"):
+            mask(own / kind / f"{i}.png", palette=[0, 0, 0, 128, 0, 0, 0, 128, 0])
+    (own / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (own / "ImageSets" / "Segmentation" / "train.txt").write_text("0\n1\n7\n")
+    (own / "ImageSets" / "Segmentation" / "val.txt").write_text("2\n")
+    for root in (own, tmp_path):
+        dataset = open_masks(root)
+        assert [len(split) for split in dataset.splits.values()] == [2, 1] and len(dataset.class_names) == 21
+        assert "7 of train.txt" in " ".join(dataset.notes)
+    assert open_data(str(own)).spec.startswith("masks:")
+
+
+@pytest.mark.parametrize("others", [("labels", "masks"), ("annotations/trimaps",)])
+def test_images_beside_masks_are_never_two_classes(others, tmp_path):
+    """Even where the masks can't be matched: then what to say is named."""
+    for i in range(2):
+        for folder in ("images", *others):
+            mask(tmp_path / folder / f"{i}.png")
+    with pytest.raises(DataError, match="images=NAME&masks=NAME"):
+        open_data(str(tmp_path))
+
+
 # What values mean
 
 
@@ -266,6 +293,47 @@ def test_colours_are_classes_by_their_list_whatever_the_form(tmp_path):
     assert dataset.split("train").targets.colours[1] == (128, 64, 128)
 
 
+def test_values_to_ignore_are_numbers_of_classes_where_masks_hold_colours_too(tmp_path):
+    table = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9]], np.uint8)
+    simple(tmp_path, Image.fromarray(table[LABELS]))
+    (tmp_path / "classes.txt").write_text("a 9 0 0\nb 0 9 0\nc 0 0 9\n")
+    dataset = open_masks(tmp_path, "?ignore=1")
+    assert dataset.class_names == ("a", "c") and (labels(dataset) == np.array([0, IGNORED, 1])[LABELS]).all()
+    for query, said in (("?ignore=9", "no class 9; its classes are 0 to 2"), ("?ignore=0,1,2", "leave some")):
+        with pytest.raises(DataError, match=said):
+            open_masks(tmp_path, query)
+
+
+def test_values_to_ignore_come_beside_255_and_those_of_no_mask_are_said(tmp_path):
+    simple(tmp_path, np.where(LABELS == 2, 255, LABELS))
+    dataset = open_masks(tmp_path, "?ignore=1,11")
+    assert dataset.class_names == ("0",) and "no mask holds 11" in " ".join(dataset.notes)
+    with pytest.raises(DataError, match="no mask holds 1000"):
+        open_masks(tmp_path, "?ignore=1" + "0" * 30)
+
+
+def test_black_and_white_are_the_two_classes_of_a_list(tmp_path):
+    simple(tmp_path, (LABELS > 0) * 255)
+    (tmp_path / "classes.txt").write_text("skin\nmole\n")
+    dataset = open_masks(tmp_path)
+    assert (labels(dataset) == (LABELS > 0)).all() and "took 255" in " ".join(dataset.notes)
+    assert (labels(open_masks(tmp_path, "?ignore=255")) == np.where(LABELS > 0, IGNORED, 0)).all()
+    simple(tmp_path / "white", LABELS * 0 + 255)
+    with pytest.raises(DataError, match="nothing but 255"):
+        open_masks(tmp_path / "white")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["id,name\n2,c\n0,a\n1,b", "c 2\na 0\nb 1", "name;id\na;0\nc;2\nb;1", "class,r,g,b\na,0,0,0\nb,1,1,1\nc,2,2,2"],
+)
+def test_numbers_stand_before_or_after_names_under_any_heading(text, tmp_path):
+    (tmp_path / "list.csv").write_text(text)
+    assert read_names(tmp_path / "list.csv").names == ("a", "b", "c")
+    (tmp_path / "list.csv").write_text("grade 3\ngrade 1")  # names that end with numbers
+    assert read_names(tmp_path / "list.csv").names == ("grade 3", "grade 1")
+
+
 def test_palettes_of_their_own_are_refused_without_a_list(tmp_path):
     simple(tmp_path, number=1, palette=COLOURS.ravel().tolist())
     image(tmp_path / "images" / "9.jpg")
@@ -338,6 +406,18 @@ def test_masks_of_another_size_or_with_unknown_values_are_mended_where_that_is_a
     dataset = open_masks(root, "?size=resize&unknown=ignore")
     assert (labels(dataset) == np.where(LABELS == 2, IGNORED, LABELS)).all()
     assert (labels(dataset, place=1) == LABELS % 2).all()
+
+
+def test_masks_of_a_photograph_before_it_was_turned_are_not_torn(tmp_path):
+    image(tmp_path / "images" / "a.jpg", exif=Image.Exif())
+    mask(tmp_path / "masks" / "a.png", LABELS.T)
+    image(tmp_path / "images" / "b.jpg")
+    mask(tmp_path / "masks" / "b.png")
+    for query in ("", "?size=resize"):
+        with pytest.raises(UnusableDataError, match="6x8, but its image 8x6 upright; turn the mask"):
+            open_masks(tmp_path, query)
+    for query in ("?turned=skip", "?size=skip"):
+        assert len(open_masks(tmp_path, query).split("train")) == 1
 
 
 def test_a_turned_photograph_has_a_mask_of_its_upright_size(tmp_path):

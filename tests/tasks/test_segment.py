@@ -288,6 +288,10 @@ def test_equal_stems_get_names_of_their_own_and_nothing_is_replaced(model, tmp_p
     assert names_for(["x/1/a.png", "x/2/a.png", "x/b.jpg"]) == ["1/a.png", "2/a.png", "b.png"]
     assert names_for(["x/a.png", "x/a.jpg"]) == ["a.png.png", "a.jpg.png"]
     assert len(set(names_for(["a.png", "/x/a.png", "x/a.png", "set/0", "set/0"]))) == 5
+    for files in (["a/x.png", "../b/x.png"], ["x.png", "../x.png"], ["a/x.png", "a/x.png", "a/x.png-1.jpg"]):
+        names = names_for(files)
+        assert len(set(names)) == len(files)
+        assert not any(".." in name or name.startswith("/") for name in names), "outside of --out"
     photograph(tmp_path / "val" / "a.png")
     truth = tmp_path / "valannot"
     photograph(truth / "a.png")
@@ -384,13 +388,17 @@ def test_wrong_settings_are_said_before_anything_is_trained(tmp_path):
     for settings, said in (
         ({"preprocessing.crop_mode": "center"}, "crop_mode center"),
         ({"loss.class_weights": [1, 2]}, "2 values"),
+        ({"augment.mixup": 0.2}, "augment.mixup blends"),
         ({"loss.class_weights": "rare"}, "class_weights"),
-        ({"task.head": "deeplab"}, "head"),
+        ({"task.head": "deeplab"}, "'deeplab' is no head; known: fpn, upernet, smp:Unet"),
+        ({"task.head": {"name:fpn": None}}, "a head has a name: {name: fpn, channels: 64}"),
     ):
         with pytest.raises(ConfigError, match=said):
             overrides = {**SMALL, **settings}
             moganet.train("segment", data=f"masks:{folder}", overrides=overrides, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="train each part by"):
+        moganet.train_folds("segment", data=f"masks:{folder}", overrides=SMALL, out=tmp_path / "run", folds=3)
     with pytest.raises(DataError, match="one class"):
         moganet.train("segment", data=f"masks:{folder}?ignore=1,2", overrides=SMALL, out=tmp_path / "run")
 

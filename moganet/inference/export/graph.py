@@ -1,6 +1,8 @@
 """What every exporter writes: a network in its fastest form, its description, and preprocessing where asked for."""
 
+import contextlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,5 +134,6 @@ def quantized(model: Any, graph: Graph, wrap: Callable[[Tensor], Any]) -> Any:
         raise ConfigError("int8 needs images to calibrate with; give --data SOURCE[:PATH]")
     nncf = need("nncf", "int8")
     dataset = nncf.Dataset(list(graph.calibration), wrap)
-    with foreign("nncf can't bring this network to int8"):
+    # Its progress bars go where all progress goes: stdout holds the result alone.
+    with foreign("nncf can't bring this network to int8"), contextlib.redirect_stdout(sys.stderr):
         return nncf.quantize(model, dataset, subset_size=len(graph.calibration))

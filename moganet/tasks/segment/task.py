@@ -77,6 +77,9 @@ class Segment(Task):
         description, mode = self.describe(dataset, recipe.task), recipe.preprocessing.crop_mode
         if mode == "center":
             raise ConfigError("preprocessing.crop_mode center would not see whole images; use fit, keep or squash")
+        for name in ("mixup", "cutmix"):
+            if getattr(recipe.augment, name):
+                raise ConfigError(f"augment.{name} blends the classes of whole images, and not masks; leave it at 0")
         made: TaskModule = _room("training").SegmentTraining(network, description, learning, _weights(recipe, dataset))
         return made
 

@@ -1,6 +1,7 @@
 """What `predict --out` leaves of each image: an index PNG under its stem, an overlay, areas, and COCO's runs."""
 
 import csv
+import itertools
 import json
 import os
 from collections import Counter
@@ -128,7 +129,8 @@ def _save(image: Image.Image, path: Path, **how: Any) -> None:
 
 def names_for(files: Sequence[str]) -> list[str]:
     """Give each file a name of its own for its mask: its stem; where another has that, its folders before it too."""
-    paths = [PurePath(file) for file in files]
+    # No ".." leads out of the folder of masks; links stay as they are.
+    paths = [PurePath(os.path.abspath(file)) for file in files]  # noqa: PTH100
     stems = Counter(path.stem for path in paths)
     twice = [path for path in paths if stems[path.stem] > 1]
     common = PurePath(os.path.commonpath([path.parent for path in twice])) if _share_a_root(twice) else None
@@ -140,17 +142,16 @@ def names_for(files: Sequence[str]) -> list[str]:
     names = [
         str(PurePath(n).with_name(f"{p.name}.png")) if counts[n] > 1 else n for n, p in zip(names, paths, strict=True)
     ]
-    counts, seen = Counter(names), Counter[str]()
+    counts, used = Counter(names), set(names)
     for place, name in enumerate(names):  # as in tables that hold images of one name
         if counts[name] > 1:
-            seen[name] += 1
-            names[place] = str(PurePath(name).with_stem(f"{PurePath(name).stem}-{seen[name]}"))
+            own = (str(PurePath(name).with_stem(f"{PurePath(name).stem}-{i}")) for i in itertools.count(1))
+            names[place] = next(one for one in own if one not in used)
+            used.add(names[place])
     if twice:
         say(f"{len(twice)} images share their stems with others: their masks are named by folder or ending too")
     return names
 
 
 def _share_a_root(paths: Sequence[PurePath]) -> bool:
-    return (
-        bool(paths) and len({path.is_absolute() for path in paths}) == 1 and len({path.anchor for path in paths}) == 1
-    )
+    return len({path.anchor for path in paths}) == 1  # drives have none in common
