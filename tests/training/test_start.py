@@ -117,7 +117,7 @@ def test_the_head_follows_the_names(known, wanted, order):
 @pytest.mark.parametrize(("known", "wanted"), [("abc", "abc"), ("abc", "cab"), ("abcd", "da")])
 def test_a_teacher_answers_by_names(known, wanted, monkeypatch):
     source = predictor(known)
-    monkeypatch.setattr("moganet.training.start.load", lambda name: source)
+    monkeypatch.setattr("moganet.training.start.load", lambda name, **how: source)
     teacher = load_teacher(recipe(loss__teacher="x", preprocessing__size=32), dataset(wanted))
     images = torch.randn(2, 3, 32, 32)
     expected = source.model(images)[:, [known.index(name) for name in wanted]]
@@ -126,7 +126,7 @@ def test_a_teacher_answers_by_names(known, wanted, monkeypatch):
 
 @pytest.mark.parametrize(("known", "wanted"), [("abc", "xyz"), ("abc", "abx"), ("abc", "ABC"), ("ab", "abc")])
 def test_a_teacher_of_other_classes_is_refused(known, wanted, monkeypatch):
-    monkeypatch.setattr("moganet.training.start.load", lambda name: predictor(known))
+    monkeypatch.setattr("moganet.training.start.load", lambda name, **how: predictor(known))
     with pytest.raises(ConfigError, match=r"does not know the classes .*by the same names"):
         load_teacher(recipe(loss__teacher="x"), dataset(wanted))
 
@@ -199,7 +199,7 @@ def test_digits_with_a_teacher_of_cifar_is_one_line(tmp_path):
 
 
 def test_a_teacher_of_other_channels_that_mean_nothing_is_one_line(monkeypatch):
-    monkeypatch.setattr("moganet.training.start.load", lambda name: predictor("abc", channels=5))
+    monkeypatch.setattr("moganet.training.start.load", lambda name, **how: predictor("abc", channels=5))
     with pytest.raises(ConfigError, match="reads 5 channels"):
         load_teacher(recipe(loss__teacher="x"), dataset("abc"))
 
