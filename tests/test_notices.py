@@ -57,7 +57,7 @@ def test_a_typed_result_has_its_notes_and_those_of_before():
     assert verb() == Measured(value=1, notes=("before", "now"))
 
 
-NO_VERBS = {"build_network", "list_models", "load", "open_data", "MogaNet", "Prediction", "Predictor"}
+NO_VERBS = {"build_network", "list_models", "load", "open_data", "MogaNet", "Prediction", "Predictor", "model"}
 
 
 @pytest.mark.parametrize("name", sorted(set(moganet.__all__) - NO_VERBS))

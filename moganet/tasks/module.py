@@ -209,6 +209,8 @@ class TaskModule(pl.LightningModule):
 
     def _head_steps(self) -> int:
         """Give the steps in which the head alone learns, at the full rate; the schedule begins after them."""
+        if not self.learning.head_epochs:  # batches may be without end then
+            return 0
         parts = self.learning.head_epochs * self.trainer.num_training_batches
         return math.ceil(parts / self.trainer.accumulate_grad_batches)
 

@@ -202,6 +202,13 @@ def test_tune(run):
     assert found["trials"] == 2 and found["seconds"] >= found["seconds_of_trainings"] > 0
 
 
+@pytest.mark.slow  # two trainings
+def test_freezing(run, folder, tmp_path):
+    how = ["--model", "moganet_nano.digits", "--data", folder, "--keep", tmp_path / "runs", "--epochs", 2]
+    found = run("freezing", *how, "--freeze-epochs", 1, "--seeds", 0)
+    assert [one["freeze_epochs"] for one in found["sides"]] == [0, 1]
+
+
 def test_guard(run, folder):
     found = run("guard", "moganet_nano.digits", "digits", f"photos={folder / 'val'}", NUM_DRAWN=3, NUM_KNOWN=20)
     rows = found["moganet_nano.digits"]["rejected"]

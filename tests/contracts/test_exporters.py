@@ -167,7 +167,7 @@ def test_an_exported_file_is_a_model_for_other_commands(to, photos):
         assert given["loss"] == pytest.approx(expected["loss"], abs=1e-2 if kind == "raw" else 1e-4)
     predicted = moganet.predict(path, [photos], top_k=1)["predictions"]
     assert len(predicted) == 18 and predicted[0]["classes"][0]["name"].startswith("class ")
-    assert moganet.info(exported(to))["stages"][0] == [8, 12, 12]
+    assert moganet.info(exported(to))["stages"][0] == [8, 8, 12]
 
 
 @pytest.mark.parametrize("to", EXPORTERS)

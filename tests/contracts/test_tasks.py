@@ -150,6 +150,8 @@ def test_answers_are_rows_of_json_and_of_csv_and_a_picture(run, task, tmp_path):
 
 
 def test_a_right_answer_is_the_text_of_its_truth(run, task):
+    if not task.judges:
+        pytest.skip("its answers are right of each pixel, not of an image")
     predictor, data = moganet.load(run, "eager"), moganet.open_data(load_recipe(run / "recipe.yaml").data.source)
     answers = see(predictor, data, ("train", data.split("train")), (None, 0, no_progress))
     outputs, names = {task.outputs[0]: answers.outputs.numpy()}, predictor.class_names

@@ -35,7 +35,7 @@ def test_baselines():
     assert baseline_of("mean", image, torch.tensor([1.0, 2, 3]))[2].unique().tolist() == [3.0]
     blurred = baseline_of("blur", image, torch.ones(3))
     assert blurred.shape == image.shape and blurred.std() < 0.5 * image.std()
-    with pytest.raises(ConfigError, match="zero, mean or blur"):
+    with pytest.raises(ConfigError, match="zero, mean, blur"):
         baseline_of("black", image, torch.ones(3))
 
 
@@ -134,7 +134,7 @@ def test_a_budget_chooses_and_is_kept(trained_run):
         ({"grid": 1}, InteractionError, "at least 2 players"),
         ({"grid": 64}, ConfigError, "finer than"),
         ({"reward": "p"}, ConfigError, "log-odds"),
-        ({"filter": "wrong"}, ConfigError, "correct or all"),
+        ({"filter": "wrong"}, ConfigError, "correct, all"),
         ({"budget": -1.0}, ConfigError, "give more"),
         ({"budget": 0.01}, InteractionError, "give more time"),
         ({"split": "night"}, DataError, "night"),

@@ -46,7 +46,9 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
     overrides = {"trainer.max_steps": 1, "data.batch_size": 2, "trainer.accumulate": 1, "data.workers": 0}
     overrides["trainer.precision"] = "f32"  # bf16 is emulated, and slow, on many processors
     overrides["network.depths"] = [1, 1, 1, 1]  # what is large takes long to write, and is no matter of a recipe's
-    if "imagenet" in name:
+    if "ade20k" in name:
+        overrides["task.head.channels"] = 16
+    if "imagenet" in name or "ade20k" in name:
         overrides["network.embed_dims"] = [16, 16, 32, 32]
     if recipe.preprocessing.size[0] > 64:
         overrides["preprocessing.size"] = 64
@@ -56,6 +58,17 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
             folder.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (80, 70), (30 * i, 0, 0)).save(folder / f"{i}.jpg")
         data = str(tmp_path / "photos")
+    elif recipe.data.source == "masks":
+        overrides["augment.crop_size"] = 32
+        for place, value in (("images", 90), ("masks", 1)):
+            for i in range(8):
+                folder = tmp_path / "photos" / place / ("train" if i < 4 else "val")
+                folder.mkdir(parents=True, exist_ok=True)
+                picture = Image.new("RGB" if place == "images" else "L", (80, 70))
+                picture.paste((value,) * 3 if place == "images" else value, (10 * i, 0, 80, 70))
+                picture.save(folder / f"{i}.png")
+        (tmp_path / "photos" / "classes.txt").write_text("one\ntwo")
+        data = f"masks:{tmp_path / 'photos'}"
     elif recipe.data.source == "table":
         rows = ["image,tags,split"]
         for i in range(8):

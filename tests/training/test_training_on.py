@@ -47,7 +47,7 @@ def short(tmp_path_factory) -> Path:
 
 
 def test_a_finished_run_that_is_made_longer_is_a_long_one(short, tmp_path, monkeypatch, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="moganet")
     train(tmp_path / "whole", 3)
     out = Path(shutil.copytree(short, tmp_path / "run"))
     (out / "evaluation-test").mkdir()
@@ -166,7 +166,7 @@ def test_what_is_held_keeps_its_modes_and_what_never_learns_stays():
 
 
 def test_what_is_odd_about_a_head_that_learns_alone_is_said(caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="moganet")
     settings = {"start.freeze_epochs": 2, "trainer.max_epochs": 2, "trainer.devices": 1, "trainer.num_nodes": 1}
     recipe = load_recipe("digits", settings)
     head_of(moganet.build_network("moganet_nano"), recipe, resumed=False)

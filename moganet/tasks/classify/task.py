@@ -49,8 +49,9 @@ class Classify(Task):
         if strata.ndim != 1:
             one_hot = bool((strata.sum(1) == 1).all())
             what = f"the targets of {dataset.spec} are rows of 0 and 1, each with a single 1"
+            how = "a classifier takes the index of the 1 (int(row.argmax()); of a table ?label=COLUMN); or use another recipe"
             several = f"{dataset.spec} has several classes an image, a classifier names one; use another recipe"
-            raise DataError(f"{what}; a classifier takes the index of the 1: int(row.argmax())" if one_hot else several)
+            raise DataError(f"{what}; {how}" if one_hot else several)
         if training and len(dataset.class_names) < 2:
             alone = next((finding.detail for finding in dataset.findings if finding.kind == "one-class"), None)
             one = f"{dataset.spec} has one class, {dataset.class_names[0]!r}; a classifier needs two"
