@@ -47,7 +47,7 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
     overrides["trainer.precision"] = "f32"  # bf16 is emulated, and slow, on many processors
     overrides["network.depths"] = [1, 1, 1, 1]  # what is large takes long to write, and is no matter of a recipe's
     if "ade20k" in name:
-        overrides["task.head.channels"] = 16
+        overrides["task.head"] = {"name": name.split("-")[1], "channels": 16}
     if "imagenet" in name or "ade20k" in name:
         overrides["network.embed_dims"] = [16, 16, 32, 32]
     if recipe.preprocessing.size[0] > 64:

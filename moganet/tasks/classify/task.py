@@ -49,7 +49,9 @@ class Classify(Task):
         if strata.ndim != 1:
             one_hot = bool((strata.sum(1) == 1).all())
             what = f"the targets of {dataset.spec} are rows of 0 and 1, each with a single 1"
-            how = "a classifier takes the index of the 1 (int(row.argmax()); of a table ?label=COLUMN); or use another recipe"
+            how = (
+                "a classifier takes the index of the 1, int(row.argmax()), a table ?label=COLUMN; or use another recipe"
+            )
             several = f"{dataset.spec} has several classes an image, a classifier names one; use another recipe"
             raise DataError(f"{what}; {how}" if one_hot else several)
         if training and len(dataset.class_names) < 2:
