@@ -117,6 +117,7 @@ def test_table(run, capsys):
     assert capsys.readouterr().out.count("|---|") >= 4
 
 
+@pytest.mark.slow
 def test_inference(run):
     small = {"SIZE": 32, "BATCH": 2, "bound_gflops": lambda: 1.0, "compare": None}
     module = run("inference", main=False, **small)
@@ -131,6 +132,7 @@ def test_training(run):
     assert found["nano, 32 px, batch 2"]["images_per_second"]["ours"] > 0
 
 
+@pytest.mark.slow
 def test_training_step(run):
     module = run("training_step", main=False, ROUNDS=1)
     step = module.make_step
@@ -145,6 +147,7 @@ def test_depthwise(run):
     assert set(next(iter(found.values()))) == {"forward", "forward and backward"}
 
 
+@pytest.mark.slow
 def test_precisions(run, photo_model, folder, monkeypatch):
     monkeypatch.setattr("moganet.engine.export.EXPORTERS", {"openvino": EXPORTERS["openvino"]})
     monkeypatch.setattr(EXPORTERS["openvino"], "PRECISIONS", ("f32",))
@@ -153,6 +156,7 @@ def test_precisions(run, photo_model, folder, monkeypatch):
     assert found["model"] == "a network" and found["exports"]
 
 
+@pytest.mark.slow
 def test_folder(run):
     found = run("folder", IMAGES=8, predictor=lambda *_: untrained())
     assert set(found["share"]) == {"evaluate", "predict"}
@@ -179,6 +183,7 @@ def test_lime_ten(run, folder):
     assert found["pictures"] == 1 and found["agreement"]["first_auto"].keys() >= {"best_10", "shared_of_10"}
 
 
+@pytest.mark.slow
 def test_bound(run):
     pytest.importorskip("openvino")
     found = run("bound", VARIANT="moganet_nano", SIZE=32, IMAGES=3, ROUNDS=1, MATRIX=16, PAUSE=0.0, PRECISIONS=ONE)
@@ -196,6 +201,7 @@ def test_temperature(run, digit_model):
     assert found["images"] == 30
 
 
+@pytest.mark.slow
 def test_tune(run):
     pytest.importorskip("optuna")
     found = run("tune", 2, 1, SETTINGS={**MINI_RUN, "data.fraction": 0.1, "data.batch_size": 64})
@@ -255,6 +261,7 @@ def test_interruptions(run, tmp_path):
     assert len(module.digest(tmp_path / "run")) == 64
 
 
+@pytest.mark.slow
 def test_processes(run, tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", in_this_process)
     settings = {**MINI_RUN, "trainer.max_epochs": 1, "data.batch_size": 200}

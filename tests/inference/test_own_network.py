@@ -85,6 +85,7 @@ def test_verbs_work_with_it(predictor, tmp_path, monkeypatch):
     assert speed.name == "Net" and speed.peak_memory_mb is None
 
 
+@pytest.mark.slow  # four exports
 def test_its_exports_answer_as_it_does_without_its_code(predictor, tmp_path, monkeypatch):
     need("openvino")
     monkeypatch.chdir(tmp_path)

@@ -410,7 +410,7 @@ SMALL = {
 }
 
 
-@pytest.mark.slow  # a quarter of an hour; after 120 steps it has 43 %
+@pytest.mark.slow  # ten minutes; at half the pictures' size the heads' stride alone keeps it below 0.83
 def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
     source = real_data("camvid-mini")
     for kind in ("train", "trainannot", "val", "valannot"):
@@ -419,19 +419,11 @@ def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
         for file in files:
             (tmp_path / "set" / kind / file.name).write_bytes(file.read_bytes())
     overrides = {
-        **{
-            "task.head": {"name": "upernet", "channels": 64, "auxiliary": 32},
-            "augment.zoom": [1, 1],
-            "augment.hflip": 0,
-        },
-        **{
-            "augment.crop_size": [160, 208],
-            "preprocessing.size": [160, 208],
-            "augment.max_share": 1,
-            "augment.distort": 0,
-        },
-        **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 1000, "trainer.validate_every": 100},
-        **{"network.drop_path_rate": 0, "data.workers": 0, "loss.class_weights": None},
+        **{"task.head": {"name": "upernet", "channels": 48, "auxiliary": 32}, "network": "moganet_nano"},
+        **{"augment.zoom": [1, 1], "augment.hflip": 0, "augment.max_share": 1, "augment.distort": 0},
+        **{"augment.crop_size": [360, 480], "preprocessing.size": [360, 480], "network.drop_path_rate": 0},
+        **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 600, "trainer.validate_every": 100},
+        **{"loss.class_weights": "softened", "loss.dice": 1, "optimizer.lr": 2e-3, "trainer.ema": 0.9, "report": False},
     }
     result = moganet.train("camvid-mini", data=f"masks:{tmp_path / 'set'}", overrides=overrides, out=tmp_path / "run")
     assert result.best["miou"] >= 0.85
