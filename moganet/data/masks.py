@@ -23,7 +23,7 @@ from moganet.data.masks_names import LISTS
 from moganet.data.masks_query import FAULTS, Asked, read_query
 from moganet.data.masks_read import MaskFaultError, MaskFile, read_raw, size_of_image
 from moganet.data.masks_targets import MaskTargets, Size
-from moganet.data.paths import exists, is_folder
+from moganet.data.paths import exists, is_folder, path_and_query
 from moganet.data.scan import describe, scan
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.split_names import SPLITS
@@ -58,7 +58,7 @@ def open_masks(path: str | None) -> Dataset:
     """Open images and masks. Raises UnusableDataError, with all faults and what can be looked at, for faulty ones."""
     if not path:
         raise DataError("the source 'masks' needs a path: --data masks:DIR")
-    root, query = _divide(path)
+    root, query = path_and_query(path)
     asked = read_query(query)
     if not is_folder(root):
         what = f"{root} is no folder" if exists(root) else f"there is no folder {root}"
@@ -100,15 +100,6 @@ def looks_like_masks(root: Path) -> bool:
             return True
     found = find_pairs(root, tree, {})
     return sum(map(len, found.pairs.values())) > len(found.without_mask)
-
-
-def _divide(path: str) -> tuple[Path, str]:
-    """Divide PATH?QUERY; a folder whose name holds a question mark is taken as it is."""
-    whole = typed_path(path)
-    if "?" not in path or exists(whole):
-        return whole, ""
-    name, _, query = path.rpartition("?")
-    return typed_path(name), query
 
 
 def _folders(root: Path, asked: Asked) -> Mapping[str, PurePath]:
