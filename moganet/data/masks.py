@@ -5,7 +5,6 @@ mask is looked at once as the set is opened: what can't be used is named, and le
 `masks:DIR?names=FILE&ignore=255,11&missing=skip`.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -47,11 +46,10 @@ class _Looked:
 
 @dataclass
 class _Said:
-    """What stood out: notes for a person, faults that were not asked to be skipped, and what was skipped by kind."""
+    """What stood out: notes for a person, and faults that were not asked to be skipped."""
 
     notes: list[str] = field(default_factory=list)
     faults: list[Finding] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def open_masks(path: str | None) -> Dataset:
@@ -143,7 +141,6 @@ def _missing(images: Sequence[Path], said: _Said, asked: Asked, root: Path) -> N
     if not images:
         return
     if asked.skips("missing"):
-        said.skipped["missing"] += len(images)
         said.notes.append(f"passed over: {len(images)} images of {root} without a mask")
         return
     names, how = shown(path.name for path in images), FAULTS["missing"]
@@ -176,7 +173,6 @@ def _without_faults(looked: Sequence[_Looked], coding: Coding, asked: Asked, sai
         else:
             by_kind.setdefault(fault.kind, []).append((one, str(fault)))
     for kind, found in by_kind.items():
-        said.skipped[kind] += len(found)
         if asked.skips(kind):
             said.notes.append(f"passed over: {len(found)} masks, the first since {found[0][1]}")
             continue
