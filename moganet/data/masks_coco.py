@@ -88,8 +88,8 @@ def _files(root: Path, named: str) -> list[_File]:
     paths = sorted(path for folder in folders for path in folder.glob("*.json"))
     for kind in PREFERRED:
         if some := [path for path in paths if path.name.startswith(kind)]:
-            return [file for path in some if (file := _opened(path)) is not None]
-    return [file for path in paths if _looks_like_coco(path) and (file := _opened(path)) is not None]
+            return [_opened(path) for path in some]
+    return [_opened(path) for path in paths if _looks_like_coco(path)]
 
 
 def _looks_like_coco(path: Path) -> bool:
