@@ -7,6 +7,7 @@ outlines overlap the smaller shape is on top, and a crowd at the bottom. Runs of
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ class _File:
     def is_panoptic(self) -> bool:
         annotations = self.plain["annotations"]
         return bool(annotations) and isinstance(annotations[0], dict) and "segments_info" in annotations[0]
+
+    @cached_property
+    def masks(self) -> Path:  # the folder of panoptic masks
+        beside, above = self.path.parent / self.path.stem, self.path.parent.parent / self.path.stem
+        return above if above.is_dir() and not beside.is_dir() else beside
 
 
 def coco_pairs(root: Path, tree: Folder, named: str) -> Coco | None:
@@ -155,12 +161,8 @@ def _image(name: str, split: str, by_name: Mapping[str, list[Path]]) -> Path | N
 
 
 def _segments(file: _File, annotation: Mapping[str, Any]) -> SegmentsMask:
-    name = str(annotation["file_name"])
-    folder = next(
-        (d for d in (file.path.parent, file.path.parent.parent) if (d / file.path.stem).is_dir()), file.path.parent
-    )
     values = tuple((int(one["id"]), int(one["category_id"])) for one in annotation["segments_info"])
-    return SegmentsMask(folder / file.path.stem / name, values, VOID)
+    return SegmentsMask(file.masks / str(annotation["file_name"]), values, VOID)
 
 
 def _drawn(file: _File, entry: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> DrawnMask:
