@@ -214,8 +214,7 @@ def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequenc
     if not kept:
         raise DataError(f"{known.origin}: all classes are ignored; leave some")
     classes = dict.fromkeys(void, IGNORED) | {known.values[i]: new for new, i in enumerate(kept)}
-    order = sorted(classes)
-    coding = Coding(tuple(order), tuple(classes[value] for value in order), lenient=asked.unknown == "ignore")
+    coding = Coding.of(classes, lenient=asked.unknown == "ignore")
     colours = known.colours or _of_palettes(scanned, known.values)
     chosen = tuple(colours[i] for i in kept) if colours else ()
     return Decided(coding, tuple(known.names[i] for i in kept), chosen, tuple(notes))
@@ -241,7 +240,5 @@ def _by_colour(known: ClassList, asked: Asked, notes: list[str]) -> Decided:
     colours = [int(as_numbers(colour)) for colour in known.colours]
     classes = {int(as_numbers(colour)): IGNORED for colour in known.void_colours} | dict.fromkeys(colours, IGNORED)
     classes |= {colours[i]: new for new, i in enumerate(kept)}
-    order = sorted(classes)
-    values, places = tuple(order), tuple(classes[value] for value in order)
-    coding = Coding(values, places, coloured=True, lenient=asked.unknown == "ignore")
+    coding = Coding.of(classes, coloured=True, lenient=asked.unknown == "ignore")
     return Decided(coding, tuple(known.names[i] for i in kept), tuple(known.colours[i] for i in kept), tuple(notes))

@@ -67,8 +67,7 @@ def coco_pairs(root: Path, tree: Folder, named: str) -> Coco | None:
     order = sorted(categories)
     found.names = (*([BACKGROUND] if background else []), *(categories[number] for number in order))
     classes = {VOID: 0 if background else IGNORED} | {number: i + background for i, number in enumerate(order)}
-    values = sorted(classes)
-    found.coding = Coding(tuple(values), tuple(classes[value] for value in values))
+    found.coding = Coding.of(classes)
     by_name: dict[str, list[Path]] = {}
     for path in tree.all_images:
         by_name.setdefault(path.name, []).append(path)

@@ -32,6 +32,12 @@ class Coding:
     def __post_init__(self) -> None:
         assert list(self.values) == sorted(set(self.values))
 
+    @classmethod
+    def of(cls, classes: Mapping[int, int], *, coloured: bool = False, lenient: bool = False) -> Self:
+        """Give the coding by the class of each value."""
+        order = sorted(classes)
+        return cls(tuple(order), tuple(classes[value] for value in order), coloured, lenient)
+
     def classes_of(self, values: Values) -> NDArray[np.int16]:
         """Give the class of each value, UNKNOWN among them."""
         known, classes = np.array(self.values, np.int64), np.array(self.classes, np.int16)
