@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from moganet.data.ade20k import ade20k
 from moganet.data.class_names import shown
 from moganet.data.masks_coding import IGNORED, VOID, Coding, Colour, Scanned
@@ -127,19 +125,11 @@ def _needs_colours(scanned: Sequence[Scanned], known: ClassList) -> bool:
     mismatch = any(
         colours.get(number, value) != value
         for one in scanned
-        for value, number in _palette_of(one).items()
+        for value, number in one.palette_colours().items()
         if value in one.counts
     )
-    return mismatch and all(
-        number in colours or number in {int(as_numbers(one)) for one in known.void_colours}
-        for one in scanned
-        for number in one.in_colours().counts
-    )
-
-
-def _palette_of(one: Scanned) -> dict[int, int]:
-    table = np.frombuffer(one.palette or b"", np.uint8).reshape(-1, 3)
-    return dict(enumerate(as_numbers(table).tolist()))
+    listed = colours.keys() | {int(as_numbers(colour)) for colour in known.void_colours}
+    return mismatch and all(number in listed for one in scanned for number in one.in_colours().counts)
 
 
 def _all_grey(scanned: Sequence[Scanned], known: ClassList) -> bool:
@@ -161,7 +151,7 @@ def _refuse_other_palettes(root: Path, scanned: Sequence[Scanned]) -> None:
     """Raise DataError where the same number has another colour in another mask: then it is no class."""
     colours: dict[int, int] = {}
     for one in scanned:
-        table = _palette_of(one) if one.palette is not None else {}
+        table = one.palette_colours()
         if all(table.get(value) == value * GREY for value in one.counts):
             continue  # each number in its own grey: no palette was chosen
         for value in one.counts:
@@ -222,7 +212,7 @@ def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequenc
 
 def _of_palettes(scanned: Sequence[Scanned], values: Sequence[int]) -> tuple[Colour, ...]:
     """Give the colours that indexed images themselves have for the classes; none where these are not all different."""
-    table = _palette_of(scanned[0]) if scanned[0].palette is not None else {}
+    table = scanned[0].palette_colours()
     colours = tuple(as_colour(table[value]) for value in values if value in table)
     return colours if len(set(colours)) == len(values) else ()
 

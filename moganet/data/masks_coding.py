@@ -108,13 +108,17 @@ class Scanned:
         found = dict(zip(values.tolist(), counts.tolist(), strict=True))
         return cls(found, raw.size, raw.coloured, None if raw.palette is None else raw.palette.tobytes())
 
+    def palette_colours(self) -> dict[int, int]:
+        """Give an indexed image's colours, as numbers, by its numbers; none of another image."""
+        return dict(enumerate(as_numbers(np.frombuffer(self.palette or b"", np.uint8).reshape(-1, 3)).tolist()))
+
     def in_colours(self) -> "Scanned":
         """Count an indexed image's colours in the place of its numbers."""
         if self.palette is None:
             return self
-        table = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
+        table = self.palette_colours()
         counts: dict[int, int] = {}
         for value, number in self.counts.items():
-            colour = int(as_numbers(table[value] if value < len(table) else (0, 0, 0)))
+            colour = table.get(value, 0)
             counts[colour] = counts.get(colour, 0) + number
         return replace(self, counts=counts, coloured=True)
