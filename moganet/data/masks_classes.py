@@ -43,11 +43,10 @@ def decide(root: Path, asked: Asked, scanned: Sequence[Scanned], found: Found) -
         coloured, kind = True, [one.in_colours() for one in kind]
     if known is not None and coloured and known.colours and not _all_grey(kind, known):
         return _by_colour(known, asked, notes)
-    greys = coloured
-    if greys:
+    if coloured:
         kind = [_as_grey(root, one) for one in kind]
         notes.append(f"took the grey colours of masks in {root} for numbers: 0, 0, 0 for 0, 1, 1, 1 for 1 and so on")
-    elif not coloured and known is None:
+    elif known is None:
         _refuse_other_palettes(root, kind)
     values = sorted({value for one in kind for value in one.counts})
     if known is None:
@@ -56,7 +55,7 @@ def decide(root: Path, asked: Asked, scanned: Sequence[Scanned], found: Found) -
         known = replace(known, values=(0, VOID))
         notes.append(f"took 255 of the masks in {root} for {known.names[1]}; if it is void say masks:DIR?ignore=255")
     decided = _by_value(known, asked, notes, kind)
-    if greys:
+    if coloured:
         decided = replace(decided, coding=_of_greys(decided.coding))
     return decided
 

@@ -47,7 +47,8 @@ class Coding:
     def labels(self, raw: Raw, name: str) -> Labels:
         """Give a mask's classes (H, W). Raises MaskFaultError ("unknown", "colours") for what has no class."""
         if raw.coloured != self.coloured and raw.palette is None:
-            raise MaskFaultError("colours", f"{name} {colours_or_numbers(raw)}, unlike the other masks")
+            kind = "colours" if raw.coloured else "numbers"
+            raise MaskFaultError("colours", f"{name} holds {kind}, unlike the other masks")
         if self.coloured:
             raw = painted(raw)
         if raw.values.dtype == np.uint8:
@@ -78,11 +79,6 @@ def painted(raw: Raw) -> Raw:
     table = np.zeros((256, 3), np.uint8)
     table[: len(raw.palette)] = raw.palette[:256]
     return Raw(as_numbers(table)[raw.values], coloured=True)
-
-
-def colours_or_numbers(raw: Raw) -> str:
-    """Say what kind of mask it is."""
-    return "holds colours" if raw.coloured else "holds numbers"
 
 
 @dataclass(frozen=True)
