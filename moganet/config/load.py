@@ -36,8 +36,7 @@ def read_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
     values, changes = _read(recipe), parse_overrides(overrides)
     if isinstance(changes.get("network"), str):
         _leave_shape(values, changes["network"])
-    for key in sorted(changes, key=lambda key: "." in key):  # a whole section first, and then what is in it
-        _assign(values, key, copy.deepcopy(changes[key]))  # later keys may change it, and it is the caller's
+    _assign_all(values, changes)
     return values
 
 
@@ -53,9 +52,13 @@ def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, A
 def unfolded(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Give overrides as a recipe would have them: sections within each other."""
     values: dict[str, Any] = {}
-    for key in sorted(overrides, key=lambda key: "." in key):
-        _assign(values, key, copy.deepcopy(overrides[key]))
+    _assign_all(values, overrides)
     return values
+
+
+def _assign_all(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    for key in sorted(overrides, key=lambda key: "." in key):  # a whole section first, and then what is in it
+        _assign(values, key, copy.deepcopy(overrides[key]))  # later keys may change it, and it is the caller's
 
 
 def _leave_shape(values: dict[str, Any], name: str) -> None:
