@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from moganet.config.descriptions import Architecture
 from moganet.config.recipe import Recipe
-from moganet.config.settings import Settings
+from moganet.config.settings import Settings, describe_finding
 from moganet.errors import ConfigError, did_you_mean, nearest
 from moganet.files import neighbours, read_small
 from moganet.notices import say
@@ -178,12 +178,9 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
         keys = _known_keys(kind, where)
-        like = (
-            did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"])) if "literal" in first["type"] else ""
-        )
-        said = first["msg"].removeprefix("Value error, ")  # of our own validators, whose sentence says it all
-        what = f"{said}; {like.strip()}" if like else said
-        return f"{'.'.join(keys) or 'its values'}: {what} (given: {repr(first['input'])[:200]})"
+        choices = re.findall(r"'([^']+)'", first["msg"]) if "literal" in first["type"] else ()
+        hint = did_you_mean(first["input"], choices).strip()
+        return describe_finding(first, ".".join(keys) or "its values", hint)
     given = ".".join(where)
     return f"there is no setting '{given}'; {_nearest_setting(kind, given)}"
 
