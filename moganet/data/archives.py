@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from moganet.data.formats import TAR_SUFFIXES, VIDEO_SUFFIXES, ZIP_SUFFIXES, readable_suffixes
 from moganet.data.scan import OLD_BINS, SYSTEM_NAMES, TAKEN, Passed, describe, kind_by_suffix, kind_of_head
 from moganet.data.within import InTurn, Within, stamp_of
-from moganet.errors import DataError, first_line
+from moganet.errors import DataError, reason_of
 from moganet.notices import say
 
 LARGEST = 1 << 28  # bytes of an encoded image; no camera's is larger
@@ -193,4 +193,4 @@ def _bytes_of(tar: tarfile.TarFile, info: tarfile.TarInfo, most: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error).rstrip(":")
+    return reason_of(error).rstrip(":")
