@@ -78,7 +78,7 @@ def open_masks(path: str | None) -> Dataset:
     passed = (one for part in tree.walk() for one in part.passed if one.path not in used)
     said.notes += [finding.detail for finding in describe(root, passed)]
     good = _without_faults(looked, decided.coding, asked, said)
-    return _dataset(f"masks:{root.absolute()}" + (f"?{query}" if query else ""), good, decided, asked, said)
+    return _dataset(f"masks:{root.absolute()}" + (f"?{query}" if query else ""), good, decided, said)
 
 
 def looks_like_masks(root: Path) -> bool:
@@ -218,7 +218,7 @@ def _pixels(found: Scanned, coding: Coding, num_classes: int) -> list[int]:
     return numbers.tolist()
 
 
-def _dataset(spec: str, good: Sequence[_Looked], decided: Decided, asked: Asked, said: _Said) -> Dataset:
+def _dataset(spec: str, good: Sequence[_Looked], decided: Decided, said: _Said) -> Dataset:
     splits: dict[str, Split] = {}
     for name in SPLITS:
         some = [one for one in good if one.split == name]

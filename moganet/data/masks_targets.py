@@ -103,7 +103,7 @@ class MaskTargets(Targets):
         more = "" if (self.pixels[index] > 0).sum() <= SHOWN else ", …"
         return f"{', '.join(present) or 'nothing'}{more} (mask {self._contents()[index].hex()[:6]})"
 
-    def areas(self, num_classes: int) -> NDArray[np.int64]:
+    def areas(self) -> NDArray[np.int64]:
         return np.asarray(self.pixels.sum(0))
 
 
