@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import sys
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from moganet.config import DEVICE, DEVICES
 from moganet.errors import ConfigError
@@ -34,17 +34,19 @@ def choose_device(asked: object = "auto") -> str:
         raise ConfigError(f"there is no device {name!r}; say {DEVICES}{_meant(name)}; here {_are()}")
     if name == "cpu" or (name == "mps" and has_mps()):
         return name
-    if name != "mps" and has_gpu() and int(name.partition(":")[2] or 0) < len(gpus()):
+    if name != "mps" and int(name.partition(":")[2] or 0) < _num_gpus():
         return name
     raise ConfigError(f"there is no {name} here; {_are()}{_why(name)}")
 
 
 def gpus() -> list[str]:
     """Name the GPUs that torch has here, in their order."""
-    if not has_gpu():
-        return []
-    cuda: Any = importlib.import_module("torch").cuda
-    return [cuda.get_device_name(number) for number in range(cuda.device_count())]
+    return [importlib.import_module("torch").cuda.get_device_name(number) for number in range(_num_gpus())]
+
+
+def _num_gpus() -> int:
+    """Count them, which starts none of them; asking for a name does."""
+    return int(importlib.import_module("torch").cuda.device_count()) if has_gpu() else 0
 
 
 def has_mps() -> bool:
@@ -56,7 +58,7 @@ def has_mps() -> bool:
 
 def devices() -> list[str]:
     """Name what may be asked for here, the processor first."""
-    return ["cpu", *(f"cuda:{number}" for number in range(len(gpus()))), *["mps"] * has_mps()]
+    return ["cpu", *(f"cuda:{number}" for number in range(_num_gpus())), *["mps"] * has_mps()]
 
 
 def _are() -> str:

@@ -55,8 +55,7 @@ def _picture(path: Path) -> str:
     with suppress(OSError):
         if path.is_file() and path.stat().st_size <= MAX_PICTURE:
             data = base64.b64encode(path.read_bytes()).decode()
-            name = html.escape(printable(path.name), quote=True)
-            return f'<img alt="{name}" style="max-width:100%" src="data:image/png;base64,{data}">'
+            return f'<img alt="{_text(path.name)}" style="max-width:100%" src="data:image/png;base64,{data}">'
     return ""
 
 

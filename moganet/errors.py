@@ -75,6 +75,11 @@ def choose_of(given: object, known: Iterable[object]) -> str:
     return f"{did_you_mean(given, names)}choose one of {', '.join(names)}"
 
 
+def reason_of(error: BaseException) -> str:
+    """Give the system's own words for an error, else its first line."""
+    return getattr(error, "strerror", None) or first_line(error)
+
+
 def first_line(error: BaseException) -> str:
     """Give an error's first line with words in it, or its kind; where a runtime's C++ file stood is passed over."""
     lines = [line.strip() for line in str(error).splitlines()]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from moganet.config.descriptions import Architecture
 from moganet.config.recipe import Recipe
-from moganet.config.settings import Settings
+from moganet.config.settings import Settings, describe_finding
 from moganet.errors import ConfigError, did_you_mean, nearest
 from moganet.files import neighbours, read_small
 from moganet.notices import say
@@ -36,8 +36,7 @@ def read_recipe(recipe: str | Path, overrides: Mapping[str, Any] | Sequence[str]
     values, changes = _read(recipe), parse_overrides(overrides)
     if isinstance(changes.get("network"), str):
         _leave_shape(values, changes["network"])
-    for key in sorted(changes, key=lambda key: "." in key):  # a whole section first, and then what is in it
-        _assign(values, key, copy.deepcopy(changes[key]))  # later keys may change it, and it is the caller's
+    _assign_all(values, changes)
     return values
 
 
@@ -53,9 +52,13 @@ def parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, A
 def unfolded(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Give overrides as a recipe would have them: sections within each other."""
     values: dict[str, Any] = {}
-    for key in sorted(overrides, key=lambda key: "." in key):
-        _assign(values, key, copy.deepcopy(overrides[key]))
+    _assign_all(values, overrides)
     return values
+
+
+def _assign_all(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    for key in sorted(overrides, key=lambda key: "." in key):  # a whole section first, and then what is in it
+        _assign(values, key, copy.deepcopy(overrides[key]))  # later keys may change it, and it is the caller's
 
 
 def _leave_shape(values: dict[str, Any], name: str) -> None:
@@ -175,12 +178,9 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
         keys = _known_keys(kind, where)
-        like = (
-            did_you_mean(first["input"], re.findall(r"'([^']+)'", first["msg"])) if "literal" in first["type"] else ""
-        )
-        said = first["msg"].removeprefix("Value error, ")  # of our own validators, whose sentence says it all
-        what = f"{said}; {like.strip()}" if like else said
-        return f"{'.'.join(keys) or 'its values'}: {what} (given: {repr(first['input'])[:200]})"
+        choices = re.findall(r"'([^']+)'", first["msg"]) if "literal" in first["type"] else ()
+        hint = did_you_mean(first["input"], choices).strip()
+        return describe_finding(first, ".".join(keys) or "its values", hint)
     given = ".".join(where)
     return f"there is no setting '{given}'; {_nearest_setting(kind, given)}"
 

@@ -1,10 +1,13 @@
 """A section of a configuration, and the kinds of numbers that sections are made of."""
 
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moganet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -13,8 +16,13 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 def describe_error(error: ValidationError) -> str:
     """Give the first of pydantic's findings in one line."""
     first = error.errors()[0]
-    said = first["msg"].removeprefix("Value error, ")  # of our own validators, whose sentence says it all
-    return f"{'.'.join(map(str, first['loc']))}: {said} (given: {repr(first['input'])[:200]})"
+    return describe_finding(first, ".".join(map(str, first["loc"])))
+
+
+def describe_finding(finding: "ErrorDetails", where: str, hint: str = "") -> str:
+    """Give one of pydantic's findings in one line. hint: what may have been meant."""
+    said = finding["msg"].removeprefix("Value error, ")  # of our own validators, whose sentence says it all
+    return f"{where}: {f'{said}; {hint}' if hint else said} (given: {repr(finding['input'])[:200]})"
 
 
 def told(default: Any, meaning: str, unit: str = "") -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from moganet.config.load import parse_overrides, unfolded
+from moganet.config.load import MOGANET, parse_overrides, unfolded
 from moganet.errors import ConfigError, did_you_mean
 
 SHORT = {
@@ -66,4 +66,4 @@ def _same(one: Any, other: Any) -> bool:
     try:
         return one == other or sides == list(other) or float(one) == float(other)
     except (TypeError, ValueError):
-        return str(one).lower().removeprefix("moganet_") == str(other).lower().removeprefix("moganet_")
+        return str(one).lower().removeprefix(MOGANET) == str(other).lower().removeprefix(MOGANET)

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, NamedTuple
 
-from moganet.data.formats import TAR_SUFFIXES, VIDEO_SUFFIXES, ZIP_SUFFIXES, readable_suffixes
-from moganet.data.scan import OLD_BINS, SYSTEM_NAMES, TAKEN, Passed, describe, kind_by_suffix, kind_of_head
+from moganet.data.formats import HOLDER_SUFFIXES, TAR_SUFFIXES, ZIP_SUFFIXES, readable_suffixes
+from moganet.data.scan import TAKEN, Passed, describe, kind_by_name, kind_by_suffix, kind_of_head
 from moganet.data.within import InTurn, Within, stamp_of
-from moganet.errors import DataError, first_line
+from moganet.errors import DataError, reason_of
 from moganet.notices import say
 
 LARGEST = 1 << 28  # bytes of an encoded image; no camera's is larger
@@ -155,13 +155,12 @@ def list_members(path: Path) -> tuple[list[Within], str]:
 def kind_of(member: Member) -> str:
     """Give a member's kind, as `scan` calls it."""
     parts = [part for part in PurePosixPath(member.name.replace("\\", "/")).parts if part not in ("/", "..")]
-    if any(part.startswith(".") for part in parts):
-        return "hidden"
-    if any(part.casefold() in SYSTEM_NAMES or part in OLD_BINS for part in parts):
-        return "system"
+    kinds = {kind_by_name(part) for part in parts}
+    if told := next((kind for kind in ("hidden", "system") if kind in kinds), None):
+        return told
     if PurePosixPath(member.name).suffix.lower() in readable_suffixes():
         return "image" if member.size else "lost"
-    if member.name.lower().endswith((*ZIP_SUFFIXES, *TAR_SUFFIXES, *VIDEO_SUFFIXES)):
+    if member.name.lower().endswith(HOLDER_SUFFIXES):
         return "inner"
     if (kind := kind_by_suffix(PurePosixPath(member.name))) is not None:
         return kind
@@ -193,4 +192,4 @@ def _bytes_of(tar: tarfile.TarFile, info: tarfile.TarInfo, most: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error).rstrip(":")
+    return reason_of(error).rstrip(":")

@@ -102,13 +102,12 @@ class ScaledCrop:
         return image.as_subclass(Tensor), target
 
     def _cropped(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
-        rest = [max(0, want - have) for want, have in zip(self.size, image.shape[-2:], strict=True)]
+        have = image.shape[-2:]
+        seen = [min(sides) for sides in zip(have, self.size, strict=True)]
+        rest = [want - one for want, one in zip(self.size, seen, strict=True)]
         filling = v2.Pad([0, 0, rest[1], rest[0]], fill=_fill(self.preprocessing))
         for _ in range(self.TRIES):
-            first = [
-                int(torch.randint(max(0, h - w) + 1, ())) for h, w in zip(image.shape[-2:], self.size, strict=True)
-            ]
-            box = [*first, *(min(h, w) for h, w in zip(image.shape[-2:], self.size, strict=True))]
+            box = [*(int(torch.randint(whole - one + 1, ())) for whole, one in zip(have, seen, strict=True)), *seen]
             part = each_place(target, partial(_cut, box=box))
             if self.augment.max_share >= 1 or not isinstance(part, tv_tensors.Mask) or self._is_mixed(part):
                 break

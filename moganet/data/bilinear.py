@@ -25,13 +25,11 @@ def resize_pixels(planes: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
     return ((parts[0] + parts[1] + 2) >> 2).astype(np.uint8)
 
 
-def resize_values(planes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.floating]:
-    """Resize planes of floats (..., H, W) to a size (height, width), as torch's interpolation does."""
-    return resize_rows(planes, size, slice(0, size[0]))
-
-
 def resize_rows(planes: NDArray[np.floating], size: tuple[int, int], rows: slice) -> NDArray[np.floating]:
-    """Give some rows (..., rows, W) of what `resize_values` gives, so that a large size needs no memory for all."""
+    """Resize planes of floats (..., H, W) to a size (height, width), as torch's interpolation does, and give some rows.
+
+    What is given is (..., rows, width), so that a large size needs no memory for all.
+    """
     if planes.shape[-2:] == size:
         return planes[..., rows, :]
     (top, bottom, down), (left, right, across) = (_places(planes.shape[i], size[i]) for i in (-2, -1))

@@ -64,10 +64,15 @@ def hash_files(files: Sequence[ImageFile]) -> list[bytes]:
         return [digest for part in pool.map(lambda part: [*map(_hash_file, part)], parts) for digest in part]
 
 
+def hash_bytes(content: bytes) -> bytes:
+    """Give 16 bytes that depend on a content, and on nothing else."""
+    return hashlib.sha256(content).digest()[:16]
+
+
 def hash_arrays(images: "Tensor") -> list[bytes]:
     """Give 16 bytes for each image (N, C, H, W) that depend on its shape and on every value."""
     shape = repr(tuple(images.shape[1:])).encode()
-    return [hashlib.sha256(shape + image.tobytes()).digest()[:16] for image in images.numpy()]
+    return [hash_bytes(shape + image.tobytes()) for image in images.numpy()]
 
 
 def together(contents: Sequence[bytes], groups: Sequence[str] | None = None) -> np.ndarray:
@@ -107,7 +112,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _hash_file(file: ImageFile) -> bytes:
     if isinstance(file, EmbeddedImage):
-        return hashlib.sha256(file).digest()[:16]
+        return hash_bytes(file)
     if isinstance(file, Within):
         return _hash_within(file)
     digest = hashlib.sha256()
@@ -125,6 +130,6 @@ def _hash_file(file: ImageFile) -> bytes:
 def _hash_within(file: Within) -> bytes:
     try:
         content = file.in_lane(CONTENTS).load()
-        return hashlib.sha256(content if isinstance(content, bytes) else content.tobytes()).digest()[:16]
+        return hash_bytes(content if isinstance(content, bytes) else content.tobytes())
     except Exception:  # what opens archives and videos raises anything
         return UNREADABLE

@@ -104,5 +104,6 @@ def is_same_picture(first: Tensor, second: Tensor) -> bool:
 
 def is_near_copy(first: Tensor, second: Tensor) -> bool:
     """Tell whether two uint8 images (C, H, W) are one picture by their hashes and by how they look."""
-    found = near_copies(hash_images(first[None]), hash_images(second[None]))
-    return torch.equal(first, second) or (bool(found) and is_same_picture(first, second))
+    if torch.equal(first, second):
+        return True
+    return bool(near_copies(hash_images(first[None]), hash_images(second[None]))) and is_same_picture(first, second)

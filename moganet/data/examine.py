@@ -68,7 +68,7 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 def pixel_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     """Count the pixels of each class in each split, where targets have any."""
     names = dataset.class_names
-    areas = {name: split.targets.areas(len(names)) for name, split in dataset.splits.items()}
+    areas = {name: split.targets.areas() for name, split in dataset.splits.items()}
     return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in areas.items() if of is not None}
 
 

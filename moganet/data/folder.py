@@ -13,14 +13,14 @@ import torch
 
 from moganet.data.class_names import likeness, normal, shown
 from moganet.data.findings import Finding, UnusableDataError
-from moganet.data.paths import exists, is_folder
+from moganet.data.paths import exists, is_folder, path_and_query
 from moganet.data.scan import Folder, Passed, describe, places, scan
 from moganet.data.source import Dataset, FileSplit
 from moganet.data.split_names import SPLITS, SplitName, split_of
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.data.targets import ClassIndices
 from moganet.errors import DataError, did_you_mean
-from moganet.files import neighbours, typed_path
+from moganet.files import neighbours
 
 DOCUMENTED = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 NONE = ("", "none")
@@ -49,7 +49,7 @@ def open_folder(path: str | None) -> Dataset:
     """
     if not path:
         raise DataError("the source 'folder' needs a path: --data folder:PATH")
-    root, query = _parse(path)
+    root, query = path_and_query(path)
     if not is_folder(root):
         what = f"{root} is no folder" if exists(root) else f"there is no folder {root}"
         raise DataError(
@@ -66,15 +66,6 @@ def open_folder(path: str | None) -> Dataset:
     if faults := [finding for finding in dataset.findings if finding.kind == "structure"]:
         raise UnusableDataError(faults, dataset)
     return dataset
-
-
-def _parse(path: str) -> tuple[Path, str]:
-    """Divide PATH?QUERY; a folder whose name holds a question mark is taken as it is."""
-    whole = typed_path(path)
-    if "?" not in path or exists(whole):
-        return whole, ""
-    name, _, query = path.rpartition("?")
-    return typed_path(name), query
 
 
 def _told(query: str, root: Path, tree: Folder) -> dict[str, Folder | None]:

@@ -10,13 +10,14 @@ from PIL import Image
 NEVER_READ = frozenset({"EPS", "WMF", "MPEG", "PDF", "BUFR", "GRIB", "HDF5", "FITS", "IPTC"})
 FAMILIES = {"MPO": "JPEG", "DIB": "BMP", "CUR": "ICO", "PFM": "PPM"}  # formats that share their endings
 HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
-# Of a camera's raw file Pillow reads the small preview that comes first, as if that were the photograph.
 ZIP_SUFFIXES = (".zip", ".cbz")
 TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".mts"),
     *(".m2ts", ".ts", ".vob", ".mjpeg", ".mjpg", ".y4m", ".h264", ".hevc", ".asf", ".mxf"),
 )
+HOLDER_SUFFIXES = (*ZIP_SUFFIXES, *TAR_SUFFIXES, *VIDEO_SUFFIXES)  # of files within which images may lie
+# Of a camera's raw file Pillow reads the small preview that comes first, as if that were the photograph.
 RAW_SUFFIXES = {
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf"),
     *(".pef", ".raf", ".raw", ".rw2", ".srw", ".x3f"),

@@ -49,7 +49,7 @@ def open_in_python(
             opened[id(dataset)] = _open_split(Items(dataset, name, known, workers), names)
     splits = {name: opened[id(dataset)] for name, dataset in parts.items()}
     _share([split.items for split in opened.values()])
-    notes = [_of_changes(name, split) for name, split in splits.items() if split.changes]
+    notes = [_of_changes(name) for name, split in splits.items() if split.changes]
     return Dataset(
         spec, names, splits, notes=(*notes, *(_left_out(split) for split in opened.values() if split.items.errors))
     )
@@ -235,7 +235,7 @@ def _left_out(split: ItemSplit) -> str:
     return f"{what}; the first: item {errors[0].place:,}, {errors[0].error}"
 
 
-def _of_changes(name: str, split: ItemSplit) -> str:
+def _of_changes(name: str) -> str:
     so = "so that neither copies of an image nor the set itself can be known again by their contents"
     return f"the images of {name} are others each time they are read (random transforms), {so}"
 

@@ -1,6 +1,5 @@
 """The items of a data set that a caller has in Python, taken apart: a picture and its target, whatever the library."""
 
-import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
-from moganet.data.contents import UNREADABLE, hash_arrays
+from moganet.data.contents import UNREADABLE, hash_arrays, hash_bytes
 from moganet.data.deep_grey import FLOAT
 from moganet.data.loader import Batch, Loader
 from moganet.data.order import ALONE, EvenBatches
@@ -162,7 +161,7 @@ def _look(place: int, target: Target, image: Any, picture: Picture) -> Look:
     is_tensor = hasattr(image, "detach")
     if depth is not None and not depth.kind.startswith(FLOAT) and (is_tensor or hasattr(image, "__array_interface__")):
         values = np.asarray(image.detach().cpu() if is_tensor else image)  # before they lost bits
-        content = hashlib.sha256(f"{values.dtype} {values.shape}".encode() + values.tobytes()).digest()[:16]
+        content = hash_bytes(f"{values.dtype} {values.shape}".encode() + values.tobytes())
     notes = picture.notes
     if depth is not None and depth.kind == FLOAT:
         notes = (*notes, "float images are taken to lie in 0..1 and not to be normalised, which the model does itself")

@@ -15,7 +15,7 @@ from moganet.data.table_columns import usual_column
 from moganet.data.table_images import find_images, is_empty
 from moganet.data.table_read import TABLE_SUFFIXES, read_table
 from moganet.data.videos import Every, is_video, list_frames
-from moganet.errors import DataError, MogaNetError
+from moganet.errors import DataError
 from moganet.files import names_in, read_names, typed_path
 from moganet.notices import say
 from moganet.results import LeftOut
@@ -70,9 +70,7 @@ class _Listing:
         try:
             look = self._inside(path)
             self.files += [path] if look is None else look(path)
-        except MogaNetError as error:
-            if not isinstance(error, DataError):
-                raise
+        except DataError as error:
             self._miss(str(path), str(error))
         except OSError as error:
             self._miss(str(path), error.strerror or str(error))

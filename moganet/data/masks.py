@@ -5,7 +5,6 @@ mask is looked at once as the set is opened: what can't be used is named, and le
 `masks:DIR?names=FILE&ignore=255,11&missing=skip`.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from moganet.data.masks_names import LISTS
 from moganet.data.masks_query import FAULTS, Asked, read_query
 from moganet.data.masks_read import MaskFaultError, MaskFile, read_raw, size_of_image
 from moganet.data.masks_targets import MaskTargets, Size
-from moganet.data.paths import exists, is_folder
+from moganet.data.paths import exists, is_folder, path_and_query
 from moganet.data.scan import describe, scan
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.split_names import SPLITS
@@ -47,18 +46,17 @@ class _Looked:
 
 @dataclass
 class _Said:
-    """What stood out: notes for a person, faults that were not asked to be skipped, and what was skipped by kind."""
+    """What stood out: notes for a person, and faults that were not asked to be skipped."""
 
     notes: list[str] = field(default_factory=list)
     faults: list[Finding] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def open_masks(path: str | None) -> Dataset:
     """Open images and masks. Raises UnusableDataError, with all faults and what can be looked at, for faulty ones."""
     if not path:
         raise DataError("the source 'masks' needs a path: --data masks:DIR")
-    root, query = _divide(path)
+    root, query = path_and_query(path)
     asked = read_query(query)
     if not is_folder(root):
         what = f"{root} is no folder" if exists(root) else f"there is no folder {root}"
@@ -80,7 +78,7 @@ def open_masks(path: str | None) -> Dataset:
     passed = (one for part in tree.walk() for one in part.passed if one.path not in used)
     said.notes += [finding.detail for finding in describe(root, passed)]
     good = _without_faults(looked, decided.coding, asked, said)
-    return _dataset(f"masks:{root.absolute()}" + (f"?{query}" if query else ""), good, decided, asked, said)
+    return _dataset(f"masks:{root.absolute()}" + (f"?{query}" if query else ""), good, decided, said)
 
 
 def looks_like_masks(root: Path) -> bool:
@@ -100,15 +98,6 @@ def looks_like_masks(root: Path) -> bool:
             return True
     found = find_pairs(root, tree, {})
     return sum(map(len, found.pairs.values())) > len(found.without_mask)
-
-
-def _divide(path: str) -> tuple[Path, str]:
-    """Divide PATH?QUERY; a folder whose name holds a question mark is taken as it is."""
-    whole = typed_path(path)
-    if "?" not in path or exists(whole):
-        return whole, ""
-    name, _, query = path.rpartition("?")
-    return typed_path(name), query
 
 
 def _folders(root: Path, asked: Asked) -> Mapping[str, PurePath]:
@@ -152,7 +141,6 @@ def _missing(images: Sequence[Path], said: _Said, asked: Asked, root: Path) -> N
     if not images:
         return
     if asked.skips("missing"):
-        said.skipped["missing"] += len(images)
         said.notes.append(f"passed over: {len(images)} images of {root} without a mask")
         return
     names, how = shown(path.name for path in images), FAULTS["missing"]
@@ -185,7 +173,6 @@ def _without_faults(looked: Sequence[_Looked], coding: Coding, asked: Asked, sai
         else:
             by_kind.setdefault(fault.kind, []).append((one, str(fault)))
     for kind, found in by_kind.items():
-        said.skipped[kind] += len(found)
         if asked.skips(kind):
             said.notes.append(f"passed over: {len(found)} masks, the first since {found[0][1]}")
             continue
@@ -231,7 +218,7 @@ def _pixels(found: Scanned, coding: Coding, num_classes: int) -> list[int]:
     return numbers.tolist()
 
 
-def _dataset(spec: str, good: Sequence[_Looked], decided: Decided, asked: Asked, said: _Said) -> Dataset:
+def _dataset(spec: str, good: Sequence[_Looked], decided: Decided, said: _Said) -> Dataset:
     splits: dict[str, Split] = {}
     for name in SPLITS:
         some = [one for one in good if one.split == name]

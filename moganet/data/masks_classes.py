@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from moganet.data.ade20k import ade20k
 from moganet.data.class_names import shown
 from moganet.data.masks_coding import IGNORED, VOID, Coding, Colour, Scanned
@@ -45,11 +43,10 @@ def decide(root: Path, asked: Asked, scanned: Sequence[Scanned], found: Found) -
         coloured, kind = True, [one.in_colours() for one in kind]
     if known is not None and coloured and known.colours and not _all_grey(kind, known):
         return _by_colour(known, asked, notes)
-    greys = coloured
-    if greys:
+    if coloured:
         kind = [_as_grey(root, one) for one in kind]
         notes.append(f"took the grey colours of masks in {root} for numbers: 0, 0, 0 for 0, 1, 1, 1 for 1 and so on")
-    elif not coloured and known is None:
+    elif known is None:
         _refuse_other_palettes(root, kind)
     values = sorted({value for one in kind for value in one.counts})
     if known is None:
@@ -58,7 +55,7 @@ def decide(root: Path, asked: Asked, scanned: Sequence[Scanned], found: Found) -
         known = replace(known, values=(0, VOID))
         notes.append(f"took 255 of the masks in {root} for {known.names[1]}; if it is void say masks:DIR?ignore=255")
     decided = _by_value(known, asked, notes, kind)
-    if greys:
+    if coloured:
         decided = replace(decided, coding=_of_greys(decided.coding))
     return decided
 
@@ -127,19 +124,11 @@ def _needs_colours(scanned: Sequence[Scanned], known: ClassList) -> bool:
     mismatch = any(
         colours.get(number, value) != value
         for one in scanned
-        for value, number in _palette_of(one).items()
+        for value, number in one.palette_colours().items()
         if value in one.counts
     )
-    return mismatch and all(
-        number in colours or number in {int(as_numbers(one)) for one in known.void_colours}
-        for one in scanned
-        for number in one.in_colours().counts
-    )
-
-
-def _palette_of(one: Scanned) -> dict[int, int]:
-    table = np.frombuffer(one.palette or b"", np.uint8).reshape(-1, 3)
-    return dict(enumerate(as_numbers(table).tolist()))
+    listed = colours.keys() | {int(as_numbers(colour)) for colour in known.void_colours}
+    return mismatch and all(number in listed for one in scanned for number in one.in_colours().counts)
 
 
 def _all_grey(scanned: Sequence[Scanned], known: ClassList) -> bool:
@@ -161,7 +150,7 @@ def _refuse_other_palettes(root: Path, scanned: Sequence[Scanned]) -> None:
     """Raise DataError where the same number has another colour in another mask: then it is no class."""
     colours: dict[int, int] = {}
     for one in scanned:
-        table = _palette_of(one) if one.palette is not None else {}
+        table = one.palette_colours()
         if all(table.get(value) == value * GREY for value in one.counts):
             continue  # each number in its own grey: no palette was chosen
         for value in one.counts:
@@ -214,8 +203,7 @@ def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequenc
     if not kept:
         raise DataError(f"{known.origin}: all classes are ignored; leave some")
     classes = dict.fromkeys(void, IGNORED) | {known.values[i]: new for new, i in enumerate(kept)}
-    order = sorted(classes)
-    coding = Coding(tuple(order), tuple(classes[value] for value in order), lenient=asked.unknown == "ignore")
+    coding = Coding.of(classes, lenient=asked.unknown == "ignore")
     colours = known.colours or _of_palettes(scanned, known.values)
     chosen = tuple(colours[i] for i in kept) if colours else ()
     return Decided(coding, tuple(known.names[i] for i in kept), chosen, tuple(notes))
@@ -223,7 +211,7 @@ def _by_value(known: ClassList, asked: Asked, notes: list[str], scanned: Sequenc
 
 def _of_palettes(scanned: Sequence[Scanned], values: Sequence[int]) -> tuple[Colour, ...]:
     """Give the colours that indexed images themselves have for the classes; none where these are not all different."""
-    table = _palette_of(scanned[0]) if scanned[0].palette is not None else {}
+    table = scanned[0].palette_colours()
     colours = tuple(as_colour(table[value]) for value in values if value in table)
     return colours if len(set(colours)) == len(values) else ()
 
@@ -241,7 +229,5 @@ def _by_colour(known: ClassList, asked: Asked, notes: list[str]) -> Decided:
     colours = [int(as_numbers(colour)) for colour in known.colours]
     classes = {int(as_numbers(colour)): IGNORED for colour in known.void_colours} | dict.fromkeys(colours, IGNORED)
     classes |= {colours[i]: new for new, i in enumerate(kept)}
-    order = sorted(classes)
-    values, places = tuple(order), tuple(classes[value] for value in order)
-    coding = Coding(values, places, coloured=True, lenient=asked.unknown == "ignore")
+    coding = Coding.of(classes, coloured=True, lenient=asked.unknown == "ignore")
     return Decided(coding, tuple(known.names[i] for i in kept), tuple(known.colours[i] for i in kept), tuple(notes))

@@ -7,6 +7,7 @@ outlines overlap the smaller shape is on top, and a crowd at the bottom. Runs of
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class _File:
         annotations = self.plain["annotations"]
         return bool(annotations) and isinstance(annotations[0], dict) and "segments_info" in annotations[0]
 
+    @cached_property
+    def masks(self) -> Path:  # the folder of panoptic masks
+        beside, above = self.path.parent / self.path.stem, self.path.parent.parent / self.path.stem
+        return above if above.is_dir() and not beside.is_dir() else beside
+
 
 def coco_pairs(root: Path, tree: Folder, named: str) -> Coco | None:
     """Read the masks of a folder's JSON files; None where it has none of COCO's form.
@@ -61,8 +67,7 @@ def coco_pairs(root: Path, tree: Folder, named: str) -> Coco | None:
     order = sorted(categories)
     found.names = (*([BACKGROUND] if background else []), *(categories[number] for number in order))
     classes = {VOID: 0 if background else IGNORED} | {number: i + background for i, number in enumerate(order)}
-    values = sorted(classes)
-    found.coding = Coding(tuple(values), tuple(classes[value] for value in values))
+    found.coding = Coding.of(classes)
     by_name: dict[str, list[Path]] = {}
     for path in tree.all_images:
         by_name.setdefault(path.name, []).append(path)
@@ -88,8 +93,8 @@ def _files(root: Path, named: str) -> list[_File]:
     paths = sorted(path for folder in folders for path in folder.glob("*.json"))
     for kind in PREFERRED:
         if some := [path for path in paths if path.name.startswith(kind)]:
-            return [file for path in some if (file := _opened(path)) is not None]
-    return [file for path in paths if _looks_like_coco(path) and (file := _opened(path)) is not None]
+            return [_opened(path) for path in some]
+    return [_opened(path) for path in paths if _looks_like_coco(path)]
 
 
 def _looks_like_coco(path: Path) -> bool:
@@ -155,12 +160,8 @@ def _image(name: str, split: str, by_name: Mapping[str, list[Path]]) -> Path | N
 
 
 def _segments(file: _File, annotation: Mapping[str, Any]) -> SegmentsMask:
-    name = str(annotation["file_name"])
-    folder = next(
-        (d for d in (file.path.parent, file.path.parent.parent) if (d / file.path.stem).is_dir()), file.path.parent
-    )
     values = tuple((int(one["id"]), int(one["category_id"])) for one in annotation["segments_info"])
-    return SegmentsMask(folder / file.path.stem / name, values, VOID)
+    return SegmentsMask(file.masks / str(annotation["file_name"]), values, VOID)
 
 
 def _drawn(file: _File, entry: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> DrawnMask:

@@ -32,6 +32,12 @@ class Coding:
     def __post_init__(self) -> None:
         assert list(self.values) == sorted(set(self.values))
 
+    @classmethod
+    def of(cls, classes: Mapping[int, int], *, coloured: bool = False, lenient: bool = False) -> Self:
+        """Give the coding by the class of each value."""
+        order = sorted(classes)
+        return cls(tuple(order), tuple(classes[value] for value in order), coloured, lenient)
+
     def classes_of(self, values: Values) -> NDArray[np.int16]:
         """Give the class of each value, UNKNOWN among them."""
         known, classes = np.array(self.values, np.int64), np.array(self.classes, np.int16)
@@ -41,7 +47,8 @@ class Coding:
     def labels(self, raw: Raw, name: str) -> Labels:
         """Give a mask's classes (H, W). Raises MaskFaultError ("unknown", "colours") for what has no class."""
         if raw.coloured != self.coloured and raw.palette is None:
-            raise MaskFaultError("colours", f"{name} {colours_or_numbers(raw)}, unlike the other masks")
+            kind = "colours" if raw.coloured else "numbers"
+            raise MaskFaultError("colours", f"{name} holds {kind}, unlike the other masks")
         if self.coloured:
             raw = painted(raw)
         if raw.values.dtype == np.uint8:
@@ -74,11 +81,6 @@ def painted(raw: Raw) -> Raw:
     return Raw(as_numbers(table)[raw.values], coloured=True)
 
 
-def colours_or_numbers(raw: Raw) -> str:
-    """Say what kind of mask it is."""
-    return "holds colours" if raw.coloured else "holds numbers"
-
-
 @dataclass(frozen=True)
 class Scanned:
     """What stands in one mask: how many pixels have each value (or colour), its size, and its palette's bytes."""
@@ -102,13 +104,17 @@ class Scanned:
         found = dict(zip(values.tolist(), counts.tolist(), strict=True))
         return cls(found, raw.size, raw.coloured, None if raw.palette is None else raw.palette.tobytes())
 
+    def palette_colours(self) -> dict[int, int]:
+        """Give an indexed image's colours, as numbers, by its numbers; none of another image."""
+        return dict(enumerate(as_numbers(np.frombuffer(self.palette or b"", np.uint8).reshape(-1, 3)).tolist()))
+
     def in_colours(self) -> "Scanned":
         """Count an indexed image's colours in the place of its numbers."""
         if self.palette is None:
             return self
-        table = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
+        table = self.palette_colours()
         counts: dict[int, int] = {}
         for value, number in self.counts.items():
-            colour = int(as_numbers(table[value] if value < len(table) else (0, 0, 0)))
+            colour = table.get(value, 0)
             counts[colour] = counts.get(colour, 0) + number
         return replace(self, counts=counts, coloured=True)

@@ -90,6 +90,7 @@ def read_raw(file: MaskFile) -> Raw:
     """Read a mask. Raises MaskFaultError ("unreadable", "lossy"), whose text names the file."""
     if isinstance(file, SegmentsMask):
         return _of_segments(file)
+    content = b""
     try:
         if isinstance(file, DrawnMask):
             return Raw(draw(file))
@@ -102,20 +103,12 @@ def read_raw(file: MaskFile) -> Raw:
     except MaskFaultError:
         raise
     except OSError as error:
-        reason = error.strerror or formats.why_no_image(_head(Path(str(file))))
+        reason = error.strerror or formats.why_no_image(content[:64])
         raise MaskFaultError(
             "unreadable", f"{file} {reason}" if reason.startswith("is ") else f"{file}: {reason}"
         ) from None
     except Exception as error:  # decoders raise anything at all
         raise MaskFaultError("unreadable", f"{file} can't be decoded: {first_line(error)}") from None
-
-
-def _head(file: Path) -> bytes:
-    try:
-        with open(file, "rb") as opened:
-            return opened.read(64)
-    except OSError:
-        return b""
 
 
 def _is_lossy(image: Image.Image, content: bytes) -> bool:

@@ -1,6 +1,5 @@
 """The targets of images that have a mask each: classes of pixels, read when they are asked for."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 
-from moganet.data.contents import hash_files
+from moganet.data.contents import hash_bytes, hash_files
 from moganet.data.masks_coding import Coding, Colour, Labels
 from moganet.data.masks_read import MaskFile, SegmentsMask, read_raw
 from moganet.data.targets import Targets
@@ -90,11 +89,11 @@ class MaskTargets(Targets):
         self.hashes.update(zip(on_disk, hash_files(on_disk), strict=True))
         for file in unknown:
             if isinstance(file, SegmentsMask):
-                self.hashes[file] = _digest(hash_files([file.file])[0] + repr((file.values, file.empty)).encode())
+                self.hashes[file] = hash_bytes(hash_files([file.file])[0] + repr((file.values, file.empty)).encode())
             elif not isinstance(file, Path):
-                self.hashes[file] = _digest(repr(replace(file, name="")).encode() + repr(file.shapes).encode())
+                self.hashes[file] = hash_bytes(repr(replace(file, name="")).encode() + repr(file.shapes).encode())
         coding = repr((self.coding.values, self.coding.classes, self.coding.coloured)).encode()
-        return [_digest(self.hashes[file] + coding) for file in self.files]
+        return [hash_bytes(self.hashes[file] + coding) for file in self.files]
 
     def text(self, index: int, class_names: Sequence[str]) -> str:
         order = np.argsort(-self.pixels[index], kind="stable")
@@ -104,12 +103,8 @@ class MaskTargets(Targets):
         more = "" if (self.pixels[index] > 0).sum() <= SHOWN else ", …"
         return f"{', '.join(present) or 'nothing'}{more} (mask {self._contents()[index].hex()[:6]})"
 
-    def areas(self, num_classes: int) -> NDArray[np.int64]:
+    def areas(self) -> NDArray[np.int64]:
         return np.asarray(self.pixels.sum(0))
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()[:16]
 
 
 def _brought_to(labels: Labels, size: Size | None) -> Labels:

@@ -10,11 +10,11 @@ from moganet.data import cifar, digits, folder, masks, table
 from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.in_python import PREFIX, open_in_python
-from moganet.data.paths import exists, is_file, is_folder
+from moganet.data.paths import exists, is_file, is_folder, path_and_query
 from moganet.data.source import Dataset
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.errors import DataError, did_you_mean
-from moganet.files import neighbours, typed_path
+from moganet.files import neighbours
 from moganet.notices import say
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ def _open(spec: str) -> Dataset:
         if spec == name and is_folder(spec):
             say(f"took {spec} for the data source, not for the folder here; choose otherwise by --data ./{spec}")
         return SOURCES[name](path or None)
-    given = typed_path(spec)
-    if not exists(given) and "?" in spec:  # PATH?QUERY
-        given = typed_path(spec.rpartition("?")[0])
+    given, _ = path_and_query(spec)
     if not spec or not exists(given):
         known = f"sources: {', '.join(SOURCES)} (as SOURCE or SOURCE:PATH)"
         like = did_you_mean(name, SOURCES) or did_you_mean(given, neighbours(given), 0.75)

@@ -87,7 +87,7 @@ def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int
 
 def seen_part(have: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
     """Give what the network sees of an image of a size (height, width): top, left, bottom, right, in its pixels."""
-    if preprocessing.crop_mode in ("keep", "fit"):
+    if not preprocessing.one_size:
         return 0.0, 0.0, float(have[0]), float(have[1])
     full, crop = target_size(have, preprocessing), preprocessing.size
     (top, left), (down, across) = _first(full, crop), (have[0] / full[0], have[1] / full[1])

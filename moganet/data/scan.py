@@ -9,15 +9,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from moganet.data.findings import Finding
-from moganet.data.formats import (
-    HEIF_SUFFIXES,
-    RAW_SUFFIXES,
-    TAR_SUFFIXES,
-    VIDEO_SUFFIXES,
-    ZIP_SUFFIXES,
-    is_heif,
-    readable_suffixes,
-)
+from moganet.data.formats import HEIF_SUFFIXES, HOLDER_SUFFIXES, RAW_SUFFIXES, is_heif, readable_suffixes
 from moganet.data.paths import exists
 from moganet.notices import say
 
@@ -137,10 +129,8 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _kind(entry: os.DirEntry[str], names: set[str]) -> str:
-    if entry.name.startswith("."):
-        return "hidden"
-    if entry.name.casefold() in SYSTEM_NAMES or entry.name in OLD_BINS:
-        return "system"
+    if (kind := kind_by_name(entry.name)) is not None:
+        return kind
     looks = os.path.splitext(entry.name)[1].lower() in readable_suffixes()  # noqa: PTH122 (Path takes ten times as long)
     try:
         if entry.is_dir():
@@ -157,6 +147,13 @@ def _kind(entry: os.DirEntry[str], names: set[str]) -> str:
     return "lost" if looks else "broken"  # a lost photograph is named as unreadable by whoever reads it
 
 
+def kind_by_name(name: str) -> str | None:
+    """Give the kind of a file or a folder that is not looked at, where its name alone tells that."""
+    if name.startswith("."):
+        return "hidden"
+    return "system" if name.casefold() in SYSTEM_NAMES or name in OLD_BINS else None
+
+
 def _is_output(folder: str) -> bool:
     """Tell whether a verb wrote this folder: its pictures are of images, and no images themselves."""
     try:
@@ -169,7 +166,7 @@ def _is_output(folder: str) -> bool:
 def _kind_of_file(path: Path, names: set[str]) -> str:
     if (kind := kind_by_suffix(path)) is not None:
         return kind
-    if path.name.lower().endswith((*ZIP_SUFFIXES, *TAR_SUFFIXES, *VIDEO_SUFFIXES)):
+    if path.name.lower().endswith(HOLDER_SUFFIXES):
         return "holder"
     images = readable_suffixes()
     if any(path.name[:i] in names and Path(path.name[:i]).suffix.lower() in images for i in range(2, len(path.name))):

@@ -43,8 +43,8 @@ class Targets(Protocol):
         strata = self.strata()
         return strata.sum(0) if strata.ndim == 2 else np.bincount(strata, minlength=num_classes)
 
-    def areas(self, num_classes: int) -> NDArray[np.int64] | None:
-        """Count the pixels of each class (num_classes,), where targets have any."""
+    def areas(self) -> NDArray[np.int64] | None:
+        """Count the pixels of each class (classes,), where targets have any."""
         return None
 
     def weights(self, num_classes: int) -> Tensor:

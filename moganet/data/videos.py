@@ -15,7 +15,7 @@ import numpy as np
 
 from moganet.data.formats import VIDEO_SUFFIXES
 from moganet.data.within import InTurn, Within, stamp_of
-from moganet.errors import ConfigError, DataError, first_line, import_extra
+from moganet.errors import ConfigError, DataError, import_extra, reason_of
 from moganet.notices import say
 
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
@@ -129,7 +129,7 @@ class VideoReader:
         try:
             return av.open(str(self.path), metadata_errors="replace")
         except Exception as error:  # FFmpeg's errors are of many classes
-            raise DataError(f"it is no video that can be read: {_reason(error)}") from None
+            raise DataError(f"it is no video that can be read: {reason_of(error)}") from None
 
 
 def _stream_of(video: Any) -> Any:
@@ -150,7 +150,7 @@ def _packets(video: Any, stream: Any, *, ends: bool = False) -> Iterator[Any]:
             if packet.size or ends:
                 yield packet
     except Exception as error:  # FFmpeg's errors are of many classes
-        say(f"{video.name} is damaged or cut off: {_reason(error)}")
+        say(f"{video.name} is damaged or cut off: {reason_of(error)}")
 
 
 def _decoded(packet: Any) -> list[Any]:
@@ -169,7 +169,3 @@ def _duration(video: Any, stream: Any) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return video.duration / 1e6 if video.duration else None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)

@@ -4,9 +4,7 @@ Both give scores (M, classes) for features (M, D) from features (N, D) whose lab
 """
 
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,6 @@ PENALTIES = (0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, the larger the freer, l
 USUAL = (5, 0.01)  # where too few images are there to choose by
 WARMTH = 0.07  # of the votes' weights, exp(cosine / 0.07) (Wu et al. 2018)
 ROUNDS = 200  # of the fit at most
-Candidate = TypeVar("Candidate", int, float)
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,3 @@ def _logits(x: Features, labels: NDArray[np.integer], asked: Features, penalty: 
     given = fitted.decision_function(asked)
     made[:, seen] = np.stack([np.zeros_like(given), given], axis=1) if given.ndim == 1 else given
     return made
-
-
-def choose(candidates: Sequence[Candidate], measure: Callable[[Candidate], float]) -> Candidate:
-    """Give the candidate that measures best, of equals the first."""
-    return max(candidates, key=measure)

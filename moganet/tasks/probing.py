@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.embeddings.learn import NEIGHBOURS, PENALTIES, USUAL, Known, choose, fit_linear, vote
+from moganet.embeddings.learn import NEIGHBOURS, PENALTIES, USUAL, Known, fit_linear, vote
 from moganet.embeddings.rows import Features
 from moganet.embeddings.search import Values
 from moganet.results import Record
@@ -62,7 +62,7 @@ def scores_of(
     number, penalty = USUAL
     if inner is not None:
         rest, held = known.part(np.setdiff1d(np.arange(len(known.rows)), inner)), known.part(inner)
-        number = choose(NEIGHBOURS, lambda k: figure(vote(rest, held.features, k), held.rows))
-        penalty = choose(PENALTIES, lambda c: figure(fit_linear(rest, held.features, c), held.rows))
+        number = max(NEIGHBOURS, key=lambda k: figure(vote(rest, held.features, k), held.rows))
+        penalty = max(PENALTIES, key=lambda c: figure(fit_linear(rest, held.features, c), held.rows))
     number = min(number, len(known.rows))
     return fit_linear(known, asked, penalty), vote(known, asked, number), (number, penalty)
