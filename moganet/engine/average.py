@@ -17,7 +17,7 @@ from torch.random import fork_rng
 
 from moganet.config import AugmentConfig, DataConfig, validate
 from moganet.data import Dataset, Split
-from moganet.data.contents import SKETCHED, known_again
+from moganet.data.contents import SKETCHED
 from moganet.data.module import ImageDataModule, take
 from moganet.engine.report import keep_guard
 from moganet.errors import ConfigError, DataError, OutputError, WeightsError
@@ -31,6 +31,7 @@ from moganet.models.build import build_from
 from moganet.models.description import ModelDescription
 from moganet.models.fit import follow_names
 from moganet.models.make_fixtures import NUM_FIXTURES, make_fixtures
+from moganet.models.provenance import num_trained_on
 from moganet.models.stored import StoredModel
 from moganet.models.timms import ends_of
 from moganet.notices import noted, say
@@ -206,8 +207,7 @@ def _open(predictors: Sequence[Predictor], data: str | None) -> _Home:
     first.task.check(dataset, training=False)
     name, images = ("val", dataset.splits["val"]) if "val" in dataset.splits else choose_split(dataset, "test")
     for one in predictors[1:]:
-        sketched = str(one.config.provenance.get("images", ""))
-        known, told = known_again(sketched, images.contents()) if sketched else (0, 0)
+        known, told = num_trained_on(one.config.provenance, images.contents)
         where = f"{known:,} of {told:,} images of {dataset.spec} ({name})"
         if known and is_home:
             held = f"{one.name_of_model} was trained on {where}, which {first.name_of_model} was not"

@@ -14,7 +14,7 @@ from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen, function_of
 from moganet.models.description import OWN, ModelDescription
 from moganet.models.evaluations import evaluations_of
-from moganet.models.find import find
+from moganet.models.find import find, trained_name
 from moganet.models.provenance import without_place
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
@@ -206,8 +206,7 @@ def info(what: str | Path | None = None, size: int | None = None, **choices: Any
 
 
 def _of_file(what: str | Path, size: int | None, choices: dict[str, Any]) -> NetworkInfo:
-    base, _, tag = str(what).partition(".")
-    is_named = is_timms(what) or f"{full_name(base)}.{tag}" in list_models(pretrained=True)
+    is_named = is_timms(what) or trained_name(what) in list_models(pretrained=True)
     if not is_named and not Path(what).exists():
         like = did_you_mean(what, [*VARIANTS, *list_models(pretrained=True), *neighbours(Path(what))])
         raise ConfigError(f"there is no variant or model file {str(what)!r}; {like}variants: {', '.join(VARIANTS)}")

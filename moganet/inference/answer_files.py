@@ -37,13 +37,11 @@ def open_answers(path: Path, columns: Sequence[str], more: Sequence[str]) -> Ite
     that have a column of a CSV file beside those of the task.
     """
     writer = {".jsonl": _json_lines, ".parquet": _parquet}.get(path.suffix.lower())
-    with atomic_path(path) as temporary:
-        if writer is not None:
-            with writer(temporary) as write:
-                yield write
-        else:
-            with _csv(temporary, columns, more) as write:
-                yield write
+    with (
+        atomic_path(path) as temporary,
+        _csv(temporary, columns, more) if writer is None else writer(temporary) as write,
+    ):
+        yield write
 
 
 @contextmanager

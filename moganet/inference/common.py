@@ -9,11 +9,12 @@ import numpy as np
 
 from moganet.data import Dataset, Split
 from moganet.data.class_names import shown
-from moganet.data.contents import UNREADABLE, known_again
+from moganet.data.contents import UNREADABLE
 from moganet.errors import ConfigError, DataError
 from moganet.inference.own_data import choose_split, open_for
 from moganet.inference.predictor import Predictor
 from moganet.inference.seeing import How, see
+from moganet.models.provenance import num_trained_on
 from moganet.notices import say
 from moganet.tasks.report import Answers
 
@@ -78,8 +79,7 @@ def see_common(
 
 def _say_trained_on(name: str, predictor: Predictor, contents: Sequence[bytes]) -> None:
     """Say how many of the images that are compared a model was trained on, which flatter it."""
-    sketched = str(predictor.config.provenance.get("images", ""))
-    known, told = known_again(sketched, contents) if sketched else (0, 0)
+    known, told = num_trained_on(predictor.config.provenance, lambda: contents)
     if known:
         what = f"{name} was trained on {known:,} of the {told:,} images that are compared, by their contents"
         say(f"{what}; figures of these flatter it", doubtful=True)

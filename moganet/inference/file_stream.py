@@ -60,12 +60,11 @@ class FileStream:
         judged: bool = False,
     ) -> None:
         self.by_image = predictor.task.by_image
-        if self.by_image and fast_decoding:
-            raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
+        check_fast_decoding(predictor, asked=fast_decoding)
         self.size = 1 if self.by_image else batch_size or BATCH
         self.predictor, self.files, self.judged = predictor, files, judged
         self.number = files.number if isinstance(files, GivenImages) else len(files)
-        asked = predictor.threads or num_helpers() if threads is None else threads
+        asked = num_readers(predictor) if threads is None else threads
         self.threads = asked if self.number is None else min(asked, self.number)
         own = predictor.config.preprocessing
         self.at_least = int(2 * max(own.size) / own.crop_fraction) if fast_decoding else None
@@ -98,6 +97,17 @@ class FileStream:
         except DataError as error:
             named = self.files.name_of(place) if isinstance(self.files, GivenImages) else str(file)
             return LeftOut(file=named, reason=str(error))
+
+
+def check_fast_decoding(predictor: Predictor, *, asked: bool) -> None:
+    """Raise ConfigError where fast decoding is asked for, and a model's answers are of the size of its images."""
+    if asked and predictor.task.by_image:
+        raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
+
+
+def num_readers(predictor: Predictor) -> int:
+    """Give the threads that read for a model where nobody says how many: as many as compute, or one a core."""
+    return predictor.threads or num_helpers()
 
 
 def read_ahead(read: Callable[[Any], Any], items: Iterable[Any], threads: int, ahead: int) -> Iterator[Any]:

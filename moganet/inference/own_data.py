@@ -7,12 +7,11 @@ import numpy as np
 
 from moganet.data import Dataset, Split, open_data
 from moganet.data.class_names import likeness, shown
-from moganet.data.contents import known_again
 from moganet.data.in_python import PREFIX
 from moganet.data.source import concatenate
 from moganet.errors import DataError
 from moganet.inference.predictor import Predictor
-from moganet.models.provenance import source_on_this_machine
+from moganet.models.provenance import num_trained_on, source_on_this_machine
 from moganet.notices import say
 
 if TYPE_CHECKING:
@@ -95,12 +94,13 @@ def _is_home(dataset: Dataset, source: str, predictor: Predictor) -> bool:
 
 def _say_trained_on(dataset: Dataset, predictor: Predictor, *, at_home: bool) -> None:
     """Say of which images that measure it is known that the model was trained on them, or may have been."""
-    sketched, who = str(predictor.config.provenance.get("images", "")), predictor.name_of_model or "the model"
-    if at_home and not sketched:
+    provenance, who = predictor.config.provenance, predictor.name_of_model or "the model"
+    if at_home and not provenance.get("images"):
         what = f"has changed since {who} was trained: what is measured may have been trained on, and flatter then"
         say(f"{dataset.spec} {what}", doubtful=True)
-    for name, split in dataset.splits.items() if sketched else ():
-        known, told = known_again(sketched, split.contents()) if name != "train" or len(dataset.splits) == 1 else (0, 0)
+    for name, split in dataset.splits.items():
+        measures = name != "train" or len(dataset.splits) == 1
+        known, told = num_trained_on(provenance, split.contents) if measures else (0, 0)
         if known:
             of = f"{told:,}" if told == len(split) else f"{told:,} that can be told among the {len(split):,}"
             what = f"{who} was trained on {known:,} of {of} images of {dataset.spec} ({name})"

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from moganet.config import Architecture, Precision, Preprocessing, validate
 from moganet.data.in_python import names_in_order
 from moganet.devices import Where, choose_device
 from moganet.errors import ConfigError, WeightsError, first_line
 from moganet.inference.cached import Source, identity_of, more_of
+from moganet.inference.own_outputs import check_logits, noise, probed
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Run
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.inference.tolerance import tolerance_of
 from moganet.models.build import build_blank, build_from
+from moganet.models.choices import FUNCTION
 from moganet.models.chosen import Chosen
 from moganet.models.description import MADE, OWN, ModelDescription
 from moganet.models.fixtures import replay_fixtures
@@ -40,7 +42,6 @@ from moganet.tasks import TASKS
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames
 
-LOGITS = "logits"  # the output that is taken where a network names several
 SAME = 1e-4  # of the logits' spread: two networks of one function differ by rounding
 WRAPPERS = ("module", "_orig_mod")  # in which DataParallel and torch.compile keep the network
 
@@ -75,8 +76,8 @@ def model(
     called = name or type(network).__name__
     plain = _copied(network, called)
     own = _preprocessing(plain, preprocessing, called)
-    plain, logits = _probed(plain, own, output, called)
-    _check_logits(logits, kind.activation, called)
+    plain, logits = probed(plain, own, output, called)
+    check_logits(logits, kind.activation, called)
     names = _names(class_names, logits.shape[1], called)
     architecture = _architecture(plain, logits.shape[1], own.channels, called)
     described = kind.description(name=task, class_names=names)
@@ -191,84 +192,6 @@ def _is_timms(cfg: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(cfg, dict) and "input_size" in cfg
 
 
-def _probed(network: nn.Module, own: Preprocessing, output: str | int | None, called: str) -> tuple[nn.Module, Tensor]:
-    """Give the network, with one output, and its logits (2, classes) for noise. Raises ConfigError without such."""
-    shape = (2, own.channels, *own.size)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        try:
-            given, alone = network(x), network(x[:1])
-        except Exception as error:  # it is the caller's code
-            how = "say the size and channels that it takes: preprocessing={'size': …, 'channels': …}"
-            raise ConfigError(f"{called} can't take images {shape}: {first_line(error)}; {how}") from None
-        key = _key(given, output, called)
-        found = given if key is None else taken_of(given, key)
-        again = alone if key is None else taken_of(alone, key)
-        network = network if key is None else OneOutput(network, key)
-    if not isinstance(found, Tensor) or found.ndim != 2 or found.shape[0] != 2 or not found.is_floating_point():
-        raise ConfigError(f"{called} gives {_said(found)} for two images, and no logits (2, classes)")
-    if found.shape[1] < 2:
-        raise ConfigError(f"{called} gives one number an image; a logit for each class is needed, also of two")
-    if again.shape != found[:1].shape:
-        raise ConfigError(f"{called} gives {_said(again)} for one image, and not (1, {found.shape[1]})")
-    if not torch.allclose(found[:1], again, rtol=1e-3, atol=1e-4, equal_nan=True):
-        what = "something in it draws, or looks at the other images"
-        say(f"{called} does not answer the same for an image alone and beside another: {what}", doubtful=True)
-    return network, found
-
-
-def _key(given: Any, output: str | int | None, called: str) -> str | int | None:
-    """Say which of a network's outputs is taken; None for its only one."""
-    if isinstance(given, Tensor):
-        if output is not None:
-            raise ConfigError(f"{called} gives one tensor; leave output out")
-        return None
-    keys: list[Any] = list(given) if isinstance(given, Mapping) else list(getattr(given, "_fields", ()))
-    keys = keys or (list(range(len(given))) if isinstance(given, tuple | list) else [])
-    if not keys:
-        raise ConfigError(f"{called} gives {_said(given)}, and no logits (B, classes)")
-    if output is None and LOGITS in keys:
-        say(f"{called} gives {', '.join(map(str, keys))}: {LOGITS} are taken; choose otherwise by output=")
-        return LOGITS
-    place = isinstance(output, int) and isinstance(given, tuple | list) and 0 <= output < len(given)
-    if output is None or not (output in keys or place):
-        asked = "" if output is None else f", and no {output!r}"
-        raise ConfigError(f"{called} gives several outputs{asked}: say which are the logits by output= one of {keys}")
-    return output
-
-
-def _said(given: Any) -> str:
-    return f"a tensor {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
-
-
-def taken_of(given: Any, key: str | int) -> Any:
-    """Give one of several outputs, of a tuple, a named tuple or a mapping."""
-    return getattr(given, key) if isinstance(given, tuple) and isinstance(key, str) else given[key]
-
-
-class OneOutput(nn.Module):
-    """A network of which one output is taken."""
-
-    def __init__(self, network: nn.Module, key: str | int) -> None:
-        super().__init__()
-        self.network, self.key = network, key
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give that output."""
-        logits: Tensor = taken_of(self.network(x), self.key)
-        return logits
-
-
-def _check_logits(logits: Tensor, activation: str, called: str) -> None:
-    inside = bool(((logits >= 0) & (logits <= 1)).all())
-    sums = logits.sum(1)
-    if activation == "softmax" and inside and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        what = f"{called} gives probabilities, which sum to 1, and no logits"
-        raise ConfigError(f"{what}; take its softmax away, or let it give their logarithms (log_softmax)")
-    if activation == "sigmoid" and inside and bool((logits > 0).all()):
-        say(f"{called} answers between 0 and 1: if these are probabilities, take its sigmoid away", doubtful=True)
-
-
 def _names(given: "ClassNames | None", number: int, called: str) -> tuple[str, ...]:
     if given is None:
         names = default_names(number)
@@ -299,9 +222,8 @@ def _architecture(network: nn.Module, classes: int, channels: int, called: str) 
 
 def _buildable(network: nn.Module, classes: int, channels: int) -> Architecture | None:
     if isinstance(network, MogaNet):
-        function = {name: getattr(network, name) for name in ("gate", "channel_aggregation")}
-        told = architecture_of(Checkpoint("", network.state_dict(), **function))
-        return told.changed(stem_stride=network.stem_stride)
+        told = architecture_of(Checkpoint("", network.state_dict()))
+        return told.changed(**{name: getattr(network, name) for name in FUNCTION})
     cfg = _configuration(network)
     name = cfg.get("architecture")
     if not isinstance(name, str) or name in VARIANTS:
@@ -339,12 +261,7 @@ def save(predictor: Predictor, path: str | Path) -> Path:
     state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     chosen = Chosen(format="none", weights="plain", reason="as it is")
     built = build_from(StoredModel(place, state, description, chosen)).eval()
-    x = torch.randn(
-        2,
-        description.preprocessing.channels,
-        *description.preprocessing.size,
-        generator=torch.Generator().manual_seed(0),
-    )
+    x = noise(description.preprocessing)
     with torch.inference_mode():
         given = network(x.to(predictor.device)).float().cpu()
         apart = float((built(x) - given).abs().max() / (given.std() or 1.0))

@@ -38,7 +38,7 @@ class OfChosen:
 
     @cached_property
     def _where(self) -> dict[str, int]:
-        return {self.chosen.split.name_of(place): place for place in range(len(self.chosen.split))}
+        return _places(self.chosen.split)
 
 
 class OfFile:
@@ -60,8 +60,9 @@ class OfFile:
         found = [next((place for place in self._may_be(one.file) if is_file(place)), None) for one in near]
         files = list(dict.fromkeys(place for place in found if place is not None))
         split = split_of_files(files, self.made.preprocessing.white_level)
-        lost = [WITHIN if any(map(is_file, Path(one.file).parents)) else MOVED for one in near]
-        return split, [why if place is None else files.index(place) for place, why in zip(found, lost, strict=True)]
+        return split, [
+            _lost(one.file) if place is None else files.index(place) for one, place in zip(near, found, strict=True)
+        ]
 
     def _may_be(self, name: str) -> tuple[Path, Path]:
         return Path(name), self.path.parent / name
@@ -78,4 +79,14 @@ class OfFile:
         assert self.made.data is not None and self.made.split is not None
         dataset = open_data(self.made.data).with_white_level(self.made.preprocessing.white_level)
         _, split = choose_split(dataset, self.made.split)
-        return split, {split.name_of(place): place for place in range(len(split))}
+        return split, _places(split)
+
+
+def _places(split: Split) -> dict[str, int]:
+    """Give where each image of a split is, by its name."""
+    return {split.name_of(place): place for place in range(len(split))}
+
+
+def _lost(name: str) -> str:
+    """Say why there is no file of a name."""
+    return WITHIN if any(map(is_file, Path(name).parents)) else MOVED

@@ -10,9 +10,9 @@ from moganet.data.module import evaluation_loader
 from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
 from moganet.errors import ConfigError, DataError
-from moganet.inference.file_stream import AHEAD, BATCH, FileStream, Seen, read_ahead
+from moganet.inference.file_stream import AHEAD, BATCH, FileStream, Seen, check_fast_decoding, num_readers, read_ahead
 from moganet.inference.predictor import Predictor
-from moganet.machine import keep_freed_memory, num_cores
+from moganet.machine import keep_freed_memory
 from moganet.results import LeftOut
 
 BATCHES = {"cuda": 128}  # images at a time; else BATCH
@@ -42,8 +42,7 @@ class Stream:
         self.fast_decoding = fast_decoding
         if fast_decoding and (workers or predictor.device.type != "cpu"):
             raise ConfigError("fast decoding is for threads on a CPU: leave --workers away")
-        if fast_decoding and predictor.task.by_image:
-            raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
+        check_fast_decoding(predictor, asked=fast_decoding)
         self.unreadable: list[LeftOut] = []
         self.num_seen = 0
 
@@ -55,8 +54,10 @@ class Stream:
         by_threads = on_cpu and self.workers in (None, 0) and isinstance(split, FileSplit)
         if self.predictor.task.by_image:
             seen = self._of_images()
+        elif by_threads and not split.targets.have_places:
+            seen = self._of_files(split)
         else:
-            seen = self._of_files(split) if by_threads and not split.targets.have_places else self._of_batches()
+            seen = self._of_batches()
         for one in seen:
             self.num_seen += len(one.places)
             yield one
@@ -71,7 +72,7 @@ class Stream:
     def _of_images(self) -> Iterator[Seen]:
         """Give one image at a time, in its own size, read ahead by threads."""
         split = self.split.with_channels(self.predictor.config.preprocessing.channels)
-        threads = num_cores() if self.workers is None else self.workers
+        threads = num_readers(self.predictor) if self.workers is None else self.workers
         places = range(len(split))
 
         def read(place: int) -> Sample | LeftOut:

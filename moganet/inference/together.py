@@ -3,7 +3,6 @@
 An image is prepared for each model as that wants it; models that want the same are one part, which sees it once.
 """
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor, as_array
 from moganet.inference.runs import Array, Outputs
 from moganet.inference.runtimes import Runtime
+from moganet.models.provenance import num_trained_on
 from moganet.notices import say
 from moganet.results import LeftOut, Member
 from moganet.tasks.task import VOTES
@@ -314,10 +314,8 @@ def answered_by(predictor: Predictor) -> dict[str, Any]:
 
 def say_trained_on(predictor: Predictor, images: Any, where: str) -> None:
     """Say which of several models, but the first, whose data set it is, were trained on images that measure them."""
-    known_again = importlib.import_module("moganet.data.contents").known_again
     for one in predictor.members[1:] if isinstance(predictor, Together) else ():
-        sketched = str(one.config.provenance.get("images", ""))
-        known, told = known_again(sketched, images.contents()) if sketched else (0, 0)
+        known, told = num_trained_on(one.config.provenance, images.contents)
         if known:
             what = f"{one.name_of_model} was trained on {known:,} of {told:,} images of {where}, by their contents"
             say(f"{what}; figures of these flatter", doubtful=True)

@@ -34,10 +34,15 @@ class Found:
         return self.file
 
 
+def trained_name(what: str | Path) -> str:
+    """Give a trained model's name, VARIANT.TAG, its variant in full; of other words what is no model's name."""
+    base, _, tag = str(what).partition(".")
+    return f"{full_name(base)}.{tag}"
+
+
 def is_shipped(what: str | Path) -> bool:
     """Tell whether a MODEL is the name of one that ships."""
-    base, _, tag = str(what).partition(".")
-    return f"{full_name(base)}.{tag}" in shipped_models()
+    return trained_name(what) in shipped_models()
 
 
 def list_trained() -> list[str]:
@@ -67,8 +72,7 @@ def names_model(text: str) -> bool:
             return text.lower().endswith(ENDINGS)
     except OSError:  # a name that is too long, a folder that may not be looked into
         return False
-    base, _, tag = text.partition(".")
-    return full_name(text) in VARIANTS or (f"{full_name(base)}.{tag}" in list_trained())
+    return full_name(text) in VARIANTS or trained_name(text) in list_trained()
 
 
 def find(what: str | Path) -> Found:
@@ -86,8 +90,7 @@ def find(what: str | Path) -> Found:
     if is_file:
         beside = path.parent
         return Found(beside if path.name == "model.safetensors" and is_hub_folder(beside) else path)
-    base, _, tag = text.partition(".")
-    name, shipped = f"{full_name(base)}.{tag}", shipped_models()
+    name, shipped = trained_name(text), shipped_models()
     if name in shipped:
         return Found(shipped[name])
     if name in PUBLISHED:
@@ -96,13 +99,13 @@ def find(what: str | Path) -> Found:
         return Found(fetch(name), release=name)
     if full_name(text) in VARIANTS:
         return Found(None, network=full_name(text))
-    if tag and full_name(base) in VARIANTS:
-        what = f"there is no trained model {text!r}; {did_you_mean(name, list_trained())}"
-        raise WeightsError(f"{what}trained models: {', '.join(list_trained())}")
-    what = (
-        f"there is no model {text!r}: {did_you_mean(full_name(text), [*list_trained(), *VARIANTS, *neighbours(path)])}"
-    )
-    raise WeightsError(f"{what}give a file, a run's or hub folder, or {', '.join(VARIANTS)}")
+    variant, _, tag = name.partition(".")
+    if tag and variant in VARIANTS:
+        like = did_you_mean(name, list_trained())
+        raise WeightsError(f"there is no trained model {text!r}; {like}trained models: {', '.join(list_trained())}")
+    like = did_you_mean(full_name(text), [*list_trained(), *VARIANTS, *neighbours(path)])
+    known = f"give a file, a run's or hub folder, or {', '.join(VARIANTS)}"
+    raise WeightsError(f"there is no model {text!r}: {like}{known}")
 
 
 def _weights_of_run(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError, WeightsError
 from moganet.models.build import blank_of, build_blank
 from moganet.models.choices import FUNCTION, Choices
-from moganet.models.reading.heads import BACKBONE
+from moganet.models.reading.heads import BACKBONE, backbone_of, names_in_backbone
 from moganet.models.stored import StoredModel
 from moganet.models.timms import Ends, default_names, ends_of
 
@@ -71,7 +71,7 @@ def carried(state: Mapping[str, Tensor], source: Architecture, target: Architect
         return dict(state)
     bare = state
     if source.head is not None:
-        bare = {name.removeprefix(BACKBONE): t for name, t in state.items() if name.startswith(BACKBONE)}
+        bare = backbone_of(state)
         if target.head is not None:
             return {f"{BACKBONE}{name}": tensor for name, tensor in bare.items()}
     own = build_blank(target).state_dict()
@@ -80,9 +80,9 @@ def carried(state: Mapping[str, Tensor], source: Architecture, target: Architect
 
 
 def _elsewhere(name: str, target: Architecture) -> tuple[str, ...]:
-    """Give the names that a tensor may have in a classifier, or in a backbone: timm flattens some, and nests others."""
+    """Give the names that a tensor may have in a backbone, or in a classifier, where they are the other way round."""
     if target.head is not None:
-        return f"{BACKBONE}{name}", f"{BACKBONE}{name.replace('.', '_', 1)}", f"{BACKBONE}model.{name}"
+        return names_in_backbone(name)
     return name, name.replace("_", ".", 1), name.removeprefix("model.")
 
 

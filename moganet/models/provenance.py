@@ -4,10 +4,12 @@ A model file, a report and a card are for others. Where the data lies on this ma
 """
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from moganet.config import RECIPE_LIMIT, parse_yaml
+from moganet.data.contents import known_again
 from moganet.errors import DataError, MogaNetError
 from moganet.files import read_small
 
@@ -62,3 +64,12 @@ def source_on_this_machine(source: str, model: str) -> str:
     if place and not Path(place).exists():
         raise DataError(f"this model was trained on {source}, and its file does not say where that lies; give --data")
     return source
+
+
+def num_trained_on(provenance: Mapping[str, Any], contents: Callable[[], Sequence[bytes]]) -> tuple[int, int]:
+    """Count the images that a model was trained on, and those of which its file can tell; none where it says nothing.
+
+    contents: gives the images' contents, which takes long, where they are needed.
+    """
+    sketched = str(provenance.get("images", ""))
+    return known_again(sketched, contents()) if sketched else (0, 0)

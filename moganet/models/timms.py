@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from moganet.config import Architecture, Preprocessing
 from moganet.models.description import ModelDescription
+from moganet.models.reading.heads import names_in_backbone
 from moganet.network import VARIANTS
 from moganet.network.releases import configuration_of
 from moganet.notices import say
@@ -64,8 +65,8 @@ def ends_of(architecture: Architecture) -> Ends:
     ends = Ends(*((one,) if isinstance(one, str) else tuple(one) for one in given))
     if architecture.head is None:
         return ends
-    stems = (f"backbone.{name}" for stem in ends.stems for name in (stem, stem.replace(".", "_", 1), f"model.{stem}"))
-    return Ends(tuple(stems), ("decode_head.conv_seg", "auxiliary_head.conv_seg"))
+    stems = tuple(name for stem in ends.stems for name in names_in_backbone(stem))
+    return Ends(stems, ("decode_head.conv_seg", "auxiliary_head.conv_seg"))
 
 
 def preprocessing_of(cfg: Mapping[str, Any], channels: int | None = None) -> Preprocessing:

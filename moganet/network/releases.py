@@ -5,8 +5,9 @@ registered; the segmenters are none of its. Figures are the published ones, of c
 set at the given size.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -23,10 +24,11 @@ OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-
 
 
 @dataclass(frozen=True)
-class Published:
+class Published(ABC):
     """A released file. weights: those that its figure is of. folder: its address without the file's name."""
 
     file: str
+    _: KW_ONLY
     weights: Literal["plain", "ema"] = "plain"
     gate: "Gate" = "single"
     folder: str = OFFICIAL
@@ -38,17 +40,17 @@ class Published:
         return f"{self.folder}/{self.file}"
 
     @property
+    @abstractmethod
     def accuracy(self) -> str:
         """Say what was published of it."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Release(Published):
     """A classifier. size: pixels, of height and width. top1: in per cent."""
 
-    size: int = 224
-    top1: float = 0.0
+    size: int
+    top1: float
     data = "ImageNet-1k"
 
     @property
@@ -60,8 +62,9 @@ class Release(Published):
 class Segmenter(Published):
     """A segmenter. miou, macc: mean intersection over union, and mean accuracy of the classes, in per cent."""
 
-    miou: float = 0.0
-    macc: float = 0.0
+    miou: float
+    macc: float
+    _: KW_ONLY
     folder: str = SEGMENTATION
     data = "ADE20K"
 
@@ -70,24 +73,18 @@ class Segmenter(Published):
         return f"mIoU {self.miou} %, mean accuracy {self.macc} %"
 
 
-def _classifier(
-    file: str, size: int, top1: float, weights: Literal["plain", "ema"], gate: "Gate" = "single", folder: str = OFFICIAL
-) -> Release:
-    return Release(file, weights, gate, folder, size, top1)
-
-
 RELEASES: dict[str, Release] = {
-    "moganet_xtiny.in1k": _classifier("moganet_xtiny_sz224_8xbs128_ep300.pth.tar", 224, 76.5, "plain"),
-    "moganet_xtiny.in1k_256": _classifier("moganet_xtiny_sz256_8xbs128_ep300.pth.tar", 256, 77.2, "plain"),
-    "moganet_tiny.in1k": _classifier("moganet_tiny_sz224_8xbs128_ep300.pth.tar", 224, 79.0, "plain"),
-    "moganet_tiny.in1k_256": _classifier("moganet_tiny_sz256_8xbs128_ep300.pth.tar", 256, 79.6, "plain"),
-    "moganet_tiny.openmixup_in1k_256": _classifier(
-        "moga_tiny_deit3_sz256_lr2e_3_8xb128_fp16_ep300.pth", 256, 80.0, "plain", "double", OPENMIXUP
+    "moganet_xtiny.in1k": Release("moganet_xtiny_sz224_8xbs128_ep300.pth.tar", 224, 76.5),
+    "moganet_xtiny.in1k_256": Release("moganet_xtiny_sz256_8xbs128_ep300.pth.tar", 256, 77.2),
+    "moganet_tiny.in1k": Release("moganet_tiny_sz224_8xbs128_ep300.pth.tar", 224, 79.0),
+    "moganet_tiny.in1k_256": Release("moganet_tiny_sz256_8xbs128_ep300.pth.tar", 256, 79.6),
+    "moganet_tiny.openmixup_in1k_256": Release(
+        "moga_tiny_deit3_sz256_lr2e_3_8xb128_fp16_ep300.pth", 256, 80.0, gate="double", folder=OPENMIXUP
     ),
-    "moganet_small.in1k": _classifier("moganet_small_sz224_8xbs128_ep300.pth.tar", 224, 83.4, "ema"),
-    "moganet_base.in1k": _classifier("moganet_base_sz224_8xbs128_ep300.pth.tar", 224, 84.3, "ema"),
-    "moganet_large.in1k": _classifier("moganet_large_sz224_8xbs64_ep300.pth.tar", 224, 84.7, "ema"),
-    "moganet_xlarge.in1k": _classifier("moganet_xlarge_sz224_8xbs64_ep300.pth.tar", 224, 85.1, "ema"),
+    "moganet_small.in1k": Release("moganet_small_sz224_8xbs128_ep300.pth.tar", 224, 83.4, weights="ema"),
+    "moganet_base.in1k": Release("moganet_base_sz224_8xbs128_ep300.pth.tar", 224, 84.3, weights="ema"),
+    "moganet_large.in1k": Release("moganet_large_sz224_8xbs64_ep300.pth.tar", 224, 84.7, weights="ema"),
+    "moganet_xlarge.in1k": Release("moganet_xlarge_sz224_8xbs64_ep300.pth.tar", 224, 85.1, weights="ema"),
 }
 
 # On ADE20K's validation set, at one scale: mIoU and mean accuracy of Semantic FPN, and of UPerNet.
@@ -101,8 +98,8 @@ _ON_ADE20K = {
 SEGMENTERS: dict[str, Segmenter] = {}
 for _size, (_fpn, _upernet) in _ON_ADE20K.items():
     _files = f"fpn_moganet_{_size}_80k_ade20k.pth", f"upernet_moganet_{_size}_512x512_160k_ade20k.pth"
-    SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], miou=_fpn[0], macc=_fpn[1])
-    SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], miou=_upernet[0], macc=_upernet[1])
+    SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], *_fpn)
+    SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], *_upernet)
 
 PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS}
 

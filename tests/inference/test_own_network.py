@@ -69,6 +69,13 @@ def test_its_figures_are_those_by_hand_and_the_network_stays_as_it_was(trained, 
     assert moganet.evaluate(predictor, own).top1 == found.top1
 
 
+def test_names_that_its_attributes_share_with_ours_mean_nothing(trained):
+    network = copy.deepcopy(trained)
+    network.fused = network.backbone = network.task = False
+    first = SPLITS["test"].images[:1]
+    assert moganet.model(network, range(10), HOW)(first) == moganet.model(trained, range(10), HOW)(first)
+
+
 def test_verbs_work_with_it(predictor, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report = moganet.write_report(predictor, "digits")

@@ -51,7 +51,9 @@ def apart(given, expected):
 @pytest.mark.parametrize("head", HEADS)
 def test_the_fused_form_gives_the_plain_ones_logits(head):
     network, _ = made(head)
+    generator = torch.get_rng_state()
     fused, x = fastest(network), scene(65, 96, 1)
+    assert torch.equal(torch.get_rng_state(), generator)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     assert any(isinstance(module, ConvNorm) for module in fused.modules()) and not hasattr(fused, "auxiliary_head")
     assert apart(logits_of(fused, x), logits_of(network, x)) < 1e-5

@@ -16,7 +16,7 @@ from moganet.config import Architecture, ChannelAggregation, Gate, Preprocessing
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices, Weights
 from moganet.models.description import ModelDescription
-from moganet.models.reading.heads import BACKBONE, head_of, size_of
+from moganet.models.reading.heads import backbone_of, head_of, size_of
 from moganet.network import full_name, variant_of_shape
 from moganet.notices import say
 from moganet.tasks.task import TaskDescription
@@ -159,9 +159,8 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """
     state = checkpoint.state
     if (found := head_of(state)) is not None:
-        bare = {name.removeprefix(BACKBONE): tensor for name, tensor in state.items() if name.startswith(BACKBONE)}
         head, classes = found
-        return architecture_of(replace(checkpoint, state=bare)).changed(head=head, num_classes=classes)
+        return architecture_of(replace(checkpoint, state=backbone_of(state))).changed(head=head, num_classes=classes)
     embed_dims = [size_of(state, f"patch_embed{i}.weight", 0) for i in EMBEDDINGS]
     hidden = [size_of(state, f"blocks{i}.0.mlp.fc1.weight", 0) for i in (1, 2, 3, 4)]
     shape = (tuple(embed_dims), _depths(state), tuple(map(_ratio, hidden, embed_dims)))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from moganet.errors import WeightsError
 
@@ -26,8 +26,7 @@ def is_whole(path: Path) -> bool:
         return False
     try:
         with open(path, "rb") as file:
-            length = int.from_bytes(file.read(LENGTH), "little")
-            header = json.loads(file.read(min(length, MAX_HEADER)))
+            length, header = _header(file)
             ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
             return path.stat().st_size == LENGTH + length + max(ends, default=0)
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
@@ -39,10 +38,7 @@ def hash_tensors_of(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            length = int.from_bytes(file.read(LENGTH), "little")
-            if length > MAX_HEADER:
-                raise ValueError(f"its header would have {length:,} bytes")
-            header = json.loads(file.read(length))
+            length, header = _header(file)
             for name in sorted(header.keys() - {"__metadata__"}):
                 start, end = header[name]["data_offsets"]
                 kind, shape = f"torch.{TYPES[header[name]['dtype']]}", tuple(header[name]["shape"])
@@ -51,6 +47,14 @@ def hash_tensors_of(path: Path) -> str:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise WeightsError(f"{path} is no whole safetensors file; train or download it again") from None
     return digest.hexdigest()
+
+
+def _header(file: BinaryIO) -> tuple[int, Any]:
+    """Give the header's length in bytes, and what it says. Raises ValueError for what can't be one."""
+    length = int.from_bytes(file.read(LENGTH), "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"its header would have {length:,} bytes")
+    return length, json.loads(file.read(length))
 
 
 def _part(file: BinaryIO, start: int, length: int) -> bytes:

@@ -1,19 +1,32 @@
 """Which head a segmenter has, and for how many classes, read off the shapes of its tensors."""
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from moganet.config import FpnHead, PixelHead, UperHead
 from moganet.errors import WeightsError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Value = TypeVar("Value")
 BACKBONE, CLASSES = "backbone.", "conv_seg.weight"
 HEADS = ("neck.", "decode_head.", "auxiliary_head.")
 DECODE, AUXILIARY = f"decode_head.{CLASSES}", f"auxiliary_head.{CLASSES}"
 LATERAL, LEVEL, POOLED = "neck.lateral_convs.0.conv.weight", "decode_head.scale_heads.", "decode_head.psp_modules."
 
 
-def size_of(state: Mapping[str, Tensor], name: str, dimension: int) -> int:
+def backbone_of(state: Mapping[str, Value]) -> dict[str, Value]:
+    """Give the part of a segmenter that is its backbone, by the names that it has alone."""
+    return {name.removeprefix(BACKBONE): value for name, value in state.items() if name.startswith(BACKBONE)}
+
+
+def names_in_backbone(name: str) -> tuple[str, str, str]:
+    """Give the names that a part of a network may have in a backbone: timm flattens some, and nests others."""
+    return f"{BACKBONE}{name}", f"{BACKBONE}{name.replace('.', '_', 1)}", f"{BACKBONE}model.{name}"
+
+
+def size_of(state: Mapping[str, "Tensor"], name: str, dimension: int) -> int:
     """Give a side of a tensor. Raises WeightsError where there is none, or no such tensor."""
     if name not in state:
         found = ", ".join(f"{n[:60]} {tuple(t.shape)}" for n, t in list(state.items())[:3])
@@ -30,7 +43,7 @@ def has_head(state: Mapping[str, object]) -> bool:
     return DECODE in state and (is_fpn or any(name.startswith(POOLED) for name in state))
 
 
-def head_of(state: Mapping[str, Tensor]) -> tuple[PixelHead, int] | None:
+def head_of(state: Mapping[str, "Tensor"]) -> tuple[PixelHead, int] | None:
     """Give a segmenter's head and its number of classes; None where there is no head of the reference's.
 
     The sides to which UPerNet pools leave no trace: of four they are the reference's, of others 1, which is a stand-in.

@@ -7,12 +7,11 @@ from torch import nn
 from moganet.config import FpnHead, PixelHead, SmpHead, UperHead
 from moganet.errors import ConfigError
 from moganet.network.dense.neck import FeaturePyramid
+from moganet.network.dense.outline import AUXILIARY
 from moganet.network.dense.pyramid import Level, levels_of
 from moganet.network.dense.segmenter import Segmenter
 from moganet.network.dense.semantic_fpn import SemanticFpn
 from moganet.network.dense.upernet import Fcn, UperNet
-
-AUXILIARY = 2  # the level that the auxiliary head reads: stride 16
 
 
 def build_segmenter(backbone: nn.Module, head: PixelHead, classes: int) -> Segmenter:

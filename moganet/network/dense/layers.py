@@ -1,5 +1,7 @@
 """The layers of which necks and heads are made, by the names that mmcv's checkpoints have."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
@@ -32,7 +34,7 @@ class ConvNorm(nn.Module):
         return y
 
 
-class PixelClassifier(nn.Module):
+class PixelClassifier(nn.Module, ABC):
     """A class for each place of a map, by `conv_seg` behind what a head computes in `features`."""
 
     def __init__(self, dim: int, classes: int, dropout: float) -> None:
@@ -42,8 +44,9 @@ class PixelClassifier(nn.Module):
         nn.init.normal_(self.conv_seg.weight, std=0.01)  # as the reference's heads begin
         nn.init.zeros_(self.conv_seg.bias)  # type: ignore[arg-type]
 
+    @abstractmethod
     def features(self, maps: list[Tensor]) -> Tensor:
-        raise NotImplementedError
+        """Give what the classes are told by, (B, dim, h, w)."""
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Give the logits (B, classes, h, w) of the maps."""

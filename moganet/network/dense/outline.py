@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from moganet.config import Architecture, FpnHead, PixelHead, UperHead
 from moganet.network.outline import Outline, outline
 
-AUXILIARY = 2  # the level whose map the auxiliary head reads
+AUXILIARY = 2  # the level whose map the auxiliary head reads: stride 16
 
 
 def has_outline(head: PixelHead | None) -> bool:

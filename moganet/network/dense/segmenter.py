@@ -1,13 +1,15 @@
 """A segmenter: a backbone, a neck where its head has one, and heads that tell each pixel's class."""
 
-import importlib
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moganet.network.dense.layers import ConvNorm
 from moganet.network.dense.pyramid import levels_of, maps_of
+from moganet.network.fuse import fastest, fold_norm
 
 
 class Segmenter(nn.Module):
@@ -39,11 +41,6 @@ class Segmenter(nn.Module):
             for level in levels_of(self.backbone)
         ]
 
-    def fused(self) -> "Segmenter":
-        """Give the network in the form in which it answers fastest."""
-        made: Segmenter = importlib.import_module("moganet.network.dense.fuse").fuse_segmenter(self)
-        return made
-
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits at the images' size."""
         return F.interpolate(self.decoded(maps_of(self.backbone, x)), x.shape[2:], mode="bilinear")
@@ -70,3 +67,18 @@ class Segmenter(nn.Module):
         """Name the parameters that weight decay must spare: the backbone's."""
         spared: Any = getattr(self.backbone, "no_weight_decay", set)
         return {f"backbone.{name}" for name in spared()}
+
+
+@fastest.register
+def fuse_segmenter(network: Segmenter) -> Segmenter:
+    """Give the network's function in evaluation mode, its backbone fused and its heads' norms folded.
+
+    What only training needs is left out; the network itself stays as it is.
+    """
+    neck = copy.deepcopy(getattr(network, "neck", None))
+    fused = Segmenter(fastest(network.backbone), copy.deepcopy(network.decode_head), neck)
+    with torch.random.fork_rng(devices=[]):  # as in `fuse`
+        for module in fused.modules():
+            if isinstance(module, ConvNorm):
+                module.conv, module.bn = fold_norm(module.conv, module.bn), nn.Identity()
+    return fused.eval().requires_grad_(False)

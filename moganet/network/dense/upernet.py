@@ -41,7 +41,7 @@ class UperNet(PixelClassifier):
 class Fcn(PixelClassifier):
     """A convolution and a class for each place of one of the maps: training's second head."""
 
-    def __init__(self, width: int, dim: int, classes: int, dropout: float, level: int = 2) -> None:
+    def __init__(self, width: int, dim: int, classes: int, dropout: float, level: int) -> None:
         super().__init__(dim, classes, dropout)
         self.level = level
         self.convs = nn.Sequential(ConvNorm(width, dim, 3))
