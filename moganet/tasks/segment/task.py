@@ -12,11 +12,12 @@ from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
 from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.results import Metric
+from moganet.tasks.records import Evaluation
 from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.seeing import Ask, Eye, softmax
-from moganet.tasks.task import Array, Asked, Evaluation, Outputs, Task, TaskDescription, Writer
+from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
