@@ -4,7 +4,7 @@ Nothing here imports torch: an exported model answers without it. What learns an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, create_model
 
-from moganet.config import Architecture, LossSettings, Preprocessing, Recipe, Settings, TaskSettings
+from moganet.config import Architecture, LossSettings, Recipe, Settings, TaskSettings
 from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
 from moganet.tasks.guard import Guard, Values
@@ -95,8 +95,8 @@ class Task(ABC):
     metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
-    measured, for its one true class. by_image: each image is seen by itself, in its own size (`see`), and answers are
-    of that size. guards: whether a guard can be made, which tells unlike images by their whole.
+    measured, for its one true class. by_image: whether it is a `TaskByImage`. guards: whether a guard can be made,
+    which tells unlike images by their whole.
     """
 
     name: ClassVar[str]
@@ -162,19 +162,6 @@ class Task(ABC):
 
     # Answers
 
-    def see(
-        self,
-        pixels: NDArray[np.uint8],
-        ask: Callable[[Array], Outputs],
-        description: TaskDescription,
-        preprocessing: Preprocessing,
-    ) -> Outputs:
-        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task `by_image`.
-
-        ask: gives what the network gives for preprocessed images (B, C, h, w).
-        """
-        raise NotImplementedError
-
     def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> "Writer":
         """Make what writes an answer's files for each of some images. Raises ConfigError where a task has none."""
         raise ConfigError(
@@ -219,22 +206,6 @@ class Task(ABC):
     def energy(self, outputs: Outputs) -> Values | None:
         """Say how unsure outputs are (B,), the higher the more, as one of the guard's scores; None leaves it out."""
         return None
-
-    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
-        """Say what of an image is explained, weights (h, w), and for which class, of a task `by_image`.
-
-        outputs: for that image. target: None is the largest class. box: left, top, width and height as shares of the
-        sides; None is what is answered to be of the class. Raises DataError where nothing is.
-        """
-        raise NotImplementedError
-
-    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
-        """Give a network that gives the logits (B, classes) of a region, of a task `by_image`."""
-        raise NotImplementedError
-
-    def pooled(self, outputs: Outputs, weights: Array) -> Outputs:
-        """Give the logits (B, classes) of a region."""
-        return {"logits": np.einsum("bchw,hw->bc", outputs["logits"], weights / weights.sum()).astype(np.float32)}
 
     def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
         """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""

@@ -12,12 +12,13 @@ from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
 from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.results import Metric
+from moganet.tasks.by_image import TaskByImage
 from moganet.tasks.records import Evaluation
 from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.seeing import Ask, Eye, softmax
-from moganet.tasks.task import Array, Asked, Outputs, Task, TaskDescription, Writer
+from moganet.tasks.task import Array, Asked, Outputs, TaskDescription, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,7 +35,7 @@ def _room(name: str) -> Any:
     return importlib.import_module(f"moganet.tasks.segment.{name}")  # with torch, or with what draws
 
 
-class Segment(Task):
+class Segment(TaskByImage):
     """One class a pixel."""
 
     name = "segment"
@@ -42,7 +43,6 @@ class Segment(Task):
     metrics = (Metric("miou", "Mean IoU", "mean intersection over union", "mIoU"),)
     columns = COLUMNS
     pipeline = "image-segmentation"
-    by_image = True
     guards = False
 
     @property
