@@ -1,7 +1,5 @@
 """A segmenter's part of the report: its figures, classes, what is taken for what, and the worst images with masks."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ from torch import Tensor
 from moganet.errors import DataError
 from moganet.numbers import percent
 from moganet.report.masks import in_colours, painted_over, usual_palette
-from moganet.report.page import Fact, Section
+from moganet.report.page import Fact, Section, as_uri
 from moganet.tasks.report import Reported, Seen, classes_section
 from moganet.tasks.segment.description import SegmentDescription
 from moganet.tasks.segment.evaluator import SegmentEvaluator, measured
@@ -115,6 +113,4 @@ def _picture(image: NDArray[np.uint8], labels: NDArray[Any] | None, palette: Seq
     pixels = in_colours(image[:, ::step, ::step])
     if labels is not None:
         pixels = painted_over(pixels, labels[::step, ::step], palette)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=70, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return as_uri(Image.fromarray(pixels), "WEBP", quality=70, method=2)
