@@ -11,7 +11,7 @@ from torch import Tensor
 
 from moganet.errors import DataError
 from moganet.numbers import percent
-from moganet.report.masks import in_colours, painted_over, usual_palette
+from moganet.report.masks import in_colours, painted_over
 from moganet.report.page import Fact, Section, as_uri
 from moganet.tasks.report import Reported, Seen, classes_section
 from moganet.tasks.segment.description import SegmentDescription
@@ -83,7 +83,7 @@ def worst_section(seen: Seen, counts: NDArray[np.int64], description: SegmentDes
     """Show the images of least IoU: as they are, with their masks, and with the answers."""
     scores = np.array([_score(one[:, :-3]) for one in counts])
     order = np.argsort(scores, kind="stable")[:MAX_WORST].tolist()
-    palette = description.palette or usual_palette(len(description.class_names))
+    palette = description.colours
     shown, left_out = [], {}
     try:
         again = seen.again(seen.answers, order) if seen.again is not None else iter(())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
-from moganet.report.masks import in_colours, painted_over, usual_palette
+from moganet.report.masks import in_colours, painted_over
 from moganet.results import Metric
 from moganet.tasks.by_image import TaskByImage
 from moganet.tasks.records import Evaluation
@@ -88,10 +88,9 @@ class Segment(TaskByImage):
         self, image: NDArray[np.uint8], target: Any, description: TaskDescription
     ) -> tuple[NDArray[np.uint8], str]:
         labels, own = np.asarray(target).astype(np.int64), _own(description)
-        palette = own.palette or usual_palette(len(own.class_names))
         counts = np.bincount(labels[labels >= 0], minlength=len(own.class_names))
         largest = [own.class_names[i] for i in np.argsort(-counts, kind="stable")[:2].tolist() if counts[i]]
-        return painted_over(in_colours(image), labels, palette).transpose(2, 0, 1), ", ".join(largest) or "nothing"
+        return painted_over(in_colours(image), labels, own.colours).transpose(2, 0, 1), ", ".join(largest) or "nothing"
 
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
         made: Evaluator = _room("evaluator").SegmentEvaluator(_own(description), keeps=keeps)
@@ -111,8 +110,7 @@ class Segment(TaskByImage):
         return np.ascontiguousarray(probabilities[..., ::-1])
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Segmentation]:
-        names, own = description.class_names, _own(description)
-        palette = own.palette or usual_palette(len(names))
+        names, palette = description.class_names, _own(description).colours
         if "labels" in outputs:
             return [Segmentation(labels, names, palette) for labels in outputs["labels"]]
         logits = outputs["logits"]
