@@ -34,7 +34,7 @@ from moganet.models.make_fixtures import NUM_FIXTURES, make_fixtures
 from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.classify.evaluator import calibration_error
 from moganet.tasks.recipes import load_recipe
-from moganet.tasks.task import Evaluation
+from moganet.tasks.records import Evaluation
 from moganet.training.origin import read_metrics
 
 SHIPPED = Path(moganet.__file__).parent / "models" / "shipped"

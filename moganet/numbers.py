@@ -1,5 +1,7 @@
 """Numbers as a person reads them."""
 
+Z95 = 1.959964  # of a normal distribution, two-sided
+
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Write a share as percent, "-" where nothing was measured."""
@@ -32,8 +34,8 @@ def spread(total: int, number: int) -> list[int]:
     return sorted({int(i * total / min(number, total)) for i in range(min(number, total))})
 
 
-def wilson_interval(share: float, number: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(share: float, number: int) -> tuple[float, float]:
     """Give the 95 % interval of a share among `number` trials (Wilson 1927)."""
-    center = (share + z**2 / (2 * number)) / (1 + z**2 / number)
-    half = z / (1 + z**2 / number) * (share * (1 - share) / number + z**2 / (4 * number**2)) ** 0.5
+    center = (share + Z95**2 / (2 * number)) / (1 + Z95**2 / number)
+    half = Z95 / (1 + Z95**2 / number) * (share * (1 - share) / number + Z95**2 / (4 * number**2)) ** 0.5
     return max(0.0, center - half), min(1.0, center + half)

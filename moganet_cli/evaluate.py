@@ -11,7 +11,7 @@ from moganet_cli.options import AsJson, Data, Models, ReadingViews, Split, optio
 from moganet_cli.output import complain, line, print_json, print_table, untrained
 
 if TYPE_CHECKING:
-    from moganet.tasks.task import Evaluation
+    from moganet.tasks.records import Evaluation
 
 SHORT = 2.0  # seconds, of which starting is a large part
 

@@ -39,7 +39,8 @@ from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import Metric, Record, Result
 from moganet.tasks import TASKS
-from moganet.tasks.task import Table, TaskDescription
+from moganet.tasks.records import Table
+from moganet.tasks.task import TaskDescription
 
 NUM_STATISTICS, BATCH = 4000, 64  # training images that the norms' statistics are computed of, and at a time
 SUFFIX = ".safetensors"

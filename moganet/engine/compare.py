@@ -248,7 +248,7 @@ def _pictures(result: Comparison, seen: SeenByAll, album: Album) -> Section:
         ours, theirs = seen.names[0], seen.names[other]
         heads = f"{ours} is right, {theirs} wrong", f"{theirs} is right, {ours} wrong"
         if first or second:
-            pairings.append(Pairing(f"{ours}, {theirs}", first, second, heads))
+            pairings.append(Pairing(first, second, heads))
     if not pairings:
         return Section("Where they differ", "All have the same images right")
     number = len(result.differing)

@@ -18,7 +18,7 @@ from moganet.inference.together import OneOrMore, Tta, answered_by, as_one, firs
 from moganet.notices import noted, say
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
-from moganet.tasks.task import Evaluation
+from moganet.tasks.records import Evaluation
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data

@@ -30,7 +30,8 @@ from moganet.notices import noted, say
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import Record, Result
-from moganet.tasks.task import Asked, Table
+from moganet.tasks.records import Table
+from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data

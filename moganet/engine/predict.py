@@ -31,7 +31,8 @@ from moganet.numbers import spread
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Member, Result
-from moganet.tasks.task import Asked, Row
+from moganet.tasks.records import Row
+from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 from moganet.errors import OutputError, import_extra
 from moganet.files import atomic_path, check_place, to_json
 from moganet.results import Record
-from moganet.tasks.task import Row
+from moganet.tasks.records import Row
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 GROUP = 4096  # rows that are held, and a row group of Parquet

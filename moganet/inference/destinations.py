@@ -17,7 +17,8 @@ from moganet.inference.answer_files import Write, check_answer_file, open_answer
 from moganet.inference.predictor import Predictor
 from moganet.inference.saved_pictures import SavedPictures, saved_pictures
 from moganet.inference.sorted_images import SortedImages, new_folder
-from moganet.tasks.task import Row, Task
+from moganet.tasks.records import Row
+from moganet.tasks.task import Task
 
 MAX_GRID = 48
 

@@ -24,6 +24,7 @@ from moganet.models.description import ModelDescription
 from moganet.notices import remember
 from moganet.processors import using_threads
 from moganet.tasks import TASKS, Task
+from moganet.tasks.by_image import TaskByImage
 from moganet.tasks.guard import FEATURES, TEXTURE, texture_of
 from moganet.tasks.task import Asked
 
@@ -180,6 +181,7 @@ class Predictor:
 
     def see(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size."""
+        assert isinstance(self.task, TaskByImage)
         return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing)
 
     def _each(self, items: Sequence[ImageLike], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:

@@ -8,6 +8,7 @@ from moganet.data.preprocess import normalize
 from moganet.errors import ConfigError
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs
+from moganet.tasks.by_image import TaskByImage
 
 
 @dataclass(frozen=True)
@@ -15,21 +16,24 @@ class RegionRun:
     """What a segmenter gives for a region, the pixels that `weights` (h, w) take."""
 
     whole: Predictor
+    task: TaskByImage
     weights: Array
     runtime: str
     precision: str
 
     def __call__(self, images: Array) -> Outputs:
         """Give the mean logits (B, classes)."""
-        return self.whole.task.pooled(self.whole.outputs(images), self.weights)
+        return self.task.pooled(self.whole.outputs(images), self.weights)
 
 
 def focused(whole: Predictor, image: Any, target: int | None, region: Sequence[float] | None) -> tuple[Predictor, str]:
-    """Give a predictor of a region of an image, and the name of the class that is explained, as Task.region says."""
+    """Give a predictor of a region of an image, and the name of the explained class, as TaskByImage.region says."""
     x = normalize(whole.picture(image), whole.config.preprocessing)[None].numpy()
-    weights, chosen = whole.task.region(whole.outputs(x), target, region)
-    run = RegionRun(whole, weights, whole.runtime, whole.precision)
-    module = (lambda: whole.task.focused(whole.model, weights)) if whole.has_module else None
+    task = whole.task
+    assert isinstance(task, TaskByImage)
+    weights, chosen = task.region(whole.outputs(x), target, region)
+    run = RegionRun(whole, task, weights, whole.runtime, whole.precision)
+    module = (lambda: task.focused(whole.model, weights)) if whole.has_module else None
     known, name = whole.trained, whole.name_of_model
     part = Predictor(run, whole.config, whole.device, module, trained=known, name_of_model=name, threads=whole.threads)
     return part, whole.class_names[chosen]

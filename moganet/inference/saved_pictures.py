@@ -12,7 +12,7 @@ from moganet import report
 from moganet.files import atomic_path, to_json
 from moganet.inference.sorted_images import new_folder, own_name
 from moganet.safe_names import FreeNames
-from moganet.tasks.task import Row
+from moganet.tasks.records import Row
 
 PLAIN = (".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")  # endings of pictures that are kept without loss
 LIST = "predictions.jsonl"  # by which a folder is known to hold pictures of images, and no images

@@ -1,7 +1,7 @@
 """Models beside each other, as sections of a page: figures, curves, tests, images on which they differ, settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from moganet.numbers import percent
 from moganet.report.charts import Series, line_chart
@@ -15,12 +15,11 @@ Metrics = Mapping[str, Mapping[float, float]]  # {name: {epoch: value}}
 
 @dataclass(frozen=True)
 class Pairing:
-    """What images on which two models differ are shown. title: which two."""
+    """What images on which two models differ are shown. heads: what is so of the first, and of the second."""
 
-    title: str
     first: Sequence[Shown]
     second: Sequence[Shown]
-    heads: tuple[str, str] = field(default=("", ""))
+    heads: tuple[str, str]
 
 
 def style_of(number: int) -> str:

@@ -38,8 +38,12 @@ def names_as_they_are(draw: Callable[Arguments, None]) -> Callable[Arguments, No
 def caption(name: str, length: int) -> str:
     """Give a name as it can be drawn, cut in its middle to a length: names of a kind differ at their ends."""
     text = printable(name)
-    tail = (length - 1) // 2
-    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+    return text if len(text) <= length else both_ends(text, length - 1)
+
+
+def both_ends(text: str, number: int) -> str:
+    """Give so many of a text's characters, half from its beginning and half from its end."""
+    return f"{text[: (number + 1) // 2]}…{text[len(text) - number // 2 :]}"
 
 
 def captions(names: Sequence[str], length: int) -> list[str]:

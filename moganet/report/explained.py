@@ -1,7 +1,5 @@
 """Explained photographs: the maps over them at their own size, methods side by side, and a page of all."""
 
-import base64
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +17,8 @@ from moganet.report.charts import Series, share_chart
 from moganet.report.drawing import caption
 from moganet.report.grids import Panel, draw_explained
 from moganet.report.heat import Part, on_photograph, overlay, seen_slices, with_outside_dimmed
-from moganet.report.page import Page, Section, make_sheet, write_page
+from moganet.report.masks import in_colours
+from moganet.report.page import Page, Section, as_uri, make_sheet, write_page
 
 MOST_SIDE = 1200  # pixels of a drawn photograph's longer side
 TINY, ENLARGED = 128, 256  # a picture whose longer side is below the one is drawn of as many whole pixels as the other
@@ -88,8 +87,7 @@ class Card:
 
 def place_photograph(name: str, said: str, pixels: np.ndarray, part: Part) -> Photograph:
     """Bring pixels uint8 (C, H, W) to the size they are drawn at: their own, or less where that is large."""
-    colours = pixels[:3] if len(pixels) >= 3 else np.repeat(pixels[:1], 3, axis=0)
-    image = Image.fromarray(np.ascontiguousarray(colours.transpose(1, 2, 0)))
+    image = Image.fromarray(in_colours(pixels))
     side, before = max(image.size), image.size
     if side > MOST_SIDE:
         image = image.resize([max(1, round(one * MOST_SIDE / side)) for one in before], Image.Resampling.LANCZOS)
@@ -171,10 +169,9 @@ def _scores(one: Map) -> Markup:
 
 
 def _thumbnail(picture: np.ndarray) -> str:
-    image, buffer = Image.fromarray(picture), io.BytesIO()
+    image = Image.fromarray(picture)
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    image.save(buffer, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return as_uri(image, "JPEG", quality=QUALITY)
 
 
 def _href(file: Path) -> str:

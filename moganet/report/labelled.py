@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from moganet.notices import printable, say
-from moganet.report.drawing import installed_fonts
-from moganet.report.grids import RIGHT, UNKNOWN, WRONG
+from moganet.report.drawing import both_ends, installed_fonts
+from moganet.report.grids import RIGHT, UNKNOWN, UNLIKE, WRONG
+from moganet.report.masks import in_colours
 
 SMALLEST = 128  # pixels of the shorter side, below which the words stand beneath the picture
 NARROWEST = 200  # pixels, that words beneath a picture have
@@ -34,12 +35,12 @@ class Label:
     @property
     def texts(self) -> list[str]:
         wrong = [f"is {self.truth}"] if self.right is False and self.truth is not None else []
-        return [self.text, *wrong, *(["(unlike its training)"] if self.rejected else [])]
+        return [self.text, *wrong, *([f"({UNLIKE})"] if self.rejected else [])]
 
 
 def label_picture(pixels: np.ndarray, label: Label) -> Image.Image:
     """Write on a copy of a picture uint8 (C, H, W) of 1 or 3 channels; letters are white on a ground that is dark."""
-    colored = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0).copy()  # (H, W, 3)
+    colored = in_colours(pixels)
     height, width = colored.shape[:2]
     beneath = min(width, height) < SMALLEST
     letter = LETTERS[0] if beneath else min(max(min(width, height) // SHARE, LETTERS[0]), LETTERS[1])
@@ -83,12 +84,8 @@ def _cut(line: str, letter: int, room: int) -> str:
     short, long = 2, len(line)  # characters that fit, and that don't
     while long - short > 1:
         middle = (short + long) // 2
-        short, long = (middle, long) if _width(_ends(line, middle), letter) <= room else (short, middle)
-    return _ends(line, short)
-
-
-def _ends(line: str, number: int) -> str:
-    return f"{line[: (number + 1) // 2]}…{line[len(line) - number // 2 :]}"
+        short, long = (middle, long) if _width(both_ends(line, middle), letter) <= room else (short, middle)
+    return both_ends(line, short)
 
 
 def _width(text: str, letter: int) -> float:

@@ -52,7 +52,7 @@ def map_section(drawn: Map, max_listed: int) -> Section:
     places = {name: _placed(where) for name, where in drawn.layouts.items()}
     first = next(iter(places.values()))
     radius = next(radius for number, radius in RADII if len(drawn.points) < number)
-    dots = [(x, y, _colour(point), i) for i, ((x, y), point) in enumerate(zip(first, drawn.points, strict=True))]
+    dots = [(x, y, _colour(point)) for (x, y), point in zip(first, drawn.points, strict=True)]
     content = {
         "sheet": make_sheet(drawn.pictures, SHEET_BYTES),
         "dots": dots,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -130,14 +131,15 @@ def make_sheet(pictures: Sequence[np.ndarray], max_bytes: int) -> Sheet:
     image = Image.fromarray(canvas)
     while True:
         for quality in QUALITIES:
-            uri = _as_uri(image, quality, lossless=side <= LOSSLESS_SIDE)
+            uri = as_uri(image, "WEBP", quality=quality, lossless=side <= LOSSLESS_SIDE, method=2)
             if len(uri) <= max_bytes or side <= LOSSLESS_SIDE:
                 return Sheet(uri, columns, rows, side)
         side //= 2
         image = image.resize((columns * side, rows * side), Image.Resampling.BOX)
 
 
-def _as_uri(image: Image.Image, quality: int, *, lossless: bool) -> str:
+def as_uri(image: Image.Image, kind: Literal["JPEG", "WEBP"], **how: Any) -> str:
+    """Give a picture as a data URI, a file of its own within the page. how: as Pillow writes such files."""
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality, lossless=lossless, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, kind, **how)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, stdtrit
 
-Z95 = 1.959964  # of a normal distribution, two-sided
-DRAWS = 200  # of a bootstrap
+from moganet.numbers import Z95
 
 
 @dataclass(frozen=True)

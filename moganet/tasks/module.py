@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -19,6 +17,7 @@ from torchmetrics import MeanMetric, Metric
 from moganet.compat import set_update_count
 from moganet.config import LossSettings, OptimizerConfig, ScheduleConfig
 from moganet.data import Dataset
+from moganet.data.targets import Targets
 from moganet.errors import ConfigError, TrainingError
 from moganet.tasks.evaluator import Evaluator
 from moganet.tasks.held import Held
@@ -254,18 +253,17 @@ def weights_of_classes(
     setting: str,
     given: str | Sequence[float] | None,
     dataset: Dataset,
-    balanced: Callable[[NDArray[np.int64], int], Tensor],
+    named: Callable[[Targets], Tensor],
 ) -> Tensor | None:
-    """Give a factor for each class (classes,): those given, or for "balanced" what training images' counts make.
+    """Give a factor for each class (classes,): those given, or where they have a name what training targets make.
 
-    balanced: takes the number of images of each class (classes,), and of all. Raises ConfigError for another number.
+    named: gives these of the targets. Raises ConfigError for another number.
     """
     classes = len(dataset.class_names)
     if given is None:
         return None
     if isinstance(given, str):
-        train = dataset.split("train")
-        return balanced(train.targets.counts(classes), len(train))
+        return named(dataset.split("train").targets)
     if len(given) != classes:
         raise ConfigError(f"{setting} has {len(given)} values, but {dataset.spec} has {classes} classes")
     return torch.tensor(given, dtype=torch.float32)

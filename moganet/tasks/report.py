@@ -1,4 +1,4 @@
-"""What a task is given of a model's answers to write its sections of the report, and what it gives."""
+"""What a task is given of a model's answers for its sections of the report, what it gives, and what tasks share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,14 @@ from torch import Tensor
 from moganet.data import ArraySplit, FileSplit, Split
 from moganet.data.survey import thumbnails
 from moganet.errors import MogaNetError
+from moganet.numbers import percent
 from moganet.report.page import Fact, Section
-from moganet.results import LeftOut
+from moganet.results import LeftOut, Record
 from moganet.tasks.task import TaskDescription
 
 MAX_PICTURES, MAX_FILES = 1500, 600  # files, and what a caller's code gives, take longer and need more room
 MAX_SIDE = 64
+MAX_ROWS = 20  # of the table of classes, before the rest is folded away
 
 
 @dataclass(frozen=True)
@@ -143,3 +145,30 @@ class Reported:
     facts: Sequence[Fact]
     sections: Sequence[Section]
     result: Mapping[str, float | int | None] = field(default_factory=dict)
+
+
+def classes_section(per_class: Sequence[Record], key: str, words: tuple[str, str], template: str) -> Section:
+    """Show a row a class, the hardest first by its figure of that key. words: as in `say_classes`."""
+    rows = sorted(per_class, key=lambda one: (one[key] is None, one[key] or 0.0))
+    return Section("Classes", say_classes(rows, key, words), template, folded(rows))
+
+
+def folded(rows: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Give the rows of a table of classes as templates show them: the first, and the others, which are folded away."""
+    return {"first": rows[:MAX_ROWS], "others": rows[MAX_ROWS:]}
+
+
+def say_classes(rows: Sequence[Record], key: str, words: tuple[str, str]) -> str:
+    """Name the classes of the least and the highest figure, of rows that begin with the least.
+
+    words: the figure, and what a class must have for it to be known ("images").
+    """
+    figure, what = words
+    known = [(one["name"], percent(one[key])) for one in rows if one[key] is not None]
+    if not known:
+        return f"No class has {what}"
+    absent = f"; {len(rows) - len(known)} of {len(rows)} classes have no {what}" if len(known) < len(rows) else ""
+    (worst, least), (best, most) = known[0], known[-1]
+    if len(known) == 1:
+        return f"“{worst}” is the only class with {what}: {figure} {least}{absent}"
+    return f"“{worst}” is the hardest class, {figure} {least}; “{best}” the easiest, {most}{absent}"

@@ -4,7 +4,7 @@ Nothing here imports torch: an exported model answers without it. What learns an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, create_model
 
-from moganet.config import Architecture, LossSettings, Preprocessing, Recipe, Settings, TaskSettings
+from moganet.config import Architecture, LossSettings, Recipe, Settings, TaskSettings
 from moganet.errors import ConfigError, DataError
-from moganet.numbers import percent
-from moganet.results import Member, Metric, Record, Result
+from moganet.results import Metric
 from moganet.tasks.guard import Guard, Values
+from moganet.tasks.records import Evaluation, Row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,11 +35,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
-UNLIKE = "(unlike what it was trained on)"
 Outputs = Mapping[str, Array]  # what a network gives for a batch, by name
-VOTES = (
-    "votes"  # among the outputs of several models (B, 2): how many find an image unlike theirs, and how many can tell
-)
+# Among the outputs of several models (B, 2): how many find an image unlike theirs, and how many can tell.
+VOTES = "votes"
 
 
 class TaskDescription(Settings):
@@ -83,128 +81,6 @@ class Asked:
     calibrated: bool = False
 
 
-class Row(Record):
-    """What is answered for one image, as JSON has it.
-
-    truth: where it is known. untrained: it means nothing yet. rejected: it is unlike those that were trained on. tta:
-    over which views of the image the answer is the mean, where there are several. time: of a video's frame, in
-    seconds from the first.
-    """
-
-    file: str
-    time: float | None = None
-    truth: Any = None
-    untrained: bool = False
-    rejected: bool | None = None
-    tta: str | None = None
-
-    def remarks(self) -> list[str]:
-        """Say in words what is to be known of the answer."""
-        return ["(untrained)"] * self.untrained + [UNLIKE] * bool(self.rejected)
-
-    def rejected_cell(self) -> str:
-        """Say in a CSV file's cell whether the image is unlike the training images."""
-        return {True: "yes", False: "no", None: ""}[self.rejected]
-
-    @abstractmethod
-    def text(self) -> str:
-        """Say the answer in one line."""
-
-    def short(self) -> str:
-        """Say the answer in a few words, to stand on a picture."""
-        return self.text()
-
-    def truth_text(self) -> str | None:
-        """Say the truth, where it is known."""
-        return None if self.truth is None else str(self.truth)
-
-    @abstractmethod
-    def cells(self) -> Iterable[Sequence[object]]:
-        """Give the lines of a CSV file, in the columns that the task names."""
-
-
-class Named(Record):
-    """A class, and how likely it is."""
-
-    name: str
-    probability: float
-
-
-class NamedRow(Row):
-    """An image's classes, the likeliest first."""
-
-    classes: tuple[Named, ...]
-
-    @classmethod
-    def of(cls, file: str, answer: Any, truth: Any, *, trained: bool, **more: Any) -> Self:
-        """Make one of an answer's names and probabilities. What is not known is None, and no key of it."""
-        named = zip(answer.names, answer.probabilities, strict=True)
-        more |= {"truth": truth, "untrained": None if trained else True}
-        known = {key: value for key, value in more.items() if value is not None}
-        return cls(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **known)
-
-    def named(self) -> str:
-        """Say the classes, each with its probability."""
-        return ", ".join(f"{one.name} {percent(one.probability)}" for one in self.classes)
-
-
-class Evaluation(Result):
-    """How good a model is on a split; each task adds its own figures.
-
-    images_per_second: decoding included, of large JPEGs at a fraction of their size where
-    fast_decoding. unreadable: files that count nowhere. out, files, unwritten: where which files
-    of it lie, or why they do not. tta: over which views of an image the answers are means, where there are several.
-    models: those that answered as one, where several did; `model` has all of their names then, and sha256 is empty.
-    """
-
-    data: str
-    split: str
-    num_images: int
-    images_per_second: float
-    seconds: float
-    unreadable: tuple[Record, ...]
-    model: str
-    sha256: str
-    runtime: str
-    precision: str
-    untrained: bool
-    fast_decoding: bool = False
-    tta: str | None = None
-    models: tuple[Member, ...] = ()
-    out: str | None = None
-    files: tuple[str, ...] = ()
-    unwritten: str | None = None
-
-    def heading(self) -> str:
-        """Say what was measured on what."""
-        return f"{type(self).__name__} of {self.model} on {self.data} ({self.split}), {self.num_images:,} images"
-
-    def pictures(self) -> Sequence[Path]:
-        """Give what was drawn of it, where it was written."""
-        return [Path(self.out or "", name) for name in self.files if name.endswith(".png")]
-
-    @abstractmethod
-    def headline(self) -> str:
-        """Say the most important figure in a few words."""
-
-    @abstractmethod
-    def lines(self) -> Iterable[str]:
-        """Say the figures, a line each."""
-
-    @abstractmethod
-    def table(self) -> "Table":
-        """Give the figures of each class."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under heads, for a person; numbers: the heads of columns that stand to the right."""
-
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: Sequence[str] = ()
-
-
 class Writer(Protocol):
     """What writes an answer's files, an image at a time; `close` gives their folder's other files."""
 
@@ -219,8 +95,8 @@ class Task(ABC):
     metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
-    measured, for its one true class. by_image: each image is seen by itself, in its own size (`see`), and answers are
-    of that size. guards: whether a guard can be made, which tells unlike images by their whole.
+    measured, for its one true class. by_image: whether it is a `TaskByImage`. guards: whether a guard can be made,
+    which tells unlike images by their whole.
     """
 
     name: ClassVar[str]
@@ -286,19 +162,6 @@ class Task(ABC):
 
     # Answers
 
-    def see(
-        self,
-        pixels: NDArray[np.uint8],
-        ask: Callable[[Array], Outputs],
-        description: TaskDescription,
-        preprocessing: Preprocessing,
-    ) -> Outputs:
-        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task `by_image`.
-
-        ask: gives what the network gives for preprocessed images (B, C, h, w).
-        """
-        raise NotImplementedError
-
     def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> "Writer":
         """Make what writes an answer's files for each of some images. Raises ConfigError where a task has none."""
         raise ConfigError(
@@ -343,22 +206,6 @@ class Task(ABC):
     def energy(self, outputs: Outputs) -> Values | None:
         """Say how unsure outputs are (B,), the higher the more, as one of the guard's scores; None leaves it out."""
         return None
-
-    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
-        """Say what of an image is explained, weights (h, w), and for which class, of a task `by_image`.
-
-        outputs: for that image. target: None is the largest class. box: left, top, width and height as shares of the
-        sides; None is what is answered to be of the class. Raises DataError where nothing is.
-        """
-        raise NotImplementedError
-
-    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
-        """Give a network that gives the logits (B, classes) of a region, of a task `by_image`."""
-        raise NotImplementedError
-
-    def pooled(self, outputs: Outputs, weights: Array) -> Outputs:
-        """Give the logits (B, classes) of a region."""
-        return {"logits": np.einsum("bchw,hw->bc", outputs["logits"], weights / weights.sum()).astype(np.float32)}
 
     def unlike(self, outputs: Outputs, description: TaskDescription) -> NDArray[np.bool_] | None:
         """Tell of each image (B,) whether it is unlike those that were trained on; None where that can't be told."""

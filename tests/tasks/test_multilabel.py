@@ -33,8 +33,9 @@ from moganet.tasks.multilabel.figures import (
     mean_average_precision,
 )
 from moganet.tasks.multilabel.reliability import fit_temperature
-from moganet.tasks.multilabel.report import pairs_section, say_classes
+from moganet.tasks.multilabel.report import pairs_section
 from moganet.tasks.multilabel.training import MultilabelTraining, balanced, build_criterion
+from moganet.tasks.report import say_classes
 from moganet.tasks.task import Asked
 
 TASK = TASKS["multilabel"]
@@ -312,8 +313,9 @@ def test_pairs_are_counted_once_the_commonest_first():
 def test_titles_say_the_finding():
     logits, truth = draw(classes=3)
     rows = sorted(measure(logits, truth, describe())["per_class"], key=lambda one: one.ap)
-    said = say_classes(rows)
+    how = ("ap", ("average precision", "images"))
+    said = say_classes(rows, *how)
     assert f"“{rows[0].name}” is the hardest" in said and f"“{rows[-1].name}” the easiest" in said
-    assert "only class" in say_classes(rows[:1])
+    assert "only class" in say_classes(rows[:1], *how)
     empty = measure(logits, np.zeros_like(truth), describe())["per_class"]
-    assert say_classes(empty) == "No class has images"
+    assert say_classes(empty, *how) == "No class has images"

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from moganet.display import bars
 from moganet.numbers import percent
 from moganet.tasks.classify.description import ClassifyDescription
-from moganet.tasks.task import UNLIKE, Array, NamedRow
+from moganet.tasks.records import UNLIKE, NamedRow
+from moganet.tasks.task import Array
 
 USUAL = 5  # classes that are named
 COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")

@@ -15,7 +15,7 @@ from moganet.numbers import percent, wilson_interval
 from moganet.results import Record
 from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.evaluator import CALIBRATION_BINS, Evaluator
-from moganet.tasks.task import Evaluation, Table
+from moganet.tasks.records import Evaluation, Table
 
 FIVE = 5  # classes, from which on the best five say something
 

@@ -13,9 +13,8 @@ from moganet.tasks.classify.confusion import fill_cells, matrix_section
 from moganet.tasks.classify.errors import errors_section, labels_section
 from moganet.tasks.classify.evaluator import measure
 from moganet.tasks.classify.reliability import Sureness, fit, reliability_section, sureness
-from moganet.tasks.report import Reported, Seen
+from moganet.tasks.report import Reported, Seen, folded
 
-MAX_ROWS = 20  # of the table of classes, before the rest is folded away
 Row = Mapping[str, Any]  # of the table of classes, as `measure` gives it
 
 
@@ -73,7 +72,7 @@ def classes_section(per_class: Sequence[Row], names: Sequence[str], matrix: np.n
     rows.sort(key=lambda row: (not row["num_images"], row["recall"] or 0.0, row["f1"] or 0.0))
     recall = np.array([row["recall"] for row in per_class], float)  # nan where a class has no images
     title = say_classes(names, recall, np.array([row["num_images"] for row in per_class]))
-    return Section("Classes", title, f"{ROOM}/classes.html", {"first": rows[:MAX_ROWS], "others": rows[MAX_ROWS:]})
+    return Section("Classes", title, f"{ROOM}/classes.html", folded(rows))
 
 
 def say_classes(names: Sequence[str], recall: np.ndarray, number: np.ndarray) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from moganet.data import Dataset
+    from moganet.data.targets import Targets
     from moganet.embeddings.learn import Known
     from moganet.report import GridItem
     from moganet.tasks.classify.evaluator import ClassifyEvaluation, ClassifyEvaluator
@@ -160,4 +161,8 @@ def _class_weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
     from moganet.tasks.module import weights_of_classes
 
     assert isinstance(recipe.loss, ClassifyLoss)
-    return weights_of_classes("loss.class_weights", recipe.loss.class_weights, dataset, class_weights)
+
+    def balanced(targets: "Targets") -> "Tensor":
+        return class_weights(targets.counts(len(dataset.class_names)), len(targets))
+
+    return weights_of_classes("loss.class_weights", recipe.loss.class_weights, dataset, balanced)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from moganet.display import bars
 from moganet.tasks.multilabel.description import MultilabelDescription
-from moganet.tasks.task import UNLIKE, Array, NamedRow
+from moganet.tasks.records import UNLIKE, NamedRow
+from moganet.tasks.task import Array
 
 COLUMNS = ("file", "truth", "rank", "name", "probability", "rejected")
 NONE = "(none)"

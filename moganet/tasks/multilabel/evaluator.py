@@ -24,7 +24,8 @@ from moganet.tasks.multilabel.figures import (
     mean,
     mean_average_precision,
 )
-from moganet.tasks.task import Evaluation, Table, TaskDescription
+from moganet.tasks.records import Evaluation, Table
+from moganet.tasks.task import TaskDescription
 
 
 class OfLabel(Record):

@@ -4,16 +4,17 @@ Average precision is scikit-learn's: the sum over the distinct scores of precisi
 equal scores count together. torchmetrics' agrees, but warns of classes that no image has.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moganet.tasks.evaluator import CALIBRATION_BINS
-from moganet.tasks.judged import DRAWS
 from moganet.tasks.multilabel.answers import sigmoid
 from moganet.tasks.multilabel.description import PLAIN
 
+DRAWS = 200  # of a bootstrap
 MIN_POSITIVES = 10  # images of a class, from which on a threshold is chosen for it
 Values = NDArray[np.floating]
 
@@ -52,9 +53,19 @@ def mean_average_precision(logits: Values, truth: NDArray[np.bool_]) -> float | 
 
 def precision_interval(logits: Values, truth: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Give the 95 % interval of the mean average precision, by drawing images anew (Efron's percentiles)."""
-    random, number = np.random.default_rng(0), len(logits)
-    places = (random.integers(number, size=number) for _ in range(DRAWS))
-    drawn = [one for some in places if (one := mean_average_precision(logits[some], truth[some])) is not None]
+    return drawn_interval(lambda some: mean_average_precision(logits[some], truth[some]), len(logits), DRAWS)
+
+
+def drawn_interval(
+    figure: Callable[[NDArray[np.int64]], float | None], number: int, draws: int
+) -> tuple[float, float] | None:
+    """Give the 95 % interval of a figure of so many images, by drawing these anew, with the same draws each time.
+
+    figure: from images' places (number,), some of them several times. None where it can't be told of any draw.
+    """
+    random = np.random.default_rng(0)
+    places = (random.integers(number, size=number) for _ in range(draws))
+    drawn = [one for some in places if (one := figure(some)) is not None]
     if not drawn:
         return None
     low, high = np.quantile(drawn, [0.025, 0.975])

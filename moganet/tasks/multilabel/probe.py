@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from moganet.embeddings.learn import Known
 from moganet.embeddings.search import Values
 from moganet.errors import DataError
-from moganet.tasks.multilabel.figures import average_precision, mean_average_precision
+from moganet.tasks.multilabel.figures import DRAWS, average_precision, drawn_interval, mean_average_precision
 from moganet.tasks.probing import Measured, Probed, ProbedClass, scores_of
 
-DRAWS, WORK = 200, 40_000_000  # of the bootstrap; scores that are sorted for it at most
+WORK = 40_000_000  # scores that are sorted for a bootstrap at most
 FEWEST = 40  # draws
 
 
@@ -58,11 +58,10 @@ def precision(scores: Values, rows: NDArray[np.uint8]) -> float:
 
 
 def _measured(scores: Values, rows: NDArray[np.uint8]) -> Measured:
-    """Give the figure with its bootstrap interval: images are drawn anew, with the same draws each time."""
-    random, number = np.random.default_rng(0), len(rows)
-    drawn = [precision(scores[some], rows[some]) for some in random.integers(0, number, (_draws(scores), number))]
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Measured(value=precision(scores, rows), interval=(float(low), float(high)))
+    """Give the figure with its bootstrap interval."""
+    interval = drawn_interval(lambda some: precision(scores[some], rows[some]), len(rows), _draws(scores))
+    assert interval is not None  # of a precision that is a number in any draw
+    return Measured(value=precision(scores, rows), interval=interval)
 
 
 def _luck(scores: Values, rows: NDArray[np.uint8]) -> float:

@@ -10,12 +10,11 @@ from moganet.report.page import Fact, Section, Shown
 from moganet.tasks.calibration import calibrate
 from moganet.tasks.multilabel.answers import NONE, found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription
-from moganet.tasks.multilabel.evaluator import OfLabel, measure
+from moganet.tasks.multilabel.evaluator import measure
 from moganet.tasks.multilabel.reliability import fit, numbers, reliability_section
-from moganet.tasks.report import Reported, Seen
+from moganet.tasks.report import Reported, Seen, classes_section
 
 ROOM = "moganet.tasks.multilabel"  # which holds the templates
-MAX_ROWS = 20  # of the table of classes, before the rest is folded away
 MAX_SHOWN = 12  # wrong labels, as many missed ones, and pairs
 MAX_PAIRED = 200  # classes, the commonest
 
@@ -35,7 +34,7 @@ def compose(seen: Seen) -> Reported:
         f"mAP {precision} of {len(truth)} {seen.answers.name} images",
         _facts(measured, errors),
         [
-            classes_section(measured["per_class"]),
+            classes_section(measured["per_class"], "ap", ("average precision", "images"), f"{ROOM}/labels.html"),
             reliability,
             errors_section(seen, logits, truth, answered),
             pairs_section(seen.class_names, truth, answered),
@@ -58,26 +57,6 @@ def _facts(measured: Mapping[str, Any], errors: Sequence[float]) -> list[Fact]:
         ("Cross-entropy", f"{measured['loss']:.3f}", "mean over the classes"),
         ("Calibration error", percent(errors[0]), calibrated),
     ]
-
-
-def classes_section(per_class: Sequence[OfLabel]) -> Section:
-    """Show a row a class, the hardest first."""
-    rows = sorted(per_class, key=lambda one: (one.ap is None, one.ap or 0.0))
-    content = {"first": rows[:MAX_ROWS], "others": rows[MAX_ROWS:]}
-    return Section("Classes", say_classes(rows), f"{ROOM}/labels.html", content)
-
-
-def say_classes(rows: Sequence[OfLabel]) -> str:
-    """Name the classes of least and most average precision, of rows that begin with the least."""
-    known = [one for one in rows if one.ap is not None]
-    if not known:
-        return "No class has images"
-    absent = f"; {len(rows) - len(known)} of {len(rows)} classes have no images" if len(known) < len(rows) else ""
-    worst, best = known[0], known[-1]
-    if len(known) == 1:
-        return f"“{worst.name}” is the only class with images: average precision {percent(worst.ap)}{absent}"
-    text = f"“{worst.name}” is the hardest class, average precision {percent(worst.ap)}"
-    return f"{text}; “{best.name}” the easiest, {percent(best.ap)}{absent}"
 
 
 def errors_section(seen: Seen, logits: np.ndarray, truth: np.ndarray, answered: np.ndarray) -> Section:

@@ -152,4 +152,8 @@ def _pos_weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
     from moganet.tasks.multilabel.training import balanced
 
     assert isinstance(recipe.loss, MultilabelLoss)
-    return weights_of_classes("loss.pos_weights", recipe.loss.pos_weights, dataset, balanced)
+
+    def of_positives(targets: "Targets") -> "Tensor":
+        return balanced(targets.counts(len(dataset.class_names)), len(targets))
+
+    return weights_of_classes("loss.pos_weights", recipe.loss.pos_weights, dataset, of_positives)

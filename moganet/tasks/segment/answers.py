@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from moganet.numbers import percent
 from moganet.report.masks import Colour, painted_over
 from moganet.results import Record
+from moganet.tasks.records import Row
 from moganet.tasks.segment.labels import Labels
-from moganet.tasks.task import Row
 
 COLUMNS = ("file", "truth", "name", "pixels", "share")
 SHOWN = 5  # classes in a line of text

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from moganet.config import FpnHead, Head, LossSettings, Settings, TaskSettings, told
 from moganet.config.recipe import NonNegative
+from moganet.report.masks import Colour, usual_palette
 from moganet.tasks.task import TaskDescription
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -76,6 +77,11 @@ class SegmentDescription(TaskDescription):
         if self.palette and len(self.palette) != len(self.class_names):
             raise ValueError(f"it has {len(self.palette)} colours for {len(self.class_names)} classes")
         return self
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """Give a colour for each class: the palette's, or the usual ones."""
+        return self.palette or usual_palette(len(self.class_names))
 
     def anew(self, class_names: tuple[str, ...]) -> Self:
         palette = self.palette if class_names == self.class_names else ()

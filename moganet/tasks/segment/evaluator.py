@@ -14,10 +14,10 @@ from moganet.data.masks_coding import IGNORED
 from moganet.numbers import percent
 from moganet.results import Record
 from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.records import Evaluation, Table
 from moganet.tasks.segment.description import SegmentDescription
 from moganet.tasks.segment.figures import boundary_counts, boundary_ious, confusion, ious, mean
 from moganet.tasks.segment.labels import labels_of
-from moganet.tasks.task import Evaluation, Table
 
 
 class OfClass(Record):

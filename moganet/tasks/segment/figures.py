@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.data.masks_coding import IGNORED
+from moganet.tasks.segment.labels import Labels
 
 BORDER = 0.02  # of an image's diagonal: how far from a border Boundary IoU looks (Cheng et al. 2021)
 OUTSIDE = -2  # no class: an image's own edge is a border too, as in the paper's code
 Counts = NDArray[np.int64]
-Labels = NDArray[np.integer[Any]]
 
 
 def confusion(labels: Labels, truth: Labels, num_classes: int) -> Counts:

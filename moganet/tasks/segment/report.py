@@ -1,7 +1,5 @@
 """A segmenter's part of the report: its figures, classes, what is taken for what, and the worst images with masks."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,16 +11,15 @@ from torch import Tensor
 
 from moganet.errors import DataError
 from moganet.numbers import percent
-from moganet.report.masks import in_colours, painted_over, usual_palette
-from moganet.report.page import Fact, Section
-from moganet.tasks.report import Reported, Seen
+from moganet.report.masks import in_colours, painted_over
+from moganet.report.page import Fact, Section, as_uri
+from moganet.tasks.report import Reported, Seen, classes_section
 from moganet.tasks.segment.description import SegmentDescription
-from moganet.tasks.segment.evaluator import OfClass, SegmentEvaluator, measured
+from moganet.tasks.segment.evaluator import SegmentEvaluator, measured
 from moganet.tasks.segment.figures import ious, mean
 from moganet.tasks.task import Outputs
 
 ROOM = "moganet.tasks.segment"  # which holds the templates
-MAX_ROWS = 20  # of the table of classes, before the rest is folded away
 MAX_WORST, MAX_TAKEN = 12, 15
 SIDE = 320  # pixels, of the longer side of a picture
 
@@ -48,7 +45,7 @@ def compose(seen: Seen) -> Reported:
         f"mIoU {miou} of {len(counts)} {seen.answers.name} images",
         _facts(found),
         [
-            classes_section(found["per_class"]),
+            classes_section(found["per_class"], "iou", ("IoU", "pixels"), f"{ROOM}/classes.html"),
             taken_section(counts.sum(0)[:, :-3], description.class_names),
             worst_section(seen, counts, description),
         ],
@@ -62,26 +59,6 @@ def _facts(found: Mapping[str, Any]) -> list[Fact]:
         ("Along borders", percent(found["boundary_iou"]), "mean IoU within 2 % of the diagonal"),
         ("Pixels right", percent(found["aacc"]), f"{percent(found['macc'])} as the mean over the classes"),
     ]
-
-
-def classes_section(per_class: Sequence[OfClass]) -> Section:
-    """Show a row a class, the hardest first."""
-    rows = sorted(per_class, key=lambda one: (one.iou is None, one.iou or 0.0))
-    content = {"first": rows[:MAX_ROWS], "others": rows[MAX_ROWS:]}
-    return Section("Classes", say_classes(rows), f"{ROOM}/classes.html", content)
-
-
-def say_classes(rows: Sequence[OfClass]) -> str:
-    """Name the classes of least and most IoU, of rows that begin with the least."""
-    known = [one for one in rows if one.iou is not None]
-    if not known:
-        return "No class has pixels"
-    absent = f"; {len(rows) - len(known)} of {len(rows)} classes have no pixels" if len(known) < len(rows) else ""
-    worst, best = known[0], known[-1]
-    if len(known) == 1:
-        return f"“{worst.name}” is the only class with pixels: IoU {percent(worst.iou)}{absent}"
-    text = f"“{worst.name}” is the hardest class, IoU {percent(worst.iou)}"
-    return f"{text}; “{best.name}” the easiest, {percent(best.iou)}{absent}"
 
 
 def taken_section(matrix: NDArray[np.int64], names: Sequence[str]) -> Section:
@@ -106,7 +83,7 @@ def worst_section(seen: Seen, counts: NDArray[np.int64], description: SegmentDes
     """Show the images of least IoU: as they are, with their masks, and with the answers."""
     scores = np.array([_score(one[:, :-3]) for one in counts])
     order = np.argsort(scores, kind="stable")[:MAX_WORST].tolist()
-    palette = description.palette or usual_palette(len(description.class_names))
+    palette = description.colours
     shown, left_out = [], {}
     try:
         again = seen.again(seen.answers, order) if seen.again is not None else iter(())
@@ -136,6 +113,4 @@ def _picture(image: NDArray[np.uint8], labels: NDArray[Any] | None, palette: Seq
     pixels = in_colours(image[:, ::step, ::step])
     if labels is not None:
         pixels = painted_over(pixels, labels[::step, ::step], palette)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=70, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return as_uri(Image.fromarray(pixels), "WEBP", quality=70, method=2)

@@ -1,6 +1,5 @@
 """Semantic segmentation as a task."""
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,14 @@ from numpy.typing import NDArray
 
 from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
-from moganet.report.masks import in_colours, painted_over, usual_palette
+from moganet.report.masks import in_colours, painted_over
 from moganet.results import Metric
+from moganet.tasks.by_image import TaskByImage
 from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.seeing import Ask, Eye, softmax
-from moganet.tasks.task import Array, Asked, Evaluation, Outputs, Task, TaskDescription, Writer
+from moganet.tasks.task import Array, Asked, Outputs, TaskDescription, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
     from moganet.data import Dataset
     from moganet.data.targets import Targets
     from moganet.report import GridItem
-    from moganet.tasks.evaluator import Evaluator
     from moganet.tasks.module import Learning, TaskModule
     from moganet.tasks.report import Reported, Seen
+    from moganet.tasks.segment.evaluator import SegmentEvaluation, SegmentEvaluator
 
 
-def _room(name: str) -> Any:
-    return importlib.import_module(f"moganet.tasks.segment.{name}")  # with torch, or with what draws
-
-
-class Segment(Task):
+class Segment(TaskByImage):
     """One class a pixel."""
 
     name = "segment"
@@ -41,13 +37,13 @@ class Segment(Task):
     metrics = (Metric("miou", "Mean IoU", "mean intersection over union", "mIoU"),)
     columns = COLUMNS
     pipeline = "image-segmentation"
-    by_image = True
     guards = False
 
     @property
-    def evaluation(self) -> "type[Evaluation]":
-        kind: type[Evaluation] = _room("evaluator").SegmentEvaluation
-        return kind
+    def evaluation(self) -> "type[SegmentEvaluation]":
+        from moganet.tasks.segment.evaluator import SegmentEvaluation
+
+        return SegmentEvaluation
 
     # Data and training
 
@@ -74,27 +70,28 @@ class Segment(Task):
         return SegmentDescription(name="segment", class_names=names, palette=colours, window=settings.window)
 
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
+        from moganet.tasks.segment.training import SegmentTraining
+
         description, mode = self.describe(dataset, recipe.task), recipe.preprocessing.crop_mode
         if mode == "center":
             raise ConfigError("preprocessing.crop_mode center would not see whole images; use fit, keep or squash")
         for name in ("mixup", "cutmix"):
             if getattr(recipe.augment, name):
                 raise ConfigError(f"augment.{name} blends the classes of whole images, and not masks; leave it at 0")
-        made: TaskModule = _room("training").SegmentTraining(network, description, learning, _weights(recipe, dataset))
-        return made
+        return SegmentTraining(network, description, learning, _weights(recipe, dataset))
 
     def preview(
         self, image: NDArray[np.uint8], target: Any, description: TaskDescription
     ) -> tuple[NDArray[np.uint8], str]:
         labels, own = np.asarray(target).astype(np.int64), _own(description)
-        palette = own.palette or usual_palette(len(own.class_names))
         counts = np.bincount(labels[labels >= 0], minlength=len(own.class_names))
         largest = [own.class_names[i] for i in np.argsort(-counts, kind="stable")[:2].tolist() if counts[i]]
-        return painted_over(in_colours(image), labels, palette).transpose(2, 0, 1), ", ".join(largest) or "nothing"
+        return painted_over(in_colours(image), labels, own.colours).transpose(2, 0, 1), ", ".join(largest) or "nothing"
 
-    def evaluator(self, description: TaskDescription, *, keeps: bool) -> "Evaluator":
-        made: Evaluator = _room("evaluator").SegmentEvaluator(_own(description), keeps=keeps)
-        return made
+    def evaluator(self, description: TaskDescription, *, keeps: bool) -> "SegmentEvaluator":
+        from moganet.tasks.segment.evaluator import SegmentEvaluator
+
+        return SegmentEvaluator(_own(description), keeps=keeps)
 
     # Answers
 
@@ -110,8 +107,7 @@ class Segment(Task):
         return np.ascontiguousarray(probabilities[..., ::-1])
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Segmentation]:
-        names, own = description.class_names, _own(description)
-        palette = own.palette or usual_palette(len(names))
+        names, palette = description.class_names, _own(description).colours
         if "labels" in outputs:
             return [Segmentation(labels, names, palette) for labels in outputs["labels"]]
         logits = outputs["logits"]
@@ -135,8 +131,9 @@ class Segment(Task):
         return None if present is None else tuple(class_names[i] for i in present.tolist())
 
     def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> Writer:
-        made: Writer = _room("writing").MaskWriter(out, files, _own(description))
-        return made
+        from moganet.tasks.segment.writing import MaskWriter
+
+        return MaskWriter(out, files, _own(description))
 
     def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
         labels = outputs["logits"][0].argmax(0)
@@ -159,12 +156,16 @@ class Segment(Task):
         return weights, chosen
 
     def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
-        made: nn.Module = _room("focus").Focus(network, importlib.import_module("torch").from_numpy(weights))
-        return made
+        import torch
+
+        from moganet.tasks.segment.focus import Focus
+
+        return Focus(network, torch.from_numpy(weights))
 
     def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
-        counted: tuple[Tensor, Tensor] = _room("report").counted(outputs, targets, _own(description))
-        return counted
+        from moganet.tasks.segment.report import counted
+
+        return counted(outputs, targets, _own(description))
 
     def say(self, figures: Any) -> str | None:
         miou = figures.get("miou") if isinstance(figures, dict) else None
@@ -178,8 +179,9 @@ class Segment(Task):
         return [place.name]
 
     def report(self, seen: "Seen") -> "Reported":
-        made: Reported = _room("report").compose(seen)
-        return made
+        from moganet.tasks.segment.report import compose
+
+        return compose(seen)
 
     def same(self, given: Outputs, expected: Outputs, description: TaskDescription) -> NDArray[np.floating]:
         alike = given["logits"].argmax(1) == expected["logits"].argmax(1)
@@ -191,16 +193,17 @@ def _own(description: TaskDescription) -> SegmentDescription:
     return description
 
 
-def _weights(recipe: Recipe, dataset: "Dataset") -> Any:
-    """Give a factor for each class (classes,), or None. Raises ConfigError for another number of them."""
+def _weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
+    import torch
+
+    from moganet.tasks.module import weights_of_classes
+    from moganet.tasks.segment.losses import class_weights
+
     assert isinstance(recipe.loss, SegmentLoss)
-    asked, classes = recipe.loss.class_weights, len(dataset.class_names)
-    torch = importlib.import_module("torch")
-    if asked is None:
-        return None
-    if isinstance(asked, str):
-        areas = torch.from_numpy(dataset.split("train").targets.areas(classes))
-        return _room("losses").class_weights(areas, power=1.0 if asked == "balanced" else 0.5)
-    if len(asked) != classes:
-        raise ConfigError(f"loss.class_weights has {len(asked)} values, but {dataset.spec} has {classes} classes")
-    return torch.tensor(asked, dtype=torch.float32)
+    asked = recipe.loss.class_weights
+
+    def by_areas(targets: "Targets") -> "Tensor":
+        areas = torch.from_numpy(targets.areas(len(dataset.class_names)))
+        return class_weights(areas, power=1.0 if asked == "balanced" else 0.5)
+
+    return weights_of_classes("loss.class_weights", asked, dataset, by_areas)

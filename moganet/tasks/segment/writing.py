@@ -15,7 +15,7 @@ from PIL import Image
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path, to_json, write_text
 from moganet.notices import say
-from moganet.report.masks import in_colours, usual_palette
+from moganet.report.masks import in_colours
 from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, runs
 from moganet.tasks.segment.description import SegmentDescription
 
@@ -33,7 +33,7 @@ class MaskWriter:
     def __init__(self, out: Path, files: Sequence[str], description: SegmentDescription) -> None:
         self.out, self.names = out, names_for(files)
         self.class_names = description.class_names
-        self.palette = description.palette or usual_palette(len(self.class_names))
+        self.palette = description.colours
         self._claim()
         self._make(out / OVERLAYS)
         self.rows: list[SegmentRow] = []

@@ -1,0 +1,49 @@
+"""The contract of a task whose answers are of an image's own size; what explains one class explains a region of it."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moganet.config import Preprocessing
+from moganet.tasks.task import Array, Outputs, Task, TaskDescription
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TaskByImage(Task):
+    """A task that sees each image by itself, in its own size, which its answers have too."""
+
+    by_image = True
+
+    @abstractmethod
+    def see(
+        self,
+        pixels: NDArray[np.uint8],
+        ask: Callable[[Array], Outputs],
+        description: TaskDescription,
+        preprocessing: Preprocessing,
+    ) -> Outputs:
+        """Give the outputs for one image, uint8 (C, H, W) as it is.
+
+        ask: gives what the network gives for preprocessed images (B, C, h, w).
+        """
+
+    @abstractmethod
+    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
+        """Say what of an image is explained, weights (h, w), and for which class.
+
+        outputs: for that image. target: None is the largest class. box: left, top, width and height as shares of the
+        sides; None is what is answered to be of the class. Raises DataError where nothing is.
+        """
+
+    @abstractmethod
+    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
+        """Give a network that gives the logits (B, classes) of a region."""
+
+    def pooled(self, outputs: Outputs, weights: Array) -> Outputs:
+        """Give the logits (B, classes) of a region."""
+        return {"logits": np.einsum("bchw,hw->bc", outputs["logits"], weights / weights.sum()).astype(np.float32)}
