@@ -127,7 +127,7 @@ def average(
     home = _open(predictors, data)
     network = _mean_network(stored)
     statistics = _settle_norms(network, home.training, stored[0].description, workers)
-    joint = _predictor(network, _described(stored, home), str(target))
+    joint = _predictor(network, _described(stored), str(target))
     measured = [_measure(one, home, workers, progress) for one in (*predictors, joint)]
     figures, monitor = [found for found, _ in measured], joint.task.monitor
     _refuse_worse(figures, monitor, home)
@@ -299,7 +299,7 @@ def _refuse_worse(figures: Sequence[Mapping[str, float]], monitor: Metric, home:
         )
 
 
-def _described(stored: Sequence[StoredModel], home: _Home) -> ModelDescription:
+def _described(stored: Sequence[StoredModel]) -> ModelDescription:
     """Describe the average: nothing is fitted to it yet. Its training images are those of all."""
     first = stored[0].description
     every = [one.description.provenance for one in stored]
