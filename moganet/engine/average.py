@@ -287,7 +287,7 @@ def _measure(
 
 def _refuse_worse(figures: Sequence[Mapping[str, float]], monitor: Metric, home: _Home) -> None:
     """Raise WeightsError where the last figures, the average's, are worse than the worst of the others."""
-    sign = 1 if monitor.mode == "max" else -1
+    sign = monitor.sign
     *others, ours = (sign * one[monitor.name] for one in figures)
     if ours < min(others):
         texts = monitor.text(sign * ours), monitor.text(sign * min(others))

@@ -131,8 +131,7 @@ def compare(
     )
     metric = predictors[0].task.monitor
     models_of = tuple(seen.compared(number, path) for number, path in enumerate(paths))
-    sign = 1 if metric.mode == "max" else -1
-    best = max(models_of, key=lambda one: -np.inf if one.figure is None else sign * one.figure)
+    best = max(models_of, key=lambda one: -np.inf if one.figure is None else metric.sign * one.figure)
     result = Comparison(
         data=common.dataset.spec,
         split=common.split,

@@ -67,9 +67,8 @@ def _order(sort: str) -> Callable[[PastRun], Any]:
 
 
 def _by_figure(run: PastRun) -> tuple[float, Any]:
-    modes = {task.name: task.monitor.mode for task in TASKS.values()}
     best = math.inf if run.best is None or math.isnan(run.best) else run.best
-    return -best if modes[str(run.task)] == "max" and best != math.inf else best, _natural(run.run)
+    return best if best == math.inf else -TASKS[str(run.task)].monitor.sign * best, _natural(run.run)
 
 
 def _natural(value: Any) -> Any:

@@ -91,14 +91,13 @@ def summed(members: Sequence[Member], metric: Metric) -> dict[str, Any]:
     """Give what Series says of its runs."""
     known = [(one.best, one.name) for one in members if one.best is not None]
     values = [value for value, _ in known]
-    sign = 1 if metric.mode == "max" else -1
     return {
         "metric": metric.name,
         "runs": tuple(members),
         "mean": float(np.mean(values)) if values else None,
         "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
         "interval": _within(mean_interval(values), metric),
-        "best": max(known, key=lambda one: sign * one[0])[1] if known else None,
+        "best": max(known, key=lambda one: metric.sign * one[0])[1] if known else None,
         "seconds": sum(one.seconds or 0.0 for one in members),
     }
 
