@@ -58,6 +58,14 @@ def unfolded(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return found
+
+
 def _leave_shape(values: dict[str, Any], name: str) -> None:
     """Leave out the widths, depths and ratios that a recipe gives its own network, where another is asked for."""
     network = values.get("network")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moganet.config import Precision
+from moganet.config import Precision, flat
 from moganet.data.once import open_once
 from moganet.errors import ConfigError
 from moganet.files import check_place
@@ -27,7 +27,6 @@ from moganet.results import Metric, Result
 from moganet.tasks import monitor_named
 from moganet.tasks.report import Album
 from moganet.training.origin import read_origin
-from moganet.training.resume import flat
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data

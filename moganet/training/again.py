@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from moganet.config import SHORT, Recipe, list_recipes, validate
+from moganet.config import SHORT, Recipe, flat, list_recipes, validate
 from moganet.data.in_python import PREFIX
 from moganet.errors import ConfigError, MogaNetError
 from moganet.models.find import list_trained
@@ -73,21 +73,13 @@ def changes_of_a_recipe(recipe: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     return base, found[base]
 
 
-def _differences(recipe: Mapping[str, Any], base: Recipe) -> dict[str, Any]:
-    known = dict(_leaves(base.model_dump(mode="json")))
+def _differences(recipe: dict[str, Any], base: Recipe) -> dict[str, Any]:
+    known = flat(base.model_dump(mode="json"))
     return {
         key: value
-        for key, value in _leaves(recipe)
+        for key, value in flat(recipe).items()
         if key not in OPEN and value != known.get(key, ...) and not (known.get(key) is None and value == ONE.get(key))
     }
-
-
-def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield above + key, value
 
 
 def _lengthened(words: list[str], history: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], tuple[str, ...]]:
