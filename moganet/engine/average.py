@@ -19,6 +19,7 @@ from moganet.config import AugmentConfig, DataConfig, validate
 from moganet.data import Dataset, Split
 from moganet.data.contents import SKETCHED, known_again
 from moganet.data.module import ImageDataModule, take
+from moganet.engine.evaluate import tell
 from moganet.engine.report import keep_guard
 from moganet.errors import ConfigError, DataError, OutputError, WeightsError
 from moganet.files import check_place
@@ -278,9 +279,7 @@ def _measure(
     """Give a model's figures, and its task as validation images have it."""
     task = predictor.config.task
     evaluator, stream = predictor.task.evaluator(task, keeps=False), Stream(predictor, home.images, None, workers)
-    for seen in progress(stream, len(stream), "average"):
-        told = {name: torch.from_numpy(seen.outputs[name]) for name in predictor.task.outputs}
-        evaluator.update(told, seen.targets)
+    tell(evaluator, stream, progress, "average")
     stream.check(f"{home.dataset.spec} ({home.split})")
     return evaluator.compute(), evaluator.fitted(task)
 
