@@ -297,14 +297,11 @@ def _truth_by_folders(predictor: Predictor, files: Sequence[ImageFile], how: Tru
 
     Raises DataError where it is asked for and not one is so.
     """
-
-    def truth_of(place: int) -> Any:
-        return predictor.task.truth_of_file(Path(str(files[place])), predictor.config.task)
-
     if how == "none":
         return lambda place: None
-    found = {truth: None for place in range(len(files)) if (truth := truth_of(place)) is not None}
-    known = sum(truth_of(place) is not None for place in range(len(files))) if found else 0
+    truths = [predictor.task.truth_of_file(Path(str(file)), predictor.config.task) for file in files]
+    found = dict.fromkeys(truth for truth in truths if truth is not None)
+    known = sum(truth is not None for truth in truths)
     if how == "folders" and not known:
         what = "no image lies in a folder with a class's name"
         raise DataError(f"{what} ({', '.join(predictor.class_names[:5])}, …), so that none tells the truth")
@@ -312,7 +309,7 @@ def _truth_by_folders(predictor: Predictor, files: Sequence[ImageFile], how: Tru
         shown = ", ".join(list(found)[:3]) + (", …" if len(found) > 3 else "")
         choose = "; --truth none leaves it out" if how == "auto" else ""
         say(f"the truth of {known:,} of {len(files):,} images is taken from their folders' names ({shown}){choose}")
-    return truth_of
+    return truths.__getitem__
 
 
 def _data(
