@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from moganet.config import SHORT, Recipe, flat, list_recipes, validate
+from moganet.config import OPTIONS, Recipe, flat, list_recipes, validate
 from moganet.data.in_python import PREFIX
 from moganet.errors import ConfigError, MogaNetError
 from moganet.models.find import list_trained
@@ -109,11 +109,10 @@ def _start(recipe: Mapping[str, Any], base: str) -> str | None:
 def _options(changes: Mapping[str, Any], base: str) -> Iterator[str]:
     """Give changes as words of the command, those that have an option of their own by it; the seed is always said."""
     changes = {"seed": load_recipe(base).seed, **changes}
-    words = {key: word for word, key in SHORT.items()}
     for key, value in changes.items():
         height, width = value if key == "preprocessing.size" else (value, value)
-        if key in words and value is not None and height == width and not is_timms(value):
-            yield from (f"--{words[key].replace('_', '-')}", str(height))
+        if key in OPTIONS and value is not None and height == width and not is_timms(value):
+            yield from (OPTIONS[key], str(height))
         else:
             yield from ("--set", f"{key}={_in_yaml(value)}")
 
