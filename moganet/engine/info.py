@@ -13,14 +13,14 @@ from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen, function_of
 from moganet.models.description import OWN, ModelDescription
-from moganet.models.evaluations import evaluations_of
+from moganet.models.evaluations import evaluations_of, release_of
 from moganet.models.find import find
 from moganet.models.provenance import without_place
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.dense.outline import has_outline, outline_of
 from moganet.network.outline import LayerCost
-from moganet.network.releases import PUBLISHED, SHIPPED, Published
+from moganet.network.releases import PUBLISHED, SHIPPED
 from moganet.notices import noted
 from moganet.numbers import percent, short
 from moganet.results import Record, Result
@@ -142,17 +142,11 @@ def _trained_on(provenance: dict[str, Any]) -> str:
     recipe = provenance.get("recipe") or {}
     data = provenance.get("data") or (recipe.get("data") or {}).get("source")
     if data is None:
-        release = _release(provenance)
+        release = release_of(provenance)
         return "not said in the file" if release is None else f"{release.data}, by the file's name"
     parts = {"recipe": recipe.get("name"), "seed": provenance.get("seed"), "steps": provenance.get("steps")}
     told = [f"{name} {str(value)[:40]}" for name, value in parts.items() if value is not None]
     return ", ".join([without_place(data), *told])
-
-
-def _release(provenance: dict[str, Any]) -> Published | None:
-    """Give the release that a file is, by its name, where nothing of it was changed."""
-    file = None if "changed" in provenance else provenance.get("file")
-    return next((release for release in PUBLISHED.values() if release.file == file), None)
 
 
 def _on(measured: Any) -> str:
@@ -173,7 +167,7 @@ def _accuracy(description: ModelDescription, path: Path) -> tuple[str, ...]:
             found.append(f"{said} {_on(measured)}")
     if (said := task.say(provenance.get("validation"))) is not None:
         found.append(f"{said} on the validation images, in training")
-    if (release := _release(provenance)) is not None:
+    if (release := release_of(provenance)) is not None:
         by = f"as published for {release.file} ({release.weights} weights)"
         found.append(f"{release.accuracy} on {release.data}, {by}")
     return tuple(found)
