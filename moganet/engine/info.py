@@ -1,7 +1,7 @@
 """`info`: the table of variants, or what one network costs, its layers, and what a file says of itself."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from moganet.network.dense.outline import has_outline, outline_of
 from moganet.network.outline import LayerCost
 from moganet.network.releases import PUBLISHED, SHIPPED
 from moganet.notices import noted
-from moganet.numbers import percent, short
+from moganet.numbers import dimensions, percent, short
 from moganet.results import Record, Result
 from moganet.tasks import TASKS
 
@@ -119,11 +119,6 @@ class NetworkInfo(Result, Variant):
         }[preprocessing["crop_mode"]]
         channels = f"{self.file.in_chans} channel{'s'[: self.file.in_chans != 1]}"
         yield f"input: {side} pixels of height and width, {channels} ({how})"
-
-
-def dimensions(size: Sequence[int]) -> str:
-    """Give a size as people write it, 224x224."""
-    return "x".join(map(str, size))
 
 
 def _some(names: tuple[str, ...]) -> str:
