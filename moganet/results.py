@@ -96,6 +96,10 @@ class Metric:
         """Write a figure as a person reads it."""
         return f"{100 * figure:.2f} %" if self.share else f"{figure:.4f}"
 
+    def between(self, bounds: tuple[float, float]) -> str:
+        """Write an interval of the figure: from one to the other."""
+        return " to ".join(map(self.text, bounds))
+
 
 def _compared(value: Any) -> Any:
     """Give a value with records as dicts, and with one kind of sequence, as JSON has it."""

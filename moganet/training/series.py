@@ -57,8 +57,9 @@ class Series(Result):
         said = f"{metric.short} {metric.text(self.mean)}, the mean of {number} runs"
         if self.interval is None or self.deviation is None:
             return said
-        low, high = (metric.text(bound) for bound in self.interval)
-        return f"{said} (95 % interval {low} to {high}; standard deviation {metric.text(self.deviation)})"
+        return (
+            f"{said} (95 % interval {metric.between(self.interval)}; standard deviation {metric.text(self.deviation)})"
+        )
 
 
 class OutOfFold(Record):
@@ -74,8 +75,7 @@ class OutOfFold(Record):
         """Say the figure and its interval."""
         if self.figure is None or self.interval is None:
             return f"{metric.short} can't be told"
-        low, high = (metric.text(bound) for bound in self.interval)
-        return f"{metric.short} {metric.text(self.figure)} (95 % interval {low} to {high})"
+        return f"{metric.short} {metric.text(self.figure)} (95 % interval {metric.between(self.interval)})"
 
 
 class Doubtful(Record):
