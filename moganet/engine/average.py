@@ -281,7 +281,8 @@ def _measure(
     evaluator, stream = predictor.task.evaluator(task, keeps=False), Stream(predictor, home.images, None, workers)
     tell(evaluator, stream, progress, "average")
     stream.check(f"{home.dataset.spec} ({home.split})")
-    return evaluator.compute(), evaluator.fitted(task)
+    known = {name: metric for name, metric in evaluator.figures().items() if metric.update_called}  # some need logits
+    return {name: float(metric.compute()) for name, metric in known.items()}, evaluator.fitted(task)
 
 
 def _refuse_worse(figures: Sequence[Mapping[str, float]], monitor: Metric, home: _Home) -> None:
