@@ -166,7 +166,8 @@ def predict(
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
     folders = {"save_images": _path(save_images), "sort_into": _path(sort_into)}
-    rows_file = None if out is None or not is_answer_file(Path(out)) else Path(out)
+    given = _path(out)
+    rows_file, folder = (given, None) if given is not None and is_answer_file(given) else (None, given)
     to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links)
     to.check()
     if top_k is not None and top_k < 1:
@@ -184,7 +185,6 @@ def predict(
     else:
         asked = _data(predictor, (data, class_names), split, limit, reading)
     stream, rows, counted = asked.stream, list[Row](), Counted(asked.by)
-    folder = None if out is None or is_answer_file(Path(out)) else Path(out)
     writer = None if folder is None else predictor.task.writer(folder, asked.names(), predictor.config.task)
     more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
     with writing(predictor, to, more=more) as ways:
