@@ -17,7 +17,7 @@ from torch import Tensor
 
 from moganet import load
 from moganet.config import Precision
-from moganet.engine.explain import scores_of
+from moganet.engine.explaining import scores_of
 from moganet.explanations import METHODS
 from moganet.explanations.superpixels import find_superpixels
 from moganet.inference import Predictor

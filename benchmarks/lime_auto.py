@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from sides import write
 
 from moganet import load, open_data
-from moganet.engine.explain import scores_of
+from moganet.engine.explaining import scores_of
 from moganet.explanations import METHODS
 from moganet.numbers import spread
 

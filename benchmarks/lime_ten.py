@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate
 
 from moganet import load
 from moganet.data.preprocess import decode, preprocess
-from moganet.engine.explain import scores_of
+from moganet.engine.explaining import scores_of
 from moganet.explanations import METHODS
 from moganet.explanations.superpixels import find_superpixels
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from moganet.data import open_data
     from moganet.engine.average import average
-    from moganet.engine.benchmark import benchmark_data, benchmark_infer, benchmark_train
+    from moganet.engine.benchmark import benchmark_infer, benchmark_train
+    from moganet.engine.benchmark_data import benchmark_data
     from moganet.engine.compare import compare
     from moganet.engine.convert import convert
     from moganet.engine.doctor import doctor
@@ -63,7 +64,7 @@ _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("list_models", "load"), "inference.load"),
     **dict.fromkeys(("train_folds", "train_seeds"), "engine.series"),
     "model": "inference.own_network",
-    **dict.fromkeys(("benchmark_data", "benchmark_infer", "benchmark_train"), "engine.benchmark"),
+    **dict.fromkeys(("benchmark_infer", "benchmark_train"), "engine.benchmark"),
     **{"open_data": "data", "interaction_curves": "engine.interactions", "write_report": "engine.report"},
 }
 

@@ -1,5 +1,7 @@
 """Numbers as a person reads them."""
 
+from collections.abc import Iterable
+
 Z95 = 1.959964  # of a normal distribution, two-sided
 
 
@@ -19,6 +21,11 @@ def short(number: float) -> str:
 def count(number: int, what: str) -> str:
     """Write a number of things: 1 image, 1,200 images."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def dimensions(lengths: Iterable[int]) -> str:
+    """Write a size as people do: 224x224."""
+    return "x".join(map(str, lengths))
 
 
 def duration(seconds: float) -> str:

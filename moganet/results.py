@@ -87,9 +87,18 @@ class Metric:
     share: bool = True
     mode: str = "max"
 
+    @property
+    def sign(self) -> int:
+        """Give what a figure is multiplied by, so that the greater is the better: 1 or -1."""
+        return 1 if self.mode == "max" else -1
+
     def text(self, figure: float) -> str:
         """Write a figure as a person reads it."""
         return f"{100 * figure:.2f} %" if self.share else f"{figure:.4f}"
+
+    def between(self, bounds: tuple[float, float]) -> str:
+        """Write an interval of the figure: from one to the other."""
+        return " to ".join(map(self.text, bounds))
 
 
 def _compared(value: Any) -> Any:

@@ -47,7 +47,7 @@ def benchmark_data(
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    from moganet.engine.benchmark import benchmark_data as run
+    from moganet.engine.benchmark_data import benchmark_data as run
 
     result = run(recipe, data, set_ or [], device=device, threads=threads)
     print_json(result) if as_json else _print_data(result)

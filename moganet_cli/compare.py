@@ -45,9 +45,8 @@ def _print(result: "Comparison") -> None:
     metric = result.of
     rows = []
     for one in result.models:
-        interval = "" if one.interval is None else " to ".join(metric.text(bound) for bound in one.interval)
-        figure = "-" if one.figure is None else metric.text(one.figure)
-        rows.append((one.name, figure, interval, one.trained_on or "-"))
+        interval = "" if one.interval is None else metric.between(one.interval)
+        rows.append((one.name, one.text(metric), interval, one.trained_on or "-"))
     line(f"{result.num_images:,} images of {result.data}, {result.split}")
     print_table(("model", result.metric, "95 % interval", "trained on"), rows, (result.metric,))
     for pair in result.pairs:

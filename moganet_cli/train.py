@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from moganet.engine.series import Folds, Seeds
 
 RESUME = "Go on with the run in --out where it was stopped; begin where none is."
-EPOCHS = "Train so many epochs [default: the recipe's]; with --resume more make a run longer, finished or not."
-FREEZE = "Let the head alone learn for N epochs, then all layers."
 START = "Start from this model's weights; none: from random ones."
 FOLDS = "Train K times, each validated on another of K parts; --out is the folder of all, --resume goes on with it."
 SEVERAL = "Train with N seeds, from the recipe's on; --out is the folder of all, --resume goes on with it."

@@ -53,8 +53,7 @@ def tune(
 
 
 def _print(result: "Tuned") -> None:
-    sign = -1 if result.of.mode == "max" else 1
-    order = sorted(result.trials, key=lambda one: (one.state != "complete", sign * (one.value or 0.0)))
+    order = sorted(result.trials, key=lambda one: (one.state != "complete", -result.of.sign * (one.value or 0.0)))
     heads = ("trial", "state", result.metric, "epochs", *result.settings)
     rows = [
         (

@@ -14,6 +14,7 @@ from moganet.config.descriptions import (
 from moganet.config.heads import FpnHead, Head, PixelHead, SmpHead, UperHead
 from moganet.config.load import (
     RECIPE_LIMIT,
+    flat,
     list_recipes,
     parse_overrides,
     parse_yaml,
@@ -33,12 +34,12 @@ from moganet.config.recipe import (
     TaskSettings,
 )
 from moganet.config.settings import Fraction, Settings, told
-from moganet.config.short_options import SHORT, ShortOptions, refuse_two, with_short
+from moganet.config.short_options import OPTIONS, SHORT, ShortOptions, refuse_two, with_short
 
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
 __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
-__all__ += ["validate"]
-__all__ += ["DEVICE", "DEVICES", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
+__all__ += ["flat", "validate"]
+__all__ += ["DEVICE", "DEVICES", "OPTIONS", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
 __all__ += ["FpnHead", "Head", "PixelHead", "SmpHead", "UperHead"]

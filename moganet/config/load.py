@@ -61,6 +61,14 @@ def _assign_all(values: dict[str, Any], overrides: Mapping[str, Any]) -> None:
         _assign(values, key, copy.deepcopy(overrides[key]))  # later keys may change it, and it is the caller's
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return found
+
+
 def _leave_shape(values: dict[str, Any], name: str) -> None:
     """Leave out the widths, depths and ratios that a recipe gives its own network, where another is asked for."""
     network = values.get("network")

@@ -18,6 +18,7 @@ SHORT = {
     "interactions_every": "trainer.interactions_every",
     "device": "trainer.accelerator",
 }
+OPTIONS = {key: f"--{word.replace('_', '-')}" for word, key in SHORT.items()}  # of the command, by their settings
 
 
 class ShortOptions(TypedDict, total=False):

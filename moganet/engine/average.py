@@ -19,6 +19,7 @@ from moganet.config import AugmentConfig, DataConfig, validate
 from moganet.data import Dataset, Split
 from moganet.data.contents import SKETCHED
 from moganet.data.module import ImageDataModule, take
+from moganet.engine.evaluate import tell
 from moganet.engine.report import keep_guard
 from moganet.errors import ConfigError, DataError, OutputError, WeightsError
 from moganet.files import check_place
@@ -129,7 +130,7 @@ def average(
     home = _open(predictors, data)
     network = _mean_network(stored)
     statistics = _settle_norms(network, home.training, stored[0].description, workers)
-    joint = _predictor(network, _described(stored, home), str(target))
+    joint = _predictor(network, _described(stored), str(target))
     measured = [_measure(one, home, workers, progress) for one in (*predictors, joint)]
     figures, monitor = [found for found, _ in measured], joint.task.monitor
     _refuse_worse(figures, monitor, home)
@@ -279,16 +280,15 @@ def _measure(
     """Give a model's figures, and its task as validation images have it."""
     task = predictor.config.task
     evaluator, stream = predictor.task.evaluator(task, keeps=False), Stream(predictor, home.images, None, workers)
-    for seen in progress(stream, len(stream), "average"):
-        told = {name: torch.from_numpy(seen.outputs[name]) for name in predictor.task.outputs}
-        evaluator.update(told, seen.targets)
+    tell(evaluator, stream, progress, "average")
     stream.check(f"{home.dataset.spec} ({home.split})")
-    return evaluator.compute(), evaluator.fitted(task)
+    known = {name: metric for name, metric in evaluator.figures().items() if metric.update_called}  # some need logits
+    return {name: float(metric.compute()) for name, metric in known.items()}, evaluator.fitted(task)
 
 
 def _refuse_worse(figures: Sequence[Mapping[str, float]], monitor: Metric, home: _Home) -> None:
     """Raise WeightsError where the last figures, the average's, are worse than the worst of the others."""
-    sign = 1 if monitor.mode == "max" else -1
+    sign = monitor.sign
     *others, ours = (sign * one[monitor.name] for one in figures)
     if ours < min(others):
         texts = monitor.text(sign * ours), monitor.text(sign * min(others))
@@ -300,7 +300,7 @@ def _refuse_worse(figures: Sequence[Mapping[str, float]], monitor: Metric, home:
         )
 
 
-def _described(stored: Sequence[StoredModel], home: _Home) -> ModelDescription:
+def _described(stored: Sequence[StoredModel]) -> ModelDescription:
     """Describe the average: nothing is fitted to it yet. Its training images are those of all."""
     first = stored[0].description
     every = [one.description.provenance for one in stored]

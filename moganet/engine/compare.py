@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moganet.config import Precision
+from moganet.config import Precision, flat
 from moganet.data.once import open_once
 from moganet.errors import ConfigError
 from moganet.files import check_place
@@ -27,7 +27,6 @@ from moganet.results import Metric, Result
 from moganet.tasks import monitor_named
 from moganet.tasks.report import Album
 from moganet.training.origin import read_origin
-from moganet.training.resume import flat
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
@@ -82,8 +81,7 @@ class Comparison(Result):
             for pair in beside
             if pair.p_adjusted >= LEVEL or (pair.difference > 0) != (pair.second == best.name)
         ]
-        figure = "-" if best.figure is None else self.of.text(best.figure)
-        what = f"{best.name} is best with {self.of.short} {figure} of {count(self.num_images, 'image')}"
+        what = f"{best.name} is best with {self.of.short} {best.text(self.of)} of {count(self.num_images, 'image')}"
         if not unsure:
             return f"{what}, which is more than chance"
         others = "the others" if len(unsure) == len(beside) > 1 else ", ".join(unsure)
@@ -131,8 +129,7 @@ def compare(
     )
     metric = predictors[0].task.monitor
     models_of = tuple(seen.compared(number, path) for number, path in enumerate(paths))
-    sign = 1 if metric.mode == "max" else -1
-    best = max(models_of, key=lambda one: -np.inf if one.figure is None else sign * one.figure)
+    best = max(models_of, key=lambda one: -np.inf if one.figure is None else metric.sign * one.figure)
     result = Comparison(
         data=common.dataset.spec,
         split=common.split,
@@ -188,13 +185,9 @@ def _compose(result: Comparison, seen: SeenByAll, models: Sequence[str]) -> Page
 def _facts(result: Comparison) -> list[Fact]:
     facts = [("Images", f"{result.num_images:,}", f"{without_place(result.data)}, {result.split}")]
     for one in result.models:
-        figure = "-" if one.figure is None else result.of.text(one.figure)
-        facts.append((one.name, figure, _interval(one.interval, result.of)))
+        interval = "" if one.interval is None else f"95 % interval {result.of.between(one.interval)}"
+        facts.append((one.name, one.text(result.of), interval))
     return facts
-
-
-def _interval(interval: tuple[float, float] | None, metric: Metric) -> str:
-    return "" if interval is None else f"95 % interval {' to '.join(metric.text(bound) for bound in interval)}"
 
 
 def _figures(result: Comparison) -> Section:
@@ -208,12 +201,11 @@ def _figures(result: Comparison) -> Section:
     )
     rows = []
     for one in result.models:
-        figure = "-" if one.figure is None else result.of.text(one.figure)
-        interval = "-" if one.interval is None else " to ".join(result.of.text(bound) for bound in one.interval)
+        interval = "-" if one.interval is None else result.of.between(one.interval)
         others = [
             f"{v:.4f}" if (v := one.figures.get(name)) is not None else "-" for name in names if name != result.metric
         ]
-        rows.append((one.name, figure, interval, *others, one.trained_on or "-"))
+        rows.append((one.name, one.text(result.of), interval, *others, one.trained_on or "-"))
     return table_section("Figures", f"{result.of.title}, and what else was measured", heads, rows)
 
 

@@ -1,7 +1,6 @@
 """`embed`: the features of images into a file, which can be searched, and gone on with."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from moganet.embeddings.journal import Journal, alone_with
 from moganet.embeddings.rows import MadeWith
 from moganet.errors import ConfigError, OutputError
 from moganet.files import check_place
-from moganet.inference.chosen import Chosen, FeatureStream, Reading, check_split, choose_images, made_with
+from moganet.inference.chosen import Chosen, FeatureStream, Named, Reading, check_split, choose_images, made_with
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
@@ -52,7 +51,7 @@ class Embedded(Result):
 @threaded
 def embed(
     model: str | Path | Predictor,
-    files: str | Path | Sequence[str | Path] = (),
+    files: Named = (),
     data: "Data | None" = None,
     split: str = "all",
     *,
@@ -85,7 +84,7 @@ def embed(
     check_name(place)
     check_place(place, "--out")
     predictor = as_predictor(model, runtime, precision, device, **choices)
-    chosen = choose_images(predictor, _list(files), data, split, class_names, every)
+    chosen = choose_images(predictor, files, data, split, class_names, every)
     check_split(split, chosen)
     made, how = (
         made_with(predictor, chosen, fast_decoding=fast_decoding),
@@ -96,10 +95,6 @@ def embed(
             journal.remove()
         known = {} if overwrite else _known(place, journal, made)
         return _embed(place, journal, known, FeatureStream(predictor, _missing(chosen, known), how), made)
-
-
-def _list(files: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    return [files] if isinstance(files, str | Path) else files
 
 
 def _known(out: Path, journal: Journal, made: MadeWith) -> dict[str, str]:

@@ -18,6 +18,7 @@ from moganet.inference.together import OneOrMore, Tta, answered_by, as_one, firs
 from moganet.notices import noted, say
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
+from moganet.tasks.evaluator import Evaluator
 from moganet.tasks.records import Evaluation
 
 if TYPE_CHECKING:
@@ -72,14 +73,10 @@ def evaluate(
     images = in_classes_of(predictor, dataset, images)
     say_trained_on(predictor, images, f"{dataset.spec} ({split})")
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "fast_decoding": fast_decoding}
-    stream, places = stream_of(predictor, lambda one: Stream(one, images, **how)), list[int]()
+    stream = stream_of(predictor, lambda one: Stream(one, images, **how))
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
-    for seen in progress(stream, len(stream), "evaluate"):
-        wanted = seen.outputs if predictor.task.by_image else predictor.task.outputs
-        told = {name: torch.from_numpy(seen.outputs[name]) for name in wanted}
-        evaluator.update(told, seen.targets)
-        places += seen.places
+    places = tell(evaluator, stream, progress, "evaluate")
     seconds = time.perf_counter() - start
     stream.check(f"{dataset.spec} ({split})")
     say_absent(images.subset(places), predictor.class_names, split)
@@ -99,12 +96,29 @@ def evaluate(
         fast_decoding=fast_decoding,
         **answered_by(predictor),
     )
-    alone = model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
-    if out is None and not choices and isinstance(alone, str | os.PathLike) and Path(alone).is_dir():
-        source, _, place = dataset.spec.partition(":")
-        other = "" if is_home else f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-"
-        out = Path(alone) / f"evaluation-{other}{split}{'' if tta == 'none' else f'-{tta}'}"
+    if out is None and not choices:
+        out = _folder_in_run(model, "" if is_home else dataset.spec, split, tta)
     return result if out is None else _write(result, Path(out), predictor)
+
+
+def tell(evaluator: Evaluator, stream: Any, progress: Progress, what: str) -> list[int]:
+    """Tell an evaluator what a stream's predictor gives for its images; give the places of those that can be read."""
+    task, places = stream.predictor.task, list[int]()
+    for seen in progress(stream, len(stream), what):
+        wanted = seen.outputs if task.by_image else task.outputs
+        evaluator.update({name: torch.from_numpy(seen.outputs[name]) for name in wanted}, seen.targets)
+        places += seen.places
+    return places
+
+
+def _folder_in_run(model: OneOrMore, other: str, split: str, tta: Tta) -> Path | None:
+    """Name the folder in that of a run, of which alone the model is; None for others. other: a set not its own."""
+    alone = model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
+    if not isinstance(alone, str | os.PathLike) or not Path(alone).is_dir():
+        return None
+    source, _, place = other.partition(":")
+    named = f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-" if source else ""
+    return Path(alone) / f"evaluation-{named}{split}{'' if tta == 'none' else f'-{tta}'}"
 
 
 def _write(result: Evaluation, folder: Path, predictor: Predictor) -> Evaluation:

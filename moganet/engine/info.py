@@ -1,7 +1,7 @@
 """`info`: the table of variants, or what one network costs, its layers, and what a file says of itself."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,16 @@ from moganet.inference.load import describe, list_models
 from moganet.models.choices import Choices
 from moganet.models.chosen import Chosen, function_of
 from moganet.models.description import OWN, ModelDescription
-from moganet.models.evaluations import evaluations_of
+from moganet.models.evaluations import evaluations_of, release_of
 from moganet.models.find import find, trained_name
 from moganet.models.provenance import without_place
 from moganet.models.timms import configuration, is_timms
 from moganet.network import OURS, VARIANTS, full_name
 from moganet.network.dense.outline import has_outline, outline_of
 from moganet.network.outline import LayerCost
-from moganet.network.releases import PUBLISHED, SHIPPED, Published
+from moganet.network.releases import PUBLISHED, SHIPPED
 from moganet.notices import noted
-from moganet.numbers import percent, short
+from moganet.numbers import dimensions, percent, short
 from moganet.results import Record, Result
 from moganet.tasks import TASKS
 
@@ -121,11 +121,6 @@ class NetworkInfo(Result, Variant):
         yield f"input: {side} pixels of height and width, {channels} ({how})"
 
 
-def dimensions(size: Sequence[int]) -> str:
-    """Give a size as people write it, 224x224."""
-    return "x".join(map(str, size))
-
-
 def _some(names: tuple[str, ...]) -> str:
     shown = names if len(names) <= SHOWN else (*names[: SHOWN - 2], "…", names[-1])
     return f" ({', '.join(name[:40] for name in shown)})" if names else ""
@@ -142,17 +137,11 @@ def _trained_on(provenance: dict[str, Any]) -> str:
     recipe = provenance.get("recipe") or {}
     data = provenance.get("data") or (recipe.get("data") or {}).get("source")
     if data is None:
-        release = _release(provenance)
+        release = release_of(provenance)
         return "not said in the file" if release is None else f"{release.data}, by the file's name"
     parts = {"recipe": recipe.get("name"), "seed": provenance.get("seed"), "steps": provenance.get("steps")}
     told = [f"{name} {str(value)[:40]}" for name, value in parts.items() if value is not None]
     return ", ".join([without_place(data), *told])
-
-
-def _release(provenance: dict[str, Any]) -> Published | None:
-    """Give the release that a file is, by its name, where nothing of it was changed."""
-    file = None if "changed" in provenance else provenance.get("file")
-    return next((release for release in PUBLISHED.values() if release.file == file), None)
 
 
 def _on(measured: Any) -> str:
@@ -173,7 +162,7 @@ def _accuracy(description: ModelDescription, path: Path) -> tuple[str, ...]:
             found.append(f"{said} {_on(measured)}")
     if (said := task.say(provenance.get("validation"))) is not None:
         found.append(f"{said} on the validation images, in training")
-    if (release := _release(provenance)) is not None:
+    if (release := release_of(provenance)) is not None:
         by = f"as published for {release.file} ({release.weights} weights)"
         found.append(f"{release.accuracy} on {release.data}, {by}")
     return tuple(found)

@@ -22,6 +22,7 @@ from moganet.machine import keep_freed_memory
 from moganet.models.find import is_bare
 from moganet.models.timms import configuration, is_timms
 from moganet.notices import noted
+from moganet.numbers import dimensions
 from moganet.processors import threaded
 from moganet.report.comparisons import draw_interactions
 
@@ -185,7 +186,7 @@ def _check(asked: Measurement, networks: Sequence[MeasuredNetwork]) -> None:
         raise ConfigError(f"the budget is {asked.budget} seconds; give more, say 10m")
     for one in networks:
         if asked.grid > min(one.preprocessing.size):
-            size = "x".join(map(str, one.preprocessing.size))
+            size = dimensions(one.preprocessing.size)
             what = f"a grid of {asked.grid} patches a side is finer than {one.name}'s {size} pixels"
             raise ConfigError(f"{what}; ask for a coarser one, or a larger --size")
 

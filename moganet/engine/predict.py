@@ -167,7 +167,8 @@ def predict(
     "rejected" where the model file has a guard or a threshold: the image is unlike those trained on) and `unreadable`.
     """
     folders = {"save_images": _path(save_images), "sort_into": _path(sort_into)}
-    rows_file = None if out is None or not is_answer_file(Path(out)) else Path(out)
+    given = _path(out)
+    rows_file, folder = (given, None) if given is not None and is_answer_file(given) else (None, given)
     to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links)
     to.check()
     if top_k is not None and top_k < 1:
@@ -185,7 +186,6 @@ def predict(
     else:
         asked = _data(predictor, (data, class_names), split, limit, reading)
     stream, rows, counted = asked.stream, list[Row](), Counted(asked.by)
-    folder = None if out is None or is_answer_file(Path(out)) else Path(out)
     writer = None if folder is None else predictor.task.writer(folder, asked.names(), predictor.config.task)
     more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
     with writing(predictor, to, more=more) as ways:
@@ -298,14 +298,11 @@ def _truth_by_folders(predictor: Predictor, files: Sequence[ImageFile], how: Tru
 
     Raises DataError where it is asked for and not one is so.
     """
-
-    def truth_of(place: int) -> Any:
-        return predictor.task.truth_of_file(Path(str(files[place])), predictor.config.task)
-
     if how == "none":
         return lambda place: None
-    found = {truth: None for place in range(len(files)) if (truth := truth_of(place)) is not None}
-    known = sum(truth_of(place) is not None for place in range(len(files))) if found else 0
+    truths = [predictor.task.truth_of_file(Path(str(file)), predictor.config.task) for file in files]
+    found = dict.fromkeys(truth for truth in truths if truth is not None)
+    known = sum(truth is not None for truth in truths)
     if how == "folders" and not known:
         what = "no image lies in a folder with a class's name"
         raise DataError(f"{what} ({', '.join(predictor.class_names[:5])}, …), so that none tells the truth")
@@ -313,7 +310,7 @@ def _truth_by_folders(predictor: Predictor, files: Sequence[ImageFile], how: Tru
         shown = ", ".join(list(found)[:3]) + (", …" if len(found) > 3 else "")
         choose = "; --truth none leaves it out" if how == "auto" else ""
         say(f"the truth of {known:,} of {len(files):,} images is taken from their folders' names ({shown}){choose}")
-    return truth_of
+    return truths.__getitem__
 
 
 def _data(

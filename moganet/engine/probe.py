@@ -148,7 +148,7 @@ def _see(
         say(f"{len(places):,} of {len(split):,} images of {dataset.spec} ({name}) are taken; more by --limit")
         split = split.subset(places.tolist())
     stream = FeatureStream(predictor, Chosen(split, dataset.spec, name), how)
-    found = [(places, features) for places, features in stream.features()]
+    found = [*stream.features()]
     stream.check()
     seen = split.subset([place for places, _ in found for place in places])
     strata = seen.targets.strata()

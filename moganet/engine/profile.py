@@ -14,7 +14,7 @@ from torch import nn
 
 from moganet.config import with_short
 from moganet.data.module import ImageDataModule
-from moganet.engine.benchmark import OfRecipe, augmented, loss_in, measured_on, ready_to_train
+from moganet.engine.benchmark_data import OfRecipe, augmented, loss_in, measured_on, ready_to_train
 from moganet.engine.doctor import Environment
 from moganet.machine import half_type
 from moganet.notices import noted

@@ -15,12 +15,11 @@ from moganet.files import write_text
 from moganet.inference import ModelDescription, load_model_file, read_model
 from moganet.models.build import complete
 from moganet.models.choices import Choices
-from moganet.models.evaluations import evaluations_of
+from moganet.models.evaluations import evaluations_of, release_of
 from moganet.models.formats.hub import write_hub
 from moganet.models.hub_folder import TENSORS, is_hub_folder
 from moganet.models.provenance import without_place
 from moganet.models.timms import TIMM, is_timms
-from moganet.network.releases import PUBLISHED
 from moganet.notices import noted, printable, say
 from moganet.results import Result
 from moganet.tasks import TASKS
@@ -142,10 +141,7 @@ def _figures(description: ModelDescription, evaluations: list[dict[str, Any]]) -
     ]
     if (said := task.say(description.provenance.get("validation"))) is not None:
         lines.append(f"- {said} on the validation images, measured in training")
-    file = description.provenance.get("file")
-    lines += [
-        f"- {release.accuracy} on {release.data}'s validation set, as published for {file} ({release.weights} weights)"
-        for release in PUBLISHED.values()
-        if release.file == file and "changed" not in description.provenance
-    ]
+    if (release := release_of(description.provenance)) is not None:
+        by = f"as published for {release.file} ({release.weights} weights)"
+        lines.append(f"- {release.accuracy} on {release.data}'s validation set, {by}")
     return "\n".join(lines) or "Not measured."

@@ -1,13 +1,12 @@
 """`runs`: what was trained below a folder, and what became of it; without torch."""
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from moganet.errors import ConfigError, OutputError
+from moganet.errors import ConfigError, OutputError, did_you_mean
 from moganet.files import typed_path
 from moganet.notices import noted
 from moganet.progress import Progress, no_progress
@@ -58,18 +57,16 @@ def runs(
 def _order(sort: str) -> Callable[[PastRun], Any]:
     """Give the key to sort runs by. Raises ConfigError for a column that does not exist."""
     if sort not in COLUMNS:
-        near = difflib.get_close_matches(sort, COLUMNS, 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"there is no column {sort!r}; {hint}choose one of {', '.join(COLUMNS)}")
+        like = did_you_mean(sort, COLUMNS, 0.5)
+        raise ConfigError(f"there is no column {sort!r}; {like}choose one of {', '.join(COLUMNS)}")
     if sort == "best":
         return _by_figure
     return lambda run: _natural(run[sort])
 
 
 def _by_figure(run: PastRun) -> tuple[float, Any]:
-    modes = {task.name: task.monitor.mode for task in TASKS.values()}
     best = math.inf if run.best is None or math.isnan(run.best) else run.best
-    return -best if modes[str(run.task)] == "max" and best != math.inf else best, _natural(run.run)
+    return best if best == math.inf else -TASKS[str(run.task)].monitor.sign * best, _natural(run.run)
 
 
 def _natural(value: Any) -> Any:

@@ -15,6 +15,7 @@ from moganet.launchers import refuse_to_begin_again
 from moganet.notices import heard, noted, say
 from moganet.numbers import count
 from moganet.progress import Progress, no_progress
+from moganet.results import Metric
 from moganet.tasks import monitor_named
 from moganet.tasks.recipes import load_recipe, task_of
 from moganet.training.run_folder import BEST_FILE
@@ -97,7 +98,7 @@ class _Recipe:
         refuse_several(settings, option)
         return settings
 
-    def train(self, change: Mapping[str, Any], folder: Path) -> Member:
+    def train(self, change: Mapping[str, Any], folder: Path, monitor: Metric) -> Member:
         """Train a run, or go on with it; one whose loss is not finite is said."""
         from moganet.engine.train import train
         from moganet.training.signals import RunStopped
@@ -114,16 +115,16 @@ class _Recipe:
             say(f"{folder} failed: {error}", doubtful=True)
             return Member(name=folder.name, out=str(folder), error=str(error))
         assert result is not None  # of several processes, none of which there are
-        metric, best = task_of(load_recipe(self.recipe, self.overrides)).monitor, result.best
-        known = {} if best is None else {"best": best.get(metric.name), "epoch": best.epoch}
+        best = result.best
+        known = {} if best is None else {"best": best.get(monitor.name), "epoch": best.epoch}
         return Member(name=folder.name, out=str(folder), seconds=result.seconds, **known)
 
-    def train_each(self, changes: Mapping[str, Mapping[str, Any]], folder: Path) -> list[Member]:
-        """Train a run for each name."""
+    def train_each(self, changes: Mapping[str, Mapping[str, Any]], folder: Path, monitor: Metric) -> list[Member]:
+        """Train a run for each name. monitor: the figure of which each keeps its best."""
         members = []
         for number, (name, change) in enumerate(changes.items(), 1):
             logger.info("%s, %d of %d", name, number, len(changes))
-            members.append(self.train(change, folder / name))
+            members.append(self.train(change, folder / name, monitor))
         if all(member.error is not None for member in members):
             raise TrainingError(f"each of the {len(members)} runs failed; the first: {members[0].error}")
         return members
@@ -154,10 +155,11 @@ def train_seeds(
     overrides = with_short(overrides, short)
     asked = _Recipe(recipe, open_once(data, class_names), overrides, start, find_batch, threads)
     settings = asked.settings("--seeds", seeds)
+    monitor = task_of(settings).monitor
     changes = {f"seed-{seed}": {"seed": seed} for seed in range(settings.seed, settings.seed + seeds)}
     with own_series(out, f"{settings.name}-seeds", ("seed-", SEEDS_FILE), goes_on=resume) as folder:
-        members = asked.train_each(changes, folder)
-        result = Seeds(out=str(folder), **summed(members, task_of(settings).monitor), notes=heard())
+        members = asked.train_each(changes, folder, monitor)
+        result = Seeds(out=str(folder), **summed(members, monitor), notes=heard())
         write_text(folder / SEEDS_FILE, to_json(result))
         return result
 
@@ -196,11 +198,9 @@ def train_folds(
     changes = {f"fold-{part}": {"data.validation": f"{part}/{folds}"} for part in range(1, folds + 1)}
     allowed = ("fold-", FOLDS_FILE, PREDICTIONS_FILE, DOUBTFUL_FILE)
     with own_series(out, f"{settings.name}-folds", allowed, goes_on=resume) as folder:
-        members = asked.train_each(changes, folder)
+        members = asked.train_each(changes, folder, task.monitor)
         answered = _answered(members, settings, asked.data, progress)
-        result = Folds(
-            out=str(folder), folds=folds, **summed(members, task_of(settings).monitor), **answered, notes=heard()
-        )
+        result = Folds(out=str(folder), folds=folds, **summed(members, task.monitor), **answered, notes=heard())
         write_text(folder / FOLDS_FILE, to_json(result))
         return result
 

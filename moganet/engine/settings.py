@@ -7,15 +7,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from moganet.config import SHORT, Settings, list_recipes
+from moganet.config import OPTIONS, Settings, list_recipes
 from moganet.errors import ConfigError, did_you_mean
 from moganet.notices import noted
 from moganet.results import Record, Result
 from moganet.tasks import TASKS
 from moganet.tasks.recipes import load_recipe
 
-OPTIONS = {key: f"--{word.replace('_', '-')}" for word, key in SHORT.items()}
-OPTIONS |= {"data.source": "--data", "start.model": "--from"}
+OWN_OPTIONS = {**OPTIONS, "data.source": "--data", "start.model": "--from"}
 HEADS = ("setting", "value", "default", "unit", "meaning")
 
 
@@ -132,7 +131,7 @@ def _setting(name: str, field: FieldInfo, value: Any, *, has_value: bool) -> Set
         unit=str(extra["unit"]) if isinstance(extra, dict) else "",
         meaning=field.description or "",
         choices=tuple(dict.fromkeys(_words(field.annotation))),
-        option=OPTIONS.get(name),
+        option=OWN_OPTIONS.get(name),
         required=field.is_required(),
     )
 

@@ -12,7 +12,16 @@ from moganet.embeddings.rows import MadeWith, Rows, joined
 from moganet.errors import ConfigError, DataError
 from moganet.files import check_place
 from moganet.inference.alike import Alike, Asked, Search, search
-from moganet.inference.chosen import Chosen, FeatureStream, Reading, check_split, choose_images, made_with
+from moganet.inference.chosen import (
+    Chosen,
+    FeatureStream,
+    Named,
+    Reading,
+    check_split,
+    choose_images,
+    listed,
+    made_with,
+)
 from moganet.inference.load import as_predictor
 from moganet.inference.pictures import OfChosen, OfFile, Pictures
 from moganet.inference.predictor import Predictor
@@ -27,7 +36,6 @@ from moganet.results import LeftOut, Result
 MAX_ROWS = 24  # of a contact sheet
 SIDE = 160  # pixels of its pictures
 NAMED = 3  # pictures that are gone, in the line on them
-Named = str | Path | Sequence[str | Path]
 
 
 class Similar(Result):
@@ -83,16 +91,16 @@ def similar(
     if top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     predictor = as_predictor(model, runtime, precision, device, **choices)
-    file = _file_of(_list(among))
+    file = _file_of(listed(among))
     made = None if file is None else read_made(file)
     how = Reading(batch_size, workers, made is not None and made.fast_decoding, progress)
-    asked = FeatureStream(predictor, choose_images(predictor, _list(queries), None, split), how)
+    asked = FeatureStream(predictor, choose_images(predictor, queries, None, split), how)
     if file is not None and made is not None:
         _check(file, made, asked)
         others = _Among(str(file), read_features(file), OfFile(file, made))
         check_split(split, asked.chosen)
     else:
-        others = _of_images(predictor, (_list(among), split), how, asked.chosen)
+        others = _of_images(predictor, (listed(among), split), how, asked.chosen)
     seen = [*asked]
     found = search(joined(seen), others.rows, top_k, (OfChosen(asked.chosen), others.pictures)) if seen else None
     result = Similar(
@@ -106,10 +114,6 @@ def similar(
         return result
     _draw(result, found, Path(out))
     return result.changed(out=str(out))
-
-
-def _list(named: Named) -> Sequence[str | Path]:
-    return [named] if isinstance(named, str | Path) else named
 
 
 def _file_of(among: Sequence[str | Path]) -> Path | None:

@@ -108,6 +108,7 @@ def _train_anew(asked: _Asked, *, find_batch: bool, log: RunLog) -> "TrainResult
 
 def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResult | None":
     from moganet.training.lengthen import LENGTH, open_again
+    from moganet.training.outcome import read_result
     from moganet.training.resolve import prepare
     from moganet.training.resume import read_run, same_run
     from moganet.training.run import train_to_end
@@ -126,7 +127,7 @@ def _train_in(folder: Path, asked: _Asked, how: _How, log: RunLog) -> "TrainResu
         if settings.trainer.max_epochs > old.trainer.max_epochs:
             open_again(folder, settings)
         elif (folder / RESULT_FILE).is_file():
-            return _read_result(folder) if is_first_process() else None
+            return read_result(folder) if is_first_process() else None
         return _finish(settings, dataset, train_to_end(settings, dataset, folder, log, resumed=True), log)
 
 
@@ -154,12 +155,6 @@ def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, sta
         place,
         on,
     )
-
-
-def _read_result(folder: Path) -> "TrainResult":
-    from moganet.training.outcome import read_result
-
-    return read_result(folder)
 
 
 def _begin(

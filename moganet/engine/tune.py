@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from moganet.config import Recipe, ResolvedRecipe, ShortOptions, parse_overrides, with_short
+from moganet.config import Recipe, ResolvedRecipe, ShortOptions, flat, parse_overrides, with_short
 from moganet.data.once import open_once
 from moganet.errors import ConfigError, TrainingError, first_line, import_extra
 from moganet.files import to_json, write_text
@@ -152,7 +152,7 @@ def _load(recipe: str | Path, overrides: Overrides, start: str | Path | None, va
 def _searched(load: Any, spaces: tuple[Space, ...], data: "Data | None", trials: int, folder: Path) -> dict[str, Any]:
     """Search, and give what Tuned says of it."""
     from moganet.training.resolve import open_divided, resolve
-    from moganet.training.resume import FREE_SETTINGS, flat
+    from moganet.training.resume import FREE_SETTINGS
     from moganet.training.study import Search, open_study, quiet, search_on
 
     settings = load({})

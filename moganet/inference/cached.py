@@ -23,6 +23,7 @@ from moganet.inference.runs import Array, Outputs, Run, onnx, openvino
 from moganet.inference.threads import Guard, is_forked
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+from moganet.numbers import dimensions
 from moganet.tasks import TASKS
 from moganet.tasks.guard import FEATURES
 
@@ -140,7 +141,7 @@ class CachedRun:
                     return self._loaded(folder, key)
             say(f"{folder} is not what was written there ({reason or 'it can not be loaded'}): it is made again")
         if self.runtime != "openvino":  # which takes less than a second
-            sizes = "any size" if size is None else "x".join(map(str, size))
+            sizes = "any size" if size is None else dimensions(size)
             say(f"preparing the runtime {self.runtime} for {sizes}, once on this machine")
         try:
             make_folder(folder, key, partial(self._make, size))

@@ -25,6 +25,8 @@ from moganet.results import LeftOut
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
 
+Named = str | Path | Sequence[str | Path]  # one or several
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -59,9 +61,14 @@ class Reading:
     progress: Progress = no_progress
 
 
+def listed(named: Named) -> Sequence[str | Path]:
+    """Give what is named, one or several, as several."""
+    return [named] if isinstance(named, str | Path) else named
+
+
 def choose_images(
     predictor: Predictor,
-    named: Sequence[str | Path],
+    named: Named,
     data: "Data | None",
     part: str,
     class_names: "ClassNames | None" = None,
@@ -71,6 +78,7 @@ def choose_images(
 
     Raises DataError where nothing is named, or both.
     """
+    named = listed(named)
     if data is None and len(named) == 1 and _is_source(str(named[0])):
         data, named = str(named[0]), ()
         say(f"took {data} for a data source, {part} of its images; choose by --split")

@@ -13,6 +13,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs, Run, onnx, openvino
 from moganet.models.description import ModelDescription
 from moganet.notices import say
+from moganet.numbers import dimensions
 from moganet.processors import using_threads
 from moganet.tasks import TASKS
 
@@ -64,7 +65,7 @@ class ExportedRun:
 
     def __call__(self, images: Array) -> Outputs:
         if self.size is not None and images.shape[2:] != self.size:
-            own, given = ("x".join(map(str, size)) for size in (self.size, images.shape[2:]))
+            own, given = map(dimensions, (self.size, images.shape[2:]))
             sizes = f"{self.path} was exported for {own} pixels, not {given}"
             raise ConfigError(f"{sizes}; export it again with --size or --any-size")
         with foreign(f"{self.path} can't be run"):

@@ -11,7 +11,7 @@ from moganet.inference.common import Common
 from moganet.inference.predictor import Predictor
 from moganet.models.provenance import without_place
 from moganet.report.page import Shown
-from moganet.results import Record
+from moganet.results import Metric, Record
 from moganet.tasks.judged import Judged, Paired, holm, judge_pair
 from moganet.tasks.report import Album, Answers
 from moganet.tasks.task import Asked
@@ -34,6 +34,10 @@ class Compared(Record):
     figures: Mapping[str, float | None]
     trained_on: str | None
     images_per_second: float
+
+    def text(self, metric: Metric) -> str:
+        """Write the figure as a person reads it, "-" where there is none."""
+        return "-" if self.figure is None else metric.text(self.figure)
 
 
 class Pair(Record):

@@ -1,4 +1,4 @@
-"""What `moganet evaluate` measured of a model, found beside its weights; without torch."""
+"""What was measured of a model: by `moganet evaluate`, found beside its weights, or as published; without torch."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from moganet.files import read_small
 from moganet.models.description import ModelDescription
+from moganet.network.releases import PUBLISHED, Published
 from moganet.notices import say
 from moganet.tasks import TASKS
 
@@ -27,6 +28,12 @@ def evaluations_of(model: str | Path, description: ModelDescription) -> list[dic
         if _is_of(measured, description):
             found.append(measured)
     return found
+
+
+def release_of(provenance: dict[str, Any]) -> Published | None:
+    """Give the release that a file is, by its name, where nothing of it was changed."""
+    file = None if "changed" in provenance else provenance.get("file")
+    return next((release for release in PUBLISHED.values() if release.file == file), None)
 
 
 def _is_of(measured: Any, description: ModelDescription) -> bool:

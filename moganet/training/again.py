@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from moganet.config import SHORT, Recipe, list_recipes, validate
+from moganet.config import OPTIONS, Recipe, flat, list_recipes, validate
 from moganet.data.in_python import PREFIX
 from moganet.errors import ConfigError, MogaNetError
 from moganet.models.find import list_trained
@@ -42,6 +42,7 @@ def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Co
         base, changes = changes_of_a_recipe(recipe)
     except MogaNetError as error:
         return Command("", notes=(f"This version can't read its recipe, so that no command is given: {error}.",))
+    changes = {"seed": load_recipe(base).seed, **changes}  # which is always said
     source = str(provenance.get("data") or recipe["data"]["source"])
     start, history = _start(recipe, base), provenance.get(HISTORY) or ()
     if source.startswith(f"{PREFIX}:"):
@@ -49,7 +50,7 @@ def how_again(provenance: Mapping[str, Any], class_names: tuple[str, ...]) -> Co
         note = f"data: your own data set ({source.partition(':')[2]}), or a dict of them by split."
         _, lengthened = _lengthened([], history)
         return Command(call, "Python", install, (note, *lengthened, *_notes(versions, "", start)))
-    words = ["moganet", "train", base, "--data", source, *_options(changes, base)]
+    words = ["moganet", "train", base, "--data", source, *_options(changes)]
     words += [] if start is None else ["--from", start]
     lines, lengthened = _lengthened(words, history)
     text = "\n".join(map(shlex.join, lines))
@@ -73,21 +74,13 @@ def changes_of_a_recipe(recipe: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     return base, found[base]
 
 
-def _differences(recipe: Mapping[str, Any], base: Recipe) -> dict[str, Any]:
-    known = dict(_leaves(base.model_dump(mode="json")))
+def _differences(recipe: dict[str, Any], base: Recipe) -> dict[str, Any]:
+    known = flat(base.model_dump(mode="json"))
     return {
         key: value
-        for key, value in _leaves(recipe)
+        for key, value in flat(recipe).items()
         if key not in OPEN and value != known.get(key, ...) and not (known.get(key) is None and value == ONE.get(key))
     }
-
-
-def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{key}.")
-        else:
-            yield above + key, value
 
 
 def _lengthened(words: list[str], history: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], tuple[str, ...]]:
@@ -114,14 +107,12 @@ def _start(recipe: Mapping[str, Any], base: str) -> str | None:
     return str(model) if model is not None else FRESH if would else None
 
 
-def _options(changes: Mapping[str, Any], base: str) -> Iterator[str]:
-    """Give changes as words of the command, those that have an option of their own by it; the seed is always said."""
-    changes = {"seed": load_recipe(base).seed, **changes}
-    words = {key: word for word, key in SHORT.items()}
+def _options(changes: Mapping[str, Any]) -> Iterator[str]:
+    """Give changes as words of the command, those that have an option of their own by it."""
     for key, value in changes.items():
         height, width = value if key == "preprocessing.size" else (value, value)
-        if key in words and value is not None and height == width and not is_timms(value):
-            yield from (f"--{words[key].replace('_', '-')}", str(height))
+        if key in OPTIONS and value is not None and height == width and not is_timms(value):
+            yield from (OPTIONS[key], str(height))
         else:
             yield from ("--set", f"{key}={_in_yaml(value)}")
 
@@ -131,9 +122,8 @@ def _in_yaml(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _call(base: str, changes: Mapping[str, Any], start: str | None, class_names: tuple[str, ...]) -> str:
-    seed = changes.get("seed", load_recipe(base).seed)
-    lines = [repr(base), "data", repr({"seed": seed, **changes}), f"class_names={list(class_names)!r}"]
+def _call(base: str, changes: dict[str, Any], start: str | None, class_names: tuple[str, ...]) -> str:
+    lines = [repr(base), "data", repr(changes), f"class_names={list(class_names)!r}"]
     lines += [] if start is None else [f"start={start!r}"]
     return "import moganet\n\nmoganet.train(\n" + "".join(f"    {line},\n" for line in lines) + ")"
 

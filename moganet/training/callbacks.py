@@ -165,7 +165,7 @@ class ModelFiles(pl.Callback):
         self.description = self.description.changed(task=pl_module.evaluator.fitted(self.description.task))
         self.last, self.validated_step = measured, trainer.global_step
         self.save(trainer, pl_module, LAST_FILE, measured)
-        name, sign = self.monitor.name, 1 if self.monitor.mode == "max" else -1
+        name, sign = self.monitor.name, self.monitor.sign
         # Of equals the later is better: it is averaged better.
         if self.best is None or sign * measured[name] >= sign * self.best[name]:
             self.best = measured

@@ -214,8 +214,7 @@ def _of_figures(
     known: dict[str, Any] = {"metric": monitor.name, "epochs": done}
     validated = {epoch: value for epoch, value in metrics.get(f"val/{monitor.name}", {}).items() if value == value}
     if validated:
-        sign = 1 if monitor.mode == "max" else -1
-        epoch, best = max(validated.items(), key=lambda point: (sign * point[1], point[0]))
+        epoch, best = max(validated.items(), key=lambda point: (monitor.sign * point[1], point[0]))
         loss = metrics.get("val/loss", {}).get(epoch)
         known |= {"best": best, "best_epoch": int(epoch) + 1, "loss": loss}
     if result is None:

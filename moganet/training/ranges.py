@@ -12,15 +12,8 @@ from moganet.files import to_json
 
 WIDE = 10  # a range whose ends differ by this factor is drawn from by the logarithm
 DIGITS = 4  # that count, of a drawn number
-FIXED = (
-    "name",
-    "task",
-    "seed",
-    "data",
-    "data.source",
-    "data.validation",
-    "data.fraction",
-)  # figures would be of others
+FIXED = ("data", "data.source", "data.validation", "data.fraction")  # figures would be of other images
+FIXED_SECTIONS = ("name", "task", "seed")
 RANGE = re.compile(r"(?P<low>[^.].*?)\.\.(?P<high>.+?)(?P<scale>:log|:linear)?")
 WHOLE = re.compile(r"[+-]?\d+")
 EXAMPLE = "optimizer.lr=1e-4..1e-2, or loss.smoothing=0,0.1"
@@ -94,7 +87,7 @@ def read_spaces(texts: Sequence[str] | Mapping[str, Any], load: Load, given: Seq
             raise ConfigError(f"--set-range {key} is given twice; give one of them")
         if key in given:
             raise ConfigError(f"{key} is given by --set too; leave out one of them")
-        if key in FIXED or key.split(".")[0] in ("name", "task", "seed"):
+        if key in FIXED or key.split(".")[0] in FIXED_SECTIONS:
             raise ConfigError(f"--set-range {key}: figures with one {key} and another would not be of the same images")
     return spaces
 

@@ -1,9 +1,8 @@
 """Which run goes on in a folder, and whether it is the one that is asked for."""
 
 from pathlib import Path
-from typing import Any
 
-from moganet.config import ResolvedRecipe
+from moganet.config import ResolvedRecipe, flat
 from moganet.data import Dataset
 from moganet.errors import ConfigError
 from moganet.notices import say
@@ -84,11 +83,3 @@ def _difference(old: ResolvedRecipe, new: ResolvedRecipe, *, longer: bool) -> st
         of = "data.batch_size, trainer.accumulate, trainer.devices"
         return f"a step takes {old.images_a_step} images there and {new.images_a_step} here ({of})"
     return None
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Give settings by their dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return found

@@ -57,8 +57,9 @@ class Series(Result):
         said = f"{metric.short} {metric.text(self.mean)}, the mean of {number} runs"
         if self.interval is None or self.deviation is None:
             return said
-        low, high = (metric.text(bound) for bound in self.interval)
-        return f"{said} (95 % interval {low} to {high}; standard deviation {metric.text(self.deviation)})"
+        return (
+            f"{said} (95 % interval {metric.between(self.interval)}; standard deviation {metric.text(self.deviation)})"
+        )
 
 
 class OutOfFold(Record):
@@ -74,8 +75,7 @@ class OutOfFold(Record):
         """Say the figure and its interval."""
         if self.figure is None or self.interval is None:
             return f"{metric.short} can't be told"
-        low, high = (metric.text(bound) for bound in self.interval)
-        return f"{metric.short} {metric.text(self.figure)} (95 % interval {low} to {high})"
+        return f"{metric.short} {metric.text(self.figure)} (95 % interval {metric.between(self.interval)})"
 
 
 class Doubtful(Record):
@@ -91,14 +91,13 @@ def summed(members: Sequence[Member], metric: Metric) -> dict[str, Any]:
     """Give what Series says of its runs."""
     known = [(one.best, one.name) for one in members if one.best is not None]
     values = [value for value, _ in known]
-    sign = 1 if metric.mode == "max" else -1
     return {
         "metric": metric.name,
         "runs": tuple(members),
         "mean": float(np.mean(values)) if values else None,
         "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
         "interval": _within(mean_interval(values), metric),
-        "best": max(known, key=lambda one: sign * one[0])[1] if known else None,
+        "best": max(known, key=lambda one: metric.sign * one[0])[1] if known else None,
         "seconds": sum(one.seconds or 0.0 for one in members),
     }
 

@@ -22,6 +22,7 @@ from moganet.models.timms import default_names, ends_of, is_timms
 from moganet.network import VARIANTS, full_name
 from moganet.network.releases import RELEASES
 from moganet.notices import say
+from moganet.numbers import dimensions
 from moganet.training.signals import is_first_process
 
 PRETRAINED, FRESH = "pretrained", "none"  # words for start.model
@@ -228,22 +229,19 @@ def load_teacher(recipe: Recipe, dataset: Dataset) -> Teacher | None:
         but = f"but preprocessing.channels is {student.channels}"
         raise ConfigError(f"loss.teacher {name} reads {own.channels} channels, {but}")
     if own.size != student.size:
-        _tell(f"loss.teacher {name} was made for {_size(own)} pixels and sees the {_size(student)} of this run")
+        made, seen = dimensions(own.size), dimensions(student.size)
+        _tell(f"loss.teacher {name} was made for {made} pixels and sees the {seen} of this run")
     teacher = Teacher(network.eval(), own, student, order)
     try:
         with torch.no_grad():
             answers = teacher(torch.zeros(1, student.channels, *student.size, device=next(network.parameters()).device))
     except Exception as error:  # a network of anyone's making
-        said = f"can't answer for images of {_size(student)}: {first_line(error)}"
+        said = f"can't answer for images of {dimensions(student.size)}: {first_line(error)}"
         raise ConfigError(f"loss.teacher {name} {said}") from None
     if answers.shape != (1, len(dataset.class_names)):
         but = f"but the data set has {len(dataset.class_names)} classes"
         raise ConfigError(f"loss.teacher {name} gives answers of the shape {tuple(answers.shape)}, {but}")
     return teacher
-
-
-def _size(preprocessing: Preprocessing) -> str:
-    return "x".join(map(str, preprocessing.size))
 
 
 def _known(predictor: Predictor, name: str, dataset: Dataset) -> Tensor | None:

@@ -39,7 +39,7 @@ def test_the_network_of_a_recipe_trains_in_its_precision(precision, dtype, monke
         task.network.head.register_forward_hook(lambda module, given, logits: seen.add(logits.dtype))
         return task
 
-    monkeypatch.setattr("moganet.engine.benchmark.build_task", watched)
+    monkeypatch.setattr("moganet.engine.benchmark_data.build_task", watched)
     result = moganet.benchmark_data("digits", overrides={**SMALL, "trainer.precision": precision})
     assert result["precision"] == precision and seen == {dtype}
 

@@ -16,7 +16,7 @@ from moganet.config import Architecture, AugmentConfig, FpnHead, Preprocessing, 
 from moganet.data.augment import ScaledCrop, worker_transform
 from moganet.data.masks_coding import IGNORED
 from moganet.errors import ConfigError, DataError
-from moganet.inference import ModelDescription, save_model_file
+from moganet.inference import ModelDescription, load_model_file, save_model_file
 from moganet.models.build import build_network_for, build_seeded
 from moganet.report.masks import painted_over, usual_palette
 from moganet.tasks import TASKS
@@ -281,6 +281,23 @@ def test_predictions_are_written_under_their_stems_and_bad_images_are_named(mode
         assert {one.name: one.pixels for one in row.classes} == mine
         named = {one["category_id"]: one["area"] for one in coco["annotations"] if one["image_id"] == i + 1}
         assert named == {NAMES.index(name) + 1: number for name, number in mine.items()}
+
+
+def test_segmenters_are_averaged_over_very_large_images_too(model, tmp_path, monkeypatch):
+    state, description = load_model_file(model)
+    task = description.task.changed(window=Window(size=(16, 16), stride=(16, 16)))
+    models = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for path, more in zip(models, (0.0, 1e-3), strict=True):
+        moved = {name: tensor + more if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        save_model_file(path, moved, description.changed(task=task))
+    photograph(tmp_path / "set" / "val" / "a.png")
+    (tmp_path / "set" / "valannot").mkdir()
+    truth = np.random.RandomState(0).randint(0, 3, (30, 40), np.uint8)
+    Image.fromarray(truth).save(tmp_path / "set" / "valannot" / "a.png")
+    (tmp_path / "set" / "classes.txt").write_text("\n".join(NAMES))
+    monkeypatch.setattr(seeing, "MOST_NUMBERS", 10)
+    result = moganet.average(models, tmp_path / "mean.safetensors", f"masks:{tmp_path / 'set'}", workers=0)
+    assert 0 <= result["average"]["miou"] <= 1 and "loss" not in result["average"]
 
 
 def test_equal_stems_get_names_of_their_own_and_nothing_is_replaced(model, tmp_path):
