@@ -53,7 +53,7 @@ class Segment(TaskByImage):
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for name, split in dataset.distinct().items():
-            areas = split.targets.areas(len(dataset.class_names))
+            areas = split.targets.areas()
             if areas is None:
                 how = "give images with masks, --data masks:DIR, or use another recipe or model"
                 raise DataError(f"{dataset.spec} has a class an image, and none a pixel; {how}")
@@ -203,7 +203,8 @@ def _weights(recipe: Recipe, dataset: "Dataset") -> "Tensor | None":
     asked = recipe.loss.class_weights
 
     def by_areas(targets: "Targets") -> "Tensor":
-        areas = torch.from_numpy(targets.areas(len(dataset.class_names)))
-        return class_weights(areas, power=1.0 if asked == "balanced" else 0.5)
+        areas = targets.areas()
+        assert areas is not None  # as check() saw
+        return class_weights(torch.from_numpy(areas), power=1.0 if asked == "balanced" else 0.5)
 
     return weights_of_classes("loss.class_weights", asked, dataset, by_areas)
