@@ -16,9 +16,10 @@ from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
 from moganet.data.item_split import ItemSplit
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
-from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
+from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, ShardOrder, StepParts
 from moganet.data.preprocess import Transform, normalize, resize_and_crop
-from moganet.data.source import ArraySplit, Sample, Split
+from moganet.data.shards_read import layout
+from moganet.data.source import ArraySplit, FileSplit, Sample, Split
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import DataError
 from moganet.notices import listening
@@ -168,8 +169,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         split, data = self.dataset.split("train").with_channels(self.preprocessing.channels), self.data
-        weights = split.targets.weights(len(self.dataset.class_names)) if data.balanced else None
-        order = EpochOrder(len(split), self.seed, weights)
+        order = self._order(split)
         step_size = self.batch_size * self.division.parts
         parts = StepParts(order, step_size, self.division, drop_last=data.drop_last, start=self.position)
         if self.worker_transform is None:
@@ -177,6 +177,14 @@ class ImageDataModule(pl.LightningDataModule):
             return self._kept(Loader(_ArrayBatches(split, None), parts, 0))
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
         return self._kept(Loader(batches, parts, _workers(split, data.workers)))
+
+    def _order(self, split: Split) -> EpochOrder:
+        if isinstance(split, FileSplit) and split.buffer:
+            if self.data.balanced:
+                raise DataError("data.balanced draws from all images, and order=shards does not; leave one of them out")
+            return ShardOrder(*layout(split.files), split.buffer, self.seed)
+        weights = split.targets.weights(len(self.dataset.class_names)) if self.data.balanced else None
+        return EpochOrder(len(split), self.seed, weights)
 
     def val_dataloader(self) -> Loader:
         split, workers = self.dataset.split("val"), self.data.workers

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moganet.data import cifar, digits, folder, masks, table
+from moganet.data import cifar, digits, folder, masks, shards, table
 from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.in_python import PREFIX, open_in_python
@@ -26,6 +26,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "folder": folder.open_folder,
     "table": table.open_table,
     "masks": masks.open_masks,
+    "shards": shards.open_shards,
 }
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
@@ -85,6 +86,8 @@ def _open(spec: str) -> Dataset:
     if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
         return table.open_table(spec)
     if is_folder(given):
+        if shards.is_shards(str(given)):
+            return shards.open_shards(spec)
         if _has_masks(given):
             say(f"took {spec} for images with masks; choose otherwise by --data folder:{spec}")
             return masks.open_masks(spec)
