@@ -12,6 +12,7 @@ from moganet.data.contents import ImageFile
 from moganet.data.paths import exists
 from moganet.data.shards_foreign import index_of, names_in_braces, pattern_of
 from moganet.data.shards_index import INDEX, Index, Shard, in_order, read_index
+from moganet.data.shards_make import PARTS
 from moganet.data.shards_read import Members, Place
 from moganet.data.shards_targets import Told, read_targets
 from moganet.data.source import Dataset, FileSplit, Split
@@ -81,7 +82,7 @@ def _divided(path: str) -> tuple[str, dict[str, str]]:
     if not place or (not is_address(path) and exists(typed_path(path))):
         return path, {}
     asked = dict(parse_qsl(query, keep_blank_values=True))
-    if not asked or (is_address(path) and not set(asked) & set(KEYS)):
+    if "=" not in query or (is_address(path) and not set(asked) & set(KEYS)):
         if is_address(path):
             return path, {}
         raise DataError(f"{query!r} says nothing of shards; {HOW}")
@@ -116,6 +117,9 @@ def _read(store: Store) -> Index | None:
     if isinstance(store, Local):
         if not exists(store.folder):
             raise DataError(f"there is no folder {store}; give one with shards, or make it: moganet shards make")
+        if exists(store.folder / PARTS) and not exists(store.folder / INDEX):
+            what = f"{store} was begun and is not whole"
+            raise DataError(f"{what}; give moganet shards make its source and that folder again, which goes on")
         return read_index(store) if exists(store.folder / INDEX) else None
     try:
         return read_index(store)

@@ -171,10 +171,9 @@ def _names(folder: Path, pattern: str | None) -> list[str]:
     names = list[str]()
     for name in names_in_braces(pattern):
         fitting = sorted(folder.glob(name)) if any(sign in name for sign in "*[?") else [folder / name]
-        some = [path.name for path in fitting]
-        names += [one for one in some if one.endswith(TAR_SUFFIXES)]
-        if lost := next((one for one in some if not (folder / one).is_file()), None) or (None if some else name):
-            raise DataError(f"there is no shard {folder / lost}")
+        if lost := [path for path in fitting or [folder / name] if not path.is_file()]:
+            raise DataError(f"there is no shard {lost[0]}")
+        names += [path.name for path in fitting if path.name.endswith(TAR_SUFFIXES)]
     if packed := [name for name in names if not name.endswith(".tar")]:
         raise DataError(f"{folder / packed[0]} is compressed, so that no image in it can be found at once; unpack it")
     if not names:

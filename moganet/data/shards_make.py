@@ -223,7 +223,7 @@ def _make_split(dataset: Dataset, name: str, out: Path, plan: _Plan, progress: P
         stem = f"{name}-{len(parts):06d}"
         part = _write_shard(out / f"{stem}.tar", coming, plan.size)
         with atomic_path(out / PARTS / f"{stem}.json") as temporary:
-            temporary.write_text(part.model_dump_json(), encoding="utf-8")
+            temporary.write_text(part.model_dump_json(exclude_unset=True), encoding="utf-8")
         parts.append(part)
     return parts, before
 
