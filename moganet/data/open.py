@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moganet.data import cifar, digits, folder, masks, shards, table
+from moganet.data import cifar, digits, folder, hub_datasets, masks, shards, table
 from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.in_python import PREFIX, open_in_python
@@ -27,6 +27,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "table": table.open_table,
     "masks": masks.open_masks,
     "shards": shards.open_shards,
+    "hub": hub_datasets.open_hub,
 }
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
@@ -88,6 +89,8 @@ def _open(spec: str) -> Dataset:
     if is_folder(given):
         if shards.is_shards(str(given)):
             return shards.open_shards(spec)
+        if hub_datasets.is_saved(given):
+            return hub_datasets.open_hub(spec)
         if _has_masks(given):
             say(f"took {spec} for images with masks; choose otherwise by --data folder:{spec}")
             return masks.open_masks(spec)
