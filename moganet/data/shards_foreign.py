@@ -174,8 +174,8 @@ def _names(folder: Path, pattern: str | None) -> list[str]:
         if lost := [path for path in fitting or [folder / name] if not path.is_file()]:
             raise DataError(f"there is no shard {lost[0]}")
         names += [path.name for path in fitting if path.name.endswith(TAR_SUFFIXES)]
-    if packed := [name for name in names if not name.endswith(".tar")]:
-        raise DataError(f"{folder / packed[0]} is compressed, so that no image in it can be found at once; unpack it")
+    if other := next((name for name in names if not name.endswith(".tar")), None):
+        raise DataError(f"{folder / other} is compressed, so that no image in it can be found at once; unpack it")
     if not names:
         raise DataError(f"{pattern!r} names no shard (.tar) in {folder}")
     return list(dict.fromkeys(names))

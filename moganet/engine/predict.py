@@ -4,7 +4,6 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,6 +19,7 @@ from moganet.errors import ConfigError, DataError
 from moganet.inference.answer_files import is_answer_file
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
+from moganet.inference.files_seen import stream_of_files
 from moganet.inference.given_images import GivenImages, are_names
 from moganet.inference.hits import Counted, Hits
 from moganet.inference.predictor import Predictor
@@ -263,26 +263,14 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     if how.every is not None and not timed:
         say("--every is for videos, of which none was named")
     files, own = files[:limit], predictor.config.preprocessing
-    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
-    in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
-    many_read = (how.workers or predictor.device.type != "cpu") and not in_turn
-    if many_read and len(files) > (how.batch_size or 1):  # one batch is read here
-        many = importlib.import_module("moganet.inference.stream")
-
-        def make(one: Predictor) -> Any:
-            return many.Stream(
-                one, many.split_of_files(files, one.config.preprocessing.white_level), workers=how.workers, **so
-            )
-
-    else:
-        lanes = count()  # each reads what can be read in turn only by itself
-
-        def make(one: Predictor) -> Any:
-            own_files = in_lane(files, next(lanes))
-            return FileStream(one, own_files, threads=0 if how.workers == 0 else None, **so)
-
     return _Asked(
-        stream_of(predictor, make),
+        stream_of_files(
+            predictor,
+            files,
+            batch_size=how.batch_size,
+            workers=how.workers,
+            fast_decoding=how.fast_decoding,
+        ),
         lambda: [str(file) for file in files],
         lambda place: str(files[place]),
         lambda place: read_pixels(in_lane([files[place]], PICTURES)[0], 3, own.white_level),
