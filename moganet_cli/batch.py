@@ -14,6 +14,7 @@ WHAT = (
     "images, folders, patterns, archives, videos, lists (.txt, .csv), Parquet, URLs, or shards:URL and other sources."
 )
 OUT = "A new folder; or one in which the same was begun, which goes on."
+TIME = "Images at a time [default: 128 on a GPU, else 32]."
 SHARD = "Do the I-th of N parts, as one of N jobs that share --out, say 1/4 to 4/4."
 
 
@@ -22,7 +23,7 @@ class Batching(Asking, total=False):
 
     batch_size: Annotated[
         int | None,
-        option("--model-batch", "Images at a time [default: 128 on a GPU, else 32].", panel=COMPUTED, **BATCH),
+        option("--batch-size", "--model-batch", TIME, panel=COMPUTED, **BATCH),
     ]
     workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
     fast_decoding: Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]

@@ -64,7 +64,7 @@ def _bucket(name: str, of: int) -> int:
 
 def parse_shard(text: str | None) -> tuple[int, int]:
     """Give (I, N) of "I/N". Raises ConfigError for what is none."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", "1/1" if text is None else text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(f"shard is {text!r}; give I/N, from 1/4 to 4/4 for four jobs")
     return int(found[1]), int(found[2])

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from filelock import FileLock, Timeout
 
 from moganet.errors import ConfigError, OutputError, import_extra
-from moganet.files import atomic_path, read_small, to_json, write_text
+from moganet.files import atomic_path, clear_partials, read_small, to_json, write_text
 from moganet.inference.answer_files import arrow_type, encodable
 from moganet.results import LeftOut
 from moganet.tasks import Task
@@ -57,6 +57,7 @@ class Parts:
             raise OutputError(f"{self.out} holds other files ({others[0]}); give a new folder")
         try:
             with FileLock(self.out / f".{self.stem}.lock", timeout=0):
+                clear_partials(self.out, self.stem)
                 self._check_plan()
                 yield self._done()
         except Timeout:

@@ -16,6 +16,7 @@ from moganet.inference.files_seen import stream_of_files
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
+from moganet.machine import kept_below
 from moganet.notices import noted
 from moganet.numbers import count
 from moganet.processors import threaded
@@ -25,6 +26,7 @@ from moganet.tasks.records import Row
 from moganet.tasks.task import Asked
 
 BLOCK, BATCHES = 512, 16  # images and batches of the network that make a block
+MEMORY = 900_000_000  # bytes, from which on what is free is given back: photographs take 300 MB more now and then
 SECONDS = 60.0  # after which one is written though it has fewer: what an end in the middle costs at most
 
 
@@ -112,8 +114,9 @@ def batch(
         before, blocks = len(own) - len(left), _Blocks(parts, batch_size)
         blocks.add(lost)
         stream = stream_of_files(predictor, left, batch_size=batch_size, workers=workers, fast_decoding=fast_decoding)
-        for rows in progress(_rows(predictor, stream, left, Asked(top_k, calibrated)), len(stream), "predict"):
-            blocks.add(rows)
+        with kept_below(MEMORY):
+            for rows in progress(_rows(predictor, stream, left, Asked(top_k, calibrated)), len(stream), "predict"):
+                blocks.add(rows)
         blocks.close()
         finished = parts.end()
     seconds = time.perf_counter() - start

@@ -30,7 +30,7 @@ from moganet.data.shards_targets import KINDS, Kind, Written, kind_of
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.within import Within
 from moganet.errors import DataError, MogaNetError, OutputError, reason_of
-from moganet.files import atomic_path, read_small
+from moganet.files import atomic_path, clear_partials, read_small
 from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Record
 from moganet.safe_names import safe_name
@@ -107,6 +107,7 @@ def make_shards(dataset: Dataset, out: Path, size: int, progress: Progress = no_
         return Made(before, (), len(before.shards()))
     try:
         with FileLock(out / PARTS / "lock", timeout=0):
+            clear_partials(out, "")
             return _make(dataset, out, _Plan(plan, kind, size), progress)
     except Timeout:
         raise OutputError(f"another process is making shards in {out}; wait for it, or choose another folder") from None

@@ -1,4 +1,4 @@
-"""A model's stream of files: read by threads where that is enough, by processes where these are asked for or feed a GPU."""
+"""A model's stream of files: read by threads, or by processes where these are asked for or feed a GPU."""
 
 import importlib
 from collections.abc import Sequence
