@@ -11,7 +11,6 @@ from moganet.config import Precision
 from moganet.data.contents import ImageFile
 from moganet.errors import ConfigError, DataError
 from moganet.files import typed_path
-from moganet.inference.chosen import hash_of
 from moganet.inference.files_seen import stream_of_files
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
@@ -101,7 +100,7 @@ def batch(
     if not every and not missing:
         raise DataError("nothing to predict; give images, folders, patterns, lists, shards:URL or URLs")
     predictor = as_predictor(model, runtime, precision, device=device, **choices)
-    sha256 = predictor.config.sha256 or hash_of(predictor)
+    sha256 = predictor.config.sha256 or _hash_of(predictor)
     asked = {"top_k": top_k, "calibrated": calibrated, "fast_decoding": fast_decoding, "precision": predictor.precision}
     made_with = {"model": sha256, "runtime": predictor.runtime, **asked, "batch_size": batch_size}
     parts = Parts(typed_path(out), predictor.task, made_with, part)
@@ -136,6 +135,12 @@ def batch(
         first_unreadable=tuple(blocks.first),
         **({} if shard is None else {"shard": shard}),
     )
+
+
+def _hash_of(predictor: Predictor) -> str:
+    from moganet.inference.chosen import hash_of  # which needs torch
+
+    return hash_of(predictor)
 
 
 def _rows(predictor: Predictor, stream: Any, files: Sequence[ImageFile], asked: Asked) -> Iterator[list[Row | LeftOut]]:
