@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from moganet.data.boxes_query import Asked
-from moganet.data.boxes_raw import Fault, RawImage, RawObject, RawSet
+from moganet.data.boxes_raw import AROUND, Fault, RawImage, RawObject, RawSet
 from moganet.data.class_names import shown
 from moganet.data.paths import exists, is_file, is_folder
 from moganet.data.scan import scan
@@ -58,9 +58,9 @@ def read_yolo(given: Path, asked: Asked) -> RawSet:
                 _read_lines(label, raw.images[-1], layout, raw)
     raw.faults += _without_image(labels, layout.used)
     raw.used = (*layout.used, *labels)
-    if not raw.images:
+    if not raw.images and not raw.faults:
         raise DataError(f"{given} has no images of a set of YOLO's; put them into images/, and their boxes into labels/")
-    if bare == len(raw.images):
+    if bare and bare == len(raw.images):
         what = f"none of the {bare:,} images of {given} has a label file ({label_file(raw.images[0].file or given)})"
         raise DataError(f"{what}; put a text file for each into labels/ in the place of images/, or beside it")
     if bare:
@@ -266,7 +266,7 @@ def _object(where: str, words: Sequence[str], layout: _Layout) -> RawObject:
     if len(words) == BOX or (layout.points and len(words) == BOX + layout.points):
         found.box = numbers[:4]
     elif len(words) >= FEWEST and len(words) % 2:
-        found.outline = [numbers]
+        found.box, found.outline = AROUND, [numbers]
     else:
         what = "a class and 4 numbers, or a class and pairs of numbers for 3 points and more"
         few = " (a polygon of two points)" if len(words) == BOX - 2 else ""
