@@ -31,7 +31,11 @@ def annotation(number, image, category, **more):
 def coco_lists(number=6, first=7):
     images = [{"id": first + i, "file_name": f"{i}.png", "width": 60, "height": 40} for i in range(number)]
     annotations = [annotation(i + 1, first + i, (3, 90)[label_of(i)]) for i in range(number)]
-    return {"images": images, "annotations": annotations, "categories": [{"id": 90, "name": "red"}, {"id": 3, "name": "blue"}]}
+    return {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 90, "name": "red"}, {"id": 3, "name": "blue"}],
+    }
 
 
 def make_coco(root, number=6, splits=("train", "val"), change=lambda lists: None):

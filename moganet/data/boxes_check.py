@@ -1,4 +1,4 @@
-"""What of a set of boxes can be used, and what is wrong with the rest: each fault by its kind, file and place; no torch."""
+"""What of a set of boxes can be used, and what is wrong with the rest: faults by kind, file and place; no torch."""
 
 import math
 from collections.abc import Sequence
@@ -76,7 +76,9 @@ def judge(raw: RawSet, asked: Asked) -> Judged:
 
 def _note(fault: Fault, judged: Judged, asked: Asked) -> None:
     answer = asked.answer(fault.kind)
-    (judged.faults if answer == "refuse" else judged.left if answer in ("drop", "skip") else judged.mended).append(fault)
+    (judged.faults if answer == "refuse" else judged.left if answer in ("drop", "skip") else judged.mended).append(
+        fault
+    )
 
 
 def _image(image: RawImage, size: Size | None, raw: RawSet, judged: Judged, asked: Asked) -> GoodImage | None:

@@ -99,7 +99,7 @@ def filled_up(images: Sequence[Tensor]) -> tuple[list[Tensor], tuple[tuple[int, 
 
 
 def blanked(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Make normalised images (B, C, H, W) zero, in place, beyond their own sizes: as if they were filled up only now."""
+    """Make normalised images (B, C, H, W) zero, in place, beyond their own sizes."""
     for image, (height, width) in zip(images, sizes, strict=bool(sizes)):
         image[:, height:] = 0
         image[:, :, width:] = 0

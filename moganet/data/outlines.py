@@ -1,7 +1,7 @@
 """Outlines of things: polygons, or runs of pixels (COCO's RLE), and the masks that they mean, pixel for pixel COCO's.
 
-COCO's own rule for a polygon (`rleFrPoly` of its maskApi.c) is followed to the pixel, so that figures of masks are those
-of COCO's evaluation: Pillow's polygons have up to a row of pixels more.
+COCO's own rule for a polygon (`rleFrPoly` of its maskApi.c) is followed to the pixel, so that figures of masks are
+those of COCO's evaluation: Pillow's polygons have up to a row of pixels more.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,10 @@ class Outline:
         """Give its area in pixels, polygons that overlap counted twice."""
         if self.runs is not None:
             return float(self.runs[1::2].sum())
-        return sum(abs(float(np.sum(p[:, 0] * np.roll(p[:, 1], -1) - np.roll(p[:, 0], -1) * p[:, 1]))) / 2 for p in self.polygons)
+        return sum(
+            abs(float(np.sum(p[:, 0] * np.roll(p[:, 1], -1) - np.roll(p[:, 0], -1) * p[:, 1]))) / 2
+            for p in self.polygons
+        )
 
     def scaled(self, across: float, down: float) -> "Outline":
         """Give polygons for an image so many times as wide and high; runs are of one size."""

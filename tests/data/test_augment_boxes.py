@@ -126,7 +126,13 @@ def test_settings_that_would_lose_boxes_are_refused(said, root):
 @pytest.mark.parametrize("augment", [AugmentConfig(mosaic=0.5), AugmentConfig(short_side=(20, 40))])
 def test_settings_of_boxes_are_for_boxes(augment):
     with pytest.raises(ConfigError, match="boxes are marked"):
-        ImageDataModule(open_data("digits"), DataConfig(source="digits"), Preprocessing(size=8, channels=1, mean=0.5, std=0.5), augment, 0)
+        ImageDataModule(
+            open_data("digits"),
+            DataConfig(source="digits"),
+            Preprocessing(size=8, channels=1, mean=0.5, std=0.5),
+            augment,
+            0,
+        )
 
 
 # Shapes

@@ -62,7 +62,10 @@ def test_every_layout_says_the_same_of_an_image(name, tmp_path):
         for index, file in enumerate(split.files):
             target = split.targets[index]
             number = int(file.stem[-1])
-            assert target["boxes"].tolist() == [pytest.approx(BOX, abs=1e-4)] and target["boxes"].canvas_size == (40, 60)
+            assert target["boxes"].tolist() == [pytest.approx(BOX, abs=1e-4)] and target["boxes"].canvas_size == (
+                40,
+                60,
+            )
             assert target["labels"].tolist() == [label_of(number)] and target["size"].tolist() == [40, 60]
             image = split[index].image  # the box holds the rectangle's colour, and nothing around it does
             assert (image[0 if label_of(number) else 2, 8:24, 10:30] > 200).all()
@@ -301,7 +304,9 @@ def test_a_cut_box_ends_at_the_edge_and_a_pixel_beyond_is_nothing(tmp_path):
 def test_a_stretched_set_is_brought_to_its_images_size(tmp_path):
     def change(lists):
         lists["images"][0].update(width=120, height=80)
-        lists["annotations"][0].update(bbox=[20, 16, 40, 32], segmentation=[[20, 16, 60, 16, 60, 48, 20, 48]], area=1280)
+        lists["annotations"][0].update(
+            bbox=[20, 16, 40, 32], segmentation=[[20, 16, 60, 16, 60, 48, 20, 48]], area=1280
+        )
 
     make_coco(tmp_path, splits=("train",), change=change)
     target = open_data(f"coco:{tmp_path}?size=scale").split("train").targets[0]
@@ -430,7 +435,7 @@ def test_a_path_alone_is_recognised(name, tmp_path):
 
 def test_a_folder_of_two_readings_is_refused(tmp_path):
     make_coco(tmp_path)
-    with pytest.raises(DataError, match="--data coco:.* or .*--data masks:"):
+    with pytest.raises(DataError, match=r"--data coco:.* or .*--data masks:"):
         open_data(tmp_path)
 
 
@@ -528,7 +533,9 @@ def test_a_set_in_another_layout_says_the_same(source, layout, tmp_path):
     assert after.class_names == before.class_names
 
     def rows(dataset):
-        return {name: sorted(map(str, (v for k, v in facts(dataset).items() if k[0] == name))) for name in dataset.splits}
+        return {
+            name: sorted(map(str, (v for k, v in facts(dataset).items() if k[0] == name))) for name in dataset.splits
+        }
 
     assert rows(after) == rows(before)
     pixels = [before.split("val")[2].image, after.split("val")[2].image]
