@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.data.masks_coco import runs_of
 from moganet.data.masks_read import of_runs
 
 FINER = 5  # how much finer than pixels COCO draws a line
@@ -192,3 +191,20 @@ def compressed(runs: Sequence[int]) -> str:
             more = value != (-1 if bits & 0x10 else 0)
             letters.append(chr((bits | 0x20 if more else bits) + 48))
     return "".join(letters)
+
+
+def runs_of(text: str) -> list[int]:
+    """Read COCO's compressed runs: 6 bits a letter, from the lowest on, each run after the third as a difference."""
+    runs: list[int] = []
+    place = 0
+    while place < len(text):
+        value = shift = 0
+        more = True
+        while more:
+            bits = ord(text[place]) - 48
+            value |= (bits & 0x1F) << shift
+            more, place, shift = bool(bits & 0x20), place + 1, shift + 5
+        if bits & 0x10:
+            value |= -1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return runs
