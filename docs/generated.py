@@ -42,7 +42,7 @@ def _commands() -> str:
     verbs = {name: one for name, one in group.commands.items() if not hasattr(one, "commands")}
     for outer, one in group.commands.items():
         verbs |= {f"{outer} {name}": inner for name, inner in getattr(one, "commands", {}).items()}
-    told = "Each command as `--help` shows it. They exit with 0 when done, 2 for a mistake in what was asked, 3 when a part"
+    told = "Each as `--help` shows it. They exit with 0 when done, 2 for a mistake in what was asked, 3 when a part"
     head = ["# Commands", "", f"{told} could not be read, and 1 for a fault of ours.", ""]
     return "\n".join(head + [line for name in verbs for line in _command(name)]) + "\n"
 
