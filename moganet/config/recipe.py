@@ -40,8 +40,8 @@ class DataConfig(Settings):
     """Which images, and how they are divided."""
 
     source: str = Field(
-        description="digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, coco:DIR, yolo:DIR, voc:DIR or a path "
-        "(--data)."
+        description="digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, coco:DIR, yolo:DIR, voc:DIR, or a "
+        "path (--data)."
     )
     validation: (
         Annotated[int, Field(ge=1, strict=True)]
