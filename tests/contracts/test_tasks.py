@@ -43,6 +43,7 @@ SMALL = {
         "trainer.ema": None,
     },
     **{"trainer.max_epochs": 8, "augment.crop": "none", "augment.color_jitter": [0, 0, 0], "logger": "csv"},
+    **{"trainer.validate_every": 4, "data.workers": 0},
 }
 
 OF_TASK = {  # what the images of a task need beside that
@@ -111,6 +112,7 @@ def images_of(run):
 
 @pytest.fixture(scope="module", params=TASKS)
 def run(request, tmp_path_factory):
+    """Train a task on painted images for a few seconds."""
     folder = tmp_path_factory.mktemp(request.param)
     data = make_data(request.param, folder / "images")
     moganet.train(RECIPES[request.param], data=data, overrides=small(request.param), out=folder / "run")
@@ -161,8 +163,8 @@ def test_a_right_answer_is_the_text_of_its_truth(run, task):
     assert [said == truth for said, truth in zip(words, truths, strict=True)] == right.tolist() and right.any()
 
 
-# What ONNX takes four seconds for is the graph of a program.
-@pytest.mark.parametrize("to", [pytest.param(to, marks=pytest.mark.slow) if to == "onnx" else to for to in EXPORTERS])
+# A task's outputs go through each format as those of classes do, which test_exporters.py exports.
+@pytest.mark.parametrize("to", [to if to == "openvino" else pytest.param(to, marks=pytest.mark.slow) for to in EXPORTERS])
 def test_every_format_answers_as_the_model(to, run, task, tmp_path):
     need(to)
     if task.name == DEFAULT:
@@ -262,8 +264,11 @@ def test_interactions_are_of_one_true_class(run, task):
         moganet.interaction_curves(run, budget=1)
 
 
-def test_training_goes_on_from_every_other_task(run, task, tmp_path):
-    for other in TASKS:
+@pytest.mark.parametrize("others", ["the next", pytest.param("all", marks=pytest.mark.slow)])
+def test_training_goes_on_from_every_other_task(run, task, others, tmp_path):
+    names = list(TASKS)
+    following = names[(names.index(task.name) + 1) % len(names)]
+    for other in names if others == "all" else [following]:
         data = make_data(other, tmp_path / other)
         overrides = {**small(other), "trainer.max_epochs": 1}
         del overrides["start.model"]
