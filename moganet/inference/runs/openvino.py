@@ -166,7 +166,9 @@ class OpenVinoRun:
         if hint == "LATENCY":
             return compiled.create_infer_request()
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        return [compiled.create_infer_request() for _ in range(2 * streams)]  # so that no stream waits for its next part
+        return [
+            compiled.create_infer_request() for _ in range(2 * streams)
+        ]  # so that no stream waits for its next part
 
     def _compiled(self, hint: str, threads: int) -> Any:
         if os.getpid() != self.process:  # to compile, it would wait for its parent's threads
