@@ -202,7 +202,7 @@ def _traits(own: ModelDescription, first: ModelDescription) -> Iterator[tuple[st
 
 
 def _predictor(network: nn.Module, description: ModelDescription, name: str, device: str) -> Predictor:
-    return open_predictor(network, description, "eager", Where(device), name_of_model=name)
+    return open_predictor(network, description, "eager", where=Where(device), name_of_model=name)
 
 
 def _open(predictors: Sequence[Predictor], data: str | None) -> _Home:

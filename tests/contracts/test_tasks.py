@@ -178,8 +178,11 @@ def test_every_format_answers_as_the_model(to, run, task, tmp_path):
         assert said[1] == pytest.approx(said[0], abs=0.02)
 
 
-def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, tmp_path):
+@pytest.mark.parametrize("answers", ["of pixels", pytest.param("of images", marks=pytest.mark.slow)])
+def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, answers, tmp_path):
     need("openvino")
+    if task.by_image != (answers == "of pixels"):
+        pytest.skip("its answers are of the other kind")
     if importlib.util.find_spec("nncf") is None or task.name == DEFAULT:
         pytest.skip("nncf is not installed (extra 'export'), or test_exporters.py does it")
     data = load_recipe(run / "recipe.yaml").data.source
