@@ -427,8 +427,8 @@ SMALL = {
 }
 
 
-# At half the pictures' size the heads' stride alone keeps it below 0.83. Enlarged to a multiple of 16 the images would be
-# 368 rows high, of which the crop draws others each time: then masks are learned a few pixels off, to 0.75 at best.
+# At half the pictures' size the heads' stride alone keeps it below 0.83. Enlarged to a multiple of 16 the images would
+# be 368 rows high, of which the crop draws others each time, and masks are learned a few pixels off.
 @pytest.mark.slow  # ten minutes
 def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
     source = real_data("camvid-mini")
