@@ -6,15 +6,17 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from moganet.data.contents import ImageFile
 from moganet.data.paths import exists
 from moganet.data.shards_foreign import index_of, names_in_braces, pattern_of
 from moganet.data.shards_index import INDEX, Index, Shard, in_order, read_index
+from moganet.data.shards_kind import Told
 from moganet.data.shards_make import PARTS
 from moganet.data.shards_read import Members, Place
-from moganet.data.shards_targets import Told, read_targets
+from moganet.data.shards_targets import read_targets
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.stores import Local, Remote, Store, is_address, sizes, store_of
 from moganet.errors import DataError, choose_of
@@ -67,13 +69,13 @@ def _said(index: Index) -> tuple[str, ...]:
     return tuple(one for one in said if isinstance(one, str)) if isinstance(said, list) else ()
 
 
-def is_shards(folder: str) -> bool:
+def is_shards(folder: Path) -> bool:
     """Tell whether a folder holds shards with an index of ours."""
-    store = store_of(folder)
-    if not isinstance(store, Local) or not exists(store.folder / INDEX):
+    try:
+        with open(folder / INDEX, "rb") as file:
+            return b'"moganet shards"' in file.read(64)
+    except OSError:
         return False
-    with open(store.folder / INDEX, "rb") as file:
-        return b'"moganet shards"' in file.read(64)
 
 
 def _divided(path: str) -> tuple[str, dict[str, str]]:

@@ -26,7 +26,8 @@ from moganet.data.archives import LARGEST
 from moganet.data.contents import EmbeddedImage, hash_bytes
 from moganet.data.item_split import ItemSplit
 from moganet.data.shards_index import INDEX, Index, Shard, parse_index
-from moganet.data.shards_targets import KINDS, Kind, Written, kind_of
+from moganet.data.shards_kind import Kind, Written
+from moganet.data.shards_targets import KINDS, kind_of
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.within import Within
 from moganet.errors import DataError, MogaNetError, OutputError, reason_of

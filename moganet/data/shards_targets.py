@@ -4,9 +4,7 @@ it, and what the index says of it; and reads the index again.
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,45 +15,13 @@ from moganet.data.contents import hash_bytes
 from moganet.data.masks_coding import IGNORED, VOID, Coding
 from moganet.data.masks_read import MaskFile
 from moganet.data.masks_targets import MaskTargets
+from moganet.data.shards_boxes import Boxes
+from moganet.data.shards_kind import Kind, Told, Written, check_range
 from moganet.data.shards_read import Members, Place
-from moganet.data.stores import Store
 from moganet.data.targets import ClassIndices, ClassSets, Targets
 from moganet.errors import DataError
 
 DEEP_VOID = 65535  # where masks have more classes than a byte tells
-
-
-class Written(NamedTuple):
-    """A member that lies beside an image: its ending, its content, and what the index says of where that begins."""
-
-    suffix: str
-    content: bytes
-    told: Callable[[int], JsonValue]
-
-
-@dataclass(frozen=True)
-class Told:
-    """What an index says of a split's targets, in the split's order.
-
-    values: one an image; shards: the number of each image's shard, of those called `names` in the store.
-    """
-
-    values: Sequence[JsonValue]
-    shards: Sequence[int]
-    names: Sequence[str]
-    store: Store
-    class_names: tuple[str, ...]
-    shared: Mapping[str, JsonValue]
-
-
-class Kind(Protocol):
-    """A kind of targets. `read` raises DataError, or pydantic's error, for what is none of it."""
-
-    of: type[Targets]
-
-    def shared(self, targets: Targets) -> dict[str, JsonValue]: ...
-    def write(self, targets: Targets, index: int, class_names: Sequence[str]) -> Written: ...
-    def read(self, told: Told) -> Targets: ...
 
 
 class _Classes:
@@ -72,7 +38,7 @@ class _Classes:
 
     def read(self, told: Told) -> Targets:
         values = TypeAdapter(list[int]).validate_python(list(told.values), strict=True)
-        _check_range(values, told)
+        check_range(values, told)
         return ClassIndices(torch.tensor(values, dtype=torch.long))
 
 
@@ -91,7 +57,7 @@ class _Sets:
 
     def read(self, told: Told) -> Targets:
         rows = TypeAdapter(list[list[int]]).validate_python(list(told.values), strict=True)
-        _check_range([number for row in rows for number in row], told)
+        check_range([number for row in rows for number in row], told)
         values = torch.zeros(len(rows), len(told.class_names), dtype=torch.uint8)
         places = [(i, number) for i, row in enumerate(rows) for number in row]
         if places:
@@ -129,7 +95,7 @@ class _Masks:
         members = Members(told.store, told.names, places)
         files = members.files([f"mask {i}" for i in range(len(masks))])
         pixels = np.zeros((len(masks), len(told.class_names)), np.int64)
-        _check_range([number for mask in masks for number in mask[3]], told)
+        check_range([number for mask in masks for number in mask[3]], told)
         for i, mask in enumerate(masks):
             pixels[i, list(mask[3])] = list(mask[3].values())
         number = len(told.class_names)
@@ -139,7 +105,7 @@ class _Masks:
         return MaskTargets(tuple(files), Coding.of(classes), pixels, (None,) * len(files), colours, hashes)
 
 
-KINDS: dict[str, Kind] = {"class": _Classes(), "classes": _Sets(), "masks": _Masks()}
+KINDS: dict[str, Kind] = {"class": _Classes(), "classes": _Sets(), "masks": _Masks(), "boxes": Boxes()}
 
 
 def kind_of(targets: Targets) -> str:
@@ -161,9 +127,3 @@ def read_targets(kind: str, told: Told, where: str) -> Targets:
         raise DataError(f"{where} is damaged: of its targets, {first['msg']}; make the shards anew") from None
     except ValueError as error:
         raise DataError(f"{where} is damaged: {error}; make the shards anew") from None
-
-
-def _check_range(numbers: Sequence[int], told: Told) -> None:
-    wrong = next((one for one in numbers if not 0 <= one < len(told.class_names)), None)
-    if wrong is not None:
-        raise ValueError(f"it has a class {wrong}, and names {len(told.class_names)}")

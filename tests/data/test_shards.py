@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from box_sets import make_coco
 from PIL import Image
 from test_sources import make_folder, make_masks, make_table
 
@@ -41,6 +42,22 @@ def photos(tmp_path_factory):
     return root
 
 
+def bare(lists):
+    """Leave boxes alone."""
+    for one in lists["annotations"]:
+        del one["segmentation"]
+
+
+def outlined(lists):
+    """Give all boxes outlines, one of them in runs."""
+    for one in lists["annotations"]:
+        left, top, width, height = one["bbox"]
+        one["segmentation"] = [[left, top, left + width, top, left + width / 2, top + height]]
+    size = [lists["images"][0]["height"], lists["images"][0]["width"]]
+    first = lists["annotations"][0]
+    first["segmentation"] = {"size": size, "counts": [5, 3, size[0] * size[1] - 8]}
+
+
 def same(first, second):
     """Compare two data sets image by image."""
     assert first.class_names == second.class_names and list(first.splits) == list(second.splits)
@@ -48,10 +65,12 @@ def same(first, second):
         assert len(one) == len(other) and one.groups == other.groups
         for i in range(len(one)):
             assert torch.equal(one[i].image, other[i].image)
-            assert torch.equal(torch.as_tensor(one[i].target), torch.as_tensor(other[i].target))
+            pair = [x[i].target if isinstance(x[i].target, dict) else {"": x[i].target} for x in (one, other)]
+            assert pair[0].keys() == pair[1].keys()
+            assert all(torch.equal(*(torch.as_tensor(x[key]) for x in pair)) for key in pair[0])
 
 
-@pytest.mark.parametrize("kind", ["folder", "groups", "labels", "masks", "arrays"])
+@pytest.mark.parametrize("kind", ["folder", "groups", "labels", "masks", "arrays", "boxes", "outlines"])
 def test_what_was_written_is_read_again(kind, tmp_path):
     source = Dataset("arrays", ("a", "b"), {"train": ArraySplit(torch.arange(4 * 75).view(4, 3, 5, 5).byte(), ARRAYS)})
     if kind in ("folder", "groups"):
@@ -66,6 +85,8 @@ def test_what_was_written_is_read_again(kind, tmp_path):
         source = f"table:{table}?labels=tags"
     if kind == "masks":
         source = f"masks:{make_masks(tmp_path / 'own')}"
+    if kind in ("boxes", "outlines"):
+        source = f"coco:{make_coco(tmp_path / 'own', change=outlined if kind == 'outlines' else bare)}"
     own, result = open_data(source), make_shards(source, tmp_path / "shards", SIZE)
     read = open_data(f"shards:{tmp_path / 'shards'}")
     same(own.with_white_level(None), read)
