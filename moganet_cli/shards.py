@@ -13,7 +13,7 @@ shards = Application(
     name="shards",
     cls=Group,
     help="Write a data set as shards (tars that webdataset reads), or index shards that are there.",
-    epilog="moganet shards make folder:photos shards\nmoganet train tiny --data shards:shards",
+    epilog="moganet shards make folder:photos shards\nmoganet train cifar10 --data shards:shards",
     no_args_is_help=True,
 )
 app.add_typer(shards, rich_help_panel=FILES)

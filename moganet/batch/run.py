@@ -25,7 +25,7 @@ from moganet.tasks.records import Row
 from moganet.tasks.task import Asked
 
 BLOCK, BATCHES = 512, 16  # images and batches of the network that make a block
-MEMORY = 900_000_000  # bytes, from which on what is free is given back: photographs take 300 MB more now and then
+MEMORY = 600_000_000  # bytes, from which on what is free is given back: large photographs leave much of it
 SECONDS = 60.0  # after which one is written though it has fewer: what an end in the middle costs at most
 
 
@@ -97,8 +97,9 @@ def batch(
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     part = parse_shard(shard)
     every, missing = list_inputs([str(one) for one in ([files] if isinstance(files, str | Path) else files)])
-    if not every and not missing:
-        raise DataError("nothing to predict; give images, folders, patterns, lists, shards:URL or URLs")
+    if not every:  # a slip, more likely than a wish for rows of errors alone
+        lost = f": {missing[0].file}: {missing[0].reason}" if missing else ""
+        raise DataError(f"nothing to predict{lost}; give images, folders, patterns, lists, shards:URL or URLs")
     predictor = as_predictor(model, runtime, precision, device=device, **choices)
     sha256 = predictor.config.sha256 or _hash_of(predictor)
     asked = {"top_k": top_k, "calibrated": calibrated, "fast_decoding": fast_decoding, "precision": predictor.precision}
