@@ -46,7 +46,7 @@ def serve(
 ) -> None:
     from moganet.errors import import_extra
 
-    for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         import_extra(package, "serving", "serve")
     from moganet.serve.limits import Limits
     from moganet.serve.run import Opening

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 
 from moganet.config import Settings
 from moganet.inference.predictor import Predictor
+from moganet.notices import silently
 from moganet.serve.bodies import JSON
 from moganet.serve.hosted import Hosted
 from moganet.serve.lane import in_thread
@@ -88,7 +89,7 @@ def _explain(hosted: Hosted, sent: Sent, how: How, until: Until) -> tuple[dict[s
         raise TimeoutError
     method = how.method or ("gradcam" if hosted.predictor.has_module else "lime")
     options = {} if how.samples is None else {"samples": how.samples}
-    with tempfile.TemporaryDirectory(prefix="moganet-") as folder:
+    with tempfile.TemporaryDirectory(prefix="moganet-") as folder, silently():
         result = run(
             hosted.predictor,
             [sent.content],
