@@ -110,6 +110,8 @@ def main() -> None:
         save_model(path)
         files = [file for number, file in enumerate(draw(Path(place))) if number % BROKEN != BROKEN - 1]
         bodies = [json.dumps({"image": base64.b64encode(file.read_bytes()).decode()}).encode() for file in files]
+        with served(path):  # from then on the model is known, and needs no torch in either
+            pass
         running = {"the service": stack.enter_context(served(path))}
         running |= {name: stack.enter_context(litserved(path, *form)) for name, form in FORMS.items()}
         found: dict[str, Any] = {name: {"memory_mb": 0.0} for name in running}
