@@ -134,6 +134,7 @@ def _trained(variant: str) -> list[str]:
 
 
 def trained_on(provenance: dict[str, Any]) -> str:
+    """Say what a model was trained on, without places."""
     recipe = provenance.get("recipe") or {}
     data = provenance.get("data") or (recipe.get("data") or {}).get("source")
     if data is None:

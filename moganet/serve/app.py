@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from moganet.errors import MissingExtraError, MogaNetError
 from moganet.serve import explaining, inference_protocol, predicting, watching
 from moganet.serve.door import Access, Door
-from moganet.serve.problems import MEDIA_TYPE, Problem, document, invalid
+from moganet.serve.problems import MEDIA_TYPE, ProblemError, document, invalid
 from moganet.serve.service import VERSION, Service
 
 SUMMARY = "Answers of MogaNet models for images."
@@ -30,7 +30,7 @@ def build_app(service: Service, access: Access = Access(), extend: Callable[[Fas
         lifespan=lambda app: _alive(service),
         responses={"4XX": _problem("What is wrong with the request."), "5XX": _problem("What the service lacks.")},
     )
-    for kind in (Problem, HTTPException, RequestValidationError, MogaNetError, ClientDisconnect, TimeoutError):
+    for kind in (ProblemError, HTTPException, RequestValidationError, MogaNetError, ClientDisconnect, TimeoutError):
         app.add_exception_handler(kind, _answer_problem)
     for room in (predicting, explaining, watching, inference_protocol):
         app.include_router(room.routes(service))
@@ -46,7 +46,7 @@ async def _alive(service: Service) -> AsyncIterator[None]:
 
 
 def _problem(text: str) -> dict[str, Any]:
-    example = json.loads(document(Problem(422, "image 1 is not an image that Pillow can read")))
+    example = json.loads(document(ProblemError(422, "image 1 is not an image that Pillow can read")))
     return {"description": text, "content": {MEDIA_TYPE: {"schema": {"type": "object"}, "example": example}}}
 
 
@@ -55,19 +55,19 @@ def _answer_problem(request: Request, error: Exception) -> Response:
     return Response(document(problem), problem.status, problem.headers, MEDIA_TYPE)
 
 
-def as_problem(error: Exception) -> Problem:
+def as_problem(error: Exception) -> ProblemError:
     """Say what went wrong as a problem."""
-    if isinstance(error, Problem):
+    if isinstance(error, ProblemError):
         return error
     if isinstance(error, HTTPException):
-        return Problem(error.status_code, _of_http(error), error.headers)
+        return ProblemError(error.status_code, _of_http(error), error.headers)
     if isinstance(error, RequestValidationError):
         return invalid(error.errors())
     if isinstance(error, ClientDisconnect):  # nobody hears it
-        return Problem(400, "the client went away before its body had come")
+        return ProblemError(400, "the client went away before its body had come")
     if isinstance(error, TimeoutError):
-        return Problem(503, "this took longer than a request may; ask for less", {"Retry-After": "1"})
-    return Problem(501 if isinstance(error, MissingExtraError) else 422, str(error))
+        return ProblemError(503, "this took longer than a request may; ask for less", {"Retry-After": "1"})
+    return ProblemError(501 if isinstance(error, MissingExtraError) else 422, str(error))
 
 
 def _of_http(error: HTTPException) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.requests import Request
 
 from moganet.serve.limits import Limits
 from moganet.serve.pictures import Sent, named
-from moganet.serve.problems import Problem, parsed
+from moganet.serve.problems import ProblemError, parsed
 
 FORM, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 TYPES = f"{FORM}, {JSON}, image/* or {BYTES}"
@@ -29,7 +30,7 @@ class Body:
 
 
 async def read_body(request: Request, limits: Limits) -> Body:
-    """Read a body by its type. Raises Problem for another type, for what is none of it, and for too many images."""
+    """Read a body by its type. Raises ProblemError for another type, for what is none of it, and for too many images."""
     kind = media_type(request)
     if kind == FORM:
         body = await _of_form(request, limits)
@@ -38,27 +39,27 @@ async def read_body(request: Request, limits: Limits) -> Body:
     elif kind.startswith("image/") or kind == BYTES:
         body = Body([Sent(named(None, 1), await request.body())])
     else:
-        raise Problem(415, f"the body is {kind[:100] or 'of no type'}; send {TYPES}", {"Accept-Post": TYPES})
+        raise ProblemError(415, f"the body is {kind[:100] or 'of no type'}; send {TYPES}", {"Accept-Post": TYPES})
     check_number(len(body.images), limits)
     return body
 
 
 def media_type(request: Request) -> str:
-    """Give a body's type without its parameters. Raises Problem for one that is compressed."""
+    """Give a body's type without its parameters. Raises ProblemError for one that is compressed."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", ""):
-        raise Problem(
+        raise ProblemError(
             415, f"the body is compressed by {encoding[:50]}; send it as it is", {"Accept-Encoding": "identity"}
         )
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def check_number(number: int, limits: Limits) -> None:
-    """Raise Problem for no image, or for more than are accepted."""
+    """Raise ProblemError for no image, or for more than are accepted."""
     if not number:
-        raise Problem(400, "there is no image in the body; send at least one")
+        raise ProblemError(400, "there is no image in the body; send at least one")
     if number > limits.images:
-        raise Problem(413, f"there are {number} images, and {limits.images} are accepted at a time; send fewer")
+        raise ProblemError(413, f"there are {number} images, and {limits.images} are accepted at a time; send fewer")
 
 
 async def _of_form(request: Request, limits: Limits) -> Body:
@@ -67,43 +68,35 @@ async def _of_form(request: Request, limits: Limits) -> Body:
         form = await request.form(max_files=limits.images + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
     except MultiPartException as error:
         many = error.message.startswith("Too many files")
-        raise Problem(413 if many else 400, f"the form can't be read: {error.message}") from None
+        raise ProblemError(413 if many else 400, f"the form can't be read: {error.message}") from None
     except (UnicodeError, LookupError, ValueError, KeyError) as error:  # of a boundary or an encoding that there is not
-        raise Problem(400, f"the form can't be read: {type(error).__name__}") from None
-    async with _closing(form):
+        raise ProblemError(400, f"the form can't be read: {type(error).__name__}") from None
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(form.close)  # and its temporary files
         images, fields = list[Sent](), dict[str, Any]()
         for key, value in form.multi_items():
             if isinstance(value, UploadFile):
                 images.append(Sent(named(value.filename, len(images) + 1), await value.read()))
             elif key in fields:
-                raise Problem(422, f"{key[:100]} is given twice in the form; give it once")
+                raise ProblemError(422, f"{key[:100]} is given twice in the form; give it once")
             else:
                 fields[key] = value
     return Body(images, fields)
 
 
-class _closing:
-    """Close a form's temporary files, whatever happens."""
-
-    def __init__(self, form: Any) -> None:
-        self.form = form
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.form.close()
-
-
 def of_json(plain: Any) -> Body:
-    """Take images from {"image": …} or {"images": […]}: base64, or {"name": …, "data": base64}; the rest are settings."""
+    """Take images from {"image": …} or {"images": […]}, the rest are settings.
+
+    An image is base64, or {"name": …, "data": base64}.
+    """
     if not isinstance(plain, dict):
-        raise Problem(422, 'the body must be an object: {"images": ["base64"]}')
+        raise ProblemError(422, 'the body must be an object: {"images": ["base64"]}')
     if len(given := IMAGE_KEYS & plain.keys()) != 1:
-        raise Problem(422, 'give either "image" or "images"')
+        raise ProblemError(422, 'give either "image" or "images"')
     (key,) = given
     several = plain[key] if key == "images" else [plain[key]]
     if not isinstance(several, list):
-        raise Problem(422, '"images" must be a list; one image goes to "image"')
+        raise ProblemError(422, '"images" must be a list; one image goes to "image"')
     images = [_of_entry(entry, number) for number, entry in enumerate(several, 1)]
     return Body(images, {name: value for name, value in plain.items() if name not in IMAGE_KEYS})
 
@@ -113,20 +106,20 @@ def _of_entry(entry: Any, number: int) -> Sent:
     if isinstance(entry, dict):
         name, data = entry.get("name"), entry.get("data")
         if entry.keys() - {"name", "data"} or not isinstance(name, str | None):
-            raise Problem(422, f'image {number} must be {{"name": text, "data": base64}}')
+            raise ProblemError(422, f'image {number} must be {{"name": text, "data": base64}}')
         entry = data
     if not isinstance(entry, str):
-        raise Problem(422, f"image {number} must be base64 text")
+        raise ProblemError(422, f"image {number} must be base64 text")
     return Sent(named(name, number), decoded(entry, f"image {number}"))
 
 
 def decoded(text: str, what: str) -> bytes:
-    """Decode base64, or a data URI of it. Raises Problem for another text, a path or an address among them."""
+    """Decode base64, or a data URI of it. Raises ProblemError for another text, a path or an address among them."""
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
-            raise Problem(422, f"{what} is a data URI without base64")
+            raise ProblemError(422, f"{what} is a data URI without base64")
     try:
         return base64.b64decode("".join(text.split()).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise Problem(422, f"{what} is no base64; send the file's content, never a path or an address") from None
+        raise ProblemError(422, f"{what} is no base64; send the file's content, never a path or an address") from None

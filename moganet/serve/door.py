@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moganet.notices import printable
 from moganet.serve.limits import Limits
-from moganet.serve.problems import MEDIA_TYPE, Problem, document
+from moganet.serve.problems import MEDIA_TYPE, ProblemError, document
 from moganet.serve.service import Service
 
 logger = logging.getLogger("moganet.serve")
@@ -29,8 +29,9 @@ SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask. token: what must be shown, None: nothing. hosts: names by which the service may be called; none: any.
+    """Who may ask.
 
+    token: what must be shown, None: nothing. hosts: names by which the service may be called; none: any.
     origins: of pages of other sites that may ask.
     """
 
@@ -75,11 +76,13 @@ class Door:
         try:
             self._check(visit.scope)
             await self._let_in(visit, receive, reply)
-        except Problem as problem:
+        except ProblemError as problem:
             await self._refuse(problem, visit, receive, reply)
         except Exception:  # our bug: told to whoever runs the service, and not to the client
             logger.exception("a request of %s failed; this is a bug of moganet, please report it", visit.route)
-            await self._refuse(Problem(500, "the service has a bug here; its log says more"), visit, receive, reply)
+            await self._refuse(
+                ProblemError(500, "the service has a bug here; its log says more"), visit, receive, reply
+            )
         finally:
             self.held -= visit.held
             self._count(visit)
@@ -107,7 +110,7 @@ class Door:
         self._check_origin(scope, headers)
         if self.access.token is not None and not shows(headers.get("authorization", ""), self.access.token):
             how = {"WWW-Authenticate": 'Bearer realm="moganet", Basic realm="moganet", charset="UTF-8"'}
-            raise Problem(401, "show the token: Authorization: Bearer TOKEN (in a browser: as the password)", how)
+            raise ProblemError(401, "show the token: Authorization: Bearer TOKEN (in a browser: as the password)", how)
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse other names for this machine alone: a page of another site could have its own name lead here."""
@@ -115,7 +118,9 @@ class Door:
             return
         name = urlsplit(f"//{headers.get('host', '')}").hostname if _is_host(headers.get("host", "")) else None
         if name not in self.access.hosts:
-            raise Problem(421, f"this service answers to {', '.join(self.access.hosts)}; say --host to change that")
+            raise ProblemError(
+                421, f"this service answers to {', '.join(self.access.hosts)}; say --host to change that"
+            )
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """Refuse what a page of another site sends by its visitor's browser."""
@@ -123,7 +128,7 @@ class Door:
         if origin is None or scope["method"] in ("GET", "HEAD") or origin in self.access.origins:
             return
         if origin.partition("://")[2].lower() != headers.get("host", "").lower():
-            raise Problem(403, f"pages of {origin[:200]} may not ask here; say --cors ORIGIN to allow it")
+            raise ProblemError(403, f"pages of {origin[:200]} may not ask here; say --cors ORIGIN to allow it")
 
     # With how much, and how long
 
@@ -137,7 +142,7 @@ class Door:
             await self.app(scope, self._counting(visit, receive), send)
             return
         if self.accepted >= self.limits.queue or self.held >= self.limits.held:
-            raise Problem(429, f"{self.accepted} requests wait already; try again later", self._later())
+            raise ProblemError(429, f"{self.accepted} requests wait already; try again later", self._later())
         self.accepted += 1
         self.service.figures.waiting.set(self.accepted)
         try:
@@ -145,7 +150,7 @@ class Door:
                 await self.app(scope, self._counting(visit, receive), send)
         except TimeoutError:
             what = f"no answer within {self.limits.seconds:g} s; ask for less, or later"
-            raise Problem(503, what, self._later()) from None
+            raise ProblemError(503, what, self._later()) from None
         finally:
             self.accepted -= 1
             self.service.figures.waiting.set(self.accepted)
@@ -163,8 +168,8 @@ class Door:
 
         return counting
 
-    def _too_large(self) -> Problem:
-        return Problem(413, f"the body has more than the {self.limits.bytes:,} bytes that are accepted; send less")
+    def _too_large(self) -> ProblemError:
+        return ProblemError(413, f"the body has more than the {self.limits.bytes:,} bytes that are accepted; send less")
 
     def _later(self) -> dict[str, str]:
         """Say after how many seconds those that wait will have been answered."""
@@ -173,7 +178,7 @@ class Door:
 
     # What of it
 
-    async def _refuse(self, problem: Problem, visit: _Visit, receive: Receive, send: Send) -> None:
+    async def _refuse(self, problem: ProblemError, visit: _Visit, receive: Receive, send: Send) -> None:
         if visit.status:  # it has begun to answer, and can only break off
             return
         if Headers(scope=visit.scope).get("expect") is None:
@@ -189,7 +194,7 @@ class Door:
 
 
 def shows(header: str, token: str) -> bool:
-    """Tell, in a time that does not depend on it, whether a header shows the token, as Bearer or as Basic's password."""
+    """Tell whether a header shows the token, as Bearer or as Basic's password, in a time that says nothing of it."""
     scheme, _, value = header.partition(" ")
     value = value.strip()
     if scheme.lower() == "basic":
@@ -209,7 +214,7 @@ def _is_host(text: str) -> bool:
         return False
 
 
-async def respond(problem: Problem, send: Send) -> None:
+async def respond(problem: ProblemError, send: Send) -> None:
     """Send a problem document."""
     content = document(problem)
     headers = {"content-type": MEDIA_TYPE, "content-length": str(len(content)), **problem.headers}

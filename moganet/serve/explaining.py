@@ -18,7 +18,7 @@ from moganet.serve.hosted import Hosted
 from moganet.serve.lane import in_thread
 from moganet.serve.pictures import Sent, check_pixels
 from moganet.serve.predicting import asked_of, body_of_images, settings_of
-from moganet.serve.problems import Problem, as_json
+from moganet.serve.problems import ProblemError, as_json
 from moganet.serve.service import VERSION, Service
 
 # Named here as well, since a service that explains nothing needs no torch; a test compares.
@@ -100,7 +100,7 @@ def _explain(hosted: Hosted, sent: Sent, how: How, until: Until) -> tuple[dict[s
             **options,
         )
         if not result.images:
-            raise Problem(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
+            raise ProblemError(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
         (found,) = result.images
         picture = None if found.picture is None else Path(found.picture).read_bytes()
     known = {"model": hosted.name, "sha256": hosted.predictor.config.sha256, "version": VERSION}
@@ -126,7 +126,7 @@ def routes(service: Service) -> APIRouter:
     async def explained(request: Request, query: Annotated[How, Query()]) -> Response:
         body, how = await asked_of(request, query, service)
         if len(body.images) > 1:
-            raise Problem(413, "one image is explained at a time; send one")
+            raise ProblemError(413, "one image is explained at a time; send one")
         found, drawn = await explain(service, service.shelf.get(how.model), body.images[0], how)
         if drawn is None:
             return Response(as_json(found), media_type=JSON)

@@ -16,7 +16,7 @@ from moganet.serve.hosted import Hosted
 from moganet.serve.lane import in_thread
 from moganet.serve.pictures import Sent
 from moganet.serve.predicting import BINARY, PIXEL
-from moganet.serve.problems import Problem, as_json, invalid
+from moganet.serve.problems import ProblemError, as_json, invalid
 from moganet.serve.service import VERSION, Question, Service, row_of
 from moganet.serve.tensors import ALL_BINARY, HEADER, InferRequest, Tensor, read_request, write_response
 from moganet.serve.tensors import BINARY as WANTS_BINARY
@@ -54,7 +54,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/health/ready", summary="Can it answer?")
     async def ready() -> Response:
         if not service.ready:
-            raise Problem(503, "the service is stopping", {"Retry-After": "5"})
+            raise ProblemError(503, "the service is stopping", {"Retry-After": "5"})
         return _json({"ready": True})
 
     @router.get("/models/{name}", summary="A model's inputs and outputs")
@@ -77,7 +77,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         if media_type(request) not in (JSON, BYTES, ""):
-            raise Problem(415, f"the body must be {JSON}, or {BYTES} with {HEADER}")
+            raise ProblemError(415, f"the body must be {JSON}, or {BYTES} with {HEADER}")
         content, header = await request.body(), request.headers.get(HEADER)
         asked = await in_thread(service.readers, read_request, content, header)
         return await _infer(service, _get(service, name, version), asked)
@@ -92,7 +92,7 @@ def _json(value: Any) -> Response:
 def _get(service: Service, name: str, version: str | None) -> Hosted:
     hosted = service.shelf.get(name)
     if version is not None and version != _version(hosted):
-        raise Problem(404, f"{hosted.name} is here in version {_version(hosted)}, not {version[:50]!r}")
+        raise ProblemError(404, f"{hosted.name} is here in version {_version(hosted)}, not {version[:50]!r}")
     return hosted
 
 
@@ -128,7 +128,7 @@ async def _infer(service: Service, hosted: Hosted, asked: Inferring) -> Response
     known = [one["name"] for one in _metadata(hosted)["outputs"]]
     wanted = [one.name for one in request.outputs] or [name for name in (PROBABILITIES, ANSWERS) if name in known]
     if unknown := [name for name in wanted if name not in known]:
-        raise Problem(400, f"{hosted.name} has no output {unknown[0][:100]!r}; it has {', '.join(known)}")
+        raise ProblemError(400, f"{hosted.name} has no output {unknown[0][:100]!r}; it has {', '.join(known)}")
     items = _items(hosted, asked.tensors)
     check_number(len(items), service.limits)
     found = await asyncio.gather(*(_one(service, hosted, item) for item in items))
@@ -141,7 +141,9 @@ async def _infer(service: Service, hosted: Hosted, asked: Inferring) -> Response
 def _question(parameters: Mapping[str, Any]) -> Question:
     known = QUESTIONS | PASSED_OVER | {ALL_BINARY}
     if unknown := parameters.keys() - known:
-        raise Problem(400, f"there is no parameter {min(unknown)[:100]!r}; there are {', '.join(sorted(QUESTIONS))}")
+        raise ProblemError(
+            400, f"there is no parameter {min(unknown)[:100]!r}; there are {', '.join(sorted(QUESTIONS))}"
+        )
     try:
         return Question.model_validate({key: value for key, value in parameters.items() if key in QUESTIONS})
     except ValidationError as error:
@@ -149,17 +151,17 @@ def _question(parameters: Mapping[str, Any]) -> Question:
 
 
 def _items(hosted: Hosted, tensors: Sequence[Tensor]) -> list[_Item]:
-    """Give what is asked about, an item a row. Raises Problem for inputs that the model does not take."""
+    """Give what is asked about, an item a row. Raises ProblemError for inputs that the model does not take."""
     (tensor, *others) = tensors
     takes = [IMAGE] if hosted.predictor.task.by_image else [IMAGE, INPUT]
     if others or tensor.name not in takes:
-        raise Problem(400, f"{hosted.name} takes one input, {' or '.join(takes)}; got {tensor.name[:50]!r}"[:300])
+        raise ProblemError(400, f"{hosted.name} takes one input, {' or '.join(takes)}; got {tensor.name[:50]!r}"[:300])
     if tensor.name == INPUT:
         return _inputs(hosted, tensor)
     if tensor.datatype == "BYTES":
         return [_Item(f"image {n}", Sent(f"image {n}", content)) for n, content in enumerate(tensor.data, 1)]
     if tensor.datatype != "UINT8" or len(tensor.shape) not in (3, 4):
-        raise Problem(
+        raise ProblemError(
             400, f"{IMAGE} must be BYTES, or UINT8 of the shape [N, H, W, C], not {tensor.datatype} {tensor.shape}"
         )
     arrays = np.asarray(tensor.data).reshape(-1, *tensor.shape[-3:])
@@ -170,9 +172,11 @@ def _inputs(hosted: Hosted, tensor: Tensor) -> list[_Item]:
     own = hosted.predictor.config.preprocessing
     expected = (own.channels, *own.size)
     if tensor.datatype != "FP32" or tensor.shape[1:] != expected:
-        raise Problem(400, f"{INPUT} must be FP32 of the shape [N, {', '.join(map(str, expected))}], as preprocessed")
+        raise ProblemError(
+            400, f"{INPUT} must be FP32 of the shape [N, {', '.join(map(str, expected))}], as preprocessed"
+        )
     if not np.isfinite(tensor.data).all():
-        raise Problem(422, f"{INPUT} holds NaN or infinity")
+        raise ProblemError(422, f"{INPUT} holds NaN or infinity")
     return [_Item(f"image {n}", x=np.asarray(x)) for n, x in enumerate(tensor.data, 1)]
 
 
@@ -184,7 +188,7 @@ async def _one(service: Service, hosted: Hosted, item: _Item) -> Outputs:
         return await service.outputs(hosted, item.sent)
     except DataError as error:
         service.figures.unreadable.labels(hosted.name).inc()
-        raise Problem(422, f"{item.name} can't be read: {error}") from None
+        raise ProblemError(422, f"{item.name} can't be read: {error}") from None
 
 
 def _answered(
@@ -226,7 +230,7 @@ def _as_classes(hosted: Hosted, tensor: Tensor, number: Any) -> Tensor:
         return tensor
     names = hosted.predictor.class_names
     if isinstance(number, bool) or not isinstance(number, int) or number < 0 or tensor.shape[1:] != (len(names),):
-        raise Problem(400, f"classification of {tensor.name} must be a number of classes, of an output a class")
+        raise ProblemError(400, f"classification of {tensor.name} must be a number of classes, of an output a class")
     rows = np.asarray(tensor.data)
     order = np.argsort(-rows, axis=1, kind="stable")[:, :number]
     texts = [

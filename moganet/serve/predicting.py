@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from moganet.serve.bodies import BYTES, FORM, JSON, Body, read_body
-from moganet.serve.problems import Problem, as_json, invalid
+from moganet.serve.problems import ProblemError, as_json, invalid
 from moganet.serve.service import Answers, Question, Service
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
@@ -58,10 +58,10 @@ def settings_of(kind: Any) -> dict[str, Any]:
 
 
 def merged(query: Any, fields: Any) -> Any:
-    """Add to the settings of a query those of a body. Raises Problem for what is wrong or given twice."""
+    """Add to the settings of a query those of a body. Raises ProblemError for what is wrong or given twice."""
     twice = [name for name in fields if name in query.model_fields_set]
     if twice:
-        raise Problem(422, f"{twice[0]} is given in the address and in the body; give it once")
+        raise ProblemError(422, f"{twice[0]} is given in the address and in the body; give it once")
     try:
         return type(query).model_validate({**query.model_dump(exclude_unset=True), **fields})
     except ValidationError as error:

@@ -10,7 +10,7 @@ from moganet.files import to_json
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """A request that is not answered as asked. headers: beside the document's own. members: further ones of it."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> None:
@@ -18,7 +18,7 @@ class Problem(Exception):
         self.status, self.detail, self.headers, self.members = status, detail, dict(headers or {}), members
 
 
-def document(problem: Problem) -> bytes:
+def document(problem: ProblemError) -> bytes:
     """Give the document. `error` is where clients of the Open Inference Protocol look for the same text."""
     plain = {
         "type": "about:blank",
@@ -37,15 +37,15 @@ def as_json(value: Any) -> bytes:
 
 
 def parsed(content: bytes, what: str) -> Any:
-    """Read JSON that a client sent. Raises Problem for what is none, or is nested too deeply."""
+    """Read JSON that a client sent. Raises ProblemError for what is none, or is nested too deeply."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
-        raise Problem(400, f"{what} is no JSON: {reason}") from None
+        raise ProblemError(400, f"{what} is no JSON: {reason}") from None
 
 
-def invalid(errors: Any) -> Problem:
+def invalid(errors: Any) -> ProblemError:
     """Say which of the settings of a request are wrong, by pydantic's account of them."""
     found = [
         {
@@ -54,4 +54,4 @@ def invalid(errors: Any) -> Problem:
         }
         for one in errors
     ]
-    return Problem(422, "; ".join(f"{one['where'][:100]}: {one['what']}" for one in found[:5]), errors=found)
+    return ProblemError(422, "; ".join(f"{one['where'][:100]}: {one['what']}" for one in found[:5]), errors=found)

@@ -18,7 +18,7 @@ from moganet.serve.hosted import Hosted
 from moganet.serve.lane import in_thread
 from moganet.serve.limits import Limits
 from moganet.serve.pictures import Sent, read_sent
-from moganet.serve.problems import Problem
+from moganet.serve.problems import ProblemError
 from moganet.serve.shelf import Shelf
 from moganet.tasks.records import Row
 from moganet.tasks.task import Asked, Masks
@@ -71,7 +71,7 @@ class Service:
         self.ready = True
 
     async def predict(self, hosted: Hosted, images: Sequence[Sent], question: Question) -> Answers:
-        """Answer for images, and go on past those that can't be read. Raises Problem where none can be."""
+        """Answer for images, and go on past those that can't be read. Raises ProblemError where none can be."""
         if question.calibrated:
             hosted.predictor.check_calibrated()
         found = await asyncio.gather(*(self._one(hosted, sent, question) for sent in images))
@@ -84,7 +84,7 @@ class Service:
         rows = tuple(row for row, _ in answered)
         self._count(hosted.name, rows, len(unread))
         if unread and not rows:
-            raise Problem(422, _none_read(unread), unreadable=[one.plain() for one in unread])
+            raise ProblemError(422, _none_read(unread), unreadable=[one.plain() for one in unread])
         notes = tuple(dict.fromkeys(note for _, said in answered for note in said))
         return Answers(
             model=hosted.name,

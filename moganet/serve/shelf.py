@@ -10,7 +10,7 @@ from moganet.errors import ConfigError, MogaNetError, reason_of
 from moganet.models.find import ENDINGS, RUN_FILES
 from moganet.notices import say
 from moganet.serve.hosted import Hosted, Source
-from moganet.serve.problems import Problem
+from moganet.serve.problems import ProblemError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 Hear = Callable[[str], Callable[[Sequence[float]], object]]
@@ -60,12 +60,12 @@ class Shelf:
         return hosted
 
     def get(self, name: str | None = None) -> Hosted:
-        """Give a model by its name, the first where none is named. Raises Problem (404) for one that is not there."""
+        """Give a model by its name, the first where none is named. Raises ProblemError (404) for one that is not there."""
         models = self._models
         if name is None:
             return next(iter(models.values()))
         if name not in models:
-            raise Problem(404, f"there is no model {name[:100]!r} here; there are {', '.join(models)}")
+            raise ProblemError(404, f"there is no model {name[:100]!r} here; there are {', '.join(models)}")
         return models[name]
 
     def all(self) -> list[Hosted]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from moganet.serve.bodies import decoded
-from moganet.serve.problems import Problem, as_json, invalid, parsed
+from moganet.serve.problems import ProblemError, as_json, invalid, parsed
 
 TYPES: dict[str, Any] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 HEADER = "inference-header-content-length"
@@ -73,11 +73,11 @@ class Asked:
 
 
 def read_request(content: bytes, header: str | None) -> Asked:
-    """Read a request. header: the length of its JSON, where binary data follow. Raises Problem for what is none."""
+    """Read a request. header: the length of its JSON, where binary data follow. Raises ProblemError for what is none."""
     if header is None:
         length = len(content)
     elif not header.isascii() or not header.isdecimal() or int(header[:20]) > len(content):
-        raise Problem(
+        raise ProblemError(
             400, f"{HEADER} is {header[:50]!r}; it must be the JSON's bytes, at most the body's {len(content)}"
         )
     else:
@@ -101,49 +101,49 @@ def _tensors(request: InferRequest, binary: bytes) -> Iterator[Tensor]:
             yield _of_json(one, number)
             continue
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary) - start:
-            raise Problem(
+            raise ProblemError(
                 400, f"{BINARY_SIZE} of {one.name[:50]} is {str(size)[:30]}; {len(binary) - start} bytes follow"
             )
         yield _of_binary(one, number, binary[start : start + size])
         start += size
     if start != len(binary):
-        raise Problem(400, f"{len(binary) - start} bytes behind the JSON belong to no input; say {BINARY_SIZE}")
+        raise ProblemError(400, f"{len(binary) - start} bytes behind the JSON belong to no input; say {BINARY_SIZE}")
 
 
 def _number(one: Input) -> int:
     number = math.prod(one.shape) if all(0 <= side < MAX_ELEMENTS for side in one.shape) else -1
     if not 0 < number < MAX_ELEMENTS:
-        raise Problem(400, f"the shape of {one.name[:50]} is {list(one.shape)}; its sides must be at least 1")
+        raise ProblemError(400, f"the shape of {one.name[:50]} is {list(one.shape)}; its sides must be at least 1")
     if one.datatype != "BYTES" and one.datatype not in TYPES:
-        raise Problem(400, f"the datatype {one.datatype!r} is not taken; send BYTES, {' or '.join(TYPES)}")
+        raise ProblemError(400, f"the datatype {one.datatype!r} is not taken; send BYTES, {' or '.join(TYPES)}")
     return number
 
 
 def _of_json(one: Input, number: int) -> Tensor:
     flat = list(_flat(one.data, one.name))
     if len(flat) != number:
-        raise Problem(400, f"{one.name[:50]} has {len(flat)} elements for the shape {list(one.shape)}")
+        raise ProblemError(400, f"{one.name[:50]} has {len(flat)} elements for the shape {list(one.shape)}")
     if one.datatype == "BYTES":
         if not all(isinstance(text, str) for text in flat):
-            raise Problem(400, f"elements of BYTES are base64 texts in JSON; {one.name[:50]} has others")
+            raise ProblemError(400, f"elements of BYTES are base64 texts in JSON; {one.name[:50]} has others")
         elements = [decoded(text, f"element {place} of {one.name[:50]}") for place, text in enumerate(flat, 1)]
         return Tensor(one.name, one.datatype, one.shape, elements)
     if not all(isinstance(value, int | float) for value in flat):
-        raise Problem(400, f"elements of {one.datatype} are numbers; {one.name[:50]} has others")
+        raise ProblemError(400, f"elements of {one.datatype} are numbers; {one.name[:50]} has others")
     if one.datatype == "UINT8" and not all(isinstance(value, int) and 0 <= value < 256 for value in flat):
-        raise Problem(400, f"elements of UINT8 are whole numbers from 0 to 255; {one.name[:50]} has others")
+        raise ProblemError(400, f"elements of UINT8 are whole numbers from 0 to 255; {one.name[:50]} has others")
     with np.errstate(over="ignore"):
         try:
             values = np.array(flat, np.float64 if one.datatype == "FP32" else None).astype(TYPES[one.datatype])
         except OverflowError:  # of whole numbers beyond any float
-            raise Problem(400, f"{one.name[:50]} has numbers beyond FP32") from None
+            raise ProblemError(400, f"{one.name[:50]} has numbers beyond FP32") from None
     return Tensor(one.name, one.datatype, one.shape, values.reshape(one.shape))
 
 
 def _flat(data: Any, name: str) -> Iterator[Any]:
     """Give the elements of data, flat or nested row by row."""
     if not isinstance(data, list):
-        raise Problem(400, f"{name[:50]} has no data: give a list, or {BINARY_SIZE} and the bytes behind the JSON")
+        raise ProblemError(400, f"{name[:50]} has no data: give a list, or {BINARY_SIZE} and the bytes behind the JSON")
     waiting = [iter(data)]
     while waiting:
         for value in waiting[-1]:
@@ -159,11 +159,11 @@ def _of_binary(one: Input, number: int, binary: bytes) -> Tensor:
     if one.datatype == "BYTES":
         elements = list(_elements(binary, one.name))
         if len(elements) != number:
-            raise Problem(400, f"{one.name[:50]} has {len(elements)} elements for the shape {list(one.shape)}")
+            raise ProblemError(400, f"{one.name[:50]} has {len(elements)} elements for the shape {list(one.shape)}")
         return Tensor(one.name, one.datatype, one.shape, elements)
     kind = TYPES[one.datatype]
     if len(binary) != number * kind.itemsize:
-        raise Problem(400, f"{one.name[:50]} has {len(binary)} bytes; its shape wants {number * kind.itemsize}")
+        raise ProblemError(400, f"{one.name[:50]} has {len(binary)} bytes; its shape wants {number * kind.itemsize}")
     return Tensor(one.name, one.datatype, one.shape, np.frombuffer(binary, kind).reshape(one.shape))
 
 
@@ -174,7 +174,7 @@ def _elements(binary: bytes, name: str) -> Iterator[bytes]:
         size = int.from_bytes(binary[start : start + 4], "little")
         begin, start = start + 4, start + 4 + size
         if start > len(binary):
-            raise Problem(400, f"the bytes of {name[:50]} end within an element")
+            raise ProblemError(400, f"the bytes of {name[:50]} end within an element")
         yield binary[begin:start]
 
 
