@@ -3,9 +3,9 @@
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -20,6 +20,9 @@ from moganet.serve.pictures import Sent, check_pixels
 from moganet.serve.predicting import asked_of, body_of_images, settings_of
 from moganet.serve.problems import ProblemError, as_json
 from moganet.serve.service import VERSION, Service
+
+if TYPE_CHECKING:
+    from moganet.engine.explaining import Explained
 
 # Named here as well, since a service that explains nothing needs no torch; a test compares.
 NEEDS_MODULE = {
@@ -59,15 +62,19 @@ def methods_of(predictor: Predictor) -> tuple[str, ...]:
 
 
 class Until:
-    """The progress of a verb that ends it once its time is over, or nobody waits for it any more."""
+    """The progress of a verb that ends it once its time is over, or nobody waits for it any more.
 
-    def __init__(self, seconds: float) -> None:
-        self.end, self.left = time.monotonic() + seconds, threading.Event()
+    tell: is told how many steps of how many are done.
+    """
+
+    def __init__(self, seconds: float, tell: Callable[[int, int], object] = lambda done, total: None) -> None:
+        self.end, self.left, self.tell = time.monotonic() + seconds, threading.Event(), tell
 
     def __call__(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
-        for item in items:
+        for done, item in enumerate(items):
             if self.left.is_set() or time.monotonic() > self.end:
                 raise TimeoutError
+            self.tell(done, total)
             yield item
 
 
@@ -82,32 +89,31 @@ async def explain(service: Service, hosted: Hosted, sent: Sent, how: How) -> tup
 
 
 def _explain(hosted: Hosted, sent: Sent, how: How, until: Until) -> tuple[dict[str, Any], bytes | None]:
+    with tempfile.TemporaryDirectory(prefix="moganet-") as folder:
+        found, notes = explained(hosted, sent, how, until, folder if how.format == "png" else None)
+        picture = None if found.picture is None else Path(found.picture).read_bytes()
+    known = {"model": hosted.name, "sha256": hosted.predictor.config.sha256, "version": VERSION}
+    left_out = {"file", "map", "parts", "map_file", "picture"}
+    plain = {key: value for key, value in found.items() if key not in left_out}
+    numbers = [[round(float(value), 6) for value in line] for line in found.map]
+    return {**known, "file": sent.name, **plain, "map": numbers, "notes": list(notes)}, picture
+
+
+def explained(
+    hosted: Hosted, sent: Sent, how: How, until: Until, out: str | None = None
+) -> "tuple[Explained, Sequence[str]]":
+    """Explain an image, in the thread that explains; give what was found, and what was said. out: for its files."""
     from moganet.engine.explain import explain as run
 
     if until.left.is_set():
         raise TimeoutError
     method = how.method or ("gradcam" if hosted.predictor.has_module else "lime")
     options = {} if how.samples is None else {"samples": how.samples}
-    with tempfile.TemporaryDirectory(prefix="moganet-") as folder:
-        result = run(
-            hosted.predictor,
-            [sent.content],
-            method,
-            target=how.target,
-            seed=how.seed,
-            out=folder if how.format == "png" else None,
-            progress=until,
-            **options,
-        )
-        if not result.images:
-            raise ProblemError(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
-        (found,) = result.images
-        picture = None if found.picture is None else Path(found.picture).read_bytes()
-    known = {"model": hosted.name, "sha256": hosted.predictor.config.sha256, "version": VERSION}
-    left_out = {"file", "map", "map_file", "picture"}
-    plain = {key: value for key, value in found.items() if key not in left_out}
-    numbers = [[round(float(value), 6) for value in line] for line in found.map]
-    return {**known, "file": sent.name, **plain, "map": numbers, "notes": list(result.notes)}, picture
+    named: Any = {"target": how.target, "seed": how.seed, "out": out, "progress": until, **options}
+    result = run(hosted.predictor, [sent.content], method, **named)
+    if not result.images:
+        raise ProblemError(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
+    return result.images[0], result.notes
 
 
 def routes(service: Service) -> APIRouter:
@@ -123,7 +129,7 @@ def routes(service: Service) -> APIRouter:
         responses={200: {"content": {**picture, **numbers}, "description": "The map over the image, or its numbers."}},
         openapi_extra=body_of_images(settings_of(How), several=False),
     )
-    async def explained(request: Request, query: Annotated[How, Query()]) -> Response:
+    async def explain_sent(request: Request, query: Annotated[How, Query()]) -> Response:
         body, how = await asked_of(request, query, service)
         if len(body.images) > 1:
             raise ProblemError(413, "one image is explained at a time; send one")

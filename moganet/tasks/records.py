@@ -43,6 +43,10 @@ class Row(Record):
         """Say the answer in a few words, to stand on a picture."""
         return self.text()
 
+    def bars(self) -> Iterable[tuple[str, float]]:
+        """Give what is drawn as bars: names, each with a share of 1; nothing where `text` says it all."""
+        return ()
+
     def truth_text(self) -> str | None:
         """Say the truth, where it is known."""
         return None if self.truth is None else str(self.truth)
@@ -71,6 +75,9 @@ class NamedRow(Row):
         more |= {"truth": truth, "untrained": None if trained else True}
         known = {key: value for key, value in more.items() if value is not None}
         return cls(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **known)
+
+    def bars(self) -> Iterable[tuple[str, float]]:
+        return [(one.name, one.probability) for one in self.classes]
 
     def named(self) -> str:
         """Say the classes, each with its probability."""

@@ -88,6 +88,9 @@ class SegmentRow(Row):
         known = {} if truth is None else {"truth": truth}
         return cls(file=file, classes=areas, **known, **({} if trained else {"untrained": True}))
 
+    def bars(self) -> Iterable[tuple[str, float]]:
+        return [(one.name, one.share) for one in self.classes]
+
     def text(self) -> str:
         """Say the largest classes in one line."""
         named = [f"{one.name} {percent(one.share)}" for one in self.classes[:SHOWN]]
