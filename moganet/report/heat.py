@@ -69,7 +69,7 @@ def layer(heat: np.ndarray, *, signed: bool = False) -> np.ndarray:
     """Give a map (H, W) as colours uint8 (H, W, 4) to lie over a grey photograph: the stronger, the more opaque."""
     strength = _scaled(heat if signed else np.clip(heat, 0, None))
     colours = colormaps[SIGNED](0.5 + 0.5 * strength) if signed else colormaps[UNSIGNED](strength)
-    colours[..., 3] = np.abs(strength) if signed else np.sqrt(strength)
+    colours[..., 3] = np.abs(strength)
     return _as_pixels(colours)
 
 

@@ -35,6 +35,7 @@ NEEDS_MODULE = {
 }
 Method = Literal["lime", "occlusion", "integrated-gradients", "saliency", "gradcam", "orders"]
 SAMPLES = 4000  # the most of LIME
+ENOUGH = 0.7  # the share of a request's time after which it draws no more
 
 
 class How(Settings):
@@ -64,24 +65,33 @@ def methods_of(predictor: Predictor) -> tuple[str, ...]:
 class Until:
     """The progress of a verb that ends it once its time is over, or nobody waits for it any more.
 
+    LIME, where it may draw as many samples as it likes (`free`), makes do with those that it has by then.
     tell: is told how many steps of how many are done.
     """
 
-    def __init__(self, seconds: float, tell: Callable[[int, int], object] = lambda done, total: None) -> None:
-        self.end, self.left, self.tell = time.monotonic() + seconds, threading.Event(), tell
+    def __init__(
+        self, seconds: float, *, free: bool = False, tell: Callable[[int, int], object] = lambda done, total: None
+    ) -> None:
+        self.begin, self.seconds, self.left = time.monotonic(), seconds, threading.Event()
+        self.free, self.tell = free, tell
 
     def __call__(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
-        for done, item in enumerate(items):
-            if self.left.is_set() or time.monotonic() > self.end:
+        done = 0
+        for item in items:
+            share = (time.monotonic() - self.begin) / self.seconds
+            if self.left.is_set() or share > 1:
                 raise TimeoutError
+            done += item if isinstance(item, int) else 1
             self.tell(done, total)
             yield item
+            if self.free and what == "lime" and share > ENOUGH:
+                return
 
 
 async def explain(service: Service, hosted: Hosted, sent: Sent, how: How) -> tuple[dict[str, Any], bytes | None]:
     """Explain an image: what was found, and the picture where it is wanted. One is explained at a time."""
     check_pixels(sent, service.limits.pixels)
-    until = Until(service.limits.seconds)
+    until = Until(service.limits.seconds, free=how.samples is None)
     try:
         return await in_thread(service.explainer, _explain, hosted, sent, how, until)
     finally:

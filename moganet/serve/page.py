@@ -29,6 +29,7 @@ RULES = f"default-src 'none'; script-src {OWN}; style-src {OWN}; connect-src {OW
 )
 HEADERS = {"content-security-policy": RULES, "cache-control": "no-cache"}
 OFTEN = 0.1  # seconds between two lines of progress
+SOONER = 0.95  # the share of a request's time after which it is said that this was not enough
 NDJSON = "application/x-ndjson"
 
 
@@ -117,12 +118,14 @@ def _answers(service: Service) -> APIRouter:
     @router.post("/explanation")
     async def explained(request: Request, how: Annotated[How, Query()]) -> Response:
         sent, hosted = await one(request), service.shelf.get(how.model)
-        return StreamingResponse(_steps(lambda tell: explanation(service, hosted, sent, how, tell)), media_type=NDJSON)
+        seconds = SOONER * service.limits.seconds
+        steps = _steps(lambda tell: explanation(service, hosted, sent, how, tell), seconds)
+        return StreamingResponse(steps, media_type=NDJSON)
 
     return router
 
 
-async def _steps(explain: Callable[[Callable[[int, int], None]], Any]) -> AsyncIterator[bytes]:
+async def _steps(explain: Callable[[Callable[[int, int], None]], Any], seconds: float) -> AsyncIterator[bytes]:
     """Give lines of JSON: how far it has come, and at the end what was found, or the problem."""
     loop, waiting, last = asyncio.get_running_loop(), asyncio.Queue[Record | None](), [0.0]
 
@@ -131,7 +134,7 @@ async def _steps(explain: Callable[[Callable[[int, int], None]], Any]) -> AsyncI
             last[0] = time.monotonic()
             loop.call_soon_threadsafe(waiting.put_nowait, Step(done=done, total=total))
 
-    work = asyncio.ensure_future(explain(tell))
+    work = asyncio.ensure_future(asyncio.wait_for(explain(tell), seconds))
     work.add_done_callback(lambda _: waiting.put_nowait(None))
     try:
         while (step := await waiting.get()) is not None:

@@ -1,6 +1,6 @@
 """What the page shows of answers and explanations: bars, pictures that lie over the image, words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Bar(Record):
 
 
 class Answer(Record):
-    """An image's answer. text: all of it in a line.
+    """An image's answer. text: all of it in a line. bars_of: what the bars' shares are.
 
     rejected: whether the image is unlike those that the model was trained on; None where that can't be told.
     drawn: the image with what the answer marks in it. preview: the image, where the browser can't show its file.
@@ -44,6 +44,7 @@ class Answer(Record):
     sha256: str
     text: str
     bars: tuple[Bar, ...]
+    bars_of: str
     calibrated: bool
     rejected: bool | None
     untrained: bool
@@ -64,7 +65,6 @@ class Explanation(Record):
 
     method: str
     target: str
-    probability: float
     signed: bool
     layers: tuple[Layer, ...]
     part: Part
@@ -97,6 +97,7 @@ def _answered(hosted: Hosted, outputs: Any, picture: Any, question: Question, pr
         model=hosted.name,
         sha256=predictor.config.sha256,
         text=row.text(),
+        bars_of=row.bars_of,
         bars=tuple(Bar(name=name, share=share) for name, share in row.bars()),
         calibrated=question.calibrated,
         rejected=row.rejected,
@@ -119,7 +120,7 @@ async def explanation(
 ) -> Explanation:
     """Explain an image. tell: is told, by another thread, how many steps of how many are done."""
     check_pixels(sent, service.limits.pixels)
-    until = Until(service.limits.seconds, tell)
+    until = Until(service.limits.seconds, free=how.samples is None, tell=tell)
     try:
         return await in_thread(service.explainer, _explained, hosted, sent, how, until, service.limits.pixels)
     finally:
@@ -130,7 +131,7 @@ def _explained(hosted: Hosted, sent: Sent, how: How, until: Until, most: int) ->
     from moganet.explanations import METHODS
     from moganet.report.heat import layer
 
-    found, notes = explained(hosted, sent, how, until)
+    found, _ = explained(hosted, sent, how, until)
     own, signed = hosted.predictor.config.preprocessing, METHODS[found.method].signed
     maps = {"": found.map, **found.parts}
     layers = [
@@ -142,15 +143,22 @@ def _explained(hosted: Hosted, sent: Sent, how: How, until: Until, most: int) ->
     return Explanation(
         method=found.method,
         target=found.target,
-        probability=found.probability,
         signed=signed,
         layers=tuple(layers),
         part=(top / height, left / width, bottom / height, right / width),
-        lines=tuple(_lines(found, notes)),
+        lines=tuple(_lines(found)),
     )
 
 
-def _lines(found: Any, notes: Sequence[str]) -> list[str]:
+def _lines(found: Any) -> list[str]:
     """Say how far the map can be trusted."""
-    lines = [f"{found['samples']:,} samples, R² {found['r2']:.2f}"] if "r2" in found else []
-    return [*lines, *notes]
+    if "r2" not in found:
+        return []
+    lines = [f"{found['samples']:,} samples, R² {found['r2']:.2f}"]
+    return [*lines, "which parts matter most is not certain: ask for more samples"] if _unsure(found) else lines
+
+
+def _unsure(found: Any) -> bool:
+    from moganet.explanations.lime import STABLE
+
+    return bool("stable" not in found or found["stable"] < STABLE)

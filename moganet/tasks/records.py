@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from moganet.numbers import percent
 from moganet.results import Member, Record, Result
@@ -26,6 +26,7 @@ class Row(Record):
     untrained: bool = False
     rejected: bool | None = None
     tta: str | None = None
+    bars_of: ClassVar[str] = "probability"
 
     def remarks(self) -> list[str]:
         """Say in words what is to be known of the answer."""
@@ -44,7 +45,7 @@ class Row(Record):
         return self.text()
 
     def bars(self) -> Iterable[tuple[str, float]]:
-        """Give what is drawn as bars: names, each with a share of 1; nothing where `text` says it all."""
+        """Give what is drawn as bars: names, each with a share (`bars_of`); nothing where `text` says it all."""
         return ()
 
     def truth_text(self) -> str | None:

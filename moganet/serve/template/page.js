@@ -74,6 +74,7 @@ async function answer() {
   const own = round = new AbortController();
   const chosen = [at("first").value, at("second").value].filter((name, place, all) => name && all.indexOf(name) === place);
   show(at("problem"), "");
+  at("status").classList.remove("unseen");
   show(at("status"), `Asking about ${image.name} …`);
   const cards = chosen.map((name) => new Card(models.find((model) => model.name === name)));
   const outcomes = await Promise.allSettled(cards.map((card) => card.ask(own.signal)));
@@ -82,6 +83,7 @@ async function answer() {
   const same = failed.length === cards.length && new Set(failed).size === 1;
   at("answers").replaceChildren(...(same ? [] : cards.map((card) => card.element)));
   show(at("problem"), same ? failed[0] : "");
+  at("status").classList.add("unseen"); // the cards show it
   show(at("status"), same ? "" : `${image.name}: ${cards.map((card) => card.summary).join("; ")}`);
   if (!same) at("answers").firstElementChild.scrollIntoView({ block: "nearest" });
 }
@@ -96,7 +98,8 @@ class Card {
     this.summary = `${model.name} could not answer`;
     this.find("h2").textContent = model.name;
     const classes = model.classes.length === 1 ? "1 class" : `${model.classes.length} classes`;
-    this.find(".about").textContent = [model.task, classes, `trained on ${model.trained_on}`, model.sha256.slice(0, 12)].join(" · ");
+    this.find(".about").textContent = [model.task, classes, ...model.accuracy.slice(0, 1), `trained on ${model.trained_on}`].join(" · ");
+    this.find("h2").title = model.sha256;
   }
 
   async ask(signal) {
@@ -118,8 +121,8 @@ class Card {
     if (given.rejected) doubt.push("This image is unlike those that the model was trained on: do not trust the answer.");
     if (given.untrained) doubt.push("This model is not trained: its answers mean nothing yet.");
     show(this.find(".unlike"), doubt.join(" "));
-    const kind = given.calibrated ? "Calibrated probabilities" : "Answer";
-    this.find(".heading").textContent = kind;
+    const kind = given.calibrated ? `calibrated ${given.bars_of}` : given.bars_of;
+    this.find(".heading").textContent = given.bars.length ? kind[0].toUpperCase() + kind.slice(1) : "Answer";
     this.find(".bars").replaceChildren(...given.bars.map(bar));
     show(this.find(".text"), given.bars.length ? "" : given.text);
     this.find(".notes").replaceChildren(...given.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
@@ -159,6 +162,7 @@ class Card {
     const chosen = () => {
       this.find(".cost").textContent = COSTS[method.value] ?? "";
       this.find(".samples").hidden = method.value !== "lime";
+      target.disabled = method.value === "orders";
     };
     method.addEventListener("change", chosen);
     chosen();
@@ -225,7 +229,8 @@ class Card {
     part.hidden = this.find(".slide").hidden = false;
     const legend = found.signed ? "orange speaks for the class, violet against it" : "bright: looked at";
     const whole = found.part.every((side, place) => Math.abs(side - (place > 1)) < 0.005);
-    const said = [`${TITLES[found.method] ?? found.method} of ${found.target} (${percent(found.probability)}): ${legend}`];
+    const whose = found.method === "orders" ? "" : ` of ${found.target}`;
+    const said = [`${TITLES[found.method] ?? found.method}${whose}: ${legend}`];
     if (!whole) said.push("darkened: outside of what the network sees");
     this.find("figcaption").textContent = [...said, ...found.lines].join("; ");
     this.fade();

@@ -76,6 +76,7 @@ class SegmentRow(Row):
     mask: str | None = None
     overlay: str | None = None
     runs: tuple[Runs, ...] | None = None
+    bars_of = "share of the image"
 
     @classmethod
     def of(cls, file: str, answer: Segmentation, truth: tuple[str, ...] | None, *, trained: bool) -> "SegmentRow":
