@@ -84,8 +84,13 @@ def served(model: Path, *options: str) -> Iterator[tuple[int, int]]:
             process.terminate()
 
 
-def load(port: int, files: Sequence[bytes], expected: Sequence[Any], clients: int, seconds: float) -> Heard:
-    """Let so many clients ask one after the other, each over one connection, for some seconds."""
+def load(
+    port: int, files: Sequence[bytes], expected: Sequence[Any], clients: int, seconds: float, kind: str = "image/jpeg"
+) -> Heard:
+    """Let so many clients ask one after the other, each over one connection, for some seconds.
+
+    kind: the bodies' media type. expected: the classes that `predict` names for each.
+    """
     heard, lock, turns = Heard(), threading.Lock(), itertools.count()
     end = time.monotonic() + seconds
 
@@ -95,7 +100,7 @@ def load(port: int, files: Sequence[bytes], expected: Sequence[Any], clients: in
             number = next(turns) % len(files)
             begin = time.perf_counter()
             try:
-                connection.request("POST", "/v1/predict", files[number], {"content-type": "image/jpeg"})
+                connection.request("POST", "/v1/predict", files[number], {"content-type": kind})
                 answer = connection.getresponse()
                 found = json.loads(answer.read())
             except (OSError, http.client.HTTPException, ValueError):

@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from moganet.errors import MissingExtraError, MogaNetError
 from moganet.serve import explaining, inference_protocol, predicting, watching
-from moganet.serve.door import Access, Door
+from moganet.serve.door import BUG, Access, Door
 from moganet.serve.problems import MEDIA_TYPE, ProblemError, document, invalid
 from moganet.serve.service import VERSION, Service
 
@@ -32,8 +33,13 @@ def build_app(service: Service, access: Access = Access(), extend: Callable[[Fas
     )
     for kind in (ProblemError, HTTPException, RequestValidationError, MogaNetError, ClientDisconnect, TimeoutError):
         app.add_exception_handler(kind, _answer_problem)
+    app.add_exception_handler(Exception, _answer_bug)  # which the door hears of as well
     for room in (predicting, explaining, watching, inference_protocol):
         app.include_router(room.routes(service))
+    if access.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
     if extend is not None:
         extend(app)
     return Door(app, service, access)
@@ -53,6 +59,10 @@ def _problem(text: str) -> dict[str, Any]:
 def _answer_problem(request: Request, error: Exception) -> Response:
     problem = as_problem(error)
     return Response(document(problem), problem.status, problem.headers, MEDIA_TYPE)
+
+
+def _answer_bug(request: Request, error: Exception) -> Response:
+    return Response(document(BUG), BUG.status, media_type=MEDIA_TYPE)
 
 
 def as_problem(error: Exception) -> ProblemError:

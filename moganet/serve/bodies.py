@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from moganet.serve.limits import Limits
@@ -57,7 +57,9 @@ def media_type(request: Request) -> str:
 def check_number(number: int, limits: Limits) -> None:
     """Raise ProblemError for no image, or for more than are accepted."""
     if not number:
-        raise ProblemError(400, "there is no image in the body; send at least one")
+        raise ProblemError(
+            400, "there is no image in the body; send at least one (of a form: as a file, curl -F images=@photo.jpg)"
+        )
     if number > limits.images:
         raise ProblemError(413, f"there are {number} images, and {limits.images} are accepted at a time; send fewer")
 
@@ -66,9 +68,9 @@ async def _of_form(request: Request, limits: Limits) -> Body:
     """Read a form: each file is an image, whatever its field is called; the other fields are settings."""
     try:
         form = await request.form(max_files=limits.images + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
-    except MultiPartException as error:
-        many = error.message.startswith("Too many files")
-        raise ProblemError(413 if many else 400, f"the form can't be read: {error.message}") from None
+    except HTTPException as error:  # of the form's parser
+        many = error.detail.startswith("Too many files")
+        raise ProblemError(413 if many else 400, f"the form can't be read: {error.detail}") from None
     except (UnicodeError, LookupError, ValueError, KeyError) as error:  # of a boundary or an encoding that there is not
         raise ProblemError(400, f"the form can't be read: {type(error).__name__}") from None
     async with contextlib.AsyncExitStack() as stack:

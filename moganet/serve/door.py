@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import logging
 import math
@@ -23,7 +24,8 @@ logger = logging.getLogger("moganet.serve")
 OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # without a token, for whoever watches over it
 OURS = ("/v1/", "/v2/")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-DRAINED, PATIENCE = 64 << 20, 5.0  # bytes and seconds, of a refused body: who still sends would not read the answer
+DRAINED, PATIENCE = 64 << 20, 5.0  # bytes and seconds, of a refused body
+BUG = ProblemError(500, "the service has a bug here; its log says more")
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "SAMEORIGIN"}
 
 
@@ -48,6 +50,7 @@ class _Visit:
     begin: float = field(default_factory=time.perf_counter)
     status: int = 0
     held: int = 0  # bytes of its body
+    ended: bool = False  # its body
 
     @property
     def route(self) -> str:
@@ -125,7 +128,7 @@ class Door:
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """Refuse what a page of another site sends by its visitor's browser."""
         origin = headers.get("origin")
-        if origin is None or scope["method"] in ("GET", "HEAD") or origin in self.access.origins:
+        if origin is None or scope["method"] in ("GET", "HEAD") or {origin, "*"} & set(self.access.origins):
             return
         if origin.partition("://")[2].lower() != headers.get("host", "").lower():
             raise ProblemError(403, f"pages of {origin[:200]} may not ask here; say --cors ORIGIN to allow it")
@@ -160,9 +163,10 @@ class Door:
             message = await receive()
             size = len(message.get("body", b""))
             visit.held += size
+            visit.ended = not message.get("more_body", False)
             self.held += size
             if visit.held > self.limits.bytes:
-                await _drain(receive)
+                await self._drain(visit, receive)
                 raise self._too_large()
             return message
 
@@ -181,9 +185,21 @@ class Door:
     async def _refuse(self, problem: ProblemError, visit: _Visit, receive: Receive, send: Send) -> None:
         if visit.status:  # it has begun to answer, and can only break off
             return
-        if Headers(scope=visit.scope).get("expect") is None:
-            await _drain(receive)
+        await self._drain(visit, receive)
         await respond(problem, send)
+
+    async def _drain(self, visit: _Visit, receive: Receive) -> None:
+        """Take what is left of a body, up to a limit, and forget it: who still sends does not hear an answer."""
+        if visit.ended or "expect" in Headers(scope=visit.scope):
+            return
+        left, more = DRAINED, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while more and left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    more = message.get("more_body", False)
+        visit.ended = True
 
     def _count(self, visit: _Visit) -> None:
         took, method = time.perf_counter() - visit.begin, visit.scope["method"]
@@ -221,16 +237,3 @@ async def respond(problem: ProblemError, send: Send) -> None:
     raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": raw})
     await send({"type": "http.response.body", "body": content})
-
-
-async def _drain(receive: Receive) -> None:
-    """Take what is left of a body, up to a limit, and forget it."""
-    left, more = DRAINED, True
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while more and left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                more = message["type"] == "http.request" and message.get("more_body", False)
-    except TimeoutError:
-        pass

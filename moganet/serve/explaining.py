@@ -41,7 +41,7 @@ ENOUGH = 0.7  # the share of a request's time after which it draws no more
 class How(Settings):
     """How an image is to be explained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=False)  # which FastAPI would warn of
 
     model: Annotated[str | None, Field(description="A name that /v1/models lists [the first].")] = None
     method: Annotated[

@@ -29,7 +29,7 @@ VERSION = version("moganet")
 class Question(Settings):
     """How answers are wanted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(defer_build=False)  # which FastAPI would warn of
 
     model: Annotated[str | None, Field(description="A name that /v1/models lists [the first].")] = None
     top_k: Annotated[int | None, Field(ge=1, le=100_000, description="Classes to name [what the task names].")] = None
