@@ -22,7 +22,8 @@ from moganet.serve.samples import Sample, samples_of
 from moganet.serve.service import Question, Service
 from moganet.serve.shown import answer, explanation
 
-PARTS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+PARTS = ("page.html", "page.css", "page.js", "card.js", "asking.js")
 OWN = "'self'"  # nothing else is asked, shown or run
 RULES = f"default-src 'none'; script-src {OWN}; style-src {OWN}; connect-src {OWN}; img-src {OWN} blob: data:; " + (
     f"media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors {OWN}"
@@ -77,7 +78,7 @@ def _page(samples: list[Sample], credit: str) -> APIRouter:
 
     @router.get("/")
     async def page() -> Response:
-        return Response(parts["page.html"], headers={**HEADERS, "content-type": "text/html; charset=utf-8"})
+        return Response(parts["page.html"], headers=_headers("page.html"))
 
     @router.get("/page/samples")
     async def list_samples() -> Response:
@@ -95,9 +96,13 @@ def _page(samples: list[Sample], credit: str) -> APIRouter:
     async def part(name: str) -> Response:
         if name not in PARTS:
             raise ProblemError(404, "the page has no such part")
-        return Response(parts[name], headers={**HEADERS, "content-type": f"{PARTS[name]}; charset=utf-8"})
+        return Response(parts[name], headers=_headers(name))
 
     return router
+
+
+def _headers(name: str) -> dict[str, str]:
+    return {**HEADERS, "content-type": f"{KINDS[Path(name).suffix]}; charset=utf-8"}
 
 
 def _answers(service: Service) -> APIRouter:
@@ -113,7 +118,11 @@ def _answers(service: Service) -> APIRouter:
     @router.post("/answer")
     async def answered(request: Request, query: Annotated[PageQuestion, Query()]) -> Response:
         sent, hosted = await one(request), service.shelf.get(query.model)
-        return Response(as_json(await answer(service, hosted, sent, query, preview=query.preview)), media_type=JSON)
+        try:
+            found = as_json(await answer(service, hosted, sent, query, preview=query.preview))
+        except (ProblemError, MogaNetError) as error:  # no error of the page, as which a browser would list it
+            found = _said(error)
+        return Response(found, media_type=JSON)
 
     @router.post("/explanation")
     async def explained(request: Request, how: Annotated[How, Query()]) -> Response:
@@ -141,7 +150,11 @@ async def _steps(explain: Callable[[Callable[[int, int], None]], Any], seconds: 
             yield as_json(step) + b"\n"
         yield as_json(work.result()) + b"\n"
     except (ProblemError, MogaNetError, TimeoutError) as error:
-        problem = as_problem(error)
-        yield as_json({"problem": problem.detail, "status": problem.status}) + b"\n"
+        yield _said(error) + b"\n"
     finally:
         work.cancel()
+
+
+def _said(error: Exception) -> bytes:
+    problem = as_problem(error)
+    return as_json({"problem": problem.detail, "status": problem.status})

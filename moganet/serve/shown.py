@@ -26,10 +26,11 @@ Part = tuple[float, float, float, float]  # top, left, bottom, right, as shares 
 
 
 class Bar(Record):
-    """A name, and its share of 1."""
+    """A name, its share of 1, and its colour in `drawn` where it has one."""
 
     name: str
     share: float
+    colour: tuple[int, int, int] | None = None
 
 
 class Answer(Record):
@@ -92,13 +93,13 @@ def _answered(hosted: Hosted, outputs: Any, picture: Any, question: Question, pr
     predictor = hosted.predictor
     (given,) = predictor.answers(outputs, Asked(question.top_k, question.calibrated))
     row = predictor.task.row("", given, None, trained=predictor.trained)
-    drawn = predictor.task.drawn(picture.pixels, given)
+    drawn, colours = predictor.task.drawn(picture.pixels, given), predictor.task.colours(given)
     return Answer(
         model=hosted.name,
         sha256=predictor.config.sha256,
         text=row.text(),
         bars_of=row.bars_of,
-        bars=tuple(Bar(name=name, share=share) for name, share in row.bars()),
+        bars=tuple(Bar(name=name, share=share, colour=colours.get(name)) for name, share in row.bars()),
         calibrated=question.calibrated,
         rejected=row.rejected,
         untrained=row.untrained,
