@@ -1,7 +1,8 @@
 """Time the service against LitServe with the same model and the same decoding, in turns, over HTTP on this machine.
 
 LitServe answers by the Predictor in a process of its own, one image at a time and in batches. For each concurrency:
-images a second, latency, and the memory of all processes of each. Images are sent in JSON, which both take. Writes service_against_litserve.json.
+images a second, latency, and the memory of all processes of each. Images are sent in JSON,
+which both take. Writes service_against_litserve.json.
 Usage: python benchmarks/service_against_litserve.py [--seconds 20] [--rounds 3] (needs pip install litserve)
 """
 
@@ -53,7 +54,8 @@ class Api(litserve.LitAPI):
 
 if __name__ == "__main__":
     size = int(sys.argv[3])
-    api = Api(max_batch_size=size, batch_timeout=0.001, api_path="/v1/predict") if size > 1 else Api(api_path="/v1/predict")
+    batches = {"max_batch_size": size, "batch_timeout": 0.001} if size > 1 else {}
+    api = Api(api_path="/v1/predict", **batches)
     litserve.LitServer(api, accelerator="cpu", workers_per_device=int(sys.argv[4]), timeout=60).run(
         port=int(sys.argv[2]), generate_client_file=False, log_level="error", host="127.0.0.1"
     )
@@ -108,6 +110,8 @@ def main() -> None:
         save_model(path)
         files = [file for number, file in enumerate(draw(Path(place))) if number % BROKEN != BROKEN - 1]
         bodies = [json.dumps({"image": base64.b64encode(file.read_bytes()).decode()}).encode() for file in files]
+        with served(path):  # from then on the model is known, and needs no torch in either
+            pass
         running = {"the service": stack.enter_context(served(path))}
         running |= {name: stack.enter_context(litserved(path, *form)) for name, form in FORMS.items()}
         found: dict[str, Any] = {name: {"memory_mb": 0.0} for name in running}

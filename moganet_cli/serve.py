@@ -54,7 +54,7 @@ def serve(
 
     if no_page and samples is not None:
         raise ConfigError("--samples is for the page: leave --no-page out")
-    for package in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         import_extra(package, "serving", "serve")
     from moganet.serve.limits import Limits
     from moganet.serve.page import mount

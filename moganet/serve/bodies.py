@@ -30,7 +30,7 @@ class Body:
 
 
 async def read_body(request: Request, limits: Limits) -> Body:
-    """Read a body by its type. Raises ProblemError for another type, for what is none of it, and for too many images."""
+    """Read a body by its type. Raises ProblemError for another, for what is none of it, and for too many images."""
     kind = media_type(request)
     if kind == FORM:
         body = await _of_form(request, limits)

@@ -50,7 +50,7 @@ class _Visit:
     begin: float = field(default_factory=time.perf_counter)
     status: int = 0
     held: int = 0  # bytes of its body
-    ended: bool = False  # its body
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # its body has
 
     @property
     def route(self) -> str:
@@ -150,7 +150,7 @@ class Door:
         self.service.figures.waiting.set(self.accepted)
         try:
             async with asyncio.timeout(self.limits.seconds):
-                await self.app(scope, self._counting(visit, receive), send)
+                await self._while_heard(visit, receive, send)
         except TimeoutError:
             what = f"no answer within {self.limits.seconds:g} s; ask for less, or later"
             raise ProblemError(503, what, self._later()) from None
@@ -158,12 +158,27 @@ class Door:
             self.accepted -= 1
             self.service.figures.waiting.set(self.accepted)
 
+    async def _while_heard(self, visit: _Visit, receive: Receive, send: Send) -> None:
+        """Answer, and break off where the client goes away meanwhile."""
+        answering = asyncio.ensure_future(self.app(visit.scope, self._counting(visit, receive), send))
+        leaving = asyncio.ensure_future(_gone(visit, receive))
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise ProblemError(499, "the client went away")
+            await answering
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
     def _counting(self, visit: _Visit, receive: Receive) -> Receive:
         async def counting() -> Message:
             message = await receive()
             size = len(message.get("body", b""))
             visit.held += size
-            visit.ended = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                visit.ended.set()
             self.held += size
             if visit.held > self.limits.bytes:
                 await self._drain(visit, receive)
@@ -190,7 +205,7 @@ class Door:
 
     async def _drain(self, visit: _Visit, receive: Receive) -> None:
         """Take what is left of a body, up to a limit, and forget it: who still sends does not hear an answer."""
-        if visit.ended or "expect" in Headers(scope=visit.scope):
+        if visit.ended.is_set() or "expect" in Headers(scope=visit.scope):
             return
         left, more = DRAINED, True
         with contextlib.suppress(TimeoutError):
@@ -199,7 +214,7 @@ class Door:
                     message = await receive()
                     left -= len(message.get("body", b""))
                     more = message.get("more_body", False)
-        visit.ended = True
+        visit.ended.set()
 
     def _count(self, visit: _Visit) -> None:
         took, method = time.perf_counter() - visit.begin, visit.scope["method"]
@@ -207,6 +222,13 @@ class Door:
         self.service.figures.requests.labels(visit.route, method, str(visit.status)).inc()
         self.service.figures.seconds.labels(visit.route).observe(took)
         logger.debug("%s %s: %d in %.0f ms", method, printable(visit.scope["path"])[:200], visit.status, 1e3 * took)
+
+
+async def _gone(visit: _Visit, receive: Receive) -> None:
+    """Wait until a client that has sent its body goes away."""
+    await visit.ended.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def shows(header: str, token: str) -> bool:

@@ -16,8 +16,7 @@ from moganet.inference.runs import Array, Outputs
 from moganet.results import Record
 from moganet.serve.lane import Lane
 
-AT_ONCE = {"cpu": 16}  # images of a batch; else MANY
-MANY = 64
+STREAMED, MANY = 16, 64  # images of a batch: of OpenVINO's streams, and of a GPU
 
 
 class Card(Record):
@@ -56,13 +55,20 @@ class Source:
     open: Callable[[], Predictor]
 
 
+def at_once(predictor: Predictor) -> int:
+    """Give how many images are answered at once: one where a processor gains nothing by more."""
+    if predictor.device.type != "cpu":
+        return MANY
+    return STREAMED if predictor.runtime == "openvino" else 1
+
+
 class Hosted:
     """A model that is ready to answer. hear: is told of each batch how many seconds each of its images waited."""
 
     def __init__(self, source: Source, predictor: Predictor, hear: Callable[[Sequence[float]], object] = len) -> None:
         self.source, self.predictor, self.name = source, predictor, source.name
         by_image = predictor.task.by_image
-        self.most = 1 if by_image else AT_ONCE.get(predictor.device.type, MANY)
+        self.most = 1 if by_image else at_once(predictor)
         self.answer = self._see if by_image else self._outputs
         self.lane: Lane[Array, Outputs] = Lane(self.answer, self.most, hear)
         self.rejects, self.shapes = False, dict[str, tuple[int, ...]]()

@@ -132,6 +132,8 @@ async def _infer(service: Service, hosted: Hosted, asked: Inferring) -> Response
     items = _items(hosted, asked.tensors)
     check_number(len(items), service.limits)
     found = await asyncio.gather(*(_one(service, hosted, item) for item in items))
+    unlike = [hosted.predictor.task.unlike(outputs, hosted.predictor.config.task) for outputs in found]
+    service.figures.rejected.labels(hosted.name).inc(sum(bool(one.any()) for one in unlike if one is not None))
     tensors = await in_thread(
         service.readers, _answered, hosted, list(zip(items, found, strict=True)), question, wanted
     )

@@ -8,6 +8,7 @@ from typing import Any
 from moganet.files import to_json
 
 MEDIA_TYPE = "application/problem+json"
+TITLES = {499: "Client Closed Request"}  # which nobody reads but the figures
 
 
 class ProblemError(Exception):
@@ -22,7 +23,7 @@ def document(problem: ProblemError) -> bytes:
     """Give the document. `error` is where clients of the Open Inference Protocol look for the same text."""
     plain = {
         "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
+        "title": TITLES.get(problem.status) or HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
         "error": problem.detail,

@@ -97,13 +97,13 @@ def serve(
     sources = [Source(name, model, partial(_load, model, choices)) for name, model in named_models(models).items()]
     if not sources:
         raise ConfigError("no model is given; name one or several")
-    with contextlib.closing(bound(opening)) as listener:  # before models are loaded, which takes longer
+    # The port is taken before models are loaded, which takes longer.
+    with contextlib.closing(bound(opening)) as listener, using_threads(choices.get("threads")):
         service = open_service(sources, limits)
         door = build_app(service, access, None if extend is None else lambda app: extend(app, service))
         address = address_of(listener, opening.host)
         server = _Server(door, service, lambda: started(_started(address, service, access)))
-        with using_threads(choices.get("threads")):
-            server.run(sockets=[listener])
+        server.run(sockets=[listener])
     if server.stopped_by is not None:
         raise Stopped(server.stopped_by)
 
@@ -178,13 +178,17 @@ def bound(opening: Opening) -> socket.socket:
     """Take the port. Raises OutputError where it can't be had."""
     try:
         (family, *_, place), *_ = socket.getaddrinfo(opening.host, opening.port, type=socket.SOCK_STREAM)
-        listener = socket.socket(family)
-        if os.name == "posix":
+    except OSError as error:
+        raise OutputError(f"can't serve at {opening.host}: {error.strerror or error}; see --host") from None
+    listener = socket.socket(family)
+    try:
+        if os.name == "posix":  # where it lets a port be taken again that another service has just left
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
     except OSError as error:
-        how = "choose another --port, or 0 for a free one" if not isinstance(error, socket.gaierror) else "see --host"
-        raise OutputError(f"can't serve at {opening.host}:{opening.port}: {error.strerror or error}; {how}") from None
+        listener.close()
+        how = "choose another --port, or 0 for a free one"
+        raise OutputError(f"can't serve at {opening.host}:{opening.port}: {error.strerror}; {how}") from None
     return listener
 
 

@@ -60,7 +60,7 @@ class Shelf:
         return hosted
 
     def get(self, name: str | None = None) -> Hosted:
-        """Give a model by its name, the first where none is named. Raises ProblemError (404) for one that is not there."""
+        """Give a model by its name, the first where none is named. Raises ProblemError (404) where there is none."""
         models = self._models
         if name is None:
             return next(iter(models.values()))

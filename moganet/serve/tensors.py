@@ -73,7 +73,7 @@ class Asked:
 
 
 def read_request(content: bytes, header: str | None) -> Asked:
-    """Read a request. header: the length of its JSON, where binary data follow. Raises ProblemError for what is none."""
+    """Read a request. header: the length of its JSON, where binary data follow. Raises ProblemError."""
     if header is None:
         length = len(content)
     elif not header.isascii() or not header.isdecimal() or int(header[:20]) > len(content):

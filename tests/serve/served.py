@@ -33,8 +33,8 @@ def service():
 
 
 @cache
-def door(access=Access()):
-    return build_app(service(), access)
+def door(access=None):
+    return build_app(service(), access or Access())
 
 
 def ask(method, path, to=None, base="http://localhost", **what):

@@ -161,7 +161,7 @@ INPUTS = st.fixed_dictionaries(
 REQUESTS = st.fixed_dictionaries({"inputs": st.lists(INPUTS, max_size=2) | ANY}, optional={"outputs": ANY, "id": ANY})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(REQUESTS | ANY, st.binary(max_size=40), st.integers(0, 3) | st.none())
 def test_any_request_is_read_or_refused(value, behind, cut):
     head = json.dumps(value).encode()
@@ -174,7 +174,7 @@ def test_any_request_is_read_or_refused(value, behind, cut):
             assert len(asked.tensors) == len(asked.request.inputs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(ANY | st.fixed_dictionaries({"images": st.lists(ANY, max_size=3)}), st.binary(max_size=30))
 def test_any_json_body_is_read_or_refused(value, content):
     for attempt in (lambda: of_json(value), lambda: of_json(parsed(content, "it"))):
