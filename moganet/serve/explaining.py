@@ -120,34 +120,12 @@ def explained(
         raise TimeoutError
     method = how.method or ("gradcam" if hosted.predictor.has_module else "lime")
     options = {} if how.samples is None else {"samples": how.samples}
-<<<<<<< HEAD
     named: Any = {"target": how.target, "seed": how.seed, "out": out, "progress": until, **options}
-    result = run(hosted.predictor, [sent.content], method, **named)
+    with silently():
+        result = run(hosted.predictor, [sent.content], method, **named)
     if not result.images:
         raise ProblemError(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
     return result.images[0], result.notes
-=======
-    with tempfile.TemporaryDirectory(prefix="moganet-") as folder, silently():
-        result = run(
-            hosted.predictor,
-            [sent.content],
-            method,
-            target=how.target,
-            seed=how.seed,
-            out=folder if how.format == "png" else None,
-            progress=until,
-            **options,
-        )
-        if not result.images:
-            raise ProblemError(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
-        (found,) = result.images
-        picture = None if found.picture is None else Path(found.picture).read_bytes()
-    known = {"model": hosted.name, "sha256": hosted.predictor.config.sha256, "version": VERSION}
-    left_out = {"file", "map", "map_file", "picture"}
-    plain = {key: value for key, value in found.items() if key not in left_out}
-    numbers = [[round(float(value), 6) for value in line] for line in found.map]
-    return {**known, "file": sent.name, **plain, "map": numbers, "notes": list(result.notes)}, picture
->>>>>>> serveapi
 
 
 def routes(service: Service) -> APIRouter:
