@@ -3,9 +3,9 @@
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -22,6 +22,9 @@ from moganet.serve.predicting import asked_of, body_of_images, settings_of
 from moganet.serve.problems import ProblemError, as_json
 from moganet.serve.service import VERSION, Service
 
+if TYPE_CHECKING:
+    from moganet.engine.explaining import Explained
+
 # Named here as well, since a service that explains nothing needs no torch; a test compares.
 NEEDS_MODULE = {
     "lime": False,
@@ -33,6 +36,7 @@ NEEDS_MODULE = {
 }
 Method = Literal["lime", "occlusion", "integrated-gradients", "saliency", "gradcam", "orders"]
 SAMPLES = 4000  # the most of LIME
+ENOUGH = 0.7  # the share of a request's time after which it draws no more
 
 
 class How(Settings):
@@ -60,22 +64,35 @@ def methods_of(predictor: Predictor) -> tuple[str, ...]:
 
 
 class Until:
-    """The progress of a verb that ends it once its time is over, or nobody waits for it any more."""
+    """The progress of a verb that ends it once its time is over, or nobody waits for it any more.
 
-    def __init__(self, seconds: float) -> None:
-        self.end, self.left = time.monotonic() + seconds, threading.Event()
+    LIME, where it may draw as many samples as it likes (`free`), makes do with those that it has by then.
+    tell: is told how many steps of how many are done.
+    """
+
+    def __init__(
+        self, seconds: float, *, free: bool = False, tell: Callable[[int, int], object] = lambda done, total: None
+    ) -> None:
+        self.begin, self.seconds, self.left = time.monotonic(), seconds, threading.Event()
+        self.free, self.tell = free, tell
 
     def __call__(self, items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+        done = 0
         for item in items:
-            if self.left.is_set() or time.monotonic() > self.end:
+            share = (time.monotonic() - self.begin) / self.seconds
+            if self.left.is_set() or share > 1:
                 raise TimeoutError
+            done += item if isinstance(item, int) else 1
+            self.tell(done, total)
             yield item
+            if self.free and what == "lime" and share > ENOUGH:
+                return
 
 
 async def explain(service: Service, hosted: Hosted, sent: Sent, how: How) -> tuple[dict[str, Any], bytes | None]:
     """Explain an image: what was found, and the picture where it is wanted. One is explained at a time."""
     check_pixels(sent, service.limits.pixels)
-    until = Until(service.limits.seconds)
+    until = Until(service.limits.seconds, free=how.samples is None)
     try:
         return await in_thread(service.explainer, _explain, hosted, sent, how, until)
     finally:
@@ -83,32 +100,32 @@ async def explain(service: Service, hosted: Hosted, sent: Sent, how: How) -> tup
 
 
 def _explain(hosted: Hosted, sent: Sent, how: How, until: Until) -> tuple[dict[str, Any], bytes | None]:
+    with tempfile.TemporaryDirectory(prefix="moganet-") as folder:
+        found, notes = explained(hosted, sent, how, until, folder if how.format == "png" else None)
+        picture = None if found.picture is None else Path(found.picture).read_bytes()
+    known = {"model": hosted.name, "sha256": hosted.predictor.config.sha256, "version": VERSION}
+    left_out = {"file", "map", "parts", "map_file", "picture"}
+    plain = {key: value for key, value in found.items() if key not in left_out}
+    numbers = [[round(float(value), 6) for value in line] for line in found.map]
+    return {**known, "file": sent.name, **plain, "map": numbers, "notes": list(notes)}, picture
+
+
+def explained(
+    hosted: Hosted, sent: Sent, how: How, until: Until, out: str | None = None
+) -> "tuple[Explained, Sequence[str]]":
+    """Explain an image, in the thread that explains; give what was found, and what was said. out: for its files."""
     from moganet.engine.explain import explain as run
 
     if until.left.is_set():
         raise TimeoutError
     method = how.method or ("gradcam" if hosted.predictor.has_module else "lime")
     options = {} if how.samples is None else {"samples": how.samples}
-    with tempfile.TemporaryDirectory(prefix="moganet-") as folder, silently():
-        result = run(
-            hosted.predictor,
-            [sent.content],
-            method,
-            target=how.target,
-            seed=how.seed,
-            out=folder if how.format == "png" else None,
-            progress=until,
-            **options,
-        )
-        if not result.images:
-            raise ProblemError(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
-        (found,) = result.images
-        picture = None if found.picture is None else Path(found.picture).read_bytes()
-    known = {"model": hosted.name, "sha256": hosted.predictor.config.sha256, "version": VERSION}
-    left_out = {"file", "map", "map_file", "picture"}
-    plain = {key: value for key, value in found.items() if key not in left_out}
-    numbers = [[round(float(value), 6) for value in line] for line in found.map]
-    return {**known, "file": sent.name, **plain, "map": numbers, "notes": list(result.notes)}, picture
+    named: Any = {"target": how.target, "seed": how.seed, "out": out, "progress": until, **options}
+    with silently():
+        result = run(hosted.predictor, [sent.content], method, **named)
+    if not result.images:
+        raise ProblemError(422, f"{sent.name} can't be read: {result.unreadable[0].reason}")
+    return result.images[0], result.notes
 
 
 def routes(service: Service) -> APIRouter:
@@ -124,7 +141,7 @@ def routes(service: Service) -> APIRouter:
         responses={200: {"content": {**picture, **numbers}, "description": "The map over the image, or its numbers."}},
         openapi_extra=body_of_images(settings_of(How), several=False),
     )
-    async def explained(request: Request, query: Annotated[How, Query()]) -> Response:
+    async def explain_sent(request: Request, query: Annotated[How, Query()]) -> Response:
         body, how = await asked_of(request, query, service)
         if len(body.images) > 1:
             raise ProblemError(413, "one image is explained at a time; send one")

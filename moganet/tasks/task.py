@@ -200,6 +200,14 @@ class Task(ABC):
     def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
         """Draw an answer and the truth, where it is known, on the image uint8 (C, H, W)."""
 
+    def drawn(self, image: NDArray[np.uint8], answer: Any) -> NDArray[np.uint8] | None:
+        """Draw what an answer marks in an image uint8 (C, H, W); None where it is about the whole of it."""
+        return None
+
+    def colours(self, answer: Any) -> Mapping[str, tuple[int, int, int]]:
+        """Give the colour in which `drawn` shows each name; none where it writes them, or draws nothing."""
+        return {}
+
     def words(self, answer: Any, class_names: Sequence[str]) -> str:
         """Say an answer as `Targets.text` says a truth: an answer that is right is the same text."""
         return self.picture(None, answer, None).predicted

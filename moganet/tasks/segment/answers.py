@@ -76,6 +76,7 @@ class SegmentRow(Row):
     mask: str | None = None
     overlay: str | None = None
     runs: tuple[Runs, ...] | None = None
+    bars_of = "share of the image"
 
     @classmethod
     def of(cls, file: str, answer: Segmentation, truth: tuple[str, ...] | None, *, trained: bool) -> "SegmentRow":
@@ -87,6 +88,9 @@ class SegmentRow(Row):
         )
         known = {} if truth is None else {"truth": truth}
         return cls(file=file, classes=areas, **known, **({} if trained else {"untrained": True}))
+
+    def bars(self) -> Iterable[tuple[str, float]]:
+        return [(one.name, one.share) for one in self.classes]
 
     def text(self) -> str:
         """Say the largest classes in one line."""

@@ -1,6 +1,6 @@
 """Semantic segmentation as a task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,9 @@ class Segment(TaskByImage):
         if masks == "png":
             return row.changed(mask=as_uri(index_image(answer.labels, answer.palette), "PNG"))
         return row.changed(runs=runs_of(answer)) if masks == "rle" else row
+
+    def colours(self, answer: Segmentation) -> Mapping[str, tuple[int, int, int]]:
+        return {answer.class_names[i]: answer.palette[i] for i in answer.order}
 
     def picture(self, image: Any, answer: Segmentation, truth: Any) -> "GridItem":
         from moganet.report import GridItem
