@@ -199,5 +199,6 @@ def test_training_says_what_begins_before_torch_is_there(tmp_path):
 
 def test_a_service_needs_no_torch_before_it_explains():
     heavy = "('torch', 'torchvision', 'timm', 'matplotlib', 'sklearn', 'gradio')"
-    script = f"import sys, moganet_cli, moganet.serve.run; sys.exit(str([one for one in {heavy} if one in sys.modules]).strip('[]'))"
+    found = f"', '.join(one for one in {heavy} if one in sys.modules)"
+    script = f"import sys, moganet_cli, moganet.serve.run, moganet.serve.page; sys.exit({found} or 0)"
     subprocess.run([sys.executable, "-c", script], check=True)
