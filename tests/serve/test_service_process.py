@@ -134,7 +134,6 @@ def test_what_cannot_be_served_is_one_line(capsys, tmp_path, monkeypatch):
             (model(), "--token", "long-enough", "--token-file", short): "not both",
             (model(), "--cors", "example.org"): "https://example.org",
             (model(), "--queue", "0"): "--queue",
-            ("moganet_xtiny", "--port", "0"): "no head",
         }
         for words, said in cases.items():
             code, lines = run(capsys, *words)
