@@ -50,11 +50,17 @@ def agree(folder, given, one_size):
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    root = tmp_path_factory.mktemp("served") / "models"
-    made = export(model(), "repository", root, calibrated=True)
-    assert made.out == str(root / "small") and made.format == "repository" and made.deviation <= made.tolerance
-    return root
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("served") / "models"
+
+
+@pytest.fixture
+def repository(place):
+    """Give a repository with the small model, made by the first test that asks."""
+    if not place.exists():
+        made = export(model(), "repository", place, calibrated=True)
+        assert made.out == str(place / "small") and made.format == "repository" and made.deviation <= made.tolerance
+    return place
 
 
 def listed(root):

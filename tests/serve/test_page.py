@@ -43,22 +43,27 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def service(folder):
-    return opened(Limits(seconds=60), small=model(), seg=folder / "seg.safetensors")
+def running():
+    """Hold the server and its thread, once a test has started them, and end them."""
+    started = []
+    yield started
+    for server, thread in started:
+        server.should_exit = True
+        thread.join(10)
 
 
-@pytest.fixture(scope="module")
-def address(service, folder):
+@pytest.fixture
+def address(running, folder):
     """Serve the page by HTTP, as a browser needs it."""
-    door = build_app(service, Access(), lambda app: mount(app, service, folder / "samples"))
-    server = uvicorn.Server(uvicorn.Config(door, port=0, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    if not running:
+        service = opened(Limits(seconds=60), small=model(), seg=folder / "seg.safetensors")
+        door = build_app(service, Access(), lambda app: mount(app, service, folder / "samples"))
+        server = uvicorn.Server(uvicorn.Config(door, port=0, log_config=None, ws="none"))
+        running.append((server, threading.Thread(target=server.run, daemon=True)))
+        running[0][1].start()
+        while not server.started:
+            running[0][1].join(0.02)
+    return f"http://127.0.0.1:{running[0][0].servers[0].sockets[0].getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")

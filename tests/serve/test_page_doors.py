@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def guarded(folder):
     return build_app(service(), Access(token=TOKEN), lambda app: mount(app, service(), folder))
 
