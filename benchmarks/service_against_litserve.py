@@ -1,8 +1,8 @@
 """Time the service against LitServe with the same model and the same decoding, in turns, over HTTP on this machine.
 
 LitServe answers by the Predictor in a process of its own, one image at a time and in batches. For each concurrency:
-images a second, latency, and the memory of all processes of each. Images are sent in JSON,
-which both take. Writes service_against_litserve.json.
+images a second, processors' time an image, and latency; and the memory of all processes of each. Images are sent in
+JSON, which both take. Writes service_against_litserve.json.
 Usage: python benchmarks/service_against_litserve.py [--seconds 20] [--rounds 3] (needs pip install litserve)
 """
 
@@ -10,13 +10,14 @@ import argparse
 import base64
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -85,18 +86,29 @@ def litserved(model: Path, size: str, workers: str) -> Iterator[tuple[int, int]]
             process.terminate()
 
 
-def family(process: int) -> float:
-    """Give the memory of a process and of all that it started, in MB."""
+def family(process: int) -> set[int]:
+    """Give a process and all that it started."""
     listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout.split()[2:]
     parents = dict(zip(map(int, listed[::2]), map(int, listed[1::2]), strict=True))
     own = {process}
     while more := {child for child, parent in parents.items() if parent in own} - own:
         own |= more
+    return own
+
+
+def total(of: Callable[[int], float], process: int) -> float:
+    """Add up a figure of a process and of all that it started."""
     found = 0.0
-    for one in own:
-        with contextlib.suppress(OSError, StopIteration):
-            found += memory(one)
+    for one in family(process):
+        with contextlib.suppress(OSError, StopIteration):  # of one that has ended
+            found += of(one)
     return found
+
+
+def processor_time(process: int) -> float:
+    """Give the seconds of processors that a process has taken."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -117,19 +129,23 @@ def main() -> None:
         found: dict[str, Any] = {name: {"memory_mb": 0.0} for name in running}
         for clients in CLIENTS:
             heard: dict[str, list[Any]] = {name: [] for name in running}
+            taken = dict.fromkeys(running, 0.0)
             for number in range(asked.rounds + 1):  # the first is not counted
-                for name, (port, _) in running.items():
+                for name, (port, process) in running.items():
+                    before = total(processor_time, process)
                     one = load(port, bodies, [None] * len(bodies), clients, asked.seconds, "application/json")
                     heard[name] += [one] * bool(number)
+                    taken[name] += (total(processor_time, process) - before) * bool(number)
             for name, some in heard.items():
                 seconds = sorted(second for one in some for second in one.seconds)
                 found[name][f"concurrency {clients}"] = {
                     "images_per_second": median(one.images for one in some) / asked.seconds,
+                    "processor_ms_an_image": 1e3 * taken[name] / max(1, sum(one.images for one in some)),
                     "p50_ms": 1e3 * median(seconds),
                     "p95_ms": 1e3 * quantiles(seconds, n=20)[-1],
                 }
         for name, (_, process) in running.items():
-            found[name]["memory_mb"] = family(process)
+            found[name]["memory_mb"] = total(memory, process)
     write(__file__, {"model": "moganet_xtiny, 224 px", "seconds": asked.seconds, "rounds": asked.rounds, **found})
 
 

@@ -1,10 +1,12 @@
 """What a request's body holds: images as they are, in a form, or in JSON; read up to a limit and within its time."""
 
+import asyncio
 import base64
 import binascii
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -18,6 +20,7 @@ from moganet.serve.problems import ProblemError, parsed
 FORM, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 TYPES = f"{FORM}, {JSON}, image/* or {BYTES}"
 MAX_FIELDS, MAX_FIELD = 20, 10_000  # of a form, beside its files, and the bytes of each
+LARGE = 1 << 16  # bytes of JSON, from which on others should not wait for it to be read
 IMAGE_KEYS = {"image", "images"}
 
 
@@ -35,13 +38,19 @@ async def read_body(request: Request, limits: Limits) -> Body:
     if kind == FORM:
         body = await _of_form(request, limits)
     elif kind == JSON:
-        body = of_json(parsed(await request.body(), "the body"))
+        content = await request.body()
+        read = partial(_read_json, content)
+        body = await asyncio.to_thread(read) if len(content) > LARGE else read()
     elif kind.startswith("image/") or kind == BYTES:
         body = Body([Sent(named(None, 1), await request.body())])
     else:
         raise ProblemError(415, f"the body is {kind[:100] or 'of no type'}; send {TYPES}", {"Accept-Post": TYPES})
     check_number(len(body.images), limits)
     return body
+
+
+def _read_json(content: bytes) -> Body:
+    return of_json(parsed(content, "the body"))
 
 
 def media_type(request: Request) -> str:

@@ -107,8 +107,10 @@ class Door:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
+        if scope["path"] in OPEN:
+            return
         self._check_host(headers)
-        if scope["path"] in OPEN or scope["method"] == "OPTIONS":
+        if scope["method"] == "OPTIONS":
             return
         self._check_origin(scope, headers)
         if self.access.token is not None and not shows(headers.get("authorization", ""), self.access.token):
@@ -152,6 +154,11 @@ class Door:
             async with asyncio.timeout(self.limits.seconds):
                 await self._while_heard(visit, receive, send)
         except TimeoutError:
+            if not visit.ended.is_set():
+                visit.ended.set()  # it is not waited for any longer
+                raise ProblemError(
+                    408, f"the body did not come within {self.limits.seconds:g} s; send it again"
+                ) from None
             what = f"no answer within {self.limits.seconds:g} s; ask for less, or later"
             raise ProblemError(503, what, self._later()) from None
         finally:

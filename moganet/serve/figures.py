@@ -1,5 +1,7 @@
 """What Prometheus is told of the service."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -12,7 +14,7 @@ class Figures:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry, "namespace": "moganet"}
+        own: Any = {"registry": self.registry, "namespace": "moganet"}
         self.requests = Counter("requests", "Answered requests.", ["route", "method", "code"], **own)
         self.seconds = Histogram(
             "request_seconds", "From a request's head to its answer.", ["route"], buckets=SECONDS, **own

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moganet.config import Preprocessing
 from moganet.data.resample import normalize, resize_and_crop
@@ -73,7 +74,7 @@ class Hosted:
         self.lane: Lane[Array, Outputs] = Lane(self.answer, self.most, hear)
         self.rejects, self.shapes = False, dict[str, tuple[int, ...]]()
 
-    def prepared(self, pixels: Array) -> Array:
+    def prepared(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Give what the lane takes of an image uint8 (C, H, W) at its own size."""
         own = self.predictor.config.preprocessing
         return pixels if self.predictor.task.by_image else normalize(resize_and_crop(pixels, own)[None], own)[0]

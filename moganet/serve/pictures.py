@@ -28,8 +28,11 @@ def named(name: str | None, number: int) -> str:
 
 def check_pixels(sent: Sent, most: int) -> None:
     """Raise DataError for an image of more pixels than `most`, before any is decoded."""
-    number = sent.content.size // sent.content.shape[-1] if isinstance(sent.content, np.ndarray) else 0
-    number = number or pixels_in_header(io.BytesIO(sent.content))
+    content = sent.content
+    if isinstance(content, np.ndarray):
+        number = content.size // content.shape[-1]
+    else:
+        number = pixels_in_header(io.BytesIO(content))
     if number > most:
         raise DataError(f"it has {number:,} pixels, and {most:,} are accepted; scale it down")
 

@@ -34,7 +34,8 @@ SCHEMAS = {
 
 def body_of_images(settings: dict[str, Any], several: bool) -> dict[str, Any]:
     """Describe a body that holds images in any of the forms that are read. settings: a schema of each, in JSON."""
-    one, many = {"image": IMAGE}, {"images": {"type": "array", "items": IMAGE, "minItems": 1}}
+    one: dict[str, Any] = {"image": IMAGE}
+    many: dict[str, Any] = {"images": {"type": "array", "items": IMAGE, "minItems": 1}}
     kinds = [(one, "image"), (many, "images")] if several else [(one, "image")]
     objects = [
         {"type": "object", "required": [key], "additionalProperties": False, "properties": {**given, **settings}}

@@ -32,7 +32,7 @@ from moganet.serve.shelf import Shelf, named_models
 
 TOKEN = "MOGANET_TOKEN"  # the environment variable
 MAX_TOKEN, MIN_TOKEN = 4096, 8  # characters
-BACKLOG = 2048
+BACKLOG, IDLE = 2048, 75  # connections that wait; seconds for which one is kept that nothing is asked over
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 Extend = Callable[[FastAPI, Service], None]
 
@@ -221,6 +221,7 @@ class _Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             backlog=BACKLOG,
+            timeout_keep_alive=IDLE,
             server_header=False,
             timeout_graceful_shutdown=int(service.limits.seconds) + 1,
             ws="none",
@@ -228,6 +229,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.service, self._tell = service, started
         self.stopped_by: int | None = None
+        self._terminals = [number for number in range(3) if os.isatty(number)]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
@@ -242,7 +244,7 @@ class _Server(uvicorn.Server):
             return
         own: dict[int, Any] = dict.fromkeys(STOPS, self.handle_exit)
         if hasattr(signal, "SIGHUP"):
-            own[signal.SIGHUP] = self._reload
+            own[signal.SIGHUP] = self._hang_up
         before = {number: signal.signal(number, handler) for number, handler in own.items()}
         try:
             yield
@@ -257,9 +259,21 @@ class _Server(uvicorn.Server):
             self.force_exit, self.stopped_by = True, int(sig)
         self.should_exit = True
 
-    def _reload(self, number: int, frame: FrameType | None) -> None:
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        """Reload; or stop, where it is the terminal that was closed."""
+        if any(map(_is_gone, self._terminals)):
+            self.handle_exit(number, frame)
+            return
         threading.Thread(target=self._reload_and_say, daemon=True, name="reload").start()
 
     def _reload_and_say(self) -> None:
         outcome = self.service.reload()
         logging.getLogger("moganet").info("reloaded: %s", ", ".join(f"{name} {what}" for name, what in outcome.items()))
+
+
+def _is_gone(terminal: int) -> bool:
+    try:
+        os.tcgetpgrp(terminal)
+    except OSError:
+        return True
+    return False

@@ -215,6 +215,32 @@ def test_what_takes_too_long_is_broken_off():
     assert held.door.accepted == 0
 
 
+def test_a_body_that_does_not_come_is_not_waited_for():
+    async def slowly():
+        yield png()[:10]
+        await asyncio.sleep(20)
+
+    to = build_app(opened(type(LIMITS)(seconds=0.2), small=model()))
+    assert "did not come" in is_problem(ask("POST", "/v1/predict", to, content=slowly(), headers=PNG), 408)
+    assert to.accepted == 0 and to.held == 0
+
+
+def test_a_client_that_goes_away_is_not_answered():
+    held = Held()
+
+    async def leaving():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(held.door), base_url="http://localhost") as client:
+            asking = asyncio.create_task(client.post("/v1/predict", content=png(), headers=PNG))
+            await asyncio.sleep(0.2)
+            assert held.door.accepted == 1
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        assert held.door.accepted == 0 and held.door.held == 0
+
+    asyncio.run(leaving())
+    held.leave.set()
+
+
 def test_a_bug_is_told_to_the_log_alone(monkeypatch, caplog):
     async def broken(*_):
         raise RuntimeError("secret inside")

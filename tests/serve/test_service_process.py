@@ -5,10 +5,12 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from own_process import command
@@ -20,6 +22,7 @@ from moganet.errors import ConfigError, OutputError
 from moganet.serve.run import Opening, access_of, bound
 from moganet.serve.shelf import named_models
 
+DOCS = Path(__file__).parents[2] / "docs"
 PNG = {"content-type": "image/png"}
 posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 
@@ -49,7 +52,7 @@ def wait_for(condition, what, seconds=60):
 
 
 @posix
-def test_a_service_reloads_and_finishes_what_it_accepted(tmp_path):
+def test_a_service_reloads_and_finishes_what_it_accepted(tmp_path, monkeypatch, capsys):
     """In one process, since each takes seconds to start."""
     served, port = tmp_path / "one.safetensors", free_port()
     shutil.copy(model(), served)
@@ -58,6 +61,14 @@ def test_a_service_reloads_and_finishes_what_it_accepted(tmp_path):
         wait_for(lambda: asked(port)[0] == 200, "start")
         first = json.loads(asked(port, "POST", "/v1/predict", png())[1])
         assert first["model"] == "one"
+
+        # What the documentation says
+        (tmp_path / "photo.jpg").write_bytes(png())
+        monkeypatch.chdir(tmp_path)
+        text = (DOCS / "service.md").read_text(encoding="utf-8")
+        example = re.search(r"```python\n(import httpx.*?)```", text, re.DOTALL)[1]
+        exec(compile(example.replace(":8000", f":{port}"), "service.md", "exec"), {})
+        assert capsys.readouterr().out.startswith("photo.jpg {'name': 'class ")
 
         # Another process on the same port
         with pytest.raises(OutputError, match=f"{port}.*--port"):
@@ -134,7 +145,6 @@ def test_what_cannot_be_served_is_one_line(capsys, tmp_path, monkeypatch):
             (model(), "--token", "long-enough", "--token-file", short): "not both",
             (model(), "--cors", "example.org"): "https://example.org",
             (model(), "--queue", "0"): "--queue",
-            ("moganet_xtiny", "--port", "0"): "no head",
         }
         for words, said in cases.items():
             code, lines = run(capsys, *words)
