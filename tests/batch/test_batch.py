@@ -176,7 +176,7 @@ def test_the_command_says_what_it_did(photos, tmp_path, capsys):
         moganet_cli.main(["batch", str(model()), "digits:", "--out", str(tmp_path / "digits")])
     said = capsys.readouterr()
     assert end.value.code == 2 and "moganet shards make" in said.err and len(said.err.splitlines()) == 1
-    with pytest.raises(DataError, match="nothing to predict: .*gone: there is no such file"):
+    with pytest.raises(DataError, match=r"nothing to predict: .*gone: there is no such file"):
         batch(str(model()), str(photos / "gone"), tmp_path / "x")
     assert not (tmp_path / "x").exists()
     with pytest.raises(DataError, match="top-k"):
