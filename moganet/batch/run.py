@@ -98,8 +98,8 @@ def batch(
     part = parse_shard(shard)
     every, missing = list_inputs([str(one) for one in ([files] if isinstance(files, str | Path) else files)])
     if not every:  # a slip, more likely than a wish for rows of errors alone
-        lost = f": {missing[0].file}: {missing[0].reason}" if missing else ""
-        raise DataError(f"nothing to predict{lost}; give images, folders, patterns, lists, shards:URL or URLs")
+        why = f": {missing[0].file}: {missing[0].reason}" if missing else ""
+        raise DataError(f"nothing to predict{why}; give images, folders, patterns, lists, shards:URL or URLs")
     predictor = as_predictor(model, runtime, precision, device=device, **choices)
     sha256 = predictor.config.sha256 or _hash_of(predictor)
     asked = {"top_k": top_k, "calibrated": calibrated, "fast_decoding": fast_decoding, "precision": predictor.precision}
