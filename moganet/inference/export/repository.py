@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path
-from moganet.inference.export.form import Form
+from moganet.inference.export.form import REPOSITORY, Form
 from moganet.inference.export.graph import Graph
 from moganet.inference.metadata import need
 from moganet.inference.predictor import Predictor
@@ -22,7 +22,6 @@ from moganet.models.find import RUN_FILES
 from moganet.notices import printable
 from moganet.safe_names import safe_name
 
-NAME = "repository"
 MODEL, CONFIG, LABELS, README, SERVERS = "1/model.xml", "config.pbtxt", "labels.txt", "README.md", "config.json"
 OURS = {MODEL, "1/model.bin", CONFIG, LABELS, README}
 TYPES = {"u8": "UINT8", "f32": "FP32", "f16": "FP16", "i32": "INT32", "i64": "INT64", "boolean": "BOOL"}
@@ -52,7 +51,7 @@ def place_for(source: Predictor, form: Form, out: Path | None) -> Path:
     """
     path = Path(source.name_of_model)
     beside = path if path.is_dir() else path.parent if path.is_file() else Path()
-    root = Path(os.path.realpath(out if out is not None else beside / NAME))
+    root = Path(os.path.realpath(out if out is not None else beside / REPOSITORY))
     folder = root / served_name(source.name_of_model)
     _listed(root / SERVERS)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
