@@ -11,6 +11,7 @@ import http.client
 import io
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -124,14 +125,15 @@ def load(
     return heard
 
 
-def rates(model: Predictor, readable: Sequence[Path], rounds: int = 3) -> float:
-    """Give the images a second of `predict` over the files."""
-    taken = []
+def rates(model: Predictor, readable: Sequence[Path], rounds: int = 3) -> tuple[float, float]:
+    """Give the images a second of `predict` over the files, and the milliseconds of processors that one takes."""
+    taken, own = [], time.process_time()
     for _ in range(rounds):
         begin = time.perf_counter()
         moganet.predict(model, readable)
         taken.append(time.perf_counter() - begin)
-    return len(readable) / median(taken)
+    own = (time.process_time() - own) / rounds
+    return len(readable) / median(taken), 1e3 * own / len(readable)
 
 
 def bare(model: Predictor, readable: Sequence[Path], seconds: float) -> list[float]:
@@ -150,6 +152,12 @@ def memory(process: int) -> float:
     """Give a process's resident memory, in MB."""
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1e3
+
+
+def processor_time(process: int) -> float:
+    """Give the seconds of processors that a process has taken."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Watch(threading.Thread):
@@ -199,19 +207,26 @@ def main() -> None:
         with served(Path(place, "xtiny.safetensors")) as (port, process):
             load(port, contents, expected, 4, 2)
             for clients in asked.concurrency:
-                before = rates(model, readable)
+                before, _ = rates(model, readable)
                 alone = bare(model, readable, min(10.0, asked.seconds)) if clients == 1 else []
                 watch = Watch(process)
                 watch.start()
-                begin = time.monotonic()
+                server, client, begin = processor_time(process), time.process_time(), time.monotonic()
                 heard = load(port, contents, expected, clients, asked.seconds)
                 took = time.monotonic() - begin
                 watch.ended.set()
-                rate = (before + rates(model, readable)) / 2
+                server, client = processor_time(process) - server, time.process_time() - client
+                after, own = rates(model, readable)
+                rate = (before + after) / 2
                 result: dict[str, Any] = {
                     "seconds": took,
                     "predict_images_per_second": rate,
                     **figures(heard, took, rate, watch),
+                }
+                result["processor_ms_an_image"] = {
+                    "predict": own,
+                    "service": 1e3 * server / heard.images,
+                    "clients": 1e3 * client / heard.images,
                 }
                 if alone:
                     own = 1e3 * quantiles(alone, n=20)[-1]

@@ -10,7 +10,6 @@ import argparse
 import base64
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from service import BROKEN, draw, load, memory, save_model, served
+from service import BROKEN, draw, load, memory, processor_time, save_model, served
 from sides import write
 
 CLIENTS = (1, 8, 32)
@@ -103,12 +102,6 @@ def total(of: Callable[[int], float], process: int) -> float:
         with contextlib.suppress(OSError, StopIteration):  # of one that has ended
             found += of(one)
     return found
-
-
-def processor_time(process: int) -> float:
-    """Give the seconds of processors that a process has taken."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from moganet.serve.service import Service
 
 logger = logging.getLogger("moganet.serve")
 OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # without a token, for whoever watches over it
-OURS = ("/v1/", "/v2/")
+OURS, WORKS = ("/v1/", "/v2/"), ("/v1/predict", "/v1/explain")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DRAINED, PATIENCE = 64 << 20, 5.0  # bytes and seconds, of a refused body
 BUG = ProblemError(500, "the service has a bug here; its log says more")
@@ -57,7 +57,8 @@ class _Visit:
     @property
     def route(self) -> str:
         """Give the route's pattern: of paths as they come there would be no end."""
-        return getattr(self.scope.get("route"), "path", None) or "other"
+        known = self.scope["path"] if self.scope["path"] in WORKS else "other"  # of one refused at the door
+        return getattr(self.scope.get("route"), "path", None) or known
 
 
 class Door:

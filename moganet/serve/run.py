@@ -220,6 +220,7 @@ class _Server(uvicorn.Server):
             door,
             log_config=None,
             access_log=False,
+            log_level="error",  # of what others send that is no HTTP there is a line each
             backlog=BACKLOG,
             timeout_keep_alive=IDLE,
             server_header=False,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path
@@ -124,8 +124,7 @@ def _tensors(path: Path) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _tensor(port: Any) -> Tensor:
-    shape = cast("list[Any]", list(port.get_partial_shape()))
-    dims = tuple(side.get_length() if side.is_static else -1 for side in shape)
+    dims = tuple(side.get_length() if side.is_static else -1 for side in port.get_partial_shape())
     return Tensor(port.get_any_name(), TYPES[port.get_element_type().get_type_name()], dims)
 
 
