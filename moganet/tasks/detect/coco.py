@@ -71,9 +71,7 @@ def evaluated(scenes: Sequence[Scene], class_names: Sequence[str]) -> dict[str, 
     truth = coco.COCO(_truths(scenes, class_names))
     answers = [one for scene in scenes for one in results_of(scene.found, scene.image, scene.size, numbers)]
     found = truth.loadRes(answers)
-    return {
-        kind: OfSet(_run(coco, truth, found, code)) for kind, code in KINDS.items() if kind == "box" or have_masks
-    }
+    return {kind: OfSet(_run(coco, truth, found, code)) for kind, code in KINDS.items() if kind == "box" or have_masks}
 
 
 def _truths(scenes: Sequence[Scene], class_names: Sequence[str]) -> dict[str, Any]:

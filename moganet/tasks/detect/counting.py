@@ -23,7 +23,7 @@ NOTHING, CROWD = -1, -2
 class Counted:
     """A scene's answers (n,) and objects (m,). object_of: which object each answer has found, NOTHING or CROWD.
 
-    answer_of: which answer has found each object, or NOTHING. ious (n, m): of boxes, of a crowd's the share of the answer.
+    answer_of: which answer has found each object, or NOTHING. ious (n, m): of boxes; of a crowd's the answer's share.
     """
 
     scene: Scene
@@ -110,7 +110,8 @@ def curve(scores: NDArray[np.float64], right: NDArray[np.bool_], objects: int) -
 
 def curves(every: Sequence[Counted], num_classes: int) -> tuple[list[Curve], Curve]:
     """Give a curve of each class, and of all of them together."""
-    labels, scores, right = (np.concatenate([np.zeros(0), *parts]) for parts in zip(*map(_told, every), strict=True)) if every else (np.zeros(0),) * 3  # fmt: skip
+    told = [_told(one) for one in every]
+    labels, scores, right = (np.concatenate([np.zeros(0), *(one[part] for one in told)]) for part in range(3))
     of_truth = [one.scene.truth.labels[~one.crowd] for one in every]
     objects = np.bincount(np.concatenate([np.zeros(0, np.int64), *of_truth]), minlength=num_classes)
     own = [labels == i for i in range(num_classes)]

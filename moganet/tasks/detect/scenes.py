@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from moganet.tasks.detect.pasting import paste
 from numpy.typing import NDArray
 
 from moganet.data.outlines import compressed, runs_of_mask
-from moganet.tasks.detect.pasting import paste
 from moganet.tasks.records import CocoResult
 
 Boxes = NDArray[np.float64]  # (n, 4) left, top, right, bottom
@@ -70,7 +70,7 @@ class Scene:
 def scenes_of(outputs: Mapping[str, NDArray[Any]], targets: Sequence[Any]) -> Iterator[Scene]:
     """Bring what a network gives for images, in their own pixels, and what is marked there together.
 
-    outputs: boxes (B, K, 4), scores and labels (B, K), and perhaps masks (B, K, 28, 28). targets: as BoxTargets has them.
+    outputs: boxes (B, K, 4), scores and labels (B, K), and perhaps masks (B, K, 28, 28). targets: as of BoxTargets.
     """
     for number, target in enumerate(targets):
         plain = {key: value.numpy() if hasattr(value, "numpy") else value for key, value in target.items()}
