@@ -100,7 +100,9 @@ def test_figures_are_pycocotools_with_crowds_empty_images_sparse_ids_and_in_any_
     for kind, code in (("box", "bbox"), ("mask", "segm")):
         expected = pycocotools_of(plain, results, code)
         figures = sets[kind].figures
-        assert [-1 if figures[name] is None else figures[name] for name in NAMES] == pytest.approx(expected.tolist(), abs=1e-6)
+        assert [-1 if figures[name] is None else figures[name] for name in NAMES] == pytest.approx(
+            expected.tolist(), abs=1e-6
+        )
         assert 0.1 < figures.ap < 0.95
         for i, category in enumerate(SPARSE[:3]):
             own = pycocotools_of(plain, results, code, category)

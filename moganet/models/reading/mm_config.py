@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from moganet.config import Preprocessing, validate
-from moganet.tasks.segment.description import Window
+from moganet.tasks.windows import Window
 
 MAX_TEXT = 1 << 20  # characters; a configuration has a hundredth
 ALIGNED = {"AlignResize": 32, "ResizeToMultiple": 32}  # transforms that make sides multiples, by default of this

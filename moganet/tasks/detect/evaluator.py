@@ -73,18 +73,21 @@ class MaskPrecision(Metric):
 
 
 class DetectEvaluator(Evaluator):
-    """Measure what was found in images, in their own pixels, against what is marked there."""
+    """Measure what was found in images, in their own pixels, against what is marked there.
 
-    def __init__(self, description: DetectDescription, *, keeps: bool) -> None:
+    masks: whether there are masks, where that is known before an image comes.
+    """
+
+    def __init__(self, description: DetectDescription, *, keeps: bool, masks: bool | None = None) -> None:
         boxes = BoxPrecision(description.class_names)
         super().__init__({"ap": boxes, "mask_ap": MaskPrecision(boxes)}, keeps=False)
-        self.description, self.boxes = description, [boxes]
+        self.description, self.boxes, self.masks = description, [boxes], masks
 
     def figures(self) -> dict[str, Metric]:
         """Give the metrics that are known: without masks, those of boxes."""
-        boxes = self.boxes[0]
         every = super().figures()
-        return every if every["mask_ap"].update_called or not boxes.update_called else {"ap": boxes}
+        masks = every["mask_ap"].update_called if self.masks is None else self.masks
+        return every if masks else {"ap": self.boxes[0]}
 
     def measure(self, outputs: Mapping[str, Tensor], targets: Any) -> None:
         for scene in scenes_of({name: one.cpu().numpy() for name, one in outputs.items()}, targets):

@@ -4,26 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import FpnHead, Head, LossSettings, Settings, TaskSettings, told
+from moganet.config import FpnHead, Head, LossSettings, TaskSettings, told
 from moganet.config.recipe import NonNegative
 from moganet.report.masks import Colour, usual_palette
 from moganet.tasks.task import TaskDescription
+from moganet.tasks.windows import Window
 
 Byte = Annotated[int, Field(ge=0, le=255)]
-Side = Annotated[int, Field(ge=1, le=65_536)]
-
-
-class Window(Settings):
-    """Parts of an image that are answered for one by one, and averaged where they overlap. size, stride: pixels."""
-
-    size: tuple[Side, Side]
-    stride: tuple[Side, Side]
-
-    @model_validator(mode="after")
-    def _without_gaps(self) -> Self:
-        if any(step > side for step, side in zip(self.stride, self.size, strict=True)):
-            raise ValueError(f"windows of {self.size} at steps of {self.stride} leave pixels out")
-        return self
 
 
 class SegmentSettings(TaskSettings):
