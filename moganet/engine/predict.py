@@ -136,6 +136,7 @@ def predict(
     workers: int | None = None,
     fast_decoding: bool = False,
     tta: Tta = "none",
+    tiles: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
@@ -158,6 +159,7 @@ def predict(
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
     tta: "flip" answers by the mean over each image and its mirror image; each row says so.
+    tiles: answer images that are larger than this side in pixels by tiles of it, where the task can.
     every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
@@ -184,6 +186,7 @@ def predict(
         raise ConfigError(f"truth is {truth!r}; choose one of {', '.join(get_args(Truth))}")
     frames = None if every is None else parse_every(every)
     predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
+    predictor = predictor if tiles is None else predictor.by_tiles(tiles)
     reading = _Reading(batch_size, workers, fast_decoding, frames, truth)
     if data is None:
         named = are_names(files)

@@ -1,5 +1,6 @@
 """Images in, answers out, whatever runs underneath; without torch, which only what is made of tensors needs."""
 
+import copy
 import importlib
 import os
 import warnings
@@ -183,6 +184,12 @@ class Predictor:
         """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size."""
         assert isinstance(self.task, TaskByImage)
         return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing)
+
+    def by_tiles(self, side: int) -> "Predictor":
+        """Give one that answers images larger than tiles, of a side in pixels, by these. Raises ConfigError."""
+        other = copy.copy(self)
+        other.config = self.config.changed(task=self.task.tiled(self.config.task, side))
+        return other
 
     def _each(self, items: Sequence[ImageLike], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:
         """Give what the network gives for images, a batch at a time."""

@@ -191,6 +191,14 @@ class Task(ABC):
     def row(self, file: str, answer: Any, truth: Any, *, trained: bool) -> Row:
         """Give an answer as JSON has it."""
 
+    def drawn(self, image: NDArray[np.uint8], answer: Any) -> NDArray[np.uint8]:
+        """Give an image uint8 (C, H, W) with what an answer has marked in it; most answers are words alone."""
+        return image
+
+    def tiled(self, description: TaskDescription, side: int) -> TaskDescription:
+        """Describe a task that answers images larger than tiles, of a side in pixels, by these. Raises ConfigError."""
+        raise ConfigError(f"the answers of {self.name} are of whole images, not of their parts; leave --tiles away")
+
     def results(self, answer: Any, image: int, description: TaskDescription) -> "list[CocoResult]":
         """Give an answer as COCO's list of results has it. image: the id. Raises ConfigError where a task has none."""
         raise ConfigError(f"the answers of {self.name} are no list of results as COCO has it; leave --coco away")
