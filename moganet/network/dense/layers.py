@@ -11,9 +11,9 @@ from torch.nn import functional as F
 class Conv(nn.Module):
     """A padded convolution with a bias and nothing behind it."""
 
-    def __init__(self, in_dim: int, dim: int, kernel: int = 1) -> None:
+    def __init__(self, in_dim: int, dim: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_dim, dim, kernel, padding=kernel // 2)
+        self.conv = nn.Conv2d(in_dim, dim, kernel, stride, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H, W)
         y: Tensor = self.conv(x)

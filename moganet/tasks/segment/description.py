@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import FpnHead, Head, LossSettings, TaskSettings, told
+from moganet.config import FpnHead, LossSettings, PixelHeads, TaskSettings, told
 from moganet.config.recipe import NonNegative
 from moganet.report.masks import Colour, usual_palette
 from moganet.tasks.task import TaskDescription
@@ -20,7 +20,9 @@ class SegmentSettings(TaskSettings):
     """
 
     name: Literal["segment"] = told("segment", "What is learned: a class for each pixel.")
-    head: Head = told(FpnHead(), 'What stands on the network: "fpn", "upernet", "smp:NAME", or one with its options.')
+    head: PixelHeads = told(
+        FpnHead(), 'What stands on the network: "fpn", "upernet", "smp:NAME", or one with its options.'
+    )
     window: Window | None = told(
         None, "Size and stride of the parts by which an image is answered; null: whole.", "pixels"
     )

@@ -1,0 +1,31 @@
+"""How a detector sees an image of any size: brought to its size, in the top left corner of zeros; numpy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+DIVISOR = 32  # of both sides, after zeros were put on the right and below
+
+
+def padded(images: Any) -> Any:
+    """Put zeros right of and below preprocessed images (…, h, w), arrays or tensors, up to the next multiples."""
+    height, width = (-side % DIVISOR for side in images.shape[-2:])
+    if not isinstance(images, np.ndarray):
+        from torch.nn.functional import pad
+
+        return pad(images, (0, width, 0, height))
+    return np.pad(images, (*[(0, 0)] * (images.ndim - 2), (0, height), (0, width)))
+
+
+def to_own_pixels(found: Mapping[str, Any], sizes: Sequence[Any], own: Sequence[Any]) -> dict[str, Any]:
+    """Give what was found (B, K, …) in the pixels that the images had before they were brought to the network's size.
+
+    sizes: height and width of each image, without padding, as the network saw it. own: as they were before.
+    """
+    boxes = found["boxes"]
+    if isinstance(boxes, np.ndarray):
+        factors: Any = np.array(own, np.float32) / np.array(sizes, np.float32)
+        return {**found, "boxes": boxes * np.tile(factors[:, ::-1], 2)[:, None].astype(boxes.dtype)}
+    factors = boxes.new_tensor(own) / boxes.new_tensor(sizes)
+    return {**found, "boxes": boxes * factors.flip(1).repeat(1, 2)[:, None]}
