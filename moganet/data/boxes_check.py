@@ -65,7 +65,7 @@ def judge(raw: RawSet, asked: Asked) -> Judged:
     with ThreadPoolExecutor() as pool:
         sizes = list(pool.map(lambda file: None if file is None else size_of_image(file), files))
     outlined = [one.outline is not None for image in raw.images for one in image.objects if not one.crowd]
-    judged.has_masks = asked.word("masks", "auto") != "none" and any(outlined)
+    judged.has_masks = asked.word("masks") != "none" and any(outlined)
     for image, size in zip(raw.images, sizes, strict=True):
         found = _image(image, size, raw, judged, asked)
         if found is not None:

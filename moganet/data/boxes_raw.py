@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from moganet.data.contents import ImageFile
 from moganet.data.split_names import SplitName
 
 Form = Literal["xyxy", "xywh", "cxcywh"]  # corners; left, top, width, height; middle, width, height
@@ -41,13 +42,14 @@ class RawObject:
 class RawImage:
     """An image as its format says it. name: as it stands there. said: the size there (width, height), if any."""
 
-    file: Path | None
+    file: ImageFile | None
     name: str
     split: SplitName
     source: str  # the file that says so
     objects: list[RawObject] = field(default_factory=list)
     said: tuple[Any, Any] | None = None
     number: int | None = None
+    group: str | None = None  # images of one are not divided between training and validation
 
 
 @dataclass
