@@ -13,7 +13,7 @@ from moganet.data import Dataset, Sample
 from moganet.data.module import take
 from moganet.errors import DataError
 from moganet.notices import noted
-from moganet.report.boxes import Drawn, colours_of, with_things
+from moganet.report.boxes import things_of, with_things
 from moganet.report.grids import draw_images
 from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.results import Result
@@ -73,21 +73,6 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
     if not images:
         raise DataError(f"no image of {dataset.spec} can be read, so that none can be drawn")
     draw_images(images, names, picture, dataset.spec)
-
-
-def things_of(target: Mapping[str, Any], class_names: Sequence[str]) -> list[Drawn]:
-    """Give what is marked in an image by boxes, to draw it."""
-    colours, masks = colours_of(len(class_names)), target.get("masks")
-    return [
-        Drawn(
-            box,
-            class_names[label],
-            colours[label],
-            None if masks is None else masks[i].numpy(),
-            bool(target["crowd"][i]),
-        )
-        for i, (box, label) in enumerate(zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True))
-    ]
 
 
 def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:

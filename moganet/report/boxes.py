@@ -1,6 +1,6 @@
 """Things in a picture: boxes with their names, and masks in colours; numpy and Pillow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,21 @@ def colours_of(number: int) -> tuple[Colour, ...]:
     hues = (np.arange(number) * 0.61803398875) % 1.0
     rows = np.stack([np.abs((hues * 6 + shift) % 6 - 3) - 1 for shift in (0, 4, 2)], 1).clip(0, 1)
     return tuple((int(r), int(g), int(b)) for r, g, b in (55 + 200 * rows).round())
+
+
+def things_of(target: Mapping[str, Any], class_names: Sequence[str]) -> list[Drawn]:
+    """Give what is marked in an image, as BoxTargets has it, to draw it."""
+    colours, masks = colours_of(len(class_names)), target.get("masks")
+    return [
+        Drawn(
+            box,
+            class_names[label],
+            colours[label],
+            None if masks is None else masks[i].numpy(),
+            bool(target["crowd"][i]),
+        )
+        for i, (box, label) in enumerate(zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True))
+    ]
 
 
 def with_things(pixels: NDArray[np.uint8], things: Sequence[Drawn]) -> NDArray[np.uint8]:
