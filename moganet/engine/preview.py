@@ -78,7 +78,9 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
 def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:
     image, target = sample.image.numpy(), sample.target
     if isinstance(target, dict):
-        drawn = with_things(image, things_of(target, class_names))
+        masks = target.get("masks")
+        things = things_of(*(target[key] for key in ("boxes", "labels")), class_names, masks, target["crowd"])
+        drawn = with_things(image, things)
         return drawn.transpose(2, 0, 1), Path(sample.name).name
     if isinstance(target, tv_tensors.Mask):
         drawn = painted_over(in_colours(image), target.numpy(), colours or usual_palette(len(class_names)))

@@ -1,6 +1,6 @@
 """Things in a picture: boxes with their names, and masks in colours; numpy and Pillow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,18 +39,12 @@ def colours_of(number: int) -> tuple[Colour, ...]:
     return tuple((int(r), int(g), int(b)) for r, g, b in (55 + 200 * rows).round())
 
 
-def things_of(target: Mapping[str, Any], class_names: Sequence[str]) -> list[Drawn]:
-    """Give what is marked in an image, as BoxTargets has it, to draw it."""
-    colours, masks = colours_of(len(class_names)), target.get("masks")
+def things_of(boxes: Any, labels: Any, class_names: Sequence[str], masks: Any = None, crowd: Any = None) -> list[Drawn]:
+    """Give what to draw of boxes (n, 4), places of classes (n,), masks (n, H, W), and which (n,) are crowds."""
+    colours, crowd = colours_of(len(class_names)), np.zeros(len(labels), bool) if crowd is None else crowd
     return [
-        Drawn(
-            box,
-            class_names[label],
-            colours[label],
-            None if masks is None else masks[i].numpy(),
-            bool(target["crowd"][i]),
-        )
-        for i, (box, label) in enumerate(zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True))
+        Drawn(box, class_names[label], colours[label], None if masks is None else np.asarray(masks[i]), bool(crowd[i]))
+        for i, (box, label) in enumerate(zip(np.asarray(boxes).tolist(), np.asarray(labels).tolist(), strict=True))
     ]
 
 

@@ -126,7 +126,9 @@ def worst_section(seen: Seen, every: Sequence[Counted], description: DetectDescr
     try:
         again = seen.again(seen.answers, order) if seen.again is not None else iter(())
         for number, (image, target, answer) in zip(order, again, strict=False):
-            marked = things_of(target, description.class_names)
+            marked = things_of(
+                target["boxes"], target["labels"], description.class_names, target.get("masks"), target["crowd"]
+            )
             pixels = image.numpy()
             pictures = [_picture(one) for one in (with_things(pixels, marked), answer.drawn(pixels))]
             one = every[number]

@@ -92,8 +92,8 @@ class Detect(TaskByImage):
         self, image: NDArray[np.uint8], target: Any, description: TaskDescription
     ) -> tuple[NDArray[np.uint8], str]:
         names = description.class_names
-        drawn = with_things(image, things_of(target, names)).transpose(2, 0, 1)
-        return drawn, counted_names([names[i] for i in target["labels"].tolist()])
+        things = things_of(target["boxes"], target["labels"], names, target.get("masks"))
+        return with_things(image, things).transpose(2, 0, 1), counted_names([names[i] for i in target["labels"].tolist()])
 
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "DetectEvaluator":
         from moganet.tasks.detect.evaluator import DetectEvaluator
