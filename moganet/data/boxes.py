@@ -5,7 +5,6 @@ COCO's JSON, YOLO's folders, PASCAL VOC's XML and tables are read into one form 
 `coco:DIR?outside=clip&missing=skip`; `?broken=drop` answers all of it so.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from moganet.errors import DataError
 from moganet.numbers import count
 
 MANY_FAULTS = 50  # of a kind that are named one by one
+ALL = "?broken=drop leaves out all that is broken"
 NAMES = {"missing": "images", "size": "images", "turned": "images", "names": "images", "file": "files"}
 Reader = Callable[[Path, Asked], RawSet]
 
@@ -74,8 +74,8 @@ OPENERS = {
 def dataset_of(spec: str, raw: RawSet, judged: Judged, asked: Asked) -> Dataset:
     """Make a data set of what was judged. Raises UnusableDataError, with all faults, where any was not answered."""
     notes = [*raw.notes, *_counted(judged.left, "passed over: {}"), *_counted(judged.mended, "mended: {}")]
-    findings = [*_findings(judged.faults, "structure", asked), *_findings(judged.left, "passed-over", None)]
-    findings += _findings(judged.mended, "note", None)
+    findings = [*_findings(judged.faults, "structure", asked), *_findings(judged.left, "passed-over")]
+    findings += _findings(judged.mended, "note")
     findings += [Finding("passed-over", spec, note) for note in raw.notes if "passed over" in note]
     splits: dict[str, Split] = {}
     for name in SPLITS:
@@ -84,7 +84,9 @@ def dataset_of(spec: str, raw: RawSet, judged: Judged, asked: Asked) -> Dataset:
             splits[name] = _split(some, raw, masks=judged.has_masks)
     dataset = Dataset(spec, raw.class_names, splits, tuple(notes), tuple(findings))
     if judged.faults:
-        raise UnusableDataError([one for one in findings if one.kind == "structure"], dataset)
+        first, *others = judged.faults
+        found = [Finding("structure", first.file, f"{_said(first)}; {asked.remedy(first.kind)}; {ALL}")]
+        raise UnusableDataError([*found, *(Finding("structure", one.file, _said(one)) for one in others)], dataset)
     if not splits:
         raise DataError(f"{spec}: no image is left that can be used; {notes[0] if notes else 'give others'}")
     return dataset
@@ -131,17 +133,13 @@ def _said(fault: Fault) -> str:
     return f"{fault.file}: {fault.text}"
 
 
-def _findings(faults: Sequence[Fault], kind: str, asked: Asked | None) -> list[Finding]:
-    """Name each fault, the first of them with how many there are of its kind and with the remedy."""
+def _findings(faults: Sequence[Fault], kind: str, asked: Asked | None = None) -> list[Finding]:
+    """Name each fault, the first of each kind with the remedy; of very many the first."""
     found = []
-    total = Counter(fault.kind for fault in faults)
     for of, some in _by_kind(faults).items():
         for place, fault in enumerate(some[:MANY_FAULTS]):
-            text = _said(fault)
-            if asked is not None and place == 0:
-                more = f" (and {total[of] - 1:,} more of this kind)" if total[of] > 1 else ""
-                text = f"{text}{more}; {asked.remedy(of)}; ?broken=drop for all faults" if asked else text
-            found.append(Finding(kind, fault.file, text))
+            remedy = f"; {asked.remedy(of)}" if asked is not None and place == 0 else ""
+            found.append(Finding(kind, fault.file, f"{_said(fault)}{remedy}"))
         if len(some) > MANY_FAULTS:
             found.append(Finding(kind, some[0].file, f"and {len(some) - MANY_FAULTS:,} more of this kind ({of})"))
     return found

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from moganet.data.boxes_check import GoodImage
 from moganet.data.contents import hash_bytes
 from moganet.data.outlines import Outline, Size
-from moganet.data.targets import Targets
+from moganet.data.targets import Marked, Targets
 
 SHOWN = 4  # classes, in a line on an image
 DROPPED = -1  # the class of things that a model does not know
@@ -97,6 +97,12 @@ class BoxTargets(Targets):
     may_differ: ClassVar[bool] = True
 
     @property
+    def image_ids(self) -> list[int]:
+        """Give the images' numbers, COCO's or counted from 1."""
+        found: list[int] = self.marks.images[self.places].tolist()
+        return found
+
+    @property
     def has_masks(self) -> bool:
         return self.marks.outlines is not None
 
@@ -122,7 +128,7 @@ class BoxTargets(Targets):
             found["masks"] = tv_tensors.Mask(_drawn([marks.outlines[rows.start + i] for i in kept.tolist()], size))
         return found
 
-    def _labels(self, rows: slice) -> NDArray[np.int64]:
+    def _labels(self, rows: "slice | NDArray[np.int64]") -> NDArray[np.int64]:
         labels = self.marks.labels[rows]
         return labels if self.order is None else self.order[labels]
 
@@ -149,13 +155,26 @@ class BoxTargets(Targets):
 
     def objects(self) -> NDArray[np.int64]:
         """Count the things of each class in each image (N, classes), crowds left out."""
+        rows, images = self._rows()
+        kept = ~self.marks.crowd[rows]
         found = np.zeros((len(self), self.num_classes), np.int64)
-        for index, place in enumerate(self.places.tolist()):
-            rows = self.marks.rows(place)
-            labels = self._labels(rows)
-            kept = (labels != DROPPED) & ~self.marks.crowd[rows]
-            np.add.at(found[index], labels[kept], 1)
+        np.add.at(found, (images[kept], self._labels(rows)[kept]), 1)
         return found
+
+    def marked(self) -> Marked:
+        rows, _ = self._rows()
+        crowd, counts = self.marks.crowd[rows], self.objects()
+        small, medium, large = np.histogram(self.marks.areas[rows][~crowd], [0, 32**2, 96**2, np.inf])[0].tolist()
+        return Marked(counts.sum(0), small, medium, large, int(crowd.sum()), int((counts.sum(1) == 0).sum()))
+
+    def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the rows of all things that have a class, and of which image each is."""
+        starts = self.marks.starts[self.places]
+        counts = self.marks.starts[self.places + 1] - starts
+        images = np.repeat(np.arange(len(self)), counts)
+        rows = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(starts, counts)
+        known = self._labels(rows) != DROPPED
+        return rows[known], images[known]
 
     def strata(self) -> NDArray[np.int64]:
         return (self.objects() > 0).astype(np.int64)

@@ -57,6 +57,11 @@ def looks_like_coco(path: Path) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" and any(f'"{name}"'.encode() in head for name in LISTS)
 
 
+def looks_like_coco_folder(root: Path, kind: str = "instances") -> bool:
+    """Tell whether a folder has files of a kind, where COCO's layout or Roboflow's has them."""
+    return bool(_files_of(root, kind))
+
+
 def coco_files(
     given: Path, *, kind: str = "instances", named: str = "", images: str = "", split: SplitName | None = None
 ) -> list[CocoFile]:

@@ -13,7 +13,7 @@ from moganet.data import Dataset, Sample
 from moganet.data.module import take
 from moganet.errors import DataError
 from moganet.notices import noted
-from moganet.report.boxes import Drawn, colours_of, with_things
+from moganet.report.boxes import things_of, with_things
 from moganet.report.grids import draw_images
 from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.results import Result
@@ -75,25 +75,12 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
     draw_images(images, names, picture, dataset.spec)
 
 
-def things_of(target: Mapping[str, Any], class_names: Sequence[str]) -> list[Drawn]:
-    """Give what is marked in an image by boxes, to draw it."""
-    colours, masks = colours_of(len(class_names)), target.get("masks")
-    return [
-        Drawn(
-            box,
-            class_names[label],
-            colours[label],
-            None if masks is None else masks[i].numpy(),
-            bool(target["crowd"][i]),
-        )
-        for i, (box, label) in enumerate(zip(target["boxes"].tolist(), target["labels"].tolist(), strict=True))
-    ]
-
-
 def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:
     image, target = sample.image.numpy(), sample.target
     if isinstance(target, dict):
-        drawn = with_things(image, things_of(target, class_names))
+        masks = target.get("masks")
+        things = things_of(*(target[key] for key in ("boxes", "labels")), class_names, masks, target["crowd"])
+        drawn = with_things(image, things)
         return drawn.transpose(2, 0, 1), Path(sample.name).name
     if isinstance(target, tv_tensors.Mask):
         drawn = painted_over(in_colours(image), target.numpy(), colours or usual_palette(len(class_names)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +32,18 @@ class EagerRun:
         self.run = with_features(self.network)
         self.half = half_type(precision)
 
-    def __call__(self, images: Array) -> Outputs:
-        found = self.tensors(torch.from_numpy(images))
+    def __call__(self, images: Array, sizes: Any = None) -> Outputs:
+        found = self.tensors(torch.from_numpy(images), sizes)
         return {name: values.float().cpu().numpy() for name, values in found.items()}
 
-    def tensors(self, x: Tensor) -> dict[str, Tensor]:
+    def tensors(self, x: Tensor, sizes: Any = None) -> dict[str, Tensor]:
         """Give the outputs as tensors on the device, for images on any."""
         half: AbstractContextManager[object] = nullcontext()
         if self.half is not None:
             half = torch.autocast(self.device.type, self.half)
         with torch.inference_mode(), half:
-            found = self.run(x.to(self.device, torch.float32, memory_format=torch.channels_last))
+            x = x.to(self.device, torch.float32, memory_format=torch.channels_last)
+            found = self.run(x) if sizes is None else self.network(x, sizes=sizes)
         if isinstance(found, dict):
             return found
         return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))

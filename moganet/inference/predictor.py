@@ -183,7 +183,15 @@ class Predictor:
     def see(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size."""
         assert isinstance(self.task, TaskByImage)
-        return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing)
+        return self.task.see(pixels, self.ask, self.config.task, self.config.preprocessing)
+
+    def ask(self, images: Array, sizes: Any = None) -> Outputs:
+        """Give what the network gives for preprocessed images; sizes: of images that are padded, without that."""
+        if sizes is None:
+            return self.outputs(images)
+        settle_after_fork()
+        with using_threads(self.threads):
+            return self.run(images, sizes)
 
     def by_tiles(self, side: int) -> "Predictor":
         """Give one that answers images larger than tiles, of a side in pixels, by these. Raises ConfigError."""

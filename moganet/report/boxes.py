@@ -39,6 +39,15 @@ def colours_of(number: int) -> tuple[Colour, ...]:
     return tuple((int(r), int(g), int(b)) for r, g, b in (55 + 200 * rows).round())
 
 
+def things_of(boxes: Any, labels: Any, class_names: Sequence[str], masks: Any = None, crowd: Any = None) -> list[Drawn]:
+    """Give what to draw of boxes (n, 4), places of classes (n,), masks (n, H, W), and which (n,) are crowds."""
+    colours, crowd = colours_of(len(class_names)), np.zeros(len(labels), bool) if crowd is None else crowd
+    return [
+        Drawn(box, class_names[label], colours[label], None if masks is None else np.asarray(masks[i]), bool(crowd[i]))
+        for i, (box, label) in enumerate(zip(np.asarray(boxes).tolist(), np.asarray(labels).tolist(), strict=True))
+    ]
+
+
 def with_things(pixels: NDArray[np.uint8], things: Sequence[Drawn]) -> NDArray[np.uint8]:
     """Draw things on a copy of a picture uint8 (C, H, W), the largest first; gives (H, W, 3)."""
     colored = in_colours(pixels).copy()

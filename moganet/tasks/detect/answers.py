@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from moganet.report.boxes import Drawn, colours_of, with_things
 from numpy.typing import NDArray
 
 from moganet.numbers import percent
+from moganet.report.boxes import Drawn, colours_of, with_things
 from moganet.results import Record
 from moganet.tasks.detect.scenes import Things, found_in, pasted_each
 from moganet.tasks.records import Row

@@ -1,11 +1,14 @@
 """What a detector's recipe and model file say of their task."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from moganet.config import BoxHeads, Fraction, LossSettings, RetinaHead, TaskSettings, told
+from moganet.errors import ConfigError
 from moganet.tasks.task import TaskDescription
+from moganet.tasks.windows import Window
 
 if TYPE_CHECKING:
     from moganet.network.dense.matching import Sampling
@@ -53,11 +56,13 @@ class DetectDescription(TaskDescription):
 
     category_ids: a data set's own number of each class, as COCO's, which leave some out; () has none.
     thresholds: of each class, the score from which on a box is shown, of the best F1 on validation images; () has none.
+    window: the tiles by which larger images are answered, beside the whole; None takes the whole alone.
     """
 
     name: Literal["detect"] = "detect"
     category_ids: tuple[int, ...] = ()
     thresholds: tuple[Fraction, ...] = ()
+    window: Window | None = None
 
     @model_validator(mode="after")
     def _one_a_class(self) -> Self:
@@ -78,6 +83,11 @@ class DetectDescription(TaskDescription):
     def cuts(self) -> tuple[float, ...]:
         """Give the score from which on a box of each class is shown."""
         return self.thresholds or (USUAL_CUT,) * len(self.class_names)
+
+    def joined(self, others: Sequence[Self], orders: Sequence[Sequence[int]], *, calibrated: bool) -> Self:
+        raise ConfigError(
+            "what several models find, or one in mirrored images, is not averaged; give one, without tta"
+        )
 
     def anew(self, class_names: tuple[str, ...]) -> Self:
         ids = self.category_ids if class_names == self.class_names else ()

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from moganet.tasks.detect.description import DetectDescription
 from torch import Tensor
 from torchmetrics import Metric
 
 from moganet.files import atomic_path
 from moganet.tasks.detect.coco import OfSet, evaluated
 from moganet.tasks.detect.counting import Counted, best_thresholds, counted
+from moganet.tasks.detect.description import DetectDescription
 from moganet.tasks.detect.evaluation import measured
 from moganet.tasks.detect.listing import COLUMNS, listed
 from moganet.tasks.detect.scenes import Scene, scenes_of, unpacked

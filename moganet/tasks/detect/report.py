@@ -11,7 +11,7 @@ from torch import Tensor
 
 from moganet.errors import DataError
 from moganet.numbers import percent
-from moganet.report.boxes import Drawn, colours_of, with_things
+from moganet.report.boxes import things_of, with_things
 from moganet.report.charts import Series, share_chart
 from moganet.report.page import Fact, Section, as_uri
 from moganet.tasks.detect.coco import evaluated
@@ -122,12 +122,13 @@ def worst_section(seen: Seen, every: Sequence[Counted], description: DetectDescr
     thresholds = np.array(description.cuts)
     scores = np.array([_score(one, thresholds) for one in every])
     order = np.argsort(scores, kind="stable")[:MAX_WORST].tolist()
-    names, colours = description.class_names, colours_of(len(description.class_names))
     shown, left_out = [], {}
     try:
         again = seen.again(seen.answers, order) if seen.again is not None else iter(())
         for number, (image, target, answer) in zip(order, again, strict=False):
-            marked = [_marked(target, i, names, colours) for i in range(len(target["labels"]))]
+            marked = things_of(
+                target["boxes"], target["labels"], description.class_names, target.get("masks"), target["crowd"]
+            )
             pixels = image.numpy()
             pictures = [_picture(one) for one in (with_things(pixels, marked), answer.drawn(pixels))]
             one = every[number]
@@ -144,12 +145,6 @@ def _score(one: Counted, thresholds: NDArray[np.float64]) -> float:
     """Give the F1 of an image's answers; 1 where nothing is there and nothing is said."""
     right, said, there = one.seen(thresholds).sum(), one.said(thresholds).sum(), (~one.crowd).sum()
     return 2 * float(right) / float(said + there) if said + there else 1.0
-
-
-def _marked(target: Mapping[str, Any], i: int, names: Sequence[str], colours: Sequence[Any]) -> Drawn:
-    label, mask = int(target["labels"][i]), target["masks"][i].numpy() if "masks" in target else None
-    crowd = bool(target["crowd"][i])
-    return Drawn(target["boxes"][i].tolist(), names[label], colours[label], mask, faint=crowd)
 
 
 def _picture(pixels: NDArray[np.uint8]) -> str:

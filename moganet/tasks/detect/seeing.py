@@ -1,10 +1,16 @@
 """How a detector sees an image of any size: brought to its size, in the top left corner of zeros; numpy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from moganet.config import Preprocessing
+from moganet.data.resample import normalize, resize_and_crop
+from moganet.tasks.task import Array, Outputs
+
+Ask = Callable[[Array, Any], Outputs]  # preprocessed images (B, C, h, w), and their sizes before they were padded
 DIVISOR = 32  # of both sides, after zeros were put on the right and below
 
 
@@ -16,6 +22,14 @@ def padded(images: Any) -> Any:
 
         return pad(images, (0, width, 0, height))
     return np.pad(images, (*[(0, 0)] * (images.ndim - 2), (0, height), (0, width)))
+
+
+def look(pixels: NDArray[np.uint8], ask: Ask, preprocessing: Preprocessing) -> dict[str, Array]:
+    """Find what one image (C, H, W) shows, in its own pixels; "size" (1, 2) is its height and width."""
+    sized = resize_and_crop(pixels, preprocessing)
+    size, own = sized.shape[-2:], pixels.shape[-2:]
+    found = ask(padded(normalize(sized[None], preprocessing)), [size])
+    return {**to_own_pixels(found, [size], [own]), "size": np.array([own])}
 
 
 def to_own_pixels(found: Mapping[str, Any], sizes: Sequence[Any], own: Sequence[Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def tiles_of(side: int) -> Window:
 
 
 def by_tiles(pixels: NDArray[np.uint8], window: Window, find: Find, overlap: float) -> dict[str, Array]:
-    """Find what an image (C, H, W) shows, whole and tile by tile; of boxes of a class that overlap the surer is kept."""
+    """Find what an image (C, H, W) shows, whole and by tiles; of boxes of a class that overlap the surer is kept."""
     whole = find(pixels)
     found = [_kept(whole, np.arange(int((whole["labels"][0] >= 0).sum())))]
     found += (_of_tile(pixels, part, find) for part in windows((pixels.shape[1], pixels.shape[2]), window))
