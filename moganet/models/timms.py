@@ -107,7 +107,7 @@ def ends_of(architecture: Architecture) -> Ends:
     ends = Ends(stems, heads)
     if architecture.head is None:
         return ends
-    stems = tuple(name for stem in ends.stems for name in names_in_backbone(stem))
+    stems = tuple(name for stem in stems for name in names_in_backbone(stem))
     rows = _last_of(architecture.head)
     return Ends(stems, tuple(rows), rows)
 
