@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from moganet.inference.runs import Array, Outputs
+from moganet.inference.runs import Array, Outputs, Sizes
 from moganet.machine import half_type
 from moganet.network.features import gives_features, with_features
 from moganet.network.fuse import fastest
@@ -32,11 +31,11 @@ class EagerRun:
         self.run = with_features(self.network)
         self.half = half_type(precision)
 
-    def __call__(self, images: Array, sizes: Any = None) -> Outputs:
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
         found = self.tensors(torch.from_numpy(images), sizes)
-        return {name: values.float().cpu().numpy() for name, values in found.items()}
+        return {name: as_numbers(values).cpu().numpy() for name, values in found.items()}
 
-    def tensors(self, x: Tensor, sizes: Any = None) -> dict[str, Tensor]:
+    def tensors(self, x: Tensor, sizes: Sizes | None = None) -> dict[str, Tensor]:
         """Give the outputs as tensors on the device, for images on any."""
         half: AbstractContextManager[object] = nullcontext()
         if self.half is not None:
@@ -47,3 +46,8 @@ class EagerRun:
         if isinstance(found, dict):
             return found
         return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
+
+
+def as_numbers(values: Tensor) -> Tensor:
+    """Give values in float32, but for whole numbers."""
+    return values.float() if values.is_floating_point() else values

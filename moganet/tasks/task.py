@@ -96,7 +96,7 @@ class Task(ABC):
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
     measured, for its one true class. by_image: whether it is a `TaskByImage`. guards: whether a guard can be made,
-    which tells unlike images by their whole.
+    which tells unlike images by their whole. sized: whether the network is told how large each padded image is.
     """
 
     name: ClassVar[str]
@@ -110,6 +110,7 @@ class Task(ABC):
     pipeline: ClassVar[str] = "image-classification"
     rewards: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
+    sized: ClassVar[bool] = False
     guards: ClassVar[bool] = True
 
     @property
@@ -167,6 +168,10 @@ class Task(ABC):
         raise ConfigError(
             f"the answers of {self.name} are rows; give --out the name of a .jsonl, .parquet or .csv file"
         )
+
+    def handed(self, outputs: Outputs, sizes: Sequence[tuple[int, int]] | None) -> Any:
+        """Give outputs as they are handed to a caller in Python. sizes: of images without what they were padded with."""
+        return outputs
 
     @abstractmethod
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:

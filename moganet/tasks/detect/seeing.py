@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from moganet.config import Preprocessing
 from moganet.data.resample import normalize, resize_and_crop
+from moganet.tasks.detect.pasting import paste
 from moganet.tasks.task import Array, Outputs
 
 Ask = Callable[[Array, Any], Outputs]  # preprocessed images (B, C, h, w), and their sizes before they were padded
@@ -43,3 +44,13 @@ def to_own_pixels(found: Mapping[str, Any], sizes: Sequence[Any], own: Sequence[
         return {**found, "boxes": boxes * np.tile(factors[:, ::-1], 2)[:, None].astype(boxes.dtype)}
     factors = boxes.new_tensor(own) / boxes.new_tensor(sizes)
     return {**found, "boxes": boxes * factors.flip(1).repeat(1, 2)[:, None]}
+
+
+def found_things(outputs: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> list[dict[str, NDArray[Any]]]:
+    """Give each image's things, without what was filled up behind them; masks (N, height, width) of its size."""
+    things = []
+    for i, size in enumerate(sizes):
+        number = int((outputs["labels"][i] >= 0).sum())
+        one = {name: values[i, :number] for name, values in outputs.items()}
+        things.append({**one, "masks": paste(one["masks"], one["boxes"], size)} if "masks" in one else one)
+    return things

@@ -17,7 +17,7 @@ from moganet.tasks.detect.answers import COLUMNS, Detections, DetectRow, Marked,
 from moganet.tasks.detect.counting import IOU
 from moganet.tasks.detect.description import DetectDescription, DetectLoss, DetectSettings
 from moganet.tasks.detect.scenes import results_of
-from moganet.tasks.detect.seeing import Ask, look
+from moganet.tasks.detect.seeing import Ask, found_things, look
 from moganet.tasks.detect.tiling import by_tiles, tiles_of
 from moganet.tasks.records import CocoResult
 from moganet.tasks.task import Array, Asked, Outputs, TaskDescription, Writer
@@ -49,7 +49,7 @@ class Detect(TaskByImage):
     outputs = ("boxes", "scores", "labels")
     columns = COLUMNS
     pipeline = "object-detection"
-    guards = False
+    guards, sized = False, True
 
     @property
     def evaluation(self) -> "type[DetectEvaluation]":
@@ -108,6 +108,10 @@ class Detect(TaskByImage):
         window, find = _own(description).window, partial(look, ask=ask, preprocessing=preprocessing)
         is_large = window is not None and max(pixels.shape[-2:]) > max(window.size)
         return by_tiles(pixels, window, find, IOU) if window is not None and is_large else find(pixels)
+
+    def handed(self, outputs: Outputs, sizes: Sequence[tuple[int, int]] | None) -> list[dict[str, NDArray[Any]]]:
+        assert sizes is not None
+        return found_things(outputs, sizes)
 
     def tiled(self, description: TaskDescription, side: int) -> DetectDescription:
         return _own(description).changed(window=tiles_of(side))
