@@ -1,5 +1,6 @@
 """A detector: a backbone, a feature pyramid, and heads that find objects on it."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from moganet.config import BoxHead
 from moganet.errors import ConfigError
+from moganet.network.dense.layers import fold_norms
 from moganet.network.dense.matching import Objects, Sampling, Size
 from moganet.network.dense.neck import FeaturePyramid
 from moganet.network.dense.on_maps import OnMaps
@@ -14,6 +16,7 @@ from moganet.network.dense.pyramid import maps_of
 from moganet.network.dense.retinanet import RetinaNetHead
 from moganet.network.dense.rpn import RpnHead
 from moganet.network.dense.two_stage import Looks
+from moganet.network.fuse import fastest
 
 DIVISOR = 32  # of both sides of an image that is padded for itself
 TRAINED_PROPOSALS = {False: 1000, True: 2000}  # an image, of one head and of a cascade
@@ -105,3 +108,16 @@ class Detector(OnMaps):
 
 def _up(side: int) -> int:
     return -(-side // DIVISOR) * DIVISOR
+
+
+@fastest.register
+def fuse_detector(network: Detector) -> Detector:
+    """Give the network's function in evaluation mode, its backbone fused and its heads' norms folded."""
+    backbone, network.backbone = network.backbone, nn.Identity()
+    try:
+        fused = copy.deepcopy(network)
+    finally:
+        network.backbone = backbone
+    fused.backbone = fastest(backbone)
+    fold_norms(fused)
+    return fused.eval().requires_grad_(False)

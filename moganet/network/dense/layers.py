@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
+from moganet.network.fuse import fold_norm
+
 
 class Conv(nn.Module):
     """A padded convolution with a bias and nothing behind it."""
@@ -64,3 +66,11 @@ def sized(x: Tensor, size: tuple[int, int]) -> Tensor:
     traced = torch.compiler.is_exporting() or is_tracing()  # type: ignore[no-untyped-call]
     # A graph for any size must not take it for granted that the sizes are equal.
     return x if not traced and x.shape[2:] == size else F.interpolate(x, size, mode="bilinear")
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Fold the norms of heads into the convolutions before them, in place."""
+    with torch.random.fork_rng(devices=[]):  # as in `fuse`
+        for module in network.modules():
+            if isinstance(module, ConvNorm):
+                module.conv, module.bn = fold_norm(module.conv, module.bn), nn.Identity()
