@@ -83,11 +83,12 @@ class RpnHead(nn.Module):
         anchors = self.anchors(maps)
         drawn = []
         for (size, padded), objects in zip(sizes, targets, strict=True):
-            owners = matched_inside(torch.cat(anchors), self._valid(anchors, maps, size, padded), objects.boxes, LIMITS)
+            owners = matched_inside(torch.cat(anchors), self.valid(anchors, maps, size, padded), objects.boxes, LIMITS)
             drawn.append(draw(owners, sampling.rpn, sampling.rpn_positive))
         return self.losses_of(given, torch.cat(anchors), targets, drawn)
 
-    def _valid(self, anchors: list[Tensor], maps: list[Tensor], size: Size, padded: Size) -> Tensor:
+    def valid(self, anchors: list[Tensor], maps: list[Tensor], size: Size, padded: Size) -> Tensor:
+        """Tell which anchors of an image may learn. padded: the size of its own, padded part."""
         valid = inside(anchors, maps, self.strides, padded)
         if self.is_cascade:  # whose anchors must moreover lie within the image
             every = torch.cat(anchors)
