@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib
 import io
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MINI
+from conftest import MINI, real_data
 from PIL import Image
 
 import moganet
@@ -353,6 +354,17 @@ def test_tiles_and_what_is_not_answered_are_said(model, coco_set, tmp_path):
         moganet.predict([model, model], file, runtime="eager")
     with pytest.raises(ConfigError, match="whole images"):
         moganet.predict("moganet_nano.digits", file, tiles=48)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "least"), [("maskrcnn", (0.95, 0.85)), ("retinanet", (0.95, 0.0))])
+def test_eight_pictures_of_coco_are_learned_by_heart(head, least, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    by_heart = importlib.import_module("by_heart")
+    by_heart.eight_of(real_data("coco-mini"), tmp_path / "set")
+    found = by_heart.learned(head, tmp_path / "set", tmp_path / "run")
+    assert found["box_ap50"] >= least[0] and found.get("mask_ap50", 1.0) >= least[1]
+    assert found["processor_seconds"] / 2 < 12 * 60
 
 
 def test_recipes_of_the_reference_and_small_ones_are_made_of_what_is_there():
