@@ -20,7 +20,7 @@ WHAT = "images, folders, patterns, archives (zip, tar), videos, lists (.txt, .cs
 TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
 SAVE = "A new folder for a copy of each picture with its answer on it."
 SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
-OUT = "Write a row for each image: .jsonl, .parquet, .csv; of segmenters also a folder, for masks and overlays."
+OUT = "Write a row for each image: .jsonl, .parquet, .csv; of segmenters and detectors also a folder, for pictures and tables."
 
 COCO = "Write all that is found, of any score, as COCO's list of results."
 
@@ -79,7 +79,7 @@ def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
         yield f"grid: {result.grid}"
     if result.out is not None:
         beside = f" (beside them {', '.join(result.files)})" if result.files else ""
-        yield f"{'masks' if result.files else 'answers'}: {result.out}{beside}"
+        yield f"answers: {result.out}{beside}"
     if result.coco is not None:
         yield f"COCO's list of results: {result.coco}"
     if result.saved is not None:

@@ -347,6 +347,8 @@ def test_tiles_and_what_is_not_answered_are_said(model, coco_set, tmp_path):
     (plain,) = moganet.predict(model, file, runtime="eager").predictions
     (tiled,) = moganet.predict(model, file, tiles=48, runtime="eager").predictions
     assert moganet.predict(model, file, tiles=400, runtime="eager").predictions[0] == plain and tiled.objects
+    (few,) = moganet.predict(model, file, top_k=2, runtime="eager").predictions
+    assert few.objects == plain.objects[:2]
     for refused in ({"tta": "flip"}, {"calibrated": True}):
         with pytest.raises(ConfigError):
             moganet.predict(model, file, runtime="eager", **refused)

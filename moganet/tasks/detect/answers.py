@@ -34,11 +34,13 @@ class Detections:
     size: tuple[int, int]
     class_names: tuple[str, ...]
     cuts: tuple[float, ...]
+    top_k: int | None = None
 
     @cached_property
     def shown(self) -> list[int]:
-        """Give the places of those that are sure enough."""
-        return np.flatnonzero(self.scores >= np.array(self.cuts, np.float64)[self.labels]).tolist()
+        """Give the places of those that are sure enough, and of these `top_k` at the most."""
+        sure: list[int] = np.flatnonzero(self.scores >= np.array(self.cuts, np.float64)[self.labels]).tolist()
+        return sure[: self.top_k]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,8 +90,10 @@ class Detections:
         return counted_names([self.class_names[self.labels[i]] for i in self.shown])
 
 
-def detections(outputs: Outputs, class_names: tuple[str, ...], cuts: tuple[float, ...]) -> list[Detections]:
-    """Give an answer for each image of outputs that are in the images' own pixels."""
+def detections(
+    outputs: Outputs, class_names: tuple[str, ...], cuts: tuple[float, ...], top_k: int | None = None
+) -> list[Detections]:
+    """Give an answer for each image of outputs that are in the images' own pixels. top_k: as in Detections."""
     found = []
     for number, labels in enumerate(outputs["labels"]):
         kept = int((labels >= 0).sum())
@@ -103,6 +107,7 @@ def detections(outputs: Outputs, class_names: tuple[str, ...], cuts: tuple[float
                 (height, width),
                 class_names,
                 cuts,
+                top_k,
             )
         )
     return found

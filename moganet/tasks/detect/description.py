@@ -85,9 +85,7 @@ class DetectDescription(TaskDescription):
         return self.thresholds or (USUAL_CUT,) * len(self.class_names)
 
     def joined(self, others: Sequence[Self], orders: Sequence[Sequence[int]], *, calibrated: bool) -> Self:
-        raise ConfigError(
-            "what several models find, or one in mirrored images, is not averaged; give one, without tta"
-        )
+        raise ConfigError("what several models find, or one in mirrored images, is not averaged; give one, without tta")
 
     def anew(self, class_names: tuple[str, ...]) -> Self:
         ids = self.category_ids if class_names == self.class_names else ()

@@ -68,9 +68,7 @@ class Detect(TaskByImage):
             if not split.targets.may_differ:
                 raise DataError(f"in the images of {dataset.spec} no boxes are marked; {NO_BOXES}")
             if training and name == "train" and not split.targets.strata().any():
-                raise DataError(
-                    f"nothing is marked in the training images of {dataset.spec}: nothing can be learned"
-                )
+                raise DataError(f"nothing is marked in the training images of {dataset.spec}: nothing can be learned")
 
     def describe(self, dataset: "Dataset", settings: TaskSettings) -> DetectDescription:
         numbers = getattr(next(iter(dataset.splits.values())).targets, "numbers", ())
@@ -93,7 +91,8 @@ class Detect(TaskByImage):
     ) -> tuple[NDArray[np.uint8], str]:
         names = description.class_names
         things = things_of(target["boxes"], target["labels"], names, target.get("masks"))
-        return with_things(image, things).transpose(2, 0, 1), counted_names([names[i] for i in target["labels"].tolist()])
+        said = counted_names([names[i] for i in target["labels"].tolist()])
+        return with_things(image, things).transpose(2, 0, 1), said
 
     def evaluator(self, description: TaskDescription, *, keeps: bool) -> "DetectEvaluator":
         from moganet.tasks.detect.evaluator import DetectEvaluator
@@ -120,7 +119,7 @@ class Detect(TaskByImage):
         raise ConfigError("a detector has a score a box, and no probabilities of an image's classes")
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Detections]:
-        return detections(outputs, description.class_names, _own(description).cuts)
+        return detections(outputs, description.class_names, _own(description).cuts, asked.top_k)
 
     def row(self, file: str, answer: Detections, truth: Any, *, trained: bool) -> DetectRow:
         return DetectRow.of(file, answer, truth, trained=trained)
