@@ -51,7 +51,11 @@ def _print(result: Found) -> None:
 
 
 def _print_data(result: Found) -> None:
-    splits, pixels, objects = result["data"]["splits"].items(), result["data"].get("pixels"), result["data"].get("objects")
+    splits, pixels, objects = (
+        result["data"]["splits"].items(),
+        result["data"].get("pixels"),
+        result["data"].get("objects"),
+    )
     rows = [
         (split, name, str(number), *(_share(pixels[split], name) if pixels else ()), *_number(objects, split, name))
         for split, counts in splits
@@ -75,7 +79,8 @@ def _number(objects: Found | None, split: str, name: str) -> tuple[str, ...]:
 
 def _sizes(split: str, found: Found) -> str:
     total = sum(found["classes"].values())
-    sizes = f"{found['small']:,} small (under 32x32 pixels), {found['medium']:,} medium, {found['large']:,} large (from 96x96)"
+    small, medium, large = (f"{found[size]:,} {size}" for size in ("small", "medium", "large"))
+    sizes = f"{small} (under 32x32 pixels), {medium}, {large} (from 96x96)"
     crowds = f"; {found['crowds']:,} crowds, neither learned nor counted" if found["crowds"] else ""
     return f"{split}: {total:,} objects: {sizes}{crowds}; {found['images_without']:,} images without any"
 

@@ -108,7 +108,8 @@ def unnamed(given: Path, raw: RawSet) -> list[str]:
     for folder in folders:
         tree = scan(folder)
         if over := [path for path in tree.all_images if path not in named]:
-            notes.append(f"passed over: {len(over):,} images of {folder} that no annotation names ({places(folder, over)})")
+            what = f"{count(len(over), 'image')} of {folder} that no annotation names ({places(folder, over)})"
+            notes.append(f"passed over: {what}")
         passed = (one for part in tree.walk() for one in part.passed if one.path not in used)
         notes += [finding.detail for finding in describe(folder, passed)]
     return notes

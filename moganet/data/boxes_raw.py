@@ -10,6 +10,8 @@ from moganet.data.split_names import SplitName
 
 Form = Literal["xyxy", "xywh", "cxcywh"]  # corners; left, top, width, height; middle, width, height
 
+AROUND = "around its outline"
+
 
 class Fault(NamedTuple):
     """What is wrong: a kind of `boxes_query.FAULTS`, the file in which that stands, and what it is."""
@@ -23,7 +25,7 @@ class Fault(NamedTuple):
 class RawObject:
     """A thing as its format says it. where: how a person finds it, "annotation 17". wrong: its own fault, if known.
 
-    label: its class's place, or the text of one that is unknown. box: numbers by the set's form; None: around `outline`,
+    label: its class's place, or the text of one that is unknown. box: numbers by the set's form, or AROUND `outline`,
     which is as COCO writes a segmentation. area: in pixels, where the format says one. crowd: neither learned nor
     counted. number: of the annotation.
     """

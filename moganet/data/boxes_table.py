@@ -160,7 +160,9 @@ class _Rows:
         self.splits = self._texts("split")
         self.groups = self._texts("group")
         plain = {as_text(name).casefold(): name for name in table.header}
-        self.sizes = [plain[name] for name in ("width", "height") if name in plain and plain[name] not in chosen.columns]
+        self.sizes = [
+            plain[name] for name in ("width", "height") if name in plain and plain[name] not in chosen.columns
+        ]
         both = [list(table.column(name)) for name in self.sizes] if len(self.sizes) == 2 else []
         self.said = [_size(*(side[i] for side in both)) if both else None for i in self.kept]
 
@@ -223,7 +225,7 @@ def _add_rows(rows: _Rows, raw: RawSet) -> None:
         nothing = all(side is None for side in box)
         if nothing and is_missing(label):
             continue
-        known: int | str = places[label] if label in places else "a row without a class"
+        known: int | str = places.get(label, "a row without a class")
         one = RawObject(rows.places[i], known, None if nothing else box)
         if None in box:
             one.wrong = ("numbers", "it has a class and no box" if nothing else "its box lacks a number")
@@ -235,9 +237,9 @@ def _split(rows: _Rows, row: int, raw: RawSet) -> SplitName:
         return "train"
     found = split_of(rows.splits[row])
     if found is None:
-        column, table = rows.columns["split"], rows.table
+        column, table, said = rows.columns["split"], rows.table, rows.splits[row][:80]
         raise DataError(
-            f"{rows.places[row]} of {table.file} has the split {rows.splits[row][:80]!r}; it must be train, val or test; "
+            f"{rows.places[row]} of {table.file} has the split {said!r}; it must be train, val or test; "
             f"to leave the column {column!r} out: table:{table.file}?split=none"
         )
     return found

@@ -1,4 +1,4 @@
-"""Boxes of PASCAL VOC's XML files, one an image: its own layout, files beside their images, and folders of splits; no torch.
+"""Boxes of PASCAL VOC's XML files, one an image: its own layout, or files beside their images; no torch.
 
 Pixels are counted from 1, and a box's last pixel belongs to it, as the challenge has it: left and top are one less than
 written (`?base=0`: as written). Objects that are marked as difficult are neither learned nor counted, as there.
@@ -130,7 +130,9 @@ def _read(file: Path, split: SplitName, asked: Asked, raw: RawSet) -> tuple[RawI
             thing.box = [_number(box.findtext(side)) for side in CORNERS]
             zeros += 0.0 in thing.box[:2]
             if asked.word("base") == "1":
-                thing.box = [value - (i < 2) if isinstance(value, float) else value for i, value in enumerate(thing.box)]
+                thing.box = [
+                    value - (i < 2) if isinstance(value, float) else value for i, value in enumerate(thing.box)
+                ]
         found.objects.append(thing)
         names.append(label)
     return found, names, zeros
@@ -141,7 +143,7 @@ def _parsed(file: Path) -> ElementTree.Element:
     if "<!ENTITY" in text or "<!DOCTYPE" in text:  # entities grow without end, and an annotation has none
         raise DataError("it declares a document type or entities, which no annotation needs")
     try:
-        root = ElementTree.fromstring(text.encode())  # noqa: S314 (no entities)
+        root = ElementTree.fromstring(text.encode())  # no entities
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise DataError(f"it is no XML ({error})") from None
     if root.tag != "annotation":
@@ -172,7 +174,10 @@ def image_of(file: Path, name: str) -> Path | None:
     if file.parent.name.casefold() in ("annotations", "labels", "xml", "xmls"):
         folders.append(file.parent.parent)
     elif file.parent.parent.name == "Annotations":  # Annotations/train/a.xml
-        folders += [file.parent.parent.parent / "JPEGImages" / file.parent.name, file.parent.parent.parent / "JPEGImages"]
+        folders += [
+            file.parent.parent.parent / "JPEGImages" / file.parent.name,
+            file.parent.parent.parent / "JPEGImages",
+        ]
     base = name.replace("\\", "/").rpartition("/")[2]
     for folder in folders if base else ():
         if is_file(folder / base) and not base.endswith(".xml"):

@@ -1,11 +1,10 @@
-"""Sets of boxes written as COCO, YOLO or PASCAL VOC lay them out, each with copies of its images, so that they open again.
+"""Sets of boxes written as COCO, YOLO or PASCAL VOC lay them out, with their images, so that they open again.
 
-supervision's writers are not used: they number COCO's classes and images anew, round boxes to 32 bits and trace outlines
-anew from pixels. It reads what is written here (a test).
+supervision's writers are not used: they number COCO's classes and images anew, round boxes to 32 bits and trace
+outlines anew from pixels. It reads what is written here (a test).
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ def _put(file: ImageFile, place: Path, *, link: bool) -> None:
     elif not isinstance(file, Path):
         raise DataError(f"{file} lies within another file; unpack it first")
     elif link:
-        os.symlink(file.absolute(), place)
+        place.symlink_to(file.absolute())
     else:
         shutil.copyfile(file, place)
 
@@ -132,7 +131,9 @@ def _by_split(scenes: Sequence[Scene]) -> Iterator[tuple[str, list[Scene]]]:
 def _write_coco(scenes: Sequence[Scene], dataset: Dataset, folder: Path, lost: Lost) -> None:
     """Write annotations/instances_SPLIT.json beside SPLIT/, with the set's own numbers where each stands once."""
     targets = next(iter(dataset.splits.values())).targets
-    numbers = (isinstance(targets, BoxTargets) and targets.category_ids) or tuple(range(1, len(dataset.class_names) + 1))
+    numbers = (isinstance(targets, BoxTargets) and targets.category_ids) or tuple(
+        range(1, len(dataset.class_names) + 1)
+    )
     classes = [{"id": number, "name": name} for number, name in zip(numbers, dataset.class_names, strict=True)]
     for split, some in _by_split(scenes):
         things = [(place, thing) for place, scene in enumerate(some) for thing in scene.things]

@@ -1,8 +1,8 @@
-"""Boxes and outlines of YOLO's folders: a text file an image, a line an object, numbers as shares of the image; no torch.
+"""Boxes and outlines of YOLO's folders: a text file an image, a line an object, numbers as shares of it; no torch.
 
 `data.yaml` says where images are and what classes are called; labels lie where Ultralytics looks for them: in the
 folder `labels` in the place of the last `images`, else beside the image. Without such a file `images/` and `labels/`,
-or images with text files beside them, are read, and the classes' names from `classes.txt`, `obj.names` or `?names=FILE`.
+or images with text files beside them, are read, and the classes' names from `classes.txt` or `?names=FILE`.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from moganet.data.boxes_query import Asked
-from moganet.data.boxes_raw import Fault, RawImage, RawObject, RawSet
+from moganet.data.boxes_raw import AROUND, Fault, RawImage, RawObject, RawSet
 from moganet.data.class_names import shown
 from moganet.data.paths import exists, is_file, is_folder
 from moganet.data.scan import scan
@@ -58,9 +58,11 @@ def read_yolo(given: Path, asked: Asked) -> RawSet:
                 _read_lines(label, raw.images[-1], layout, raw)
     raw.faults += _without_image(labels, layout.used)
     raw.used = (*layout.used, *labels)
-    if not raw.images:
-        raise DataError(f"{given} has no images of a set of YOLO's; put them into images/, and their boxes into labels/")
-    if bare == len(raw.images):
+    if not raw.images and not raw.faults:
+        raise DataError(
+            f"{given} has no images of a set of YOLO's; put them into images/, and their boxes into labels/"
+        )
+    if bare and bare == len(raw.images):
         what = f"none of the {bare:,} images of {given} has a label file ({label_file(raw.images[0].file or given)})"
         raise DataError(f"{what}; put a text file for each into labels/ in the place of images/, or beside it")
     if bare:
@@ -225,7 +227,7 @@ def _of_folder(root: Path, asked: Asked) -> _Layout:
         names = _from_file(root, file.name)
     else:
         raise DataError(
-            f"{root} does not say what its classes are called; add data.yaml or classes.txt, or say yolo:{root}?names=FILE"
+            f"{root} does not say what its classes are called; add data.yaml or classes.txt, or say ?names=FILE"
         )
     tree = scan(root)
     images: dict[SplitName, list[Path]] = {}
@@ -266,7 +268,7 @@ def _object(where: str, words: Sequence[str], layout: _Layout) -> RawObject:
     if len(words) == BOX or (layout.points and len(words) == BOX + layout.points):
         found.box = numbers[:4]
     elif len(words) >= FEWEST and len(words) % 2:
-        found.outline = [numbers]
+        found.box, found.outline = AROUND, [numbers]
     else:
         what = "a class and 4 numbers, or a class and pairs of numbers for 3 points and more"
         few = " (a polygon of two points)" if len(words) == BOX - 2 else ""
@@ -283,7 +285,7 @@ def _number(word: str) -> float | str:
 
 
 def looks_like_yolo(root: Path) -> bool:
-    """Tell whether a folder holds a set of YOLO's: a YAML file that names classes and images, or images/ with labels/."""
+    """Tell whether a folder holds a set of YOLO's: its YAML file, or images/ with labels/."""
     try:
         path = yaml_of(root)
         if path is not None and {"train", "val"} & _yaml(path).keys():
@@ -304,5 +306,3 @@ def _has_lines(folder: Path) -> bool:
         if path.name.lower() not in OTHER_TEXTS and path.stat().st_size and _is_label(path):
             return True
     return False
-
-

@@ -99,7 +99,7 @@ def filled_up(images: Sequence[Tensor]) -> tuple[list[Tensor], tuple[tuple[int, 
 
 
 def blanked(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Make normalised images (B, C, H, W) zero, in place, beyond their own sizes: as if they were filled up only now."""
+    """Make normalised images (B, C, H, W) zero, in place, beyond their own sizes."""
     for image, (height, width) in zip(images, sizes, strict=bool(sizes)):
         image[:, height:] = 0
         image[:, :, width:] = 0
@@ -163,6 +163,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size = data.batch_size  # an attribute of its own, since Lightning's finder sets it
         train = dataset.split("train")
         placed = train.targets.have_places
+        for name in ("mosaic", "short_side"):
+            if getattr(augment, name) and not train.targets.may_differ:
+                raise ConfigError(f"augment.{name} is for images in which boxes are marked; leave it out")
         by_policy = augment.auto_augment is not None or augment.crop == "scaled" or augment.distort > 0
         one_by_one = placed or by_policy or not train.in_memory
         self.worker_transform = self._transform(train, augment) if one_by_one else None
@@ -176,9 +179,6 @@ class ImageDataModule(pl.LightningDataModule):
         if train.targets.may_differ:
             others = train.with_channels(self.preprocessing.channels) if augment.mosaic else None
             return ObjectTransform(augment, self.preprocessing, others)
-        for name in ("mosaic", "short_side"):
-            if getattr(augment, name):
-                raise ConfigError(f"augment.{name} is for images in which boxes are marked; leave it out")
         return worker_transform(augment, self.preprocessing, placed=train.targets.have_places)
 
     def _check_sizes(self) -> None:

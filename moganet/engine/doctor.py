@@ -72,7 +72,8 @@ class Objects(Record):
 class Examined(Record):
     """A data set that was looked at: images by split and class, how many there are, and how many were read whole.
 
-    pixels: of masks, by split and class. objects: of boxes, by split. picture: of some images with what is known of them, where one was asked for.
+    pixels: of masks, by split and class. objects: of boxes, by split. picture: of some
+    images with what is known of them, where one was asked for.
     """
 
     spec: str

@@ -20,7 +20,7 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 @dataclass(frozen=True)
 class Drawn:
-    """A thing to draw: its box (left, top, right, bottom) in pixels, what is written on it, its colour, its mask (H, W).
+    """A thing to draw: its box (left, top, right, bottom) in pixels, the text on it, its colour, its mask (H, W).
 
     faint: only its outline is drawn, thinly: what is left out of learning and counting.
     """

@@ -300,5 +300,6 @@ class Task(ABC):
 def refuse_places(dataset: "Dataset", targets: "Targets") -> None:
     """Raise DataError for a set in whose images something is marked, for a task whose answers are of whole images."""
     if targets.have_places:
-        what = f"the images of {dataset.spec} have masks, which this task knows nothing of"
-        raise DataError(f"{what}; use another recipe, say segment, or a model that was trained by it")
+        kind, recipe = ("masks", "segment") if targets.marked() is None else ("boxes", "detect")
+        what = f"the images of {dataset.spec} have {kind}, which this task knows nothing of"
+        raise DataError(f"{what}; use another recipe, say {recipe}, or a model that was trained by it")

@@ -13,10 +13,10 @@ from torchvision import tv_tensors
 
 from moganet import open_data
 from moganet.data.findings import UnusableDataError
-from moganet.data.masks_coco import runs_of
 from moganet.data.masks_coding import IGNORED
 from moganet.data.masks_find import find_pairs
 from moganet.data.masks_names import CAMVID, CITYSCAPES, read_names
+from moganet.data.outlines import runs_of
 from moganet.data.scan import scan
 from moganet.engine.doctor import doctor
 from moganet.errors import DataError

@@ -25,7 +25,10 @@ KINDS = {"box": "ap", "mask": "mask_ap"}  # by the names of the figures
 
 
 class BoxPrecision(Metric):
-    """COCO's average precision of boxes of all scenes that came; they are packed, a line of bytes an image."""
+    """COCO's average precision of boxes of all scenes that came; they are packed, a line of bytes an image.
+
+    sets, thresholds: COCO's figures, and each class's threshold of the best F1, of the last computation.
+    """
 
     full_state_update = False
     lines: list[Tensor]
@@ -35,6 +38,7 @@ class BoxPrecision(Metric):
         self.class_names = class_names
         self.add_state("lines", default=[], dist_reduce_fx="cat")
         self.sets: dict[str, OfSet] = {}
+        self.thresholds: tuple[float, ...] = ()
 
     def update(self, scene: Scene) -> None:
         self.lines.append(torch.frombuffer(bytearray(scene.packed()), dtype=torch.uint8).to(self.device))
@@ -50,7 +54,9 @@ class BoxPrecision(Metric):
         return unpacked(b"".join(one.cpu().numpy().tobytes() for one in lines))
 
     def compute(self) -> Tensor:
-        self.sets = evaluated(self.scenes(), self.class_names)
+        scenes = self.scenes()
+        self.sets = evaluated(scenes, self.class_names)
+        self.thresholds = best_thresholds([counted(scene) for scene in scenes], len(self.class_names))
         return torch.tensor(self.sets["box"].figures.ap or 0.0, dtype=torch.float64)
 
 
@@ -106,8 +112,8 @@ class DetectEvaluator(Evaluator):
 
     def fitted(self, description: TaskDescription) -> TaskDescription:
         """Keep the thresholds of the best F1 on the validation images."""
-        every = self.counted()
-        return description.changed(thresholds=best_thresholds(every, len(description.class_names)))
+        self.boxes[0].compute()
+        return description.changed(thresholds=self.boxes[0].thresholds)
 
     def details(self) -> dict[str, Any]:
         """Give what DetectEvaluation says of all that came."""
