@@ -1,8 +1,8 @@
 """Whether a detector learns eight pictures of COCO by heart, by the recipe `coco-mini`, and in which processor time.
 
 Of a set in COCO's layout eight training pictures without crowds are taken, evenly spread by their number of objects;
-both splits of the set that is written are these. Mask R-CNN as the recipe has it, then RetinaNet. Processors' time is told
-beside the wall's, since others may use the machine. Writes by_heart.json beside this file.
+both splits of the set that is written are these. Mask R-CNN as the recipe has it, then RetinaNet. The processors' time
+is told beside the wall's, since others may use the machine. Writes by_heart.json beside this file.
 Usage: python benchmarks/by_heart.py COCO_FOLDER [maskrcnn|retinanet]
 """
 

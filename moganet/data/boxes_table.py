@@ -109,7 +109,7 @@ def _named(table: Table, said: str, form: str) -> Chosen:
     if form == "auto" and len(usual) != 1:
         forms = ", ".join(f"form={kind} ({meant})" for kind, meant in MEANT.items())
         raise DataError(f"boxes={said}: say what the four numbers are: {forms}")
-    return Chosen(cast(Columns, names), cast(Form, usual[0] if form == "auto" else form), said=form != "auto")
+    return Chosen(names, cast(Form, usual[0] if form == "auto" else form), said=form != "auto")
 
 
 def has_usual_boxes(table: Table) -> bool:

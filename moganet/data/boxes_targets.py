@@ -116,7 +116,7 @@ class BoxTargets(Targets):
         kept = np.flatnonzero(labels != DROPPED)
         boxes = torch.from_numpy(marks.boxes[rows][kept].astype(np.float32))
         found: dict[str, Any] = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[1], size[0])),  # type: ignore[call-arg]
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[1], size[0])),
             "labels": torch.from_numpy(labels[kept]),
             "crowd": torch.from_numpy(marks.crowd[rows][kept]),
             "area": torch.from_numpy(marks.areas[rows][kept]),
@@ -145,9 +145,10 @@ class BoxTargets(Targets):
         return replace(self, marks=marks, places=np.concatenate(places))
 
     def mapped(self, order: Sequence[int], number: int) -> Self:
-        steps = np.array(order, np.int64)
-        order = steps if self.order is None else np.where(self.order == DROPPED, DROPPED, steps[self.order])
-        return replace(self, order=order, num_classes=number, category_ids=())
+        new = np.array(order, np.int64)
+        if self.order is not None:
+            new = np.where(self.order == DROPPED, DROPPED, new[self.order]).astype(np.int64)
+        return replace(self, order=new, num_classes=number, category_ids=())
 
     def stack(self, targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Give a list of dicts, as a batch of detectors' targets is."""
@@ -209,9 +210,16 @@ def _drawn(outlines: Sequence[Outline], size: Size) -> Tensor:
 
 
 def _joined(every: Sequence[Marks]) -> Marks:
-    names = ("boxes", "labels", "crowd", "areas", "numbers", "sizes", "images")
     counts = np.concatenate([np.diff(marks.starts) for marks in every])
     outlines = [marks.outlines for marks in every]
-    whole = None if any(one is None for one in outlines) else tuple(o for one in outlines for o in one or ())
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Marks(starts, *(np.concatenate([getattr(marks, name) for marks in every]) for name in names), whole)
+    return Marks(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.concatenate([marks.boxes for marks in every]),
+        np.concatenate([marks.labels for marks in every]),
+        np.concatenate([marks.crowd for marks in every]),
+        np.concatenate([marks.areas for marks in every]),
+        np.concatenate([marks.numbers for marks in every]),
+        np.concatenate([marks.sizes for marks in every]),
+        np.concatenate([marks.images for marks in every]),
+        None if any(one is None for one in outlines) else tuple(o for one in outlines for o in one or ()),
+    )

@@ -63,7 +63,7 @@ def read_yolo(given: Path, asked: Asked) -> RawSet:
             f"{given} has no images of a set of YOLO's; put them into images/, and their boxes into labels/"
         )
     if bare and bare == len(raw.images):
-        what = f"none of the {bare:,} images of {given} has a label file ({label_file(raw.images[0].file or given)})"
+        what = f"none of the {bare:,} images of {given} has a label file ({raw.images[0].source})"
         raise DataError(f"{what}; put a text file for each into labels/ in the place of images/, or beside it")
     if bare:
         raw.notes.append(f"{bare:,} of {len(raw.images):,} images of {given} have no label file: nothing lies in them")

@@ -119,7 +119,7 @@ def _opened(path: Path, root: Path, images: str, split: SplitName | None) -> Coc
     plain = read_coco(path)
     own = split_of(path.stem) or (split_of(path.parent.name) if path.parent != root else None) or split
     folders = _folders(path, root, images)
-    return CocoFile(path, own or "train", *(plain[name] for name in LISTS), folders)
+    return CocoFile(path, own or "train", plain["images"], plain["annotations"], plain["categories"], folders)
 
 
 def read_coco(path: Path) -> Mapping[str, list[Any]]:

@@ -59,8 +59,9 @@ class _ImageBatches:
         unreadable: list[Unreadable] = []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
-            for seed in (torch.manual_seed, np.random.seed, random.seed):
-                # What is drawn for an image depends on nothing before it; in evaluation a caller's own code may draw.
+            # What is drawn for an image depends on nothing before it; in evaluation a caller's own code may draw.
+            # torch.manual_seed would seed the GPU too, for which it keeps a traceback: half a millisecond an image.
+            for seed in (torch.default_generator.manual_seed, np.random.seed, random.seed):
                 seed(place.seed if isinstance(place, Draw) else index)
             for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)

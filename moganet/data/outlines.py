@@ -176,7 +176,7 @@ def runs_of_mask(mask: NDArray[Any]) -> list[int]:
     """Give COCO's runs of a mask (H, W): of nothing, of something, in turns, column by column."""
     flat = np.concatenate([[0], (np.asarray(mask).T.reshape(-1) != 0).astype(np.int8)])
     changes = np.flatnonzero(np.diff(flat))
-    return np.diff(np.concatenate([[0], changes, [flat.size - 1]])).tolist()
+    return [int(run) for run in np.diff(np.concatenate([[0], changes, [flat.size - 1]]))]
 
 
 def compressed(runs: Sequence[int]) -> str:

@@ -78,8 +78,8 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
 def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:
     image, target = sample.image.numpy(), sample.target
     if isinstance(target, dict):
-        masks = target.get("masks")
-        things = things_of(*(target[key] for key in ("boxes", "labels")), class_names, masks, target["crowd"])
+        boxes, labels, masks = target["boxes"], target["labels"], target.get("masks")
+        things = things_of(boxes, labels, class_names, masks, target["crowd"])
         drawn = with_things(image, things)
         return drawn.transpose(2, 0, 1), Path(sample.name).name
     if isinstance(target, tv_tensors.Mask):
