@@ -1,8 +1,8 @@
 """The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
-registered; segmenters and detectors are none of its. Figures are the published ones, of classifiers on ImageNet-1k's validation
-set at the given size.
+registered; segmenters and detectors are none of its. Figures are the published ones, of classifiers on ImageNet-1k's
+validation set at the given size.
 """
 
 from abc import ABC, abstractmethod

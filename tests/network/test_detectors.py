@@ -28,7 +28,8 @@ from moganet.tasks.detect.pasting import paste
 RELATIVE = 1e-5  # of a tensor's largest value
 PIXELS = 1e-3
 FOUR_CONV = DETECTORS["cascade_mask_rcnn_4conv1f_xtiny"]
-SLOW = {"cascade_mask_rcnn_xtiny", "cascade_mask_rcnn_4conv1f_xtiny"}
+CASCADES = {"cascade_mask_rcnn_xtiny", "cascade_mask_rcnn_4conv1f_xtiny"}
+SLOW = {"mask_rcnn_xtiny", *CASCADES}  # which look at a thousand proposals
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in DETECTORS]
 # Exact parameters, and multiply-adds (G) at 1280x800 as published.
 PUBLISHED = {
@@ -71,7 +72,7 @@ def test_maps_proposals_and_answers_are_the_references(name):
     with torch.inference_mode():
         levels = network.pyramid(x)
         found = network.found(levels, torch.tensor([size]))
-        if name not in SLOW:
+        if name not in CASCADES:
             for i, y in enumerate(levels):
                 assert apart(y.mean((2, 3)), want(f"fpn{i}.mean")) < RELATIVE
                 assert apart(y[:, :32, :3, :3], want(f"fpn{i}.corner")) < RELATIVE
@@ -131,7 +132,9 @@ def check_given(network, levels, size, want):
         boxes = looks.refined(stage, boxes, logits[:, :-1].argmax(1), differences, torch.tensor(size))
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize(
+    "name", ["retinanet_xtiny", "mask_rcnn_xtiny", *(pytest.param(name, marks=pytest.mark.slow) for name in CASCADES)]
+)
 def test_losses_and_gradients_are_the_references(name):
     network, (expected, told) = made(name), golden_dense(name)
     x, sizes, targets = learned(told["loss"], expected)
@@ -183,7 +186,9 @@ def learned(how, expected):
     return x, [tuple(size), tuple(other)], targets
 
 
-@pytest.mark.parametrize("key", PUBLISHED)
+@pytest.mark.parametrize(
+    "key", [key if key[0] == "xtiny" else pytest.param(key, marks=pytest.mark.slow) for key in PUBLISHED]
+)
 def test_parameters_are_exact_and_macs_as_published(key):
     network = build_blank(Architecture(name=f"moganet_{key[0]}", head=key[1], num_classes=80))
     parameters, macs = PUBLISHED[key]
@@ -197,8 +202,8 @@ def test_parameters_are_exact_and_macs_as_published(key):
     [
         ("small", "cascade", 77_918_353),
         ("small", FOUR_CONV, 82_825_285),
-        ("base", FOUR_CONV, 101_218_277),
-        ("large", FOUR_CONV, 139_883_548),
+        pytest.param("base", FOUR_CONV, 101_218_277, marks=pytest.mark.slow),
+        pytest.param("large", FOUR_CONV, 139_883_548, marks=pytest.mark.slow),
     ],
 )
 def test_parameters_of_cascades_are_exact(variant, head, parameters):

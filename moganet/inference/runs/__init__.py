@@ -1,10 +1,11 @@
 """What answers: a callable from arrays to named arrays. Here are those that need no torch, a file a runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from moganet.tasks.task import Array, Outputs
+import numpy as np
 
+from moganet.tasks.task import Array, Outputs
 
 Sizes = Sequence[tuple[int, int]]  # height and width of each image, without what it was padded with
 
@@ -18,4 +19,10 @@ class Run(Protocol):
     def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs: ...
 
 
-__all__ = ["Array", "Outputs", "Run", "Sizes"]
+def one_by_one(images: Array, sizes: Sizes | None) -> Iterator[tuple[Array, Array]]:
+    """Give each of images (B, C, H, W) and its size (1, 2), for graphs that see one image at a time."""
+    for i, size in enumerate(sizes or [(images.shape[2], images.shape[3])] * len(images)):
+        yield np.ascontiguousarray(images[i : i + 1]), np.array([size], np.int64)
+
+
+__all__ = ["Array", "Outputs", "Run", "Sizes", "one_by_one"]

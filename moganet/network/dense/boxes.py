@@ -27,8 +27,8 @@ def base_anchors(stride: int, scales: Sequence[float], ratios: Sequence[float] =
 def anchors_on(base: Tensor, x: Tensor, stride: int) -> Tensor:
     """Give the anchors of a map (B, C, h, w), (h * w * base, 4), row by row."""
     down, across = (torch.arange(side, device=x.device, dtype=torch.float32) * stride for side in x.shape[2:])
-    rows = down[:, None].expand(-1, len(across)).flatten()
-    columns = across[None].expand(len(down), -1).flatten()
+    rows = (down[:, None] + torch.zeros_like(across)).flatten()  # a graph for any size must not know the lengths
+    columns = (torch.zeros_like(down)[:, None] + across).flatten()
     shifts = torch.stack([columns, rows, columns, rows], 1)
     return (shifts[:, None] + base.to(x.device)).flatten(0, 1)
 

@@ -45,7 +45,7 @@ def best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
     if is_traced():
         scores = torch.cat([scores, scores.new_full((number,), NOTHING)])
         values, places = scores.topk(number)
-        return values, places.clamp(max=len(scores) - number - 1)
+        return values, places.clamp(max=scores.shape[0] - number - 1)
     values, places = scores.topk(min(number, len(scores)))
     return values, places
 
