@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.numbers import percent
-from moganet.report.boxes import Drawn, colours_of, with_things
 from moganet.results import Record
 from moganet.tasks.detect.scenes import Things, found_in, pasted_each
 from moganet.tasks.records import Row
@@ -71,6 +70,8 @@ class Detections:
 
     def drawn(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Draw what is shown on the image uint8 (C, H, W); gives (H, W, 3)."""
+        from moganet.report.boxes import Drawn, colours_of, with_things  # and matplotlib's fonts
+
         colours = colours_of(len(self.class_names))
         return with_things(
             image,

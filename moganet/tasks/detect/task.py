@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
-from moganet.report.boxes import things_of, with_things
 from moganet.results import Metric
 from moganet.tasks.by_image import TaskByImage
 from moganet.tasks.detect.answers import COLUMNS, Detections, DetectRow, Marked, counted_names, detections
@@ -89,6 +88,8 @@ class Detect(TaskByImage):
     def preview(
         self, image: NDArray[np.uint8], target: Any, description: TaskDescription
     ) -> tuple[NDArray[np.uint8], str]:
+        from moganet.report.boxes import things_of, with_things
+
         names = description.class_names
         things = things_of(target["boxes"], target["labels"], names, target.get("masks"))
         said = counted_names([names[i] for i in target["labels"].tolist()])
