@@ -179,9 +179,9 @@ def learned(how, expected):
     targets = []
     for k, (height, width) in enumerate((size, other)):
         drawn = [
-            outlines.read_outline([one.flatten().tolist()], (height, width)) for one in expected[f"loss.gt_polygons{k}"]
+            outlines.read_outline([one.flatten().tolist()], (width, height)) for one in expected[f"loss.gt_polygons{k}"]
         ]
-        masks = torch.from_numpy(np.stack([one.mask((height, width)) for one in drawn]))
+        masks = torch.from_numpy(np.stack([one.mask((width, height)) for one in drawn]))
         targets.append(Objects(expected[f"loss.gt_boxes{k}"], expected[f"loss.gt_labels{k}"].long(), masks))
     return x, [tuple(size), tuple(other)], targets
 
