@@ -14,7 +14,7 @@ from moganet.devices import ANYWHERE, Where, choose_device
 from moganet.errors import ConfigError, MogaNetError, choose_of, first_line
 from moganet.inference.cached import PACKAGES, CachedRun, Source
 from moganet.inference.predictor import NamedRun, Predictor
-from moganet.inference.runs import Array, Outputs
+from moganet.inference.runs import Array, Outputs, Sizes
 from moganet.inference.threads import Guard, settle_after_fork
 from moganet.machine import has_fast_bf16
 from moganet.models.description import ModelDescription
@@ -116,8 +116,8 @@ class LazyRun:
         """Name the runtime: that which answered, once one did."""
         return self._runtime if self._run is None else self._run.runtime
 
-    def __call__(self, images: Array) -> Outputs:
-        return self.opened()(images)
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
+        return self.opened()(images) if sizes is None else self.opened()(images, sizes)
 
     def opened(self) -> NamedRun:
         if self._run is None:

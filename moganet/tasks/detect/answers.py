@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class Detections:
 
     def things(self) -> Things:
         """Give all that was found, as COCO's evaluation takes it."""
-        outputs = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels}
+        outputs: dict[str, NDArray[Any]] = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels}
         return found_in(outputs | ({} if self.masks is None else {"masks": self.masks}), self.size)
 
     def drawn(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -114,13 +115,24 @@ def detections(
     return found
 
 
+class Runs(Record):
+    """A mask in COCO's compressed runs (RLE). size: height and width."""
+
+    size: tuple[int, int]
+    counts: str
+
+
 class Found(Record):
-    """A thing: its class, how sure that is, its box (left, top, right, bottom) in pixels, and how many its mask has."""
+    """A thing: its class, how sure that is, its box (left, top, right, bottom) in pixels, and how many its mask has.
+
+    mask: in COCO's runs (RLE), where a service sends it.
+    """
 
     name: str
     score: float
     box: tuple[float, float, float, float]
     pixels: int | None = None
+    mask: Runs | None = None
 
 
 class Marked(Record):
@@ -132,6 +144,8 @@ class Marked(Record):
 
 class DetectRow(Row):
     """The things that an image shows, the surest first. truth: those that are marked in it. picture: what was drawn."""
+
+    bars_of: ClassVar[str] = "score"
 
     objects: tuple[Found, ...]
     truth: tuple[Marked, ...] | None = None

@@ -11,7 +11,7 @@ from moganet.data.resample import normalize, resize_and_crop
 from moganet.tasks.detect.pasting import paste
 from moganet.tasks.task import Array, Outputs
 
-Ask = Callable[[Array, Any], Outputs]  # preprocessed images (B, C, h, w), and their sizes before they were padded
+Ask = Callable[..., Outputs]  # preprocessed images (B, C, h, w), and their sizes before they were padded
 DIVISOR = 32  # of both sides, after zeros were put on the right and below
 
 

@@ -1,6 +1,6 @@
 """Detection as a task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
+from moganet.config.heads import BoxHead
 from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
 from moganet.tasks.by_image import TaskByImage
-from moganet.tasks.detect.answers import COLUMNS, Detections, DetectRow, Marked, counted_names, detections
+from moganet.tasks.detect.answers import COLUMNS, Detections, DetectRow, Marked, Runs, counted_names, detections
 from moganet.tasks.detect.counting import IOU
 from moganet.tasks.detect.description import DetectDescription, DetectLoss, DetectSettings
-from moganet.tasks.detect.scenes import results_of
+from moganet.tasks.detect.scenes import results_of, runs_text
 from moganet.tasks.detect.seeing import Ask, found_things, look
 from moganet.tasks.detect.tiling import by_tiles, tiles_of
-from moganet.tasks.records import CocoResult
-from moganet.tasks.task import Array, Asked, Outputs, TaskDescription, Writer
+from moganet.tasks.records import CocoResult, Row
+from moganet.tasks.task import Array, Asked, Masks, Outputs, TaskDescription, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,6 +81,7 @@ class Detect(TaskByImage):
         for name in ("mixup", "cutmix"):
             if getattr(recipe.augment, name):
                 raise ConfigError(f"augment.{name} blends the classes of whole images, and no boxes; leave it at 0")
+        assert isinstance(recipe.task.head, BoxHead)
         if recipe.task.head.masks and not getattr(dataset.split("train").targets, "has_masks", False):
             how = "--set task.head.masks=false learns boxes alone"
             raise ConfigError(f"the head learns masks, and {dataset.spec} has boxes without outlines; {how}")
@@ -121,6 +123,19 @@ class Detect(TaskByImage):
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Detections]:
         return detections(outputs, description.class_names, _own(description).cuts, asked.top_k)
+
+    def sent(self, row: Row, answer: Detections, masks: Masks) -> Row:
+        if masks != "rle" or answer.masks is None or not isinstance(row, DetectRow):
+            return row
+        masks_of = (mask for mask in map(answer.mask, answer.shown) if mask is not None)
+        runs = [Runs(size=answer.size, counts=runs_text(mask)) for mask in masks_of]
+        return row.changed(objects=[one.changed(mask=mask) for one, mask in zip(row.objects, runs, strict=True)])
+
+    def colours(self, answer: Detections) -> Mapping[str, tuple[int, int, int]]:
+        from moganet.report.boxes import colours_of
+
+        every = dict(zip(answer.class_names, colours_of(len(answer.class_names)), strict=True))
+        return {name: every[name] for name in answer.names}
 
     def row(self, file: str, answer: Detections, truth: Any, *, trained: bool) -> DetectRow:
         return DetectRow.of(file, answer, truth, trained=trained)
