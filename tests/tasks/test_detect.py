@@ -354,6 +354,8 @@ def test_tiles_and_what_is_not_answered_are_said(model, coco_set, tmp_path):
             moganet.predict(model, file, runtime="eager", **refused)
     with pytest.raises(ConfigError, match="not averaged"):
         moganet.predict([model, model], file, runtime="eager")
+    with pytest.raises(ConfigError, match="neither right nor wrong"):
+        moganet.compare([model, model], f"coco:{coco_set}?broken=drop", "val", out=tmp_path / "c.html")
     with pytest.raises(ConfigError, match="whole images"):
         moganet.predict("moganet_nano.digits", file, tiles=48)
 
