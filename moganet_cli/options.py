@@ -46,6 +46,7 @@ THREADS = "That compute and read [default: as many as this process may use; doct
 TTA = (
     "flip: answer by the mean over each image and its mirror image, in twice the time; not where left and right matter."
 )
+TILES = "Answer larger images by tiles of so many pixels a side; for boxes and masks."
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
 Model = Annotated[str, argument("MODEL", MODEL, models)]
@@ -149,6 +150,7 @@ class ReadingViews(ReadingFast, total=False):
     """What those verbs pass on that may look at several views of an image."""
 
     tta: Annotated[Literal["none", "flip"], option(TTA, panel=COMPUTED)]
+    tiles: Annotated[int | None, option(TILES, panel=COMPUTED, **SIDE)]
 
 
 SHARED = ReadingViews.__annotations__ | AllChoices.__annotations__

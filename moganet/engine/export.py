@@ -239,7 +239,7 @@ def _verify(path: Path, graph: Graph, source: Predictor, known: Known, progress:
         run = EXPORTERS[graph.format].load(path, graph.precision, graph.outputs)
         found = check_raw(run, reference, graph.description, graph.temperature)
     else:
-        run = load_exported(path).outputs
+        run = load_exported(path).ask
         real = images.probes() if images is not None and graph.precision == "int8" else None
         # The model's own description, whose fixtures hold where the size is the model's own.
         own = (
@@ -296,7 +296,7 @@ def export_all(
     own = source.config.preprocessing
     images = open_comparison(source, data, limit, own, class_names) if data is not None else None
     known = _plain(source), images
-    runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.outputs}
+    runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.ask}
     rows = {name: _row_of_torch(run, source, known) for name, run in runs.items()}
     forms = [Form(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
     for form in progress(forms, len(forms), "export"):
@@ -304,7 +304,7 @@ def export_all(
         try:
             made = _one_of_all(source, form, known, None if out is None else Path(out), overwrite)
             rows[name] = {key: value for key, value in made.items() if key not in ("model", "notes")}
-            runs[name] = load_exported(Path(made.out)).outputs
+            runs[name] = load_exported(Path(made.out)).ask
         except MogaNetError as error:
             rows[name] = {"failed": str(error)}
     for name, rate in _rates(runs, source.config.preprocessing).items():
