@@ -170,7 +170,7 @@ class Task(ABC):
         )
 
     def handed(self, outputs: Outputs, sizes: Sequence[tuple[int, int]] | None) -> Any:
-        """Give outputs as they are handed to a caller in Python. sizes: of images without what they were padded with."""
+        """Give outputs as a caller in Python gets them. sizes: of images without what they were padded with."""
         return outputs
 
     @abstractmethod
