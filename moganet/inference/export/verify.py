@@ -1,5 +1,7 @@
 """Whether an exported file gives what the network gives: on probes, on the model's fixtures, on a real set."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -7,6 +9,7 @@ from moganet.data.preprocess import preprocess
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.models.description import ModelDescription
 from moganet.models.fixtures import fixture_inputs, recorded, replay_fixtures
+from moganet.notices import say
 from moganet.tasks import TASKS
 from moganet.tasks.guard import FEATURES
 
@@ -74,11 +77,18 @@ def check(
     pictures = fixture_inputs(there)
     of_pictures = [reference.of(f"fixture {number} {size}", x) for number, x in enumerate(pictures)]
     worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
+    _say_of_nothing([expected, *of_pictures])
     if pictures and size == description.preprocessing.size:
         plain = [known.get("logits", recorded(known)) for known in of_pictures]
         apart = replay_fixtures(there, run)
         worst = max(worst, apart / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst
+
+
+def _say_of_nothing(every: Sequence[Outputs]) -> None:
+    """Say that two forms of a detector were compared where neither finds anything."""
+    if "scores" in every[0] and not any(known["scores"].any() for known in every):
+        say("the model finds nothing in what the file was compared on; give --data to compare on images", doubtful=True)
 
 
 def check_raw(run: Run, reference: Reference, description: ModelDescription, temperature: float | None) -> float:
