@@ -25,6 +25,7 @@ from moganet.results import Record, Result
 from moganet.serve.app import build_app
 from moganet.serve.door import LOOPBACK, Access, Door
 from moganet.serve.figures import Figures
+from moganet.serve.heads import LimitedHeads
 from moganet.serve.hosted import Source
 from moganet.serve.limits import Limits
 from moganet.serve.service import Service
@@ -103,6 +104,7 @@ def serve(
         door = build_app(service, access, None if extend is None else lambda app: extend(app, service))
         address = address_of(listener, opening.host)
         server = _Server(door, service, lambda: started(_started(address, service, access)))
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is none
         server.run(sockets=[listener])
     if server.stopped_by is not None:
         raise Stopped(server.stopped_by)
@@ -226,6 +228,7 @@ class _Server(uvicorn.Server):
             server_header=False,
             timeout_graceful_shutdown=int(service.limits.seconds) + 1,
             ws="none",
+            http=LimitedHeads,
         )
         super().__init__(config)
         self.service, self._tell = service, started

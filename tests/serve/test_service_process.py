@@ -70,6 +70,14 @@ def test_a_service_reloads_and_finishes_what_it_accepted(tmp_path, monkeypatch, 
         exec(compile(example.replace(":8000", f":{port}"), "service.md", "exec"), {})
         assert capsys.readouterr().out.startswith("photo.jpg {'name': 'class ")
 
+        # A head without an end is not read without one; a long one that ends is
+        with contextlib.closing(socket.create_connection(("127.0.0.1", port))) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 30_000 + b"\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            with pytest.raises(OSError):
+                for _ in range(200):
+                    client.sendall(b"x" * 100_000)
+
         # Another process on the same port
         with pytest.raises(OutputError, match=f"{port}.*--port"):
             bound(Opening(port=port))
