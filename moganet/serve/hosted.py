@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from moganet.config import Preprocessing
 from moganet.data.resample import normalize, resize_and_crop
 from moganet.engine.info import accuracy_of, trained_on
+from moganet.inference.known import key_of
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs
+from moganet.models.choices import Choices
+from moganet.models.find import find
 from moganet.results import Record
 from moganet.serve.lane import Lane
 
@@ -47,6 +50,17 @@ class Card(Record):
     untrained: bool
 
 
+class Opened(NamedTuple):
+    """A loaded model. stamp: of its file's content, None of one in many files. Exports of a model differ in it alone."""
+
+    predictor: Predictor
+    stamp: str | None
+
+    def same(self, other: "Opened") -> bool:
+        """Tell whether another is this one."""
+        return self.stamp == other.stamp and self.predictor.config == other.predictor.config
+
+
 @dataclass(frozen=True)
 class Source:
     """What was named on the command line: the model's name for clients, what is loaded, and how."""
@@ -54,6 +68,11 @@ class Source:
     name: str
     model: str
     open: Callable[[], Predictor]
+
+    def opened(self) -> Opened:
+        """Load the model. Its stamp is taken before: what is replaced meanwhile is taken anew the next time."""
+        stamp = key_of(find(self.model), Choices())
+        return Opened(self.open(), stamp)
 
 
 def at_once(predictor: Predictor) -> int:
@@ -66,8 +85,9 @@ def at_once(predictor: Predictor) -> int:
 class Hosted:
     """A model that is ready to answer. hear: is told of each batch how many seconds each of its images waited."""
 
-    def __init__(self, source: Source, predictor: Predictor, hear: Callable[[Sequence[float]], object] = len) -> None:
-        self.source, self.predictor, self.name = source, predictor, source.name
+    def __init__(self, source: Source, opened: Opened, hear: Callable[[Sequence[float]], object] = len) -> None:
+        self.source, self.opened, self.name = source, opened, source.name
+        self.predictor = predictor = opened.predictor
         by_image = predictor.task.by_image
         self.most = 1 if by_image else at_once(predictor)
         self.answer = self._see if by_image else self._outputs

@@ -94,6 +94,8 @@ def serve(
     choices: as in `load`. SIGHUP takes changed models anew.
     Raises ConfigError for what can't be, OutputError for a port that is taken, what `load` raises, and Stopped.
     """
+    if "/" in opening.host or opening.host.count(":") == 1:
+        raise ConfigError(f"--host {opening.host!r} must be a name or an address alone; its port goes to --port")
     access = access_of(opening)
     sources = [Source(name, model, partial(_load, model, choices)) for name, model in named_models(models).items()]
     if not sources:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 
 import pytest
 from dense_files import picture
@@ -73,6 +74,18 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered():
     (left,) = answer.json()["unreadable"]
     assert left["file"] == "bad.png" and left["number"] == 2 and "not an image" in left["reason"]
     assert "image" in ask("POST", "/v1/predict", content=b"no image", headers=PNG).json()["detail"]
+
+
+def test_another_export_of_the_same_tensors_is_another_model(tmp_path):
+    for number, name in enumerate(("raw", "raw calibrated", "raw calibrated")):
+        for suffix in (".xml", ".bin"):
+            shutil.copy(exported("openvino", name).with_suffix(suffix), tmp_path / f"one{suffix}")
+        if not number:
+            reloaded = opened(one=tmp_path / "one.xml")
+            before = reloaded.shelf.get().opened.stamp
+        else:
+            assert reloaded.reload() == {"one": ["changed", "same"][number - 1]}
+    assert reloaded.shelf.get().opened.stamp != before
 
 
 def test_models_say_what_they_are():

@@ -144,6 +144,8 @@ def test_what_cannot_be_served_is_one_line(capsys, tmp_path, monkeypatch):
             ("no/such/model",): "there is no model",
             (model(), "--port", taken.getsockname()[1]): "can't serve at 127.0.0.1:",
             (model(), "--host", "0.0.0.0"): "--token-file",
+            (model(), "--host", "http://localhost"): "its port goes to --port",
+            (model(), "--host", "localhost:80"): "its port goes to --port",
             (model(), "--host", "no.such.host.invalid", "--open"): "can't serve at",
             (model(), model()): "NAME=MODEL",
             (model(), f"a b={model()}"): "no name for a model",
