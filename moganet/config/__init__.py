@@ -11,7 +11,21 @@ from moganet.config.descriptions import (
     Precision,
     Preprocessing,
 )
-from moganet.config.heads import FpnHead, Head, PixelHead, SmpHead, UperHead
+from moganet.config.heads import (
+    BoxHead,
+    BoxHeads,
+    CascadeHead,
+    FpnHead,
+    Head,
+    MapsHead,
+    MaskRcnnHead,
+    PixelHead,
+    PixelHeads,
+    RetinaHead,
+    RoiHead,
+    SmpHead,
+    UperHead,
+)
 from moganet.config.load import (
     RECIPE_LIMIT,
     flat,
@@ -42,4 +56,5 @@ __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
 __all__ += ["flat", "validate"]
 __all__ += ["DEVICE", "DEVICES", "OPTIONS", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
-__all__ += ["FpnHead", "Head", "PixelHead", "SmpHead", "UperHead"]
+__all__ += ["FpnHead", "Head", "MapsHead", "PixelHead", "PixelHeads", "SmpHead", "UperHead"]
+__all__ += ["BoxHead", "BoxHeads", "CascadeHead", "MaskRcnnHead", "RetinaHead", "RoiHead"]

@@ -37,7 +37,8 @@ Device = Annotated[str, BeforeValidator(lambda name: "cuda" if name == "gpu" els
 class Architecture(Settings):
     """Which network, and which function it computes; None leaves the variant's own value.
 
-    head: what stands on its four maps and answers for each pixel; None is a classifier, or a backbone of 0 classes.
+    head: what stands on its four maps, answers for each pixel or finds objects; None is a classifier, or a backbone of
+    0 classes.
     """
 
     name: str = told("moganet_xtiny", "A variant (nano, xtiny, tiny, small, base, large, xlarge), or timm:NAME.")
@@ -70,7 +71,7 @@ class Architecture(Settings):
     drop_path_rate: Fraction = told(0.0, "How often the last block is passed by; earlier ones less.", "probability")
     ls_init_value: float | None = told(None, "What the layer scales start from; null: the network's own.")
     conv_init: ConvInit = told("fan_out", "By which side of a convolution its drawn weights are scaled.")
-    head: Head | None = told(None, "What stands on the four maps and answers for each pixel; null: a classifier.")
+    head: Head | None = told(None, "What stands on the four maps, for each pixel or for objects; null: a classifier.")
 
     def options(self) -> dict[str, Any]:
         """Give the keyword arguments for the network beside its name, and what stands on it."""

@@ -3,8 +3,7 @@
 import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,8 +17,10 @@ from moganet.data.videos import Every, parse_every
 from moganet.data.within import PICTURES, Within, in_lane
 from moganet.errors import ConfigError, DataError
 from moganet.inference.answer_files import is_answer_file
+from moganet.inference.coco_results import image_ids
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
+from moganet.inference.files_seen import stream_of_files
 from moganet.inference.given_images import GivenImages, are_names
 from moganet.inference.hits import Counted, Hits
 from moganet.inference.predictor import Predictor
@@ -47,7 +48,8 @@ class Predictions(Result):
     """Rows an image, unless they were handed on as they came; files that can't be read; what was written.
 
     hits: where the truth of some is known. saved, sorted: how many pictures and sorted images were written.
-    out, files: where answers were written; of a folder for each image's files, what else it holds.
+    out, files: where answers were written; of a folder for each image's files, what else it holds. coco: the file of
+    COCO's list of results.
     tta: over which views of an image the answers are means. models: those that answered as one, where several did.
     """
 
@@ -59,6 +61,7 @@ class Predictions(Result):
     saved: int | None = None
     sorted: int | None = None
     files: tuple[str, ...] = ()
+    coco: str | None = None
     tta: str | None = None
     models: tuple[Member, ...] = ()
 
@@ -105,6 +108,7 @@ class _Asked:
     source_of: Callable[[int], Any] = lambda place: None
     by: str = "folders"
     timed: bool = False
+    targets: Any = None  # of a data set's images, which may know their ids
 
 
 @noted
@@ -127,10 +131,12 @@ def predict(
     save_images: str | Path | None = None,
     sort_into: str | Path | None = None,
     links: bool = False,
+    coco: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
     tta: Tta = "none",
+    tiles: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
@@ -153,6 +159,7 @@ def predict(
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
     tta: "flip" answers by the mean over each image and its mirror image; each row says so.
+    tiles: answer images that are larger than this side in pixels by tiles of it, where the task can.
     every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
@@ -161,6 +168,8 @@ def predict(
         answer: masks, overlays, areas and COCO's runs.
     save_images: a new folder for a copy of each picture with its answer on it. sort_into: a new folder with one a
         class, into which images are copied, or linked by `links`; rejected ones lie in _rejected.
+    coco: a file for all that was found, of any score, as COCO's list of results, with the images' ids: those of the
+        data set, or of a JSON file of COCO's form beside the images' folder, or the numbers that the files' names are.
     device, threads, choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
@@ -169,7 +178,7 @@ def predict(
     folders = {"save_images": _path(save_images), "sort_into": _path(sort_into)}
     given = _path(out)
     rows_file, folder = (given, None) if given is not None and is_answer_file(given) else (None, given)
-    to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links)
+    to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links, coco=_path(coco))
     to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
@@ -177,6 +186,7 @@ def predict(
         raise ConfigError(f"truth is {truth!r}; choose one of {', '.join(get_args(Truth))}")
     frames = None if every is None else parse_every(every)
     predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
+    predictor = predictor if tiles is None else predictor.by_tiles(tiles)
     reading = _Reading(batch_size, workers, fast_decoding, frames, truth)
     if data is None:
         named = are_names(files)
@@ -187,6 +197,7 @@ def predict(
         asked = _data(predictor, (data, class_names), split, limit, reading)
     stream, rows, counted = asked.stream, list[Row](), Counted(asked.by)
     writer = None if folder is None else predictor.task.writer(folder, asked.names(), predictor.config.task)
+    ids = None if coco is None else image_ids(asked.names(), asked.targets)
     more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
     with writing(predictor, to, more=more) as ways:
         for seen in progress(stream, len(stream), "predict"):
@@ -194,6 +205,7 @@ def predict(
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
                 one = _answered(predictor, asked, place, answer, tta)
+                one = one if ids is None else replace(one, image=ids[place])
                 if writer is not None:
                     one = one.with_row(writer.write(place, one.row, one.pixels, answer))
                 counted.add(one.right)
@@ -263,26 +275,14 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     if how.every is not None and not timed:
         say("--every is for videos, of which none was named")
     files, own = files[:limit], predictor.config.preprocessing
-    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
-    in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
-    many_read = (how.workers or predictor.device.type != "cpu") and not in_turn
-    if many_read and len(files) > (how.batch_size or 1):  # one batch is read here
-        many = importlib.import_module("moganet.inference.stream")
-
-        def make(one: Predictor) -> Any:
-            return many.Stream(
-                one, many.split_of_files(files, one.config.preprocessing.white_level), workers=how.workers, **so
-            )
-
-    else:
-        lanes = count()  # each reads what can be read in turn only by itself
-
-        def make(one: Predictor) -> Any:
-            own_files = in_lane(files, next(lanes))
-            return FileStream(one, own_files, threads=0 if how.workers == 0 else None, **so)
-
     return _Asked(
-        stream_of(predictor, make),
+        stream_of_files(
+            predictor,
+            files,
+            batch_size=how.batch_size,
+            workers=how.workers,
+            fast_decoding=how.fast_decoding,
+        ),
         lambda: [str(file) for file in files],
         lambda place: str(files[place]),
         lambda place: read_pixels(in_lane([files[place]], PICTURES)[0], 3, own.white_level),
@@ -331,4 +331,5 @@ def _data(
         lambda place: None if how.truth == "none" else predictor.task.truth(chosen.targets, place, dataset.class_names),
         source_of=lambda place: chosen.files[place] if hasattr(chosen, "files") else None,
         by="data",
+        targets=chosen.targets,
     )

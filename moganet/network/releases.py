@@ -1,8 +1,8 @@
 """The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
-registered; the segmenters are none of its. Figures are the published ones, of classifiers on ImageNet-1k's validation
-set at the given size.
+registered; segmenters and detectors are none of its. Figures are the published ones, of classifiers on ImageNet-1k's
+validation set at the given size.
 """
 
 from abc import ABC, abstractmethod
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moganet.config import Gate
 
 OFFICIAL = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights"
+DETECTION = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-det-weights"
 SEGMENTATION = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-seg-weights"
 OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-in1k-weights"
 
@@ -73,6 +74,23 @@ class Segmenter(Published):
         return f"mIoU {self.miou} %, mean accuracy {self.macc} %"
 
 
+@dataclass(frozen=True)
+class Finder(Published):
+    """A detector. head: what finds. box_ap, mask_ap: COCO's average precision, in per cent; None without masks."""
+
+    head: str
+    box_ap: float
+    mask_ap: float | None = None
+    _: KW_ONLY
+    folder: str = DETECTION
+    data = "COCO"
+
+    @property
+    def accuracy(self) -> str:
+        masks = "" if self.mask_ap is None else f", mask AP {self.mask_ap} %"
+        return f"box AP {self.box_ap} %{masks}"
+
+
 RELEASES: dict[str, Release] = {
     "moganet_xtiny.in1k": Release("moganet_xtiny_sz224_8xbs128_ep300.pth.tar", 224, 76.5),
     "moganet_xtiny.in1k_256": Release("moganet_xtiny_sz256_8xbs128_ep300.pth.tar", 256, 77.2),
@@ -101,7 +119,21 @@ for _size, (_fpn, _upernet) in _ON_ADE20K.items():
     SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], *_fpn)
     SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], *_upernet)
 
-PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS}
+# On COCO's validation set, after 12 epochs: RetinaNet's AP, and Mask R-CNN's of boxes and masks.
+_ON_COCO = {
+    "xtiny": (39.7, (40.7, 37.6)),
+    "tiny": (41.4, (42.6, 39.1)),
+    "small": (45.8, (46.6, 42.2)),
+    "base": (47.7, (49.0, 43.8)),
+    "large": (48.7, (49.4, 44.2)),
+}
+FINDERS: dict[str, Finder] = {}
+for _size, (_retina, _mask) in _ON_COCO.items():
+    _files = f"retinanet_moganet_{_size}_fpn_1x_coco.pth", f"mask_rcnn_moganet_{_size}_fpn_1x_coco.pth"
+    FINDERS[f"moganet_{_size}.retinanet_coco"] = Finder(_files[0], "retinanet", _retina)
+    FINDERS[f"moganet_{_size}.maskrcnn_coco"] = Finder(_files[1], "maskrcnn", *_mask)
+
+PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS, **FINDERS}
 
 
 @dataclass(frozen=True)

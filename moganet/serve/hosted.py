@@ -51,7 +51,7 @@ class Card(Record):
 
 
 class Opened(NamedTuple):
-    """A loaded model. stamp: of its file's content, None of one in many files. Exports of a model differ in it alone."""
+    """A loaded model. stamp: of its file's content, None of one in many files. Exports of one differ in it alone."""
 
     predictor: Predictor
     stamp: str | None

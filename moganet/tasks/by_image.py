@@ -23,13 +23,13 @@ class TaskByImage(Task):
     def see(
         self,
         pixels: NDArray[np.uint8],
-        ask: Callable[[Array], Outputs],
+        ask: Callable[..., Outputs],
         description: TaskDescription,
         preprocessing: Preprocessing,
     ) -> Outputs:
         """Give the outputs for one image, uint8 (C, H, W) as it is.
 
-        ask: gives what the network gives for preprocessed images (B, C, h, w).
+        ask: gives what the network gives for preprocessed images (B, C, h, w), and where a task is `sized` their sizes.
         """
 
     @abstractmethod

@@ -74,6 +74,15 @@ class TaskModule(pl.LightningModule):
         """Give what the network is trained by: its outputs, and perhaps those of heads that only training has."""
         return self(images)
 
+    def step_of(self, images: Tensor, targets: Any) -> tuple[Any, Tensor]:
+        """Give what the network gives for a batch, in training or as it answers, and the loss of it."""
+        outputs = self.learned(images) if self.training else self(images)
+        return outputs, self.loss_of(outputs, targets)
+
+    def answered(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        """Give what the evaluator takes of a batch of validation images, float32 by name."""
+        return {"logits": self(images).float()}
+
     @abstractmethod
     def measure(self, outputs: Any, targets: Any) -> None:
         """Update the metrics of training by a batch's outputs, which have no gradients."""
@@ -102,8 +111,7 @@ class TaskModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         images, targets = batch[:2]
-        outputs = self.learned(images)
-        loss = self.loss_of(outputs, targets)
+        outputs, loss = self.step_of(images, targets)
         if self._teacher:
             loss = self._with_teacher(loss, outputs, images)
         self._watch(loss.detach(), images)
@@ -152,7 +160,7 @@ class TaskModule(pl.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, targets = batch[:2]
         if len(targets):  # images without any are broadcast to channels
-            self.evaluator.update({"logits": self(images).float()}, targets)
+            self.evaluator.update(self.answered(images, targets), targets)
         elif self.trainer.world_size == 1:  # none of the batch's files could be read
             return
         # Several processes log together, the one without images as well.

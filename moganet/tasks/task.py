@@ -18,7 +18,7 @@ from moganet.config import Architecture, LossSettings, Recipe, Settings, TaskSet
 from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
 from moganet.tasks.guard import Guard, Values
-from moganet.tasks.records import Evaluation, Row
+from moganet.tasks.records import CocoResult, Evaluation, Row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -97,7 +97,7 @@ class Task(ABC):
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
     measured, for its one true class. by_image: whether it is a `TaskByImage`. guards: whether a guard can be made,
-    which tells unlike images by their whole.
+    which tells unlike images by their whole. sized: whether the network is told how large each padded image is.
     """
 
     name: ClassVar[str]
@@ -111,6 +111,7 @@ class Task(ABC):
     pipeline: ClassVar[str] = "image-classification"
     rewards: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
+    sized: ClassVar[bool] = False
     guards: ClassVar[bool] = True
 
     @property
@@ -169,6 +170,10 @@ class Task(ABC):
             f"the answers of {self.name} are rows; give --out the name of a .jsonl, .parquet or .csv file"
         )
 
+    def handed(self, outputs: Outputs, sizes: Sequence[tuple[int, int]] | None) -> Any:
+        """Give outputs as they are handed to a caller in Python. sizes: of images without their padding."""
+        return outputs
+
     @abstractmethod
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
@@ -191,6 +196,14 @@ class Task(ABC):
     @abstractmethod
     def row(self, file: str, answer: Any, truth: Any, *, trained: bool) -> Row:
         """Give an answer as JSON has it."""
+
+    def tiled(self, description: TaskDescription, side: int) -> TaskDescription:
+        """Describe a task that answers images larger than tiles, of a side in pixels, by these. Raises ConfigError."""
+        raise ConfigError(f"the answers of {self.name} are of whole images, not of their parts; leave --tiles away")
+
+    def results(self, answer: Any, image: int, description: TaskDescription) -> "list[CocoResult]":
+        """Give an answer as COCO's list of results has it. image: the id. Raises ConfigError where a task has none."""
+        raise ConfigError(f"the answers of {self.name} are no list of results as COCO has it; leave --coco away")
 
     def sent(self, row: Row, answer: Any, masks: Masks) -> Row:
         """Give a row as a client elsewhere needs it: with what `writer` would leave in files, in it. masks: how."""

@@ -29,7 +29,10 @@ RECIPES = {
     "classify": "finetune",
     "multilabel": "multilabel",
     "segment": "segment",
+    "detect": "detect",
 }  # the recipe that trains photographs of each task
+LISTED = {"detect": "objects"}  # what an answer is a list of, where it is not of classes
+NUMBER = {"segment": "share", "detect": "score"}  # what tells how much, or how sure, each of them is
 OTHERS = [to for to in EXPORTERS if to != "openvino"]
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SMALL = {
@@ -58,7 +61,21 @@ OF_TASK = {  # what the images of a task need beside that
         "task.head.neck": 16,
         "task.head.channels": 16,
         "trainer.early_stop": None,
-    }
+    },
+    "detect": {
+        "preprocessing.size": 32,
+        "network.stem_stride": 2,
+        "data.batch_size": 4,
+        "data.validation": 12,
+        "data.by_shape": False,
+        "augment.short_side": None,
+        "augment.hflip": 0,
+        "augment.distort": 0,
+        "task.head": {"name": "retinanet", "neck": 16, "convs": 1, "scale": 2.5},
+        "trainer.max_epochs": 10,
+        "trainer.validate_every": 5,
+        "trainer.early_stop": None,
+    },
 }
 
 
@@ -83,6 +100,8 @@ def make_data(task, folder):
     random, names = np.random.RandomState(1), list(COLOURS)
     if task == "segment":
         return make_masks(folder)
+    if task == "detect":
+        return make_boxes(folder)
     several = task != "classify"
     chosen = [[n for n in names if random.rand() < 0.4] if several else [names[i % 3]] for i in range(88)]
     files = paint(folder, chosen)
@@ -104,6 +123,30 @@ def make_masks(folder):
         Image.fromarray(mask).save(folder / "masks" / file)
     (folder / "classes.txt").write_text("\n".join(names))
     return f"masks:{folder}"
+
+
+def make_boxes(folder):
+    """Paint squares of colours, and write COCO's JSON of them, with gaps between the numbers of the classes."""
+    (folder / "images").mkdir(parents=True)
+    random, names = np.random.RandomState(1), sorted(COLOURS)
+    images, things = [], []
+    for number in range(48):
+        pixels, corners = random.randint(60, 120, (32, 32, 3)).astype(np.uint8), random.permutation(4)
+        for i, name in enumerate(names):
+            if random.rand() < 0.6:
+                side, (top, left) = (
+                    random.randint(9, 13),
+                    16 * np.array(divmod(corners[i], 2)) + random.randint(0, 4, 2),
+                )
+                pixels[top : top + side, left : left + side] = COLOURS[name]
+                box = [int(left), int(top), int(side), int(side)]
+                one = {"id": len(things) + 1, "image_id": 100 + number, "category_id": 3 * i + 2}
+                things.append({**one, "bbox": box, "area": box[2] * box[3], "iscrowd": 0})
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        images.append({"id": 100 + number, "file_name": f"{number}.png", "width": 32, "height": 32})
+    categories = [{"id": 3 * i + 2, "name": name} for i, name in enumerate(names)]
+    (folder / "train.json").write_text(json.dumps({"images": images, "annotations": things, "categories": categories}))
+    return f"coco:{folder}"
 
 
 def images_of(run):
@@ -142,8 +185,9 @@ def test_answers_are_rows_of_json_and_of_csv_and_a_picture(run, task, tmp_path):
     assert [row.file for row in asked.predictions] == files and (tmp_path / "g.png").stat().st_size
     for row in asked.predictions:
         plain = json.loads(json.dumps(row.plain(), default=lambda part: part.plain()))
-        assert all(one["name"] in COLOURS for one in plain["classes"]) and row.text()
-        numbers = [one["share" if task.by_image else "probability"] for one in plain["classes"]]
+        things = plain[LISTED.get(task.name, "classes")]
+        assert all(one["name"] in COLOURS for one in things) and row.text()
+        numbers = [one[NUMBER.get(task.name, "probability")] for one in things]
         assert all(0 <= number <= 1 for number in numbers) and (task.by_image or len(numbers) == 3)
     with open(tmp_path / "p.csv", newline="") as file:
         lines = list(csv.reader(file))
@@ -174,7 +218,9 @@ def test_every_format_answers_as_the_model(to, run, task, tmp_path):
     files = [images_of(run) / f"{i}.png" for i in range(6)]
     ours, theirs = (moganet.predict(model, files, top_k=3).predictions for model in (run, made.out))
     for one, other in zip(ours, theirs, strict=True):
-        said = [{a.name: a.share if task.by_image else a.probability for a in row.classes} for row in (one, other)]
+        lists = [row[LISTED.get(task.name, "classes")] for row in (one, other)]
+        assert [a.name for a in lists[1]] == [a.name for a in lists[0]] or not task.by_image
+        said = [{a.name: a[NUMBER.get(task.name, "probability")] for a in things} for things in lists]
         assert said[1] == pytest.approx(said[0], abs=0.02)
 
 
@@ -210,6 +256,10 @@ def test_the_page_has_the_tasks_sections(run, task, tmp_path):
 
 def test_a_class_is_explained_by_its_name(run, task):
     image = images_of(run) / "0.png"
+    if task.name == "detect":
+        with pytest.raises(ConfigError, match="not explained"):
+            explain(run, [image], "gradcam")
+        return
     if task.by_image:
         (entry,) = explain(run, [image], "gradcam", region=[0, 0.5, 1, 0.25])["images"]
         assert entry["map"].shape == (16, 16) and entry["target"] in COLOURS

@@ -81,4 +81,4 @@ def _passed_over(beside: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 FORMAT = Format("OpenMixup's .pth", is_openmixup, read_openmixup)
-DENSE_FORMAT = Format("a detector's or segmenter's .pth", is_dense, read_dense)
+DENSE_FORMAT = Format("another detector's or segmenter's .pth", is_dense, read_dense)

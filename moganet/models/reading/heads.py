@@ -1,10 +1,11 @@
-"""Which head a segmenter has, and for how many classes, read off the shapes of its tensors."""
+"""Which head stands on a network, and for how many classes, read off the shapes of its tensors."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from moganet.config import FpnHead, PixelHead, UperHead
-from moganet.errors import WeightsError
+from moganet.config import FpnHead, MapsHead, UperHead
+from moganet.models.reading.finders import finder_of
+from moganet.models.reading.sizes import size_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 BACKBONE, CLASSES = "backbone.", "conv_seg.weight"
 HEADS = ("neck.", "decode_head.", "auxiliary_head.")
+FINDERS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.")
 DECODE, AUXILIARY = f"decode_head.{CLASSES}", f"auxiliary_head.{CLASSES}"
 LATERAL, LEVEL, POOLED = "neck.lateral_convs.0.conv.weight", "decode_head.scale_heads.", "decode_head.psp_modules."
 
@@ -26,30 +28,19 @@ def names_in_backbone(name: str) -> tuple[str, str, str]:
     return f"{BACKBONE}{name}", f"{BACKBONE}{name.replace('.', '_', 1)}", f"{BACKBONE}model.{name}"
 
 
-def size_of(state: Mapping[str, "Tensor"], name: str, dimension: int) -> int:
-    """Give a side of a tensor. Raises WeightsError where there is none, or no such tensor."""
-    if name not in state:
-        found = ", ".join(f"{n[:60]} {tuple(t.shape)}" for n, t in list(state.items())[:3])
-        raise WeightsError(f"these are not a MogaNet's tensors: missing: {name}; unexpected: {found or 'nothing'}")
-    shape = state[name].shape
-    if len(shape) <= dimension or shape[dimension] < 1:
-        raise WeightsError(f"these are not a MogaNet's tensors: {name} is {tuple(shape)}")
-    return shape[dimension]
-
-
 def has_head(state: Mapping[str, object]) -> bool:
     """Tell whether names are of a segmenter with one of the reference's heads."""
     is_fpn = LATERAL in state and any(name.startswith(LEVEL) for name in state)
     return DECODE in state and (is_fpn or any(name.startswith(POOLED) for name in state))
 
 
-def head_of(state: Mapping[str, "Tensor"]) -> tuple[PixelHead, int] | None:
-    """Give a segmenter's head and its number of classes; None where there is no head of the reference's.
+def head_of(state: Mapping[str, "Tensor"]) -> tuple[MapsHead, int] | None:
+    """Give a segmenter's or detector's head and its number of classes; None where there is no head of the reference's.
 
     The sides to which UPerNet pools leave no trace: of four they are the reference's, of others 1, which is a stand-in.
     """
     if not has_head(state):
-        return None
+        return finder_of(state)
     classes, width = (size_of(state, DECODE, dimension) for dimension in (0, 1))
     auxiliary = size_of(state, AUXILIARY, 1) if AUXILIARY in state else None
     if LATERAL in state:

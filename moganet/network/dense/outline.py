@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from moganet.config import Architecture, FpnHead, PixelHead, UperHead
+from moganet.config import Architecture, FpnHead, MapsHead, PixelHead, UperHead
 from moganet.network.outline import Outline, outline
 
 AUXILIARY = 2  # the level whose map the auxiliary head reads: stride 16
 
 
-def has_outline(head: PixelHead | None) -> bool:
+def has_outline(head: MapsHead | None) -> bool:
     """Tell whether a head's cost is known without building it."""
     return head is None or isinstance(head, FpnHead | UperHead)
 
@@ -24,9 +24,10 @@ def outline_of(architecture: Architecture, size: tuple[int, int]) -> Outline:
     return made
 
 
-def _add_head(made: Outline, head: PixelHead, classes: int) -> None:
+def _add_head(made: Outline, head: MapsHead, classes: int) -> None:
     """Add a head's layers to its backbone's, in the order of their execution; the auxiliary one only has parameters."""
     maps = [(dim, (height, width)) for dim, height, width in made.stages]
+    assert isinstance(head, PixelHead)
     if isinstance(head, FpnHead):
         _semantic_fpn(made, head, maps)
     else:
