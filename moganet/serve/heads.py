@@ -26,5 +26,5 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Hear that a body has ended."""
-        self._in_body = False
+        self._ended, self._in_body = True, False
         super().on_message_complete()

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from moganet.config import Preprocessing
 from moganet.data.resample import normalize, resize_and_crop
 from moganet.engine.info import accuracy_of, trained_on
-from moganet.inference.known import key_of
+from moganet.inference.known import files_of, hash_of_file
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs
-from moganet.models.choices import Choices
 from moganet.models.find import find
 from moganet.results import Record
 from moganet.serve.lane import Lane
@@ -26,9 +25,10 @@ STREAMED, MANY = 16, 64  # images of a batch: of OpenVINO's streams, and of a GP
 class Card(Record):
     """What clients are told of a model.
 
-    sha256: of its tensors. version: of the package that answers. classes: in the order of their numbers.
-    calibrated: whether calibrated probabilities can be asked for. rejects: whether it tells images unlike those that it
-    was trained on. methods: by which it can be explained. accuracy: what was measured of it, a text each.
+    sha256: of its tensors, or of a file that records none. version: of the package that answers. classes: in the order
+    of their numbers. calibrated: whether calibrated probabilities can be asked for. rejects: whether it tells images
+    unlike those that it was trained on. methods: by which it can be explained. accuracy: what was measured of it, a
+    text each.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Card(Record):
 
 
 class Opened(NamedTuple):
-    """A loaded model. stamp: of its file's content, None of one in many files. Exports of one differ in it alone."""
+    """A loaded model. stamp: its file's hash, "" of one in many files. Exports of one model differ in it alone."""
 
     predictor: Predictor
-    stamp: str | None
+    stamp: str
 
     def same(self, other: "Opened") -> bool:
         """Tell whether another is this one."""
@@ -71,8 +71,11 @@ class Source:
 
     def opened(self) -> Opened:
         """Load the model. Its stamp is taken before: what is replaced meanwhile is taken anew the next time."""
-        stamp = key_of(find(self.model), Choices())
-        return Opened(self.open(), stamp)
+        files = files_of(find(self.model))
+        stamp = hash_of_file(files[-1]) if files else ""
+        predictor = self.open()
+        predictor.name_of_model = self.name  # clients read of the model by the name that they know
+        return Opened(predictor, stamp)
 
 
 def at_once(predictor: Predictor) -> int:
@@ -107,6 +110,11 @@ class Hosted:
             found = self.answer([self.prepared(empty)] * number)[0]
         self.rejects = self.predictor.judged_by(found) is not None
         self.shapes = {name: found[name].shape[1:] for name in self.predictor.task.outputs}
+
+    @property
+    def sha256(self) -> str:
+        """Give the hash of its tensors; of a file that records none, the file's."""
+        return self.predictor.config.sha256 or self.opened.stamp
 
     @cached_property
     def accuracy(self) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def _get(service: Service, name: str, version: str | None) -> Hosted:
 
 
 def _version(hosted: Hosted) -> str:
-    return hosted.predictor.config.sha256[:SHORT] or "1"
+    return hosted.sha256[:SHORT] or "1"
 
 
 def _metadata(hosted: Hosted) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def _started(address: str, service: Service, access: Access) -> Started:
         Serving(
             name=hosted.name,
             task=hosted.predictor.task.name,
-            sha256=hosted.predictor.config.sha256,
+            sha256=hosted.sha256,
             classes=len(hosted.predictor.class_names),
             runtime=hosted.predictor.runtime,
         )

@@ -59,7 +59,7 @@ def _card(hosted: Hosted, *, default: bool) -> Card:
     return Card(
         name=hosted.name,
         default=default,
-        sha256=own.sha256,
+        sha256=hosted.sha256,
         version=VERSION,
         task=own.task.name,
         network=own.architecture.name,

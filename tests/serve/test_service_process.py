@@ -77,6 +77,7 @@ def test_a_service_reloads_and_finishes_what_it_accepted(tmp_path, monkeypatch, 
             with pytest.raises(OSError):
                 for _ in range(200):
                     client.sendall(b"x" * 100_000)
+        assert json.loads(asked(port, "POST", "/v1/predict", png() + bytes(1_000_000))[1]) == first
 
         # Another process on the same port
         with pytest.raises(OutputError, match=f"{port}.*--port"):
