@@ -1,5 +1,6 @@
 """`serve`: from the command line's words to a running service, and its end."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -108,6 +109,8 @@ def serve(
         server = _Server(door, service, lambda: started(_started(address, service, access)))
         logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is none
         server.run(sockets=[listener])
+    if server.unheard is not None:
+        raise server.unheard
     if server.stopped_by is not None:
         raise Stopped(server.stopped_by)
 
@@ -235,12 +238,17 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.service, self._tell = service, started
         self.stopped_by: int | None = None
+        self.unheard: Exception | None = None
         self._terminals = [number for number in range(3) if os.isatty(number)]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and say so; where nobody hears it, stop as ever, and raise it then."""
         await super().startup(sockets)
-        self._tell()
+        try:
+            self._tell()
+        except Exception as error:
+            self.unheard = error
+            asyncio.get_running_loop().call_soon(setattr, self, "should_exit", True)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

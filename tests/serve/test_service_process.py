@@ -19,7 +19,7 @@ from small_model import model, write_model
 
 import moganet_cli
 from moganet.errors import ConfigError, OutputError
-from moganet.serve.run import Opening, access_of, bound
+from moganet.serve.run import Opening, access_of, bound, serve
 from moganet.serve.shelf import named_models
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -161,6 +161,15 @@ def test_what_cannot_be_served_is_one_line(capsys, tmp_path, monkeypatch):
             code, lines = run(capsys, *words)
             errors = [line for line in lines if line.startswith("moganet:")]
             assert code == 2 and len(errors) == 1 and said in errors[0], (words, "\n".join(lines))
+
+
+def test_a_service_that_nobody_hears_of_ends_with_one_line(caplog):
+    def unheard(found):
+        raise OutputError(f"can't write {found.address}")
+
+    with pytest.raises(OutputError, match=r"can't write http://127\.0\.0\.1:"):
+        serve([str(model())], Opening(port=0), started=unheard)
+    assert "Traceback" not in caplog.text and "lifespan" not in caplog.text
 
 
 def test_other_machines_need_a_token(monkeypatch, caplog):
