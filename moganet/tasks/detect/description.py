@@ -41,7 +41,7 @@ class DetectLoss(LossSettings):
     anchors_positive: Fraction = told(0.5, "The most of them that may hold objects.", "share")
     anchors_least: Fraction = told(
         0.3,
-        "From which overlap on an object's best anchor learns it, though it is no good one: 0 for tiny ones.",
+        "From which overlap on an object's best anchor learns it, however bad it is: 0 for tiny objects.",
         "IoU",
     )
     boxes: Count = told(512, "How many proposals of an image learn.", "boxes")
