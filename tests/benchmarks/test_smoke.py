@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import MINI
+from conftest import MINI, real_data
 from test_sources import make_folder
 
 import moganet
@@ -439,6 +439,46 @@ def test_busy(run, tmp_path, monkeypatch):
     found = json.loads((tmp_path / "benchmarks" / "results" / "busy.json").read_text())["others"]["eager"]
     assert list(found) == ["0", "1"] and "one thread" in found["1"]
     assert all(rate > 0 for some in found.values() for one in some.values() for rate in one.values())
+
+
+LEFT_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # clients' sockets
+
+
+@pytest.mark.slow
+@LEFT_OPEN
+def test_service(run):
+    found = run("service", "--seconds", 1, "--concurrency", 1, 2, SIZES=((64, 48), (80, 60)), FILES=10)
+    for one in (found["concurrency 1"], found["concurrency 2"]):
+        assert one["lost"] == 0 and set(one["codes"]) <= {
+            "200",
+            "422",
+        }  # many tests here made it eager, or on one thread
+    assert found["concurrency 1"]["p95_ratio"] > 0
+
+
+@pytest.mark.slow
+def test_service_streams(run):
+    assert all(rate > 0 for rate in run("service_streams", "--images", 16)["images_per_second"].values())
+
+
+@pytest.mark.slow
+@LEFT_OPEN
+def test_service_against_litserve(run):
+    pytest.importorskip("litserve", reason="a peer is measured, which nothing here needs")
+    assert run("service_against_litserve", "--seconds", 1, "--rounds", 1)
+
+
+@pytest.mark.slow
+def test_batch_memory(run, capsys):
+    run("batch_memory", 5, SIZE=(320, 200))
+    assert "5 photographs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_by_heart(run):
+    small = {"trainer.max_epochs": 1, "preprocessing.size": [64, 64]}
+    found = run("by_heart", real_data("coco-mini"), "maskrcnn", HEADS={"maskrcnn": small})
+    assert found["objects"] > 8 and 0 <= found["maskrcnn"]["box_ap50"] <= 1
 
 
 def test_every_script_has_a_test():

@@ -443,7 +443,7 @@ def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
         **{"augment.zoom": [1, 1], "augment.hflip": 0, "augment.max_share": 1, "augment.distort": 0},
         **{"augment.crop_size": [360, 480], "preprocessing.size": [360, 480], "preprocessing.multiple": 8},
         **{"network.drop_path_rate": 0, "optimizer.weight_decay": 0, "data.workers": 0},
-        **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 600, "trainer.validate_every": 100},
+        **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 300, "trainer.validate_every": 60},
         **{"loss.class_weights": "softened", "loss.dice": 1, "optimizer.lr": 4e-3, "trainer.ema": 0.9, "report": False},
     }
     result = moganet.train("camvid-mini", data=f"masks:{tmp_path / 'set'}", overrides=overrides, out=tmp_path / "run")
