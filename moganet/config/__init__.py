@@ -11,7 +11,7 @@ from moganet.config.descriptions import (
     Precision,
     Preprocessing,
 )
-from moganet.config.heads import FpnHead, Head, PixelHead, SmpHead, UperHead
+from moganet.config.heads import AnyHead, FpnHead, Head, HeatmapHead, PixelHead, PoseHead, SmpHead, UperHead
 from moganet.config.load import (
     RECIPE_LIMIT,
     flat,
@@ -42,4 +42,4 @@ __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
 __all__ += ["flat", "validate"]
 __all__ += ["DEVICE", "DEVICES", "OPTIONS", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
-__all__ += ["FpnHead", "Head", "PixelHead", "SmpHead", "UperHead"]
+__all__ += ["AnyHead", "FpnHead", "Head", "HeatmapHead", "PixelHead", "PoseHead", "SmpHead", "UperHead"]

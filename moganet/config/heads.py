@@ -1,4 +1,4 @@
-"""What stands on a network's four maps and answers for each pixel; each kind of head is known by its name."""
+"""What stands on a network's four maps and answers for places in the image; each kind of head is known by its name."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from moganet.config.settings import Fraction, Settings, Width, told
 
-HEADS = ("fpn", "upernet", "smp")
+HEADS = ("fpn", "upernet", "smp", "heatmap")
 SMP = "smp:"  # before the name of a decoder of segmentation_models.pytorch
 
 
@@ -57,14 +57,35 @@ class SmpHead(PixelHead):
         return f"{SMP}{self.decoder}"
 
 
+class HeatmapHead(Settings):
+    """Simple baselines' head (Xiao et al. 2018): transposed convolutions on the last map, and a map a key point.
+
+    channels: width of each transposed convolution, which doubles both sides of the map.
+    """
+
+    name: Literal["heatmap"] = "heatmap"
+    channels: tuple[Width, ...] = told(
+        (256, 256, 256), "Width of each transposed convolution, which doubles a map's sides.", "channels"
+    )
+
+    @property
+    def title(self) -> str:
+        """Give the name by which a recipe asks for it."""
+        return self.name
+
+
 def _by_name(value: Any) -> Any:
     """Let a name stand for a head with its defaults: "fpn", "upernet", "smp:Unet"."""
     if isinstance(value, str):
         value = {"name": "smp", "decoder": value.removeprefix(SMP)} if value.startswith(SMP) else {"name": value}
     if isinstance(value, dict) and value.get("name") not in HEADS:
         what = f"{value['name']!r} is no head" if "name" in value else "a head has a name: {name: fpn, channels: 64}"
-        raise ValueError(f"{what}; known: fpn, upernet, smp:Unet and other decoders of segmentation_models.pytorch")
+        known = "fpn, upernet, smp:Unet and other decoders of segmentation_models.pytorch, heatmap"
+        raise ValueError(f"{what}; known: {known}")
     return value
 
 
+# Of a network's description, and of what answers for pixels, and for key points.
+AnyHead = Annotated[FpnHead | UperHead | SmpHead | HeatmapHead, Field(discriminator="name"), BeforeValidator(_by_name)]
 Head = Annotated[FpnHead | UperHead | SmpHead, Field(discriminator="name"), BeforeValidator(_by_name)]
+PoseHead = Annotated[HeatmapHead, BeforeValidator(_by_name)]

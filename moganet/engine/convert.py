@@ -1,4 +1,4 @@
-"""`convert`: any MODEL as our model file, a hub folder, the official layout, mmsegmentation's, Paddle's or birder's."""
+"""`convert`: any MODEL as our model file, a hub folder, the official layout, OpenMMLab's, Paddle's or birder's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from moganet.models.formats import FORMATS
 from moganet.notices import noted, say
 from moganet.results import Result
 
-Target = Literal["model", "hub", "official", "paddle", "birder", "mmseg"]
+Target = Literal["model", "hub", "official", "paddle", "birder", "mmseg", "mmpose"]
 
 
 class Converted(Result, Chosen):
@@ -36,8 +36,8 @@ def convert(what: str | Path, out: str | Path, target: Target | None = None, **c
     """Write a model in another format; its tensors stay bit for bit what they are.
 
     target: "model" (ours, one file), "hub" (a folder for timm and the hub), "official" (.pth.tar), "paddle"
-        (.pdparams), "birder" (.birder.pt) or "mmseg" (.pth, of segmenters); None goes by the name of `out`: without
-        suffix it is a hub folder.
+        (.pdparams), "birder" (.birder.pt), "mmseg" (.pth, of segmenters) or "mmpose" (.pth, of key points); None goes
+        by the name of `out`: without suffix it is a hub folder.
     choices: as in `load`.
     """
     out = Path(out)
@@ -82,6 +82,6 @@ def _fitting(asked: Sequence[Target], architecture: Architecture) -> Target:
     """Give the first of the formats asked for that can hold a network. Raises ConfigError for none."""
     can = [target for target in get_args(Target) if FORMATS[target].fits(architecture)]
     if (found := next((target for target in asked if target in can), None)) is None:
-        what = "classifier" if architecture.head is None else f"segmenter with the head {architecture.head.title}"
+        what = "classifier" if architecture.head is None else f"network with the head {architecture.head.title}"
         raise ConfigError(f"the format {asked[0]} can't hold a {what}; choose one of {', '.join(can)}")
     return found

@@ -65,7 +65,7 @@ def follow_names(
 def carried(state: Mapping[str, Tensor], source: Architecture, target: Architecture) -> dict[str, Tensor]:
     """Give a network's tensors under the names that they have in another, which may have another head, or none.
 
-    Between a classifier and a segmenter, or two segmenters with different heads, it is the backbone that they share.
+    Between a classifier and a network with a head on its maps, or two with different heads, it is the backbone.
     """
     if type(source.head) is type(target.head):
         return dict(state)
@@ -93,7 +93,7 @@ def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
     given, architecture = choices.given(), description.architecture
     if architecture.head is not None and choices.num_classes == 0:
         but = "its head needs classes; load it as it is, and take `.model.backbone`"
-        raise ConfigError(f"num_classes is 0, but {stored.path} is a segmenter: {but}")
+        raise ConfigError(f"num_classes is 0, but {stored.path} has the head {architecture.head.title}: {but}")
     keys = (*FUNCTION, "num_classes", "in_chans")
     changed = {key: given[key] for key in keys if key in given and given[key] != getattr(architecture, key)}
     if not changed:

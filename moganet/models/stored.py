@@ -20,7 +20,7 @@ from moganet.network import VARIANTS
 from moganet.notices import say
 
 OF_CLASSIFIERS = "a hub folder's config.json (input_size, mean, std, label_names)"
-OF_SEGMENTERS = "what mmsegmentation writes into meta (CLASSES, PALETTE, config)"
+OF_DENSE = "what OpenMMLab writes into meta (CLASSES, PALETTE, config)"
 AS_DESCRIBED = "function and names as the file describes them"
 
 
@@ -54,7 +54,7 @@ class StoredModel:
         taken = [f"{name.replace('_', ' ')} {values[name]}" for name in guessed]
         remedies = [f"--{name.replace('_', '-')}" for name in guessed if name in vars(Choices())]
         if {"preprocessing", "class_names"} & {*guessed}:
-            remedies.append(OF_CLASSIFIERS if self.description.architecture.head is None else OF_SEGMENTERS)
+            remedies.append(OF_CLASSIFIERS if self.description.architecture.head is None else OF_DENSE)
         unread = self.chosen.unread
         does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
         otherwise = f"choose otherwise by {', '.join(remedies)}"

@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from moganet.config import Architecture, Preprocessing
+from moganet.config import Architecture, HeatmapHead, Preprocessing
 from moganet.models.description import ModelDescription
 from moganet.models.reading.heads import names_in_backbone
 from moganet.network import VARIANTS
@@ -66,6 +66,8 @@ def ends_of(architecture: Architecture) -> Ends:
     if architecture.head is None:
         return ends
     stems = tuple(name for stem in ends.stems for name in names_in_backbone(stem))
+    if isinstance(architecture.head, HeatmapHead):
+        return Ends(stems, ("keypoint_head.final_layer",))
     return Ends(stems, ("decode_head.conv_seg", "auxiliary_head.conv_seg"))
 
 

@@ -7,7 +7,6 @@ configurations say is taken, and said to be a guess.
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from moganet.models.choices import Choices
 from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
 from moganet.models.formats.format import Format, differences
 from moganet.models.formats.official import OFFICIAL
-from moganet.models.formats.openmixup import AGGREGATION, backbones, beside_of
+from moganet.models.formats.openmixup import AGGREGATION, with_heads
 from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state, hash_tensors
 from moganet.models.reading.contents import Content
-from moganet.models.reading.heads import BACKBONE, HEADS, has_head
+from moganet.models.reading.heads import HEADS, has_head
 from moganet.models.reading.mm_config import REFERENCE, Testing, read_config
 from moganet.models.reading.networks import Network, choose_network
 from moganet.models.timms import default_names
@@ -38,17 +37,8 @@ REASONS = {"gate": "the reference's segmenters have it", **AGGREGATION}
 
 
 def _segmenters(content: Content) -> list[Network]:
-    """Give the segmenters of a file, by the names that their tensors have behind any prefix."""
-    found = []
-    for network in backbones(content):
-        parts = {name: value for name, value in beside_of(network).items() if name.startswith(HEADS)}
-        if has_head(parts):
-            outer = network.prefix.removesuffix(BACKBONE)
-            taken = {outer + name for name in parts}
-            rest = {name: value for name, value in network.beside.items() if name not in taken}
-            state = {f"{BACKBONE}{name}": value for name, value in network.state.items()} | parts
-            found.append(replace(network, prefix=outer, state=state, beside=rest))
-    return found
+    """Give the segmenters of a file."""
+    return with_heads(content, HEADS, has_head)
 
 
 def is_mmseg(content: Content) -> bool:
@@ -64,7 +54,7 @@ def read_mmseg(content: Content, choices: Choices) -> Checkpoint:
     if (description := description_in(told, content.path)) is not None:
         check_hash(state, description.sha256, content.path)
         return chosen.checkpoint("mmseg", state, REASONS, description=description)
-    meta = _meta(content)
+    meta = meta_of(content)
     architecture = architecture_of(Checkpoint("", state))
     tested = _tested(meta)
     if isinstance(architecture.head, UperHead):
@@ -98,7 +88,7 @@ def _tested(meta: Mapping[str, Any]) -> Testing | None:
     return tested
 
 
-def _meta(content: Content) -> Mapping[str, Any]:
+def meta_of(content: Content) -> Mapping[str, Any]:
     """Give what a file says of itself: in `meta`, or in a safetensors file's metadata as JSON."""
     if content.kind == "torch":
         meta = content.values.get(META) if isinstance(content.values, dict) else None

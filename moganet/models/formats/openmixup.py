@@ -4,7 +4,8 @@ Detectors and segmenters of the reference repository name their backbone so too,
 module may keep a network in `self.backbone`; then `backbone.head.` is there, which neither of these has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from moganet.models.choices import Choices
@@ -16,7 +17,7 @@ from moganet.models.reading.networks import Network, choose_network, find_networ
 # The two released files that were trained without `attn_force_fp32` (spec: released checkpoints).
 SINGLE_GATED = ("moga_large_sz224_8xb64_accu2_ep300", "no_forcefp32")
 PREFIX, HEAD, OWN_HEAD, BUFFERS = "backbone.", "head.fc.", "head.", "ema_"
-DENSE = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "decode_head.", "auxiliary_head.")
+DENSE = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "decode_head.", "auxiliary_head.", "keypoint_head.")
 AGGREGATION = {"channel_aggregation": "as in the reference"}
 
 
@@ -36,6 +37,23 @@ def beside_of(network: Network) -> dict[str, Any]:
     """Give what lies beside a backbone, without what DDP and others put before all names."""
     outer = network.prefix.removesuffix(PREFIX)
     return {name.removeprefix(outer): value for name, value in network.beside.items()}
+
+
+def with_heads(content: Content, heads: tuple[str, ...], is_whole: Callable[[Mapping[str, Any]], bool]) -> list[Network]:
+    """Give the networks of a file with what stands on their backbones, by the names that they have behind any prefix.
+
+    heads: how the names of such parts begin. is_whole: tells whether some are all of a network's.
+    """
+    found = []
+    for network in backbones(content):
+        parts = {name: value for name, value in beside_of(network).items() if name.startswith(heads)}
+        if is_whole(parts):
+            outer = network.prefix.removesuffix(PREFIX)
+            taken = {outer + name for name in parts}
+            rest = {name: value for name, value in network.beside.items() if name not in taken}
+            state = {f"{PREFIX}{name}": value for name, value in network.state.items()} | parts
+            found.append(replace(network, prefix=outer, state=state, beside=rest))
+    return found
 
 
 def is_dense(content: Content) -> bool:

@@ -1,4 +1,4 @@
-"""What a configuration of mmsegmentation says of testing: size, normalisation, windows. Read as text, never run."""
+"""What a configuration of OpenMMLab says: of segmenters here, how they are tested. Read as text, never run."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -28,8 +28,8 @@ def read_config(text: Any) -> Testing | None:
 
     Raises ConfigError for values that can't be.
     """
-    values = parse(text) if isinstance(text, str) and len(text) <= MAX_TEXT else {}
-    steps = list(_steps(_at(values, "data", "test", "pipeline") or values.get("test_pipeline")))
+    values = values_of(text)
+    steps = list(steps_of(at(values, "data", "test", "pipeline") or values.get("test_pipeline")))
     resize = next((step for step in steps if step.get("type") in RESIZES), None)
     scale = _scale([step.get("img_scale") for step in steps])
     if resize is None or scale is None:
@@ -43,7 +43,7 @@ def read_config(text: Any) -> Testing | None:
         if isinstance(colours.get(name), list | tuple):
             changes[name] = tuple(value / 255 for value in colours[name])
     preprocessing = validate(Preprocessing, {**dict(REFERENCE), **changes}, "its meta's config")
-    tested, head = _at(values, "model", "test_cfg") or {}, _at(values, "model", "decode_head") or {}
+    tested, head = at(values, "model", "test_cfg") or {}, at(values, "model", "decode_head") or {}
     window = {"size": tested.get("crop_size"), "stride": tested.get("stride")}
     is_slid = tested.get("mode") == "slide"
     return Testing(
@@ -74,18 +74,24 @@ def _scale(given: list[Any]) -> tuple[int, int] | None:
     return None
 
 
-def _steps(pipeline: Any) -> Iterator[Mapping[str, Any]]:
+def steps_of(pipeline: Any) -> Iterator[Mapping[str, Any]]:
     """Give the steps of a pipeline, those within others too."""
     for step in pipeline if isinstance(pipeline, list) else ():
         if isinstance(step, dict):
             yield step
-            yield from _steps(step.get("transforms"))
+            yield from steps_of(step.get("transforms"))
 
 
-def _at(values: Any, *keys: str) -> Any:
+def at(values: Any, *keys: str) -> Any:
+    """Give what lies under keys within keys; None where one is missing."""
     for key in keys:
         values = values.get(key) if isinstance(values, dict) else None
     return values
+
+
+def values_of(text: Any) -> dict[str, Any]:
+    """Give what a configuration's text assigns; nothing of what is no such text."""
+    return parse(text) if isinstance(text, str) and len(text) <= MAX_TEXT else {}
 
 
 def parse(text: str) -> dict[str, Any]:

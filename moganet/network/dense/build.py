@@ -1,24 +1,31 @@
-"""From a head's description to the segmenter with it."""
+"""From a head's description to the network with it."""
 
 from collections.abc import Sequence
 
 from torch import nn
 
-from moganet.config import FpnHead, PixelHead, SmpHead, UperHead
+from moganet.config import AnyHead, FpnHead, HeatmapHead, PixelHead, SmpHead, UperHead
 from moganet.errors import ConfigError
 from moganet.network.dense.neck import FeaturePyramid
 from moganet.network.dense.outline import AUXILIARY
+from moganet.network.dense.pose import KeypointHead, PoseNetwork
 from moganet.network.dense.pyramid import Level, levels_of
 from moganet.network.dense.segmenter import Segmenter
 from moganet.network.dense.semantic_fpn import SemanticFpn
 from moganet.network.dense.upernet import Fcn, UperNet
 
 
-def build_segmenter(backbone: nn.Module, head: PixelHead, classes: int) -> Segmenter:
+def build_on(backbone: nn.Module, head: AnyHead, classes: int) -> nn.Module:
     """Put a head on a backbone. Raises ConfigError for a backbone without four maps, or no classes."""
     if classes < 1:
         raise ConfigError(f"a head for {classes} classes answers nothing; num_classes must be at least 1")
     levels = levels_of(backbone)
+    if isinstance(head, HeatmapHead):
+        return PoseNetwork(backbone, KeypointHead(levels[-1].width, head.channels, classes))
+    return _segmenter(backbone, head, classes, levels)
+
+
+def _segmenter(backbone: nn.Module, head: PixelHead, classes: int, levels: Sequence[Level]) -> Segmenter:
     neck, decode_head = _parts(head, levels, classes)
     auxiliary = None
     if head.auxiliary is not None:

@@ -1,18 +1,18 @@
 """A segmenter: a backbone, a neck where its head has one, and heads that tell each pixel's class."""
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moganet.network.dense.layers import ConvNorm
-from moganet.network.dense.pyramid import levels_of, maps_of
+from moganet.network.dense.on_backbone import OnBackbone
+from moganet.network.dense.pyramid import maps_of
 from moganet.network.fuse import fastest, fold_norm
 
 
-class Segmenter(nn.Module):
+class Segmenter(OnBackbone):
     """Images (B, C, H, W) to logits (B, classes, H, W) of their size.
 
     Parameter names are those of the reference's checkpoints: `backbone.`, `neck.`, `decode_head.`, `auxiliary_head.`.
@@ -25,21 +25,12 @@ class Segmenter(nn.Module):
         neck: nn.Module | None = None,
         auxiliary_head: nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         if neck is not None:
             self.neck = neck
         self.decode_head = decode_head
         if auxiliary_head is not None:
             self.auxiliary_head = auxiliary_head
-
-    @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """Name the four maps as timm does."""
-        return [
-            {"num_chs": level.width, "reduction": level.stride, "module": f"backbone.{level.module}"}
-            for level in levels_of(self.backbone)
-        ]
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits at the images' size."""
@@ -56,17 +47,6 @@ class Segmenter(nn.Module):
         neck = getattr(self, "neck", None)
         logits: Tensor = self.decode_head(maps if neck is None else neck(maps))
         return logits
-
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each block of the backbone in the backward pass instead of keeping its activations."""
-        self.backbone.set_grad_checkpointing(enable)  # type: ignore[operator]
-
-    @torch.jit.ignore
-    def no_weight_decay(self) -> set[str]:
-        """Name the parameters that weight decay must spare: the backbone's."""
-        spared: Any = getattr(self.backbone, "no_weight_decay", set)
-        return {f"backbone.{name}" for name in spared()}
 
 
 @fastest.register
