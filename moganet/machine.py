@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moganet.compat import has_onednn_bf16, has_x86_bf16_units
@@ -36,6 +37,22 @@ def num_cores() -> int:
 def affinity() -> int:
     """Give the number of cores that the system would run this process on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_others() -> int:
+    """Give how many threads of other processes compute now on the whole machine, as Linux counts them; else 0.
+
+    What is there for a moment only does not count: the least of some readings within a few milliseconds.
+    """
+    least = 0
+    for reading in range(4):
+        time.sleep(0.002 if reading else 0)
+        try:
+            running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+        except (OSError, ValueError, IndexError):
+            return 0
+        least = min(least, running - 1) if reading else running - 1  # this thread runs too
+    return max(0, least)
 
 
 def has_gpu() -> bool:

@@ -13,15 +13,17 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from moganet.errors import ConfigError
-from moganet.machine import affinity, num_cores
+from moganet.machine import affinity, num_cores, num_others
 from moganet.notices import say
 from moganet.numbers import count
 
 VARIABLE, BLAS = "OMP_NUM_THREADS", ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 OURS = "MOGANET_THREADS"  # beside the variable, for processes that are started here: the same number, where it is ours
 # libgomp's threads spin some milliseconds for each other. Where another process has the core of the one that is waited
-# for, two threads then give a tenth of what one gives; those that sleep give more than one (benchmarks/busy.py).
+# for, two threads then give a tenth of what one gives, and those that sleep more than one. Where each has a core of its
+# own, sleeping costs 40 % of small networks' rates (benchmarks/busy.py). The library reads this once.
 SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+SLEEPS = "PASSIVE"
 MOST = 4096
 Arguments = ParamSpec("Arguments")
 Given = TypeVar("Given")
@@ -44,8 +46,9 @@ def prepare_threads() -> None:
 
     What the user has set stays.
     """
-    if sys.platform == "linux" and not any(name in os.environ for name in SPINNING):
-        os.environ[SPINNING[0]] = "PASSIVE"
+    said = any(name in os.environ for name in SPINNING)
+    if sys.platform == "linux" and not said and num_others() > (os.cpu_count() or 1) - num_cores():
+        os.environ[SPINNING[0]] = SLEEPS
     if VARIABLE in os.environ or num_cores() >= affinity():
         return
     os.environ[OURS] = str(num_cores())
@@ -71,6 +74,11 @@ def choice_of_threads() -> Threads:
     if cores < affinity():
         return Threads(number, f"the quota of this process's container, of {count(there, 'core')}")
     return Threads(number, "one a core" if cores == there else f"the cores given to this process, of {there}")
+
+
+def do_sleep() -> bool:
+    """Tell whether torch's threads are to sleep while they wait for each other."""
+    return os.environ.get(SPINNING[0], "").upper() == SLEEPS
 
 
 def share_cores(processes: int) -> None:

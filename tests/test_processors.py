@@ -1,7 +1,9 @@
 """As many threads as the container's quota allows, the environment says, or the caller asks; for all that computes."""
 
 import os
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -162,16 +164,34 @@ def test_what_the_user_says_in_the_environment_holds_and_is_said(said, number, i
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="this is about libgomp")
-def test_threads_sleep_while_they_wait_unless_a_user_says_otherwise(in_container, monkeypatch):
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+@pytest.mark.parametrize(("others", "sleeps"), [(0, False), (62, False), (63, True), (200, True)])
+def test_threads_sleep_while_they_wait_where_others_have_their_cores(others, sleeps, in_container, monkeypatch):
+    monkeypatch.setattr(processors, "num_others", lambda: others)
     prepare_threads()
-    assert "OMP_WAIT_POLICY" not in os.environ
-    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert os.environ.get("OMP_WAIT_POLICY") == ("PASSIVE" if sleeps else None)
+    assert processors.do_sleep() == sleeps
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this is about libgomp")
+@pytest.mark.parametrize(("name", "value"), [("GOMP_SPINCOUNT", "1000"), ("OMP_WAIT_POLICY", "ACTIVE")])
+def test_how_threads_wait_is_as_the_user_says(name, value, in_container, monkeypatch):
+    monkeypatch.setattr(processors, "num_others", lambda: 64)
+    monkeypatch.setenv(name, value)
     prepare_threads()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    prepare_threads()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert os.environ.get("OMP_WAIT_POLICY") == (value if name == "OMP_WAIT_POLICY" else None)
+    assert not processors.do_sleep()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says how many compute")
+def test_those_that_compute_are_counted_and_those_that_sleep_are_not():
+    burning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        time.sleep(0.5)
+        assert machine.num_others() >= 3
+    finally:
+        for process in burning:
+            process.kill()
+            process.wait()
 
 
 def test_a_number_holds_within_its_block_alone():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moganet.data import cifar, digits, folder, masks, table
+from moganet.data import boxes, cifar, digits, folder, masks, table
 from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.in_python import PREFIX, open_in_python
@@ -26,6 +26,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "folder": folder.open_folder,
     "table": table.open_table,
     "masks": masks.open_masks,
+    **boxes.OPENERS,
 }
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")

@@ -13,7 +13,7 @@ from moganet.launchers import is_first_launched, refuse_to_begin_again
 from moganet.machine import num_cores
 from moganet.notices import heard, noted, say
 from moganet.numbers import count
-from moganet.processors import choice_of_threads, threaded
+from moganet.processors import choice_of_threads, do_sleep, threaded
 from moganet.tasks.recipes import load_recipe
 from moganet.training.run_log import RunLog, logged
 
@@ -143,6 +143,7 @@ def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, sta
     number, why = choice_of_threads()
     on = "" if settings.trainer.accelerator == "auto" else f" on {settings.trainer.accelerator}"
     on += f" with {count(number, 'thread')}" + (f" ({why})" if number != num_cores() else "")
+    on += "; its threads sleep while they wait, since others compute here" if do_sleep() else ""
     logger.info(
         "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s%s; PyTorch is being loaded",
         "going on with" if goes_on else "training",

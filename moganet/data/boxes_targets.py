@@ -1,0 +1,198 @@
+"""The targets of images in which things are marked: boxes, classes, and masks where the set has outlines."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision import tv_tensors
+
+from moganet.data.boxes_check import GoodImage
+from moganet.data.contents import hash_bytes
+from moganet.data.outlines import Outline, Size
+from moganet.data.targets import Targets
+
+SHOWN = 4  # classes, in a line on an image
+DROPPED = -1  # the class of things that a model does not know
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What is marked in all images of a set: flat arrays, of which image i has rows starts[i] to starts[i + 1].
+
+    boxes: (things, 4) left, top, right, bottom in pixels of the upright image. sizes: (images, 2) width, height.
+    numbers: of things, as the set's files have them; images: of images, COCO's or counted from 1.
+    """
+
+    starts: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    numbers: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    images: NDArray[np.int64]
+    outlines: tuple[Outline, ...] | None = None
+    digests: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)  # of an image's things
+
+    @classmethod
+    def of(cls, images: Sequence[GoodImage], *, masks: bool) -> Self:
+        """Put images, and what lies in them, into arrays."""
+        things = [thing for image in images for thing in image.things]
+        counts = [0, *(len(image.things) for image in images)]
+        outlines = tuple(thing.outline for thing in things if thing.outline is not None) if masks else None
+        assert outlines is None or len(outlines) == len(things)
+        numbers = [i + 1 if image.raw.number is None else image.raw.number for i, image in enumerate(images)]
+        return cls(
+            np.cumsum(counts, dtype=np.int64),
+            np.array([thing.box for thing in things], np.float64).reshape(-1, 4),
+            np.array([thing.label for thing in things], np.int64),
+            np.array([thing.crowd for thing in things], np.bool_),
+            np.array([thing.area for thing in things], np.float64),
+            np.array([thing.number for thing in things], np.int64),
+            np.array([image.size for image in images], np.int64).reshape(-1, 2),
+            np.array(numbers, np.int64),
+            outlines,
+        )
+
+    def rows(self, place: int) -> slice:
+        """Give the rows of what lies in an image."""
+        return slice(int(self.starts[place]), int(self.starts[place + 1]))
+
+    def digest(self, place: int) -> bytes:
+        """Give 16 bytes that depend on all that is marked in an image."""
+        if place not in self.digests:
+            rows, digest = self.rows(place), hashlib.sha256()
+            for values in (self.boxes, self.labels, self.crowd, self.areas):
+                digest.update(np.ascontiguousarray(values[rows]).tobytes() + b"|")
+            for outline in self.outlines[rows] if self.outlines is not None else ():
+                parts = [outline.runs] if outline.runs is not None else outline.polygons
+                digest.update(b"".join(part.tobytes() + b";" for part in parts))
+            self.digests[place] = digest.digest()[:16]
+        return self.digests[place]
+
+
+@dataclass(frozen=True)
+class BoxTargets(Targets):
+    """What is marked in each image: a dict of
+
+    boxes (n, 4) tv_tensors.BoundingBoxes, XYXY, float32; labels (n,) int64; crowd (n,) bool, of what is neither learned
+    nor counted; areas (n,) float64, as COCO's evaluation divides by them; numbers (n,), of the annotations; image, its
+    number; size (2,) height, width; and masks (n, H, W) tv_tensors.Mask, uint8, where the set has outlines.
+
+    places: of the images within `marks`, which parts of a set share. order: what became of the set's classes.
+    numbers: COCO's numbers of the classes, where the set has them.
+    """
+
+    marks: Marks
+    places: NDArray[np.int64]
+    num_classes: int
+    numbers: tuple[int, ...] = ()
+    order: NDArray[np.int64] | None = None
+    have_places: ClassVar[bool] = True
+
+    @property
+    def has_masks(self) -> bool:
+        return self.marks.outlines is not None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        marks, place = self.marks, int(self.places[index])
+        rows, size = marks.rows(place), (int(marks.sizes[place, 0]), int(marks.sizes[place, 1]))
+        labels = self._labels(rows)
+        kept = np.flatnonzero(labels != DROPPED)
+        boxes = torch.from_numpy(marks.boxes[rows][kept].astype(np.float32))
+        found: dict[str, Any] = {
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[1], size[0])),  # type: ignore[call-arg]
+            "labels": torch.from_numpy(labels[kept]),
+            "crowd": torch.from_numpy(marks.crowd[rows][kept]),
+            "areas": torch.from_numpy(marks.areas[rows][kept]),
+            "numbers": torch.from_numpy(marks.numbers[rows][kept]),
+            "image": int(marks.images[place]),
+            "size": torch.tensor([size[1], size[0]]),
+        }
+        if marks.outlines is not None:
+            found["masks"] = tv_tensors.Mask(_drawn([marks.outlines[rows.start + i] for i in kept.tolist()], size))
+        return found
+
+    def _labels(self, rows: slice) -> NDArray[np.int64]:
+        labels = self.marks.labels[rows]
+        return labels if self.order is None else self.order[labels]
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        return replace(self, places=self.places[np.asarray(indices, np.int64)])
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        every = (self, *others)
+        if all(one.marks is self.marks for one in others):
+            return replace(self, places=np.concatenate([one.places for one in every]))
+        marks = _joined([one.marks for one in every])
+        before = np.cumsum([0, *(len(one.marks.sizes) for one in every)])
+        places = [one.places + shift for one, shift in zip(every, before[:-1], strict=True)]
+        return replace(self, marks=marks, places=np.concatenate(places))
+
+    def mapped(self, order: Sequence[int], number: int) -> Self:
+        steps = np.array(order, np.int64)
+        order = steps if self.order is None else np.where(self.order == DROPPED, DROPPED, steps[self.order])
+        return replace(self, order=order, num_classes=number, numbers=())
+
+    def stack(self, targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Give a list of dicts, as a batch of detectors' targets is."""
+        return [{key: _plain(value) for key, value in target.items()} for target in targets]
+
+    def objects(self) -> NDArray[np.int64]:
+        """Count the things of each class in each image (N, classes), crowds left out."""
+        found = np.zeros((len(self), self.num_classes), np.int64)
+        for index, place in enumerate(self.places.tolist()):
+            rows = self.marks.rows(place)
+            labels = self._labels(rows)
+            kept = (labels != DROPPED) & ~self.marks.crowd[rows]
+            np.add.at(found[index], labels[kept], 1)
+        return found
+
+    def strata(self) -> NDArray[np.int64]:
+        return (self.objects() > 0).astype(np.int64)
+
+    def lying(self) -> NDArray[np.bool_]:
+        """Tell which images (N,) are wider than high."""
+        sizes = self.marks.sizes[self.places]
+        return np.asarray(sizes[:, 0] > sizes[:, 1])
+
+    def identity(self) -> bytes:
+        order = b"" if self.order is None else self.order.tobytes()
+        return b"".join(hash_bytes(self.marks.digest(place) + order) for place in self.places.tolist())
+
+    def text(self, index: int, class_names: Sequence[str]) -> str:
+        place = int(self.places[index])
+        labels = self._labels(self.marks.rows(place))
+        counts = np.bincount(labels[labels != DROPPED], minlength=len(class_names))
+        order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+        shown = [f"{counts[i]} {class_names[i]}" for i in order[:SHOWN]]
+        more = ", …" if len(order) > SHOWN else ""
+        return f"{', '.join(shown) or 'nothing'}{more} (boxes {self.marks.digest(place).hex()[:6]})"
+
+
+def _plain(value: Any) -> Any:
+    return value.as_subclass(Tensor) if isinstance(value, Tensor) else value
+
+
+def _drawn(outlines: Sequence[Outline], size: Size) -> Tensor:
+    masks = np.zeros((len(outlines), size[1], size[0]), np.uint8)
+    for mask, outline in zip(masks, outlines, strict=True):
+        mask[:] = outline.mask(size)
+    return torch.from_numpy(masks)
+
+
+def _joined(every: Sequence[Marks]) -> Marks:
+    names = ("boxes", "labels", "crowd", "areas", "numbers", "sizes", "images")
+    counts = np.concatenate([np.diff(marks.starts) for marks in every])
+    outlines = [marks.outlines for marks in every]
+    whole = None if any(one is None for one in outlines) else tuple(o for one in outlines for o in one or ())
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Marks(starts, *(np.concatenate([getattr(marks, name) for marks in every]) for name in names), whole)
