@@ -60,9 +60,15 @@ def part_of(box: NDArray[np.floating], preprocessing: Preprocessing) -> Part:
     return Part(centre, (wide * margin, high * margin), output=preprocessing.size)
 
 
+def parts_of(boxes: Boxes, preprocessing: Preprocessing) -> Boxes:
+    """Give the parts that the network sees for boxes (N, 4 or more): the middle's x and y, width and height (N, 4)."""
+    parts = [part_of(box[:4], preprocessing) for box in boxes]
+    return np.array([[*part.centre, *part.size] for part in parts], np.float64).reshape(-1, 4)
+
+
 def crops_of(image: NDArray[np.uint8], boxes: Boxes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Give what the network sees of boxes (N, 4) in an image uint8 (C, H, W), uint8 (N, C, h, w)."""
-    made = [warp(image, part_of(box, preprocessing).matrix(), preprocessing.size) for box in boxes]
+    """Give what the network sees of boxes (N, 4 or more) in an image uint8 (C, H, W), uint8 (N, C, h, w)."""
+    made = [warp(image, part_of(box[:4], preprocessing).matrix(), preprocessing.size) for box in boxes]
     return np.stack(made) if made else np.zeros((0, len(image), *preprocessing.size), np.uint8)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
+from moganet.data.box_augment import crop_of_box
 from moganet.data.item_split import ItemSplit
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
@@ -108,6 +109,8 @@ def evaluation_loader(
 
 
 def _image_to_size(image: Tensor, target: Any, preprocessing: Preprocessing) -> tuple[Tensor, Any]:
+    if preprocessing.crop_mode == "box" and target is not None:
+        return crop_of_box(image, target, preprocessing)
     return resize_and_crop(image, preprocessing), target
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moganet.data import boxes, cifar, digits, folder, masks, table
+from moganet.data import boxes, cifar, digits, folder, masks, people, table
 from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.in_python import PREFIX, open_in_python
@@ -27,6 +27,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "table": table.open_table,
     "masks": masks.open_masks,
     **boxes.OPENERS,
+    "keypoints": people.open_people,
 }
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")
@@ -86,11 +87,21 @@ def _open(spec: str) -> Dataset:
     if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
         return table.open_table(spec)
     if is_folder(given):
+        if _has_people(given):
+            say(f"took {spec} for images with key points; choose otherwise by --data folder:{spec}")
+            return people.open_people(spec)
         if _has_masks(given):
             say(f"took {spec} for images with masks; choose otherwise by --data folder:{spec}")
             return masks.open_masks(spec)
         return folder.open_folder(spec)
     raise DataError(_no_set(spec, given))
+
+
+def _has_people(given: Path) -> bool:
+    try:
+        return people.looks_like_people(given)
+    except OSError:  # whoever opens it says what is wrong
+        return False
 
 
 def _has_masks(given: Path) -> bool:

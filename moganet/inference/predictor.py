@@ -179,19 +179,30 @@ class Predictor:
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
         return _tensor(_sized(image, self.config.preprocessing))
 
-    def see(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size."""
-        assert isinstance(self.task, TaskByImage)
-        return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing)
+    def see(self, pixels: NDArray[np.uint8], boxes: Array | None = None) -> Outputs:
+        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size.
 
-    def _each(self, items: Sequence[ImageLike], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:
+        boxes: as in `TaskByImage.see`.
+        """
+        assert isinstance(self.task, TaskByImage)
+        return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing, boxes)
+
+    def _each(
+        self,
+        items: Sequence[ImageLike],
+        batch_size: int,
+        *,
+        judged: bool = False,
+        boxes: Sequence[Any] | None = None,
+    ) -> Iterator[Outputs]:
         """Give what the network gives for images, a batch at a time."""
         if self.task.by_image:
             own = self.config.preprocessing
             for place in range(len(items)):
                 with _which(place, len(items)):
                     pixels = read_pixels(items[place], own.channels, own.white_level)
-                yield self.see(pixels)
+                    own_boxes = None if boxes is None else as_boxes(boxes[place])
+                yield self.see(pixels, own_boxes)
             return
         for start in range(0, len(items), batch_size):
             yield self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=judged)
@@ -252,17 +263,26 @@ class Predictor:
         return written
 
     def __call__(
-        self, images: Any, top_k: int | None = None, batch_size: int = 64, *, calibrated: bool = False
+        self,
+        images: Any,
+        top_k: int | None = None,
+        batch_size: int = 64,
+        *,
+        calibrated: bool = False,
+        boxes: Sequence[Any] | None = None,
     ) -> list[Any]:
         """Predict for an image or several; the list has one answer an image, for a classifier a Prediction.
 
         images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or several;
         or a folder, whose images are taken by their names. top_k: how many classes are named [the task's own number].
-        calibrated: as in `probabilities`.
+        calibrated: as in `probabilities`. boxes: of each image those in which key points are looked for, (N, 4) or
+        (N, 5): x, y, width, height in pixels, and scores; None is the whole image.
         """
         items = as_images(images)
+        if boxes is not None:
+            check_boxes(self, boxes, len(items))
         found: list[Any] = []
-        for outputs in self._each(items, batch_size, judged=True):
+        for outputs in self._each(items, batch_size, judged=True, **({} if boxes is None else {"boxes": boxes})):
             found += self.answers(outputs, Asked(top_k, calibrated))
         return found
 
@@ -280,6 +300,27 @@ def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Read any image and bring it to size, uint8 (C, h, w)."""
     pixels = read_pixels(image, preprocessing.channels, preprocessing.white_level)
     return resample.resize_and_crop(pixels, preprocessing)
+
+
+def check_boxes(predictor: Predictor, boxes: Any, images: int | None = None) -> None:
+    """Raise ConfigError for a model that takes no boxes, DataError for boxes of another number of images."""
+    if not predictor.task.takes_boxes:
+        what = f"boxes are for models of key points; {predictor.name_of_model} is one of the task {predictor.task.name}"
+        raise ConfigError(f"{what}; leave them out")
+    if images is not None and len(boxes) != images:
+        raise DataError(f"boxes are given for {len(boxes)} images, and there are {images}; give (N, 4) for each image")
+
+
+def as_boxes(given: Any) -> Array:
+    """Give boxes (N, 5) of those of an image, (N, 4) or with scores. Raises DataError for what is none."""
+    try:
+        boxes = np.asarray(as_array(given), np.float64)
+        boxes = boxes.reshape(0, 5) if boxes.size == 0 else boxes
+    except (TypeError, ValueError):
+        boxes = np.zeros(0)
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5) or not np.isfinite(boxes).all() or (boxes[:, 2:4] <= 0).any():
+        raise DataError("the boxes of an image are rows of x, y, width, height, and perhaps a score, with sides above 0")
+    return boxes if boxes.shape[1] == 5 else np.column_stack([boxes, np.ones(len(boxes))])
 
 
 def as_array(x: Any) -> Array:

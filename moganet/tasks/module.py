@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
@@ -47,7 +47,10 @@ class TaskModule(pl.LightningModule):
     """Train and validate a network on batches (images, targets, …).
 
     A task says its loss (`loss_of`), what it logs beside (`train_metrics`, `measure`), and what evaluates it.
+    output: by which name the evaluator knows what the network gives.
     """
+
+    output: ClassVar[str] = "logits"
 
     def __init__(
         self, network: nn.Module, learning: Learning, evaluator: Evaluator, train_metrics: Mapping[str, Metric]
@@ -152,7 +155,7 @@ class TaskModule(pl.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, targets = batch[:2]
         if len(targets):  # images without any are broadcast to channels
-            self.evaluator.update({"logits": self(images).float()}, targets)
+            self.evaluator.update({self.output: self(images).float()}, targets)
         elif self.trainer.world_size == 1:  # none of the batch's files could be read
             return
         # Several processes log together, the one without images as well.

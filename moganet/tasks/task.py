@@ -96,7 +96,7 @@ class Task(ABC):
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
     measured, for its one true class. by_image: whether it is a `TaskByImage`. guards: whether a guard can be made,
-    which tells unlike images by their whole.
+    which tells unlike images by their whole. takes_boxes: whether it answers for boxes in an image.
     """
 
     name: ClassVar[str]
@@ -111,6 +111,7 @@ class Task(ABC):
     rewards: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
     guards: ClassVar[bool] = True
+    takes_boxes: ClassVar[bool] = False
 
     @property
     def monitor(self) -> Metric:
@@ -137,6 +138,10 @@ class Task(ABC):
     @abstractmethod
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         """Raise DataError for a set whose targets are of another kind, or of which nothing can be learned."""
+
+    def samples(self, dataset: "Dataset") -> "Dataset":
+        """Give a set as it is learned from, an item for each thing that the network sees: an image, or a part of it."""
+        return dataset
 
     def describe(self, dataset: "Dataset", settings: TaskSettings) -> TaskDescription:
         """Describe what a network is trained for on a set, by a recipe's settings of its task."""
@@ -172,7 +177,7 @@ class Task(ABC):
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
 
-    def mirrored(self, probabilities: Array) -> Array:
+    def mirrored(self, probabilities: Array, description: TaskDescription) -> Array:
         """Give what is answered for mirrored images as if it were for the images themselves."""
         return probabilities
 
@@ -194,6 +199,10 @@ class Task(ABC):
     @abstractmethod
     def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
         """Draw an answer and the truth, where it is known, on the image uint8 (C, H, W)."""
+
+    def drawn(self, image: NDArray[np.uint8], answer: Any) -> NDArray[np.uint8]:
+        """Draw what is answered for places in an image uint8 (3, H, W) on it."""
+        return image
 
     def words(self, answer: Any, class_names: Sequence[str]) -> str:
         """Say an answer as `Targets.text` says a truth: an answer that is right is the same text."""
@@ -283,5 +292,6 @@ class Task(ABC):
 def refuse_places(dataset: "Dataset", targets: "Targets") -> None:
     """Raise DataError for a set in whose images something is marked, for a task whose answers are of whole images."""
     if targets.have_places:
-        what = f"the images of {dataset.spec} have masks, which this task knows nothing of"
-        raise DataError(f"{what}; use another recipe, say segment, or a model that was trained by it")
+        marked, recipe = ("key points", "pose") if targets.key_points() is not None else ("masks", "segment")
+        what = f"the images of {dataset.spec} have {marked}, which this task knows nothing of"
+        raise DataError(f"{what}; use another recipe, say {recipe}, or a model that was trained by it")

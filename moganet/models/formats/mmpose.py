@@ -31,7 +31,7 @@ from moganet.models.timms import default_names
 from moganet.network import VARIANTS
 from moganet.notices import say
 from moganet.tasks.pose.description import PoseDescription
-from moganet.tasks.pose.skeletons import COCO
+from moganet.data.skeletons import COCO
 
 REASONS = {"gate": "the reference's networks for key points have it", **AGGREGATION}
 NEWER = "head."  # what mmpose 1 calls the head

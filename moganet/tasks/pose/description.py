@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from moganet.config import HeatmapHead, LossSettings, PoseHead, TaskSettings, told
-from moganet.tasks.pose.skeletons import Skeleton, skeleton_of
+from moganet.data.skeletons import Skeleton, skeleton_of
 from moganet.tasks.task import TaskDescription
 
 Place = Annotated[int, Field(ge=0)]

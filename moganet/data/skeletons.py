@@ -18,6 +18,13 @@ class Skeleton(NamedTuple):
     sigmas: tuple[float, ...]
 
 
+    @property
+    def lower(self) -> tuple[bool, ...]:
+        """Tell of each key point whether it is of the lower half of a body, by the words of its name."""
+        return tuple(any(word in name.lower() for word in LOWER) for name in self.names)
+
+
+LOWER = ("hip", "pelvis", "thigh", "knee", "shin", "leg", "ankle", "foot", "heel", "toe", "tail", "hoof", "paw")
 _SIDES = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 COCO = Skeleton(
     ("nose", *(f"{side}_{part}" for part in _SIDES for side in ("left", "right"))),
