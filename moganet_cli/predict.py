@@ -22,6 +22,8 @@ SAVE = "A new folder for a copy of each picture with its answer on it."
 SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
 OUT = "Write a row for each image: .jsonl, .parquet, .csv; of segmenters also a folder, for masks and overlays."
 
+COCO = "Write all that is found, of any score, as COCO's list of results."
+
 
 class Predicting(ReadingViews, total=False):
     """What is passed on as it is."""
@@ -36,6 +38,7 @@ class Predicting(ReadingViews, total=False):
     out: Annotated[Path | None, option(OUT, panel=PRINTED)]
     save_images: Annotated[Path | None, option(SAVE, metavar="FOLDER", panel=PRINTED)]
     sort_into: Annotated[Path | None, option(SORT, metavar="FOLDER", panel=PRINTED)]
+    coco: Annotated[Path | None, option(COCO, metavar="FILE.json", panel=PRINTED)]
     links: Annotated[bool, option("--links", "Let --sort-into make symbolic links in place of copies.", panel=PRINTED)]
 
 
@@ -77,6 +80,8 @@ def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
     if result.out is not None:
         beside = f" (beside them {', '.join(result.files)})" if result.files else ""
         yield f"{'masks' if result.files else 'answers'}: {result.out}{beside}"
+    if result.coco is not None:
+        yield f"COCO's list of results: {result.coco}"
     if result.saved is not None:
         yield f"pictures: {result.saved:,} in {passed['save_images']}"
     if result.sorted is not None:

@@ -63,6 +63,11 @@ class DataConfig(Settings):
     workers: Annotated[int, Field(ge=0, le=256)] | None = told(
         None, "Processes that decode files; null: one a core. Sets in memory need none.", "processes"
     )
+    by_shape: bool = told(
+        False,
+        "Put images that lie and images that stand into steps of their own, where boxes are marked in them: batches of "
+        "images that differ in size need less filling up then.",
+    )
     balanced: bool = told(False, "Draw the classes equally often in training, with replacement.")
 
 
@@ -86,6 +91,15 @@ class AugmentConfig(Settings):
         "How often each of brightness, contrast, saturation, hue and the order of the channels changes, as for object "
         "detectors (Liu et al. 2016).",
         "probability",
+    )
+    short_side: tuple[Side, Side] | None = told(
+        None,
+        "From and to which length an image's shorter side is drawn, where boxes are marked in it; the longer one is at "
+        "most that of the preprocessing. null: the size of the preprocessing.",
+        "pixels",
+    )
+    mosaic: Fraction = told(
+        0.0, "How often an image is put together with three others, where boxes are marked in them.", "probability"
     )
     pad: Annotated[int, Field(ge=0, le=1024)] = told(4, 'How far crop "pad" shifts at most.', "pixels")
     scale: tuple[Fraction, Fraction] = told((0.08, 1.0), 'The area that crop "resized" takes, from and to.', "share")

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from moganet.config import AugmentConfig, Preprocessing
 from moganet.data import resample
-from moganet.data.box_augment import BoxCrop
+from moganet.data.augment_people import BoxCrop
 from moganet.data.masks_coding import IGNORED
 from moganet.data.preprocess import Transform, bring_to_size, each_place, normalize, resize_and_crop
 from moganet.errors import ConfigError
@@ -50,10 +50,13 @@ class BatchAugment(nn.Module):
 class RandomCropToSize:
     """Crop one uint8 image (C, H, W) to the input's size in a worker, so that images of any size form a batch.
 
-    placed: flip and move it too, and what lies in it (tv_tensors) by the same draws.
+    placed: flip and move it too, and what lies in it (tv_tensors) by the same draws. empty: what masks hold where nothing
+    of the image lies.
     """
 
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool = False) -> None:
+    def __init__(
+        self, augment: AugmentConfig, preprocessing: Preprocessing, *, placed: bool = False, empty: int = IGNORED
+    ) -> None:
         self.preprocessing, self.resizes = preprocessing, augment.crop != "resized"
         self.moves: list[nn.Module] = [v2.RandomHorizontalFlip(augment.hflip)] if placed else []
         if augment.crop == "resized":
@@ -63,7 +66,7 @@ class RandomCropToSize:
         elif augment.crop == "pad" and placed:
             self.moves.append(v2.RandomCrop(preprocessing.size, padding=augment.pad, padding_mode="reflect"))
         if placed and (affine := _affine(augment)):
-            self.moves.append(v2.RandomAffine(*affine, fill=_fill(preprocessing)))
+            self.moves.append(v2.RandomAffine(*affine, fill=_fill(preprocessing, empty)))
         self.moves += _distortion(augment, preprocessing.channels)
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
@@ -83,12 +86,10 @@ class ScaledCrop:
 
     TRIES = 10
 
-    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing) -> None:
-        self.augment, self.preprocessing = augment, preprocessing
+    def __init__(self, augment: AugmentConfig, preprocessing: Preprocessing, *, empty: int = IGNORED) -> None:
+        self.augment, self.preprocessing, self.fill = augment, preprocessing, _fill(preprocessing, empty)
         self.size = augment.crop_size or preprocessing.size
-        turns = augment.changed(zoom=(1.0, 1.0))
-        affine = [v2.RandomAffine(*how, fill=_fill(preprocessing))] if (how := _affine(turns)) else []
-        self.moves = [*affine, v2.RandomHorizontalFlip(augment.hflip), *_distortion(augment, preprocessing.channels)]
+        self.moves = moves_of(augment.changed(zoom=(1.0, 1.0)), preprocessing, empty=empty)
 
     def __call__(self, image: Tensor, target: Any) -> tuple[Tensor, Any]:
         low, high = self.augment.zoom
@@ -106,7 +107,7 @@ class ScaledCrop:
         have = image.shape[-2:]
         seen = [min(sides) for sides in zip(have, self.size, strict=True)]
         rest = [want - one for want, one in zip(self.size, seen, strict=True)]
-        filling = v2.Pad([0, 0, rest[1], rest[0]], fill=_fill(self.preprocessing))
+        filling = v2.Pad([0, 0, rest[1], rest[0]], fill=self.fill)
         for _ in range(self.TRIES):
             box = [*(int(torch.randint(whole - one + 1, ())) for whole, one in zip(have, seen, strict=True)), *seen]
             part = each_place(target, partial(_cut, box=box))
@@ -124,9 +125,15 @@ def _cut(place: Any, box: list[int]) -> Any:
     return F.crop(place, *box)
 
 
-def _fill(preprocessing: Preprocessing) -> dict[Any, Any]:
+def moves_of(augment: AugmentConfig, preprocessing: Preprocessing, *, empty: int) -> list[nn.Module]:
+    """Give what moves, mirrors and distorts an image with what is marked in it; `empty` fills masks up."""
+    affine = [v2.RandomAffine(*how, fill=_fill(preprocessing, empty))] if (how := _affine(augment)) else []
+    return [*affine, v2.RandomHorizontalFlip(augment.hflip), *_distortion(augment, preprocessing.channels)]
+
+
+def _fill(preprocessing: Preprocessing, empty: int) -> dict[Any, Any]:
     """Give what images and masks are filled up with where nothing of them lies."""
-    return {tv_tensors.Mask: IGNORED, tv_tensors.Image: [round(255 * value) for value in preprocessing.mean]}
+    return {tv_tensors.Mask: empty, tv_tensors.Image: [round(255 * value) for value in preprocessing.mean]}
 
 
 def _distortion(augment: AugmentConfig, channels: int) -> list[nn.Module]:

@@ -162,7 +162,10 @@ def _thing(one: RawObject, image: RawImage, frame: _Frame, judged: Judged, asked
         answered(error)
         return None
     kept = (outline or around(box)) if judged.has_masks else None
-    area = one.area if one.area is not None else (box[2] - box[0]) * (box[3] - box[1])
+    area = one.area
+    if area is None:
+        area = (box[2] - box[0]) * (box[3] - box[1]) if outline is None else outline.area()
+        return Thing(box, one.label, kept, one.crowd, area, one.number)
     across, down = frame.stretched
     return Thing(box, one.label, kept, one.crowd, area * across * down, one.number)
 

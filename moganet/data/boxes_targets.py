@@ -81,19 +81,20 @@ class BoxTargets(Targets):
     """What is marked in each image: a dict of
 
     boxes (n, 4) tv_tensors.BoundingBoxes, XYXY, float32; labels (n,) int64; crowd (n,) bool, of what is neither learned
-    nor counted; areas (n,) float64, as COCO's evaluation divides by them; numbers (n,), of the annotations; image, its
-    number; size (2,) height, width; and masks (n, H, W) tv_tensors.Mask, uint8, where the set has outlines.
+    nor counted; area (n,) float64, by which COCO's evaluation divides things; numbers (n,), of the annotations;
+    image_id; size (2,) height, width; and masks (n, H, W) tv_tensors.Mask, uint8, where the set has outlines.
 
     places: of the images within `marks`, which parts of a set share. order: what became of the set's classes.
-    numbers: COCO's numbers of the classes, where the set has them.
+    category_ids: COCO's numbers of the classes, where the set has them.
     """
 
     marks: Marks
     places: NDArray[np.int64]
     num_classes: int
-    numbers: tuple[int, ...] = ()
+    category_ids: tuple[int, ...] = ()
     order: NDArray[np.int64] | None = None
     have_places: ClassVar[bool] = True
+    may_differ: ClassVar[bool] = True
 
     @property
     def has_masks(self) -> bool:
@@ -112,9 +113,9 @@ class BoxTargets(Targets):
             "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[1], size[0])),  # type: ignore[call-arg]
             "labels": torch.from_numpy(labels[kept]),
             "crowd": torch.from_numpy(marks.crowd[rows][kept]),
-            "areas": torch.from_numpy(marks.areas[rows][kept]),
+            "area": torch.from_numpy(marks.areas[rows][kept]),
             "numbers": torch.from_numpy(marks.numbers[rows][kept]),
-            "image": int(marks.images[place]),
+            "image_id": int(marks.images[place]),
             "size": torch.tensor([size[1], size[0]]),
         }
         if marks.outlines is not None:
@@ -140,7 +141,7 @@ class BoxTargets(Targets):
     def mapped(self, order: Sequence[int], number: int) -> Self:
         steps = np.array(order, np.int64)
         order = steps if self.order is None else np.where(self.order == DROPPED, DROPPED, steps[self.order])
-        return replace(self, order=order, num_classes=number, numbers=())
+        return replace(self, order=order, num_classes=number, category_ids=())
 
     def stack(self, targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Give a list of dicts, as a batch of detectors' targets is."""
@@ -160,7 +161,6 @@ class BoxTargets(Targets):
         return (self.objects() > 0).astype(np.int64)
 
     def lying(self) -> NDArray[np.bool_]:
-        """Tell which images (N,) are wider than high."""
         sizes = self.marks.sizes[self.places]
         return np.asarray(sizes[:, 0] > sizes[:, 1])
 

@@ -45,13 +45,17 @@ class Unreadable(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), their targets as the task has them, and the files that could not be read."""
+    """Images (B, C, H, W), their targets as the task has them, and the files that could not be read.
+
+    sizes: height and width of each image where they differ, and are filled up with zeros to one size.
+    """
 
     images: Tensor
     targets: Any
     unreadable: tuple[Unreadable, ...] = ()
     places: tuple[int, ...] = ()  # where the images stand in their split
     seed: int | None = None  # of all that the device does to a training batch, from augmentation to stochastic depth
+    sizes: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()  # what was said while it was read, perhaps in another process
 
 

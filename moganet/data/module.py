@@ -11,22 +11,25 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
+from torch.nn import functional as F
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
-from moganet.data.box_augment import crop_of_box
+from moganet.data.augment_boxes import ObjectTransform
+from moganet.data.augment_people import crop_of_box
 from moganet.data.item_split import ItemSplit
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
 from moganet.data.preprocess import Transform, normalize, resize_and_crop
 from moganet.data.source import ArraySplit, Sample, Split
 from moganet.data.source import Dataset as ImageDataset
-from moganet.errors import DataError
+from moganet.errors import ConfigError, DataError
 from moganet.notices import listening
 from moganet.numbers import spread
 
 logger = logging.getLogger(__name__)
 MAX_UNREADABLE_IN_A_ROW = 100
+MULTIPLE = 32  # pixels: of the sides of images that are filled up to one size, as mmdetection does it
 
 
 class _ArrayBatches:
@@ -72,14 +75,36 @@ class _ImageBatches:
             number = len({one.file for one in unreadable})  # not the attempts: small sets come round again
             what = f"{number} of {len(self.split)} images were tried, and none can be read"
             raise DataError(f"{what}: {unreadable[0].reason}")
+        told, sizes = self.split.targets.stack(targets), tuple[tuple[int, int], ...]()
+        if self.substitute and self.split.targets.may_differ:
+            images, sizes = filled_up(images)
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
-        return Batch(stacked, self.split.targets.stack(targets), tuple(unreadable), tuple(found), _seed(places))
+        return Batch(stacked, told, tuple(unreadable), tuple(found), _seed(places), sizes)
 
     def _transformed(self, sample: Sample) -> tuple[Tensor, Any]:
         try:
             return self.transform(sample.image, sample.target)
         except DataError as error:
             raise DataError(f"{sample.name}: {error}") from None
+
+
+def filled_up(images: Sequence[Tensor]) -> tuple[list[Tensor], tuple[tuple[int, int], ...]]:
+    """Fill images (C, H, W) up with zeros, right and below, to one size whose sides a pyramid of maps divides.
+
+    Gives their own sizes, height and width, too.
+    """
+    sizes = tuple((image.shape[-2], image.shape[-1]) for image in images)
+    height, width = (-(-max(sides) // MULTIPLE) * MULTIPLE for sides in zip(*sizes, strict=True))
+    filled = [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in images]
+    return filled, sizes
+
+
+def blanked(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Make normalised images (B, C, H, W) zero, in place, beyond their own sizes: as if they were filled up only now."""
+    for image, (height, width) in zip(images, sizes, strict=bool(sizes)):
+        image[:, height:] = 0
+        image[:, :, width:] = 0
+    return images
 
 
 def _seed(places: Sequence[int | Draw]) -> int | None:
@@ -143,12 +168,21 @@ class ImageDataModule(pl.LightningDataModule):
         placed = train.targets.have_places
         by_policy = augment.auto_augment is not None or augment.crop == "scaled" or augment.distort > 0
         one_by_one = placed or by_policy or not train.in_memory
-        self.worker_transform = worker_transform(augment, preprocessing, placed=placed) if one_by_one else None
+        self.worker_transform = self._transform(train, augment) if one_by_one else None
         self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one, placed=placed)
         self.mix = Mix(augment, len(dataset.class_names))
         self._loaders: list[Loader] = []
         self.unreadable: dict[Unreadable, None] = {}  # in the order of their discovery
         self._check_sizes()
+
+    def _transform(self, train: Split, augment: AugmentConfig) -> Transform:
+        if train.targets.may_differ:
+            others = train.with_channels(self.preprocessing.channels) if augment.mosaic else None
+            return ObjectTransform(augment, self.preprocessing, others)
+        for name in ("mosaic", "short_side"):
+            if getattr(augment, name):
+                raise ConfigError(f"augment.{name} is for images in which boxes are marked; leave it out")
+        return worker_transform(augment, self.preprocessing, placed=train.targets.have_places)
 
     def _check_sizes(self) -> None:
         number, size, parts = len(self.dataset.split("train")), self.data.batch_size, self.accumulate * self.processes
@@ -172,8 +206,11 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Loader:
         split, data = self.dataset.split("train").with_channels(self.preprocessing.channels), self.data
         weights = split.targets.weights(len(self.dataset.class_names)) if data.balanced else None
-        order = EpochOrder(len(split), self.seed, weights)
-        step_size = self.batch_size * self.division.parts
+        order, step_size = EpochOrder(len(split), self.seed, weights), self.batch_size * self.division.parts
+        if data.by_shape:
+            if (lying := split.targets.lying()) is None:
+                raise ConfigError("data.by_shape is for images in which boxes are marked; leave it out")
+            order = order.apart(torch.from_numpy(lying), step_size)
         parts = StepParts(order, step_size, self.division, drop_last=data.drop_last, start=self.position)
         if self.worker_transform is None:
             assert isinstance(split, ArraySplit)
@@ -221,7 +258,8 @@ class ImageDataModule(pl.LightningDataModule):
         """Augment and mix a batch of training images."""
         if batch.seed is not None:
             torch.manual_seed(batch.seed)
-        return Batch(*self.mix(self.augment(batch.images), batch.targets))
+        images, targets = self.mix(self.augment(batch.images), batch.targets)
+        return Batch(blanked(images, batch.sizes), targets, sizes=batch.sizes)
 
 
 def check_readable(split: Split, name: str, number: int = 16) -> None:

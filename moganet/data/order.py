@@ -5,7 +5,7 @@ a run that goes on within an epoch, or on other processes, sees the same images,
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -36,10 +36,22 @@ ALONE = Division()
 
 
 class EpochOrder:
-    """Order one epoch: every image once, or with `weights` (num_images,) drawn by them with replacement."""
+    """Order one epoch: every image once, or with `weights` (num_images,) drawn by them with replacement.
+
+    kinds: of each image (num_images,) whether it is of one kind or of the other; each `step` of images is of one kind
+    then, but for what is left over of both.
+    """
+
+    kinds: Tensor | None = None
+    step = 1
 
     def __init__(self, num_images: int, seed: int, weights: Tensor | None = None) -> None:
         self.num_images, self.seed, self.weights, self.epoch = num_images, seed, weights, 0
+
+    def apart(self, kinds: Tensor, step: int) -> Self:
+        """Keep two kinds of images apart, as far as steps of a size allow it."""
+        self.kinds, self.step = kinds, step
+        return self
 
     def __len__(self) -> int:
         return self.num_images
@@ -56,7 +68,22 @@ class EpochOrder:
             indices = torch.randperm(self.num_images, generator=generator)
         else:
             indices = torch.multinomial(self.weights, self.num_images, replacement=True, generator=generator)
-        return indices, torch.randint(2**31, (self.num_images,), generator=generator)
+        seeds = torch.randint(2**31, (self.num_images,), generator=generator)
+        if self.kinds is None:
+            return indices, seeds
+        places = self._by_kind(self.kinds[indices], generator)
+        return indices[places], seeds[places]
+
+    def _by_kind(self, kinds: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the places of drawn images, step by step; those left over of both kinds come last."""
+        steps, rest = [], []
+        for kind in (False, True):
+            own = (kinds == kind).nonzero()[:, 0]
+            whole = len(own) // self.step * self.step
+            steps += own[:whole].split(self.step)
+            rest.append(own[whole:])
+        order = torch.randperm(len(steps), generator=generator).tolist()
+        return torch.cat([*(steps[i] for i in order), *rest])
 
 
 class StepParts(Sampler[list[Draw]]):

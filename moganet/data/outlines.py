@@ -48,6 +48,12 @@ class Outline:
             return None
         return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
 
+    def area(self) -> float:
+        """Give its area in pixels, polygons that overlap counted twice."""
+        if self.runs is not None:
+            return float(self.runs[1::2].sum())
+        return sum(abs(float(np.sum(p[:, 0] * np.roll(p[:, 1], -1) - np.roll(p[:, 0], -1) * p[:, 1]))) / 2 for p in self.polygons)
+
     def scaled(self, across: float, down: float) -> "Outline":
         """Give polygons for an image so many times as wide and high; runs are of one size."""
         assert self.runs is None

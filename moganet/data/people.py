@@ -92,7 +92,8 @@ def _split(file: CocoFile, found: Found, skeleton: Skeleton, first: int) -> File
     places = [place for place in range(len(file.images)) if found.things.get(place)]
     paths = [file.image(file.images[place]["file_name"]) for place in places]
     people = _people([found.things[place] for place in places], skeleton)
-    people = replace(people, images=np.array([first + place for place in places], np.int64))
+    ids = np.array([file.images[place]["id"] for place in places], np.int64)
+    people = replace(people, images=np.array([first + place for place in places], np.int64), ids=ids)
     return FileSplit([path for path in paths if path is not None], PeopleTargets(people, np.arange(len(places))))
 
 
@@ -101,7 +102,7 @@ def _people(by_image: Sequence[Sequence[Thing]], skeleton: Skeleton) -> People:
     return People(
         skeleton,
         np.cumsum([0, *map(len, by_image)]).astype(np.int64),
-        np.arange(len(by_image)),
+        *2 * (np.arange(len(by_image)),),
         np.array([thing.box for thing in every], np.float64).reshape(-1, 4),
         np.array([thing.points for thing in every], np.float64).reshape(-1, len(skeleton.names), 3),
         np.array([thing.area for thing in every], np.float64),

@@ -28,6 +28,7 @@ class People:
     """What is marked in some images (M) by key points (K): all things (N), image after image.
 
     starts (M + 1): where those of each image begin. images (M): a number for each, no other image of the set has it.
+    ids (M): those that the file gives them.
     boxes (N, 4). points (N, K, 3). areas (N): in pixels, as OKS has them. crowds (N): marks of many at once, which are
     neither learned nor counted.
     """
@@ -35,6 +36,7 @@ class People:
     skeleton: Skeleton
     starts: NDArray[np.int64]
     images: NDArray[np.int64]
+    ids: NDArray[np.int64]
     boxes: NDArray[np.float64]
     points: NDArray[np.float64]
     areas: NDArray[np.float64]
@@ -58,7 +60,7 @@ class People:
         return replace(self, starts=np.append(np.concatenate(starts), offsets[-1]), **parts)
 
 
-_ARRAYS = ("images", "boxes", "points", "areas", "crowds")
+_ARRAYS = ("images", "ids", *(_OF_THINGS := ("boxes", "points", "areas", "crowds")))
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class PeopleTargets(Targets):
 
     def __getitem__(self, index: int) -> Item:
         people, own = self.people, self.people.of(int(self.places[index]))
-        found = {name: torch.from_numpy(getattr(people, name)[own]) for name in _ARRAYS[1:]}
+        found = {name: torch.from_numpy(getattr(people, name)[own]) for name in _OF_THINGS}
         return {**found, "image": torch.tensor(int(people.images[self.places[index]]))}
 
     def subset(self, indices: Sequence[int]) -> Self:
@@ -111,6 +113,11 @@ class PeopleTargets(Targets):
     def key_points(self) -> NDArray[np.int64]:
         return self.strata().sum(0)
 
+    @property
+    def image_ids(self) -> list[int]:
+        """Give the ids of the images in the file of annotations."""
+        return self.people.ids[self.places].tolist()
+
     def boxes(self, index: int) -> NDArray[np.float64]:
         own, people = self.people.of(int(self.places[index])), self.people
         boxes = people.boxes[own][people.is_marked[own]]
@@ -121,7 +128,7 @@ class PeopleTargets(Targets):
 
     def _hash(self, index: int) -> bytes:
         own = self.people.of(int(self.places[index]))
-        return hash_bytes(b"".join(getattr(self.people, name)[own].tobytes() for name in _ARRAYS[1:]))
+        return hash_bytes(b"".join(getattr(self.people, name)[own].tobytes() for name in _OF_THINGS))
 
     def text(self, index: int, class_names: Sequence[str]) -> str:
         own = self.people.of(int(self.places[index]))

@@ -20,6 +20,7 @@ class Targets(Protocol):
     """
 
     have_places: ClassVar[bool] = False  # boxes, masks, points: tv_tensors in the image, whose geometry is theirs
+    may_differ: ClassVar[bool] = False  # whether images of a batch may differ in size: they are filled up with zeros
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Any: ...
@@ -53,6 +54,10 @@ class Targets(Protocol):
 
     def boxes(self, index: int) -> NDArray[np.float64] | None:
         """Give the boxes of an image in which key points are looked for, as in `TaskByImage.see`; None: not said."""
+        return None
+
+    def lying(self) -> NDArray[np.bool_] | None:
+        """Tell which images (N,) are wider than high, where targets know that."""
         return None
 
     def weights(self, num_classes: int) -> Tensor:

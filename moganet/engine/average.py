@@ -280,7 +280,7 @@ def _measure(
     """Give a model's figures, and its task as validation images have it."""
     task = predictor.config.task
     evaluator, stream = predictor.task.evaluator(task, keeps=False), Stream(predictor, home.images, None, workers)
-    tell(evaluator, stream, progress, "average")
+    tell(evaluator, stream, home.images, progress, "average")
     stream.check(f"{home.dataset.spec} ({home.split})")
     known = {name: metric for name, metric in evaluator.figures().items() if metric.update_called}  # some need logits
     return {name: float(metric.compute()) for name, metric in known.items()}, evaluator.fitted(task)

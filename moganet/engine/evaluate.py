@@ -22,6 +22,7 @@ from moganet.tasks.evaluator import Evaluator
 from moganet.tasks.records import Evaluation
 
 if TYPE_CHECKING:
+    from moganet.data import Split
     from moganet.data.in_python import ClassNames, Data
 
 EVALUATION_FILE = "evaluation.json"
@@ -76,7 +77,7 @@ def evaluate(
     stream = stream_of(predictor, lambda one: Stream(one, images, **how))
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
-    places = tell(evaluator, stream, progress, "evaluate")
+    places = tell(evaluator, stream, images, progress, "evaluate")
     seconds = time.perf_counter() - start
     stream.check(f"{dataset.spec} ({split})")
     say_absent(images.subset(places), predictor.class_names, split)
@@ -101,12 +102,13 @@ def evaluate(
     return result if out is None else _write(result, Path(out), predictor)
 
 
-def tell(evaluator: Evaluator, stream: Any, progress: Progress, what: str) -> list[int]:
-    """Tell an evaluator what a stream's predictor gives for its images; give the places of those that can be read."""
+def tell(evaluator: Evaluator, stream: Any, images: "Split", progress: Progress, what: str) -> list[int]:
+    """Tell an evaluator what a stream's predictor gives for images; give the places of those that can be read."""
     task, places = stream.predictor.task, list[int]()
     for seen in progress(stream, len(stream), what):
         wanted = seen.outputs if task.by_image else task.outputs
-        evaluator.update({name: torch.from_numpy(seen.outputs[name]) for name in wanted}, seen.targets)
+        outputs = {name: torch.from_numpy(seen.outputs[name]) for name in wanted}
+        evaluator.update(outputs, seen.targets, [images.name_of(place) for place in seen.places])
         places += seen.places
     return places
 

@@ -3,7 +3,7 @@
 import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -18,6 +18,7 @@ from moganet.data.videos import Every, parse_every
 from moganet.data.within import PICTURES, Within, in_lane
 from moganet.errors import ConfigError, DataError
 from moganet.inference.answer_files import is_answer_file
+from moganet.inference.coco_results import image_ids
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
 from moganet.inference.given_images import GivenImages, are_names
@@ -47,7 +48,8 @@ class Predictions(Result):
     """Rows an image, unless they were handed on as they came; files that can't be read; what was written.
 
     hits: where the truth of some is known. saved, sorted: how many pictures and sorted images were written.
-    out, files: where answers were written; of a folder for each image's files, what else it holds.
+    out, files: where answers were written; of a folder for each image's files, what else it holds. coco: the file of
+    COCO's list of results.
     tta: over which views of an image the answers are means. models: those that answered as one, where several did.
     """
 
@@ -59,6 +61,7 @@ class Predictions(Result):
     saved: int | None = None
     sorted: int | None = None
     files: tuple[str, ...] = ()
+    coco: str | None = None
     tta: str | None = None
     models: tuple[Member, ...] = ()
 
@@ -105,6 +108,7 @@ class _Asked:
     source_of: Callable[[int], Any] = lambda place: None
     by: str = "folders"
     timed: bool = False
+    targets: Any = None  # of a data set's images, which may know their ids
 
 
 @noted
@@ -127,6 +131,7 @@ def predict(
     save_images: str | Path | None = None,
     sort_into: str | Path | None = None,
     links: bool = False,
+    coco: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     fast_decoding: bool = False,
@@ -161,6 +166,8 @@ def predict(
         answer: masks, overlays, areas and COCO's runs.
     save_images: a new folder for a copy of each picture with its answer on it. sort_into: a new folder with one a
         class, into which images are copied, or linked by `links`; rejected ones lie in _rejected.
+    coco: a file for all that was found, of any score, as COCO's list of results, with the images' ids: those of the
+        data set, or of a JSON file of COCO's form beside the images' folder, or the numbers that the files' names are.
     device, threads, choices: as in `load`.
     each: is given each row as it comes; then none is kept, however many there are.
     Gives `predictions` (of a classifier {"file", "classes": [{"name", "probability"}]}, with "truth" where known, and
@@ -169,7 +176,7 @@ def predict(
     folders = {"save_images": _path(save_images), "sort_into": _path(sort_into)}
     given = _path(out)
     rows_file, folder = (given, None) if given is not None and is_answer_file(given) else (None, given)
-    to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links)
+    to = Destinations(_path(csv_file), rows_file, _path(grid), **folders, links=links, coco=_path(coco))
     to.check()
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
@@ -187,6 +194,7 @@ def predict(
         asked = _data(predictor, (data, class_names), split, limit, reading)
     stream, rows, counted = asked.stream, list[Row](), Counted(asked.by)
     writer = None if folder is None else predictor.task.writer(folder, asked.names(), predictor.config.task)
+    ids = None if coco is None else image_ids(asked.names(), asked.targets)
     more = (*(["time"] if asked.timed else []), *(["tta"] if tta != "none" else []))
     with writing(predictor, to, more=more) as ways:
         for seen in progress(stream, len(stream), "predict"):
@@ -194,6 +202,7 @@ def predict(
             answers = predictor.answers(seen.outputs, Asked(top_k, calibrated))
             for place, answer in zip(seen.places, answers, strict=True):
                 one = _answered(predictor, asked, place, answer, tta)
+                one = one if ids is None else replace(one, image=ids[place])
                 if writer is not None:
                     one = one.with_row(writer.write(place, one.row, one.pixels, answer))
                 counted.add(one.right)
@@ -331,4 +340,5 @@ def _data(
         lambda place: None if how.truth == "none" else predictor.task.truth(chosen.targets, place, dataset.class_names),
         source_of=lambda place: chosen.files[place] if hasattr(chosen, "files") else None,
         by="data",
+        targets=chosen.targets,
     )

@@ -14,6 +14,7 @@ from moganet.data.within import COPIES, Within
 from moganet.errors import ConfigError
 from moganet.files import check_place
 from moganet.inference.answer_files import Write, check_answer_file, open_answers
+from moganet.inference.coco_results import WriteResults, open_results
 from moganet.inference.predictor import Predictor
 from moganet.inference.saved_pictures import SavedPictures, saved_pictures
 from moganet.inference.sorted_images import SortedImages, new_folder
@@ -33,6 +34,7 @@ class Destinations:
     save_images: Path | None = None
     sort_into: Path | None = None
     links: bool = False
+    coco: Path | None = None
 
     def check(self) -> None:
         """Raise OutputError, before any work, for names and places that nothing can be written to."""
@@ -42,6 +44,8 @@ class Destinations:
             check_place(self.csv_file, "--csv")
         if self.out is not None:
             check_answer_file(self.out)
+        if self.coco is not None:
+            check_place(self.coco, "--coco")
         for folder, option in ((self.save_images, "--save-images"), (self.sort_into, "--sort-into")):
             if folder is not None:
                 new_folder(folder, option)
@@ -53,13 +57,17 @@ class Destinations:
 
 @dataclass(frozen=True)
 class Answered:
-    """An image, its answer and its row. source: its file, if it has one; read: gives its pixels uint8 (3, H, W)."""
+    """An image, its answer and its row. source: its file, if it has one; read: gives its pixels uint8 (3, H, W).
+
+    image: its id, where answers go into COCO's list of results.
+    """
 
     row: Row
     answer: Any
     right: bool | None
     source: Any
     read: Callable[[], Any]
+    image: int | None = None
 
     @cached_property
     def pixels(self) -> Any:
@@ -80,12 +88,15 @@ class Writing:
     saved: SavedPictures | None
     sorted: SortedImages | None
     pictures: "list[report.GridItem]"
+    coco: WriteResults | None = None
 
     def take(self, one: Answered) -> None:
         """Write one wherever answers go."""
         for write in self.files:
             write(one.row)
         task = self.predictor.task
+        if self.coco is not None and one.image is not None:
+            self.coco(task.results(one.answer, one.image, self.predictor.config.task))
         if self.to.grid is not None and len(self.pictures) < MAX_GRID:
             seen = match_channels(one.pixels, self.predictor.config.preprocessing.channels)
             self.pictures.append(replace(task.picture(seen, one.answer, one.row.truth), name=one.row.file))
@@ -99,6 +110,7 @@ class Writing:
         return {
             **({"grid": str(self.to.grid)} if self.pictures else {}),
             **({"out": str(self.to.out)} if self.to.out is not None else {}),
+            **({"coco": str(self.to.coco)} if self.to.coco is not None else {}),
             **({"saved": self.saved.number} if self.saved is not None else {}),
             **({"sorted": self.sorted.number} if self.sorted is not None else {}),
         }
@@ -121,6 +133,8 @@ def writing(predictor: Predictor, to: Destinations, more: Sequence[str]) -> Iter
         raise ConfigError(
             f"the answers of {predictor.task.name} are no classes of images, into which they could be sorted"
         )
+    if to.coco is not None and type(predictor.task).results is Task.results:
+        predictor.task.results(None, 0, predictor.config.task)  # which says why there are none
     with ExitStack() as stack:
         places = [place for place in (to.csv_file, to.out) if place is not None]
         files = [stack.enter_context(open_answers(place, predictor.task.columns, more)) for place in places]
@@ -128,7 +142,8 @@ def writing(predictor: Predictor, to: Destinations, more: Sequence[str]) -> Iter
         folders = None
         if to.sort_into is not None:
             folders = SortedImages(to.sort_into, predictor.class_names, links=to.links)
-        ways = Writing(predictor, to, files, saved, folders, [])
+        results = None if to.coco is None else stack.enter_context(open_results(to.coco))
+        ways = Writing(predictor, to, files, saved, folders, [], results)
         yield ways
         if to.grid is not None and ways.pictures:
             report.draw_grid(ways.pictures, to.grid)

@@ -1,7 +1,7 @@
 """What measures outputs against targets: the same in training, `evaluate`, the report and an export's check."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,9 +23,11 @@ class Evaluator(nn.Module):
         super().__init__()
         self.metrics, self.keeps = nn.ModuleDict(dict(metrics)), keeps
         self.kept: list[tuple[Mapping[str, Tensor], Any]] = []
+        self.names: list[str] = []
 
-    def update(self, outputs: Mapping[str, Tensor], targets: Any) -> None:
-        """Take a batch: float32 outputs by name, and its targets."""
+    def update(self, outputs: Mapping[str, Tensor], targets: Any, names: Sequence[str] = ()) -> None:
+        """Take a batch: float32 outputs by name, its targets, and where figures are told by image the images' names."""
+        self.names += names
         if self.keeps:
             self.kept.append((outputs, targets))
         else:

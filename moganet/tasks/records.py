@@ -1,15 +1,26 @@
 """What tasks answer and measure, as records: a row for an image, an evaluation of a split, a table of its figures."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from moganet.numbers import percent
 from moganet.results import Member, Record, Result
 
 UNLIKE = "(unlike what it was trained on)"
+
+
+class CocoResult(TypedDict, total=False):
+    """One thing that was found, in COCO's list of results. bbox: left, top, width, height; segmentation: runs (RLE)."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    score: float
+    segmentation: Mapping[str, object]
+    keypoints: list[float]
 
 
 class Row(Record):

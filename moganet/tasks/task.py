@@ -18,7 +18,7 @@ from moganet.config import Architecture, LossSettings, Recipe, Settings, TaskSet
 from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
 from moganet.tasks.guard import Guard, Values
-from moganet.tasks.records import Evaluation, Row
+from moganet.tasks.records import CocoResult, Evaluation, Row
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -195,6 +195,10 @@ class Task(ABC):
     @abstractmethod
     def row(self, file: str, answer: Any, truth: Any, *, trained: bool) -> Row:
         """Give an answer as JSON has it."""
+
+    def results(self, answer: Any, image: int, description: TaskDescription) -> "list[CocoResult]":
+        """Give an answer as COCO's list of results has it. image: the id. Raises ConfigError where a task has none."""
+        raise ConfigError(f"the answers of {self.name} are no list of results as COCO has it; leave --coco away")
 
     @abstractmethod
     def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":

@@ -17,7 +17,9 @@ import moganet_cli
 from moganet.data.read import read
 from moganet.errors import ConfigError, DataError, OutputError
 from moganet.inference.answer_files import open_answers
+from moganet.inference.coco_results import image_ids, open_results
 from moganet.inference.sorted_images import SortedImages
+from moganet.notices import listening
 from moganet.report import Label, label_picture
 from moganet.safe_names import FreeNames, safe_name
 from moganet.tasks import TASKS
@@ -260,3 +262,39 @@ def test_what_can_not_be_written_is_refused_before_the_work(options, error, said
     with pytest.raises(error, match=said):
         moganet.predict("no model", "x.png", **options)
     assert not list(tmp_path.iterdir())
+
+
+# COCO's list of results
+
+
+def test_ids_are_those_of_the_annotations_beside_of_the_names_or_counted(tmp_path):
+    folder = tmp_path / "val2017"
+    names = [str(folder / f"{stem}.jpg") for stem in ("000000000007", "12")]
+    with listening() as heard:
+        assert image_ids(names) == [7, 12] and not heard
+        assert image_ids([*names, "a/7.png"]) == [1, 2, 3]
+        assert "count from 1" in heard[0]
+    assert image_ids(["²/²"]) == [1] and image_ids([]) == []  # a digit to Python, and no number
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "broken_val2017.json").write_text("{")
+    assert image_ids(names) == [7, 12]
+    entries = [{"id": 900 + i, "file_name": f"x/{Path(name).name}"} for i, name in enumerate(names)]
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps({"images": entries}))
+    folder.mkdir()
+    assert image_ids(names) == [900, 901] and image_ids(names[:1]) == [900]
+    assert image_ids([*names, str(folder / "13.jpg")]) == [7, 12, 13]  # which it does not name
+
+
+def test_results_appear_whole_and_only_of_tasks_that_have_them(predictor, photos, tmp_path):
+    with open_results(tmp_path / "r.json") as write:
+        write([{"image_id": 1, "category_id": 3, "score": 0.5}, {"image_id": 1, "category_id": 4, "score": 0.25}])
+        write([])
+        write([{"image_id": 2, "category_id": 3, "score": 1.0}])
+        assert not (tmp_path / "r.json").exists()
+    assert [one["image_id"] for one in json.loads((tmp_path / "r.json").read_text())] == [1, 1, 2]
+    with open_results(tmp_path / "none.json"):
+        pass
+    assert json.loads((tmp_path / "none.json").read_text()) == []
+    with pytest.raises(ConfigError, match="leave --coco away"):
+        moganet.predict(predictor, photos, coco=tmp_path / "c.json")
+    assert not (tmp_path / "c.json").exists()

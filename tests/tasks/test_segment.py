@@ -20,6 +20,7 @@ from moganet.inference import ModelDescription, load_model_file, save_model_file
 from moganet.models.build import build_network_for, build_seeded
 from moganet.report.masks import painted_over, usual_palette
 from moganet.tasks import TASKS
+from moganet.tasks.answer_folder import names_for
 from moganet.tasks.optimize import build_optimizer
 from moganet.tasks.recipes import load_recipe
 from moganet.tasks.segment import seeing
@@ -30,7 +31,6 @@ from moganet.tasks.segment.figures import borders, boundary_counts, boundary_iou
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.losses import PixelLoss, class_weights, dice_loss
 from moganet.tasks.segment.seeing import Eye, windows
-from moganet.tasks.segment.writing import names_for
 
 NAMES = ("sky", "road", "car")
 TASK = TASKS["segment"]

@@ -10,7 +10,8 @@ from moganet.data.skeletons import Skeleton
 from moganet.numbers import count
 from moganet.report.poses import draw_poses
 from moganet.results import Record
-from moganet.tasks.records import Row
+from moganet.tasks.pose.scores import without_doubles
+from moganet.tasks.records import CocoResult, Row
 
 COLUMNS = (
     *("file", "pose", "score", "box_x", "box_y", "box_width", "box_height"),
@@ -39,6 +40,21 @@ class Poses:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def apart(self) -> list[int]:
+        """Give the places of those that are not of one person with a better one, as evaluation counts them."""
+        areas = self.boxes[:, 2] * self.boxes[:, 3]
+        return without_doubles(self.points, self.scores, areas, self.skeleton.sigmas)
+
+    def result(self, place: int, image: int) -> CocoResult:
+        """Give one as COCO's list of results has it. image: the id."""
+        return {
+            "image_id": image,
+            "category_id": 1,
+            "bbox": self.boxes[place, :4].tolist(),
+            "keypoints": self.points[place].ravel().tolist(),
+            "score": float(self.scores[place]),
+        }
 
     def overlay(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Draw the poses on the image uint8 (H, W, 3)."""

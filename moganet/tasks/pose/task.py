@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from moganet.report import GridItem
     from moganet.tasks.module import Learning, TaskModule
     from moganet.tasks.pose.evaluator import PoseEvaluation, PoseEvaluator
+    from moganet.tasks.records import CocoResult
     from moganet.tasks.report import Reported, Seen
 
 CROPS = 32  # that go through the network at once
@@ -149,6 +150,9 @@ class Pose(TaskByImage):
 
     def row(self, file: str, answer: Poses, truth: Any, *, trained: bool) -> PoseRow:
         return PoseRow.of(file, answer, truth, trained=trained)
+
+    def results(self, answer: Poses, image: int, description: TaskDescription) -> "list[CocoResult]":
+        return [answer.result(place, image) for place in answer.apart()]
 
     def picture(self, image: Any, answer: Poses, truth: Any) -> "GridItem":
         from moganet.report import GridItem

@@ -1,0 +1,126 @@
+"""What measures a detector, in training and in `evaluate`: images as scenes, and COCO's figures of all of them."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from moganet.tasks.detect.description import DetectDescription
+from torch import Tensor
+from torchmetrics import Metric
+
+from moganet.files import atomic_path
+from moganet.tasks.detect.coco import OfSet, evaluated
+from moganet.tasks.detect.counting import Counted, best_thresholds, counted
+from moganet.tasks.detect.evaluation import measured
+from moganet.tasks.detect.listing import COLUMNS, listed
+from moganet.tasks.detect.scenes import Scene, scenes_of, unpacked
+from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.task import TaskDescription
+
+OBJECTS_FILE = "objects.csv"
+KINDS = {"box": "ap", "mask": "mask_ap"}  # by the names of the figures
+
+
+class BoxPrecision(Metric):
+    """COCO's average precision of boxes of all scenes that came; they are packed, a line of bytes an image."""
+
+    full_state_update = False
+    lines: list[Tensor]
+
+    def __init__(self, class_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.class_names = class_names
+        self.add_state("lines", default=[], dist_reduce_fx="cat")
+        self.sets: dict[str, OfSet] = {}
+
+    def update(self, scene: Scene) -> None:
+        self.lines.append(torch.frombuffer(bytearray(scene.packed()), dtype=torch.uint8).to(self.device))
+
+    def sync(self, *args: Any, **options: Any) -> None:
+        if not self.lines:  # a process without images has none
+            self.lines = [torch.empty(0, dtype=torch.uint8, device=self.device)]
+        super().sync(*args, **options)
+
+    def scenes(self) -> list[Scene]:
+        """Give all scenes that came."""
+        lines = self.lines if isinstance(self.lines, list) else [self.lines]
+        return unpacked(b"".join(one.cpu().numpy().tobytes() for one in lines))
+
+    def compute(self) -> Tensor:
+        self.sets = evaluated(self.scenes(), self.class_names)
+        return torch.tensor(self.sets["box"].figures.ap or 0.0, dtype=torch.float64)
+
+
+class MaskPrecision(Metric):
+    """The average precision of masks, which that of boxes finds too."""
+
+    full_state_update = False
+
+    def __init__(self, boxes: BoxPrecision) -> None:
+        super().__init__()
+        self.boxes = [boxes]  # in a list, so that it is no part of this one
+
+    def update(self) -> None:
+        """Nothing is kept here."""
+
+    def compute(self) -> Tensor:
+        self.boxes[0].compute()
+        masks = self.boxes[0].sets.get("mask")
+        return torch.tensor(0.0 if masks is None else masks.figures.ap or 0.0, dtype=torch.float64)
+
+
+class DetectEvaluator(Evaluator):
+    """Measure what was found in images, in their own pixels, against what is marked there."""
+
+    def __init__(self, description: DetectDescription, *, keeps: bool) -> None:
+        boxes = BoxPrecision(description.class_names)
+        super().__init__({"ap": boxes, "mask_ap": MaskPrecision(boxes)}, keeps=False)
+        self.description, self.boxes = description, [boxes]
+
+    def figures(self) -> dict[str, Metric]:
+        """Give the metrics that are known: without masks, those of boxes."""
+        boxes = self.boxes[0]
+        every = super().figures()
+        return every if every["mask_ap"].update_called or not boxes.update_called else {"ap": boxes}
+
+    def measure(self, outputs: Mapping[str, Tensor], targets: Any) -> None:
+        for scene in scenes_of({name: one.cpu().numpy() for name, one in outputs.items()}, targets):
+            self.boxes[0].update(scene)
+            if scene.truth.runs is not None and scene.found.runs is not None:
+                self.metrics["mask_ap"].update()  # type: ignore[operator]
+
+    def compute(self) -> dict[str, float]:
+        boxes = self.boxes[0]
+        boxes.compute()
+        return {KINDS[kind]: one.figures.ap or 0.0 for kind, one in boxes.sets.items()}
+
+    def counted(self) -> list[Counted]:
+        """Give what is right and wrong in the images that came, in their order."""
+        return [counted(scene) for scene in self.boxes[0].scenes()]
+
+    def fitted(self, description: TaskDescription) -> TaskDescription:
+        """Keep the thresholds of the best F1 on the validation images."""
+        every = self.counted()
+        return description.changed(thresholds=best_thresholds(every, len(description.class_names)))
+
+    def details(self) -> dict[str, Any]:
+        """Give what DetectEvaluation says of all that came."""
+        boxes = self.boxes[0]
+        boxes.compute()
+        return measured(self.counted(), boxes.sets, self.description, self.names)
+
+    def write(self, folder: Path) -> list[str]:
+        """Write every object and answer, a line each, by file."""
+        thresholds = np.array(self.description.cuts)
+        with (
+            atomic_path(folder / OBJECTS_FILE) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for name, one in zip(self.names, self.counted(), strict=True):
+                writer.writerows(listed(name, one, thresholds, self.description.class_names))
+        return [OBJECTS_FILE]
