@@ -96,7 +96,9 @@ class Preprocessing(Settings):
         "the shape of the size, as mmpose does; the image itself where no box is marked.",
     )
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = told(
-        0.9, 'How much of the shorter side "center" keeps; how much of both sides the thing fills by "box".', "share of the side"
+        0.9,
+        'How much of the shorter side "center" keeps; how much of both sides the thing fills by "box".',
+        "share of the side",
     )
     multiple: Annotated[int, Field(ge=1, le=1024)] = told(1, 'What both sides are multiples of after "fit".', "pixels")
     interpolation: Literal["nearest", "bilinear", "bicubic"] = told("bicubic", "How pixels are resized.")
@@ -125,7 +127,9 @@ class Preprocessing(Settings):
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"mean and std need one value for each of the {self.channels} channels")
         if not self.antialias and (self.interpolation, self.crop_mode == "center") != ("bilinear", False):
-            raise ValueError("antialias: false is for bilinear pixels that are not cropped: crop_mode squash, fit or box")
+            raise ValueError(
+                "antialias: false is for bilinear pixels that are not cropped: crop_mode squash, fit or box"
+            )
         if self.crop_mode == "box" and self.antialias:
-            raise ValueError('crop_mode box takes bilinear pixels as OpenCV does: say antialias: false')
+            raise ValueError("crop_mode box takes bilinear pixels as OpenCV does: say antialias: false")
         return self

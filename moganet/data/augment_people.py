@@ -1,8 +1,8 @@
 """Training's part of one thing in an image: a crop around its box, moved, turned, scaled and mirrored as mmpose does.
 
-The draws are mmpose's (its TopDown pipeline, of the reference's configurations): a shift in three of ten crops, half of
-the body in `half_body` of them, a factor of the box and a turn that are normal with the given deviations, cut at once and
-at twice these, the turn in six of ten.
+The draws are mmpose's, as the reference's configurations ask for them: a shift in three of ten crops, half of the body
+in `half_body` of them, a factor of the box and a turn that are normal with the given deviations, cut at once and at
+twice these, the turn in six of ten.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ HALF_LEAST, HALF_MARGIN = 2, 1.5  # key points that a half must have; its margin
 
 
 def crop_of_box(image: Tensor, target: Item, preprocessing: Preprocessing) -> tuple[Tensor, Item]:
-    """Give what the network sees of a thing, uint8 (C, h, w), and its target with "places" (K, 3) in that, and "part"."""
+    """Give what the network sees of a thing, uint8 (C, h, w), and its target with "places" (K, 3) in it, and "part"."""
     part = part_of(target["box"].numpy(), preprocessing)
     return _cropped(image, target, part, mirrored=False)
 

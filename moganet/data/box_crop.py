@@ -32,7 +32,9 @@ class Part:
         angle = np.deg2rad(self.turn)
         # Three points, of which the second is above the centre by half of the width, in the reference's float32.
         arm = np.array([0.0, self.size[0] * -0.5])
-        above = np.array([np.cos(angle) * arm[0] - np.sin(angle) * arm[1], np.sin(angle) * arm[0] + np.cos(angle) * arm[1]])
+        above = np.array(
+            [np.cos(angle) * arm[0] - np.sin(angle) * arm[1], np.sin(angle) * arm[0] + np.cos(angle) * arm[1]]
+        )
         own = _triangle(np.array(self.centre), above)
         there = _triangle(np.array([width * 0.5, height * 0.5]), np.array([0.0, width * -0.5]))
         return np.linalg.solve(np.column_stack([own, np.ones(3)]), there).T

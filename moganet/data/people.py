@@ -1,6 +1,6 @@
 """Images in which key points of people, or of other things, are marked: COCO's person_keypoints files, and their like.
 
-`keypoints:DIR` takes annotations/person_keypoints_{train,val}2017.json beside train2017/ and val2017/, a folder with one
+`keypoints:DIR` takes annotations/person_keypoints_{train,val}2017.json beside train2017/ and val2017/, a folder with a
 JSON file, or a file by its path; `?json=FILE`, `?images=FOLDER` and `?category=NAME` say what is meant where that is
 open. What is wrong is named by file and annotation and refused, or left out where that is asked for: `?outside=keep`.
 """
@@ -27,7 +27,7 @@ MANY_FAULTS = 50  # of a kind that are named one by one
 
 
 def open_people(path: str | None) -> Dataset:
-    """Open images with key points. Raises UnusableDataError, with all faults and what can be looked at, for faulty ones."""
+    """Open images with key points. Raises UnusableDataError, with all faults and what can be looked at, for others."""
     if not path:
         raise DataError("the source 'keypoints' needs a path: --data keypoints:DIR")
     given, query = path_and_query(path)
@@ -137,6 +137,6 @@ def _notes(file: CocoFile, found: Found, kind: Kind) -> list[str]:
     if found.others:
         notes.append(f"passed over: {count(found.others, 'annotation')} of {file.path.name} that are of no {kind.name}")
     if found.without_area:
-        what = f"{count(found.without_area, 'annotation')} of {file.path.name} say no area: 0.53 of the box is taken for it"
-        notes.append(what)
+        what = f"{count(found.without_area, 'annotation')} of {file.path.name} without an area"
+        notes.append(f"{what}: 0.53 of the box is taken for it")
     return notes

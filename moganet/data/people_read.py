@@ -68,7 +68,7 @@ class _FaultError(Exception):
 
 
 def kind_of(files: Sequence[CocoFile], named: str) -> Kind:
-    """Give the category that has key points. Raises DataError for none, for several of which none is named, for others."""
+    """Give the category that has key points. Raises DataError for none, and for several."""
     found: dict[str, list[Kind]] = {}
     for file in files:
         for one in file.categories:
@@ -79,12 +79,16 @@ def kind_of(files: Sequence[CocoFile], named: str) -> Kind:
         what = f"{files[0].path} has no category with key points (a list of names under 'keypoints')"
         raise DataError(f"{what}; give COCO's person_keypoints_*.json, or another file that names them")
     if named and named not in found:
-        raise DataError(f"category={named}: {files[0].path} has no such category with key points; {choose_of(named, found)}")
+        raise DataError(
+            f"category={named}: {files[0].path} has no such category with key points; {choose_of(named, found)}"
+        )
     if not named and len(found) > 1:
         raise DataError(f"{files[0].path} has key points of {', '.join(found)}; say which by ?category=NAME")
     kinds = found[named or next(iter(found))]
     if other := next((kind for kind in kinds if kind.points != kinds[0].points), None):
-        raise DataError(f"the files name other key points for {other.name}: {other.points[:3]} …; give files of one kind")
+        raise DataError(
+            f"the files name other key points for {other.name}: {other.points[:3]} …; give files of one kind"
+        )
     return kinds[0]
 
 
@@ -98,7 +102,9 @@ def _kind(file: CocoFile, one: Mapping[str, Any]) -> Kind:
     for line in one.get("skeleton") or ():
         ends = tuple(line) if isinstance(line, list | tuple) else ()
         if len(ends) != 2 or not all(type(end) is int and 1 <= end <= len(names) for end in ends):
-            raise DataError(f"{file.path}: the skeleton of {one['name']} has {str(line)[:40]}, which is no pair of 1 to {len(names)}")
+            raise DataError(
+                f"{file.path}: {str(line)[:40]} in the skeleton of {one['name']} is no pair of 1 to {len(names)}; mend it"
+            )
         lines.append((ends[0] - 1, ends[1] - 1))
     return Kind(one["id"], one["name"], tuple(names), tuple(lines))
 
@@ -108,7 +114,11 @@ def read_people(file: CocoFile, kind: Kind, answers: Mapping[str, str]) -> Found
     found, seen = Found(), set[int]()
     places: dict[int, int] = {}
     for place, entry in enumerate(file.images):
-        if not isinstance(entry, dict) or type(entry.get("id")) is not int or not isinstance(entry.get("file_name"), str):
+        if (
+            not isinstance(entry, dict)
+            or type(entry.get("id")) is not int
+            or not isinstance(entry.get("file_name"), str)
+        ):
             found.faults.append(("ids", f"an image has no number and file_name: {str(entry)[:60]}"))
         elif entry["id"] in places:
             found.faults.append(("ids", f"image {entry['id']} ({entry['file_name']}) stands there twice"))
@@ -151,11 +161,11 @@ def _of(file: CocoFile, kind: Kind) -> list[Any]:
     return [one for one in ours if type(one.get("image_id")) is int]
 
 
-def _sizes(file: CocoFile, places: set[int | None]) -> dict[int, tuple[int, int] | None | _FaultError]:
+def _sizes(file: CocoFile, places: set[int | None]) -> dict[int, tuple[int, int] | _FaultError | None]:
     """Look at the images that are asked about, by threads: give the size of each, or what is wrong with it."""
     asked = [place for place in places if place is not None]
 
-    def look(place: int) -> tuple[int, int] | None | _FaultError:
+    def look(place: int) -> tuple[int, int] | _FaultError | None:
         try:
             return _size(file, file.images[place])
         except _FaultError as fault:
@@ -196,10 +206,18 @@ def _thing(one: Mapping[str, Any], where: str, kind: Kind, answers: Mapping[str,
             box = around
         elif marked or crowd or box is None:
             if marked:
-                raise _FaultError("box", f"{where}: its bbox {str(one.get('bbox'))[:60]} is no box in the image (x, y, width, height)")
+                raise _FaultError(
+                    "box", f"{where}: its bbox {str(one.get('bbox'))[:60]} is no box in the image (x, y, width, height)"
+                )
             box = box or (0.0, 0.0, 0.0, 0.0)
     area = one.get("area", box[2] * box[3] * SHARE)
-    if isinstance(area, bool) or not isinstance(area, int | float) or not math.isfinite(area) or area < 0 or (marked and not area):
+    if (
+        isinstance(area, bool)
+        or not isinstance(area, int | float)
+        or not math.isfinite(area)
+        or area < 0
+        or (marked and not area)
+    ):
         raise _FaultError("box", f"{where}: its area {str(area)[:40]} is no number of pixels")
     return Thing(box, points, float(area), crowd)
 

@@ -1,7 +1,7 @@
 """The targets of images in which key points are marked: of each image all that lie there, or one thing at a time.
 
-What a thing is, is the source's to say: a person, an animal, a tool. Boxes are x, y, width, height in pixels; a key point
-is x, y and how it is marked: 0 not at all, 1 where it can't be seen, 2 where it can.
+What a thing is, is the source's to say: a person, an animal, a tool. Boxes are x, y, width, height in pixels; a key
+point is x, y and how it is marked: 0 not at all, 1 where it can't be seen, 2 where it can.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What is known of sets of key points: COCO's 17 of a person, and what names alone tell of others; numpy and no more."""
+"""What is known of sets of key points: COCO's 17 of a person, and what names alone tell of others."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,6 @@ class Skeleton(NamedTuple):
     lines: Pairs
     mirrored: tuple[int, ...]
     sigmas: tuple[float, ...]
-
 
     @property
     def lower(self) -> tuple[bool, ...]:

@@ -110,7 +110,9 @@ class FileStream:
 def check_fast_decoding(predictor: Predictor, *, asked: bool) -> None:
     """Raise ConfigError where fast decoding is asked for, and a model's answers are of the size of its images."""
     if asked and predictor.task.by_image:
-        raise ConfigError("fast decoding makes images smaller, and what is answered for places in them: leave --fast-decoding away")
+        raise ConfigError(
+            "fast decoding makes images smaller, and what is answered for places in them: leave --fast-decoding away"
+        )
 
 
 def num_readers(predictor: Predictor) -> int:

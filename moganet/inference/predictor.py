@@ -319,7 +319,9 @@ def as_boxes(given: Any) -> Array:
     except (TypeError, ValueError):
         boxes = np.zeros(0)
     if boxes.ndim != 2 or boxes.shape[1] not in (4, 5) or not np.isfinite(boxes).all() or (boxes[:, 2:4] <= 0).any():
-        raise DataError("the boxes of an image are rows of x, y, width, height, and perhaps a score, with sides above 0")
+        raise DataError(
+            "the boxes of an image are rows of x, y, width, height, and perhaps a score, with sides above 0"
+        )
     return boxes if boxes.shape[1] == 5 else np.column_stack([boxes, np.ones(len(boxes))])
 
 

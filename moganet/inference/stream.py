@@ -10,7 +10,16 @@ from moganet.data.module import evaluation_loader
 from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
 from moganet.errors import ConfigError, DataError
-from moganet.inference.file_stream import AHEAD, BATCH, BoxesOf, FileStream, Seen, check_fast_decoding, num_readers, read_ahead
+from moganet.inference.file_stream import (
+    AHEAD,
+    BATCH,
+    BoxesOf,
+    FileStream,
+    Seen,
+    check_fast_decoding,
+    num_readers,
+    read_ahead,
+)
 from moganet.inference.predictor import Predictor
 from moganet.machine import keep_freed_memory
 from moganet.results import LeftOut

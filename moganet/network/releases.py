@@ -1,8 +1,8 @@
 """The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
-registered; segmenters and networks for key points are none of its. Figures are the published ones, of classifiers on ImageNet-1k's validation
-set at the given size.
+registered; segmenters and networks for key points are none of its. Figures are the published ones, of classifiers on
+ImageNet-1k's validation set at the given size.
 """
 
 from abc import ABC, abstractmethod
@@ -101,7 +101,6 @@ for _size, (_fpn, _upernet) in _ON_ADE20K.items():
     _files = f"fpn_moganet_{_size}_80k_ade20k.pth", f"upernet_moganet_{_size}_512x512_160k_ade20k.pth"
     SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], *_fpn)
     SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], *_upernet)
-
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Key points and the lines between them, drawn on an image with Pillow; left, right and middle in colours of their own."""
+"""Key points and the lines between them, drawn on an image; left, right and middle in colours of their own."""
 
 from typing import Protocol
 

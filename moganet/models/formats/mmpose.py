@@ -1,7 +1,7 @@
 """mmpose's `.pth` of a network for key points: backbone and head in `state_dict`, its configuration in `meta`.
 
 The reference's published ones are such files, of COCO's 17 key points. Where one says no more than its tensors, what
-the reference's configurations say is taken, and said to be a guess; mmpose 1 calls the head `head.`, 0 `keypoint_head.`.
+the reference's configurations say is taken, and said to be a guess. mmpose 1 calls the head `head.` only.
 """
 
 import re
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from moganet.config import Architecture, HeatmapHead, Preprocessing, validate
+from moganet.data.skeletons import COCO
 from moganet.errors import ConfigError, WeightsError
 from moganet.files import atomic_path
 from moganet.models.choices import Choices
@@ -31,7 +32,6 @@ from moganet.models.timms import default_names
 from moganet.network import VARIANTS
 from moganet.notices import say
 from moganet.tasks.pose.description import PoseDescription
-from moganet.data.skeletons import COCO
 
 REASONS = {"gate": "the reference's networks for key points have it", **AGGREGATION}
 NEWER = "head."  # what mmpose 1 calls the head
@@ -53,7 +53,9 @@ def _is_newer(parts: Mapping[str, Any]) -> bool:
 
 
 def _renamed(network: Network) -> Network:
-    named = {KEYPOINT + name.removeprefix(NEWER) if name.startswith(NEWER) else name: t for name, t in network.state.items()}
+    named = {
+        KEYPOINT + name.removeprefix(NEWER) if name.startswith(NEWER) else name: t for name, t in network.state.items()
+    }
     return replace(network, state=named)
 
 
@@ -92,7 +94,9 @@ def _task(values: Mapping[str, Any], joints: int) -> tuple[tuple[str, ...] | Non
     known = {
         "class_names": names,
         "lines": tuple((names.index(a), names.index(b)) for a, b in lines if a in names and b in names),
-        "mirrored": tuple(names.index(swap) if (swap := at(one, "swap")) in names else i for i, one in enumerate(points)),
+        "mirrored": tuple(
+            names.index(swap) if (swap := at(one, "swap")) in names else i for i, one in enumerate(points)
+        ),
         "sigmas": tuple(at(info, "sigmas") or ()),
     }
     try:
@@ -110,7 +114,9 @@ def _say_differences(values: Mapping[str, Any]) -> None:
     """Say what a configuration tests by that is not computed here."""
     tested = at(values, "model", "test_cfg") or {}
     usual = {"post_process": ("default", True), "use_udp": (False,), "shift_heatmap": (True,)}
-    strange = [f"{name}={tested[name]!r}" for name, known in usual.items() if name in tested and tested[name] not in known]
+    strange = [
+        f"{name}={tested[name]!r}" for name, known in usual.items() if name in tested and tested[name] not in known
+    ]
     if strange:
         but = "which is not computed here: its answers will differ from mmpose's"
         say(f"its configuration has {', '.join(strange)}, {but}", doubtful=True)

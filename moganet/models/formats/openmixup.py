@@ -17,7 +17,16 @@ from moganet.models.reading.networks import Network, choose_network, find_networ
 # The two released files that were trained without `attn_force_fp32` (spec: released checkpoints).
 SINGLE_GATED = ("moga_large_sz224_8xb64_accu2_ep300", "no_forcefp32")
 PREFIX, HEAD, OWN_HEAD, BUFFERS = "backbone.", "head.fc.", "head.", "ema_"
-DENSE = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "decode_head.", "auxiliary_head.", "keypoint_head.")
+DENSE = (
+    "neck.",
+    "rpn_head.",
+    "roi_head.",
+    "bbox_head.",
+    "mask_head.",
+    "decode_head.",
+    "auxiliary_head.",
+    "keypoint_head.",
+)
 AGGREGATION = {"channel_aggregation": "as in the reference"}
 
 
@@ -39,7 +48,9 @@ def beside_of(network: Network) -> dict[str, Any]:
     return {name.removeprefix(outer): value for name, value in network.beside.items()}
 
 
-def with_heads(content: Content, heads: tuple[str, ...], is_whole: Callable[[Mapping[str, Any]], bool]) -> list[Network]:
+def with_heads(
+    content: Content, heads: tuple[str, ...], is_whole: Callable[[Mapping[str, Any]], bool]
+) -> list[Network]:
     """Give the networks of a file with what stands on their backbones, by the names that they have behind any prefix.
 
     heads: how the names of such parts begin. is_whole: tells whether some are all of a network's.

@@ -62,7 +62,9 @@ def _keypoint_head_of(state: Mapping[str, "Tensor"]) -> tuple[HeatmapHead, int]:
     convolutions = [found[number] for number in sorted(found) if state[found[number]].dim() > 1]
     widths = tuple(size_of(state, name, 1) for name in convolutions)
     if any(tuple(state[name].shape[2:]) != (4, 4) for name in convolutions):
-        raise WeightsError(f"{convolutions[0]} is {tuple(state[convolutions[0]].shape)}: kernels of 4x4 are known alone")
+        raise WeightsError(
+            f"{convolutions[0]} is {tuple(state[convolutions[0]].shape)}: kernels of 4x4 are known alone"
+        )
     return HeatmapHead(channels=widths), size_of(state, FINAL, 0)
 
 

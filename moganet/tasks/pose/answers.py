@@ -80,10 +80,10 @@ class Pose(Record):
 
 
 class PoseRow(Row):
-    """The poses of an image. truth: what is marked. overlay: the file of the picture."""
+    """The poses of an image. truth: what is marked. picture: the file with them drawn."""
 
     poses: tuple[Pose, ...]
-    overlay: str | None = None
+    picture: str | None = None
 
     @classmethod
     def of(cls, file: str, answer: Poses, truth: str | None, *, trained: bool) -> "PoseRow":

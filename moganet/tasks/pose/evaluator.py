@@ -168,5 +168,3 @@ def of_points(truth: Truth, poses: Poses, description: PoseDescription) -> tuple
             known = {"likeness": float(near.mean()), "found": float((near >= CLOSE).mean()), "error": far}
         made.append(OfPoint(name=name, marked=int(own.sum()), **known))
     return tuple(made)
-
-

@@ -22,9 +22,7 @@ class HeatmapLoss(nn.Module):
         return difference.square().mean()
 
 
-def bells(
-    places: Tensor, size: tuple[int, int], map_size: tuple[int, int], sigma: float
-) -> tuple[Tensor, Tensor]:
+def bells(places: Tensor, size: tuple[int, int], map_size: tuple[int, int], sigma: float) -> tuple[Tensor, Tensor]:
     """Give heat maps (B, K, h, w) of places (B, K, 3), and which of them count (B, K).
 
     A bell of height 1 at the nearest place, within three deviations along x and y; one that touches the map counts.

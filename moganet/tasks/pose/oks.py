@@ -1,4 +1,4 @@
-"""COCO's figures of key points, by faster-coco-eval: the likeness of key points (OKS) in the place of boxes' overlap."""
+"""COCO's figures of key points, by faster-coco-eval: likeness (OKS) in the place of boxes' overlap."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

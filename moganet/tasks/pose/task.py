@@ -121,7 +121,9 @@ class Pose(TaskByImage):
     ) -> Outputs:
         boxes = np.column_stack([whole_box(pixels), [1.0]]) if boxes is None else boxes
         height, width = preprocessing.size
-        found: list[Array] = [np.zeros((0, len(description.class_names), height // STRIDE, width // STRIDE), np.float32)]
+        found: list[Array] = [
+            np.zeros((0, len(description.class_names), height // STRIDE, width // STRIDE), np.float32)
+        ]
         for start in range(0, len(boxes), CROPS):
             crops = crops_of(pixels, boxes[start : start + CROPS], preprocessing)
             found.append(ask(normalize(crops, preprocessing))["heatmaps"])
@@ -169,10 +171,12 @@ class Pose(TaskByImage):
     def writer(self, out: Path, files: Sequence[str], description: TaskDescription) -> Writer:
         from moganet.tasks.pose.writing import PoseWriter
 
-        return PoseWriter(out, files)
+        return PoseWriter(out, files, _own(description).skeleton)
 
     def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
-        raise ConfigError("what explains classes explains no places of key points; look at the heat maps: predict --out")
+        raise ConfigError(
+            "what explains classes explains no places of key points; look at the heat maps: predict --out"
+        )
 
     def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
         raise ConfigError("what explains classes explains no places of key points")
