@@ -21,7 +21,7 @@ FACTORS = (
     (r"neck\.fpn_convs\.3\..*weight", 6.0),
     (r"(decode_head|auxiliary_head)\.conv_seg\.weight", 4.0),
     (r"decode_head\.scale_heads\..*weight", 1.1),
-    (r"(neck|decode_head|auxiliary_head)\..*weight", 2.0),
+    (r"(neck|decode_head|auxiliary_head|keypoint_head)\..*weight", 2.0),
 )
 
 

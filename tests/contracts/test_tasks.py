@@ -29,6 +29,7 @@ RECIPES = {
     "classify": "finetune",
     "multilabel": "multilabel",
     "segment": "segment",
+    "pose": "pose",
 }  # the recipe that trains photographs of each task
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SMALL = {
@@ -56,7 +57,16 @@ OF_TASK = {  # what the images of a task need beside that
         "task.head.neck": 16,
         "task.head.channels": 16,
         "trainer.early_stop": None,
-    }
+    },
+    "pose": {
+        "augment.hflip": 0,
+        "augment.translate": 0,
+        "augment.half_body": 0,
+        "augment.zoom": [1, 1],
+        "augment.rotation": 0,
+        "task.head.channels": [16, 16, 16],
+        "trainer.early_stop": None,
+    },
 }
 
 
@@ -79,8 +89,8 @@ def paint(folder, chosen):
 
 def make_data(task, folder):
     random, names = np.random.RandomState(1), list(COLOURS)
-    if task == "segment":
-        return make_masks(folder)
+    if task in ("segment", "pose"):
+        return (make_masks if task == "segment" else make_points)(folder)
     several = task != "classify"
     chosen = [[n for n in names if random.rand() < 0.4] if several else [names[i % 3]] for i in range(88)]
     files = paint(folder, chosen)
@@ -102,6 +112,27 @@ def make_masks(folder):
         Image.fromarray(mask).save(folder / "masks" / file)
     (folder / "classes.txt").write_text("\n".join(names))
     return f"masks:{folder}"
+
+
+def make_points(folder):
+    """Paint bars of colours, each with a bright end, which is a key point."""
+    random, names = np.random.RandomState(1), sorted(COLOURS)
+    entries, annotations, files = [], [], paint(folder, [names] * 48)
+    for number, file in enumerate(files, 1):
+        ends = random.randint(1, 15, 3)
+        pixels = np.array(Image.open(folder / file))
+        points = [[float(end), 4.0 * list(COLOURS).index(name) + 1, 2] for name, end in zip(names, ends, strict=True)]
+        for x, y, _ in points:
+            pixels[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2] = 255
+        Image.fromarray(pixels).save(folder / file)
+        entries.append({"id": number, "file_name": file, "width": 16, "height": 16})
+        one = {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, 16, 16], "area": 256, "iscrowd": 0}
+        annotations.append({**one, "keypoints": sum(points, [])})
+    category = {"id": 1, "name": "bars", "keypoints": names}
+    (folder / "bars.json").write_text(
+        json.dumps({"images": entries, "annotations": annotations, "categories": [category]})
+    )
+    return f"keypoints:{folder}"
 
 
 def images_of(run):

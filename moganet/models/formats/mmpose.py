@@ -72,11 +72,12 @@ def read_mmpose(content: Content, choices: Choices) -> Checkpoint:
     if (description := description_in(told, content.path)) is not None:
         check_hash(state, description.sha256, content.path)
         return chosen.checkpoint("mmpose", state, REASONS, description=description)
-    values = values_of(meta_of(content).get("config"))
-    joints = architecture_of(Checkpoint("", state)).num_classes or 0
-    names, task = _task(values, joints)
+    meta = meta_of(content)
+    values = values_of(meta.get("config") or meta.get("cfg"))
+    architecture = architecture_of(Checkpoint("", state))
+    names, task = _task(values, architecture.num_classes or 0)
     preprocessing, is_guess = _preprocessing(values, content.path)
-    said: dict[str, Any] = {"class_names": names, "task": task, "read": (META,), "preprocessing": preprocessing}
+    said: dict[str, Any] = {"architecture": architecture, "class_names": names, "task": task, "read": (META,), "preprocessing": preprocessing}
     return chosen.checkpoint("mmpose", state, REASONS, guessed=("preprocessing",) * is_guess, **said)
 
 
@@ -124,7 +125,7 @@ def _say_differences(values: Mapping[str, Any]) -> None:
 
 def _preprocessing(values: Mapping[str, Any], path: Path) -> tuple[Preprocessing, bool]:
     """Give how images are prepared, and whether that is a guess: of the configuration, or by the file's name."""
-    size = at(values, "data_cfg", "image_size")
+    size = at(values, "data_cfg", "image_size") or at(values, "codec", "input_size")
     steps = list(steps_of(values.get("val_pipeline") or values.get("test_pipeline")))
     if not (isinstance(size, list | tuple) and len(size) == 2):
         named = SIZE_IN_NAME.search(path.name)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.errors import MissingExtraError
+from moganet.errors import import_extra
 from moganet.tasks.pose.scores import scores_of, without_doubles
 
 # COCO's ten, in its order: means over OKS from 0.50 to 0.95, at 0.50 and 0.75, and of persons by their area.
@@ -36,14 +36,15 @@ def measure(truth: Truth, poses: Poses, sigmas: Sequence[float]) -> dict[str, fl
     """Give COCO's ten figures; None where nothing is there to be found. Raises MissingExtraError."""
     if not len(truth.images):
         return dict.fromkeys(FIGURES)
-    coco, evaluate = _library()
+    library = import_extra("faster_coco_eval", "COCO's evaluation", "dense")
     quiet: dict[str, Any] = {"print_function": lambda *_: None}
-    known = coco(_annotations(truth), **quiet)
+    known = library.COCO(_annotations(truth), **quiet)
     results = _results(poses, sigmas)
     if not results:
         told = _ranges(truth)
         return {name: 0.0 if told[name.partition("_")[2]] else None for name in FIGURES}
-    judge = evaluate(known, known.loadRes(results), "keypoints", kpt_oks_sigmas=list(sigmas), **quiet)
+    how = {"kpt_oks_sigmas": list(sigmas), **quiet}
+    judge = library.COCOeval_faster(known, known.loadRes(results), "keypoints", **how)
     judge.evaluate()
     judge.accumulate()
     judge.summarize()
@@ -56,15 +57,6 @@ def _ranges(truth: Truth) -> dict[str, bool]:
     medium = counted & (truth.areas >= 32**2) & (truth.areas <= 96**2)
     large = counted & (truth.areas >= 96**2)
     return {"": bool(counted.any()), "medium": bool(medium.any()), "large": bool(large.any())}
-
-
-def _library() -> tuple[Any, Any]:
-    try:
-        import faster_coco_eval
-    except ImportError:
-        what = "COCO's figures of key points need faster-coco-eval"
-        raise MissingExtraError(f"{what}: pip install 'moganet[dense]'") from None
-    return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
 
 
 def _annotations(truth: Truth) -> dict[str, Any]:
