@@ -148,6 +148,7 @@ class PersonTargets(PeopleTargets):
         return {
             "box": torch.from_numpy(people.boxes[thing]),
             "points": torch.from_numpy(people.points[thing]),
+            "area": torch.tensor(people.areas[thing]),
             "image": torch.tensor(int(people.images[place])),
             "thing": torch.tensor(thing - int(people.starts[place])),
             "mirrored": torch.tensor(skeleton.mirrored),

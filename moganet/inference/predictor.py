@@ -143,7 +143,10 @@ class Predictor:
 
     def logits(self, x: "Tensor") -> "Tensor":
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
-        return _tensor(self.outputs(as_array(x))["logits"])
+        found = self.outputs(as_array(x))
+        if "logits" not in found:
+            raise ConfigError(f"{self.name_of_model} gives {', '.join(found)}, and no logits; ask for its outputs")
+        return _tensor(found["logits"])
 
     def preprocess(self, images: Any) -> "Tensor":
         """Turn one image or several into the input, float (B, C, H, W). Raises DataError for what can't be read."""
@@ -168,7 +171,7 @@ class Predictor:
         """Give the features among outputs, float32 (B, D). Raises ConfigError as `features` does."""
         if FEATURES in outputs:
             return outputs[FEATURES]
-        if not self.class_names and outputs["logits"].ndim == 2:  # a backbone without a head
+        if not self.class_names and "logits" in outputs and outputs["logits"].ndim == 2:  # a backbone without a head
             return outputs["logits"]
         why = "its network does not end in a linear head over pooled features"
         if not self.has_module:
@@ -222,7 +225,8 @@ class Predictor:
         """
         if calibrated:
             self.check_calibrated()
-        return _tensor(self.task.probabilities({"logits": as_array(logits)}, self.config.task, calibrated=calibrated))
+        given = {self.task.outputs[0]: as_array(logits)}
+        return _tensor(self.task.probabilities(given, self.config.task, calibrated=calibrated))
 
     def check_calibrated(self) -> None:
         """Raise ConfigError where the model file keeps no temperature to calibrate with."""

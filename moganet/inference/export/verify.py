@@ -66,8 +66,9 @@ def check(
     of_pictures = [reference.of(f"fixture {number} {size}", x) for number, x in enumerate(pictures)]
     worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
     if pictures and size == description.preprocessing.size:
-        plain = [known["logits"] for known in of_pictures]
-        apart = replay_fixtures(there, lambda x: run(x)["logits"])
+        output = TASKS[description.task.name].outputs[0]
+        plain = [known[output] for known in of_pictures]
+        apart = replay_fixtures(there, lambda x: run(x)[output])
         worst = max(worst, apart / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst
 

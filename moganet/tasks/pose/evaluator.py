@@ -14,7 +14,7 @@ from moganet.results import Record
 from moganet.tasks.evaluator import Evaluator
 from moganet.tasks.pose.description import PoseDescription
 from moganet.tasks.pose.oks import Poses, Truth, measure
-from moganet.tasks.pose.rows import FOUND, MARKED, Rows, found_rows, marked_rows, of_image, once, paired, told
+from moganet.tasks.pose.rows import FOUND, MARKED, Rows, found_rows, marked_in_crops, marked_rows, of_image, once, paired, told
 from moganet.tasks.records import Evaluation, Table
 
 CLOSE = 0.5  # likeness, from which on a key point counts as found
@@ -105,7 +105,8 @@ class OksAp(Metric):
 class PoseEvaluator(Evaluator):
     """Measure heat maps (N, K, h, w) against what is marked: of one image's boxes, or of a batch of crops.
 
-    truth: of crops, the rows of all that is marked in the images that they are of. loss: of crops.
+    truth: of crops, the rows of all that is marked in the images that they are of; None is the things themselves. loss:
+    of crops.
     """
 
     def __init__(
@@ -121,13 +122,18 @@ class PoseEvaluator(Evaluator):
             for target in targets:
                 ap.update(of_image(outputs, target), marked_rows(target))
             return
-        heatmaps, truth = outputs["heatmaps"], self.truth
-        assert truth is not None and self.loss is not None
-        self.figures()["loss"].update(self.loss(heatmaps, targets["places"]), len(heatmaps))
+        heatmaps = outputs["heatmaps"]
+        if self.loss is not None:
+            self.figures()["loss"].update(self.loss(heatmaps, targets["places"]), len(heatmaps))
         boxes = F.pad(targets["box"], (0, 1), value=1.0)
         found = found_rows(heatmaps, targets["image"], targets["thing"], boxes, targets["part"])
+        truth = marked_in_crops(targets) if self.truth is None else self.truth
         marked = truth[torch.isin(truth[:, 0], found[:, 0])]
         ap.update(*(rows.to(heatmaps.device, _type_on(heatmaps.device)) for rows in (found, marked)))
+
+    def compute(self) -> dict[str, float]:
+        """Give the figures of all that came: the loss is of crops alone."""
+        return {name: float(metric.compute()) for name, metric in self.figures().items() if metric.update_called}
 
     def details(self) -> dict[str, Any]:
         """Give what PoseEvaluation says of all that came."""

@@ -35,6 +35,13 @@ def marked_rows(target: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([ids, target["boxes"], rest, target["points"].reshape(number, -1)], 1)
 
 
+def marked_in_crops(targets: Mapping[str, Tensor]) -> Tensor:
+    """Give the rows of the things of which crops are."""
+    ids = torch.stack([targets["image"], targets["thing"]], 1).double().cpu()
+    rest = torch.stack([targets["area"], torch.zeros_like(targets["area"])], 1).cpu()
+    return torch.cat([ids, targets["box"].cpu(), rest, targets["points"].flatten(1).cpu()], 1)
+
+
 def of_image(outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
     """Give the rows of what was found in an image; of other boxes than those marked it is of no marked thing."""
     is_marked = (target["points"][..., 2] > 0).any(1) & ~target["crowds"]

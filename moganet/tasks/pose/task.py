@@ -175,11 +175,11 @@ class Pose(TaskByImage):
 
     def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
         raise ConfigError(
-            "what explains classes explains no places of key points; look at the heat maps: predict --out"
+            "what explains classes does not explain places of key points: ask a classifier"
         )
 
     def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
-        raise ConfigError("what explains classes explains no places of key points")
+        raise ConfigError("what explains classes does not explain places of key points: ask a classifier")
 
     def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
         import torch
