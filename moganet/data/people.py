@@ -15,10 +15,11 @@ import numpy as np
 from moganet.data.coco_json import CocoFile, coco_files
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.paths import path_and_query
-from moganet.data.people_read import FAULTS, WORDS, Found, Kind, Thing, kind_of, read_people
+from moganet.data.people_read import FAULTS, WORDS, Found, Kind, Thing, kinds_of, read_people
 from moganet.data.people_targets import People, PeopleTargets
 from moganet.data.skeletons import COCO, Skeleton, skeleton_of
 from moganet.data.source import Dataset, FileSplit, Split
+from moganet.data.split_names import SPLITS
 from moganet.errors import DataError, choose_of
 from moganet.numbers import count
 
@@ -34,11 +35,12 @@ def open_people(path: str | None) -> Dataset:
     said = _read_query(query)
     answers = {fault: said.get(fault, "drop" if said.get("broken") == "drop" else "refuse") for fault in FAULTS}
     files = coco_files(given, kind="person_keypoints", named=said.get("json", ""), images=said.get("images", ""))
-    kind = kind_of(files, said.get("category", ""))
-    skeleton = skeleton_of(kind.points, kind.lines)
+    files = sorted(files, key=lambda file: SPLITS.index(file.split))
+    kinds = kinds_of(files, said.get("category", ""))
+    skeleton = skeleton_of(kinds[0].points, kinds[0].lines)
     splits: dict[str, Split] = {}
     notes, findings, seen = _guesses(skeleton), list[Finding](), 0
-    for file in sorted(files, key=lambda file: ("train", "val", "test").index(file.split)):
+    for file, kind in zip(files, kinds, strict=True):
         found = read_people(file, kind, answers)
         findings += _findings(file, found, answers)
         notes += _notes(file, found, kind)
@@ -51,7 +53,7 @@ def open_people(path: str | None) -> Dataset:
     if faults := [one for one in findings if one.kind == "structure"]:
         raise UnusableDataError(faults, dataset)
     if not splits:
-        raise DataError(f"{spec} has no {kind.name} in an image that is there; give others")
+        raise DataError(f"{spec} has no {kinds[0].name} in an image that is there; give others")
     return dataset
 
 

@@ -67,29 +67,28 @@ class _FaultError(Exception):
         self.kind = kind
 
 
-def kind_of(files: Sequence[CocoFile], named: str) -> Kind:
-    """Give the category that has key points. Raises DataError for none, and for several."""
-    found: dict[str, list[Kind]] = {}
-    for file in files:
-        for one in file.categories:
-            if isinstance(one, dict) and isinstance(one.get("keypoints"), list) and one["keypoints"]:
-                kind = _kind(file, one)
-                found.setdefault(kind.name, []).append(kind)
+def kinds_of(files: Sequence[CocoFile], named: str) -> list[Kind]:
+    """Give each file's category that has key points. Raises DataError for none, for several, and for others."""
+    kinds = [_only(file, named) for file in files]
+    first = kinds[0]
+    if other := next((kind for kind in kinds if kind.points != first.points), None):
+        few = f"{', '.join(first.points[:3])}, …; {', '.join(other.points[:3])}, …"
+        raise DataError(f"the files name other key points each ({few}); give files of one kind")
+    return kinds
+
+
+def _only(file: CocoFile, named: str) -> Kind:
+    have = [one for one in file.categories if isinstance(one, dict) and one.get("keypoints")]
+    found = {kind.name: kind for kind in (_kind(file, one) for one in have if isinstance(one["keypoints"], list))}
     if not found:
-        what = f"{files[0].path} has no category with key points (a list of names under 'keypoints')"
+        what = f"{file.path} has no category with key points (a list of names under 'keypoints')"
         raise DataError(f"{what}; give COCO's person_keypoints_*.json, or another file that names them")
     if named and named not in found:
-        raise DataError(
-            f"category={named}: {files[0].path} has no such category with key points; {choose_of(named, found)}"
-        )
+        what = f"category={named}: {file.path} has no such category with key points"
+        raise DataError(f"{what}; {choose_of(named, found)}")
     if not named and len(found) > 1:
-        raise DataError(f"{files[0].path} has key points of {', '.join(found)}; say which by ?category=NAME")
-    kinds = found[named or next(iter(found))]
-    if other := next((kind for kind in kinds if kind.points != kinds[0].points), None):
-        raise DataError(
-            f"the files name other key points for {other.name}: {other.points[:3]} …; give files of one kind"
-        )
-    return kinds[0]
+        raise DataError(f"{file.path} has key points of {', '.join(found)}; say which by ?category=NAME")
+    return found[named or next(iter(found))]
 
 
 def _kind(file: CocoFile, one: Mapping[str, Any]) -> Kind:
@@ -103,7 +102,7 @@ def _kind(file: CocoFile, one: Mapping[str, Any]) -> Kind:
         ends = tuple(line) if isinstance(line, list | tuple) else ()
         if len(ends) != 2 or not all(type(end) is int and 1 <= end <= len(names) for end in ends):
             raise DataError(
-                f"{file.path}: {str(line)[:40]} in the skeleton of {one['name']} is no pair of 1 to {len(names)}; mend it"
+                f"{file.path}: {str(line)[:40]} in the skeleton of {one['name']} is no pair of 1 to {len(names)}"
             )
         lines.append((ends[0] - 1, ends[1] - 1))
     return Kind(one["id"], one["name"], tuple(names), tuple(lines))

@@ -127,7 +127,7 @@ def make_points(folder):
         Image.fromarray(pixels).save(folder / file)
         entries.append({"id": number, "file_name": file, "width": 16, "height": 16})
         one = {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, 16, 16], "area": 256, "iscrowd": 0}
-        annotations.append({**one, "keypoints": sum(points, [])})
+        annotations.append({**one, "keypoints": np.ravel(points).tolist()})
     category = {"id": 1, "name": "bars", "keypoints": names}
     (folder / "bars.json").write_text(
         json.dumps({"images": entries, "annotations": annotations, "categories": [category]})

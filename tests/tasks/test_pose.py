@@ -1,34 +1,26 @@
 """Key points: the reference's crops, maps and losses, COCO's own figures, and what is trained, answered and refused."""
 
-import csv
-import json
-
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
-from dense_files import DENSE, filled, golden_dense, picture, scene, shapes
-from PIL import Image
+from dense_files import filled, golden_dense, picture, scene, shapes
 from safetensors.torch import save_file
-from stick_figures import annotation, category, figure, make_people
 
 import moganet
 from moganet.config import Architecture, Preprocessing
 from moganet.data.box_crop import crops_of, moved, part_of, parts_of, warp
 from moganet.data.skeletons import COCO, skeleton_of
-from moganet.errors import ConfigError, DataError, WeightsError
+from moganet.errors import WeightsError
 from moganet.models.build import build_blank, build_network_for
 from moganet.network.cost import count_parameters, measure
 from moganet.network.dense.outline import outline_of
 from moganet.network.dense.pyramid import maps_of
 from moganet.network.fuse import fastest
-from moganet.tasks import TASKS
-from moganet.tasks.pose.description import PoseDescription, PoseLoss
+from moganet.tasks.pose.description import PoseLoss
 from moganet.tasks.pose.heatmaps import decoded, in_image, mirrored_back
 from moganet.tasks.pose.losses import HeatmapLoss, bells
 from moganet.tasks.pose.oks import FIGURES, Poses, Truth
 from moganet.tasks.pose.oks import measure as figures_of
-from moganet.tasks.task import Asked
 
 RELATIVE = 1e-5  # of a tensor's largest value
 SIZES = [(256, 192), (384, 288)]

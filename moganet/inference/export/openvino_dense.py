@@ -31,8 +31,8 @@ def emit_dense(network: nn.Module, images: Any, ops: Any) -> Any:
     if not isinstance(network, PoseNetwork):
         assert isinstance(network, Segmenter)
         return emit_segmenter(network, images, ops)
-    x = images
-    assert isinstance(network.backbone, FusedMogaNet) and isinstance(head := network.keypoint_head, KeypointHead)
+    x, head = images, network.keypoint_head
+    assert isinstance(network.backbone, FusedMogaNet) and isinstance(head, KeypointHead)
     for stage in network.backbone.stages:
         x = emit(stage, x, ops)
     return emit(head.final_layer, emit(head.deconv_layers, x, ops), ops)

@@ -77,7 +77,8 @@ def read_mmpose(content: Content, choices: Choices) -> Checkpoint:
     architecture = architecture_of(Checkpoint("", state))
     names, task = _task(values, architecture.num_classes or 0)
     preprocessing, is_guess = _preprocessing(values, content.path)
-    said: dict[str, Any] = {"architecture": architecture, "class_names": names, "task": task, "read": (META,), "preprocessing": preprocessing}
+    said: dict[str, Any] = {"architecture": architecture, "class_names": names, "task": task, "read": (META,)}
+    said["preprocessing"] = preprocessing
     return chosen.checkpoint("mmpose", state, REASONS, guessed=("preprocessing",) * is_guess, **said)
 
 

@@ -14,7 +14,18 @@ from moganet.results import Record
 from moganet.tasks.evaluator import Evaluator
 from moganet.tasks.pose.description import PoseDescription
 from moganet.tasks.pose.oks import Poses, Truth, measure
-from moganet.tasks.pose.rows import FOUND, MARKED, Rows, found_rows, marked_in_crops, marked_rows, of_image, once, paired, told
+from moganet.tasks.pose.rows import (
+    FOUND,
+    MARKED,
+    Rows,
+    found_rows,
+    marked_in_crops,
+    marked_rows,
+    of_image,
+    once,
+    paired,
+    told,
+)
 from moganet.tasks.records import Evaluation, Table
 
 CLOSE = 0.5  # likeness, from which on a key point counts as found

@@ -174,9 +174,7 @@ class Pose(TaskByImage):
         return PoseWriter(out, files, _own(description).skeleton)
 
     def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
-        raise ConfigError(
-            "what explains classes does not explain places of key points: ask a classifier"
-        )
+        raise ConfigError("what explains classes does not explain places of key points: ask a classifier")
 
     def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
         raise ConfigError("what explains classes does not explain places of key points: ask a classifier")
