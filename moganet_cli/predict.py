@@ -81,7 +81,7 @@ def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
         yield f"grid: {result.grid}"
     if result.out is not None:
         beside = f" (beside them {', '.join(result.files)})" if result.files else ""
-        yield f"{'masks' if result.files else 'answers'}: {result.out}{beside}"
+        yield f"{'files' if result.files else 'answers'}: {result.out}{beside}"
     if result.coco is not None:
         yield f"COCO's list of results: {result.coco}"
     if result.saved is not None:

@@ -15,6 +15,7 @@ from moganet.errors import DataError
 from moganet.notices import noted
 from moganet.report.grids import draw_images
 from moganet.report.masks import in_colours, painted_over, usual_palette
+from moganet.report.poses import draw_poses
 from moganet.results import Result
 from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module
@@ -66,12 +67,21 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
     images, names = list[Any](), list[str]()
     for name, split in dataset.distinct().items():
         for sample in take(split.with_channels(3), MOST_SAMPLES // len(dataset.distinct())):
-            shown, text = _shown(sample, dataset.class_names, getattr(split.targets, "colours", ()))
+            if split.targets.key_points() is not None:
+                shown, text = _with_points(sample, split.targets)
+            else:
+                shown, text = _shown(sample, dataset.class_names, getattr(split.targets, "colours", ()))
             images.append(shown)
             names.append(f"{name}: {text}")
     if not images:
         raise DataError(f"no image of {dataset.spec} can be read, so that none can be drawn")
     draw_images(images, names, picture, dataset.spec)
+
+
+def _with_points(sample: Sample, targets: Any) -> tuple[Any, str]:
+    points, boxes = (sample.target[name].numpy() for name in ("points", "boxes"))
+    drawn = draw_poses(in_colours(sample.image.numpy()), points, boxes, targets.people.skeleton)
+    return drawn.transpose(2, 0, 1), Path(sample.name).name
 
 
 def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:

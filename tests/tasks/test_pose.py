@@ -257,3 +257,110 @@ def test_what_a_file_computes_otherwise_is_said(tmp_path, caplog):
     torch.save({"state_dict": {name: t.contiguous() for name, t in bad.items()}}, tmp_path / "y.pth")
     with pytest.raises(WeightsError, match="4x4"):
         moganet.load(tmp_path / "y.pth", runtime="eager")
+
+
+# Training and answers
+
+
+@pytest.mark.slow
+def test_eight_drawn_people_are_learned_by_heart(tmp_path):
+    pytest.importorskip("faster_coco_eval")
+    data = f"keypoints:{make_people(tmp_path / 'set')}"
+    moganet.train("pose-mini", data=data, overrides={"report": False, "logger": "csv"}, out=tmp_path / "run")
+    result = moganet.evaluate(tmp_path / "run", split="val")
+    assert result.ap >= 0.9 and result.poses == 8
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Give a small network with drawn weights as a file of mmpose's."""
+    folder = tmp_path_factory.mktemp("pose")
+    torch.save({"state_dict": small(), "meta": {"config": "data_cfg = dict(image_size=[48, 64])"}}, folder / "m.pth")
+    make_people(folder / "set", images=2)
+    return folder / "m.pth"
+
+
+def test_poses_are_answered_in_boxes_and_drawn(model, tmp_path, caplog):
+    caplog.set_level("INFO", "moganet")
+    folder = model.parent / "set" / "val2017"
+    files = [str(folder / f"{number:012d}.png") for number in (1, 2)]
+    with open(tmp_path / "boxes.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [("file", "x", "y", "w", "h", "score"), (files[0], 5, 5, 60, 90, 0.5), (files[0], 60, 9, 70, 99, 1)]
+        )
+    to = {
+        "out": tmp_path / "out",
+        "coco": tmp_path / "coco.json",
+        "csv_file": tmp_path / "p.csv",
+        "save_images": tmp_path / "drawn",
+    }
+    found = moganet.predict(model, files, boxes=str(tmp_path / "boxes.csv"), runtime="eager", **to)
+    first, second = found.predictions
+    assert [pose.box for pose in first.poses] == [(5, 5, 60, 90), (60, 9, 70, 99)] and second.poses == ()
+    assert "1 image of 2 have no box" in caplog.text and "no pose" in second.text()
+    assert len(first.poses[0].points) == 17 and first.poses[0].box_score == 0.5
+    lines = list(csv.reader((tmp_path / "p.csv").read_text().splitlines()))
+    assert tuple(lines[0]) == TASKS["pose"].columns and len(lines) == 1 + 2 * 17
+    assert {one["image_id"] for one in json.loads((tmp_path / "coco.json").read_text())} == {1}
+    drawn = np.asarray(Image.open(tmp_path / "out" / "pictures" / f"{1:012d}.jpg")).astype(int)
+    assert np.abs(drawn - np.asarray(Image.open(files[0]).convert("RGB"))).max() > 100
+    kept = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert len(kept["annotations"]) == 2 and kept["categories"][0]["keypoints"] == list(COCO.names)
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 2
+    # In Python the same, and of whole images.
+    predictor = moganet.load(model, runtime="eager")
+    again, none = predictor(files, boxes=[[[5, 5, 60, 90], [60, 9, 70, 99]], []])
+    assert again.points[0] == pytest.approx(np.array([[p.x, p.y, p.score] for p in first.poses[0].points]))
+    assert len(none) == 0 and predictor(files)[0].boxes.tolist() == [[0, 0, 200, 160, 1]]
+    whole = moganet.predict(predictor, files, boxes="whole").predictions[0]
+    assert whole.poses[0].box == (0, 0, 200, 160)
+
+
+def test_the_flip_test_is_the_references(model):
+    predictor, image = moganet.load(model, runtime="eager"), picture(60, 80, 1)
+    joint = moganet.inference.together.as_one(predictor, tta="flip")
+    x = predictor.preprocess(torch.from_numpy(image))
+    plain, turned = (predictor.outputs(one)["heatmaps"] for one in (x, x.flip(3)))
+    expected = (plain + mirrored_back(turned, COCO.mirrored)) / 2
+    assert joint.outputs(x)["heatmaps"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "said"),
+    [([[[1, 2, 3]], []], "rows of x, y"), ([[[1, 2, 0, 4]], []], "sides above 0"), ([[]], "boxes are given for 1")],
+)
+def test_boxes_that_are_none_are_refused(boxes, said, model):
+    files = sorted((model.parent / "set" / "val2017").glob("*.png"))
+    with pytest.raises(DataError, match=said):
+        moganet.load(model, runtime="eager")(files, boxes=boxes)
+
+
+def test_what_is_not_for_key_points_is_refused_in_a_line(model, tmp_path):
+    file = model.parent / "set" / "val2017" / f"{1:012d}.png"
+    with pytest.raises(ConfigError, match="boxes are for models of key points"):
+        moganet.predict("moganet_nano.digits", [file], boxes="whole")
+    with pytest.raises(DataError, match="no such file"):
+        moganet.predict(model, [file], boxes=str(tmp_path / "x.csv"), runtime="eager")
+    with pytest.raises(ConfigError, match="sorted"):
+        moganet.predict(model, [file], sort_into=tmp_path / "s", runtime="eager")
+    with pytest.raises(ConfigError, match="no logits"):
+        moganet.load(model, runtime="eager").logits(torch.zeros(1, 3, 64, 48))
+    with pytest.raises(DataError, match="no key points"):
+        moganet.evaluate(model, data="digits", runtime="eager")
+    with pytest.raises(DataError, match="say pose"):
+        moganet.evaluate("moganet_nano.digits", data=f"keypoints:{model.parent / 'set'}")
+
+
+def test_evaluation_over_cocos_results_gives_the_same_figures(model, tmp_path):
+    pycoco = pytest.importorskip("pycocotools.coco").COCO
+    evaluation = pytest.importorskip("pycocotools.cocoeval").COCOeval
+    data = f"keypoints:{model.parent / 'set'}"
+    result = moganet.evaluate(model, data=data, split="val", runtime="eager")
+    moganet.predict(model, data=data, split="val", coco=tmp_path / "coco.json", runtime="eager")
+    known = pycoco(str(model.parent / "set" / "annotations" / "person_keypoints_val2017.json"))
+    judge = evaluation(known, known.loadRes(str(tmp_path / "coco.json")), "keypoints")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    told = [-1 if result[name] is None else result[name] for name in FIGURES]
+    assert told == pytest.approx(judge.stats.tolist(), abs=1e-6) and result.poses == 4

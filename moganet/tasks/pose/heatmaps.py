@@ -16,7 +16,7 @@ def decoded(heatmaps: Array) -> Array:
     nowhere above 0 has its peak at (-1, -1).
     """
     number, joints, height, width = heatmaps.shape
-    flat = heatmaps.reshape(number, joints, -1)
+    flat = heatmaps.reshape(number, joints, height * width)
     best = flat.argmax(2)
     peaks = np.take_along_axis(flat, best[..., None], 2)[..., 0]
     x, y = best % width, best // width
