@@ -1,25 +1,32 @@
 """Key points: the reference's crops, maps and losses, COCO's own figures, and what is trained, answered and refused."""
 
+import csv
+import json
+
 import numpy as np
 import pytest
 import torch
 from dense_files import filled, golden_dense, picture, scene, shapes
+from PIL import Image
 from safetensors.torch import save_file
+from stick_figures import make_people
 
 import moganet
 from moganet.config import Architecture, Preprocessing
 from moganet.data.box_crop import crops_of, moved, part_of, parts_of, warp
 from moganet.data.skeletons import COCO, skeleton_of
-from moganet.errors import WeightsError
+from moganet.errors import ConfigError, DataError, WeightsError
+from moganet.inference.together import as_one
 from moganet.models.build import build_blank, build_network_for
 from moganet.network.cost import count_parameters, measure
 from moganet.network.dense.outline import outline_of
 from moganet.network.dense.pyramid import maps_of
 from moganet.network.fuse import fastest
+from moganet.tasks import TASKS
 from moganet.tasks.pose.description import PoseLoss
 from moganet.tasks.pose.heatmaps import decoded, in_image, mirrored_back
 from moganet.tasks.pose.losses import HeatmapLoss, bells
-from moganet.tasks.pose.oks import FIGURES, Poses, Truth
+from moganet.tasks.pose.oks import FIGURES, Poses, Truth, annotations_of, results_of
 from moganet.tasks.pose.oks import measure as figures_of
 
 RELATIVE = 1e-5  # of a tensor's largest value
@@ -149,12 +156,10 @@ def test_figures_are_pycocotools(seed):
     given = np.column_stack([boxes[chosen], random.rand(34)])
     poses = Poses(images[chosen], found, given)
     ours = figures_of(truth, poses, sigmas)
-    from moganet.tasks.pose.oks import _annotations, _results
-
     theirs = pycoco()
-    theirs.dataset = _annotations(truth)
+    theirs.dataset = annotations_of(truth)
     theirs.createIndex()
-    judge = evaluation(theirs, theirs.loadRes(_results(poses, sigmas)), "keypoints")
+    judge = evaluation(theirs, theirs.loadRes(results_of(poses, sigmas)), "keypoints")
     judge.params.kpt_oks_sigmas = sigmas
     judge.evaluate()
     judge.accumulate()
@@ -318,7 +323,7 @@ def test_poses_are_answered_in_boxes_and_drawn(model, tmp_path, caplog):
 
 def test_the_flip_test_is_the_references(model):
     predictor, image = moganet.load(model, runtime="eager"), picture(60, 80, 1)
-    joint = moganet.inference.together.as_one(predictor, tta="flip")
+    joint = as_one(predictor, tta="flip")
     x = predictor.preprocess(torch.from_numpy(image))
     plain, turned = (predictor.outputs(one)["heatmaps"] for one in (x, x.flip(3)))
     expected = (plain + mirrored_back(turned, COCO.mirrored)) / 2

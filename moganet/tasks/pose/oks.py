@@ -38,8 +38,8 @@ def measure(truth: Truth, poses: Poses, sigmas: Sequence[float]) -> dict[str, fl
         return dict.fromkeys(FIGURES)
     library = import_extra("faster_coco_eval", "COCO's evaluation", "dense")
     quiet: dict[str, Any] = {"print_function": lambda *_: None}
-    known = library.COCO(_annotations(truth), **quiet)
-    results = _results(poses, sigmas)
+    known = library.COCO(annotations_of(truth), **quiet)
+    results = results_of(poses, sigmas)
     if not results:
         told = _ranges(truth)
         return {name: 0.0 if told[name.partition("_")[2]] else None for name in FIGURES}
@@ -59,7 +59,8 @@ def _ranges(truth: Truth) -> dict[str, bool]:
     return {"": bool(counted.any()), "medium": bool(medium.any()), "large": bool(large.any())}
 
 
-def _annotations(truth: Truth) -> dict[str, Any]:
+def annotations_of(truth: Truth) -> dict[str, Any]:
+    """Give what is marked as COCO's files of annotations have it."""
     annotations = [
         {
             "id": number,
@@ -77,7 +78,8 @@ def _annotations(truth: Truth) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "pose"}]}
 
 
-def _results(poses: Poses, sigmas: Sequence[float]) -> list[dict[str, Any]]:
+def results_of(poses: Poses, sigmas: Sequence[float]) -> list[dict[str, Any]]:
+    """Give poses as COCO's list of results has them; of those that are of one person the best."""
     scores, results = scores_of(poses.points, poses.boxes), list[dict[str, Any]]()
     areas = poses.boxes[:, 2] * poses.boxes[:, 3]
     for image in np.unique(poses.images):
