@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo
 
-.PHONY: setup demo test test-slow coverage lint clean
+.PHONY: setup demo test test-slow coverage lint docs clean
 
 setup: $(VENV)/.dev  ## the package and what development needs
 
@@ -48,6 +48,15 @@ test-slow: $(VENV)/.dev  ## the long sweeps: kills, damaged files of every forma
 # Counting lines takes 40 % longer, so `make test` does not.
 coverage: $(VENV)/.dev  ## the lines of the package that the tests run
 	$(PYTEST) -m "not slow" --cov=moganet --cov=moganet_cli
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+# A warning is an error: a link to a page that is gone, a docstring that can't be read.
+docs: $(VENV)/.docs  ## the site, into build/docs/html: open index.html; it needs no network
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs/html
+	@echo "build/docs/html/index.html"
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info

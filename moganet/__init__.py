@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from moganet.data import open_data
+    from moganet.engine.annotations import annotations
     from moganet.engine.average import average
     from moganet.engine.benchmark import benchmark_infer, benchmark_train
     from moganet.engine.benchmark_data import benchmark_data
@@ -47,6 +48,7 @@ prepare_threads()
 __version__ = version("moganet")
 __all__ = ["MogaNet", "Prediction", "Predictor", "build_network", "list_models", "load", "model", "open_data"]
 __all__ += [
+    "annotations",
     "average",
     "benchmark_data",
     "benchmark_infer",

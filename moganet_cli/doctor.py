@@ -9,7 +9,7 @@ from moganet_cli.app import EXIT_USER, FILES, app
 from moganet_cli.options import AsJson, Data, option
 from moganet_cli.output import Found, line, print_json, print_table
 
-PICTURE = "Draw some of the images, each with its class or its mask."
+PICTURE = "Draw some of the images, each with its class, its mask or its boxes."
 
 
 @app.command(
@@ -51,14 +51,19 @@ def _print(result: Found) -> None:
 
 
 def _print_data(result: Found) -> None:
-    splits, pixels = result["data"]["splits"].items(), result["data"].get("pixels")
+    splits, pixels, objects = (
+        result["data"]["splits"].items(),
+        result["data"].get("pixels"),
+        result["data"].get("objects"),
+    )
     rows = [
-        (split, name, str(number), *(_share(pixels[split], name) if pixels else ()))
+        (split, name, str(number), *(_share(pixels[split], name) if pixels else ()), *_number(objects, split, name))
         for split, counts in splits
         for name, number in counts.items()
     ]
-    heads = ("images", "pixels", "share") if pixels else ("images",)
+    heads = ("images", *(("pixels", "share") if pixels else ()), *(("objects",) if objects else ()))
     print_table(("split", "class", *heads), rows, heads)
+    line(*(_sizes(split, found) for split, found in (objects or {}).items()))
     line(*(f"{finding['kind']}: {finding['file']}: {finding['detail']}" for finding in result["findings"]))
     counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
     number, total = result["data"]["read_whole"], result["data"]["images"]
@@ -66,6 +71,18 @@ def _print_data(result: Found) -> None:
         line(f"picture: {result['data']['picture']}")
     looked = f"{number} of {total} images were read whole"
     line(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}; {looked}")
+
+
+def _number(objects: Found | None, split: str, name: str) -> tuple[str, ...]:
+    return (f"{objects[split]['classes'][name]:,}",) if objects else ()
+
+
+def _sizes(split: str, found: Found) -> str:
+    total = sum(found["classes"].values())
+    small, medium, large = (f"{found[size]:,} {size}" for size in ("small", "medium", "large"))
+    sizes = f"{small} (under 32x32 pixels), {medium}, {large} (from 96x96)"
+    crowds = f"; {found['crowds']:,} crowds, neither learned nor counted" if found["crowds"] else ""
+    return f"{split}: {total:,} objects: {sizes}{crowds}; {found['images_without']:,} images without any"
 
 
 def _share(pixels: dict[str, int], name: str) -> tuple[str, str]:

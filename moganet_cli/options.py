@@ -30,7 +30,7 @@ def argument(metavar: str, text: str, words: Any = None) -> Any:
 
 
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
-DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, or a path."
+DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, coco:DIR, yolo:DIR, voc:DIR, or a path."
 EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
 SETTINGS = "Change any setting that `moganet settings` lists, e.g. optimizer.momentum=0.8; may be repeated."
 WORKERS = "Processes that read images; 0: none"

@@ -1,5 +1,6 @@
 """`moganet predict`: what images show."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
@@ -99,4 +100,16 @@ def _divided(words: list[str]) -> tuple[list[str], list[str]]:
     if late := [word for word in words[number:] if names_model(word)]:
         what = f"{late[0]} is a model, and stands behind images"
         raise ConfigError(f"{what}: give all models first (a run's pictures are images as {late[0]}/*.png)")
+    if words[number:] and (like := _model_like(words[number])):
+        raise ConfigError(f"{words[number]} is no file, and no model either; did you mean the model {like}?")
     return words[:number], words[number:]
+
+
+def _model_like(word: str) -> str | None:
+    """Give the trained model whose name a word that is no file may stand for."""
+    from moganet.data.formats import readable_suffixes
+    from moganet.errors import nearest
+    from moganet.models.find import list_trained
+
+    is_image = Path(word).suffix.lower() in readable_suffixes()
+    return None if is_image or os.path.lexists(word) else nearest(word, list_trained(), 0.8)

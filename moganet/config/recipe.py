@@ -39,7 +39,10 @@ def _as_fold(validation: str) -> str:
 class DataConfig(Settings):
     """Which images, and how they are divided."""
 
-    source: str = Field(description="digits, cifar10, cifar100, folder:PATH, table:FILE, or a path (--data).")
+    source: str = Field(
+        description="digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, coco:DIR, yolo:DIR, voc:DIR, or a "
+        "path (--data)."
+    )
     validation: (
         Annotated[int, Field(ge=1, strict=True)]
         | Annotated[float, Field(gt=0, lt=1)]

@@ -50,8 +50,8 @@ class BatchAugment(nn.Module):
 class RandomCropToSize:
     """Crop one uint8 image (C, H, W) to the input's size in a worker, so that images of any size form a batch.
 
-    placed: flip and move it too, and what lies in it (tv_tensors) by the same draws. empty: what masks hold where nothing
-    of the image lies.
+    placed: flip and move it too, and what lies in it (tv_tensors) by the same draws. empty: what masks hold where
+    nothing of the image lies.
     """
 
     def __init__(

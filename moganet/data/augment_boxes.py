@@ -107,9 +107,7 @@ def _check(augment: AugmentConfig, preprocessing: Preprocessing) -> None:
             raise ConfigError("augment.short_side is for preprocessing.crop_mode fit and augment.crop none")
 
 
-def _laid(
-    picture: Tensor, part: Tensor, marked: Marked, middle: list[int], before: tuple[bool, bool]
-) -> Marked:
+def _laid(picture: Tensor, part: Tensor, marked: Marked, middle: list[int], before: tuple[bool, bool]) -> Marked:
     """Lay an image into one of a picture's corners, as far as it reaches; give what of it is seen, in place."""
     where, seen = [], []
     for side, own, point, first in zip(picture.shape[-2:], part.shape[-2:], middle, before, strict=True):
@@ -118,10 +116,14 @@ def _laid(
         seen.append((own - length, length) if first else (0, length))
     (top, height), (left, width) = where
     (own_top, _), (own_left, _) = seen
-    picture[:, top : top + height, left : left + width] = part[:, own_top : own_top + height, own_left : own_left + width]
+    picture[:, top : top + height, left : left + width] = part[
+        :, own_top : own_top + height, own_left : own_left + width
+    ]
     around = [left, top, picture.shape[-1] - left - width, picture.shape[-2] - top - height]
     moved = {
-        key: F.pad(F.crop(value, own_top, own_left, height, width), around) if isinstance(value, tv_tensors.TVTensor) else value
+        key: F.pad(F.crop(value, own_top, own_left, height, width), around)
+        if isinstance(value, tv_tensors.TVTensor)
+        else value
         for key, value in marked.items()
     }
     return moved

@@ -1,4 +1,4 @@
-"""What of a set of boxes can be used, and what is wrong with the rest: each fault by its kind, file and place; no torch."""
+"""What of a set of boxes can be used, and what is wrong with the rest: faults by kind, file and place; no torch."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moganet.data.boxes_query import Asked
-from moganet.data.boxes_raw import Fault, Form, RawImage, RawObject, RawSet
+from moganet.data.boxes_raw import AROUND, Fault, Form, RawImage, RawObject, RawSet
 from moganet.data.masks_read import size_of_image
 from moganet.data.outlines import Outline, Size, around, read_outline
+from moganet.numbers import count
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 EDGE = 1.0  # pixels beyond the image that come of rounding, and of counting from 0 or 1
@@ -65,7 +66,7 @@ def judge(raw: RawSet, asked: Asked) -> Judged:
     with ThreadPoolExecutor() as pool:
         sizes = list(pool.map(lambda file: None if file is None else size_of_image(file), files))
     outlined = [one.outline is not None for image in raw.images for one in image.objects if not one.crowd]
-    judged.has_masks = asked.word("masks", "auto") != "none" and any(outlined)
+    judged.has_masks = asked.word("masks") != "none" and any(outlined)
     for image, size in zip(raw.images, sizes, strict=True):
         found = _image(image, size, raw, judged, asked)
         if found is not None:
@@ -75,13 +76,15 @@ def judge(raw: RawSet, asked: Asked) -> Judged:
 
 def _note(fault: Fault, judged: Judged, asked: Asked) -> None:
     answer = asked.answer(fault.kind)
-    (judged.faults if answer == "refuse" else judged.left if answer in ("drop", "skip") else judged.mended).append(fault)
+    (judged.faults if answer == "refuse" else judged.left if answer in ("drop", "skip") else judged.mended).append(
+        fault
+    )
 
 
 def _image(image: RawImage, size: Size | None, raw: RawSet, judged: Judged, asked: Asked) -> GoodImage | None:
     """Judge an image and what lies in it; None where it is left out, or can't be used."""
     if image.file is None:
-        objects = f" ({len(image.objects)} objects)" if image.objects else ""
+        objects = f" ({count(len(image.objects), 'object')})" if image.objects else ""
         _note(Fault("missing", image.source, f"there is no image {image.name}{objects}"), judged, asked)
         return None
     said = _said(image, judged, asked)
@@ -176,7 +179,7 @@ def _outline(one: RawObject, frame: _Frame, wanted: bool) -> Outline | None:
         if wanted and not one.crowd:
             raise FaultError("without", "it has no outline, where others have")
         return None
-    if not wanted and one.box is not None:
+    if not wanted and one.box is not AROUND:
         return None
     try:
         outline = read_outline(one.outline, frame.said)
@@ -195,7 +198,7 @@ def _outline(one: RawObject, frame: _Frame, wanted: bool) -> Outline | None:
 
 def _box(one: RawObject, outline: Outline | None, frame: _Frame) -> Box:
     """Give an object's box in pixels of the image. Raises FaultError for what is none."""
-    if one.box is None and one.outline is not None:
+    if one.box is AROUND:
         found = outline.box() if outline is not None else None
         if found is None:
             raise FaultError("area", "its outline covers nothing")

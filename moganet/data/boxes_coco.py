@@ -124,6 +124,6 @@ def _add(
     outline, area, crowd = one.get("segmentation"), one.get("area"), one.get("iscrowd") in (1, True)
     if outline in ([], {}, "", [[]]):
         outline = None
-    known = float(area) if type(area) in (int, float) and 0 <= area < 1e12 else None
+    known = float(area) if isinstance(area, int | float) and 0 <= area < 1e12 else None
     images[of].objects.append(RawObject(where, label, one.get("bbox"), outline, crowd, known, number or 0))
     return None

@@ -34,15 +34,15 @@ CHOICES = {
     "masks": ("auto", "none"),
     "difficult": ("ignore", "keep", "drop"),
     "base": ("1", "0"),
-    "form": ("xyxy", "xywh", "cxcywh"),
-    "units": ("pixels", "shares"),
+    "form": ("auto", "xyxy", "xywh", "cxcywh"),
+    "units": ("auto", "pixels", "shares"),
     "broken": ("refuse", "drop"),
 }
 TEXTS = {  # by source, beside what all of them know
     "coco": ("json", "images"),
     "yolo": ("names",),
     "voc": ("names",),
-    "table": ("file", "label", "split", "boxes"),
+    "table": ("path", "label", "split", "group", "boxes"),
 }
 OF_SOURCE = {"coco": ("masks",), "yolo": ("masks",), "voc": ("difficult", "base"), "table": ("form", "units")}
 
@@ -64,9 +64,9 @@ class Asked:
             return "clip" if "clip" in choices else choices[1]
         return choices[0]
 
-    def word(self, key: str, otherwise: str = "") -> str:
-        """Give what was said by a word that is no fault."""
-        return self.said.get(key, CHOICES.get(key, (otherwise,))[0])
+    def word(self, key: str) -> str:
+        """Give what was said by a word that is no fault, else its usual answer, else nothing."""
+        return self.said.get(key, CHOICES[key][0] if key in CHOICES else "")
 
     def remedy(self, fault: str) -> str:
         """Say what helps against a kind of fault."""

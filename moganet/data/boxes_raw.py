@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from moganet.data.contents import ImageFile
 from moganet.data.split_names import SplitName
 
 Form = Literal["xyxy", "xywh", "cxcywh"]  # corners; left, top, width, height; middle, width, height
+
+AROUND = "around its outline"
 
 
 class Fault(NamedTuple):
@@ -22,7 +25,7 @@ class Fault(NamedTuple):
 class RawObject:
     """A thing as its format says it. where: how a person finds it, "annotation 17". wrong: its own fault, if known.
 
-    label: its class's place, or the text of one that is unknown. box: numbers by the set's form; None: around `outline`,
+    label: its class's place, or the text of one that is unknown. box: numbers by the set's form, or AROUND `outline`,
     which is as COCO writes a segmentation. area: in pixels, where the format says one. crowd: neither learned nor
     counted. number: of the annotation.
     """
@@ -41,13 +44,14 @@ class RawObject:
 class RawImage:
     """An image as its format says it. name: as it stands there. said: the size there (width, height), if any."""
 
-    file: Path | None
+    file: ImageFile | None
     name: str
     split: SplitName
     source: str  # the file that says so
     objects: list[RawObject] = field(default_factory=list)
     said: tuple[Any, Any] | None = None
     number: int | None = None
+    group: str | None = None  # images of one are not divided between training and validation
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from moganet.data.boxes_check import GoodImage
 from moganet.data.contents import hash_bytes
 from moganet.data.outlines import Outline, Size
-from moganet.data.targets import Targets
+from moganet.data.targets import Marked, Targets
 
 SHOWN = 4  # classes, in a line on an image
 DROPPED = -1  # the class of things that a model does not know
@@ -110,7 +110,7 @@ class BoxTargets(Targets):
         kept = np.flatnonzero(labels != DROPPED)
         boxes = torch.from_numpy(marks.boxes[rows][kept].astype(np.float32))
         found: dict[str, Any] = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[1], size[0])),  # type: ignore[call-arg]
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[1], size[0])),
             "labels": torch.from_numpy(labels[kept]),
             "crowd": torch.from_numpy(marks.crowd[rows][kept]),
             "area": torch.from_numpy(marks.areas[rows][kept]),
@@ -122,7 +122,7 @@ class BoxTargets(Targets):
             found["masks"] = tv_tensors.Mask(_drawn([marks.outlines[rows.start + i] for i in kept.tolist()], size))
         return found
 
-    def _labels(self, rows: slice) -> NDArray[np.int64]:
+    def _labels(self, rows: "slice | NDArray[np.int64]") -> NDArray[np.int64]:
         labels = self.marks.labels[rows]
         return labels if self.order is None else self.order[labels]
 
@@ -139,9 +139,10 @@ class BoxTargets(Targets):
         return replace(self, marks=marks, places=np.concatenate(places))
 
     def mapped(self, order: Sequence[int], number: int) -> Self:
-        steps = np.array(order, np.int64)
-        order = steps if self.order is None else np.where(self.order == DROPPED, DROPPED, steps[self.order])
-        return replace(self, order=order, num_classes=number, category_ids=())
+        new = np.array(order, np.int64)
+        if self.order is not None:
+            new = np.where(self.order == DROPPED, DROPPED, new[self.order]).astype(np.int64)
+        return replace(self, order=new, num_classes=number, category_ids=())
 
     def stack(self, targets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Give a list of dicts, as a batch of detectors' targets is."""
@@ -149,13 +150,26 @@ class BoxTargets(Targets):
 
     def objects(self) -> NDArray[np.int64]:
         """Count the things of each class in each image (N, classes), crowds left out."""
+        rows, images = self._rows()
+        kept = ~self.marks.crowd[rows]
         found = np.zeros((len(self), self.num_classes), np.int64)
-        for index, place in enumerate(self.places.tolist()):
-            rows = self.marks.rows(place)
-            labels = self._labels(rows)
-            kept = (labels != DROPPED) & ~self.marks.crowd[rows]
-            np.add.at(found[index], labels[kept], 1)
+        np.add.at(found, (images[kept], self._labels(rows)[kept]), 1)
         return found
+
+    def marked(self) -> Marked:
+        rows, _ = self._rows()
+        crowd, counts = self.marks.crowd[rows], self.objects()
+        small, medium, large = np.histogram(self.marks.areas[rows][~crowd], [0, 32**2, 96**2, np.inf])[0].tolist()
+        return Marked(counts.sum(0), small, medium, large, int(crowd.sum()), int((counts.sum(1) == 0).sum()))
+
+    def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the rows of all things that have a class, and of which image each is."""
+        starts = self.marks.starts[self.places]
+        counts = self.marks.starts[self.places + 1] - starts
+        images = np.repeat(np.arange(len(self)), counts)
+        rows = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(starts, counts)
+        known = self._labels(rows) != DROPPED
+        return rows[known], images[known]
 
     def strata(self) -> NDArray[np.int64]:
         return (self.objects() > 0).astype(np.int64)
@@ -190,9 +204,16 @@ def _drawn(outlines: Sequence[Outline], size: Size) -> Tensor:
 
 
 def _joined(every: Sequence[Marks]) -> Marks:
-    names = ("boxes", "labels", "crowd", "areas", "numbers", "sizes", "images")
     counts = np.concatenate([np.diff(marks.starts) for marks in every])
     outlines = [marks.outlines for marks in every]
-    whole = None if any(one is None for one in outlines) else tuple(o for one in outlines for o in one or ())
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Marks(starts, *(np.concatenate([getattr(marks, name) for marks in every]) for name in names), whole)
+    return Marks(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.concatenate([marks.boxes for marks in every]),
+        np.concatenate([marks.labels for marks in every]),
+        np.concatenate([marks.crowd for marks in every]),
+        np.concatenate([marks.areas for marks in every]),
+        np.concatenate([marks.numbers for marks in every]),
+        np.concatenate([marks.sizes for marks in every]),
+        np.concatenate([marks.images for marks in every]),
+        None if any(one is None for one in outlines) else tuple(o for one in outlines for o in one or ()),
+    )

@@ -1,4 +1,4 @@
-"""Files of COCO's form (JSON): which of a folder's are meant, what stands in them, and where their images lie; no torch.
+"""Files of COCO's form (JSON): which of a folder's are meant, what stands in them, where images lie; no torch.
 
 COCO's own layout, Roboflow's (`train/_annotations.coco.json`), a folder with one JSON file beside its images, and a
 file by its path. What one entry says is read by whoever knows what it is about: boxes, key points, masks.
@@ -57,17 +57,24 @@ def looks_like_coco(path: Path) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" and any(f'"{name}"'.encode() in head for name in LISTS)
 
 
+def looks_like_coco_folder(root: Path, kind: str = "instances") -> bool:
+    """Tell whether a folder has files of a kind, where COCO's layout or Roboflow's has them."""
+    return bool(_files_of(root, kind))
+
+
 def coco_files(
     given: Path, *, kind: str = "instances", named: str = "", images: str = "", split: SplitName | None = None
 ) -> list[CocoFile]:
     """Open the files of a kind that a path holds: a folder, or a file itself.
 
-    named: files of a folder that are meant, joined by commas. images: the folder of their images. split: of a file whose
-    name says none. Raises DataError where there is none, where two are of one split, or for what is not of COCO's form.
+    named: files of a folder that are meant, joined by commas. images: the folder of their images. split: of a
+    file whose name says none. Raises DataError where there is none, where two are of one split, or for another form.
     """
     if not is_folder(given):
         if not is_file(given):
-            raise DataError(f"there is no file or folder {given}; give a folder with COCO's annotations/, or a JSON file")
+            raise DataError(
+                f"there is no file or folder {given}; give a folder with COCO's annotations/, or a JSON file"
+            )
         paths = [given]
     else:
         paths = [given / part for part in named.split(",")] if named else _files_of(given, kind)
@@ -112,7 +119,7 @@ def _opened(path: Path, root: Path, images: str, split: SplitName | None) -> Coc
     plain = read_coco(path)
     own = split_of(path.stem) or (split_of(path.parent.name) if path.parent != root else None) or split
     folders = _folders(path, root, images)
-    return CocoFile(path, own or "train", *(plain[name] for name in LISTS), folders)
+    return CocoFile(path, own or "train", plain["images"], plain["annotations"], plain["categories"], folders)
 
 
 def read_coco(path: Path) -> Mapping[str, list[Any]]:

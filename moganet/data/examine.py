@@ -17,6 +17,7 @@ from moganet.data.findings import Finding
 from moganet.data.formats import fits_suffix
 from moganet.data.read import Picture, read
 from moganet.data.source import of_each
+from moganet.data.targets import Marked
 from moganet.errors import DataError
 from moganet.progress import Progress, no_progress
 
@@ -70,6 +71,12 @@ def pixel_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     names = dataset.class_names
     areas = {name: split.targets.areas() for name, split in dataset.splits.items()}
     return {name: dict(zip(names, of.tolist(), strict=True)) for name, of in areas.items() if of is not None}
+
+
+def things(dataset: Dataset) -> dict[str, Marked]:
+    """Count the things that are marked in the images of each split, where targets have any."""
+    found = {name: split.targets.marked() for name, split in dataset.splits.items()}
+    return {name: of for name, of in found.items() if of is not None}
 
 
 def _examine_image(

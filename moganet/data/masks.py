@@ -84,6 +84,8 @@ def open_masks(path: str | None) -> Dataset:
 def looks_like_masks(root: Path) -> bool:
     """Tell whether a folder, by its names, holds images with masks, and no folder of images for each class."""
     names = [path.name for path in root.iterdir() if path.is_dir()]
+    if len(names) == 1 and not is_named_masks(names[0]) and not is_named_images(names[0]):  # VOCdevkit/VOC2012
+        return looks_like_masks(root / names[0])
     below = [path.name for folder in names for path in (root / folder).iterdir() if path.is_dir()][:100]
     if (root / "annotations").is_dir() and any((root / "annotations").glob("*.json")):
         return True

@@ -4,7 +4,6 @@ Things of a file of instances are drawn over nothing: pixels that no outline cov
 outlines overlap the smaller shape is on top, and a crowd at the bottom. Runs of pixels (RLE) are read as written.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from moganet.data.class_names import shown
+from moganet.data.coco_json import looks_like_coco, read_coco
 from moganet.data.masks_coding import IGNORED, Coding
 from moganet.data.masks_read import DrawnMask, MaskFile, SegmentsMask, Shape
+from moganet.data.outlines import runs_of
 from moganet.data.scan import Folder
 from moganet.data.split_names import split_of
 from moganet.errors import DataError
-from moganet.files import read_small
 
-LIMIT = 1 << 30  # bytes of a JSON file; COCO's largest has half of it
 PREFERRED = ("panoptic", "stuff", "instances")  # where a folder holds several kinds of files
 BACKGROUND, VOID = "background", 0  # of outlines and of panoptic segments
 
@@ -94,28 +93,11 @@ def _files(root: Path, named: str) -> list[_File]:
     for kind in PREFERRED:
         if some := [path for path in paths if path.name.startswith(kind)]:
             return [_opened(path) for path in some]
-    return [_opened(path) for path in paths if _looks_like_coco(path)]
-
-
-def _looks_like_coco(path: Path) -> bool:
-    with open(path, "rb") as file:
-        head = file.read(1 << 16)
-    return b'"images"' in head or b'"annotations"' in head or b'"categories"' in head
+    return [_opened(path) for path in paths if looks_like_coco(path)]
 
 
 def _opened(path: Path) -> _File:
-    try:
-        plain = json.loads(read_small(path, LIMIT))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} is no JSON: {error}") from None
-    lists = isinstance(plain, dict) and all(
-        isinstance(plain.get(k), list) for k in ("images", "annotations", "categories")
-    )
-    if not lists:
-        raise DataError(f"{path} is no file of COCO's form: it needs the lists images, annotations and categories")
-    return _File(path, plain)
+    return _File(path, read_coco(path))
 
 
 def _categories(files: Sequence[_File]) -> dict[int, str]:
@@ -176,20 +158,3 @@ def _shape(annotation: Mapping[str, Any]) -> Shape:
         return Shape(value, tuple(tuple(map(float, polygon)) for polygon in outline))
     counts = outline["counts"]
     return Shape(value, (), tuple(counts) if isinstance(counts, list) else tuple(runs_of(str(counts))))
-
-
-def runs_of(text: str) -> list[int]:
-    """Read COCO's compressed runs: 6 bits a letter, from the lowest on, each run after the third as a difference."""
-    runs: list[int] = []
-    place = 0
-    while place < len(text):
-        value = shift = 0
-        more = True
-        while more:
-            bits = ord(text[place]) - 48
-            value |= (bits & 0x1F) << shift
-            more, place, shift = bool(bits & 0x20), place + 1, shift + 5
-        if bits & 0x10:
-            value |= -1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-    return runs

@@ -204,7 +204,7 @@ def of_runs(runs: Sequence[int], size: tuple[int, int]) -> NDArray[np.uint8]:
 def size_of_image(file: Any) -> tuple[int, int] | None:
     """Give the size (width, height) of an upright image by its file's head; None where that can't be told."""
     try:
-        with open(file, "rb") as opened:
+        with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as opened:
             head = opened.read(64)
             if formats.is_heif(head) and not formats.register_heif():
                 return None

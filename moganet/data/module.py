@@ -60,8 +60,9 @@ class _ImageBatches:
         unreadable: list[Unreadable] = []
         for place in places:
             index = place.image if isinstance(place, Draw) else place
-            for seed in (torch.manual_seed, np.random.seed, random.seed):
-                # What is drawn for an image depends on nothing before it; in evaluation a caller's own code may draw.
+            # What is drawn for an image depends on nothing before it; in evaluation a caller's own code may draw.
+            # torch.manual_seed would seed the GPU too, for which it keeps a traceback: half a millisecond an image.
+            for seed in (torch.default_generator.manual_seed, np.random.seed, random.seed):
                 seed(place.seed if isinstance(place, Draw) else index)
             for attempt in range(min(MAX_UNREADABLE_IN_A_ROW, len(self.split)) if self.substitute else 1):
                 position = (index + attempt) % len(self.split)
@@ -100,7 +101,7 @@ def filled_up(images: Sequence[Tensor]) -> tuple[list[Tensor], tuple[tuple[int, 
 
 
 def blanked(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Make normalised images (B, C, H, W) zero, in place, beyond their own sizes: as if they were filled up only now."""
+    """Make normalised images (B, C, H, W) zero, in place, beyond their own sizes."""
     for image, (height, width) in zip(images, sizes, strict=bool(sizes)):
         image[:, height:] = 0
         image[:, :, width:] = 0
@@ -166,6 +167,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size = data.batch_size  # an attribute of its own, since Lightning's finder sets it
         train = dataset.split("train")
         placed = train.targets.have_places
+        for name in ("mosaic", "short_side"):
+            if getattr(augment, name) and not train.targets.may_differ:
+                raise ConfigError(f"augment.{name} is for images in which boxes are marked; leave it out")
         by_policy = augment.auto_augment is not None or augment.crop == "scaled" or augment.distort > 0
         one_by_one = placed or by_policy or not train.in_memory
         self.worker_transform = self._transform(train, augment) if one_by_one else None
@@ -179,9 +183,6 @@ class ImageDataModule(pl.LightningDataModule):
         if train.targets.may_differ:
             others = train.with_channels(self.preprocessing.channels) if augment.mosaic else None
             return ObjectTransform(augment, self.preprocessing, others)
-        for name in ("mosaic", "short_side"):
-            if getattr(augment, name):
-                raise ConfigError(f"augment.{name} is for images in which boxes are marked; leave it out")
         return worker_transform(augment, self.preprocessing, placed=train.targets.have_places)
 
     def _check_sizes(self) -> None:

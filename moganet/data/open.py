@@ -11,6 +11,7 @@ from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.in_python import PREFIX, open_in_python
 from moganet.data.paths import exists, is_file, is_folder, path_and_query
+from moganet.data.recognise import recognised_file, recognised_folder
 from moganet.data.source import Dataset
 from moganet.data.table_read import TABLE_SUFFIXES
 from moganet.errors import DataError, did_you_mean
@@ -87,28 +88,11 @@ def _open(spec: str) -> Dataset:
     if given.suffix.lower() in TABLE_SUFFIXES and is_file(given):
         return table.open_table(spec)
     if is_folder(given):
-        if _has_people(given):
-            say(f"took {spec} for images with key points; choose otherwise by --data folder:{spec}")
-            return people.open_people(spec)
-        if _has_masks(given):
-            say(f"took {spec} for images with masks; choose otherwise by --data folder:{spec}")
-            return masks.open_masks(spec)
-        return folder.open_folder(spec)
+        source = recognised_folder(given, spec)
+        return folder.open_folder(spec) if source is None else SOURCES[source](spec)
+    if source := recognised_file(given, spec):
+        return SOURCES[source](spec)
     raise DataError(_no_set(spec, given))
-
-
-def _has_people(given: Path) -> bool:
-    try:
-        return people.looks_like_people(given)
-    except OSError:  # whoever opens it says what is wrong
-        return False
-
-
-def _has_masks(given: Path) -> bool:
-    try:
-        return masks.looks_like_masks(given)
-    except (OSError, DataError):  # whoever opens it says what is wrong
-        return False
 
 
 def _what_is_missing(spec: str) -> str:

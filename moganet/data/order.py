@@ -76,11 +76,11 @@ class EpochOrder:
 
     def _by_kind(self, kinds: Tensor, generator: torch.Generator) -> Tensor:
         """Give the places of drawn images, step by step; those left over of both kinds come last."""
-        steps, rest = [], []
+        steps, rest = list[Tensor](), list[Tensor]()
         for kind in (False, True):
             own = (kinds == kind).nonzero()[:, 0]
             whole = len(own) // self.step * self.step
-            steps += own[:whole].split(self.step)
+            steps += [own[start : start + self.step] for start in range(0, whole, self.step)]
             rest.append(own[whole:])
         order = torch.randperm(len(steps), generator=generator).tolist()
         return torch.cat([*(steps[i] for i in order), *rest])

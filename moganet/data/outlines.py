@@ -1,7 +1,7 @@
 """Outlines of things: polygons, or runs of pixels (COCO's RLE), and the masks that they mean, pixel for pixel COCO's.
 
-COCO's own rule for a polygon (`rleFrPoly` of its maskApi.c) is followed to the pixel, so that figures of masks are those
-of COCO's evaluation: Pillow's polygons have up to a row of pixels more.
+COCO's own rule for a polygon (`rleFrPoly` of its maskApi.c) is followed to the pixel, so that figures of masks are
+those of COCO's evaluation: Pillow's polygons have up to a row of pixels more.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.data.masks_coco import runs_of
 from moganet.data.masks_read import of_runs
 
 FINER = 5  # how much finer than pixels COCO draws a line
@@ -52,7 +51,10 @@ class Outline:
         """Give its area in pixels, polygons that overlap counted twice."""
         if self.runs is not None:
             return float(self.runs[1::2].sum())
-        return sum(abs(float(np.sum(p[:, 0] * np.roll(p[:, 1], -1) - np.roll(p[:, 0], -1) * p[:, 1]))) / 2 for p in self.polygons)
+        return sum(
+            abs(float(np.sum(p[:, 0] * np.roll(p[:, 1], -1) - np.roll(p[:, 0], -1) * p[:, 1]))) / 2
+            for p in self.polygons
+        )
 
     def scaled(self, across: float, down: float) -> "Outline":
         """Give polygons for an image so many times as wide and high; runs are of one size."""
@@ -174,7 +176,7 @@ def runs_of_mask(mask: NDArray[Any]) -> list[int]:
     """Give COCO's runs of a mask (H, W): of nothing, of something, in turns, column by column."""
     flat = np.concatenate([[0], (np.asarray(mask).T.reshape(-1) != 0).astype(np.int8)])
     changes = np.flatnonzero(np.diff(flat))
-    return np.diff(np.concatenate([[0], changes, [flat.size - 1]])).tolist()
+    return [int(run) for run in np.diff(np.concatenate([[0], changes, [flat.size - 1]]))]
 
 
 def compressed(runs: Sequence[int]) -> str:
@@ -189,3 +191,20 @@ def compressed(runs: Sequence[int]) -> str:
             more = value != (-1 if bits & 0x10 else 0)
             letters.append(chr((bits | 0x20 if more else bits) + 48))
     return "".join(letters)
+
+
+def runs_of(text: str) -> list[int]:
+    """Read COCO's compressed runs: 6 bits a letter, from the lowest on, each run after the third as a difference."""
+    runs: list[int] = []
+    place = 0
+    while place < len(text):
+        value = shift = 0
+        more = True
+        while more:
+            bits = ord(text[place]) - 48
+            value |= (bits & 0x1F) << shift
+            more, place, shift = bool(bits & 0x20), place + 1, shift + 5
+        if bits & 0x10:
+            value |= -1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return runs

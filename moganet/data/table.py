@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from moganet.data.boxes import open_box_table
 from moganet.data.contents import ImageFile
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.leaks import find_torn_groups
@@ -49,7 +50,10 @@ def open_table(path: str | None) -> Dataset:
     if not path:
         raise DataError("the source 'table' needs a path: --data table:labels.csv")
     file, query = divide(path)
-    asked, table = read_query(query), read_table(file)
+    table = read_table(file)
+    if (boxes := open_box_table(table, query)) is not None:
+        return boxes
+    asked = read_query("&".join(part for part in query.split("&") if part != "boxes=none"))
     columns, labels = choose_columns(table, asked)
     read = read_labels(table, labels, asked.get("missing", "refuse"))
     rows = _read_rows(table, columns, labels, read, skips=asked.get("missing") == "skip")

@@ -5,12 +5,26 @@ Here are the targets that are numbers; what lies in files (boxes, masks, points)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+class Marked(NamedTuple):
+    """What is marked in images: things of each class (classes,), small, medium and large ones, crowds; images of none.
+
+    small: of less than 32 x 32 pixels, large: of 96 x 96 and more, as COCO's evaluation divides them.
+    """
+
+    classes: NDArray[np.int64]
+    small: int
+    medium: int
+    large: int
+    crowds: int
+    empty: int
 
 
 class Targets(Protocol):
@@ -54,6 +68,10 @@ class Targets(Protocol):
 
     def boxes(self, index: int) -> NDArray[np.float64] | None:
         """Give the boxes of an image in which key points are looked for, as in `TaskByImage.see`; None: not said."""
+        return None
+
+    def marked(self) -> Marked | None:
+        """Count the things that are marked in images, where targets have any."""
         return None
 
     def lying(self) -> NDArray[np.bool_] | None:

@@ -19,6 +19,7 @@ from moganet.config import AugmentConfig, DataConfig, validate
 from moganet.data import Dataset, Split
 from moganet.data.contents import SKETCHED
 from moganet.data.module import ImageDataModule, take
+from moganet.devices import Where
 from moganet.engine.evaluate import tell
 from moganet.engine.report import keep_guard
 from moganet.errors import ConfigError, DataError, OutputError, WeightsError
@@ -108,6 +109,7 @@ def average(
     *,
     overwrite: bool = False,
     workers: int | None = None,
+    device: str = "auto",
     threads: int | None = None,
     progress: Progress = no_progress,
 ) -> Averaged:
@@ -116,7 +118,7 @@ def average(
     models: runs' folders (their best weights) or model files. data: labelled images to measure on, SOURCE[:PATH] or a
     path; None takes the validation images of the runs, which must be the same for all. The statistics of batch norms
     are computed anew on the first model's training images, where they are at hand.
-    overwrite: let `out` be replaced. threads: with how many it computes.
+    overwrite: let `out` be replaced. device: where they are measured. threads: with how many it computes.
     Raises ConfigError for models that do not fit together, and WeightsError where the
     average is worse than the worst of them: nothing is written then.
     """
@@ -125,12 +127,13 @@ def average(
     stored = [_read(one) for one in models]
     _refuse_others(stored, models)
     predictors = [
-        _predictor(build_from(one), one.description, str(name)) for one, name in zip(stored, models, strict=True)
+        _predictor(build_from(one), one.description, str(name), device)
+        for one, name in zip(stored, models, strict=True)
     ]
     home = _open(predictors, data)
     network = _mean_network(stored)
     statistics = _settle_norms(network, home.training, stored[0].description, workers)
-    joint = _predictor(network, _described(stored), str(target))
+    joint = _predictor(network, _described(stored), str(target), device)
     measured = [_measure(one, home, workers, progress) for one in (*predictors, joint)]
     figures, monitor = [found for found, _ in measured], joint.task.monitor
     _refuse_worse(figures, monitor, home)
@@ -143,7 +146,7 @@ def average(
     )
     save_model_file(target, network.state_dict(), description)
     if home.is_home:
-        keep_guard(target, _predictor(network, description, str(target)), home.dataset, workers)
+        keep_guard(target, _predictor(network, description, str(target), device), home.dataset, workers)
     return Averaged(
         out=str(target),
         models=tuple(named),
@@ -198,8 +201,8 @@ def _traits(own: ModelDescription, first: ModelDescription) -> Iterator[tuple[st
     yield "other classes", sorted(own.class_names), sorted(first.class_names)
 
 
-def _predictor(network: nn.Module, description: ModelDescription, name: str) -> Predictor:
-    return open_predictor(network, description, "eager", name_of_model=name)
+def _predictor(network: nn.Module, description: ModelDescription, name: str, device: str) -> Predictor:
+    return open_predictor(network, description, "eager", where=Where(device), name_of_model=name)
 
 
 def _open(predictors: Sequence[Predictor], data: str | None) -> _Home:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from moganet.results import Record, Result
 if TYPE_CHECKING:
     from moganet.data import Dataset
     from moganet.data.in_python import Data
+    from moganet.data.targets import Marked
 
 EXTRAS = {"table": "pyarrow", "report": "cleanlab", "heic": "pillow_heif"}
 
@@ -53,15 +55,31 @@ class Environment(Record):
     extras: dict[str, bool]
 
 
+class Objects(Record):
+    """What is marked in a split's images: things by class, by size, crowds; and how many images have none.
+
+    small: of less than 32 x 32 pixels, large: of 96 x 96 and more. crowds are in no other number.
+    """
+
+    classes: dict[str, int]
+    small: int
+    medium: int
+    large: int
+    crowds: int
+    images_without: int
+
+
 class Examined(Record):
     """A data set that was looked at: images by split and class, how many there are, and how many were read whole.
 
-    pixels: of masks, by split and class. picture: of some images with what is known of them, where one was asked for.
+    pixels: of masks, by split and class. objects: of boxes, by split. picture: of some
+    images with what is known of them, where one was asked for.
     """
 
     spec: str
     splits: dict[str, dict[str, int]]
     pixels: dict[str, dict[str, int]] | None = None
+    objects: dict[str, Objects] | None = None
     picture: str | None = None
     images: int
     read_whole: int
@@ -96,7 +114,7 @@ def doctor(
 ) -> Doctor:
     """Examine the environment, and a data set where one is given.
 
-    picture: a file into which some images of the set are drawn, each with its class, or its mask in colours.
+    picture: a file into which some images of the set are drawn, each with its class, its mask, or its boxes.
     """
     if data is None:
         if picture is not None:
@@ -111,6 +129,8 @@ def doctor(
     total = sum(len(split) for split in dataset.splits.values())
     counts = Counter(finding.kind for finding in findings)
     more = {"pixels": pixels} if (pixels := looking.pixel_counts(dataset)) else {}
+    if marked := looking.things(dataset):
+        more["objects"] = {name: _objects(of, dataset.class_names) for name, of in marked.items()}
     if picture is not None:
         importlib.import_module("moganet.engine.preview").draw_samples(dataset, Path(picture))
         more["picture"] = str(picture)
@@ -122,6 +142,12 @@ def doctor(
         counts=dict(counts),
         ok=not GRAVE & counts.keys(),
     )
+
+
+def _objects(marked: "Marked", names: Sequence[str]) -> Objects:
+    classes = dict(zip(names, marked.classes.tolist(), strict=True))
+    sizes = {"small": marked.small, "medium": marked.medium, "large": marked.large}
+    return Objects(classes=classes, **sizes, crowds=marked.crowds, images_without=marked.empty)
 
 
 def _open_whatever(data: "Data") -> "Dataset":

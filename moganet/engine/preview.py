@@ -13,6 +13,7 @@ from moganet.data import Dataset, Sample
 from moganet.data.module import take
 from moganet.errors import DataError
 from moganet.notices import noted
+from moganet.report.boxes import things_of, with_things
 from moganet.report.grids import draw_images
 from moganet.report.masks import in_colours, painted_over, usual_palette
 from moganet.report.poses import draw_poses
@@ -86,6 +87,11 @@ def _with_points(sample: Sample, targets: Any) -> tuple[Any, str]:
 
 def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:
     image, target = sample.image.numpy(), sample.target
+    if isinstance(target, dict):
+        boxes, labels, masks = target["boxes"], target["labels"], target.get("masks")
+        things = things_of(boxes, labels, class_names, masks, target["crowd"])
+        drawn = with_things(image, things)
+        return drawn.transpose(2, 0, 1), Path(sample.name).name
     if isinstance(target, tv_tensors.Mask):
         drawn = painted_over(in_colours(image), target.numpy(), colours or usual_palette(len(class_names)))
         return drawn.transpose(2, 0, 1), Path(sample.name).name

@@ -129,7 +129,7 @@ def write_report(
         answers=tested,
         validation=validation,
         fresh=[part for part in parts if part.name in FRESH or not (is_home or part.name == "train")],
-        data=dataset.spec.partition(":")[0],
+        data=_name_of(dataset.spec),
         description=predictor.config.task,
         keep=partial(keep_in_file, file) if is_home and file is not None else None,
         explain=None if explain is None else partial(_explain, predictor, explain),
@@ -152,6 +152,12 @@ def write_report(
         untrained=not predictor.trained,
         **said.result,
     )
+
+
+def _name_of(spec: str) -> str:
+    """Give a set its name in a sentence: its folder's or file's, or that of a source without one."""
+    source, _, place = without_place(spec).partition("?")[0].partition(":")
+    return place or source
 
 
 def _default_page(model: str | Path | Predictor, *, in_run: bool) -> Path:

@@ -1,7 +1,7 @@
 """Copies of pictures with their answers written on them, and a list of which is whose."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import IO, Any
@@ -42,9 +42,18 @@ class SavedPictures:
 
 @contextmanager
 def saved_pictures(folder: Path) -> Iterator[SavedPictures]:
-    """Give a folder for pictures; its list appears when all are written. Raises OutputError for one that is not new."""
-    with (
-        atomic_path(new_folder(folder, "--save-images") / LIST) as temporary,
-        open(temporary, "w", encoding="utf-8") as f,
-    ):
-        yield SavedPictures(folder, f)
+    """Give a folder for pictures; its list appears when all are written, and without a picture there is no folder.
+
+    Raises OutputError for one that is not new.
+    """
+    was_there = new_folder(folder, "--save-images").is_dir()
+    try:
+        with atomic_path(folder / LIST) as temporary, open(temporary, "w", encoding="utf-8") as f:
+            saved = SavedPictures(folder, f)
+            yield saved
+        if not saved.number:
+            (folder / LIST).unlink()
+    finally:
+        if not was_there:
+            with suppress(OSError):  # where pictures lie in it
+                folder.rmdir()

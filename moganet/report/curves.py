@@ -16,7 +16,7 @@ from moganet.report.page import Section
 from moganet.results import Metric
 
 COLORS = {"train": "#0072B2", "val": "#D55E00"}  # distinct under every common colour blindness (Okabe and Ito 2008)
-LABELS = {"train": "training (augmented, smoothed labels)", "val": "validation (plain)"}
+LABELS = {"train": "training (as it is learned: augmented)", "val": "validation (plain)"}
 FLAT = 0.002  # a gain that counts as none
 Metrics = Mapping[str, Mapping[float, float]]  # {name: {epoch: value}}
 

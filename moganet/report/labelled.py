@@ -46,7 +46,7 @@ def label_picture(pixels: np.ndarray, label: Label) -> Image.Image:
     letter = LETTERS[0] if beneath else min(max(min(width, height) // SHARE, LETTERS[0]), LETTERS[1])
     room = max(width, NARROWEST) if beneath else width
     text = "\n".join(line for one in label.texts for line in _lines(printable(one), letter, room - letter))
-    font, place = _font(text, letter), (letter // 2, letter // 3)
+    font, place = font_for(text, letter), (letter // 2, letter // 3)
     *_, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox(place, text, font)
     needed = int(bottom) + letter // 2
     if beneath or needed > height * MOST_COVERED:
@@ -89,10 +89,10 @@ def _cut(line: str, letter: int, room: int) -> str:
 
 
 def _width(text: str, letter: int) -> float:
-    return _font(text, letter).getlength(text)
+    return font_for(text, letter).getlength(text)
 
 
-def _font(text: str, letter: int) -> ImageFont.FreeTypeFont:
+def font_for(text: str, letter: int) -> ImageFont.FreeTypeFont:
     """Give the first font here that has all characters of a text, else the first of all, and say so."""
     for path in installed_fonts():
         if all(ord(one) in _characters(path) for one in text if not one.isspace()):

@@ -1,5 +1,6 @@
 """A contact sheet: a row for each image asked about, and what is nearest to it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,18 +28,22 @@ class Tile:
 
 @names_as_they_are
 def draw_nearest(rows: Sequence[Sequence[Tile]], path: Path, title: str = "") -> None:
-    """Draw a row of tiles for each image asked about, which stands first."""
+    """Draw a row of tiles for each image asked about, which stands first; many rows stand in blocks side by side."""
     check_picture_name(path)
     columns = max(map(len, rows))
-    size = (INCH * columns, HIGH * len(rows) + (0.4 if title else 0))
+    blocks = max(1, round(math.sqrt(HIGH * len(rows) / (INCH * columns))))  # so that the sheet is not much of a strip
+    high = math.ceil(len(rows) / blocks)
+    size = (INCH * columns * blocks, HIGH * high + (0.4 if title else 0))
     figure = Figure(figsize=size, layout="constrained")
-    for line, tiles in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
-        for number, axes in enumerate(line):
+    for number, block in enumerate(figure.subfigures(1, blocks, squeeze=False)[0]):
+        lines = block.subplots(high, columns, squeeze=False)
+        for axes in lines.flat:
             axes.axis("off")
-            if number < len(tiles):
-                _draw(axes, tiles[number], ASKED if not number else MARKED if tiles[number].marked else "black")
+        for line, tiles in zip(lines, rows[number * high : (number + 1) * high], strict=False):
+            for place, (axes, tile) in enumerate(zip(line, tiles, strict=False)):
+                _draw(axes, tile, ASKED if not place else MARKED if tile.marked else "black")
     if title:
-        figure.suptitle(caption(title, 20 * columns), fontsize=10)
+        figure.suptitle(caption(title, 20 * columns * blocks), fontsize=10)
     save_figure(figure, path)
 
 

@@ -296,6 +296,8 @@ class Task(ABC):
 def refuse_places(dataset: "Dataset", targets: "Targets") -> None:
     """Raise DataError for a set in whose images something is marked, for a task whose answers are of whole images."""
     if targets.have_places:
-        marked, recipe = ("key points", "pose") if targets.key_points() is not None else ("masks", "segment")
-        what = f"the images of {dataset.spec} have {marked}, which this task knows nothing of"
+        kind, recipe = ("masks", "segment") if targets.marked() is None else ("boxes", "detect")
+        if targets.key_points() is not None:
+            kind, recipe = "key points", "pose"
+        what = f"the images of {dataset.spec} have {kind}, which this task knows nothing of"
         raise DataError(f"{what}; use another recipe, say {recipe}, or a model that was trained by it")

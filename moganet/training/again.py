@@ -18,6 +18,7 @@ from moganet.training.lengthen import HISTORY
 
 # What data and launcher say of a recipe where it leaves them open; `data` and `start` have options of their own.
 OPEN = {"network.num_classes", "network.in_chans", "data.source", "start.model"}
+HEAD = "network.head"  # which the task's settings make
 ONE = {"trainer.devices": 1, "trainer.num_nodes": 1}
 PACKAGES = ("torch", "timm")  # whose versions change what is drawn and computed; torchvision follows torch
 FRESH = "none"  # random weights, where a recipe would take others
@@ -79,7 +80,10 @@ def _differences(recipe: dict[str, Any], base: Recipe) -> dict[str, Any]:
     return {
         key: value
         for key, value in flat(recipe).items()
-        if key not in OPEN and value != known.get(key, ...) and not (known.get(key) is None and value == ONE.get(key))
+        if key not in OPEN
+        and not f"{key}.".startswith(f"{HEAD}.")
+        and value != known.get(key, ...)
+        and not (known.get(key) is None and value == ONE.get(key))
     }
 
 

@@ -359,7 +359,8 @@ def test_house(run, folder, tmp_path, monkeypatch):
 GPU_PARTS = ("machine", "golden", "cifar10 test", "rates", "training")
 
 
-@pytest.mark.parametrize("names", [("machine", "rates"), pytest.param(GPU_PARTS, marks=pytest.mark.slow)])
+@pytest.mark.slow  # two models in all their forms; the test below runs the script without its parts
+@pytest.mark.parametrize("names", [("machine", "rates"), GPU_PARTS])
 def test_gpu(names, run, monkeypatch, tmp_path):
     commands = []
 

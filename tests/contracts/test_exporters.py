@@ -22,10 +22,13 @@ from moganet.models.make_fixtures import make_fixtures
 # What is the same code for every exporter is tried on the quickest: an ONNX file takes four seconds, a program two.
 FREE = [to for to in EXPORTERS if to != "executorch"]  # whose files take images of any size, and raw ones
 QUICK = [pytest.param(to, marks=[] if to == "openvino" else [pytest.mark.slow]) for to in EXPORTERS]
-# Of ONNX any size is what its runtime is made with (tests/inference/test_runtimes.py), and bf16 is as f16 in a program.
-ANY_SIZE = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in FREE]
+# Of ONNX any size is what its runtime is made with (tests/inference/test_runtimes.py), of a program what
+# tests/contracts/test_network.py exports; bf16 is as f16 in a program, and NNCF's int8 as OpenVINO's.
+ANY_SIZE = [pytest.param(to, marks=[] if to == "openvino" else [pytest.mark.slow]) for to in FREE]
+OF_RAW = [pytest.param(to, marks=[pytest.mark.slow] if to == "onnx" else []) for to in FREE]  # as in small_model.py
+SWEPT = (("program", "bf16"), ("onnx", "int8"))
 HALVES = [
-    pytest.param(to, precision, marks=[pytest.mark.slow] if (to, precision) == ("program", "bf16") else [])
+    pytest.param(to, precision, marks=[pytest.mark.slow] if (to, precision) in SWEPT else [])
     for to, exporter in EXPORTERS.items()
     for precision in exporter.PRECISIONS
     if precision != "f32"
@@ -105,7 +108,7 @@ def test_an_export_of_any_size_takes_any_size(to):
         assert (other.logits(x) - plain.logits(x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("to", FREE)
+@pytest.mark.parametrize("to", OF_RAW)
 def test_raw_takes_images_of_any_size_and_gives_probabilities(to):
     path = exported(to, "raw")
     plain, run = moganet.load(model(), "eager"), EXPORTERS[to].load(path, "f32", ("probabilities",))
@@ -157,7 +160,7 @@ def test_other_precisions_stay_within_their_tolerance(
 
 @pytest.mark.parametrize("to", EXPORTERS)
 def test_an_exported_file_is_a_model_for_other_commands(to, photos):
-    for kind in ("plain", "raw")[: 1 + (to in FREE)]:
+    for kind in ("plain", "raw")[: 1 + (to in ("openvino", "program"))]:
         path = exported(to, kind)
         given, expected = (
             moganet.evaluate(path, data=str(photos), split="all"),
@@ -289,8 +292,9 @@ def test_an_exported_file_runs_by_its_own_runtime_alone():
 
 
 def test_grey_images_and_one_class(tmp_path):
+    need("openvino")
     path = make_model(tmp_path / "m.safetensors", channels=1, classes=1)
-    result = export(path, "program", raw=True)
+    result = export(path, "openvino", raw=True)
     assert moganet.load(result["out"])(np.zeros((30, 40), np.uint8))[0].probabilities == pytest.approx((1.0,))
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from box_sets import MAKERS
 from conftest import real_data
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
@@ -29,6 +30,8 @@ def make_source(tmp_path, monkeypatch):
             return f"table:{make_table(make_folder(tmp_path / 'photos'))}"
         if name == "masks":
             return f"masks:{make_masks(tmp_path / 'scenes')}"
+        if name in MAKERS:
+            return f"{name}:{MAKERS[name](tmp_path / 'boxes')}"
         return f"{name}:{make_cifar(name, tmp_path, monkeypatch)}"
 
     return make
@@ -59,6 +62,11 @@ def classes_of(split):
     """Give the class of each image, of masks the one that they have."""
     strata = torch.from_numpy(split.targets.strata())
     return strata.argmax(1) if split.targets.have_places else strata
+
+
+def largest(label):
+    """Give an image's class, of a mask or of boxes its one class."""
+    return int(torch.as_tensor(label["labels"] if isinstance(label, dict) else label).max())
 
 
 def make_table(root, name="labels.csv", extra=lambda path: {}):
@@ -112,7 +120,7 @@ def test_a_source_gives_labelled_uint8_images_and_opens_again_by_its_spec(name, 
         sample = split[len(split) - 1]
         assert isinstance(sample, Sample)
         assert sample.image.dtype == torch.uint8 and sample.image.ndim == 3
-        label = int(torch.as_tensor(sample.label).max())  # of a mask its one class
+        label = largest(sample.label)
         assert 0 <= label < len(dataset.class_names) and label == int(classes_of(split)[-1])
         assert len(split.subset([0])) == 1 and torch.equal(split.subset([0])[0].image, split[0].image)
     again = open_data(dataset.spec)
@@ -155,8 +163,7 @@ def test_a_fraction_keeps_a_share_of_each_class_which_a_larger_one_contains(name
         expected = [max(1, round(fraction * count)) if count else 0 for count in counts.tolist()]
         assert torch.bincount(classes_of(part.split("train"))).tolist() == expected
         kept[fraction] = Counter(
-            (int(torch.as_tensor(label).max()), hash(image.numpy().tobytes()))
-            for image, label, _ in part.split("train")
+            (largest(label), hash(image.numpy().tobytes())) for image, label, _ in part.split("train")
         )
     assert kept[0.01] <= kept[0.3] <= kept[0.6]
     assert dataset.with_fraction(1.0, 1).fingerprint() == dataset.fingerprint() != part.fingerprint()

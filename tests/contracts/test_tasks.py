@@ -31,6 +31,7 @@ RECIPES = {
     "segment": "segment",
     "pose": "pose",
 }  # the recipe that trains photographs of each task
+OTHERS = [to for to in EXPORTERS if to != "openvino"]
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SMALL = {
     **{f"network.{key}": list(value) for key, value in MINI.items() if key != "num_classes"},
@@ -44,6 +45,7 @@ SMALL = {
         "trainer.ema": None,
     },
     **{"trainer.max_epochs": 8, "augment.crop": "none", "augment.color_jitter": [0, 0, 0], "logger": "csv"},
+    **{"trainer.validate_every": 4, "data.workers": 0},
 }
 
 OF_TASK = {  # what the images of a task need beside that
@@ -149,6 +151,7 @@ def images_of(run):
 
 @pytest.fixture(scope="module", params=TASKS)
 def run(request, tmp_path_factory):
+    """Train a task on painted images for a few seconds."""
     folder = tmp_path_factory.mktemp(request.param)
     data = make_data(request.param, folder / "images")
     moganet.train(RECIPES[request.param], data=data, overrides=small(request.param), out=folder / "run")
@@ -199,8 +202,8 @@ def test_a_right_answer_is_the_text_of_its_truth(run, task):
     assert [said == truth for said, truth in zip(words, truths, strict=True)] == right.tolist() and right.any()
 
 
-# What ONNX takes four seconds for is the graph of a program.
-@pytest.mark.parametrize("to", [pytest.param(to, marks=pytest.mark.slow) if to == "onnx" else to for to in EXPORTERS])
+# A task's outputs go through each format as those of classes do, which test_exporters.py exports.
+@pytest.mark.parametrize("to", ["openvino", *(pytest.param(to, marks=pytest.mark.slow) for to in OTHERS)])
 def test_every_format_answers_as_the_model(to, run, task, tmp_path):
     need(to)
     if task.name == DEFAULT:
@@ -212,8 +215,11 @@ def test_every_format_answers_as_the_model(to, run, task, tmp_path):
         assert said(other.plain()) == pytest.approx(said(one.plain()), abs=0.02)
 
 
-def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, tmp_path):
+@pytest.mark.parametrize("answers", ["of pixels", pytest.param("of images", marks=pytest.mark.slow)])
+def test_int8_is_calibrated_compared_and_kept_where_it_decides_alike(run, task, answers, tmp_path):
     need("openvino")
+    if task.by_image != (answers == "of pixels"):
+        pytest.skip("its answers are of the other kind")
     if importlib.util.find_spec("nncf") is None or task.name == DEFAULT:
         pytest.skip("nncf is not installed (extra 'export'), or test_exporters.py does it")
     data = load_recipe(run / "recipe.yaml").data.source
@@ -303,8 +309,11 @@ def test_interactions_are_of_one_true_class(run, task):
         moganet.interaction_curves(run, budget=1)
 
 
-def test_training_goes_on_from_every_other_task(run, task, tmp_path):
-    for other in TASKS:
+@pytest.mark.parametrize("others", ["the next", pytest.param("all", marks=pytest.mark.slow)])
+def test_training_goes_on_from_every_other_task(run, task, others, tmp_path):
+    names = list(TASKS)
+    following = names[(names.index(task.name) + 1) % len(names)]
+    for other in names if others == "all" else [following]:
         data = make_data(other, tmp_path / other)
         overrides = {**small(other), "trainer.max_epochs": 1}
         del overrides["start.model"]

@@ -1,5 +1,6 @@
 """What `predict` writes of its answers: rows, pictures, sorted images; and how many of them are right."""
 
+import contextlib
 import json
 import os
 import tarfile
@@ -100,6 +101,14 @@ def test_pictures_have_their_own_size_and_no_one_overwrites_another(predictor, p
     assert [row.file for row in again] == [one["file"] for one in listed]
     with pytest.raises(OutputError, match="not empty"):
         moganet.predict(predictor, photos, save_images=saved)
+
+
+def test_no_empty_folder_is_left_where_nothing_could_be_read(predictor, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    to = {"save_images": tmp_path / "pictures", "sort_into": tmp_path / "sorted"}
+    with contextlib.suppress(moganet.errors.MogaNetError):
+        assert len(moganet.predict(predictor, tmp_path / "bad.png", **to).unreadable) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])

@@ -58,7 +58,7 @@ def test_the_page_says_what_the_evaluation_says(reported):
     run, result, page = reported
     measured = moganet.evaluate(run, out=run / "measured")
     assert result["top1"] == pytest.approx(measured["top1"]) and result["ece"] == pytest.approx(measured["ece"])
-    assert f"{100 * measured['top1']:.1f} % of 360 digits images right" in page
+    assert f"{100 * measured['top1']:.1f} % of 360 images of digits right" in page
     low, high = measured["interval"]
     assert f"95 % interval {100 * low:.1f} to {100 * high:.1f}" in page
     confusion = {(int(t), int(p)): int(n) for t, p, n in re.findall(r'data-cell="(\d),(\d)" data-count="(\d+)"', page)}

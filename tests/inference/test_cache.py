@@ -173,7 +173,7 @@ def test_a_file_that_another_tool_wrote_anew_is_no_longer_what_was_written(tmp_p
         read_metadata(path)
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize("runtime", [pytest.param("onnx", marks=pytest.mark.slow), "openvino"])
 def test_a_changed_graph_in_the_cache_is_made_again_and_said(runtime, cache, caplog, monkeypatch):
     need(runtime)
     caplog.set_level("INFO", "moganet")

@@ -7,11 +7,14 @@ import logging
 import shutil
 import signal
 import sys
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN, golden
 from own_process import OwnProcess
+from small_model import SIZE, exported
 
 import moganet
 from moganet.errors import ConfigError
@@ -79,6 +82,18 @@ def test_openvino_gives_each_image_its_own_row_whatever_a_request_is_filled_up_w
             assert logits.shape == (number, 10) and (logits - plain[:number]).abs().max() < 1e-4, number
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_openvino_model_that_nobody_has_is_given_free_however_many_images_it_saw():
+    """A model that stays leaves threads of OpenVINO's to the end of the process, which they may abort."""
+    predictor = moganet.load(exported("openvino"))
+    run = predictor.run.run
+    for number in (1, 40):
+        run(np.zeros((number, 3, *SIZE), np.float32))
+    kept = [weakref.ref(one) for one in (predictor, run)]
+    del predictor, run
+    gc.collect()
+    assert [one() for one in kept] == [None, None]
 
 
 @pytest.mark.parametrize(("size", "number"), [((224, 224), 1), ((160, 160), 2), ((64, 64), 16), ((32, 32), 16)])

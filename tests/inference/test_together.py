@@ -173,6 +173,8 @@ def test_the_command_takes_models_first_and_then_images(images, tmp_path, capsys
     assert code == 2 and f"{other} is a model, and stands behind images" in said
     code, _, said = run(capsys, "predict", model(), "missing.safetensors", images / "00.png")
     assert code == 2 and "there is no model 'missing.safetensors'" in said
+    code, _, said = run(capsys, "predict", model(), "moganet_nano.cifar100", images / "00.png")
+    assert code == 2 and "no model either; did you mean the model moganet_nano.cifar10?" in said
     images.rename(tmp_path / "photos.bin")  # a folder of images, whatever it is called
     code, printed, _ = run(capsys, "predict", model(), tmp_path / "photos.bin", "--json")
     assert code == 3 and len(json.loads(printed)["predictions"]) == 11

@@ -120,7 +120,7 @@ def test_an_exported_file_gives_the_same_curve(trained_run, tmp_path):
 
 
 def test_a_budget_chooses_and_is_kept(trained_run):
-    found = moganet.interaction_curves(trained_run, "digits", grid=4, budget=6.0, baseline="mean")
+    found = moganet.interaction_curves(trained_run, "digits", grid=4, budget=3.0, baseline="mean")
     assert found["plan"]["error"] > 0 and found["images"] <= found["plan"]["images"]
     assert sum(one["seconds"] for one in found["models"]) < 8
 

@@ -1,5 +1,6 @@
 """Pictures are drawn for any number of classes, images and epochs."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +9,7 @@ from moganet.report import GridItem, draw_curves, draw_grid
 from moganet.report.charts import epoch_ticks
 from moganet.report.curves import Metric
 from moganet.report.drawing import caption, captions
+from moganet.report.nearest import Tile, draw_nearest
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 3, 200])
@@ -63,3 +65,11 @@ def test_grid(number, channels, tmp_path):
     draw_grid(items, tmp_path / "g.png", "title")
     with Image.open(tmp_path / "g.png") as image:
         assert image.width > 100
+
+
+@pytest.mark.parametrize(("queries", "found"), [(9, 1), (1, 3)])
+def test_a_contact_sheet_of_many_queries_is_no_strip(queries, found, tmp_path):
+    tile = Tile(np.zeros((4, 4, 3), np.uint8), ("a", "b", "c"))
+    draw_nearest([[tile] * (1 + found)] * queries, tmp_path / "s.png", "title")
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert max(sheet.size) <= 6 * min(sheet.size) and (queries == 1 or max(sheet.size) <= 2 * min(sheet.size))

@@ -427,7 +427,9 @@ SMALL = {
 }
 
 
-@pytest.mark.slow  # ten minutes; at half the pictures' size the heads' stride alone keeps it below 0.83
+# At half the pictures' size the heads' stride alone keeps it below 0.83. Enlarged to a multiple of 16 the images would
+# be 368 rows high, of which the crop draws others each time, and masks are learned a few pixels off.
+@pytest.mark.slow  # ten minutes
 def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
     source = real_data("camvid-mini")
     for kind in ("train", "trainannot", "val", "valannot"):
@@ -436,11 +438,12 @@ def test_upernet_learns_four_street_scenes_by_heart(tmp_path):
         for file in files:
             (tmp_path / "set" / kind / file.name).write_bytes(file.read_bytes())
     overrides = {
-        **{"task.head": {"name": "upernet", "channels": 48, "auxiliary": 32}, "network": "moganet_nano"},
+        **{"task.head": {"name": "upernet", "channels": 48, "auxiliary": 32, "dropout": 0}, "network": "moganet_nano"},
         **{"augment.zoom": [1, 1], "augment.hflip": 0, "augment.max_share": 1, "augment.distort": 0},
-        **{"augment.crop_size": [360, 480], "preprocessing.size": [360, 480], "network.drop_path_rate": 0},
+        **{"augment.crop_size": [360, 480], "preprocessing.size": [360, 480], "preprocessing.multiple": 8},
+        **{"network.drop_path_rate": 0, "optimizer.weight_decay": 0, "data.workers": 0},
         **{"data.batch_size": 4, "data.drop_last": False, "trainer.max_epochs": 600, "trainer.validate_every": 100},
-        **{"loss.class_weights": "softened", "loss.dice": 1, "optimizer.lr": 2e-3, "trainer.ema": 0.9, "report": False},
+        **{"loss.class_weights": "softened", "loss.dice": 1, "optimizer.lr": 4e-3, "trainer.ema": 0.9, "report": False},
     }
     result = moganet.train("camvid-mini", data=f"masks:{tmp_path / 'set'}", overrides=overrides, out=tmp_path / "run")
     assert result.best["miou"] >= 0.85

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from test_tasks import make_masks
 
 import moganet
 import moganet_cli
@@ -87,6 +88,14 @@ def test_names_of_folders_are_quoted_and_told(tmp_path, resolved_by, monkeypatch
     found = resolved_by(again.text)
     assert found.data.source.endswith(folder.name) and found.changed(data=wanted.data) == wanted
     assert "Files and folders stand by their names: write where yours lie." in again.notes
+
+
+def test_a_head_is_said_once(tmp_path, resolved_by):
+    changes = {"network": "nano", "task.head.channels": 16, "augment.crop_size": 16}
+    wanted, _ = prepare("segment", make_masks(tmp_path / "set"), changes, "none")
+    again = how_again(provenance(wanted), ())
+    assert "task.head.channels=16" in again.text and "network.head" not in again.text
+    assert resolved_by(again.text) == wanted
 
 
 def test_data_in_python_is_a_call(monkeypatch):

@@ -92,7 +92,34 @@ def test_two_processes_are_as_one_that_accumulates(tmp_path, monkeypatch):
     assert validated[0] == pytest.approx(validated[1], rel=0.05)
 
 
-def test_a_killed_process_ends_the_job_and_another_number_goes_on(tmp_path):
+def resumed(overrides: dict[str, object], out: Path) -> None:
+    """Train, and say an error in a line, as the command line does."""
+    rank_zero_only.rank = int(os.environ["RANK"])
+    try:
+        moganet.train("digits", overrides=overrides, out=out, resume=True)
+    except (KeyboardInterrupt, moganet.errors.MogaNetError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def test_a_killed_process_ends_the_others_of_its_job_and_one_alone_goes_on(tmp_path):
+    overrides, out = {**SMALL, "trainer.max_epochs": 3, "trainer.save_every": 0.005}, tmp_path / "run"
+    first, second = (OwnProcess(resumed, overrides, out, **names) for names in job(2))
+    deadline = time.monotonic() + 120
+    while not (out / "last.ckpt").exists():
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    second.send_signal(signal.SIGKILL)
+    _, said = first.communicate(timeout=120)
+    second.communicate(timeout=20)
+    assert first.returncode == 1 and not (out / "result.json").exists()
+    assert "another process of this job is gone" in said and f"--out {out} --resume" in said
+    one = {**overrides, "data.batch_size": 32, "trainer.save_every": 60}
+    assert moganet.train("digits", overrides=one, out=out, resume=True)["epochs"] == 3
+
+
+@pytest.mark.slow  # the same under torchrun, three processes that import torch
+def test_a_killed_process_ends_torchruns_job_and_another_number_goes_on(tmp_path):
     overrides, out = {**SMALL, "trainer.max_epochs": 3, "trainer.save_every": 0.005}, tmp_path / "run"
     (tmp_path / "script.py").write_text(SCRIPT)
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

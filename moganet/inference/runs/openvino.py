@@ -4,6 +4,7 @@ import html
 import io
 import os
 import re
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -106,7 +107,8 @@ class OpenVinoRun:
         with self.guard, foreign("OpenVINO can't run this model"):
             if self._are_few(len(images)):
                 return self._joined([self._alone(images[i : i + 1]) for i in range(len(images))])
-            return self._joined(self._in_streams(images))
+            joined = self._joined(self._in_streams(images))
+            return {name: values[: len(images)] for name, values in joined.items()}
 
     def _are_few(self, number: int) -> bool:
         """Tell whether images are computed one by one: with more streams than images, threads would idle."""
@@ -127,25 +129,46 @@ class OpenVinoRun:
         return {name: np.concatenate(some) for name, some in zip(self.outputs, zip(*parts, strict=True), strict=True)}
 
     def _in_streams(self, images: Array) -> list[list[Array]]:
-        queue = self._ready("THROUGHPUT")
-        number = self.batch or min(at_once(*_sides(images)), -(-len(images) // len(queue)))
-        found: dict[int, list[Array]] = {}
-        queue.set_callback(lambda request, start: found.update({start: self._of(request)}))
-        for start in range(0, len(images), number):
-            part = images[start : start + number]
-            queue.start_async({0: _filled(part, self.batch)}, start)
-        queue.wait_all()
-        return [[values[: len(images) - start] for values in found[start]] for start in sorted(found)]
+        """Compute parts in parallel; of a fixed batch the last one is filled up.
+
+        No request calls back: a thread of OpenVINO's that asks for Python's lock while the process ends aborts it, and
+        what a call back holds is never given free with its request.
+        """
+        requests, waiting, found = self._ready("THROUGHPUT"), deque[Any](), list[list[Array]]()
+        number = self.batch or min(at_once(*_sides(images)), -(-2 * len(images) // len(requests)))
+        try:
+            for turn, start in enumerate(range(0, len(images), number)):
+                if len(waiting) == len(requests):
+                    found.append(self._finished(waiting.popleft()))
+                request = requests[turn % len(requests)]
+                request.start_async({0: _filled(images[start : start + number], self.batch)})
+                waiting.append(request)
+            while waiting:
+                found.append(self._finished(waiting.popleft()))
+        finally:  # after an error or an interrupt the others are still at work, and could not be started again
+            for request in waiting:
+                with suppress(RuntimeError):
+                    request.wait()
+        return found
+
+    def _finished(self, request: Any) -> list[Array]:
+        request.wait()
+        return self._of(request)
 
     def _ready(self, hint: str) -> Any:
-        """Give a request for one image, or a queue of requests for many, with as many threads as compute now."""
+        """Give a request for one image, or some for many, with as many threads as compute now."""
         threads = num_threads()
         made = self.ready.setdefault((hint, threads), OncePerProcess(lambda: self._request(hint, threads)))
         return made.get()
 
     def _request(self, hint: str, threads: int) -> Any:
         compiled = self._compiled(hint, threads)
-        return compiled.create_infer_request() if hint == "LATENCY" else self.openvino.AsyncInferQueue(compiled)
+        if hint == "LATENCY":
+            return compiled.create_infer_request()
+        streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        return [
+            compiled.create_infer_request() for _ in range(2 * streams)
+        ]  # so that no stream waits for its next part
 
     def _compiled(self, hint: str, threads: int) -> Any:
         if os.getpid() != self.process:  # to compile, it would wait for its parent's threads

@@ -47,7 +47,7 @@ class ClassifyEvaluation(Evaluation):
     confusion: list[list[int]]
 
     def headline(self) -> str:
-        return f"{100 * self.top1:.2f} % of {self.num_images} {self.split} images right"
+        return f"{100 * self.top1:.2f} % of {self.num_images} images ({self.split}) right"
 
     def lines(self) -> Iterable[str]:
         low, high = (100 * bound for bound in self.interval)

@@ -32,8 +32,8 @@ def compose(seen: Seen) -> Reported:
     classes = classes_section(measured["per_class"], seen.class_names, matrix)
     reliability = reliability_section(asked.correct, before, after, source)
     return Reported(
-        f"{percent(accuracy)} of {len(asked.labels):,} {seen.data} images right",
-        f"{100 * accuracy:.2f} % of {len(asked.labels)} {seen.answers.name} images right",
+        f"{percent(accuracy)} of {count(len(asked.labels), 'image')} of {seen.data} right",
+        f"{100 * accuracy:.2f} % of {count(len(asked.labels), 'image')} ({seen.answers.name}) right",
         _facts(measured, len(asked.labels), after),
         [classes, confusion, reliability, errors, labels],
         {

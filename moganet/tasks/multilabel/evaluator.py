@@ -61,7 +61,7 @@ class MultilabelEvaluation(Evaluation):
 
     def headline(self) -> str:
         """Say the mean average precision."""
-        return f"mean average precision {percent(self.map, 2)} of {self.num_images} {self.split} images"
+        return f"mean average precision {percent(self.map, 2)} of {self.num_images} images ({self.split})"
 
     def lines(self) -> Iterable[str]:
         """Say the figures, a line each."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from moganet.numbers import percent
+from moganet.numbers import count, percent
 from moganet.report.page import Fact, Section, Shown
 from moganet.tasks.calibration import calibrate
 from moganet.tasks.multilabel.answers import NONE, found, sigmoid
@@ -30,8 +30,8 @@ def compose(seen: Seen) -> Reported:
     reliability, errors = reliability_section(logits, truth, temperature, source)
     precision = percent(measured["map"])
     return Reported(
-        f"Mean average precision {precision} of {len(truth):,} {seen.data} images",
-        f"mAP {precision} of {len(truth)} {seen.answers.name} images",
+        f"Mean average precision {precision} of {count(len(truth), 'image')} of {seen.data}",
+        f"mAP {precision} of {count(len(truth), 'image')} ({seen.answers.name})",
         _facts(measured, errors),
         [
             classes_section(measured["per_class"], "ap", ("average precision", "images"), f"{ROOM}/labels.html"),

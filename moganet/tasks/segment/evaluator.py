@@ -54,7 +54,7 @@ class SegmentEvaluation(Evaluation):
 
     def headline(self) -> str:
         """Say the mean intersection over union."""
-        return f"mean IoU {percent(self.miou, 2)} of {self.num_images} {self.split} images"
+        return f"mean IoU {percent(self.miou, 2)} of {self.num_images} images ({self.split})"
 
     def lines(self) -> Iterable[str]:
         """Say the figures, a line each."""

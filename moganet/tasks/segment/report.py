@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from moganet.errors import DataError
-from moganet.numbers import percent
+from moganet.numbers import count, percent
 from moganet.report.masks import in_colours, painted_over
 from moganet.report.page import Fact, Section, as_uri
 from moganet.tasks.report import Reported, Seen, classes_section
@@ -41,8 +41,8 @@ def compose(seen: Seen) -> Reported:
     found = measured(counts.sum(0), description.class_names)
     miou = percent(found["miou"])
     return Reported(
-        f"Mean IoU {miou} of {len(counts):,} {seen.data} images",
-        f"mIoU {miou} of {len(counts)} {seen.answers.name} images",
+        f"Mean IoU {miou} of {count(len(counts), 'image')} of {seen.data}",
+        f"mIoU {miou} of {count(len(counts), 'image')} ({seen.answers.name})",
         _facts(found),
         [
             classes_section(found["per_class"], "iou", ("IoU", "pixels"), f"{ROOM}/classes.html"),

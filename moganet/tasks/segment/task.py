@@ -56,7 +56,8 @@ class Segment(TaskByImage):
             areas = split.targets.areas()
             if areas is None:
                 how = "give images with masks, --data masks:DIR, or use another recipe or model"
-                raise DataError(f"{dataset.spec} has a class an image, and none a pixel; {how}")
+                kind = "boxes" if split.targets.marked() is not None else "a class an image"
+                raise DataError(f"{dataset.spec} has {kind}, and no class a pixel; {how}")
             if training and len(dataset.class_names) < 2:
                 one = f"{dataset.spec} has one class, {dataset.class_names[0]!r}, and nothing to tell it from"
                 raise DataError(f"{one}; what lies around it must be a class too, and not void")

@@ -1,0 +1,57 @@
+"""The site's pages that are made from the code, and docstrings as Sphinx reads them; `make docs` builds the whole."""
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+
+import moganet
+from moganet_cli.app import app
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def of_docs(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_the_reference_has_every_command_every_function_and_every_result(tmp_path):
+    of_docs("generated").write_pages(tmp_path)
+    commands, api, results = ((tmp_path / f"{name}.md").read_text() for name in ("commands", "api", "results"))
+    for name in typer.main.get_command(app).commands:
+        assert re.search(rf"^## {name}\b", commands, re.MULTILINE)
+    assert commands.count("Example") >= commands.count("## ") - 1 and "\x1b" not in commands
+    assert all(f":: moganet.{name}\n" in api for name in moganet.__all__)
+    assert {"Doctor", "Predictions", "Explanations"} <= set(re.findall(r"^## (\w+)$", results, re.MULTILINE))
+    before = (tmp_path / "api.md").stat().st_mtime_ns
+    of_docs("generated").write_pages(tmp_path)
+    assert (tmp_path / "api.md").stat().st_mtime_ns == before  # Sphinx would read it again
+
+
+@pytest.mark.parametrize("name", sorted(name for name in moganet.__all__ if inspect.isfunction(getattr(moganet, name))))
+def test_what_a_docstring_says_of_a_parameter_becomes_its_field(name):
+    function = getattr(moganet, name)
+    told, names = inspect.getdoc(function) or "", set(inspect.signature(function).parameters)
+    text = "\n".join(of_docs("docstrings").as_rst(told.splitlines(), names))
+    fields = {one for found in re.findall(r"^:param ([\w, ]+):", text, re.MULTILINE) for one in found.split(", ")}
+    assert fields <= names
+    begun = {one for one in names if re.search(rf"^{one}: ", told, re.MULTILINE)}
+    assert begun <= fields and len(re.findall(r"\w+", text.replace("param ", ""))) >= len(re.findall(r"\w+", told))
+
+
+def test_words_that_look_like_markup_are_escaped_but_not_within_backticks():
+    text = "\n".join(of_docs("docstrings").as_rst(["Take *images of a|b.", "", "size_ of `x_*` is kept."], set()))
+    assert r"\*images of a\|b" in text and r"size\_ of `x_*`" in text
+
+
+def test_every_page_is_reached_from_the_first():
+    first = (DOCS / "index.md").read_text()
+    assert all(re.search(rf"^{page.stem}$", first, re.MULTILINE) for page in DOCS.glob("*.md") if page.stem != "index")
