@@ -56,7 +56,7 @@ class People:
         every = (self, *others)
         offsets = np.cumsum([0, *(len(one.boxes) for one in every)])
         starts = [one.starts[:-1] + offset for one, offset in zip(every, offsets, strict=False)]
-        parts = {name: np.concatenate([getattr(one, name) for one in every]) for name in _ARRAYS}
+        parts: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in every]) for name in _ARRAYS}
         return replace(self, starts=np.append(np.concatenate(starts), offsets[-1]), **parts)
 
 
@@ -111,12 +111,12 @@ class PeopleTargets(Targets):
         return np.asarray(self.strata().any(1))
 
     def key_points(self) -> NDArray[np.int64]:
-        return self.strata().sum(0)
+        return np.asarray(self.strata().sum(0))
 
     @property
     def image_ids(self) -> list[int]:
         """Give the ids of the images in the file of annotations."""
-        return self.people.ids[self.places].tolist()
+        return [int(number) for number in self.people.ids[self.places]]
 
     def boxes(self, index: int) -> NDArray[np.float64]:
         own, people = self.people.of(int(self.places[index])), self.people

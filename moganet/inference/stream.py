@@ -73,7 +73,7 @@ class Stream:
             yield one
 
     def _of_files(self, split: Any) -> Iterator[Seen]:
-        how = {"fast_decoding": self.fast_decoding, "judged": self.judged}
+        how: dict[str, Any] = {"fast_decoding": self.fast_decoding, "judged": self.judged}
         stream = FileStream(self.predictor, split.files, self.batch_size, self.workers, **how)
         self.unreadable = stream.unreadable  # which grows as it goes
         for seen in stream:

@@ -85,7 +85,7 @@ def read_mmpose(content: Content, choices: Choices) -> Checkpoint:
 def _task(values: Mapping[str, Any], joints: int) -> tuple[tuple[str, ...] | None, PoseDescription]:
     """Give the key points' names where they are said, and what is answered: COCO's where 17 are not named."""
     _say_differences(values)
-    info = next(filter(None, (at(values, "data", part, "dataset_info") for part in ("test", "val", "train"))), {})
+    info: Any = next(filter(None, (at(values, "data", part, "dataset_info") for part in ("test", "val", "train"))), {})
     given = at(info, "keypoint_info")
     if not isinstance(given, dict) or len(given) != joints:
         names = COCO.names if joints == len(COCO.names) else default_names(joints)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moganet.config import Architecture, FpnHead, PixelHead, UperHead
+from moganet.config import Architecture, FpnHead, UperHead
 from moganet.data.ade20k import Colour, ade20k
 from moganet.errors import ConfigError, WeightsError
 from moganet.files import atomic_path
@@ -159,8 +159,7 @@ def write_mmseg(path: Path, state: Mapping[str, Tensor], description: ModelDescr
 
 def fits(architecture: Architecture) -> bool:
     """Tell whether the layout knows a network."""
-    head: PixelHead | None = architecture.head
-    return architecture.name in VARIANTS and isinstance(head, FpnHead | UperHead)
+    return architecture.name in VARIANTS and isinstance(architecture.head, FpnHead | UperHead)
 
 
 FORMAT = Format("mmsegmentation's .pth", is_mmseg, read_mmseg, write_mmseg, (".pth",), fits)

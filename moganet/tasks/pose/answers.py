@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ class Poses:
     scores (N,): of each pose. names: of the key points.
     """
 
-    points: NDArray[np.float64]
-    boxes: NDArray[np.float64]
+    points: NDArray[np.floating[Any]]
+    boxes: NDArray[np.floating[Any]]
     scores: NDArray[np.float64]
     skeleton: Skeleton
 
