@@ -57,10 +57,15 @@ def preview(
     description = task.describe(dataset, settings.task)
     mean, std = (torch.tensor(getattr(settings.preprocessing, name)).view(-1, 1, 1) for name in ("mean", "std"))
     pixels = ((batch.images[:PREVIEW_IMAGES] * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    seen = [task.preview(image.numpy(), batch.targets[i], description) for i, image in enumerate(pixels)]
+    seen = [task.preview(image.numpy(), _target_at(batch.targets, i), description) for i, image in enumerate(pixels)]
     images, names = [image for image, _ in seen], [text for _, text in seen]
     draw_images(images, names, Path(picture), f"{settings.name}: what the network sees")
     return Preview(preview=str(picture), images=len(pixels), size=list(batch.images.shape[2:]))
+
+
+def _target_at(targets: Any, place: int) -> Any:
+    """Give one target of a batch's, whose targets may be a tensor, a list, or tensors by their names."""
+    return {key: value[place] for key, value in targets.items()} if isinstance(targets, dict) else targets[place]
 
 
 def draw_samples(dataset: Dataset, picture: Path) -> None:
