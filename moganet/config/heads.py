@@ -63,7 +63,7 @@ class HeatmapHead(Settings):
     channels: width of each transposed convolution, which doubles both sides of the map.
     """
 
-    name: Literal["heatmap"] = "heatmap"
+    name: Literal["heatmap"] = told("heatmap", "A head with a map for each key point.")
     channels: tuple[Width, ...] = told(
         (256, 256, 256), "Width of each transposed convolution, which doubles a map's sides.", "channels"
     )
