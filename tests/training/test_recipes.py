@@ -71,7 +71,7 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
         (tmp_path / "photos" / "classes.txt").write_text("one\ntwo")
         data = f"masks:{tmp_path / 'photos'}"
     elif recipe.data.source == "keypoints":
-        overrides["task.head.channels"] = [16, 16, 16]
+        overrides["task.head"] = {"name": "heatmap", "channels": [16, 16, 16]}
         overrides["network.embed_dims"] = [16, 16, 32, 32]
         data = f"keypoints:{make_people(tmp_path / 'people', images=2)}"
     elif recipe.data.source == "table":
