@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 logger = logging.getLogger("moganet")
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 _recorded: ContextVar[list[tuple[str, bool]] | None] = ContextVar("recorded", default=None)
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 Arguments = ParamSpec("Arguments")
 Given = TypeVar("Given")
 
@@ -35,7 +36,7 @@ def say(text: str, *, doubtful: bool = False) -> None:
     """
     if (recorded := _recorded.get()) is not None and (text, doubtful) not in recorded:
         recorded.append((text, doubtful))
-    if remember(text):
+    if remember(text) and not _silent.get():
         logger.log(logging.WARNING if doubtful else logging.INFO, "%s", text)
 
 
@@ -68,6 +69,16 @@ def listening() -> Iterator[list[str]]:
         yield said
     finally:
         _heard.reset(token)
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Let what is said within the block stand in results alone: it is for a client, and not for who runs a service."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 @contextmanager

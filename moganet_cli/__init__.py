@@ -18,7 +18,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 
 # This is the order of the commands in --help.
 # isort: off
-from moganet_cli import train, tune, runs, settings, evaluate, compare, predict, info, explain  # noqa: F401
+from moganet_cli import train, tune, runs, settings, evaluate, compare, predict, serve, info, explain  # noqa: F401
 from moganet_cli import report, interactions, embed, similar, probe  # noqa: F401
 from moganet_cli import verify, convert, annotations, average, push, export, doctor, benchmark  # noqa: F401
 from moganet_cli import streams

@@ -8,7 +8,10 @@ from moganet_cli.help import COMPUTED, IMAGES, PRINTED
 from moganet_cli.options import SIDE, AsJson, Computing, Data, Model, StemChoices, option, with_options
 from moganet_cli.output import line, print_json, print_table
 
-RUNTIMES = "onnx, openvino, program (torch's .pt2), or executorch (.pte, for telephones)."
+RUNTIMES = (
+    "onnx, openvino, program (torch's .pt2), executorch (.pte, for telephones), or repository (a folder for OpenVINO "
+    "Model Server and Triton)."
+)
 PRECISIONS = "f32, bf16, f16, or int8 (calibrated with --data)."
 FORM = {"precision": "f32", "raw": False, "calibrated": False, "size": None, "any_size": False}
 
@@ -34,9 +37,10 @@ class Exporting(StemChoices, Computing, total=False):
 @with_options
 def export(
     model: Model,
-    to: Annotated[Literal["onnx", "openvino", "program", "executorch"] | None, option(RUNTIMES)] = None,
+    to: Annotated[Literal["onnx", "openvino", "program", "executorch", "repository"] | None, option(RUNTIMES)] = None,
     out: Annotated[
-        Path | None, option("The file [default: beside the model]; with --all a folder.", panel=PRINTED)
+        Path | None,
+        option("The file [default: beside the model]; of a repository and with --all a folder.", panel=PRINTED),
     ] = None,
     data: Data = None,
     limit: Annotated[int, option("Images to compare decisions on.", min=1, panel=IMAGES)] = 1000,
@@ -50,7 +54,7 @@ def export(
     from moganet.progress import show_progress
 
     if every == (to is not None):
-        raise ConfigError("say either --to onnx, openvino, program or executorch, or --all")
+        raise ConfigError("say either --to onnx, openvino, program, executorch or repository, or --all")
     given: dict[str, Any] = {"data": data, "limit": limit, "progress": show_progress, **passed}
     if to is not None:
         result = run(model, to, out, **given)

@@ -101,6 +101,17 @@ def read(
         raise DataError(f"{name} can't be decoded: {first_line(error)}") from None
 
 
+def pixels_in_header(file: IO[bytes]) -> int:
+    """Give the number of pixels that a file says it has, decoding none; 0 where `read` will say why it is no image."""
+    try:
+        with Image.open(file, formats=formats.names_for(file.read(64))) as image:
+            return image.width * image.height
+    except Image.DecompressionBombError:
+        return 2 * (Image.MAX_IMAGE_PIXELS or 0) + 1  # at least
+    except Exception:  # decoders raise anything at all
+        return 0
+
+
 def name_of_image(image: ImageLike) -> str:
     """Give the name that an image has itself: a path, or its file's; "" where it has none."""
     if isinstance(image, str | os.PathLike):

@@ -27,7 +27,7 @@ CHECK_SAMPLES = 1000  # of LIME with drawn weights: enough to see whether the ma
 
 
 class Explained(Record, extra="allow"):
-    """An image's map by one method, with what else the method found; JSON has all but the map.
+    """An image's map by one method, with what else the method found; JSON has all but the map and its parts.
 
     probability: of the target, by the model. insertion, deletion: areas and curves, and the areas of random maps.
     randomized_correlation: with the map under drawn weights; None where there are no weights to draw.
@@ -39,6 +39,7 @@ class Explained(Record, extra="allow"):
     target_index: int
     probability: float
     map: Annotated[np.ndarray, Field(exclude=True)]
+    parts: Annotated[dict[str, np.ndarray], Field(exclude=True)] = Field(default_factory=dict)
     insertion: float | None = None
     deletion: float | None = None
     insertion_random: float | None = None
@@ -121,6 +122,7 @@ class Explaining:
             target_index=asked.target,
             probability=asked.probability,
             map=explained.map.numpy(),
+            parts={part: found.numpy() for part, found in explained.parts.items()},
             **explained.details,
             **({"precision": asks.precision} if name == "lime" else {}),
             **(self._scores(asked, name, explained.map) if self.score else {}),

@@ -16,7 +16,7 @@ from moganet.config import Preprocessing
 from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError, choose_of
 from moganet.inference import Predictor
 from moganet.inference.eager import EagerRun
-from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
+from moganet.inference.export import EXPORTERS, ExportPrecision, Graph, repository
 from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
 from moganet.inference.export.form import Form, beside, check_free, default_out
 from moganet.inference.export.verify import Reference, check, check_raw
@@ -135,32 +135,59 @@ def export(
 ) -> Exported:
     """Write a model for another runtime, and keep the file only where it gives what the model gives.
 
-    to: "onnx", "openvino", "program" (torch's .pt2) or "executorch" (.pte). out: the file [beside the model]. raw:
-    preprocessing within the graph, from uint8 images (B, H, W, C) of any size to probabilities: those that the
-    model gives, or with `calibrated` those that its temperature scales; executorch has none. size: height and width
-    of the input, instead of the model's own; any_size leaves it open, but for executorch. data: a set to compare
-    decisions on (up to `limit` images), and for int8 to calibrate with; int8 takes the model's own set where none
-    is given. class_names: as in `evaluate`. overwrite: let a file beside the model be replaced that is not this model
-    in this form; a file that `out` names is replaced anyway. device (of what the file
-    is compared with), threads, choices: as in `load`.
+    to: "onnx", "openvino", "program" (torch's .pt2), "executorch" (.pte), or "repository": a folder from which OpenVINO
+    Model Server and Triton start, of OpenVINO's file (raw where images are made of one size) and what these ask for
+    beside it; other models in it stay. out: the file, or that folder [beside the model]. raw: preprocessing within the
+    graph, from uint8 images (B, H, W, C) of any size to probabilities: those that the model gives, or with `calibrated`
+    those that its temperature scales; executorch has none. size: height and width of the input, instead of the model's
+    own; any_size leaves it open, but for executorch. data: a set to compare decisions on (up to `limit` images), and
+    for int8 to calibrate with; int8 takes the model's own set where none is given. class_names: as in `evaluate`.
+    overwrite: let a file beside the model, or one in a repository, be replaced that is not this model in this form; a
+    file that `out` names is replaced anyway. device (of what it is compared with), threads, choices: as in `load`.
     Gives `out`, `bytes`, `deviation` and its `tolerance` (in standard deviations of the logits) and, with data,
     `agreement` and the first figure of its task, after and `_before`. Raises ConfigError for what can't be exported so,
     WeightsError where the file differs by more than the tolerance: it is deleted then.
     """
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
-    _check(form)
+    in_repository = to == repository.NAME
+    form = _checked(repository.form_within(form) if in_repository else form)
     source = as_predictor(model, "eager", device=device, **choices)
+    if in_repository and not (raw or source.config.preprocessing.one_size):
+        form = _checked(replace(form, raw=False))
     graph = make_graph(source, form)
-    target = Path(os.path.realpath(out)) if out is not None else Path(default_out(source, form))
-    # OpenVINO writes by the very ending.
-    if (target.suffix if to == "openvino" else target.suffix.lower()) != EXPORTERS[to].SUFFIX:
-        raise OutputError(f"{target} does not end in {EXPORTERS[to].SUFFIX}, by which an export to {to} is known")
+    place = repository.place_for if in_repository else _place_for
+    target = place(source, form, Path(out) if out is not None else None)
     if not overwrite:
-        check_free(target, graph, named=out is not None)
+        check_free(target, graph, named=out is not None and not in_repository)
     images = None
     if data is not None or precision == "int8":
         images = open_comparison(source, data, limit, graph.description.preprocessing, class_names)
-    return _export(source, graph, target, (_plain(source), images), progress).changed(out=str(out or target))
+    known = _plain(source), images
+    if in_repository:
+        return _export_within(source, graph, target, known, progress)
+    return _export(source, graph, target, known, progress).changed(out=str(out or target))
+
+
+def _place_for(source: Predictor, form: Form, out: Path | None) -> Path:
+    """Say where the file shall lie, links followed."""
+    target = Path(os.path.realpath(out)) if out is not None else default_out(source, form)
+    # OpenVINO writes by the very ending.
+    if (target.suffix if form.to == "openvino" else target.suffix.lower()) != EXPORTERS[form.to].SUFFIX:
+        raise OutputError(
+            f"{target} does not end in {EXPORTERS[form.to].SUFFIX}, by which an export to {form.to} is known"
+        )
+    return target
+
+
+def _export_within(source: Predictor, graph: Graph, target: Path, known: Known, progress: Progress) -> Exported:
+    """Write a model's whole folder beside the place where it shall lie, and put it there and into the servers' list."""
+    own = target.parent.parent
+    with beside(own) as made:
+        found = _export(source, graph, made / target.relative_to(own), known, progress)
+        repository.complete(made, graph)
+        repository.put(made, own)
+    repository.enter(own, graph.precision)
+    return found.changed(out=str(own), format=repository.NAME)
 
 
 def _export(source: Predictor, graph: Graph, target: Path, known: Known, progress: Progress) -> Exported:
@@ -186,11 +213,11 @@ def _export(source: Predictor, graph: Graph, target: Path, known: Known, progres
     )
 
 
-def _check(form: Form) -> None:
-    """Raise ConfigError for a format or a precision that does not exist, or settings that exclude each other."""
+def _checked(form: Form) -> Form:
+    """Give a form that there is. Raises ConfigError for an unknown format or precision, or settings at odds."""
     to, precision = form.to, form.precision
     if to not in EXPORTERS:
-        raise ConfigError(f"there is no format {to!r} to export to; {choose_of(to, EXPORTERS)}")
+        raise ConfigError(f"there is no format {to!r} to export to; {choose_of(to, [*EXPORTERS, repository.NAME])}")
     if precision not in get_args(ExportPrecision):
         known = get_args(ExportPrecision)
         raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, known)}")
@@ -204,6 +231,7 @@ def _check(form: Form) -> None:
         raise ConfigError("--any-size leaves the network's input open: leave --size and --raw out")
     if form.calibrated and not form.raw:
         raise ConfigError("--calibrated is for --raw: other files give logits, and `predict --calibrated` scales them")
+    return form
 
 
 def make_graph(source: Predictor, form: Form) -> Graph:

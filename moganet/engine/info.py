@@ -107,7 +107,7 @@ class NetworkInfo(Result, Variant):
         yield f"classes: {self.file.num_classes}{_some(self.file.class_names)}"
         unsaid = "not known of what was changed" if "changed" in self.file.provenance else "not said in the file"
         yield f"accuracy: {'; '.join(self.file.accuracy) or unsaid}"
-        yield f"trained on: {_trained_on(self.file.provenance)}"
+        yield f"trained on: {trained_on(self.file.provenance)}"
         yield f"size: {size}{'' if self.file.bytes is None else f', {self.file.bytes / 1e6:.1f} MB'}"
         preprocessing = self.file.preprocessing
         side = dimensions(preprocessing["size"])
@@ -134,7 +134,8 @@ def _trained(variant: str) -> list[str]:
     return shipped + [f"{name} ({known.accuracy})" for name, known in released.items()]
 
 
-def _trained_on(provenance: dict[str, Any]) -> str:
+def trained_on(provenance: dict[str, Any]) -> str:
+    """Say what a model was trained on, without places."""
     recipe = provenance.get("recipe") or {}
     data = provenance.get("data") or (recipe.get("data") or {}).get("source")
     if data is None:
@@ -152,7 +153,7 @@ def _on(measured: Any) -> str:
     return f"on {number} images of {without_place(data)}, split {split}"
 
 
-def _accuracy(description: ModelDescription, path: Path) -> tuple[str, ...]:
+def accuracy_of(description: ModelDescription, path: Path) -> tuple[str, ...]:
     """Say what was measured: by `evaluate` in a run's folder, when it was shipped or released, in training."""
     task, provenance = TASKS[description.task.name], description.provenance
     found: list[str] = []
@@ -230,7 +231,7 @@ def _file(description: ModelDescription, chosen: dict[str, Any], path: Path) -> 
     return FileInfo(
         **chosen,
         task=description.task.name,
-        accuracy=_accuracy(description, path),
+        accuracy=accuracy_of(description, path),
         bytes=Path(chosen["path"]).stat().st_size if Path(chosen["path"]).is_file() else None,
         num_classes=description.architecture.num_classes,
         in_chans=description.architecture.in_chans,

@@ -65,6 +65,14 @@ def on_photograph(
     return _as_pixels(_framed(drawn, rows, columns))
 
 
+def layer(heat: np.ndarray, *, signed: bool = False) -> np.ndarray:
+    """Give a map (H, W) as colours uint8 (H, W, 4) to lie over a grey photograph: the stronger, the more opaque."""
+    strength = _scaled(heat if signed else np.clip(heat, 0, None))
+    colours = colormaps[SIGNED](0.5 + 0.5 * strength) if signed else colormaps[UNSIGNED](strength)
+    colours[..., 3] = np.abs(strength)
+    return _as_pixels(colours)
+
+
 def with_outside_dimmed(photograph: np.ndarray, part: Part) -> np.ndarray:
     """Give a photograph uint8 (h, w, 3) in its colours, dimmed where the network does not see it."""
     rows, columns = inside = seen_slices(part, photograph.shape)

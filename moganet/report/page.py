@@ -138,7 +138,7 @@ def make_sheet(pictures: Sequence[np.ndarray], max_bytes: int) -> Sheet:
         image = image.resize((columns * side, rows * side), Image.Resampling.BOX)
 
 
-def as_uri(image: Image.Image, kind: Literal["JPEG", "WEBP"], **how: Any) -> str:
+def as_uri(image: Image.Image, kind: Literal["JPEG", "WEBP", "PNG"], **how: Any) -> str:
     """Give a picture as a data URI, a file of its own within the page. how: as Pillow writes such files."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **how)

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ class TaskByImage(Task):
     @abstractmethod
     def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
         """Give a network that gives the logits (B, classes) of a region."""
+
+    def drawn(self, image: NDArray[np.uint8], answer: Any) -> NDArray[np.uint8]:
+        drawn: NDArray[np.uint8] = self.picture(image, answer, None).image
+        return drawn
 
     def pooled(self, outputs: Outputs, weights: Array) -> Outputs:
         """Give the logits (B, classes) of a region."""

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, ClassVar, Self, TypedDict
 
 from moganet.numbers import percent
 from moganet.results import Member, Record, Result
@@ -37,6 +37,7 @@ class Row(Record):
     untrained: bool = False
     rejected: bool | None = None
     tta: str | None = None
+    bars_of: ClassVar[str] = "probability"
 
     def remarks(self) -> list[str]:
         """Say in words what is to be known of the answer."""
@@ -53,6 +54,10 @@ class Row(Record):
     def short(self) -> str:
         """Say the answer in a few words, to stand on a picture."""
         return self.text()
+
+    def bars(self) -> Iterable[tuple[str, float]]:
+        """Give what is drawn as bars: names, each with a share (`bars_of`); nothing where `text` says it all."""
+        return ()
 
     def truth_text(self) -> str | None:
         """Say the truth, where it is known."""
@@ -82,6 +87,9 @@ class NamedRow(Row):
         more |= {"truth": truth, "untrained": None if trained else True}
         known = {key: value for key, value in more.items() if value is not None}
         return cls(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **known)
+
+    def bars(self) -> Iterable[tuple[str, float]]:
+        return [(one.name, one.probability) for one in self.classes]
 
     def named(self) -> str:
         """Say the classes, each with its probability."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]  # of one beyond, nothing is left of the logits
 Outputs = Mapping[str, Array]  # what a network gives for a batch, by name
+Masks = Literal["png", "rle", "none"]  # how answers about pixels are sent: as a picture of indices, or COCO's runs
 # Among the outputs of several models (B, 2): how many find an image unlike theirs, and how many can tell.
 VOTES = "votes"
 
@@ -200,13 +201,21 @@ class Task(ABC):
         """Give an answer as COCO's list of results has it. image: the id. Raises ConfigError where a task has none."""
         raise ConfigError(f"the answers of {self.name} are no list of results as COCO has it; leave --coco away")
 
+    def sent(self, row: Row, answer: Any, masks: Masks) -> Row:
+        """Give a row as a client elsewhere needs it: with what `writer` would leave in files, in it. masks: how."""
+        return row
+
     @abstractmethod
     def picture(self, image: Any, answer: Any, truth: Any) -> "GridItem":
         """Draw an answer and the truth, where it is known, on the image uint8 (C, H, W)."""
 
-    def drawn(self, image: NDArray[np.uint8], answer: Any) -> NDArray[np.uint8]:
-        """Draw what is answered for places in an image uint8 (3, H, W) on it."""
-        return image
+    def drawn(self, image: NDArray[np.uint8], answer: Any) -> NDArray[np.uint8] | None:
+        """Draw what an answer marks in an image uint8 (C, H, W); None where it is about the whole of it."""
+        return None
+
+    def colours(self, answer: Any) -> Mapping[str, tuple[int, int, int]]:
+        """Give the colour in which `drawn` shows each name; none where it writes them, or draws nothing."""
+        return {}
 
     def words(self, answer: Any, class_names: Sequence[str]) -> str:
         """Say an answer as `Targets.text` says a truth: an answer that is right is the same text."""

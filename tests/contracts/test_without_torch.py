@@ -195,3 +195,10 @@ def test_training_says_what_begins_before_torch_is_there(tmp_path):
     assert done.returncode == 7
     begins = "training moganet_nano by the recipe digits: digits at 32x32 pixels, into "
     assert done.stdout.startswith(begins) and " on cpu with 1 thread" in done.stdout
+
+
+def test_a_service_needs_no_torch_before_it_explains():
+    heavy = "('torch', 'torchvision', 'timm', 'matplotlib', 'sklearn', 'gradio')"
+    found = f"', '.join(one for one in {heavy} if one in sys.modules)"
+    script = f"import sys, moganet_cli, moganet.serve.run, moganet.serve.page; sys.exit({found} or 0)"
+    subprocess.run([sys.executable, "-c", script], check=True)

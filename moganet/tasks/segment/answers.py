@@ -57,13 +57,26 @@ class Area(Record):
     share: float
 
 
+class Runs(Record):
+    """A class's pixels in COCO's compressed runs. size: height and width."""
+
+    name: str
+    size: tuple[int, int]
+    counts: str
+
+
 class SegmentRow(Row):
-    """The classes that an image shows, the largest first. truth: the classes of its mask. mask: the PNG's file."""
+    """The classes that an image shows, the largest first. truth: the classes of its mask.
+
+    mask: the PNG's file, or itself as a data URI. runs: the pixels of each class.
+    """
 
     classes: tuple[Area, ...]
     truth: tuple[str, ...] | None = None
     mask: str | None = None
     overlay: str | None = None
+    runs: tuple[Runs, ...] | None = None
+    bars_of = "share of the image"
 
     @classmethod
     def of(cls, file: str, answer: Segmentation, truth: tuple[str, ...] | None, *, trained: bool) -> "SegmentRow":
@@ -76,6 +89,9 @@ class SegmentRow(Row):
         known = {} if truth is None else {"truth": truth}
         return cls(file=file, classes=areas, **known, **({} if trained else {"untrained": True}))
 
+    def bars(self) -> Iterable[tuple[str, float]]:
+        return [(one.name, one.share) for one in self.classes]
+
     def text(self) -> str:
         """Say the largest classes in one line."""
         named = [f"{one.name} {percent(one.share)}" for one in self.classes[:SHOWN]]
@@ -87,6 +103,15 @@ class SegmentRow(Row):
         truth = "|".join(self.truth or ())
         for one in self.classes:
             yield self.file, truth, one.name, one.pixels, f"{one.share:.6f}"
+
+
+def runs_of(answer: Segmentation) -> tuple[Runs, ...]:
+    """Give the pixels of each class that an answer finds."""
+    height, width = answer.labels.shape
+    return tuple(
+        Runs(name=answer.class_names[i], size=(height, width), counts=compressed(runs(answer.labels == i)))
+        for i in answer.order
+    )
 
 
 def runs(mask: NDArray[np.bool_]) -> list[int]:

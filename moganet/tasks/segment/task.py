@@ -1,6 +1,6 @@
 """Semantic segmentation as a task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,12 @@ from moganet.errors import ConfigError, DataError
 from moganet.report.masks import in_colours, painted_over
 from moganet.results import Metric
 from moganet.tasks.by_image import TaskByImage
+from moganet.tasks.records import Row
 from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.seeing import Ask, Eye, softmax
-from moganet.tasks.task import Array, Asked, Outputs, TaskDescription, Writer
+from moganet.tasks.task import Array, Asked, Masks, Outputs, TaskDescription, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -125,6 +126,18 @@ class Segment(TaskByImage):
 
     def row(self, file: str, answer: Segmentation, truth: Any, *, trained: bool) -> SegmentRow:
         return SegmentRow.of(file, answer, truth, trained=trained)
+
+    def sent(self, row: Row, answer: Segmentation, masks: Masks) -> Row:
+        from moganet.report.page import as_uri
+        from moganet.tasks.segment.answers import runs_of
+        from moganet.tasks.segment.writing import index_image
+
+        if masks == "png":
+            return row.changed(mask=as_uri(index_image(answer.labels, answer.palette), "PNG"))
+        return row.changed(runs=runs_of(answer)) if masks == "rle" else row
+
+    def colours(self, answer: Segmentation) -> Mapping[str, tuple[int, int, int]]:
+        return {answer.class_names[i]: answer.palette[i] for i in answer.order}
 
     def picture(self, image: Any, answer: Segmentation, truth: Any) -> "GridItem":
         from moganet.report import GridItem
