@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from moganet.engine.runs import runs
     from moganet.engine.series import train_folds, train_seeds
     from moganet.engine.settings import settings
+    from moganet.engine.shards import index_shards, make_shards
     from moganet.engine.similar import similar
     from moganet.engine.train import train
     from moganet.engine.tune import tune
@@ -59,12 +60,23 @@ __all__ += [
     "explain",
 ]
 __all__ += ["embed", "export", "info", "interaction_curves", "predict", "probe", "push", "settings", "similar", "train"]
-__all__ += ["compare", "runs", "train_folds", "train_seeds", "tune", "verify", "write_report"]
+__all__ += [
+    "compare",
+    "index_shards",
+    "make_shards",
+    "runs",
+    "train_folds",
+    "train_seeds",
+    "tune",
+    "verify",
+    "write_report",
+]
 _HOMES = {  # of those that do not lie in a file of engine/ by their own name
     **dict.fromkeys(("MogaNet", "build_network"), "network"),
     **dict.fromkeys(("Prediction", "Predictor"), "inference"),
     **dict.fromkeys(("list_models", "load"), "inference.load"),
     **dict.fromkeys(("train_folds", "train_seeds"), "engine.series"),
+    **dict.fromkeys(("index_shards", "make_shards"), "engine.shards"),
     "model": "inference.own_network",
     **dict.fromkeys(("benchmark_infer", "benchmark_train"), "engine.benchmark"),
     **{"open_data": "data", "interaction_curves": "engine.interactions", "write_report": "engine.report"},

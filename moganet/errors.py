@@ -35,6 +35,10 @@ class WorkerError(MogaNetError):
     """A process that reads images died, or gives nothing."""
 
 
+class UnreachableError(MogaNetError):
+    """What lies on other machines could not be fetched."""
+
+
 class InteractionError(MogaNetError):
     """Players, pairs, orders or contexts are not what they must be."""
 

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and JSON that every reader takes."""
 
 import errno
+import glob
 import itertools
 import json
 import math
@@ -192,6 +193,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def clear_partials(folder: Path, stem: str) -> None:
+    """Take away what killed processes left of files whose names begin so, where nobody else writes such files."""
+    for path in folder.glob(f".{glob.escape(stem)}*.partial.*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import importlib
 import os
 import platform
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from moganet.quota import quota_in_cores
 if TYPE_CHECKING:
     import torch
 
+SHORTEST_PAUSE = 0.1  # seconds between two looks at what is held
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 HALF = {"bf16": "bfloat16", "f16": "float16"}  # torch's names
@@ -98,6 +100,39 @@ def keep_freed_memory() -> bool:
     except AttributeError:  # musl
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+@contextlib.contextmanager
+def kept_below(most: int) -> Iterator[None]:
+    """Give freed memory back to the system, within the block, as often as more than `most` bytes are held.
+
+    What `keep_freed_memory` keeps grows with large photographs that several threads decode, since each has places of
+    its own. Does nothing where the system does not tell what is held.
+    """
+    ended = threading.Event()
+    watcher = threading.Thread(target=_trim, args=(most, ended), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _trim(most: int, ended: threading.Event) -> None:
+    pause = SHORTEST_PAUSE
+    with contextlib.suppress(OSError, AttributeError):  # no /proc, not glibc
+        trim, page = ctypes.CDLL(None).malloc_trim, os.sysconf("SC_PAGESIZE")
+        while not ended.wait(pause):
+            held = _resident() * page
+            if held > most:
+                trim(0)
+                # Where little of it was free, it is asked for less often.
+                pause = SHORTEST_PAUSE if held - _resident() * page > held // 20 else min(2 * pause, 5.0)
+
+
+def _resident() -> int:
+    """Give the pages that this process holds."""
+    return int(Path("/proc/self/statm").read_bytes().split()[1])
 
 
 def release_memory() -> None:

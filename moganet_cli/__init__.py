@@ -19,8 +19,8 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 # This is the order of the commands in --help.
 # isort: off
 from moganet_cli import train, tune, runs, settings, evaluate, compare, predict, serve, info, explain  # noqa: F401
-from moganet_cli import report, interactions, embed, similar, probe  # noqa: F401
-from moganet_cli import verify, convert, annotations, average, push, export, doctor, benchmark  # noqa: F401
+from moganet_cli import batch, report, interactions, embed, similar, probe  # noqa: F401
+from moganet_cli import verify, convert, annotations, average, push, export, shards, doctor, benchmark  # noqa: F401
 from moganet_cli import streams
 from moganet_cli.app import EXIT_BUG, EXIT_INTERRUPTED, EXIT_UNHEARD, EXIT_USER, app, is_verbose, speak_as_usual
 from moganet_cli.completion import COMPLETE

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent.parent / "moganet" / "recipes").glob("*.yaml"))
-SOURCES = ("digits", "cifar10", "cifar100", "folder:", "table:", "masks:", "coco:", "yolo:", "voc:")
+SOURCES = ("digits", "cifar10", "cifar100", "folder:", "table:", "masks:", "coco:", "yolo:", "voc:", "shards:", "hub:")
 SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 MOST = 1000  # paths of a folder
 COMPLETE = "_MOGANET_COMPLETE"  # the variable in which a shell asks for words

@@ -30,7 +30,10 @@ def argument(metavar: str, text: str, words: Any = None) -> Any:
 
 
 MODEL = "A file (model, checkpoint, exported), a run's or hub folder, moganet_small.in1k, or timm:NAME[@FILE]."
-DATA = "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, coco:DIR, yolo:DIR, voc:DIR, or a path."
+DATA = (
+    "digits, cifar10, cifar100, folder:PATH, table:FILE, masks:DIR, coco:DIR, yolo:DIR, voc:DIR, shards:PATH_OR_URL, "
+    "hub:NAME, or a path."
+)
 EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
 SETTINGS = "Change any setting that `moganet settings` lists, e.g. optimizer.momentum=0.8; may be repeated."
 WORKERS = "Processes that read images; 0: none"
@@ -43,6 +46,7 @@ THREADS = "That compute and read [default: as many as this process may use; doct
 TTA = (
     "flip: answer by the mean over each image and its mirror image, in twice the time; not where left and right matter."
 )
+TILES = "Answer larger images by tiles of so many pixels a side; for boxes and masks."
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
 Model = Annotated[str, argument("MODEL", MODEL, models)]
@@ -146,6 +150,7 @@ class ReadingViews(ReadingFast, total=False):
     """What those verbs pass on that may look at several views of an image."""
 
     tta: Annotated[Literal["none", "flip"], option(TTA, panel=COMPUTED)]
+    tiles: Annotated[int | None, option(TILES, panel=COMPUTED, **SIDE)]
 
 
 SHARED = ReadingViews.__annotations__ | AllChoices.__annotations__

@@ -21,7 +21,7 @@ WHAT = "images, folders, patterns, archives (zip, tar), videos, lists (.txt, .cs
 TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
 SAVE = "A new folder for a copy of each picture with its answer on it."
 SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
-OUT = "Write a row for each image: .jsonl, .parquet, .csv; where places are answered also a folder, for pictures."
+OUT = "Write a row for each image: .jsonl, .parquet, .csv; of masks, boxes, poses also a folder, for pictures."
 
 BOXES = "Of key points: whose boxes, a table or COCO's JSON, or whole images [default: what the data mark, or whole]."
 COCO = "Write all that is found, of any score, as COCO's list of results."
@@ -82,7 +82,7 @@ def _said(result: "Predictions", passed: Predicting) -> Iterator[str]:
         yield f"grid: {result.grid}"
     if result.out is not None:
         beside = f" (beside them {', '.join(result.files)})" if result.files else ""
-        yield f"{'files' if result.files else 'answers'}: {result.out}{beside}"
+        yield f"answers: {result.out}{beside}"
     if result.coco is not None:
         yield f"COCO's list of results: {result.coco}"
     if result.saved is not None:

@@ -1,4 +1,4 @@
-"""The golden files of segmenters: the reference's own outputs, and the weights and images that they were made with."""
+"""The golden files of segmenters and detectors: the reference's own outputs, and what they were made with."""
 
 import json
 import re
@@ -15,13 +15,31 @@ FILES = {  # the variant and head of each
     "semantic_fpn_tiny": ("moganet_tiny", "fpn"),
     "upernet_xtiny": ("moganet_xtiny", "upernet"),
 }
+DETECTORS = {  # the head of each, over xtiny
+    "retinanet_xtiny": "retinanet",
+    "mask_rcnn_xtiny": "maskrcnn",
+    "cascade_mask_rcnn_xtiny": "cascade",
+    "cascade_mask_rcnn_4conv1f_xtiny": {"name": "cascade", "convs": 4, "fcs": 1, "one_box": False},
+}
 # Factors on what `fill` draws, by name; the first match counts.
 FACTORS = (
+    (r"bbox_head\.retina_cls\.weight", 0.9),
+    (r"bbox_head\.retina_reg\.weight", 0.3),
+    (r"rpn_head\.rpn_cls\.weight", 0.4),
+    (r"rpn_head\.rpn_reg\.weight", 0.15),
+    (r"roi_head\.bbox_head\.(\d\.)?fc_(cls|reg)\.weight", 0.5),
+    (r"roi_head\.mask_head\.(\d\.)?conv_logits\.weight", 4.0),
+    (r"neck\.fpn_convs\.4\..*weight", 4.0),
     (r"neck\.fpn_convs\.2\..*weight", 3.0),
     (r"neck\.fpn_convs\.3\..*weight", 6.0),
     (r"(decode_head|auxiliary_head)\.conv_seg\.weight", 4.0),
     (r"decode_head\.scale_heads\..*weight", 1.1),
-    (r"(neck|decode_head|auxiliary_head|keypoint_head)\..*weight", 2.0),
+    (r"(neck|rpn_head|bbox_head|roi_head|decode_head|auxiliary_head|keypoint_head)\..*weight", 2.0),
+)
+# Factors and shifts of biases that end a head of a detector.
+BIASES = (
+    (r"bbox_head\.retina_cls\.bias", 12.0, -10.2),
+    (r"roi_head\.bbox_head\.(\d\.)?fc_cls\.bias", 10.0, 0.0),
 )
 
 
@@ -36,12 +54,15 @@ def shapes(name):
 
 
 def filled(state):
-    """Draw a whole segmenter's tensors from their names and shapes."""
+    """Draw a whole segmenter's or detector's tensors from their names and shapes."""
     drawn = fill(state)
     for name, tensor in drawn.items():
         factor = next((factor for rule, factor in FACTORS if re.match(rule, name)), 1.0)
         if tensor.ndim > 1 and factor != 1.0:
             drawn[name] = torch.from_numpy((tensor.numpy().astype(np.float64) * factor).astype(np.float32))
+        bias = next(((factor, shift) for rule, factor, shift in BIASES if re.match(rule, name)), None)
+        if bias is not None:
+            drawn[name] = torch.from_numpy((tensor.numpy().astype(np.float64) * bias[0] + bias[1]).astype(np.float32))
     return drawn
 
 

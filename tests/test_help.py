@@ -14,7 +14,9 @@ from moganet_cli.help import parameters_of
 
 GROUP = typer.main.get_command(app)
 VERBS = {name: one for name, one in GROUP.commands.items() if not hasattr(one, "commands")}
-VERBS |= {f"benchmark {name}": one for name, one in GROUP.commands["benchmark"].commands.items()}
+VERBS |= {
+    f"{group} {name}": one for group in ("benchmark", "shards") for name, one in GROUP.commands[group].commands.items()
+}
 # What is called alike means the same, but for what the help of each says more.
 SAME = {"batch_size": "--batch-size", "batch": "--batch-size", "seed": "--seed", "workers": "--workers"}
 SAME |= {"size": "--size", "out": "--out", "data": "--data", "as_json": "--json", "precision": "--precision"}

@@ -11,7 +11,23 @@ from moganet.config.descriptions import (
     Precision,
     Preprocessing,
 )
-from moganet.config.heads import AnyHead, FpnHead, Head, HeatmapHead, PixelHead, PoseHead, SmpHead, UperHead
+from moganet.config.heads import (
+    BoxHead,
+    BoxHeads,
+    CascadeHead,
+    FpnHead,
+    Head,
+    HeatmapHead,
+    MapsHead,
+    MaskRcnnHead,
+    PixelHead,
+    PixelHeads,
+    PoseHeads,
+    RetinaHead,
+    RoiHead,
+    SmpHead,
+    UperHead,
+)
 from moganet.config.load import (
     RECIPE_LIMIT,
     flat,
@@ -42,4 +58,5 @@ __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
 __all__ += ["flat", "validate"]
 __all__ += ["DEVICE", "DEVICES", "OPTIONS", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
-__all__ += ["AnyHead", "FpnHead", "Head", "HeatmapHead", "PixelHead", "PoseHead", "SmpHead", "UperHead"]
+__all__ += ["FpnHead", "Head", "HeatmapHead", "MapsHead", "PixelHead", "PixelHeads", "PoseHeads", "SmpHead", "UperHead"]
+__all__ += ["BoxHead", "BoxHeads", "CascadeHead", "MaskRcnnHead", "RetinaHead", "RoiHead"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from moganet.config.heads import AnyHead
+from moganet.config.heads import Head
 from moganet.config.settings import Fraction, Settings, Width, told
 
 Gate = Literal["single", "double"]
@@ -37,8 +37,8 @@ Device = Annotated[str, BeforeValidator(lambda name: "cuda" if name == "gpu" els
 class Architecture(Settings):
     """Which network, and which function it computes; None leaves the variant's own value.
 
-    head: what stands on its four maps and answers for places in the image; None is a classifier, or a backbone of 0
-    classes.
+    head: what stands on its four maps, answers for each pixel, finds objects or key points; None is a classifier, or a
+    backbone of 0 classes.
     """
 
     name: str = told("moganet_xtiny", "A variant (nano, xtiny, tiny, small, base, large, xlarge), or timm:NAME.")
@@ -71,7 +71,7 @@ class Architecture(Settings):
     drop_path_rate: Fraction = told(0.0, "How often the last block is passed by; earlier ones less.", "probability")
     ls_init_value: float | None = told(None, "What the layer scales start from; null: the network's own.")
     conv_init: ConvInit = told("fan_out", "By which side of a convolution its drawn weights are scaled.")
-    head: AnyHead | None = told(None, "What stands on the four maps and answers for places; null: a classifier.")
+    head: Head | None = told(None, "What stands on the maps, for pixels, things or key points; null: a classifier.")
 
     def options(self) -> dict[str, Any]:
         """Give the keyword arguments for the network beside its name, and what stands on it."""

@@ -97,6 +97,12 @@ class BoxTargets(Targets):
     may_differ: ClassVar[bool] = True
 
     @property
+    def image_ids(self) -> list[int]:
+        """Give the images' numbers, COCO's or counted from 1."""
+        found: list[int] = self.marks.images[self.places].tolist()
+        return found
+
+    @property
     def has_masks(self) -> bool:
         return self.marks.outlines is not None
 

@@ -12,7 +12,8 @@ from PIL import ExifTags, Image
 
 from moganet.data import formats
 from moganet.data.read import SIDEWAYS
-from moganet.errors import MogaNetError, first_line
+from moganet.data.within import Within
+from moganet.errors import DataError, MogaNetError, UnreachableError, first_line
 
 LOSSLESS = frozenset({"PNG", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA", "WEBP", "PCX", "SGI", "ICO"})
 MOST_PIXELS = 1 << 29  # of a mask that is drawn: as many as Pillow would read, and more
@@ -67,7 +68,7 @@ class SegmentsMask:
         return self.file.name
 
 
-MaskFile = Path | DrawnMask | SegmentsMask
+MaskFile = Path | DrawnMask | SegmentsMask | Within
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,16 @@ def read_raw(file: MaskFile) -> Raw:
     try:
         if isinstance(file, DrawnMask):
             return Raw(draw(file))
-        content = file.read_bytes()
+        content = bytes(file.load()) if isinstance(file, Within) else file.read_bytes()
         with Image.open(io.BytesIO(content), formats=formats.names_for(content[:64])) as image:
             if image.format not in LOSSLESS or _is_lossy(image, content):
                 what = f"{file} is {formats.FAMILIES.get(image.format or '', image.format)}, which changes values"
                 raise MaskFaultError("lossy", f"{what}: a mask must be PNG or another format without loss")
             return _of_image(image)
-    except MaskFaultError:
+    except (MaskFaultError, UnreachableError):
         raise
+    except DataError as error:  # of what lies within another file
+        raise MaskFaultError("unreadable", f"{file}: {error}") from None
     except OSError as error:
         reason = error.strerror or formats.why_no_image(content[:64])
         raise MaskFaultError(

@@ -15,7 +15,8 @@ from moganet.data.contents import hash_bytes, hash_files
 from moganet.data.masks_coding import Coding, Colour, Labels
 from moganet.data.masks_read import MaskFile, SegmentsMask, read_raw
 from moganet.data.targets import Targets
-from moganet.errors import DataError
+from moganet.data.within import Within
+from moganet.errors import DataError, UnreachableError
 from moganet.numbers import percent
 
 SHOWN = 4  # classes, in a line on a mask
@@ -44,6 +45,8 @@ class MaskTargets(Targets):
     def __getitem__(self, index: int) -> tv_tensors.Mask:
         try:
             labels = self.coding.labels(read_raw(self.files[index]), str(self.files[index]))
+        except UnreachableError:  # which is no fault of the mask
+            raise
         except ValueError as error:
             raise DataError(str(error)) from None
         return tv_tensors.Mask(torch.from_numpy(_brought_to(labels, self.resized[index])))
@@ -85,12 +88,12 @@ class MaskTargets(Targets):
 
     def _contents(self) -> list[bytes]:
         unknown = [file for file in dict.fromkeys(self.files) if file not in self.hashes]
-        on_disk = [file for file in unknown if isinstance(file, Path)]
+        on_disk = [file for file in unknown if isinstance(file, Path | Within)]
         self.hashes.update(zip(on_disk, hash_files(on_disk), strict=True))
         for file in unknown:
             if isinstance(file, SegmentsMask):
                 self.hashes[file] = hash_bytes(hash_files([file.file])[0] + repr((file.values, file.empty)).encode())
-            elif not isinstance(file, Path):
+            elif not isinstance(file, Path | Within):
                 self.hashes[file] = hash_bytes(repr(replace(file, name="")).encode() + repr(file.shapes).encode())
         coding = repr((self.coding.values, self.coding.classes, self.coding.coloured)).encode()
         return [hash_bytes(self.hashes[file] + coding) for file in self.files]

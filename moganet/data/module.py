@@ -19,9 +19,10 @@ from moganet.data.augment_boxes import ObjectTransform
 from moganet.data.augment_people import crop_of_box
 from moganet.data.item_split import ItemSplit
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
-from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, StepParts
+from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, ShardOrder, StepParts
 from moganet.data.preprocess import Transform, normalize, resize_and_crop
-from moganet.data.source import ArraySplit, Sample, Split
+from moganet.data.shards_read import layout
+from moganet.data.source import ArraySplit, FileSplit, Sample, Split
 from moganet.data.source import Dataset as ImageDataset
 from moganet.errors import ConfigError, DataError
 from moganet.notices import listening
@@ -206,8 +207,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         split, data = self.dataset.split("train").with_channels(self.preprocessing.channels), self.data
-        weights = split.targets.weights(len(self.dataset.class_names)) if data.balanced else None
-        order, step_size = EpochOrder(len(split), self.seed, weights), self.batch_size * self.division.parts
+        order, step_size = self._order(split), self.batch_size * self.division.parts
         if data.by_shape:
             if (lying := split.targets.lying()) is None:
                 raise ConfigError("data.by_shape is for images in which boxes are marked; leave it out")
@@ -218,6 +218,15 @@ class ImageDataModule(pl.LightningDataModule):
             return self._kept(Loader(_ArrayBatches(split, None), parts, 0))
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
         return self._kept(Loader(batches, parts, _workers(split, data.workers)))
+
+    def _order(self, split: Split) -> EpochOrder:
+        if isinstance(split, FileSplit) and split.buffer:
+            if wrong := [name for name in ("balanced", "by_shape") if getattr(self.data, name)]:
+                what = f"data.{wrong[0]} draws from all images, and order=shards does not"
+                raise DataError(f"{what}; leave one of them out")
+            return ShardOrder(*layout(split.files), split.buffer, self.seed)
+        weights = split.targets.weights(len(self.dataset.class_names)) if self.data.balanced else None
+        return EpochOrder(len(split), self.seed, weights)
 
     def val_dataloader(self) -> Loader:
         split, workers = self.dataset.split("val"), self.data.workers

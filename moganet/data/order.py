@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
@@ -64,10 +65,7 @@ class EpochOrder:
         # Of a seed torch's generator takes 32 bits only, so that the two numbers are mixed rather than joined.
         mixed = int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(mixed)
-        if self.weights is None:
-            indices = torch.randperm(self.num_images, generator=generator)
-        else:
-            indices = torch.multinomial(self.weights, self.num_images, replacement=True, generator=generator)
+        indices = self._indices(generator)
         seeds = torch.randint(2**31, (self.num_images,), generator=generator)
         if self.kinds is None:
             return indices, seeds
@@ -84,6 +82,29 @@ class EpochOrder:
             rest.append(own[whole:])
         order = torch.randperm(len(steps), generator=generator).tolist()
         return torch.cat([*(steps[i] for i in order), *rest])
+
+    def _indices(self, generator: torch.Generator) -> Tensor:
+        if self.weights is None:
+            return torch.randperm(self.num_images, generator=generator)
+        return torch.multinomial(self.weights, self.num_images, replacement=True, generator=generator)
+
+
+class ShardOrder(EpochOrder):
+    """Order an epoch shard by shard, the shards by chance, and within `buffer` images by chance too.
+
+    shards (N,): the number of each image's shard; starts (N,): where in it the image begins. An image comes less than
+    `buffer` places from where reading shard after shard would find it.
+    """
+
+    def __init__(self, shards: NDArray[np.int64], starts: NDArray[np.int64], buffer: int, seed: int) -> None:
+        super().__init__(len(shards), seed)
+        self.shards, self.starts, self.buffer = shards, starts, buffer
+
+    def _indices(self, generator: torch.Generator) -> Tensor:
+        turn = torch.randperm(int(self.shards.max(initial=0)) + 1, generator=generator).numpy()
+        in_turn = np.lexsort((self.starts, turn[self.shards]))
+        moved = np.arange(len(in_turn)) + self.buffer * torch.rand(len(in_turn), generator=generator).numpy()
+        return torch.from_numpy(in_turn[np.argsort(moved, kind="stable")])
 
 
 class StepParts(Sampler[list[Draw]]):

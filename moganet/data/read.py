@@ -20,7 +20,7 @@ from moganet.data import formats
 from moganet.data.channels import match_channels
 from moganet.data.deep_grey import COLOUR, FLOAT, SETTING, WHITE, Depth, to_8_bit
 from moganet.data.within import Within
-from moganet.errors import DataError, first_line
+from moganet.errors import DataError, UnreachableError, first_line
 from moganet.notices import say
 
 
@@ -92,6 +92,8 @@ def read(
         return picture if channels is None else replace(picture, pixels=match_channels(picture.pixels, channels))
     except DataError as error:
         raise type(error)(f"{own}: {error}" if own else str(error)) from None
+    except UnreachableError:  # which is no fault of the image
+        raise
     except _UnusableFileError as error:
         raise DataError(str(error).format(name=name)) from None
     except Image.DecompressionBombError:

@@ -7,7 +7,9 @@ from moganet.data import masks, people
 from moganet.data.boxes_voc import looks_like_voc
 from moganet.data.boxes_yolo import looks_like_yolo
 from moganet.data.coco_json import looks_like_coco, looks_like_coco_folder
+from moganet.data.hub_datasets import is_saved
 from moganet.data.paths import is_file
+from moganet.data.shards import is_shards
 from moganet.errors import DataError
 from moganet.notices import say
 
@@ -26,12 +28,16 @@ LOOKS: Mapping[str, Callable[[Path], bool]] = {
     "masks": masks.looks_like_masks,
 }
 
+OWN: Mapping[str, Callable[[Path], bool]] = {"shards": is_shards, "hub": is_saved}  # which are nothing else
+
 
 def recognised_folder(given: Path, spec: str) -> str | None:
     """Give the source whose layout a folder has, and say so; None where it has none of them.
 
     Raises DataError where two fit.
     """
+    if own := next((source for source, wrote in OWN.items() if wrote(given)), None):
+        return own
     found = [source for source, looks in LOOKS.items() if _looks(looks, given)]
     if "keypoints" in found:  # all of its files are of these, which also hold boxes and outlines
         found = ["keypoints"]

@@ -133,6 +133,7 @@ class FileSplit(WithTargets):
     groups: Sequence[str] | None = None
     known: dict[ImageFile, bytes] = field(default_factory=dict, repr=False, compare=False)  # contents; parts share it
     white_level: float | None = None  # as in Preprocessing
+    buffer: int = 0  # of files within shards, the images that are shuffled as the shards are read in turn; 0: all
     in_memory: ClassVar[bool] = False
 
     def __getitem__(self, index: int) -> Sample:

@@ -122,6 +122,9 @@ def compare(
     check_place(place, "--out")
     predictors = [as_predictor(model, runtime, precision, device) for model in models]
     check_alike(names, predictors)
+    if not predictors[0].task.judges:
+        what = f"an image's answer is neither right nor wrong in the task {predictors[0].task.name}"
+        raise ConfigError(f"{what}, so that none are compared; evaluate each model")
     given = open_once(data, class_names, predictors[0].class_names)  # the same classes for all models
     common = see_common(names, predictors, given, split, (batch_size, workers, progress))
     seen = SeenByAll(

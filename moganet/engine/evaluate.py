@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def evaluate(
     workers: int | None = None,
     fast_decoding: bool = False,
     tta: Tta = "none",
+    tiles: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
@@ -58,6 +60,7 @@ def evaluate(
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
     tta: "flip" measures the mean over each image and its mirror image; the result says so.
+    tiles: answer images larger than this side in pixels by tiles of it, where the task can; the result says so.
     device, threads, choices: as in `load`; with any choice, nothing is written by default, since it is not what the
     run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
@@ -68,6 +71,7 @@ def evaluate(
     if out is not None:
         check_place(Path(out) / EVALUATION_FILE, "--out")
     predictor = as_one(model, runtime, precision, tta=tta, device=device, **choices)
+    predictor = predictor if tiles is None else predictor.by_tiles(tiles)
     dataset, is_home = open_for(first_of(predictor), data, class_names)
     predictor.task.check(dataset, training=False)
     split, images = choose_split(dataset, split)
@@ -96,10 +100,12 @@ def evaluate(
         untrained=not predictor.trained,
         fast_decoding=fast_decoding,
         **answered_by(predictor),
+        **({} if tiles is None else {"tiles": tiles}),
     )
     if out is None and not choices:
-        out = _folder_in_run(model, "" if is_home else dataset.spec, split, tta)
-    return result if out is None else _write(result, Path(out), predictor)
+        views = [*([] if tta == "none" else [tta]), *([] if tiles is None else [f"tiles{tiles}"])]
+        out = _folder_in_run(model, "" if is_home else dataset.spec, [split, *views])
+    return result if out is None else _write(result, Path(out), predictor, evaluator)
 
 
 def tell(evaluator: Evaluator, stream: Any, images: "Split", progress: Progress, what: str) -> list[int]:
@@ -113,21 +119,24 @@ def tell(evaluator: Evaluator, stream: Any, images: "Split", progress: Progress,
     return places
 
 
-def _folder_in_run(model: OneOrMore, other: str, split: str, tta: Tta) -> Path | None:
-    """Name the folder in that of a run, of which alone the model is; None for others. other: a set not its own."""
+def _folder_in_run(model: OneOrMore, other: str, how: Sequence[str]) -> Path | None:
+    """Name the folder in that of a run, of which alone the model is; None for others.
+
+    other: a set not its own. how: the split, and what is not as usual.
+    """
     alone = model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
     if not isinstance(alone, str | os.PathLike) or not Path(alone).is_dir():
         return None
     source, _, place = other.partition(":")
     named = f"{source}-{Path(place).stem[:40]}-" if place else f"{source}-" if source else ""
-    return Path(alone) / f"evaluation-{named}{split}{'' if tta == 'none' else f'-{tta}'}"
+    return Path(alone) / f"evaluation-{named}{'-'.join(how)}"
 
 
-def _write(result: Evaluation, folder: Path, predictor: Predictor) -> Evaluation:
+def _write(result: Evaluation, folder: Path, predictor: Predictor, evaluator: Evaluator) -> Evaluation:
     """Write the files of an evaluation; what was measured is worth more than they are."""
     try:
         write_text(folder / EVALUATION_FILE, to_json(result, indent=1))
-        drawn = predictor.task.draw(result, predictor.class_names, folder)
+        drawn = [*evaluator.write(folder), *predictor.task.draw(result, predictor.class_names, folder)]
     except OutputError as error:
         say(f"{error} by --out; the figures are kept nowhere else", doubtful=True)
         return result.changed(unwritten=str(error))

@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from moganet.config import Preprocessing
-from moganet.errors import ConfigError, MogaNetError, OutputError, WeightsError, choose_of
+from moganet.errors import ConfigError, MogaNetError, WeightsError
 from moganet.inference import Predictor
 from moganet.inference.eager import EagerRun
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph, repository
 from moganet.inference.export.comparison import BATCH, NUM_COMPARED, Comparison, compare, open_comparison
-from moganet.inference.export.form import Form, beside, check_free, default_out
+from moganet.inference.export.form import REPOSITORY, Form, beside, check_free, checked, default_out, place_for
 from moganet.inference.export.verify import Reference, check, check_raw
 from moganet.inference.exported import load_exported, read_metadata
 from moganet.inference.load import as_predictor
@@ -149,13 +149,13 @@ def export(
     WeightsError where the file differs by more than the tolerance: it is deleted then.
     """
     form = Form(to, precision, raw=raw, calibrated=calibrated, size=size, any_size=any_size)
-    in_repository = to == repository.NAME
-    form = _checked(repository.form_within(form) if in_repository else form)
+    in_repository = to == REPOSITORY
+    form = checked(repository.form_within(form) if in_repository else form)
     source = as_predictor(model, "eager", device=device, **choices)
     if in_repository and not (raw or source.config.preprocessing.one_size):
-        form = _checked(replace(form, raw=False))
+        form = checked(replace(form, raw=False))
     graph = make_graph(source, form)
-    place = repository.place_for if in_repository else _place_for
+    place = repository.place_for if in_repository else place_for
     target = place(source, form, Path(out) if out is not None else None)
     if not overwrite:
         check_free(target, graph, named=out is not None and not in_repository)
@@ -168,17 +168,6 @@ def export(
     return _export(source, graph, target, known, progress).changed(out=str(out or target))
 
 
-def _place_for(source: Predictor, form: Form, out: Path | None) -> Path:
-    """Say where the file shall lie, links followed."""
-    target = Path(os.path.realpath(out)) if out is not None else default_out(source, form)
-    # OpenVINO writes by the very ending.
-    if (target.suffix if form.to == "openvino" else target.suffix.lower()) != EXPORTERS[form.to].SUFFIX:
-        raise OutputError(
-            f"{target} does not end in {EXPORTERS[form.to].SUFFIX}, by which an export to {form.to} is known"
-        )
-    return target
-
-
 def _export_within(source: Predictor, graph: Graph, target: Path, known: Known, progress: Progress) -> Exported:
     """Write a model's whole folder beside the place where it shall lie, and put it there and into the servers' list."""
     own = target.parent.parent
@@ -187,7 +176,7 @@ def _export_within(source: Predictor, graph: Graph, target: Path, known: Known, 
         repository.complete(made, graph)
         repository.put(made, own)
     repository.enter(own, graph.precision)
-    return found.changed(out=str(own), format=repository.NAME)
+    return found.changed(out=str(own), format=REPOSITORY)
 
 
 def _export(source: Predictor, graph: Graph, target: Path, known: Known, progress: Progress) -> Exported:
@@ -211,27 +200,6 @@ def _export(source: Predictor, graph: Graph, target: Path, known: Known, progres
         bytes=sum(part.stat().st_size for part in parts),
         **found,
     )
-
-
-def _checked(form: Form) -> Form:
-    """Give a form that there is. Raises ConfigError for an unknown format or precision, or settings at odds."""
-    to, precision = form.to, form.precision
-    if to not in EXPORTERS:
-        raise ConfigError(f"there is no format {to!r} to export to; {choose_of(to, [*EXPORTERS, repository.NAME])}")
-    if precision not in get_args(ExportPrecision):
-        known = get_args(ExportPrecision)
-        raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, known)}")
-    if precision not in EXPORTERS[to].PRECISIONS:
-        others = " or ".join(name for name, exporter in EXPORTERS.items() if precision in exporter.PRECISIONS)
-        has = f"{to} is not exported in {precision}, but in {', '.join(EXPORTERS[to].PRECISIONS)}"
-        raise ConfigError(f"{has}; for {precision} use --to {others}")
-    if form.size is not None and form.size < 1:
-        raise ConfigError(f"the size is {form.size}; it must be at least 1 pixel")
-    if form.any_size and (form.size is not None or form.raw):
-        raise ConfigError("--any-size leaves the network's input open: leave --size and --raw out")
-    if form.calibrated and not form.raw:
-        raise ConfigError("--calibrated is for --raw: other files give logits, and `predict --calibrated` scales them")
-    return form
 
 
 def make_graph(source: Predictor, form: Form) -> Graph:
@@ -271,7 +239,7 @@ def _verify(path: Path, graph: Graph, source: Predictor, known: Known, progress:
         run = EXPORTERS[graph.format].load(path, graph.precision, graph.outputs)
         found = check_raw(run, reference, graph.description, graph.temperature)
     else:
-        run = load_exported(path).outputs
+        run = load_exported(path).ask
         real = images.probes() if images is not None and graph.precision == "int8" else None
         # The model's own description, whose fixtures hold where the size is the model's own.
         own = (
@@ -328,7 +296,7 @@ def export_all(
     own = source.config.preprocessing
     images = open_comparison(source, data, limit, own, class_names) if data is not None else None
     known = _plain(source), images
-    runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.outputs}
+    runs: dict[str, Run] = {"torch": known[0].run, "torch, fused": source.ask}
     rows = {name: _row_of_torch(run, source, known) for name, run in runs.items()}
     forms = [Form(to, precision) for to, exporter in EXPORTERS.items() for precision in exporter.PRECISIONS]
     for form in progress(forms, len(forms), "export"):
@@ -336,7 +304,7 @@ def export_all(
         try:
             made = _one_of_all(source, form, known, None if out is None else Path(out), overwrite)
             rows[name] = {key: value for key, value in made.items() if key not in ("model", "notes")}
-            runs[name] = load_exported(Path(made.out)).outputs
+            runs[name] = load_exported(Path(made.out)).ask
         except MogaNetError as error:
             rows[name] = {"failed": str(error)}
     for name, rate in _rates(runs, source.config.preprocessing).items():

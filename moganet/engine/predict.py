@@ -4,7 +4,6 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,6 +20,7 @@ from moganet.inference.answer_files import is_answer_file
 from moganet.inference.coco_results import image_ids
 from moganet.inference.destinations import Answered, Destinations, writing
 from moganet.inference.file_stream import FileStream
+from moganet.inference.files_seen import stream_of_files
 from moganet.inference.given_images import GivenImages, are_names
 from moganet.inference.hits import Counted, Hits
 from moganet.inference.predictor import Predictor
@@ -139,6 +139,7 @@ def predict(
     workers: int | None = None,
     fast_decoding: bool = False,
     tta: Tta = "none",
+    tiles: int | None = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
@@ -161,6 +162,7 @@ def predict(
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
     tta: "flip" answers by the mean over each image and its mirror image; each row says so.
+    tiles: answer images that are larger than this side in pixels by tiles of it, where the task can.
     every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
@@ -190,6 +192,7 @@ def predict(
         raise ConfigError(f"truth is {truth!r}; choose one of {', '.join(get_args(Truth))}")
     frames = None if every is None else parse_every(every)
     predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
+    predictor = predictor if tiles is None else predictor.by_tiles(tiles)
     reading = _Reading(batch_size, workers, fast_decoding, frames, truth, chosen_boxes(predictor, boxes, data))
     if data is None:
         named = are_names(files)
@@ -279,27 +282,15 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
     if how.every is not None and not timed:
         say("--every is for videos, of which none was named")
     files, own = files[:limit], predictor.config.preprocessing
-    so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
-    so["boxes_of"] = boxes_by_place(how.boxes, lambda: [str(file) for file in files])
-    in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
-    many_read = (how.workers or predictor.device.type != "cpu") and not in_turn
-    if many_read and len(files) > (how.batch_size or 1):  # one batch is read here
-        many = importlib.import_module("moganet.inference.stream")
-
-        def make(one: Predictor) -> Any:
-            return many.Stream(
-                one, many.split_of_files(files, one.config.preprocessing.white_level), workers=how.workers, **so
-            )
-
-    else:
-        lanes = count()  # each reads what can be read in turn only by itself
-
-        def make(one: Predictor) -> Any:
-            own_files = in_lane(files, next(lanes))
-            return FileStream(one, own_files, threads=0 if how.workers == 0 else None, **so)
-
     return _Asked(
-        stream_of(predictor, make),
+        stream_of_files(
+            predictor,
+            files,
+            batch_size=how.batch_size,
+            workers=how.workers,
+            fast_decoding=how.fast_decoding,
+            boxes_of=boxes_by_place(how.boxes, lambda: [str(file) for file in files]),
+        ),
         lambda: [str(file) for file in files],
         lambda place: str(files[place]),
         lambda place: read_pixels(in_lane([files[place]], PICTURES)[0], 3, own.white_level),

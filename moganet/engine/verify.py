@@ -118,8 +118,7 @@ def _of_export(path: Path, predictor: Predictor) -> float:
 
 def _replayed(model: str | Path, predictor: Predictor, sha256: str | None, tolerance: float) -> Verified:
     fixtures = predictor.config.fixtures
-    output = predictor.task.outputs[0]
-    deviation = replay_fixtures(predictor.config, lambda x: predictor.outputs(x)[output]) if fixtures else None
+    deviation = replay_fixtures(predictor.config, predictor.ask) if fixtures else None
     limit = tolerance * max([1.0, *(abs(logit) for fixture in fixtures for logit in fixture.logits)])
     return Verified(
         model=str(model),

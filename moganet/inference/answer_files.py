@@ -77,9 +77,9 @@ def _parquet(path: Path) -> Iterator[Write]:
     def flush() -> None:
         nonlocal writer
         kind = type(held[0]) if held else Row
-        schema = pyarrow.schema([(name, _arrow(kind.model_fields[name].annotation)) for name in kind.model_fields])
+        schema = pyarrow.schema([(name, arrow_type(kind.model_fields[name].annotation)) for name in kind.model_fields])
         writer = writer or pyarrow.parquet.ParquetWriter(path, schema)
-        writer.write_table(pyarrow.Table.from_pylist([_encodable(row.plain()) for row in held], writer.schema))
+        writer.write_table(pyarrow.Table.from_pylist([encodable(row.plain()) for row in held], writer.schema))
         held.clear()
 
     def write(row: Row) -> None:
@@ -96,25 +96,25 @@ def _parquet(path: Path) -> Iterator[Write]:
             writer.close()
 
 
-def _arrow(hint: Any) -> Any:
+def arrow_type(hint: Any) -> Any:
     """Give Arrow's type of a field's."""
     import pyarrow
 
     parts = [one for one in get_args(hint) if one is not types.NoneType and one is not Ellipsis]
     if get_origin(hint) in (Union, types.UnionType):
-        return _arrow(parts[0])
+        return arrow_type(parts[0])
     if get_origin(hint) in (tuple, list):
-        return pyarrow.list_(_arrow(parts[0]))
+        return pyarrow.list_(arrow_type(parts[0]))
     if isinstance(hint, type) and issubclass(hint, Record):
-        return pyarrow.struct([(name, _arrow(one.annotation)) for name, one in hint.model_fields.items()])
+        return pyarrow.struct([(name, arrow_type(one.annotation)) for name, one in hint.model_fields.items()])
     known = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64()}
     return known.get(hint, pyarrow.string())
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     r"""Give a value whose texts are UTF-8: a byte of a name that isn't becomes \udc.. in letters."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {key: _encodable(one) for key, one in value.items()}
-    return [_encodable(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: encodable(one) for key, one in value.items()}
+    return [encodable(one) for one in value] if isinstance(value, list | tuple) else value

@@ -101,7 +101,7 @@ class Writing:
             seen = match_channels(one.pixels, self.predictor.config.preprocessing.channels)
             self.pictures.append(replace(task.picture(seen, one.answer, one.row.truth), name=one.row.file))
         if self.saved is not None:
-            drawn = task.drawn(one.pixels, one.answer) if task.takes_boxes else None
+            drawn = task.drawn(one.pixels, one.answer)
             self.saved.add(one.row, one.source, one.pixels if drawn is None else drawn, right=one.right)
         if self.sorted is not None:
             self.sorted.add(one.row.file, task.names_found(one.answer), one.row.rejected, _to_copy(one))

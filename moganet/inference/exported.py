@@ -10,7 +10,7 @@ from moganet.devices import ANYWHERE, Where
 from moganet.errors import ConfigError, WeightsError, foreign
 from moganet.inference.metadata import MAX_BYTES, ExportMetadata, parse_metadata
 from moganet.inference.predictor import Predictor
-from moganet.inference.runs import Array, Outputs, Run, onnx, openvino
+from moganet.inference.runs import Array, Outputs, Run, Sizes, onnx, openvino
 from moganet.models.description import ModelDescription
 from moganet.notices import say
 from moganet.numbers import dimensions
@@ -63,13 +63,15 @@ class ExportedRun:
         self.raw, self.scale = metadata.raw, metadata.description.task.temperature if metadata.is_scaled else None
         self.preprocessing, self.task = metadata.description.preprocessing, TASKS[metadata.description.task.name]
 
-    def __call__(self, images: Array) -> Outputs:
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
         if self.size is not None and images.shape[2:] != self.size:
             own, given = map(dimensions, (self.size, images.shape[2:]))
             sizes = f"{self.path} was exported for {own} pixels, not {given}"
             raise ConfigError(f"{sizes}; export it again with --size or --any-size")
         with foreign(f"{self.path} can't be run"):
-            return self._of_raw(images) if self.raw else self.run(images)
+            if self.raw:
+                return self._of_raw(images)
+            return self.run(images, sizes) if self.task.sized else self.run(images)
 
     def _of_raw(self, images: Array) -> Outputs:
         """Give the logits; of files that give probabilities alone, but for a number that an image's share.

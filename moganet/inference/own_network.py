@@ -245,7 +245,7 @@ def _check_run(run: Run, size: tuple[int, int], description: ModelDescription) -
         return
     logits = np.array([fixture.logits for fixture in description.fixtures], np.float32)
     limit = tolerance_of("f32", raw=False).deviation * (float(logits.std()) or 1.0)
-    if (apart := replay_fixtures(description, lambda x: run(x)["logits"])) > limit:
+    if (apart := replay_fixtures(description, run)) > limit:
         raise WeightsError(f"its logits deviate by {apart:.2g} from the network's; leave the runtime at eager")
 
 

@@ -1,5 +1,6 @@
 """Images in, answers out, whatever runs underneath; without torch, which only what is made of tensors needs."""
 
+import copy
 import importlib
 import os
 import warnings
@@ -18,7 +19,7 @@ from moganet.data.scan import list_images
 from moganet.devices import Where
 from moganet.display import as_html
 from moganet.errors import ConfigError, DataError, WeightsError
-from moganet.inference.runs import Array, Outputs, Run
+from moganet.inference.runs import Array, Outputs, Run, Sizes
 from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
 from moganet.notices import remember
@@ -122,15 +123,29 @@ class Predictor:
     def class_names(self) -> tuple[str, ...]:
         return self.config.class_names
 
-    def outputs(self, images: "Array | Tensor", *, judged: bool = False) -> Outputs:
+    def outputs(self, images: "Array | Tensor", sizes: Sizes | None = None, *, judged: bool = False) -> Any:
         """Give what the network gives for preprocessed images (B, C, H, W) of any size, float32 by name.
 
+        Of tasks that find things, a list with a dict an image, an entry a thing.
+
+        sizes: for these, height and width of each image, which lies in the top left corner of zeros [all of it].
         judged: give what the guard needs beside it, where the model has one and the images are of its own size.
+        Raises ConfigError for sizes that images do not have, or that a task does not take.
+        """
+        images = as_array(images)
+        taken = _checked(sizes, images.shape) if self.task.sized else None
+        if sizes is not None and not self.task.sized:
+            raise ConfigError(f"images of the task {self.task.name} are seen as they are; leave sizes away")
+        return self.task.handed(self.ask(images, taken, judged=judged), taken)
+
+    def ask(self, images: Array, sizes: Sizes | None = None, *, judged: bool = False) -> Outputs:
+        """Give what the network gives as `outputs` does, for every task in the form in which it is computed.
+
+        sizes: of images that are padded, without that, for tasks that are told so.
         """
         settle_after_fork()
-        images = as_array(images)
         with using_threads(self.threads):
-            found = self.run(images)
+            found = self.run(images) if sizes is None else self.run(images, sizes)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
             raise WeightsError(
                 f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
@@ -143,7 +158,7 @@ class Predictor:
 
     def logits(self, x: "Tensor") -> "Tensor":
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
-        found = self.outputs(as_array(x))
+        found = self.ask(as_array(x))
         if "logits" not in found:
             raise ConfigError(f"{self.name_of_model} gives {', '.join(found)}, and no logits; ask for its outputs")
         return _tensor(found["logits"])
@@ -182,13 +197,19 @@ class Predictor:
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
         return _tensor(_sized(image, self.config.preprocessing))
 
+    def by_tiles(self, side: int) -> "Predictor":
+        """Give one that answers images larger than tiles, of a side in pixels, by these. Raises ConfigError."""
+        other = copy.copy(self)
+        other.config = self.config.changed(task=self.task.tiled(self.config.task, side))
+        return other
+
     def see(self, pixels: NDArray[np.uint8], boxes: Array | None = None) -> Outputs:
         """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size.
 
         boxes: as in `TaskByImage.see`.
         """
         assert isinstance(self.task, TaskByImage)
-        return self.task.see(pixels, self.outputs, self.config.task, self.config.preprocessing, boxes)
+        return self.task.see(pixels, self.ask, self.config.task, self.config.preprocessing, boxes)
 
     def _each(
         self,
@@ -208,7 +229,7 @@ class Predictor:
                 yield self.see(pixels, own_boxes)
             return
         for start in range(0, len(items), batch_size):
-            yield self.outputs(self._inputs(items, range(len(items))[start : start + batch_size]), judged=judged)
+            yield self.ask(self._inputs(items, range(len(items))[start : start + batch_size]), judged=judged)
 
     def _inputs(self, items: Sequence[ImageLike], places: range) -> Array:
         settle_after_fork()
@@ -327,6 +348,19 @@ def as_boxes(given: Any) -> Array:
             "the boxes of an image are rows of x, y, width, height, and perhaps a score, with sides above 0"
         )
     return boxes if boxes.shape[1] == 5 else np.column_stack([boxes, np.ones(len(boxes))])
+
+
+def _checked(sizes: Any, shape: Sequence[int]) -> Sizes:
+    """Give the sizes (height, width) of images of a shape (B, C, H, W): all of it, or as given. Raises ConfigError."""
+    if sizes is None:
+        return [(shape[2], shape[3])] * shape[0]
+    taken = [(int(height), int(width)) for height, width in sizes]
+    if len(taken) != shape[0]:
+        raise ConfigError(f"{len(taken)} sizes are given for {shape[0]} images; give a height and width for each")
+    for height, width in taken:
+        if not (0 < height <= shape[2] and 0 < width <= shape[3]):
+            raise ConfigError(f"an image of {height}x{width} does not lie in one of {shape[2]}x{shape[3]} pixels")
+    return taken
 
 
 def as_array(x: Any) -> Array:

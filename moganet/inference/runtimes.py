@@ -14,12 +14,13 @@ from moganet.devices import ANYWHERE, Where, choose_device
 from moganet.errors import ConfigError, MogaNetError, choose_of, first_line
 from moganet.inference.cached import PACKAGES, CachedRun, Source
 from moganet.inference.predictor import NamedRun, Predictor
-from moganet.inference.runs import Array, Outputs
+from moganet.inference.runs import Array, Outputs, Sizes
 from moganet.inference.threads import Guard, settle_after_fork
 from moganet.machine import has_fast_bf16
 from moganet.models.description import ModelDescription
 from moganet.notices import say
 from moganet.processors import using_threads
+from moganet.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def open_predictor(
         raise ConfigError("precision 'f16' needs a GPU; use 'bf16' or 'f32' here")
     source = network if isinstance(network, Source) else Source.of(network, config, device)
     settle_after_fork()
-    made = choose_runtime(runtime, device, precision), source, config, precision
+    made = _for_task(choose_runtime(runtime, device, precision), runtime, config), source, config, precision
     logger.debug("%s: %s in %s on %s", name_of_model or config.architecture.name, made[0], precision, device)
     run: NamedRun = LazyRun(*made) if runtime == "auto" else open_runtime(*made)
     if isinstance(run, CachedRun):  # asked for by name: it is made ready now, and not within the first prediction
@@ -57,6 +58,16 @@ def open_predictor(
             run.prepare(config.preprocessing.size)
     known: dict[str, Any] = {"trained": trained, "name_of_model": name_of_model, "threads": where.threads}
     return Predictor(run, config, device, source.network, **known)
+
+
+def _for_task(name: str, asked: str, config: ModelDescription) -> str:
+    """Give eager for a network that is told its images' sizes, which the files of the cache are not. Raises."""
+    if name == "eager" or not TASKS[config.task.name].sized:
+        return name
+    if asked == "auto":
+        return "eager"
+    how = "export it, and load the file" if name != "compile" else "use 'eager'"
+    raise ConfigError(f"the runtime {name!r} is not made of a network for the task {config.task.name}; {how}")
 
 
 def choose_runtime(asked: str, device: str, precision: str = "f32") -> str:
@@ -105,8 +116,8 @@ class LazyRun:
         """Name the runtime: that which answered, once one did."""
         return self._runtime if self._run is None else self._run.runtime
 
-    def __call__(self, images: Array) -> Outputs:
-        return self.opened()(images)
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
+        return self.opened()(images) if sizes is None else self.opened()(images, sizes)
 
     def opened(self) -> NamedRun:
         if self._run is None:

@@ -17,7 +17,7 @@ from moganet.models.reading.checkpoint import COUNTER
 from moganet.models.stored import StoredModel
 from moganet.models.timms import TIMM, is_timms
 from moganet.network import build_network
-from moganet.network.dense.build import build_on
+from moganet.network.dense.build import build_on_maps
 from moganet.network.dense.pyramid import LEVELS
 
 NAME = re.compile(r"[\w.-]+")  # of a network in timm itself: no place on the hub or on this machine
@@ -29,7 +29,7 @@ def build_network_for(architecture: Architecture) -> nn.Module:
     try:
         if architecture.head is not None:
             backbone = build_backbone(architecture.backbone)
-            return build_on(backbone, architecture.head, architecture.num_classes or 0)
+            return build_on_maps(backbone, architecture.head, architecture.num_classes or 0)
         if is_timms(architecture.name):
             return create(architecture)
         return build_network(architecture.name, **architecture.options())

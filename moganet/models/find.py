@@ -1,5 +1,6 @@
 """From what a person calls a MODEL, a file, a folder or a name, to where it lies; without torch."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def trained_name(what: str | Path) -> str:
     """Give a trained model's name, VARIANT.TAG, its variant in full; of other words what is no model's name."""
     base, _, tag = str(what).partition(".")
     return f"{full_name(base)}.{tag}"
+
+
+def name_in_addresses(what: str | Path) -> str:
+    """Give the name by which clients ask for a MODEL: its run's or its file's, in letters that an address takes."""
+    path = Path(what)
+    stem = path.resolve().parent.name if path.name in RUN_FILES else path.name or path.resolve().name
+    ending = next((one for one in ENDINGS if stem.lower().endswith(one)), "")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem[: len(stem) - len(ending)]).strip("-.")[:100] or "model"
 
 
 def is_shipped(what: str | Path) -> bool:

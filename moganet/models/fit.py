@@ -57,15 +57,15 @@ def follow_names(
     if known == wanted:
         return dict(state), True
     if set(known) == set(wanted) and len(set(wanted)) == len(known):
-        order = torch.tensor([known.index(name) for name in wanted])
-        return {name: t[order] if ends.is_head(name) else t for name, t in state.items()}, True
+        order = [known.index(name) for name in wanted]
+        return {name: ends.reordered(name, tensor, order) for name, tensor in state.items()}, True
     return {name: t for name, t in state.items() if not ends.is_head(name)}, False
 
 
 def carried(state: Mapping[str, Tensor], source: Architecture, target: Architecture) -> dict[str, Tensor]:
     """Give a network's tensors under the names that they have in another, which may have another head, or none.
 
-    Between a classifier and a network with a head on its maps, or two with different heads, it is the backbone.
+    Between a classifier and a network with a head, or two with different heads, it is the backbone that they share.
     """
     if type(source.head) is type(target.head):
         return dict(state)
@@ -93,7 +93,8 @@ def adapt(stored: StoredModel, choices: Choices) -> StoredModel:
     given, architecture = choices.given(), description.architecture
     if architecture.head is not None and choices.num_classes == 0:
         but = "its head needs classes; load it as it is, and take `.model.backbone`"
-        raise ConfigError(f"num_classes is 0, but {stored.path} has the head {architecture.head.title}: {but}")
+        has = f"but {stored.path} is a network with the head {architecture.head.title}"
+        raise ConfigError(f"num_classes is 0, {has}: {but}")
     keys = (*FUNCTION, "num_classes", "in_chans")
     changed = {key: given[key] for key in keys if key in given and given[key] != getattr(architecture, key)}
     if not changed:

@@ -5,7 +5,6 @@ import importlib
 import io
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,15 +14,17 @@ from moganet.data import resample
 from moganet.data.read import read_pixels
 from moganet.errors import WeightsError
 from moganet.models.description import Fixture, ModelDescription
+from moganet.tasks.task import Outputs
 
+SCORES, CORNERS = 10, 100.0  # how many scores are kept of boxes; pixels that corners are counted in
 FIXTURE_SIDE = 160  # pixels; a fixture must be small, not pretty
 
 
-def replay_fixtures(description: ModelDescription, logits_of: Callable[[np.ndarray], Any]) -> float:
-    """Give the largest deviation of `logits_of` (B, C, H, W) -> (B, classes) from the recorded logits."""
+def replay_fixtures(description: ModelDescription, outputs_of: Callable[[np.ndarray], Outputs]) -> float:
+    """Give the largest deviation of `outputs_of` images (B, C, H, W) from what is recorded of them."""
     worst = 0.0
     for fixture, x in zip(description.fixtures, fixture_inputs(description), strict=True):
-        given, expected = recorded(np.asarray(logits_of(x)[0], np.float32)), np.array(fixture.logits, np.float32)
+        given, expected = recorded(outputs_of(x)), np.array(fixture.logits, np.float32)
         if given.shape != expected.shape:
             raise WeightsError(f"a fixture has {len(expected)} logits, but the model gives {len(given)}")
         deviation = float(np.abs(given - expected).max())
@@ -31,15 +32,27 @@ def replay_fixtures(description: ModelDescription, logits_of: Callable[[np.ndarr
     return worst
 
 
-def recorded(logits: np.ndarray) -> np.ndarray:
-    """Give what a fixture keeps of an image's logits: those of classes (classes,); of pixels (classes, H, W) means.
+def recorded(outputs: Outputs) -> np.ndarray:
+    """Give what a fixture keeps of the outputs for one image: logits of classes (classes,); of maps means.
 
-    The means are of the four quarters of the image, so that a map that is turned or flipped is noticed.
+    The means are of the four quarters of the image, so that a map that is turned or flipped is noticed. Of boxes the
+    highest scores are kept, and the mean corners, each box as its score: order and the last of them tell nothing.
     """
+    values = values_of_places(outputs)
+    if values is None:
+        scores, boxes = (np.asarray(outputs[name][0], np.float64) for name in ("scores", "boxes"))
+        corners = (scores[:, None] * boxes).sum(0) / max(1.0, float(scores.sum())) / CORNERS
+        return np.concatenate([-np.sort(-scores)[:SCORES], corners]).astype(np.float32)
+    logits = np.asarray(values[0], np.float32)
     if logits.ndim == 1:
         return logits
     halves = [np.array_split(half, 2, axis=2) for half in np.array_split(logits, 2, axis=1)]
     return np.concatenate([part.mean((1, 2), np.float64) for half in halves for part in half]).astype(np.float32)
+
+
+def values_of_places(outputs: Outputs) -> np.ndarray | None:
+    """Give the logits of classes or pixels, or the heat maps of key points; None of outputs that are boxes."""
+    return next((outputs[name] for name in ("logits", "heatmaps") if name in outputs), None)
 
 
 def fixture_inputs(description: ModelDescription) -> list[np.ndarray]:

@@ -35,7 +35,9 @@ def make_fixtures(network: nn.Module, preprocessing: Preprocessing, images: Sequ
         picture.save(buffer, "PNG")
         x = torch.from_numpy(resample.preprocess(read_pixels(picture, preprocessing.channels), preprocessing))
         with torch.inference_mode():
-            logits = recorded(network(x[None].to(device)).float().cpu().numpy()[0])
+            found = network(x[None].to(device))
+        found = found if isinstance(found, dict) else {"logits": found}
+        logits = recorded({name: values.float().cpu().numpy() for name, values in found.items()})
         if not np.isfinite(logits).all():
             raise WeightsError("the network's answer to an image is not finite (NaN or infinite)")
         png = base64.b64encode(buffer.getvalue()).decode()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moganet.config import Architecture
 from moganet.data.ade20k import ade20k
+from moganet.data.coco80 import coco80
 from moganet.errors import WeightsError
 from moganet.models.choices import FUNCTION, Choices
 from moganet.models.chosen import Chosen, function_of
@@ -20,7 +21,7 @@ from moganet.network import VARIANTS
 from moganet.notices import say
 
 OF_CLASSIFIERS = "a hub folder's config.json (input_size, mean, std, label_names)"
-OF_DENSE = "what OpenMMLab writes into meta (CLASSES, PALETTE, config)"
+OF_HEADS = "what mmsegmentation, mmdetection and mmpose write into meta (CLASSES, PALETTE, config)"
 AS_DESCRIBED = "function and names as the file describes them"
 
 
@@ -45,7 +46,8 @@ class StoredModel:
         guessed, names = self.chosen.guessed, self.description.class_names
         height, width = self.description.preprocessing.size
         shown = f"{names[0]} … {names[-1]}" if names else "none"
-        whose = "ImageNet's" if len(names) == RELEASED_CLASSES else "ADE20K's" if names == ade20k()[0] else None
+        known = {ade20k()[0]: "ADE20K's", coco80()[0]: "COCO's"}
+        whose = "ImageNet's" if len(names) == RELEASED_CLASSES else known.get(names)
         values = {
             **self.chosen,
             "preprocessing": f"{height}x{width} pixels, mean and deviation of ImageNet",
@@ -54,7 +56,7 @@ class StoredModel:
         taken = [f"{name.replace('_', ' ')} {values[name]}" for name in guessed]
         remedies = [f"--{name.replace('_', '-')}" for name in guessed if name in vars(Choices())]
         if {"preprocessing", "class_names"} & {*guessed}:
-            remedies.append(OF_CLASSIFIERS if self.description.architecture.head is None else OF_DENSE)
+            remedies.append(OF_CLASSIFIERS if self.description.architecture.head is None else OF_HEADS)
         unread = self.chosen.unread
         does_not = f"may say it under {', '.join(unread)}, which is not read" if unread else "does not say"
         otherwise = f"choose otherwise by {', '.join(remedies)}"

@@ -2,11 +2,13 @@
 
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from moganet.config import Architecture, HeatmapHead, Preprocessing
+from moganet.config import Architecture, HeatmapHead, MapsHead, PixelHead, Preprocessing, RoiHead
 from moganet.models.description import ModelDescription
+from moganet.models.reading.finders import ANCHORS
 from moganet.models.reading.heads import names_in_backbone
 from moganet.network import VARIANTS
 from moganet.network.releases import configuration_of
@@ -29,11 +31,38 @@ TIMMS: dict[str, Any] = {
 CROP_MODES = get_args(Preprocessing.model_fields["crop_mode"].annotation)
 
 
+class Rows(NamedTuple):
+    """How the rows of a tensor belong to classes: so many of each, all classes so often, and others behind them."""
+
+    each: int = 1
+    times: int = 1
+    behind: int = 0
+
+    def classes(self, rows: int) -> int:
+        """Give how many classes so many rows are of."""
+        return (rows - self.behind) // (self.each * self.times)
+
+    def of(self, order: "Sequence[int]", classes: int) -> list[int]:
+        """Give the rows of classes in an order."""
+        found = [
+            (time * classes + one) * self.each + part
+            for time in range(self.times)
+            for one in order
+            for part in range(self.each)
+        ]
+        start = classes * self.each * self.times
+        return [*found, *range(start, start + self.behind)]
+
+
 class Ends(NamedTuple):
-    """Names of the modules at which a network takes an image's channels, and gives its classes."""
+    """Names of the modules at which a network takes an image's channels, and gives its classes.
+
+    rows: how those of heads belong to classes, where it is not one row for each.
+    """
 
     stems: tuple[str, ...]
     heads: tuple[str, ...]
+    rows: "Mapping[str, Rows]" = MappingProxyType({})
 
     def is_head(self, tensor: str) -> bool:
         """Tell whether a tensor is a head's, by its name."""
@@ -41,7 +70,19 @@ class Ends(NamedTuple):
 
     def outputs(self, state: "Mapping[str, Tensor]") -> int:
         """Give the number of classes that the head of a state dict tells apart, 0 without a head."""
-        return next((len(tensor) for name, tensor in state.items() if self.is_head(name) and tensor.dim()), 0)
+        heads = ((self.rows_of(name), len(t)) for name, t in state.items() if self.is_head(name) and t.dim())
+        return next((rows.classes(number) for rows, number in heads), 0)
+
+    def rows_of(self, tensor: str) -> Rows:
+        """Give how the rows of a head's tensor belong to classes."""
+        return self.rows.get(tensor.rpartition(".")[0], Rows())
+
+    def reordered(self, name: str, tensor: "Tensor", order: "Sequence[int]") -> "Tensor":
+        """Give a tensor, a head's for its classes in another order. order: the old place of each."""
+        if not self.is_head(name):
+            return tensor
+        rows = self.rows_of(name)
+        return tensor[rows.of(order, rows.classes(len(tensor)))]
 
 
 def is_timms(name: object) -> bool:
@@ -62,13 +103,31 @@ def ends_of(architecture: Architecture) -> Ends:
     """Give the ends of a network; those of a MogaNet where timm does not know it."""
     cfg = configuration(architecture.name)
     given = cfg.get("first_conv", "patch_embed1.projection.0"), cfg.get("classifier", "head")
-    ends = Ends(*((one,) if isinstance(one, str) else tuple(one) for one in given))
+    stems, heads = ((one,) if isinstance(one, str) else tuple(one) for one in given)
+    ends = Ends(stems, heads)
     if architecture.head is None:
         return ends
-    stems = tuple(name for stem in ends.stems for name in names_in_backbone(stem))
-    if isinstance(architecture.head, HeatmapHead):
-        return Ends(stems, ("keypoint_head.final_layer",))
-    return Ends(stems, ("decode_head.conv_seg", "auxiliary_head.conv_seg"))
+    stems = tuple(name for stem in stems for name in names_in_backbone(stem))
+    rows = _last_of(architecture.head)
+    return Ends(stems, tuple(rows), rows)
+
+
+def _last_of(head: MapsHead) -> dict[str, Rows]:
+    """Name the modules of a head that give something for each class, and say which rows of them."""
+    if isinstance(head, PixelHead):
+        return {"decode_head.conv_seg": Rows(), "auxiliary_head.conv_seg": Rows()}
+    if isinstance(head, HeatmapHead):
+        return {"keypoint_head.final_layer": Rows()}
+    if not isinstance(head, RoiHead):
+        return {"bbox_head.retina_cls": Rows(times=ANCHORS)}
+    found = {}
+    for stage in [f"{stage}." for stage in range(head.stages)] if head.stages > 1 else [""]:
+        found[f"roi_head.bbox_head.{stage}fc_cls"] = Rows(behind=1)
+        if not head.one_box:
+            found[f"roi_head.bbox_head.{stage}fc_reg"] = Rows(each=4)
+        if head.masks:
+            found[f"roi_head.mask_head.{stage}conv_logits"] = Rows()
+    return found
 
 
 def preprocessing_of(cfg: Mapping[str, Any], channels: int | None = None) -> Preprocessing:

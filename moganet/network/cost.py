@@ -65,9 +65,9 @@ def _macs(module: nn.Module, output: Any) -> int:
         return 0
     if isinstance(module, nn.Conv2d | nn.Linear):
         return output.numel() * (module.weight[0].numel() + (module.bias is not None))
-    if isinstance(module, nn.ConvTranspose2d):  # each value before meets all places of the kernel
-        before = output.numel() // (module.out_channels * module.stride[0] * module.stride[1])
-        return before * module.weight.numel() + output.numel() * (module.bias is not None)
+    if isinstance(module, nn.ConvTranspose2d):  # each place of its input adds to a kernel's places
+        added = module.weight.numel() // module.out_channels // (module.stride[0] * module.stride[1])
+        return output.numel() * (added + (module.bias is not None))
     return 2 * output.numel() if isinstance(module, nn.BatchNorm2d) else 0
 
 

@@ -1,8 +1,8 @@
 """The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
-registered; segmenters and networks for key points are none of its. Figures are the published ones, of classifiers on
-ImageNet-1k's validation set at the given size.
+registered; segmenters, detectors and networks for key points are none of its. Figures are the published ones, of
+classifiers on ImageNet-1k's validation set at the given size.
 """
 
 from abc import ABC, abstractmethod
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moganet.config import Gate
 
 OFFICIAL = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights"
+DETECTION = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-det-weights"
 SEGMENTATION = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-seg-weights"
 POSE = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-pose-weights"
 OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-in1k-weights"
@@ -74,6 +75,23 @@ class Segmenter(Published):
         return f"mIoU {self.miou} %, mean accuracy {self.macc} %"
 
 
+@dataclass(frozen=True)
+class Finder(Published):
+    """A detector. head: what finds. box_ap, mask_ap: COCO's average precision, in per cent; None without masks."""
+
+    head: str
+    box_ap: float
+    mask_ap: float | None = None
+    _: KW_ONLY
+    folder: str = DETECTION
+    data = "COCO"
+
+    @property
+    def accuracy(self) -> str:
+        masks = "" if self.mask_ap is None else f", mask AP {self.mask_ap} %"
+        return f"box AP {self.box_ap} %{masks}"
+
+
 RELEASES: dict[str, Release] = {
     "moganet_xtiny.in1k": Release("moganet_xtiny_sz224_8xbs128_ep300.pth.tar", 224, 76.5),
     "moganet_xtiny.in1k_256": Release("moganet_xtiny_sz256_8xbs128_ep300.pth.tar", 256, 77.2),
@@ -102,6 +120,20 @@ for _size, (_fpn, _upernet) in _ON_ADE20K.items():
     SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], *_fpn)
     SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], *_upernet)
 
+# On COCO's validation set, after 12 epochs: RetinaNet's AP, and Mask R-CNN's of boxes and masks.
+_ON_COCO = {
+    "xtiny": (39.7, (40.7, 37.6)),
+    "tiny": (41.4, (42.6, 39.1)),
+    "small": (45.8, (46.6, 42.2)),
+    "base": (47.7, (49.0, 43.8)),
+    "large": (48.7, (49.4, 44.2)),
+}
+FINDERS: dict[str, Finder] = {}
+for _size, (_retina, _mask) in _ON_COCO.items():
+    _files = f"retinanet_moganet_{_size}_fpn_1x_coco.pth", f"mask_rcnn_moganet_{_size}_fpn_1x_coco.pth"
+    FINDERS[f"moganet_{_size}.retinanet_coco"] = Finder(_files[0], "retinanet", _retina)
+    FINDERS[f"moganet_{_size}.maskrcnn_coco"] = Finder(_files[1], "maskrcnn", *_mask)
+
 
 @dataclass(frozen=True)
 class Poser(Published):
@@ -120,7 +152,7 @@ class Poser(Published):
 
 
 # On COCO's validation set with the flip test: AP and AR at 256x192, and at 384x288.
-_ON_COCO = {
+_POSES_ON_COCO = {
     ("xtiny", "xt"): ((72.1, 77.7), (74.7, 79.9)),
     ("tiny", "t"): ((73.2, 78.8), (75.7, 80.9)),
     ("small", "s"): ((74.9, 80.1), (76.4, 81.4)),
@@ -130,11 +162,11 @@ POSERS: dict[str, Poser] = {
     f"moganet_{_size}.coco_pose_{_height}x{_width}": Poser(
         f"moganet_{_short}_coco_{_height}x{_width}.pth", (_height, _width), *_figures
     )
-    for (_size, _short), _both in _ON_COCO.items()
+    for (_size, _short), _both in _POSES_ON_COCO.items()
     for (_height, _width), _figures in zip(((256, 192), (384, 288)), _both, strict=True)
 }
 
-PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS, **POSERS}
+PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS, **FINDERS, **POSERS}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ OURS, WORKS = ("/v1/", "/v2/"), ("/v1/predict", "/v1/explain")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 DRAINED, PATIENCE = 64 << 20, 5.0  # bytes and seconds, of a refused body
 BUG = ProblemError(500, "the service has a bug here; its log says more")
+# A line each: of several in one, Chromium sees the first alone.
+SCHEMES = ('Basic realm="moganet", charset="UTF-8"', 'Bearer realm="moganet"')
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "SAMEORIGIN"}
 
 
@@ -115,7 +117,7 @@ class Door:
             return
         self._check_origin(scope, headers)
         if self.access.token is not None and not shows(headers.get("authorization", ""), self.access.token):
-            how = {"WWW-Authenticate": 'Bearer realm="moganet", Basic realm="moganet", charset="UTF-8"'}
+            how = {"WWW-Authenticate": "\n".join(SCHEMES)}
             raise ProblemError(401, "show the token: Authorization: Bearer TOKEN (in a browser: as the password)", how)
 
     def _check_host(self, headers: Headers) -> None:
@@ -261,9 +263,10 @@ def _is_host(text: str) -> bool:
 
 
 async def respond(problem: ProblemError, send: Send) -> None:
-    """Send a problem document."""
+    """Send a problem document; of a header's value each line is a header."""
     content = document(problem)
     headers = {"content-type": MEDIA_TYPE, "content-length": str(len(content)), **problem.headers}
-    raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    lines = ((name, line) for name, value in headers.items() for line in value.split("\n"))
+    raw = [(name.lower().encode(), line.encode("latin-1", "replace")) for name, line in lines]
     await send({"type": "http.response.start", "status": problem.status, "headers": raw})
     await send({"type": "http.response.body", "body": content})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from moganet.errors import ConfigError, MogaNetError, reason_of
-from moganet.models.find import ENDINGS, RUN_FILES
+from moganet.models.find import name_in_addresses
 from moganet.notices import say
 from moganet.serve.hosted import Hosted, Source
 from moganet.serve.problems import ProblemError
@@ -32,11 +32,7 @@ def _named(text: str) -> tuple[str, str]:
         if not NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a model; take up to 100 letters, digits, '.', '_' and '-'")
         return name, model
-    path = Path(text)
-    stem = path.resolve().parent.name if path.name in RUN_FILES else path.name or path.resolve().name
-    ending = next((one for one in ENDINGS if stem.lower().endswith(one)), "")
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem[: len(stem) - len(ending)]).strip("-.")[:100]
-    return plain or "model", text
+    return name_in_addresses(text), text
 
 
 class Shelf:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -53,6 +54,10 @@ class Evaluator(nn.Module):
     def fitted(self, description: TaskDescription) -> TaskDescription:
         """Give a model file's description with what the images that came, of validation, say of its answers."""
         return description
+
+    def write(self, folder: Path) -> list[str]:
+        """Write what is known image by image beside the figures; give the names of the files."""
+        return []
 
     @abstractmethod
     def details(self) -> dict[str, Any]:

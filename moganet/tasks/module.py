@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -47,10 +47,7 @@ class TaskModule(pl.LightningModule):
     """Train and validate a network on batches (images, targets, …).
 
     A task says its loss (`loss_of`), what it logs beside (`train_metrics`, `measure`), and what evaluates it.
-    output: by which name the evaluator knows what the network gives.
     """
-
-    output: ClassVar[str] = "logits"
 
     def __init__(
         self, network: nn.Module, learning: Learning, evaluator: Evaluator, train_metrics: Mapping[str, Metric]
@@ -76,6 +73,15 @@ class TaskModule(pl.LightningModule):
     def learned(self, images: Tensor) -> Any:
         """Give what the network is trained by: its outputs, and perhaps those of heads that only training has."""
         return self(images)
+
+    def step_of(self, images: Tensor, targets: Any) -> tuple[Any, Tensor]:
+        """Give what the network gives for a batch, in training or as it answers, and the loss of it."""
+        outputs = self.learned(images) if self.training else self(images)
+        return outputs, self.loss_of(outputs, targets)
+
+    def answered(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        """Give what the evaluator takes of a batch of validation images, float32 by name."""
+        return {"logits": self(images).float()}
 
     @abstractmethod
     def measure(self, outputs: Any, targets: Any) -> None:
@@ -105,8 +111,7 @@ class TaskModule(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         images, targets = batch[:2]
-        outputs = self.learned(images)
-        loss = self.loss_of(outputs, targets)
+        outputs, loss = self.step_of(images, targets)
         if self._teacher:
             loss = self._with_teacher(loss, outputs, images)
         self._watch(loss.detach(), images)
@@ -155,7 +160,7 @@ class TaskModule(pl.LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         images, targets = batch[:2]
         if len(targets):  # images without any are broadcast to channels
-            self.evaluator.update({self.output: self(images).float()}, targets)
+            self.evaluator.update(self.answered(images, targets), targets)
         elif self.trainer.world_size == 1:  # none of the batch's files could be read
             return
         # Several processes log together, the one without images as well.

@@ -127,6 +127,7 @@ class Evaluation(Result):
     untrained: bool
     fast_decoding: bool = False
     tta: str | None = None
+    tiles: int | None = None
     models: tuple[Member, ...] = ()
     out: str | None = None
     files: tuple[str, ...] = ()

@@ -97,7 +97,8 @@ class Task(ABC):
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
     measured, for its one true class. by_image: whether it is a `TaskByImage`. guards: whether a guard can be made,
-    which tells unlike images by their whole. takes_boxes: whether it answers for boxes in an image.
+    which tells unlike images by their whole. takes_boxes: whether it answers for boxes in an image. sized: whether the
+    network is told how large each padded image is.
     """
 
     name: ClassVar[str]
@@ -111,6 +112,7 @@ class Task(ABC):
     pipeline: ClassVar[str] = "image-classification"
     rewards: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
+    sized: ClassVar[bool] = False
     guards: ClassVar[bool] = True
     takes_boxes: ClassVar[bool] = False
 
@@ -174,6 +176,10 @@ class Task(ABC):
             f"the answers of {self.name} are rows; give --out the name of a .jsonl, .parquet or .csv file"
         )
 
+    def handed(self, outputs: Outputs, sizes: Sequence[tuple[int, int]] | None) -> Any:
+        """Give outputs as they are handed to a caller in Python. sizes: of images without their padding."""
+        return outputs
+
     @abstractmethod
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
@@ -196,6 +202,10 @@ class Task(ABC):
     @abstractmethod
     def row(self, file: str, answer: Any, truth: Any, *, trained: bool) -> Row:
         """Give an answer as JSON has it."""
+
+    def tiled(self, description: TaskDescription, side: int) -> TaskDescription:
+        """Describe a task that answers images larger than tiles, of a side in pixels, by these. Raises ConfigError."""
+        raise ConfigError(f"the answers of {self.name} are of whole images, not of their parts; leave --tiles away")
 
     def results(self, answer: Any, image: int, description: TaskDescription) -> "list[CocoResult]":
         """Give an answer as COCO's list of results has it. image: the id. Raises ConfigError where a task has none."""

@@ -13,13 +13,13 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMon
 from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from torch import nn
 
 from moganet.compat import restart_within_epochs
 from moganet.config import Precision, ResolvedRecipe
 from moganet.data import ArraySplit, Dataset
 from moganet.data.loader import Batch
-from moganet.data.module import ImageDataModule, take
+from moganet.data.module import ImageDataModule, filled_up, take
 from moganet.devices import choose_device
 from moganet.errors import ConfigError, MogaNetError
 from moganet.inference.load import load
@@ -176,18 +176,19 @@ def try_settings(recipe: ResolvedRecipe, module: ImageDataModule, task: TaskModu
         _try_schedule(task)
     if recipe.trainer.compile:
         return
-    with settings_of("network or preprocessing.size"):
-        logits = _answered(task, batch.images)
-    with settings_of("loss"):
-        task.loss_of(logits, batch.targets)
+    with settings_of("network, preprocessing.size or loss"):
+        _try_step(task, batch)
 
 
 def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     split, channels = module.dataset.split("train"), recipe.preprocessing.channels
     if module.worker_transform is not None and split.targets.have_places:
         found = [module.worker_transform(one.image, one.target) for one in take(split.with_channels(channels), 2)]
-        seen = torch.stack([image for image, _ in found])
-        return module.augmented(Batch(seen, split.targets.stack([target for _, target in found])))
+        seen, sizes = [image for image, _ in found], tuple[tuple[int, int], ...]()
+        if split.targets.may_differ:
+            seen, sizes = filled_up(seen)
+        targets = split.targets.stack([target for _, target in found])
+        return module.augmented(Batch(torch.stack(seen), targets, sizes=sizes))
     sides = tuple(split.images.shape[2:]) if isinstance(split, ArraySplit) else TRIED_SIDES
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
     if module.worker_transform is not None:
@@ -204,8 +205,7 @@ def _try_schedule(task: TaskModule) -> None:
 
 
 @torch.no_grad()
-def _answered(task: TaskModule, images: Tensor) -> Tensor:
-    was_training = task.network.training
-    logits: Tensor = task.network.eval()(images)
-    task.network.train(was_training)
-    return logits
+def _try_step(task: TaskModule, batch: Batch) -> None:
+    was_training = task.training
+    task.eval().step_of(batch.images, batch.targets)
+    task.train(was_training)

@@ -107,10 +107,10 @@ def describe_epoch(trainer: pl.Trainer, rate: float, metrics: Sequence[Metric]) 
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     parts = [_epoch(trainer)]
     for split, label in (("train", "train"), ("val", "validation")):
-        if f"{split}/loss" in values:
-            parts.append(f"{label} loss {values[f'{split}/loss']:.4f}")
-            known = [(metric, values[key]) for metric in metrics if (key := f"{split}/{metric.name}") in values]
-            parts[-1] += "".join(f" {metric.name} {metric.text(value)}" for metric, value in known)
+        loss = [f"loss {values[f'{split}/loss']:.4f}"] if f"{split}/loss" in values else []
+        known = [(metric, values[key]) for metric in metrics if (key := f"{split}/{metric.name}") in values]
+        if said := [*loss, *(f"{metric.name} {metric.text(value)}" for metric, value in known)]:
+            parts.append(" ".join([label, *said]))
     return "  ".join([*parts, f"{rate:.0f} images/s"])
 
 

@@ -14,7 +14,7 @@ from conftest import real_data
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from moganet import open_data
+from moganet import make_shards, open_data
 from moganet.data import SOURCES, Sample
 from moganet.errors import DataError
 
@@ -28,6 +28,11 @@ def make_source(tmp_path, monkeypatch):
             return f"folder:{make_folder(tmp_path / 'photos')}"
         if name == "table":
             return f"table:{make_table(make_folder(tmp_path / 'photos'))}"
+        if name == "shards":
+            make_shards(str(make_folder(tmp_path / "photos")), tmp_path / "shards")
+            return f"shards:{tmp_path / 'shards'}"
+        if name == "hub":
+            return f"hub:{make_hub(make_folder(tmp_path / 'photos'), tmp_path / 'saved')}"
         if name == "masks":
             return f"masks:{make_masks(tmp_path / 'scenes')}"
         if name in MAKERS:
@@ -45,6 +50,21 @@ def make_folder(root, splits=("train", "val"), number=3):
             for i in range(number):
                 Image.new("RGB", (20 + i, 24), color).save(folder / f"{i}.png")
     return root
+
+
+def make_hub(folder, out):
+    """Save a folder as Hugging Face's package saves a data set."""
+    datasets = pytest.importorskip("datasets")
+    names = datasets.ClassLabel(names=["blue", "red"])
+    features = datasets.Features({"image": datasets.Image(), "label": names})
+    parts = {}
+    for split in ("train", "val"):
+        files = sorted((folder / split).glob("*/*.png"))
+        images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+        labels = [file.parent.name for file in files]
+        parts[split] = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
+    datasets.DatasetDict(parts).save_to_disk(str(out))
+    return out
 
 
 def make_masks(root, number=6):

@@ -85,7 +85,17 @@ def test_an_exported_file_answers_where_there_is_no_torch(to, tmp_path):
 
 
 # What starts quickly imports nothing but this, beside Python's own modules.
-MAY_BE_IMPORTED = {"filelock", "moganet", "moganet_cli", "numpy", "PIL", "pydantic", "pydantic_core", "annotated_types"}
+MAY_BE_IMPORTED = {
+    "defusedxml",
+    "filelock",
+    "moganet",
+    "moganet_cli",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+}
 MAY_BE_IMPORTED |= {"typing_extensions", "typing_inspection", "yaml", "_yaml", "typer", "click", "rich", "shellingham"}
 MAY_BE_IMPORTED |= {
     "absl",

@@ -231,6 +231,7 @@ def test_images_without_boxes_and_boxes_without_images_are_said(tmp_path, caplog
     with pytest.raises(DataError, match="no box in any"):
         read_boxes(tmp_path / "a.csv").of(["z.png"])
 
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -14,7 +14,7 @@ from test_segment_forms import made as segmenter
 import moganet
 from moganet.engine.export import export
 from moganet.errors import ConfigError, OutputError
-from moganet.inference.export.repository import served_name
+from moganet.models.find import name_in_addresses
 from moganet.models.formats.ours import save_model_file
 
 FILES = ("1/model.bin", "1/model.xml", "README.md", "config.pbtxt", "labels.txt")
@@ -112,7 +112,7 @@ def test_a_segmenter_beside_it_takes_prepared_images_of_any_size(repository, tmp
 def test_another_model_takes_a_place_only_where_it_is_told_to_and_names_are_data(tmp_path):
     names = ("two\nlines", "<img onerror>", '"', "\x1b[31m", "e")
     root, path = tmp_path / "models", tmp_path / 'ein "Modell" mit {{ 7 * 7 }}.safetensors'
-    folder = root / "ein_Modell_mit_7_7"
+    folder = root / "ein-Modell-mit-7-7"
     (folder / "1").mkdir(parents=True)
     for suffix in (".xml", ".bin"):
         shutil.copy(exported("openvino").with_suffix(suffix), folder / "1" / f"model{suffix}")
@@ -142,9 +142,10 @@ def test_a_model_is_called_by_its_run_or_file(tmp_path):
     run = tmp_path / "Hunde & Katzen 1"
     run.mkdir()
     (run / "best.safetensors").touch()
-    assert served_name(str(run)) == served_name(str(run / "best.safetensors")) == "Hunde_Katzen_1"
-    assert served_name("moganet_nano.digits") == "moganet_nano.digits"
-    assert served_name("timm:resnet18@x") == "timm_resnet18_x" and served_name("漢字") == "model"
+    assert name_in_addresses(str(run)) == name_in_addresses(str(run / "best.safetensors")) == "Hunde-Katzen-1"
+    assert name_in_addresses("x.pth.tar") == "x" and name_in_addresses("a b.v2.safetensors") == "a-b.v2"
+    assert name_in_addresses("moganet_nano.digits") == "moganet_nano.digits"
+    assert name_in_addresses("timm:resnet18@x") == "timm-resnet18-x" and name_in_addresses("漢字") == "model"
 
 
 def test_images_of_any_size_need_no_option():

@@ -160,3 +160,18 @@ def test_what_is_no_image_is_said_and_another_can_be_chosen_by_keys(browser, add
         page.keyboard.press("Enter")
         page.locator(".card .said").wait_for()
         assert alert.is_hidden() and page.locator("figcaption").inner_text() == "<b>one.png"
+
+
+def test_a_browser_asks_for_the_token(browser, address, running):
+    """Without it, it shows a dialogue for a user and a password, which is the token; then all of the page has it."""
+    door = running[0][0].config.app
+    before, door.access = door.access, Access(token="a token of the tests")
+    try:
+        context = browser.new_context(http_credentials={"username": "anyone", "password": "a token of the tests"})
+        page = context.new_page()
+        assert page.goto(address).status == 200
+        page.locator("#samples button").click(timeout=30_000)
+        page.locator(".card .said").wait_for(timeout=30_000)
+        context.close()
+    finally:
+        door.access = before

@@ -25,12 +25,13 @@ from moganet.tasks.optimize import build_optimizer
 from moganet.tasks.recipes import load_recipe
 from moganet.tasks.segment import seeing
 from moganet.tasks.segment.answers import Segmentation
-from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, Window
+from moganet.tasks.segment.description import SegmentDescription, SegmentLoss
 from moganet.tasks.segment.evaluator import SegmentEvaluator, measured
 from moganet.tasks.segment.figures import borders, boundary_counts, boundary_ious, confusion, ious, mean
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.losses import PixelLoss, class_weights, dice_loss
-from moganet.tasks.segment.seeing import Eye, windows
+from moganet.tasks.segment.seeing import Eye
+from moganet.tasks.windows import Window, windows
 
 NAMES = ("sky", "road", "car")
 TASK = TASKS["segment"]

@@ -53,7 +53,7 @@ def test_its_model_file_tells_where_it_comes_from(trained_run):
     assert provenance["recipe"] == recipe.model_dump(mode="json")
     assert recipe.network.num_classes == 10 and recipe.network.name == "moganet_nano"
     predictor = moganet.load(trained_run)
-    assert replay_fixtures(predictor.config, lambda x: predictor.outputs(x)["logits"]) < 1e-4
+    assert replay_fixtures(predictor.config, predictor.outputs) < 1e-4
     assert state.keys() == predictor.model.state_dict().keys()
 
 

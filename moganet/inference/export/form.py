@@ -1,17 +1,21 @@
 """In which form a model is exported, the name of its file, and that no other file is lost for it."""
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from moganet.errors import OutputError, WeightsError
+from moganet.errors import ConfigError, OutputError, WeightsError, choose_of
 from moganet.inference.export import EXPORTERS, ExportPrecision, Graph
 from moganet.inference.exported import read_metadata
 from moganet.inference.metadata import ExportMetadata, parse_metadata
 from moganet.inference.predictor import Predictor
+
+REPOSITORY = "repository"  # the folder that servers start from
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,38 @@ def default_out(source: Predictor, form: Form) -> Path:
     if path.is_file():
         return path.with_name(f"{path.name.partition('.')[0]}{ending}")
     return Path(f"{path.name or 'model'}{ending}")
+
+
+def checked(form: Form) -> Form:
+    """Give a form that there is. Raises ConfigError for an unknown format or precision, or settings at odds."""
+    to, precision = form.to, form.precision
+    if to not in EXPORTERS:
+        raise ConfigError(f"there is no format {to!r} to export to; {choose_of(to, [*EXPORTERS, REPOSITORY])}")
+    if precision not in get_args(ExportPrecision):
+        known = get_args(ExportPrecision)
+        raise ConfigError(f"there is no precision {precision!r}; {choose_of(precision, known)}")
+    if precision not in EXPORTERS[to].PRECISIONS:
+        others = " or ".join(name for name, exporter in EXPORTERS.items() if precision in exporter.PRECISIONS)
+        has = f"{to} is not exported in {precision}, but in {', '.join(EXPORTERS[to].PRECISIONS)}"
+        raise ConfigError(f"{has}; for {precision} use --to {others}")
+    if form.size is not None and form.size < 1:
+        raise ConfigError(f"the size is {form.size}; it must be at least 1 pixel")
+    if form.any_size and (form.size is not None or form.raw):
+        raise ConfigError("--any-size leaves the network's input open: leave --size and --raw out")
+    if form.calibrated and not form.raw:
+        raise ConfigError("--calibrated is for --raw: other files give logits, and `predict --calibrated` scales them")
+    return form
+
+
+def place_for(source: Predictor, form: Form, out: Path | None) -> Path:
+    """Say where the file shall lie, links followed."""
+    target = Path(os.path.realpath(out)) if out is not None else default_out(source, form)
+    # OpenVINO writes by the very ending.
+    if (target.suffix if form.to == "openvino" else target.suffix.lower()) != EXPORTERS[form.to].SUFFIX:
+        raise OutputError(
+            f"{target} does not end in {EXPORTERS[form.to].SUFFIX}, by which an export to {form.to} is known"
+        )
+    return target
 
 
 @contextmanager

@@ -16,12 +16,14 @@ from moganet.inference.export.raw import RawGraph
 from moganet.inference.metadata import ExportMetadata, ExportPrecision, Written, need
 from moganet.inference.runs import Run
 from moganet.models.description import SEAL, ModelDescription, published, seal_of
+from moganet.network.dense.detector import Detector
 from moganet.network.features import gives_features, with_features
 from moganet.network.fuse import for_size
 from moganet.tasks import TASKS
 from moganet.tasks.guard import FEATURES
 
 INPUT = "images"  # uint8 (B, H, W, C) or float (B, C, H, W)
+SIZES = "sizes"  # of a detector: int64 (1, 2), the height and width of what is not padding
 TRACED_BATCH = 2  # a batch of 1 would be taken for a constant
 
 
@@ -73,7 +75,8 @@ class Graph:
 
     def module(self, pad_by_hand: bool = False) -> nn.Module:
         """Give the module to be traced: the network, within its preprocessing where the graph is raw."""
-        network = with_features(self.cropped(pad_by_hand))
+        cropped = self.cropped(pad_by_hand)
+        network = TakesSizes(cropped) if isinstance(cropped, Detector) else with_features(cropped)
         if not self.raw:
             return network
         return RawGraph(network, self.description.preprocessing, self.temperature, self.activation)
@@ -81,6 +84,21 @@ class Graph:
     @property
     def activation(self) -> str:
         return TASKS[self.description.task.name].activation
+
+    @property
+    def takes_sizes(self) -> bool:
+        """Tell whether the graph is told each image's size, and sees one image at a time."""
+        return TASKS[self.description.task.name].sized
+
+    def examples(self) -> tuple[Tensor, ...]:
+        """Give what the graph is traced with."""
+        x = self.example()
+        return (x[:1], torch.tensor([x.shape[2:]])) if self.takes_sizes else (x,)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Name what the graph takes."""
+        return (INPUT, SIZES) if self.takes_sizes else (INPUT,)
 
     def example(self) -> Tensor:
         if not self.raw:
@@ -101,6 +119,8 @@ class Graph:
         """Name the axes of the input whose length is left open."""
         if self.raw:
             return {0: "batch", 1: "height", 2: "width"}
+        if self.takes_sizes:
+            return {} if self.size is not None else {2: "height", 3: "width"}
         return {0: "batch"} if self.size is not None else {0: "batch", 2: "height", 3: "width"}
 
     @property
@@ -111,6 +131,8 @@ class Graph:
     @property
     def network_outputs(self) -> tuple[str, ...]:
         """Name what the network gives: its task's outputs, and features where it has some."""
+        if isinstance(self.network, Detector):
+            return self.network.outputs
         own = TASKS[self.description.task.name].outputs
         return (*own, FEATURES) if gives_features(self.network) else own
 
@@ -126,6 +148,18 @@ class Graph:
         metadata = ExportMetadata(**form, description=published(self.description), sha256=sha256)
         plain = json.loads(json.dumps(metadata.model_dump(mode="json", exclude_none=True)))
         return json.dumps({**plain, SEAL: seal_of(plain)})
+
+
+class TakesSizes(nn.Module):
+    """A detector for a graph: its outputs in their order."""
+
+    def __init__(self, network: Detector) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        found = self.network(x, sizes)
+        return tuple(found[name] for name in self.network.outputs)
 
 
 def quantized(model: Any, graph: Graph, wrap: Callable[[Tensor], Any]) -> Any:

@@ -10,6 +10,7 @@ from moganet.files import atomic_path
 from moganet.inference.export.graph import INPUT, Graph, quantized
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, hash_of, need
 from moganet.inference.runs.onnx import SUFFIX, load, read
+from moganet.network.dense.kept import NOTHING
 
 __all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "f16", "int8")
@@ -21,23 +22,13 @@ def save(graph: Graph, path: Path) -> None:
     need("onnxscript", "export to ONNX")
     if graph.precision == "int8" and graph.raw:
         raise ConfigError("int8 with --raw is offered by --to openvino; with --to onnx leave one of them out")
-    axes = dict.fromkeys(graph.dynamic_axes(), torch.export.Dim.DYNAMIC)
-    with foreign("torch can't export this network to ONNX"):
-        program = torch.onnx.export(
-            graph.module().eval(),
-            (graph.example(),),
-            input_names=[INPUT],
-            output_names=[*graph.outputs],
-            dynamic_shapes=(axes,),
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    proto = program.model_proto
+    proto = traced(graph)
     for node in (*proto.graph.node, *(node for function in proto.functions for node in function.node)):
         del node.metadata_props[:]  # they name where on this machine the packages lie
     for axis, name in graph.dynamic_axes().items():
         proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    if graph.precision == "int8" and graph.takes_sizes:
+        raise ConfigError("a detector in int8 is offered by --to openvino")
     if graph.precision == "int8":
         proto = quantized(proto, graph, lambda x: {INPUT: x.numpy()})
     elif graph.precision == "f16":
@@ -48,6 +39,45 @@ def save(graph: Graph, path: Path) -> None:
     entry.key, entry.value = METADATA_KEY, graph.metadata(hash_of([body]))
     with atomic_path(path) as temporary:
         temporary.write_bytes(body + last.SerializeToString())
+
+
+def traced(graph: Graph) -> Any:
+    """Give a graph as torch's exporter makes it, as a message of ONNX."""
+    axes = dict.fromkeys(graph.dynamic_axes(), torch.export.Dim.DYNAMIC)
+    table = {"custom_translation_table": {torch.ops.moganet.kept.default: kept_in_onnx()}} if graph.takes_sizes else {}
+    with foreign("torch can't export this network to ONNX"):
+        program = torch.onnx.export(
+            graph.module().eval(),
+            graph.examples(),
+            input_names=[*graph.inputs],
+            output_names=[*graph.outputs],
+            dynamic_shapes=(axes, {}) if graph.takes_sizes else (axes,),
+            dynamo=True,
+            verbose=False,
+            **table,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def kept_in_onnx() -> Any:
+    """Give `moganet.network.dense.kept.kept` in ONNX's operations."""
+    ops: Any = need("onnxscript", "export to ONNX").opset18
+
+    def whole(*values: int) -> Any:
+        return ops.Constant(value_ints=[*values])
+
+    def kept(boxes: Any, scores: Any, groups: Any, overlap: float, most: int) -> Any:
+        top = ops.Add(ops.ReduceMax(boxes, keepdims=0), ops.Constant(value_float=1.0))
+        moved = ops.Add(boxes, ops.Unsqueeze(ops.Mul(ops.Cast(groups, to=1), top), whole(1)))
+        limits = ops.Constant(value_floats=[overlap]), ops.Constant(value_floats=[NOTHING / 2])
+        one = ops.Unsqueeze(moved, whole(0)), ops.Unsqueeze(scores, whole(0, 1))
+        found = ops.NonMaxSuppression(*one, whole(most), *limits)
+        places = ops.Squeeze(ops.Slice(found, whole(2), whole(3), whole(1)), whole(1))
+        filled = ops.Concat(places, ops.Expand(whole(-1), whole(most)), axis=0)
+        return ops.Slice(filled, whole(0), whole(most), whole(0))
+
+    return kept
 
 
 def _halve(proto: Any) -> None:

@@ -6,16 +6,19 @@ That is what lets a first prediction use it. Preprocessing, where it is asked fo
 import html
 import logging
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from moganet.errors import OutputError, first_line, foreign
 from moganet.files import atomic_path
-from moganet.inference.export.graph import INPUT, Graph, quantized
+from moganet.inference.export.graph import INPUT, SIZES, Graph, quantized
+from moganet.inference.export.onnx import traced
 from moganet.inference.export.openvino_dense import emit_dense, is_known
 from moganet.inference.export.openvino_ops import emit
 from moganet.inference.export.raw import RawPreprocess
@@ -23,6 +26,7 @@ from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
 from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
 from moganet.network.features import with_features
 from moganet.network.fuse import FusedMogaNet
+from moganet.tasks.detect.seeing import padded
 
 __all__ = ["PRECISIONS", "SUFFIX", "load", "read", "save"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("f32", "bf16", "f16", "int8")
@@ -32,10 +36,10 @@ PLACEHOLDER = "moganet:metadata"  # OpenVINO writes it where the metadata shall 
 def save(graph: Graph, path: Path) -> None:
     """Write .xml and .bin. In f16 the weights are stored so; bf16 is computed in where the processor has it."""
     openvino, _ = _openvino()
-    model = build(graph)
+    model = _from_onnx(graph) if graph.takes_sizes else build(graph)
     if graph.precision == "int8":
         logging.getLogger("nncf").setLevel(logging.ERROR)
-        model = quantized(model, graph, lambda x: x.numpy())
+        model = quantized(model, graph, _of_detector if graph.takes_sizes else lambda x: x.numpy())
     if graph.raw:
         model = _with_preprocessing(model, graph)
     model.set_rt_info(PLACEHOLDER, [METADATA_KEY])
@@ -73,6 +77,19 @@ def build(graph: Graph) -> Any:
     network = graph.cropped()
     is_ours = isinstance(network, FusedMogaNet) or is_known(network)
     return _built(network, graph) if is_ours else _converted(with_features(network), graph)
+
+
+def _from_onnx(graph: Graph) -> Any:
+    """Give a detector's model by way of ONNX, whose operations for boxes OpenVINO knows."""
+    with tempfile.TemporaryDirectory() as folder, foreign("OpenVINO can't take this network"):
+        file = Path(folder) / "detector.onnx"
+        file.write_bytes(traced(graph).SerializeToString())
+        return _openvino()[0].Core().read_model(file)
+
+
+def _of_detector(x: torch.Tensor) -> dict[str, Any]:
+    """Give an image for calibration, with zeros up to sizes that the network takes."""
+    return {INPUT: padded(x.numpy()), SIZES: np.array([x.shape[2:]])}
 
 
 def _built(network: nn.Module, graph: Graph) -> Any:

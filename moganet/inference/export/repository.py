@@ -6,7 +6,6 @@ docs/user_guide/model_repository.md of triton-inference-server/server, README.md
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +13,14 @@ from typing import Any
 
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path
-from moganet.inference.export.form import Form
+from moganet.inference.export.form import REPOSITORY, Form
 from moganet.inference.export.graph import Graph
 from moganet.inference.metadata import need
 from moganet.inference.predictor import Predictor
-from moganet.models.find import RUN_FILES
+from moganet.models.find import name_in_addresses
 from moganet.notices import printable
 from moganet.safe_names import safe_name
 
-NAME = "repository"
 MODEL, CONFIG, LABELS, README, SERVERS = "1/model.xml", "config.pbtxt", "labels.txt", "README.md", "config.json"
 OURS = {MODEL, "1/model.bin", CONFIG, LABELS, README}
 TYPES = {"u8": "UINT8", "f32": "FP32", "f16": "FP16", "i32": "INT32", "i64": "INT64", "boolean": "BOOL"}
@@ -52,8 +50,8 @@ def place_for(source: Predictor, form: Form, out: Path | None) -> Path:
     """
     path = Path(source.name_of_model)
     beside = path if path.is_dir() else path.parent if path.is_file() else Path()
-    root = Path(os.path.realpath(out if out is not None else beside / NAME))
-    folder = root / served_name(source.name_of_model)
+    root = Path(os.path.realpath(out if out is not None else beside / REPOSITORY))
+    folder = root / safe_name(name_in_addresses(source.name_of_model))
     _listed(root / SERVERS)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"{folder} is there and is no folder; choose another --out")
@@ -63,15 +61,6 @@ def place_for(source: Predictor, form: Form, out: Path | None) -> Path:
     if others := sorted(there - OURS):
         raise OutputError(f"{folder} holds {printable(others[0])}, which would be lost; choose another --out")
     return folder / MODEL
-
-
-def served_name(name_of_model: str) -> str:
-    """Give the name that clients ask for: the run's folder's or the file's, in letters that stand in an address."""
-    path = Path(name_of_model)
-    if path.is_dir() or path.name in RUN_FILES:
-        path = path.absolute() if path.is_dir() else path.absolute().parent
-    name = path.name.partition(".")[0] if path.is_file() else path.name
-    return safe_name(re.sub(r"[^a-zA-Z0-9_.-]+", "_", name).strip("_") or "model")
 
 
 def put(made: Path, folder: Path) -> None:

@@ -1,16 +1,20 @@
 """Whether an exported file gives what the network gives: on probes, on the model's fixtures, on a real set."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from moganet.data.preprocess import preprocess
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.models.description import ModelDescription
-from moganet.models.fixtures import fixture_inputs, replay_fixtures
+from moganet.models.fixtures import fixture_inputs, recorded, replay_fixtures, values_of_places
+from moganet.notices import say
 from moganet.tasks import TASKS
 from moganet.tasks.guard import FEATURES
 
 NUM_PROBES = 3  # an odd batch, that the graph was not traced with
+RECORDED = "recorded"
 PROBED = (96, 160)  # height and width of random images where a graph takes any
 
 
@@ -19,7 +23,15 @@ def deviation(given: Outputs, expected: Outputs) -> float:
 
     Of features, which decide only together, it is the root of the mean square.
     """
+    if values_of_places(expected) is None:
+        given, expected = ({RECORDED: recorded_each(outputs)} for outputs in (given, expected))
     return max(_of_one(given[name], values, mean=name == FEATURES) for name, values in expected.items())
+
+
+def recorded_each(outputs: Outputs) -> Array:
+    """Give what a fixture would keep of each image: of boxes, whose order tells nothing where scores are alike."""
+    number = len(next(iter(outputs.values())))
+    return np.stack([recorded({name: values[i : i + 1] for name, values in outputs.items()}) for i in range(number)])
 
 
 def _of_one(given: Array, expected: Array, *, mean: bool) -> float:
@@ -65,12 +77,19 @@ def check(
     pictures = fixture_inputs(there)
     of_pictures = [reference.of(f"fixture {number} {size}", x) for number, x in enumerate(pictures)]
     worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
+    _say_of_nothing([expected, *of_pictures])
     if pictures and size == description.preprocessing.size:
-        output = TASKS[description.task.name].outputs[0]
-        plain = [known[output] for known in of_pictures]
-        apart = replay_fixtures(there, lambda x: run(x)[output])
+        both = [(values_of_places(known), recorded(known)) for known in of_pictures]
+        plain = [kept if values is None else values for values, kept in both]
+        apart = replay_fixtures(there, run)
         worst = max(worst, apart / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst
+
+
+def _say_of_nothing(every: Sequence[Outputs]) -> None:
+    """Say that two forms of a detector were compared where neither finds anything."""
+    if "scores" in every[0] and not any(known["scores"].any() for known in every):
+        say("the model finds nothing in what the file was compared on; give --data to compare on images", doubtful=True)
 
 
 def check_raw(run: Run, reference: Reference, description: ModelDescription, temperature: float | None) -> float:

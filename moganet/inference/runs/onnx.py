@@ -9,7 +9,7 @@ import numpy as np
 from moganet.errors import foreign
 from moganet.files import path_in_utf8
 from moganet.inference.metadata import METADATA_KEY, Written, blocks, hash_of, need
-from moganet.inference.runs import Array, Outputs, Run
+from moganet.inference.runs import Array, Outputs, Run, Sizes, one_by_one
 from moganet.inference.threads import OncePerProcess
 from moganet.processors import num_threads
 
@@ -90,14 +90,18 @@ def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     def session() -> Any:
         return by_threads.setdefault(num_threads(), OncePerProcess(lambda: _session(path))).get()
 
-    name = session().get_inputs()[0].name
+    names = [given.name for given in session().get_inputs()]
     asked = [output.name for output in session().get_outputs()][: len(outputs)]  # the first, if not all
 
-    def run(images: Array) -> Outputs:
-        found = session().run(asked, {name: np.ascontiguousarray(images)})
+    def run(images: Array, sizes: Sizes | None = None) -> Outputs:
+        found = session().run(asked, {names[0]: np.ascontiguousarray(images)})
         return dict(zip(outputs, found, strict=True))
 
-    return run
+    def run_each(images: Array, sizes: Sizes | None = None) -> Outputs:
+        parts = [session().run(asked, dict(zip(names, one, strict=True))) for one in one_by_one(images, sizes)]
+        return dict(zip(outputs, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+
+    return run if len(names) == 1 else run_each
 
 
 def _session(path: Path) -> Any:

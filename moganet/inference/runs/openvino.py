@@ -18,7 +18,7 @@ from moganet.compat import cpu_capability, import_openvino
 from moganet.errors import ConfigError, foreign
 from moganet.inference.blobs import keep_blob, recall_blob
 from moganet.inference.metadata import METADATA_KEY, Written, blocks, hash_of, need
-from moganet.inference.runs import Array, Outputs, Run
+from moganet.inference.runs import Array, Outputs, Run, Sizes, one_by_one
 from moganet.inference.threads import Guard, OncePerProcess
 from moganet.processors import num_threads
 
@@ -77,7 +77,9 @@ def load(path: Path, precision: str, outputs: Sequence[str], identity: str = "")
     _openvino(f"running {path.name}")
     with foreign(f"OpenVINO can't load {path}"):
         # Not mapped: a file that is replaced while it is used would end the process.
-        return OpenVinoRun(_core().read_model(path, config={"ENABLE_MMAP": False}), precision, outputs, identity)
+        model = _core().read_model(path, config={"ENABLE_MMAP": False})
+        kind = OpenVinoRun if len(model.inputs) == 1 else EachRun
+        return kind(model, precision, outputs, identity)
 
 
 class OpenVinoRun:
@@ -102,7 +104,7 @@ class OpenVinoRun:
         self.batch = 0 if self.image is None else at_once(*self.image[1:])  # 0: any
         self.process = os.getpid()
 
-    def __call__(self, images: Array) -> Outputs:
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
         images = np.ascontiguousarray(images)
         with self.guard, foreign("OpenVINO can't run this model"):
             if self._are_few(len(images)):
@@ -221,3 +223,16 @@ def _filled(images: Array, batch: int) -> Array:
     """Fill images up to a batch with empty ones; 0 leaves them."""
     lack = max(0, batch - len(images))
     return np.concatenate([images, np.zeros((lack, *images.shape[1:]), images.dtype)]) if lack else images
+
+
+class EachRun(OpenVinoRun):
+    """Run a model that sees one image at a time, and is told its size."""
+
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
+        with self.guard, foreign("OpenVINO can't run this model"):
+            request = self._ready("LATENCY")
+            parts = []
+            for image, size in one_by_one(images, sizes):
+                request.infer({0: image, 1: size})
+                parts.append(self._of(request))
+            return self._joined(parts)

@@ -10,30 +10,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from moganet.config import Architecture, HeatmapHead, Preprocessing, validate
 from moganet.data.skeletons import COCO
 from moganet.errors import ConfigError, WeightsError
-from moganet.files import atomic_path
 from moganet.models.choices import Choices
-from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
+from moganet.models.description import ModelDescription, description_in
 from moganet.models.formats.format import Format, differences
-from moganet.models.formats.mmseg import META, meta_of
+from moganet.models.formats.mm import META, REASONS, meta_of, networks_with, write_mm
 from moganet.models.formats.official import OFFICIAL
-from moganet.models.formats.openmixup import AGGREGATION, with_heads
-from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state, hash_tensors
+from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state
 from moganet.models.reading.contents import Content
 from moganet.models.reading.heads import KEYPOINT, has_keypoint_head
-from moganet.models.reading.mm_config import at, steps_of, values_of
+from moganet.models.reading.mm_config import steps_of, values_at, values_of
 from moganet.models.reading.networks import Network, choose_network
 from moganet.models.timms import default_names
 from moganet.network import VARIANTS
 from moganet.notices import say
 from moganet.tasks.pose.description import PoseDescription
 
-REASONS = {"gate": "the reference's networks for key points have it", **AGGREGATION}
 NEWER = "head."  # what mmpose 1 calls the head
 SIZE_IN_NAME = re.compile(r"(?<!\d)(\d{2,4})x(\d{2,4})(?!\d)")  # height x width, as in the published files' names
 # The reference's own: a person's box with a margin of a quarter, ImageNet's colours, OpenCV's pixels.
@@ -44,8 +40,8 @@ REFERENCE = Preprocessing(
 
 def _networks(content: Content) -> list[Network]:
     """Give the networks for key points of a file, their heads under the older name."""
-    found = with_heads(content, (KEYPOINT,), has_keypoint_head)
-    return found or [_renamed(one) for one in with_heads(content, (NEWER,), _is_newer)]
+    found = networks_with(content, (KEYPOINT,), has_keypoint_head)
+    return found or [_renamed(one) for one in networks_with(content, (NEWER,), _is_newer)]
 
 
 def _is_newer(parts: Mapping[str, Any]) -> bool:
@@ -85,21 +81,23 @@ def read_mmpose(content: Content, choices: Choices) -> Checkpoint:
 def _task(values: Mapping[str, Any], joints: int) -> tuple[tuple[str, ...] | None, PoseDescription]:
     """Give the key points' names where they are said, and what is answered: COCO's where 17 are not named."""
     _say_differences(values)
-    info: Any = next(filter(None, (at(values, "data", part, "dataset_info") for part in ("test", "val", "train"))), {})
-    given = at(info, "keypoint_info")
+    info: Any = next(
+        filter(None, (values_at(values, "data", part, "dataset_info") for part in ("test", "val", "train"))), {}
+    )
+    given = values_at(info, "keypoint_info")
     if not isinstance(given, dict) or len(given) != joints:
         names = COCO.names if joints == len(COCO.names) else default_names(joints)
         return None, PoseDescription(class_names=names)
     points = [given[key] for key in sorted(given, key=lambda key: _number(given[key], key))]
-    names = tuple(str(at(one, "name")) for one in points)
-    lines = [at(one, "link") for one in (at(info, "skeleton_info") or {}).values()]
+    names = tuple(str(values_at(one, "name")) for one in points)
+    lines = [values_at(one, "link") for one in (values_at(info, "skeleton_info") or {}).values()]
     known = {
         "class_names": names,
         "lines": tuple((names.index(a), names.index(b)) for a, b in lines if a in names and b in names),
         "mirrored": tuple(
-            names.index(swap) if (swap := at(one, "swap")) in names else i for i, one in enumerate(points)
+            names.index(swap) if (swap := values_at(one, "swap")) in names else i for i, one in enumerate(points)
         ),
-        "sigmas": tuple(at(info, "sigmas") or ()),
+        "sigmas": tuple(values_at(info, "sigmas") or ()),
     }
     try:
         return names, validate(PoseDescription, known, "its dataset_info")
@@ -108,13 +106,13 @@ def _task(values: Mapping[str, Any], joints: int) -> tuple[tuple[str, ...] | Non
 
 
 def _number(point: Any, key: Any) -> int:
-    number = at(point, "id")
+    number = values_at(point, "id")
     return number if isinstance(number, int) else int(key) if str(key).isdigit() else 0
 
 
 def _say_differences(values: Mapping[str, Any]) -> None:
     """Say what a configuration tests by that is not computed here."""
-    tested = at(values, "model", "test_cfg") or {}
+    tested = values_at(values, "model", "test_cfg") or {}
     usual = {"post_process": ("default", True), "use_udp": (False,), "shift_heatmap": (True,)}
     strange = [
         f"{name}={tested[name]!r}" for name, known in usual.items() if name in tested and tested[name] not in known
@@ -126,7 +124,7 @@ def _say_differences(values: Mapping[str, Any]) -> None:
 
 def _preprocessing(values: Mapping[str, Any], path: Path) -> tuple[Preprocessing, bool]:
     """Give how images are prepared, and whether that is a guess: of the configuration, or by the file's name."""
-    size = at(values, "data_cfg", "image_size") or at(values, "codec", "input_size")
+    size = values_at(values, "data_cfg", "image_size") or values_at(values, "codec", "input_size")
     steps = list(steps_of(values.get("val_pipeline") or values.get("test_pipeline")))
     if not (isinstance(size, list | tuple) and len(size) == 2):
         named = SIZE_IN_NAME.search(path.name)
@@ -149,10 +147,7 @@ def write_mmpose(path: Path, state: Mapping[str, Tensor], description: ModelDesc
     warnings = differences(description.architecture, OFFICIAL, "the reference's networks for key points")
     if not fits(description.architecture):
         raise ConfigError("mmpose's layout is for networks with the head heatmap; write a model file")
-    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
-    described = describe_as_json(description.changed(sha256=hash_tensors(state)))
-    with atomic_path(path) as temporary:
-        torch.save({META: {}, "state_dict": tensors, DESCRIPTION_KEY: described}, temporary)
+    write_mm(path, state, description, {})
     return warnings
 
 

@@ -4,51 +4,40 @@ The reference's ten published segmenters are such files. Where one says no more 
 configurations say is taken, and said to be a guess.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from moganet.config import Architecture, FpnHead, UperHead
 from moganet.data.ade20k import Colour, ade20k
 from moganet.errors import ConfigError, WeightsError
-from moganet.files import atomic_path
 from moganet.models.choices import Choices
-from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
+from moganet.models.description import ModelDescription, description_in
 from moganet.models.formats.format import Format, differences
+from moganet.models.formats.mm import META, REASONS, meta_of, names_in, networks_with, tested_as, write_mm
 from moganet.models.formats.official import OFFICIAL
-from moganet.models.formats.openmixup import AGGREGATION, with_heads
-from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state, hash_tensors
+from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state
 from moganet.models.reading.contents import Content
 from moganet.models.reading.heads import HEADS, has_head
-from moganet.models.reading.mm_config import REFERENCE, Testing, read_config
-from moganet.models.reading.networks import Network, choose_network
+from moganet.models.reading.mm_config import REFERENCE, Testing
+from moganet.models.reading.networks import choose_network
 from moganet.models.timms import default_names
 from moganet.network import VARIANTS
 from moganet.notices import say
 from moganet.tasks.segment.description import SegmentDescription
 
-META = "meta"
-REASONS = {"gate": "the reference's segmenters have it", **AGGREGATION}
-
-
-def _segmenters(content: Content) -> list[Network]:
-    """Give the segmenters of a file."""
-    return with_heads(content, HEADS, has_head)
-
 
 def is_mmseg(content: Content) -> bool:
     """Tell whether a file holds a segmenter with one of the reference's heads."""
-    return bool(_segmenters(content))
+    return bool(networks_with(content, HEADS, has_head))
 
 
 def read_mmseg(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content: the whole segmenter, its classes and colours, and how it was tested."""
-    chosen = choose_network(content, choices, _segmenters(content))
+    chosen = choose_network(content, choices, networks_with(content, HEADS, has_head))
     state = checked_state(chosen.network.state, content.path)
     told = content.values if content.kind == "torch" else content.metadata
     if (description := description_in(told, content.path)) is not None:
@@ -56,7 +45,7 @@ def read_mmseg(content: Content, choices: Choices) -> Checkpoint:
         return chosen.checkpoint("mmseg", state, REASONS, description=description)
     meta = meta_of(content)
     architecture = architecture_of(Checkpoint("", state))
-    tested = _tested(meta)
+    tested = tested_as(meta, "mmsegmentation's")
     if isinstance(architecture.head, UperHead):
         architecture = architecture.changed(head=_with_pools(architecture.head, tested))
     names, task = _task(meta, architecture.num_classes or 0, tested)
@@ -77,35 +66,11 @@ def _with_pools(head: UperHead, tested: Testing | None) -> UperHead:
     return head
 
 
-def _tested(meta: Mapping[str, Any]) -> Testing | None:
-    try:
-        tested = read_config(meta.get("config"))
-    except ConfigError as error:
-        raise WeightsError(f"its {META}'s config says how it was tested, but it can't be read: {error}") from None
-    if tested is not None and tested.strange is not None:
-        but = "which is not computed here: its answers will differ from mmsegmentation's"
-        say(f"its configuration has {tested.strange}, {but}", doubtful=True)
-    return tested
-
-
-def meta_of(content: Content) -> Mapping[str, Any]:
-    """Give what a file says of itself: in `meta`, or in a safetensors file's metadata as JSON."""
-    if content.kind == "torch":
-        meta = content.values.get(META) if isinstance(content.values, dict) else None
-        return meta if isinstance(meta, dict) else {}
-    meta = dict[str, Any](content.metadata)
-    for key in (META, "CLASSES", "PALETTE"):
-        with suppress(ValueError, RecursionError, KeyError):
-            meta[key] = json.loads(meta[key])
-    inner = meta.get(META)
-    return {**meta, **inner} if isinstance(inner, dict) else meta
-
-
 def _task(
     meta: Mapping[str, Any], classes: int, tested: Testing | None
 ) -> tuple[tuple[str, ...] | None, SegmentDescription]:
     """Give the classes where they are said, and what is answered: ADE20K's where 150 are not named."""
-    names, palette = _names(meta.get("CLASSES")), _palette(meta.get("PALETTE"))
+    names, palette = names_in(meta), _palette(meta.get("PALETTE"))
     known, colours = ade20k()
     taken = names or (known if classes == len(known) else default_names(classes))
     if palette is not None and len(palette) != len(taken):
@@ -116,14 +81,6 @@ def _task(
         palette = colours if taken == known else ()
     window = tested.window if tested is not None else None
     return names, SegmentDescription(class_names=taken, palette=palette, window=window)
-
-
-def _names(given: Any) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    if not isinstance(given, list | tuple) or not given or not all(isinstance(name, str) for name in given):
-        raise WeightsError(f"its {META} has CLASSES that are no list of names")
-    return tuple(name.strip() for name in given)  # ADE20K's "bed " has a blank behind it
 
 
 def _palette(given: Any) -> tuple[Colour, ...] | None:
@@ -150,10 +107,7 @@ def write_mmseg(path: Path, state: Mapping[str, Tensor], description: ModelDescr
     meta: dict[str, Any] = {"CLASSES": task.class_names}
     if task.palette:
         meta["PALETTE"] = [list(colour) for colour in task.palette]
-    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
-    described = describe_as_json(description.changed(sha256=hash_tensors(state)))
-    with atomic_path(path) as temporary:
-        torch.save({META: meta, "state_dict": tensors, DESCRIPTION_KEY: described}, temporary)
+    write_mm(path, state, description, meta)
     return warnings
 
 

@@ -4,8 +4,7 @@ Detectors and segmenters of the reference repository name their backbone so too,
 module may keep a network in `self.backbone`; then `backbone.head.` is there, which neither of these has.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from moganet.models.choices import Choices
@@ -46,25 +45,6 @@ def beside_of(network: Network) -> dict[str, Any]:
     """Give what lies beside a backbone, without what DDP and others put before all names."""
     outer = network.prefix.removesuffix(PREFIX)
     return {name.removeprefix(outer): value for name, value in network.beside.items()}
-
-
-def with_heads(
-    content: Content, heads: tuple[str, ...], is_whole: Callable[[Mapping[str, Any]], bool]
-) -> list[Network]:
-    """Give the networks of a file with what stands on their backbones, by the names that they have behind any prefix.
-
-    heads: how the names of such parts begin. is_whole: tells whether some are all of a network's.
-    """
-    found = []
-    for network in backbones(content):
-        parts = {name: value for name, value in beside_of(network).items() if name.startswith(heads)}
-        if is_whole(parts):
-            outer = network.prefix.removesuffix(PREFIX)
-            taken = {outer + name for name in parts}
-            rest = {name: value for name, value in network.beside.items() if name not in taken}
-            state = {f"{PREFIX}{name}": value for name, value in network.state.items()} | parts
-            found.append(replace(network, prefix=outer, state=state, beside=rest))
-    return found
 
 
 def is_dense(content: Content) -> bool:
@@ -110,4 +90,4 @@ def _passed_over(beside: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 FORMAT = Format("OpenMixup's .pth", is_openmixup, read_openmixup)
-DENSE_FORMAT = Format("a detector's or segmenter's .pth", is_dense, read_dense)
+DENSE_FORMAT = Format("another detector's or segmenter's .pth", is_dense, read_dense)

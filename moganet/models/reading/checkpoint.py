@@ -16,7 +16,8 @@ from moganet.config import Architecture, ChannelAggregation, Gate, Preprocessing
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices, Weights
 from moganet.models.description import ModelDescription
-from moganet.models.reading.heads import backbone_of, head_of, size_of
+from moganet.models.reading.heads import backbone_of, head_of
+from moganet.models.reading.sizes import size_of
 from moganet.network import full_name, variant_of_shape
 from moganet.notices import say
 from moganet.tasks.task import TaskDescription

@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from moganet.config import FpnHead, HeatmapHead, PixelHead, UperHead
+from moganet.config import FpnHead, HeatmapHead, MapsHead, UperHead
 from moganet.errors import WeightsError
+from moganet.models.reading.finders import finder_of
+from moganet.models.reading.sizes import size_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 BACKBONE, CLASSES = "backbone.", "conv_seg.weight"
 HEADS = ("neck.", "decode_head.", "auxiliary_head.")
+FINDERS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.")
 DECODE, AUXILIARY = f"decode_head.{CLASSES}", f"auxiliary_head.{CLASSES}"
 KEYPOINT = "keypoint_head."
 FINAL = f"{KEYPOINT}final_layer.weight"
@@ -30,17 +33,6 @@ def names_in_backbone(name: str) -> tuple[str, str, str]:
     return f"{BACKBONE}{name}", f"{BACKBONE}{name.replace('.', '_', 1)}", f"{BACKBONE}model.{name}"
 
 
-def size_of(state: Mapping[str, "Tensor"], name: str, dimension: int) -> int:
-    """Give a side of a tensor. Raises WeightsError where there is none, or no such tensor."""
-    if name not in state:
-        found = ", ".join(f"{n[:60]} {tuple(t.shape)}" for n, t in list(state.items())[:3])
-        raise WeightsError(f"these are not a MogaNet's tensors: missing: {name}; unexpected: {found or 'nothing'}")
-    shape = state[name].shape
-    if len(shape) <= dimension or shape[dimension] < 1:
-        raise WeightsError(f"these are not a MogaNet's tensors: {name} is {tuple(shape)}")
-    return shape[dimension]
-
-
 def has_head(state: Mapping[str, object]) -> bool:
     """Tell whether names are of a segmenter with one of the reference's heads."""
     is_fpn = LATERAL in state and any(name.startswith(LEVEL) for name in state)
@@ -50,11 +42,6 @@ def has_head(state: Mapping[str, object]) -> bool:
 def has_keypoint_head(state: Mapping[str, object]) -> bool:
     """Tell whether names are of a network for key points with the reference's head."""
     return FINAL in state
-
-
-def head_of(state: Mapping[str, "Tensor"]) -> tuple[PixelHead | HeatmapHead, int] | None:
-    """Give a network's head and its number of classes; None where there is no head of the reference's."""
-    return _keypoint_head_of(state) if has_keypoint_head(state) else _pixel_head_of(state)
 
 
 def _keypoint_head_of(state: Mapping[str, "Tensor"]) -> tuple[HeatmapHead, int]:
@@ -68,13 +55,15 @@ def _keypoint_head_of(state: Mapping[str, "Tensor"]) -> tuple[HeatmapHead, int]:
     return HeatmapHead(channels=widths), size_of(state, FINAL, 0)
 
 
-def _pixel_head_of(state: Mapping[str, "Tensor"]) -> tuple[PixelHead, int] | None:
-    """Give a segmenter's head and its number of classes; None where there is no head of the reference's.
+def head_of(state: Mapping[str, "Tensor"]) -> tuple[MapsHead, int] | None:
+    """Give a network's head and its number of classes; None where there is no head of the reference's.
 
     The sides to which UPerNet pools leave no trace: of four they are the reference's, of others 1, which is a stand-in.
     """
+    if has_keypoint_head(state):
+        return _keypoint_head_of(state)
     if not has_head(state):
-        return None
+        return finder_of(state)
     classes, width = (size_of(state, DECODE, dimension) for dimension in (0, 1))
     auxiliary = size_of(state, AUXILIARY, 1) if AUXILIARY in state else None
     if LATERAL in state:

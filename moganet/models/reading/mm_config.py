@@ -1,11 +1,12 @@
-"""What a configuration of OpenMMLab says: of segmenters here, how they are tested. Read as text, never run."""
+"""What a configuration of mmsegmentation's, mmdetection's or mmpose's says of testing. Read as text, never run."""
 
 import ast
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from moganet.config import Preprocessing, validate
-from moganet.tasks.segment.description import Window
+from moganet.tasks.windows import Window
 
 MAX_TEXT = 1 << 20  # characters; a configuration has a hundredth
 ALIGNED = {"AlignResize": 32, "ResizeToMultiple": 32}  # transforms that make sides multiples, by default of this
@@ -15,12 +16,16 @@ REFERENCE = Preprocessing(size=(512, 2048), crop_mode="fit", multiple=32, interp
 
 
 class Testing(NamedTuple):
-    """How a network was tested. pools: UPerNet's. strange: what it says that is computed otherwise here."""
+    """How a network was tested. pools: UPerNet's. strange: what it says that is computed otherwise here.
+
+    settings: what it says of testing beside that, as it stands (mm's `test_cfg`).
+    """
 
     preprocessing: Preprocessing
     window: Window | None
     pools: tuple[int, ...] | None
     strange: str | None
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 def read_config(text: Any) -> Testing | None:
@@ -29,7 +34,7 @@ def read_config(text: Any) -> Testing | None:
     Raises ConfigError for values that can't be.
     """
     values = values_of(text)
-    steps = list(steps_of(at(values, "data", "test", "pipeline") or values.get("test_pipeline")))
+    steps = list(steps_of(values_at(values, "data", "test", "pipeline") or values.get("test_pipeline")))
     resize = next((step for step in steps if step.get("type") in RESIZES), None)
     scale = _scale([step.get("img_scale") for step in steps])
     if resize is None or scale is None:
@@ -43,7 +48,8 @@ def read_config(text: Any) -> Testing | None:
         if isinstance(colours.get(name), list | tuple):
             changes[name] = tuple(value / 255 for value in colours[name])
     preprocessing = validate(Preprocessing, {**dict(REFERENCE), **changes}, "its meta's config")
-    tested, head = at(values, "model", "test_cfg") or {}, at(values, "model", "decode_head") or {}
+    tested = values_at(values, "model", "test_cfg") or {}
+    head = values_at(values, "model", "decode_head") or {}
     window = {"size": tested.get("crop_size"), "stride": tested.get("stride")}
     is_slid = tested.get("mode") == "slide"
     return Testing(
@@ -51,6 +57,7 @@ def read_config(text: Any) -> Testing | None:
         validate(Window, window, "its meta's config") if is_slid else None,
         _sides(head.get("pool_scales")),
         _strange(head, colours),
+        tested,
     )
 
 
@@ -82,8 +89,8 @@ def steps_of(pipeline: Any) -> Iterator[Mapping[str, Any]]:
             yield from steps_of(step.get("transforms"))
 
 
-def at(values: Any, *keys: str) -> Any:
-    """Give what lies under keys within keys; None where one is missing."""
+def values_at(values: Any, *keys: str) -> Any:
+    """Give what lies under keys within keys; None where nothing does."""
     for key in keys:
         values = values.get(key) if isinstance(values, dict) else None
     return values

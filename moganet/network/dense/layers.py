@@ -7,13 +7,15 @@ from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
+from moganet.network.fuse import fold_norm
+
 
 class Conv(nn.Module):
     """A padded convolution with a bias and nothing behind it."""
 
-    def __init__(self, in_dim: int, dim: int, kernel: int = 1) -> None:
+    def __init__(self, in_dim: int, dim: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_dim, dim, kernel, padding=kernel // 2)
+        self.conv = nn.Conv2d(in_dim, dim, kernel, stride, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H, W)
         y: Tensor = self.conv(x)
@@ -64,3 +66,11 @@ def sized(x: Tensor, size: tuple[int, int]) -> Tensor:
     traced = torch.compiler.is_exporting() or is_tracing()  # type: ignore[no-untyped-call]
     # A graph for any size must not take it for granted that the sizes are equal.
     return x if not traced and x.shape[2:] == size else F.interpolate(x, size, mode="bilinear")
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Fold the norms of heads into the convolutions before them, in place."""
+    with torch.random.fork_rng(devices=[]):  # as in `fuse`
+        for module in network.modules():
+            if isinstance(module, ConvNorm):
+                module.conv, module.bn = fold_norm(module.conv, module.bn), nn.Identity()

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from moganet.config import AnyHead, Architecture, FpnHead, HeatmapHead, PixelHead, UperHead
+from moganet.config import Architecture, FpnHead, HeatmapHead, MapsHead, PixelHead, UperHead
 from moganet.network.outline import Outline, outline
 
 AUXILIARY = 2  # the level whose map the auxiliary head reads: stride 16
 
 
-def has_outline(head: AnyHead | None) -> bool:
+def has_outline(head: MapsHead | None) -> bool:
     """Tell whether a head's cost is known without building it."""
     return head is None or isinstance(head, FpnHead | UperHead | HeatmapHead)
 
@@ -37,9 +37,10 @@ def _heatmaps(made: Outline, head: HeatmapHead, joints: int) -> None:
     made.conv("keypoint_head.final_layer", joints)
 
 
-def _add_head(made: Outline, head: PixelHead, classes: int) -> None:
+def _add_head(made: Outline, head: MapsHead, classes: int) -> None:
     """Add a head's layers to its backbone's, in the order of their execution; the auxiliary one only has parameters."""
     maps = [(dim, (height, width)) for dim, height, width in made.stages]
+    assert isinstance(head, PixelHead)
     if isinstance(head, FpnHead):
         _semantic_fpn(made, head, maps)
     else:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from moganet.network.dense.on_backbone import OnBackbone
+from moganet.network.dense.on_maps import OnMaps
 from moganet.network.dense.pyramid import maps_of
 from moganet.network.fuse import fastest, norm_affine
 
@@ -39,14 +39,15 @@ class KeypointHead(nn.Module):
         return heatmaps
 
 
-class PoseNetwork(OnBackbone):
+class PoseNetwork(OnMaps):
     """Images (B, C, H, W) to heat maps (B, joints, H/4, W/4), near 1 where a joint is.
 
     Parameter names are those of the reference's checkpoints: `backbone.`, `keypoint_head.`.
     """
 
     def __init__(self, backbone: nn.Module, keypoint_head: nn.Module) -> None:
-        super().__init__(backbone)
+        super().__init__()
+        self.backbone = backbone
         self.keypoint_head = keypoint_head
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,17 +2,16 @@
 
 import copy
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moganet.network.dense.layers import ConvNorm
-from moganet.network.dense.on_backbone import OnBackbone
+from moganet.network.dense.layers import fold_norms
+from moganet.network.dense.on_maps import OnMaps
 from moganet.network.dense.pyramid import maps_of
-from moganet.network.fuse import fastest, fold_norm
+from moganet.network.fuse import fastest
 
 
-class Segmenter(OnBackbone):
+class Segmenter(OnMaps):
     """Images (B, C, H, W) to logits (B, classes, H, W) of their size.
 
     Parameter names are those of the reference's checkpoints: `backbone.`, `neck.`, `decode_head.`, `auxiliary_head.`.
@@ -25,7 +24,8 @@ class Segmenter(OnBackbone):
         neck: nn.Module | None = None,
         auxiliary_head: nn.Module | None = None,
     ) -> None:
-        super().__init__(backbone)
+        super().__init__()
+        self.backbone = backbone
         if neck is not None:
             self.neck = neck
         self.decode_head = decode_head
@@ -57,8 +57,5 @@ def fuse_segmenter(network: Segmenter) -> Segmenter:
     """
     neck = copy.deepcopy(getattr(network, "neck", None))
     fused = Segmenter(fastest(network.backbone), copy.deepcopy(network.decode_head), neck)
-    with torch.random.fork_rng(devices=[]):  # as in `fuse`
-        for module in fused.modules():
-            if isinstance(module, ConvNorm):
-                module.conv, module.bn = fold_norm(module.conv, module.bn), nn.Identity()
+    fold_norms(fused)
     return fused.eval().requires_grad_(False)

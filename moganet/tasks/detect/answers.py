@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
-from moganet.report.boxes import Drawn, colours_of, with_things
 from numpy.typing import NDArray
 
 from moganet.numbers import percent
@@ -34,11 +34,13 @@ class Detections:
     size: tuple[int, int]
     class_names: tuple[str, ...]
     cuts: tuple[float, ...]
+    top_k: int | None = None
 
     @cached_property
     def shown(self) -> list[int]:
-        """Give the places of those that are sure enough."""
-        return np.flatnonzero(self.scores >= np.array(self.cuts, np.float64)[self.labels]).tolist()
+        """Give the places of those that are sure enough, and of these `top_k` at the most."""
+        sure: list[int] = np.flatnonzero(self.scores >= np.array(self.cuts, np.float64)[self.labels]).tolist()
+        return sure[: self.top_k]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,11 +66,13 @@ class Detections:
 
     def things(self) -> Things:
         """Give all that was found, as COCO's evaluation takes it."""
-        outputs = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels}
+        outputs: dict[str, NDArray[Any]] = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels}
         return found_in(outputs | ({} if self.masks is None else {"masks": self.masks}), self.size)
 
     def drawn(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Draw what is shown on the image uint8 (C, H, W); gives (H, W, 3)."""
+        from moganet.report.boxes import Drawn, colours_of, with_things  # and matplotlib's fonts
+
         colours = colours_of(len(self.class_names))
         return with_things(
             image,
@@ -88,8 +92,10 @@ class Detections:
         return counted_names([self.class_names[self.labels[i]] for i in self.shown])
 
 
-def detections(outputs: Outputs, class_names: tuple[str, ...], cuts: tuple[float, ...]) -> list[Detections]:
-    """Give an answer for each image of outputs that are in the images' own pixels."""
+def detections(
+    outputs: Outputs, class_names: tuple[str, ...], cuts: tuple[float, ...], top_k: int | None = None
+) -> list[Detections]:
+    """Give an answer for each image of outputs that are in the images' own pixels. top_k: as in Detections."""
     found = []
     for number, labels in enumerate(outputs["labels"]):
         kept = int((labels >= 0).sum())
@@ -103,18 +109,30 @@ def detections(outputs: Outputs, class_names: tuple[str, ...], cuts: tuple[float
                 (height, width),
                 class_names,
                 cuts,
+                top_k,
             )
         )
     return found
 
 
+class Runs(Record):
+    """A mask in COCO's compressed runs (RLE). size: height and width."""
+
+    size: tuple[int, int]
+    counts: str
+
+
 class Found(Record):
-    """A thing: its class, how sure that is, its box (left, top, right, bottom) in pixels, and how many its mask has."""
+    """A thing: its class, how sure that is, its box (left, top, right, bottom) in pixels, and how many its mask has.
+
+    mask: in COCO's runs (RLE), where a service sends it.
+    """
 
     name: str
     score: float
     box: tuple[float, float, float, float]
     pixels: int | None = None
+    mask: Runs | None = None
 
 
 class Marked(Record):
@@ -126,6 +144,8 @@ class Marked(Record):
 
 class DetectRow(Row):
     """The things that an image shows, the surest first. truth: those that are marked in it. picture: what was drawn."""
+
+    bars_of: ClassVar[str] = "score"
 
     objects: tuple[Found, ...]
     truth: tuple[Marked, ...] | None = None

@@ -13,7 +13,7 @@ from moganet.numbers import percent
 from moganet.results import Record
 from moganet.tasks.detect.scenes import Scene, as_sides, in_order, results_of
 
-NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+NAMES: tuple[str, ...] = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 NAMES += ("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")
 KINDS = {"box": "bbox", "mask": "segm"}
 

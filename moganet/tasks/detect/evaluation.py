@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from moganet.tasks.detect.description import DetectDescription
 
 from moganet.numbers import percent
 from moganet.results import Record
 from moganet.tasks.detect.coco import Figures, OfSet
 from moganet.tasks.detect.counting import NOTHING, Counted, Curve, confusions, curves, found_by_size
+from moganet.tasks.detect.description import DetectDescription
 from moganet.tasks.records import Evaluation, Table
 
 MAX_CONFUSED = 100

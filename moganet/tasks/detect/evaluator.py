@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from moganet.tasks.detect.description import DetectDescription
 from torch import Tensor
 from torchmetrics import Metric
 
 from moganet.files import atomic_path
 from moganet.tasks.detect.coco import OfSet, evaluated
 from moganet.tasks.detect.counting import Counted, best_thresholds, counted
+from moganet.tasks.detect.description import DetectDescription
 from moganet.tasks.detect.evaluation import measured
 from moganet.tasks.detect.listing import COLUMNS, listed
 from moganet.tasks.detect.scenes import Scene, scenes_of, unpacked
@@ -25,7 +25,10 @@ KINDS = {"box": "ap", "mask": "mask_ap"}  # by the names of the figures
 
 
 class BoxPrecision(Metric):
-    """COCO's average precision of boxes of all scenes that came; they are packed, a line of bytes an image."""
+    """COCO's average precision of boxes of all scenes that came; they are packed, a line of bytes an image.
+
+    sets, thresholds: COCO's figures, and each class's threshold of the best F1, of the last computation.
+    """
 
     full_state_update = False
     lines: list[Tensor]
@@ -35,6 +38,7 @@ class BoxPrecision(Metric):
         self.class_names = class_names
         self.add_state("lines", default=[], dist_reduce_fx="cat")
         self.sets: dict[str, OfSet] = {}
+        self.thresholds: tuple[float, ...] = ()
 
     def update(self, scene: Scene) -> None:
         self.lines.append(torch.frombuffer(bytearray(scene.packed()), dtype=torch.uint8).to(self.device))
@@ -50,7 +54,9 @@ class BoxPrecision(Metric):
         return unpacked(b"".join(one.cpu().numpy().tobytes() for one in lines))
 
     def compute(self) -> Tensor:
-        self.sets = evaluated(self.scenes(), self.class_names)
+        scenes = self.scenes()
+        self.sets = evaluated(scenes, self.class_names)
+        self.thresholds = best_thresholds([counted(scene) for scene in scenes], len(self.class_names))
         return torch.tensor(self.sets["box"].figures.ap or 0.0, dtype=torch.float64)
 
 
@@ -73,18 +79,21 @@ class MaskPrecision(Metric):
 
 
 class DetectEvaluator(Evaluator):
-    """Measure what was found in images, in their own pixels, against what is marked there."""
+    """Measure what was found in images, in their own pixels, against what is marked there.
 
-    def __init__(self, description: DetectDescription, *, keeps: bool) -> None:
+    masks: whether there are masks, where that is known before an image comes.
+    """
+
+    def __init__(self, description: DetectDescription, *, keeps: bool, masks: bool | None = None) -> None:
         boxes = BoxPrecision(description.class_names)
         super().__init__({"ap": boxes, "mask_ap": MaskPrecision(boxes)}, keeps=False)
-        self.description, self.boxes = description, [boxes]
+        self.description, self.boxes, self.masks = description, [boxes], masks
 
     def figures(self) -> dict[str, Metric]:
         """Give the metrics that are known: without masks, those of boxes."""
-        boxes = self.boxes[0]
         every = super().figures()
-        return every if every["mask_ap"].update_called or not boxes.update_called else {"ap": boxes}
+        masks = every["mask_ap"].update_called if self.masks is None else self.masks
+        return every if masks else {"ap": self.boxes[0]}
 
     def measure(self, outputs: Mapping[str, Tensor], targets: Any) -> None:
         for scene in scenes_of({name: one.cpu().numpy() for name, one in outputs.items()}, targets):
@@ -103,8 +112,8 @@ class DetectEvaluator(Evaluator):
 
     def fitted(self, description: TaskDescription) -> TaskDescription:
         """Keep the thresholds of the best F1 on the validation images."""
-        every = self.counted()
-        return description.changed(thresholds=best_thresholds(every, len(description.class_names)))
+        self.boxes[0].compute()
+        return description.changed(thresholds=self.boxes[0].thresholds)
 
     def details(self) -> dict[str, Any]:
         """Give what DetectEvaluation says of all that came."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from moganet.tasks.detect.pasting import paste
 from numpy.typing import NDArray
 
 from moganet.data.outlines import compressed, runs_of_mask
+from moganet.tasks.detect.pasting import paste
 from moganet.tasks.records import CocoResult
 
 Boxes = NDArray[np.float64]  # (n, 4) left, top, right, bottom
@@ -80,10 +80,10 @@ def scenes_of(outputs: Mapping[str, NDArray[Any]], targets: Sequence[Any]) -> It
             plain["boxes"].astype(np.float64),
             plain["labels"],
             None if plain.get("masks") is None else tuple(map(runs_text, plain["masks"])),
-            areas=plain["areas"],
+            areas=plain["area"],
             crowd=plain["crowd"],
         )
-        yield Scene(int(plain["image"]), size, truth, found)
+        yield Scene(int(plain["image_id"]), size, truth, found)
 
 
 def found_in(outputs: Mapping[str, NDArray[Any]], size: tuple[int, int]) -> Things:

@@ -6,15 +6,15 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from moganet.report.boxes import colours_of
-from moganet.tasks.detect.description import DetectDescription
 from PIL import Image
 
 from moganet.files import write_text
+from moganet.report.boxes import colours_of
 from moganet.report.masks import in_colours
 from moganet.safe_names import FreeNames
 from moganet.tasks.answer_folder import CLASSES, claim, make_folder, names_for, save_picture, write_rows
 from moganet.tasks.detect.answers import COLUMNS, Detections, DetectRow
+from moganet.tasks.detect.description import DetectDescription
 from moganet.tasks.detect.scenes import as_sides, runs_text
 
 PICTURES, LABELS, CROPS = "pictures", "labels", "crops"

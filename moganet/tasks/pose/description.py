@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import HeatmapHead, LossSettings, PoseHead, TaskSettings, told
+from moganet.config import HeatmapHead, LossSettings, PoseHeads, TaskSettings, told
 from moganet.data.skeletons import Skeleton, skeleton_of
 from moganet.tasks.task import TaskDescription
 
@@ -16,7 +16,7 @@ class PoseSettings(TaskSettings):
     """A heat map for each key point of a person, or of whatever lies in a box. head: what stands on the network."""
 
     name: Literal["pose"] = told("pose", "What is learned: where each key point of what a box holds lies.")
-    head: PoseHead = told(HeatmapHead(), 'What stands on the network: "heatmap", or it with its options.')
+    head: PoseHeads = told(HeatmapHead(), 'What stands on the network: "heatmap", or it with its options.')
 
 
 class PoseLoss(LossSettings):

@@ -19,8 +19,6 @@ from moganet.tasks.pose.rows import marked_rows
 class PoseTraining(TaskModule):
     """Train and validate on crops of one thing each. truth: rows of all that is marked in the validation images."""
 
-    output = "heatmaps"
-
     def __init__(
         self,
         network: nn.Module,
@@ -37,6 +35,9 @@ class PoseTraining(TaskModule):
     def loss_of(self, outputs: Any, targets: Any) -> Tensor:
         loss: Tensor = self.criterion(outputs, targets["places"])
         return loss
+
+    def answered(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
+        return {"heatmaps": self(images).float()}
 
     def measure(self, outputs: Any, targets: Any) -> None:
         """Nothing but the loss is measured of training: its crops are moved and turned."""

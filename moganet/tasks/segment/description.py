@@ -4,26 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import FpnHead, Head, LossSettings, Settings, TaskSettings, told
+from moganet.config import FpnHead, LossSettings, PixelHeads, TaskSettings, told
 from moganet.config.recipe import NonNegative
 from moganet.report.masks import Colour, usual_palette
 from moganet.tasks.task import TaskDescription
+from moganet.tasks.windows import Window
 
 Byte = Annotated[int, Field(ge=0, le=255)]
-Side = Annotated[int, Field(ge=1, le=65_536)]
-
-
-class Window(Settings):
-    """Parts of an image that are answered for one by one, and averaged where they overlap. size, stride: pixels."""
-
-    size: tuple[Side, Side]
-    stride: tuple[Side, Side]
-
-    @model_validator(mode="after")
-    def _without_gaps(self) -> Self:
-        if any(step > side for step, side in zip(self.stride, self.size, strict=True)):
-            raise ValueError(f"windows of {self.size} at steps of {self.stride} leave pixels out")
-        return self
 
 
 class SegmentSettings(TaskSettings):
@@ -33,7 +20,9 @@ class SegmentSettings(TaskSettings):
     """
 
     name: Literal["segment"] = told("segment", "What is learned: a class for each pixel.")
-    head: Head = told(FpnHead(), 'What stands on the network: "fpn", "upernet", "smp:NAME", or one with its options.')
+    head: PixelHeads = told(
+        FpnHead(), 'What stands on the network: "fpn", "upernet", "smp:NAME", or one with its options.'
+    )
     window: Window | None = told(
         None, "Size and stride of the parts by which an image is answered; null: whole.", "pixels"
     )

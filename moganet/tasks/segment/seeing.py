@@ -4,7 +4,7 @@ Windows are averaged where they overlap, as mmsegmentation's sliding ones. Where
 too much memory, tiles are answered for one by one instead, each with its surroundings, of which nothing is kept.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from moganet.config import Preprocessing
 from moganet.data.resample import normalize, resize_and_crop
-from moganet.tasks.segment.description import SegmentDescription, Window
+from moganet.tasks.segment.description import SegmentDescription
 from moganet.tasks.segment.labels import Labels, labels_of, type_of
 from moganet.tasks.task import Array, Outputs
+from moganet.tasks.windows import Window, windows
 
 MOST_NUMBERS = 1 << 28  # float32 numbers of logits that are held at a time: 1 GiB
 MOST_PIXELS = 2048 * 2048  # that go through a network at once, where no window is described
@@ -92,22 +93,6 @@ class Eye:
             inner = tuple(slice(o.start - p.start, o.stop - p.start) for o, p in zip(own, (rows, columns), strict=True))
             labels[own[0], own[1]] = found[inner[0], inner[1]]
         return labels
-
-
-def windows(size: tuple[int, int], window: Window) -> Iterator[tuple[slice, slice]]:
-    """Give the rows and columns of each window over an image; the last of a line ends at the image's edge."""
-    lines = [_starts(side, own, step) for side, own, step in zip(size, window.size, window.stride, strict=True)]
-    for top in lines[0]:
-        for left in lines[1]:
-            yield (
-                slice(top, min(size[0], top + window.size[0])),
-                slice(left, min(size[1], left + window.size[1])),
-            )
-
-
-def _starts(side: int, own: int, step: int) -> list[int]:
-    number = max(0, -(-(side - own) // step)) + 1
-    return [max(0, min(i * step, side - own)) for i in range(number)]
 
 
 def _own(part: slice, side: int, step: int) -> slice:

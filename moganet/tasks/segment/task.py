@@ -18,6 +18,7 @@ from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, S
 from moganet.tasks.segment.labels import labels_of
 from moganet.tasks.segment.seeing import Ask, Eye, softmax
 from moganet.tasks.task import Array, Asked, Masks, Outputs, TaskDescription, Writer
+from moganet.tasks.windows import Window
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -142,8 +143,14 @@ class Segment(TaskByImage):
     def picture(self, image: Any, answer: Segmentation, truth: Any) -> "GridItem":
         from moganet.report import GridItem
 
-        drawn = answer.overlay(in_colours(np.asarray(image))).transpose(2, 0, 1)
-        return GridItem(drawn, ", ".join(answer.names[:2]), None)
+        return GridItem(self.drawn(np.asarray(image), answer), ", ".join(answer.names[:2]), None)
+
+    def drawn(self, image: NDArray[np.uint8], answer: Segmentation) -> NDArray[np.uint8]:
+        return answer.overlay(in_colours(image)).transpose(2, 0, 1)
+
+    def tiled(self, description: TaskDescription, side: int) -> SegmentDescription:
+        step = max(1, side * 2 // 3)
+        return _own(description).changed(window=Window(size=(side, side), stride=(step, step)))
 
     def truth(self, targets: "Targets", place: int, class_names: Sequence[str]) -> tuple[str, ...] | None:
         present = np.flatnonzero(targets.strata()[place]) if targets.have_places else None

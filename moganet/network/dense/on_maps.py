@@ -1,4 +1,4 @@
-"""What networks on a backbone's four maps share: its maps' names, what decays, and what saves memory."""
+"""What every network with a head on four maps has: a backbone, and what is asked of that."""
 
 from typing import Any
 
@@ -8,12 +8,10 @@ from torch import nn
 from moganet.network.dense.pyramid import levels_of
 
 
-class OnBackbone(nn.Module):
-    """A network whose parameters begin with `backbone.`, as in the reference's checkpoints."""
+class OnMaps(nn.Module):
+    """A network whose parts stand on the maps of `backbone`."""
 
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
+    backbone: nn.Module
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Predictions of more images than one machine's memory, or one job, should hold."""
