@@ -51,7 +51,7 @@ def learned(head: str, data: Path, out: Path) -> dict[str, Any]:
     start, before = time.perf_counter(), _processors()
     moganet.train("coco-mini", data=f"coco:{data}", overrides={**HEADS[head], "report": False}, out=out)
     spent = {"seconds": time.perf_counter() - start, "processor_seconds": _processors() - before}
-    found = moganet.evaluate(out, data=f"coco:{data}", split="val", runtime="eager")
+    found: Any = moganet.evaluate(out, data=f"coco:{data}", split="val", runtime="eager")
     masks = {} if found.get("mask") is None else {"mask_ap50": found.mask.ap50}
     return {"box_ap50": found.box.ap50, **masks, **spent}
 

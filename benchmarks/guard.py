@@ -95,7 +95,7 @@ def of_split(predictor: Predictor, split: Split) -> Outputs:
 
 def of_pictures(predictor: Predictor, pictures: Sequence[Image.Image]) -> Outputs:
     """Give all outputs for pictures in memory."""
-    return predictor.outputs(predictor.preprocess(pictures).numpy(), judged=True)
+    return predictor.ask(predictor.preprocess(pictures).numpy(), judged=True)
 
 
 def of_folder(predictor: Predictor, folder: Path) -> Outputs:

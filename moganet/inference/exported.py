@@ -66,8 +66,8 @@ class ExportedRun:
     def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
         if self.size is not None and images.shape[2:] != self.size:
             own, given = map(dimensions, (self.size, images.shape[2:]))
-            sizes = f"{self.path} was exported for {own} pixels, not {given}"
-            raise ConfigError(f"{sizes}; export it again with --size or --any-size")
+            what = f"{self.path} was exported for {own} pixels, not {given}"
+            raise ConfigError(f"{what}; export it again with --size or --any-size")
         with foreign(f"{self.path} can't be run"):
             if self.raw:
                 return self._of_raw(images)

@@ -7,7 +7,7 @@ from typing import Any
 from moganet.data.preprocess import normalize
 from moganet.errors import ConfigError
 from moganet.inference.predictor import Predictor
-from moganet.inference.runs import Array, Outputs
+from moganet.inference.runs import Array, Outputs, Sizes
 from moganet.tasks.by_image import TaskByImage
 
 
@@ -21,9 +21,9 @@ class RegionRun:
     runtime: str
     precision: str
 
-    def __call__(self, images: Array) -> Outputs:
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
         """Give the mean logits (B, classes)."""
-        return self.task.pooled(self.whole.outputs(images), self.weights)
+        return self.task.pooled(self.whole.ask(images, sizes), self.weights)
 
 
 def focused(whole: Predictor, image: Any, target: int | None, region: Sequence[float] | None) -> tuple[Predictor, str]:
@@ -31,7 +31,7 @@ def focused(whole: Predictor, image: Any, target: int | None, region: Sequence[f
     x = normalize(whole.picture(image), whole.config.preprocessing)[None].numpy()
     task = whole.task
     assert isinstance(task, TaskByImage)
-    weights, chosen = task.region(whole.outputs(x), target, region)
+    weights, chosen = task.region(whole.ask(x), target, region)
     run = RegionRun(whole, task, weights, whole.runtime, whole.precision)
     module = (lambda: task.focused(whole.model, weights)) if whole.has_module else None
     known, name = whole.trained, whole.name_of_model

@@ -16,8 +16,8 @@ from moganet.config import Precision, Preprocessing
 from moganet.errors import ConfigError, DataError
 from moganet.inference.file_stream import Seen
 from moganet.inference.load import as_predictor
-from moganet.inference.predictor import Predictor, as_array
-from moganet.inference.runs import Array, Outputs
+from moganet.inference.predictor import Predictor
+from moganet.inference.runs import Array, Outputs, Sizes
 from moganet.inference.runtimes import Runtime
 from moganet.models.provenance import num_trained_on
 from moganet.notices import say
@@ -25,7 +25,7 @@ from moganet.results import LeftOut, Member
 from moganet.tasks.task import VOTES
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 Tta = Literal["none", "flip"]
 OneOrMore = str | Path | Predictor | Sequence[str | Path | Predictor]
@@ -102,8 +102,8 @@ class _Joint:
     def precision(self) -> str:
         return ", ".join(dict.fromkeys(one.precision for one in self.joint.members))
 
-    def __call__(self, images: Array) -> Outputs:
-        return self.joint.outputs(images)
+    def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
+        return self.joint.ask(images, sizes)
 
 
 class Together(Predictor):
@@ -159,16 +159,15 @@ class Together(Predictor):
             one.check_calibrated()
         super().check_calibrated()
 
-    def outputs(self, images: "Array | Tensor", *, judged: bool = False) -> Outputs:
+    def ask(self, images: Array, sizes: Sizes | None = None, *, judged: bool = False) -> Outputs:
         """Give logits whose probabilities are the mean, for images that are prepared as all of the models want them."""
         if self.parts:
             what = f"{self.name_of_model} prepare images in different ways"
             raise ConfigError(f"{what}; give them images to read, or one of them alone")
-        images = as_array(images)
         found, votes = list[Array](), np.zeros((len(images), 2), np.float32)
         for one, order in zip(self.members, self.orders, strict=True):
             for number, view in enumerate(VIEWS[self.tta]):
-                outputs = one.outputs(view(images), judged=judged and number == 0)
+                outputs = one.ask(view(images), judged=judged and number == 0)
                 scaled = one.task.probabilities(outputs, one.config.task, calibrated=self.calibrated)
                 scaled = one.task.mirrored(scaled, one.config.task) if number else scaled
                 found.append(scaled[:, order].astype(np.float64))

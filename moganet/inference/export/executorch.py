@@ -16,7 +16,7 @@ from moganet.errors import ConfigError, foreign, import_extra
 from moganet.files import atomic_path
 from moganet.inference.export.graph import Graph
 from moganet.inference.metadata import ExportPrecision, Written, blocks, hash_of
-from moganet.inference.runs import Array, Outputs, Run
+from moganet.inference.runs import Array, Outputs, Run, Sizes
 from moganet.inference.threads import Guard, OncePerProcess
 
 SUFFIX = ".pte"
@@ -63,7 +63,8 @@ def load(path: Path, precision: str, outputs: Sequence[str]) -> Run:
     methods, guard = OncePerProcess(lambda: _method(path)), Guard()
     methods.get()
 
-    def run(images: Array) -> Outputs:
+    def run(images: Array, sizes: Sizes | None = None) -> Outputs:
+        assert sizes is None  # what is told of them is not written in this format
         with guard:
             method = methods.get()[0]
             rows = [_row(method, torch.from_numpy(np.array(image[None]))) for image in images]

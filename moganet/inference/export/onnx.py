@@ -44,7 +44,9 @@ def save(graph: Graph, path: Path) -> None:
 def traced(graph: Graph) -> Any:
     """Give a graph as torch's exporter makes it, as a message of ONNX."""
     axes = dict.fromkeys(graph.dynamic_axes(), torch.export.Dim.DYNAMIC)
-    table = {"custom_translation_table": {torch.ops.moganet.kept.default: kept_in_onnx()}} if graph.takes_sizes else {}
+    table: dict[str, Any] = {}
+    if graph.takes_sizes:
+        table["custom_translation_table"] = {torch.ops.moganet.kept.default: kept_in_onnx()}
     with foreign("torch can't export this network to ONNX"):
         program = torch.onnx.export(
             graph.module().eval(),

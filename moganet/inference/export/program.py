@@ -16,7 +16,7 @@ from moganet.errors import WeightsError, first_line, foreign
 from moganet.files import atomic_path, path_in_utf8
 from moganet.inference.export.graph import Graph
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, Written, hash_of
-from moganet.inference.runs import Array, Outputs, Run
+from moganet.inference.runs import Array, Outputs, Run, Sizes
 from moganet.machine import half_type
 
 SUFFIX = ".pt2"
@@ -109,7 +109,8 @@ def run_of(module: Any, outputs: Sequence[str], layout: torch.memory_format = to
     """Run what torch loaded, which gives one tensor or several. layout: of the images that it is given."""
 
     @torch.inference_mode()
-    def run(images: Array) -> Outputs:
+    def run(images: Array, sizes: Sizes | None = None) -> Outputs:
+        assert sizes is None  # what is told of them is not written in this format
         x = torch.from_numpy(np.require(images, requirements=["C", "W"]))  # torch warns of what none may write
         found = module(x.contiguous(memory_format=layout) if x.is_floating_point() else x)
         found = found if isinstance(found, list | tuple) else (found,)
