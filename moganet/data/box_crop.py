@@ -37,7 +37,7 @@ class Part:
         )
         own = _triangle(np.array(self.centre), above)
         there = _triangle(np.array([width * 0.5, height * 0.5]), np.array([0.0, width * -0.5]))
-        return np.linalg.solve(np.column_stack([own, np.ones(3)]), there).T
+        return np.asarray(np.linalg.solve(np.column_stack([own, np.ones(3)]), there).T, np.float64)
 
 
 def _triangle(centre: NDArray[np.float64], arm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -212,7 +212,7 @@ def test_it_goes_into_our_file_and_back_key_for_key(head, tmp_path):
     assert configs[0].changed(sha256="") == configs[1].changed(sha256="")
     assert configs[0].task == configs[2].task and configs[0].preprocessing == configs[2].preprocessing
     assert moganet.verify(tmp_path / "x.safetensors").fixtures == 1
-    with pytest.raises(ConfigError, match="can't hold a segmenter with the head"):
+    with pytest.raises(ConfigError, match="can't hold a network with the head"):
         moganet.convert(first, tmp_path / "x.pdparams")
 
 
@@ -229,7 +229,7 @@ def test_other_classes_start_only_the_last_convolution_anew(state, tmp_path):
     other = {name for name in found if found[name].shape != state[name].shape}
     assert other == {"decode_head.conv_seg.weight", "decode_head.conv_seg.bias"}
     assert predictor.config.task.palette == () and len(predictor.class_names) == 4
-    with pytest.raises(ConfigError, match="segmenter"):
+    with pytest.raises(ConfigError, match="network with the head"):
         load(path, "eager", num_classes=0)
 
 
