@@ -167,8 +167,9 @@ def predict(
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
     boxes: of a model of key points, in which of an image's boxes they are looked for: a file of boxes (a table, COCO's
-        annotations or results), "whole" (the image itself), or of images that you have a list, (N, 4) or (N, 5) each:
-        x, y, width, height in pixels, and scores. None is what the data mark, and of files the whole, which is said.
+        annotations or results), a detector (a MODEL or a Predictor: the people that it finds), "whole" (the image
+        itself), or of images that you have a list, (N, 4) or (N, 5) each: x, y, width, height in pixels, and scores.
+        None is what the data mark, and of files the whole, which is said.
     grid: a picture of up to 48 images with prediction and, where known, truth. csv_file: a row for each image and
         class. out: rows as .jsonl, .parquet or .csv; or, where the task has such, a folder for the files of each
         answer: masks, overlays, areas and COCO's runs.

@@ -30,10 +30,10 @@ AHEAD = 2  # batches that are read before they are needed
 Pixels = NDArray[np.uint8]
 
 
-BoxesOf = Callable[[int], NDArray[np.floating[Any]] | None]
+BoxesOf = Callable[[int, Pixels], NDArray[np.floating[Any]] | None]  # of an image by its place, and as it is
 
 
-def no_boxes(place: int) -> None:
+def no_boxes(place: int, pixels: Pixels) -> None:
     """Ask about the whole of each image."""
 
 
@@ -53,7 +53,7 @@ class FileStream:
     files: or images that a caller has, as they come. threads: that read; 0 reads here, None is one a core.
     fast_decoding: JPEGs of more than four times the pixels that are needed are decoded at a fraction of their size
     (half a grey level off in the mean). judged: as in Predictor.outputs. boxes_of: gives those of an image by its
-    place, as in `TaskByImage.see`. unreadable: what could not be read of the batches so far.
+    place, and uint8 (C, H, W), as in `TaskByImage.see`. unreadable: what could not be read of the batches so far.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FileStream:
             self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
             if good and self.by_image:
                 (place, pixels) = good[0]
-                yield Seen((place,), self.predictor.see(pixels, self.boxes_of(place)), None)
+                yield Seen((place,), self.predictor.see(pixels, self.boxes_of(place, pixels)), None)
             elif good:
                 images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
                 yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images, judged=self.judged), None)

@@ -49,7 +49,8 @@ class Stream:
     ) -> None:
         self.predictor, self.split, self.workers, self.judged = predictor, split, workers, judged
         self.batch_size = batch_size or BATCHES.get(predictor.device.type, BATCH)
-        self.fast_decoding, self.boxes_of = fast_decoding, boxes_of or split.targets.boxes
+        self.fast_decoding = fast_decoding
+        self.boxes_of: BoxesOf = boxes_of or (lambda place, pixels: split.targets.boxes(place))
         if fast_decoding and (workers or predictor.device.type != "cpu"):
             raise ConfigError("fast decoding is for threads on a CPU: leave --workers away")
         check_fast_decoding(predictor, asked=fast_decoding)
@@ -97,7 +98,8 @@ class Stream:
                 self.unreadable.append(found)
             else:
                 targets = split.targets.stack([found.target])
-                yield Seen((place,), self.predictor.see(found.image.numpy(), self.boxes_of(place)), targets)
+                pixels = found.image.numpy()
+                yield Seen((place,), self.predictor.see(pixels, self.boxes_of(place, pixels)), targets)
 
     def _of_batches(self) -> Iterator[Seen]:
         preprocessing = self.predictor.config.preprocessing

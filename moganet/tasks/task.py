@@ -211,6 +211,13 @@ class Task(ABC):
         """Give an answer as COCO's list of results has it. image: the id. Raises ConfigError where a task has none."""
         raise ConfigError(f"the answers of {self.name} are no list of results as COCO has it; leave --coco away")
 
+    def boxes_of(self, answer: Any, class_name: str) -> Array:
+        """Give the boxes of a class that an answer finds (N, 5): x, y, width, height in pixels, and scores.
+
+        Raises ConfigError where a task finds none.
+        """
+        raise ConfigError(f"the answers of {self.name} have no boxes")
+
     def sent(self, row: Row, answer: Any, masks: Masks) -> Row:
         """Give a row as a client elsewhere needs it: with what `writer` would leave in files, in it. masks: how."""
         return row

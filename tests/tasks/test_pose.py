@@ -330,6 +330,50 @@ def test_the_flip_test_is_the_references(model):
     assert joint.outputs(x)["heatmaps"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """Give a small detector with drawn weights, of people and dogs, as a file of mmdet's."""
+    head = {"name": "retinanet", "neck": 8, "convs": 1}
+    blank = build_blank(Architecture(name="moganet_nano", head=head, num_classes=2)).state_dict()
+    config = "model = dict(test_cfg=dict(score_thr=0.001, max_per_img=40))\n"
+    config += "test_pipeline = [dict(type='Resize', img_scale=(96, 64), keep_ratio=True)]\n"
+    state = filled({name: torch.empty(t.shape) for name, t in blank.items()})
+    state["bbox_head.retina_cls.bias"].zero_()  # so that it is sure enough of some
+    path = tmp_path_factory.mktemp("detector") / "d.pth"
+    torch.save({"meta": {"config": config, "CLASSES": ("dog", "Person")}, "state_dict": state}, path)
+    return path
+
+
+def test_a_detector_says_where_people_are(model, detector, tmp_path, caplog):
+    caplog.set_level("INFO", "moganet")
+    folder = model.parent / "set" / "val2017"
+    found = moganet.predict(detector, [folder], runtime="eager").predictions
+    people = [[one for one in row.objects if one.name == "Person"] for row in found]
+    assert all(people) and any(one.name == "dog" for row in found for one in row.objects)
+    given = {"data": f"keypoints:{model.parent / 'set'}", "split": "val"}, {"files": [folder]}
+    for what in given:
+        asked = moganet.predict(model, boxes=str(detector), runtime="eager", **what)
+        for own, row in zip(people, asked.predictions, strict=True):
+            assert [pose.box_score for pose in row.poses] == pytest.approx([one.score for one in own])
+            left, top, right, bottom = np.array([one.box for one in own]).T
+            expected = np.stack([left, top, right - left, bottom - top], 1)
+            assert np.array([pose.box for pose in row.poses]) == pytest.approx(expected, abs=1e-4)
+    assert "the boxes of 'Person' that" in caplog.text
+    again = moganet.predict(model, [folder], boxes=moganet.load(detector, runtime="eager"), runtime="eager")
+    assert again.predictions == asked.predictions
+    for other, said in (("moganet_nano.digits", "task classify, which finds no boxes"), (model, "finds no boxes")):
+        with pytest.raises(ConfigError, match=said):
+            moganet.predict(model, [folder], boxes=str(other), runtime="eager")
+
+
+def test_a_detector_of_other_things_is_refused(model, detector, tmp_path):
+    content = torch.load(detector, weights_only=True)
+    content["meta"]["CLASSES"] = ("dog", "cat")
+    torch.save(content, tmp_path / "d.pth")
+    with pytest.raises(ConfigError, match="dog, cat, and no person"):
+        moganet.predict(model, [model.parent / "set" / "val2017"], boxes=tmp_path / "d.pth", runtime="eager")
+
+
 @pytest.mark.parametrize(
     ("boxes", "said"),
     [([[[1, 2, 3]], []], "rows of x, y"), ([[[1, 2, 0, 4]], []], "sides above 0"), ([[]], "boxes are given for 1")],

@@ -129,6 +129,11 @@ class Detect(TaskByImage):
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Detections]:
         return detections(outputs, description.class_names, _own(description).cuts, asked.top_k)
 
+    def boxes_of(self, answer: Detections, class_name: str) -> Array:
+        kept = [i for i in answer.shown if answer.class_names[answer.labels[i]] == class_name]
+        corners = answer.boxes[kept].reshape(-1, 4).astype(np.float64)
+        return np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2], answer.scores[kept]])
+
     def sent(self, row: Row, answer: Detections, masks: Masks) -> Row:
         if masks != "rle" or answer.masks is None or not isinstance(row, DetectRow):
             return row
