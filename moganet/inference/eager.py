@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from moganet.inference.runs import Array, Outputs, Sizes
 from moganet.machine import half_type
 from moganet.network.features import gives_features, with_features
-from moganet.network.fuse import fastest
+from moganet.network.fuse import fastest, layout
 from moganet.tasks.guard import FEATURES
 
 
@@ -26,7 +26,8 @@ class EagerRun:
         form: Callable[[nn.Module], nn.Module] = fastest,
     ) -> None:
         self.device = next(network.parameters()).device
-        self.network = form(network).to(self.device).to(memory_format=torch.channels_last)
+        self.layout = layout(network)
+        self.network = form(network).to(self.device).to(memory_format=self.layout)
         self.precision, self.outputs = precision, (*outputs, FEATURES) if gives_features(self.network) else outputs
         self.run = with_features(self.network)
         self.half = half_type(precision)
@@ -41,7 +42,7 @@ class EagerRun:
         if self.half is not None:
             half = torch.autocast(self.device.type, self.half)
         with torch.inference_mode(), half:
-            x = x.to(self.device, torch.float32, memory_format=torch.channels_last)
+            x = x.to(self.device, torch.float32, memory_format=self.layout)
             found = self.run(x) if sizes is None else self.network(x, sizes=sizes)
         if isinstance(found, dict):
             return found

@@ -72,6 +72,23 @@ def test_a_published_file_gives_the_references_detections(tmp_path):
             predictor.outputs(x, sizes=sizes)
 
 
+@pytest.mark.slow  # half a minute each
+@pytest.mark.parametrize("name", ["mask_rcnn_xtiny", "cascade_mask_rcnn_xtiny", "cascade_mask_rcnn_4conv1f_xtiny"])
+def test_detections_of_published_files_come_in_the_references_order(name, tmp_path):
+    expected, told = golden_dense(name)
+    how = told["cases"]["odd"]
+    path = written(tmp_path / "x.pth", {"meta": {}, "state_dict": published(name)})
+    (height, width), original = how["valid"], how["original"]
+    x = torch.zeros(1, 3, *how["padded"])
+    x[:, :, :height, :width] = scene(height, width, how["seed"])
+    found = moganet.load(path, runtime="eager").outputs(x, sizes=[(height, width)])[0]
+    scale = [original[1] / width, original[0] / height] * 2
+    assert (found["labels"] == expected["odd.det.labels"].numpy()).all()
+    assert abs(found["boxes"] * scale - expected["odd.det.boxes"].numpy()).max() < 1e-3
+    assert abs(found["scores"] - expected["odd.det.scores"].numpy()).max() < 1e-5
+    assert found["masks"].shape == (len(found["boxes"]), height, width) and found["masks"].any()
+
+
 @pytest.mark.parametrize("head", SMALL)
 def test_every_head_is_known_by_its_tensors_and_answers(head, tmp_path):
     state = small(head)

@@ -16,7 +16,7 @@ from moganet.network.dense.pyramid import maps_of
 from moganet.network.dense.retinanet import RetinaNetHead
 from moganet.network.dense.rpn import RpnHead
 from moganet.network.dense.two_stage import Looks
-from moganet.network.fuse import fastest
+from moganet.network.fuse import fastest, layout
 
 DIVISOR = 32  # of both sides of an image that is padded for itself
 TRAINED_PROPOSALS = {False: 1000, True: 2000}  # an image, of one head and of a cascade
@@ -108,6 +108,16 @@ class Detector(OnMaps):
 
 def _up(side: int) -> int:
     return -(-side // DIVISOR) * DIVISOR
+
+
+@layout.register
+def layout_of_detector(network: Detector) -> torch.memory_format:
+    """Give the reference's layout: rounding decides which of two boxes of nearly one score is the first.
+
+    In it the scores of the golden cascade are within 1.5e-6 of the reference's, channels last within 2.5e-6, where two
+    of its hundred boxes change places; that would be 8 % faster.
+    """
+    return torch.contiguous_format
 
 
 @fastest.register
