@@ -56,9 +56,8 @@ def chosen_boxes(predictor: Predictor, given: Any, data: Any) -> Given:
     None is what the data mark. Raises ConfigError for a model that takes no boxes, DataError for a file that is none.
     """
     if given is None:
-        if predictor.task.takes_boxes and data is None:
-            how = "--boxes FILE or DETECTOR looks in boxes, --boxes whole says that it is so"
-            say(f"each image is taken for one box, the whole of it: {how}")
+        if data is None:
+            say_whole(predictor, "--boxes FILE or DETECTOR looks in boxes, --boxes whole says that it is so")
         return None
     check_boxes(predictor, given)
     if isinstance(given, Predictor):
@@ -68,10 +67,16 @@ def chosen_boxes(predictor: Predictor, given: Any, data: Any) -> Given:
     return () if given == WHOLE else _named(os.fspath(given), predictor)
 
 
+def say_whole(predictor: Predictor, how: str) -> None:
+    """Say that a model that takes boxes is given none. how: what looks in some."""
+    if predictor.task.takes_boxes:
+        say(f"each image is taken for one box, the whole of it: {how}")
+
+
 def _named(given: str, predictor: Predictor) -> Given:
-    if names_model(given):
-        return Detected(load(given, device=predictor.device, threads=predictor.threads))
     file = Path(given)
+    if names_model(given) or file.is_dir():
+        return Detected(load(given, device=predictor.device, threads=predictor.threads))
     if not file.is_file():
         like = did_you_mean(file, neighbours(file), 0.75)
         raise DataError(
