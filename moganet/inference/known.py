@@ -63,18 +63,19 @@ class Known(Settings):
 
 def key_of(found: Found, choices: Choices) -> str | None:
     """Give all that a model's reading depends on; None for one that lies in no file, or in many."""
-    files = _files(found)
+    files = files_of(found)
     if not files:
         return None
     try:
-        hashed = [(str(path), _hash(path)) for path in files]  # by their places, which what was said may name
+        hashed = [(str(path), hash_of_file(path)) for path in files]  # by their places, which what was said may name
     except OSError:
         return None  # reading it says why
     versions = [version(name) for name in ("moganet", "timm")]
     return repr([KEPT, found.release, found.network, sorted(choices.given().items()), hashed, *versions])
 
 
-def _files(found: Found) -> list[Path]:
+def files_of(found: Found) -> list[Path]:
+    """Give the files that a model is read from, its tensors' last; none where these lie in several."""
     if found.file is None:
         return []
     if not found.file.is_dir():
@@ -83,7 +84,8 @@ def _files(found: Found) -> list[Path]:
     return [] if tensors is None or tensors.name in INDEXES else [found.file / CONFIG, tensors]
 
 
-def _hash(path: Path) -> str:
+def hash_of_file(path: Path) -> str:
+    """Give the SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -15,11 +15,12 @@ from starlette.requests import Request
 
 from moganet.serve.limits import Limits
 from moganet.serve.pictures import Sent, named
-from moganet.serve.problems import ProblemError, parsed
+from moganet.serve.problems import ProblemError, once_alone, parsed
 
 FORM, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 TYPES = f"{FORM}, {JSON}, image/* or {BYTES}"
 MAX_FIELDS, MAX_FIELD = 20, 10_000  # of a form, beside its files, and the bytes of each
+LARGE_FIELD = f"a field that is no file has over {MAX_FIELD:,} bytes; send images as files: curl -F images=@photo.jpg"
 LARGE = 1 << 16  # bytes of JSON, from which on others should not wait for it to be read
 IMAGE_KEYS = {"image", "images"}
 
@@ -78,8 +79,9 @@ async def _of_form(request: Request, limits: Limits) -> Body:
     try:
         form = await request.form(max_files=limits.images + 1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
     except HTTPException as error:  # of the form's parser
-        many = error.detail.startswith("Too many files")
-        raise ProblemError(413 if many else 400, f"the form can't be read: {error.detail}") from None
+        many, large = (error.detail.startswith(one) for one in ("Too many files", "Part exceeded"))
+        reason = LARGE_FIELD if large else error.detail
+        raise ProblemError(413 if many else 400, f"the form can't be read: {reason}") from None
     except (UnicodeError, LookupError, ValueError, KeyError) as error:  # of a boundary or an encoding that there is not
         raise ProblemError(400, f"the form can't be read: {type(error).__name__}") from None
     async with contextlib.AsyncExitStack() as stack:
@@ -89,7 +91,7 @@ async def _of_form(request: Request, limits: Limits) -> Body:
             if isinstance(value, UploadFile):
                 images.append(Sent(named(value.filename, len(images) + 1), await value.read()))
             elif key in fields:
-                raise ProblemError(422, f"{key[:100]} is given twice in the form; give it once")
+                raise once_alone((key, key), "form")
             else:
                 fields[key] = value
     return Body(images, fields)
@@ -133,4 +135,7 @@ def decoded(text: str, what: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise ProblemError(422, f"{what} is no base64; send the file's content, never a path or an address") from None
+        how = "the alphabet with + and /, = at the end"
+        raise ProblemError(
+            422, f"{what} is no base64 ({how}); send the file's content, never a path or an address"
+        ) from None

@@ -46,9 +46,13 @@ class Access:
 
 @dataclass
 class _Visit:
-    """One request: when its head came, its route where it is known, and the status that it was answered with."""
+    """One request: when its head came, its route where it is known, and the status that it was answered with.
+
+    HEAD is GET to the application; the server leaves the body out.
+    """
 
     scope: Scope
+    method: str
     begin: float = field(default_factory=time.perf_counter)
     status: int = 0
     held: int = 0  # bytes of its body
@@ -75,7 +79,9 @@ class Door:
         elif scope["type"] == "websocket":  # the service has none
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._visited(_Visit(scope), receive, send)
+            method = scope["method"]
+            within = {**scope, "method": "GET"} if method == "HEAD" else scope
+            await self._visited(_Visit(within, method), receive, send)
 
     async def _visited(self, visit: _Visit, receive: Receive, send: Send) -> None:
         reply = self._noting(visit, send)
@@ -133,7 +139,7 @@ class Door:
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """Refuse what a page of another site sends by its visitor's browser."""
         origin = headers.get("origin")
-        if origin is None or scope["method"] in ("GET", "HEAD") or {origin, "*"} & set(self.access.origins):
+        if origin is None or scope["method"] == "GET" or {origin, "*"} & set(self.access.origins):
             return
         if origin.partition("://")[2].lower() != headers.get("host", "").lower():
             raise ProblemError(403, f"pages of {origin[:200]} may not ask here; say --cors ORIGIN to allow it")
@@ -227,7 +233,7 @@ class Door:
         visit.ended.set()
 
     def _count(self, visit: _Visit) -> None:
-        took, method = time.perf_counter() - visit.begin, visit.scope["method"]
+        took, method = time.perf_counter() - visit.begin, visit.method
         method = method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"
         self.service.figures.requests.labels(visit.route, method, str(visit.status)).inc()
         self.service.figures.seconds.labels(visit.route).observe(took)
@@ -247,12 +253,15 @@ def shows(header: str, token: str) -> bool:
     value = value.strip()
     if scheme.lower() == "basic":
         try:
-            value = base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeError):
+            shown = base64.b64decode(value, validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
             return False
-    elif scheme.lower() != "bearer":
+    elif scheme.lower() == "bearer":
+        shown = value.encode("latin-1", "replace")  # the bytes that came
+    else:
         return False
-    return hmac.compare_digest(value.encode(errors="replace"), token.encode())
+    given = (shown, shown.decode("latin-1").encode())  # clients send letters in UTF-8 or in Latin-1
+    return any(hmac.compare_digest(one, token.encode()) for one in given)
 
 
 def _is_host(text: str) -> bool:

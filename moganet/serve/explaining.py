@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 
 from moganet.config import Settings
 from moganet.inference.predictor import Predictor
+from moganet.network import VARIANTS
 from moganet.notices import silently
 from moganet.serve.bodies import JSON
 from moganet.serve.hosted import Hosted
@@ -60,7 +61,11 @@ class How(Settings):
 
 def methods_of(predictor: Predictor) -> tuple[str, ...]:
     """Name the methods by which a model can be explained."""
-    return tuple(name for name, needs in NEEDS_MODULE.items() if predictor.has_module or not needs)
+    if not predictor.task.explains:
+        return ()
+    branched = not predictor.task.by_image and predictor.config.architecture.name in VARIANTS
+    able = [name for name, needs in NEEDS_MODULE.items() if predictor.has_module or not needs]
+    return tuple(name for name in able if branched or name != "orders")
 
 
 class Until:
@@ -103,7 +108,7 @@ def _explain(hosted: Hosted, sent: Sent, how: How, until: Until) -> tuple[dict[s
     with tempfile.TemporaryDirectory(prefix="moganet-") as folder:
         found, notes = explained(hosted, sent, how, until, folder if how.format == "png" else None)
         picture = None if found.picture is None else Path(found.picture).read_bytes()
-    known = {"model": hosted.name, "sha256": hosted.predictor.config.sha256, "version": VERSION}
+    known = {"model": hosted.name, "sha256": hosted.sha256, "version": VERSION}
     left_out = {"file", "map", "parts", "map_file", "picture"}
     plain = {key: value for key, value in found.items() if key not in left_out}
     numbers = [[round(float(value), 6) for value in line] for line in found.map]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from moganet.config import Preprocessing
 from moganet.data.resample import normalize, resize_and_crop
 from moganet.engine.info import accuracy_of, trained_on
+from moganet.inference.known import files_of, hash_of_file
 from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array, Outputs
+from moganet.models.find import find
 from moganet.results import Record
 from moganet.serve.lane import Lane
 
@@ -23,9 +25,10 @@ STREAMED, MANY = 16, 64  # images of a batch: of OpenVINO's streams, and of a GP
 class Card(Record):
     """What clients are told of a model.
 
-    sha256: of its tensors. version: of the package that answers. classes: in the order of their numbers.
-    calibrated: whether calibrated probabilities can be asked for. rejects: whether it tells images unlike those that it
-    was trained on. methods: by which it can be explained. accuracy: what was measured of it, a text each.
+    sha256: of its tensors, or of a file that records none. version: of the package that answers. classes: in the order
+    of their numbers. calibrated: whether calibrated probabilities can be asked for. rejects: whether it tells images
+    unlike those that it was trained on. methods: by which it can be explained. accuracy: what was measured of it, a
+    text each.
     """
 
     name: str
@@ -47,6 +50,17 @@ class Card(Record):
     untrained: bool
 
 
+class Opened(NamedTuple):
+    """A loaded model. stamp: its file's hash, "" of one in many files. Exports of one model differ in it alone."""
+
+    predictor: Predictor
+    stamp: str
+
+    def same(self, other: "Opened") -> bool:
+        """Tell whether another is this one."""
+        return self.stamp == other.stamp and self.predictor.config == other.predictor.config
+
+
 @dataclass(frozen=True)
 class Source:
     """What was named on the command line: the model's name for clients, what is loaded, and how."""
@@ -54,6 +68,14 @@ class Source:
     name: str
     model: str
     open: Callable[[], Predictor]
+
+    def opened(self) -> Opened:
+        """Load the model. Its stamp is taken before: what is replaced meanwhile is taken anew the next time."""
+        files = files_of(find(self.model))
+        stamp = hash_of_file(files[-1]) if files else ""
+        predictor = self.open()
+        predictor.name_of_model = self.name  # clients read of the model by the name that they know
+        return Opened(predictor, stamp)
 
 
 def at_once(predictor: Predictor) -> int:
@@ -66,8 +88,9 @@ def at_once(predictor: Predictor) -> int:
 class Hosted:
     """A model that is ready to answer. hear: is told of each batch how many seconds each of its images waited."""
 
-    def __init__(self, source: Source, predictor: Predictor, hear: Callable[[Sequence[float]], object] = len) -> None:
-        self.source, self.predictor, self.name = source, predictor, source.name
+    def __init__(self, source: Source, opened: Opened, hear: Callable[[Sequence[float]], object] = len) -> None:
+        self.source, self.opened, self.name = source, opened, source.name
+        self.predictor = predictor = opened.predictor
         by_image = predictor.task.by_image
         self.most = 1 if by_image else at_once(predictor)
         self.answer = self._see if by_image else self._outputs
@@ -87,6 +110,11 @@ class Hosted:
             found = self.answer([self.prepared(empty)] * number)[0]
         self.rejects = self.predictor.judged_by(found) is not None
         self.shapes = {name: found[name].shape[1:] for name in self.predictor.task.outputs}
+
+    @property
+    def sha256(self) -> str:
+        """Give the hash of its tensors; of a file that records none, the file's."""
+        return self.predictor.config.sha256 or self.opened.stamp
 
     @cached_property
     def accuracy(self) -> tuple[str, ...]:

@@ -18,12 +18,12 @@ from moganet.serve.pictures import Sent
 from moganet.serve.predicting import BINARY, PIXEL
 from moganet.serve.problems import ProblemError, as_json, invalid
 from moganet.serve.service import VERSION, Question, Service, row_of
-from moganet.serve.tensors import ALL_BINARY, HEADER, InferRequest, Tensor, read_request, write_response
+from moganet.serve.tensors import ALL_BINARY, CLASSIFICATION, HEADER, InferRequest, Tensor, read_request, write_response
 from moganet.serve.tensors import BINARY as WANTS_BINARY
 from moganet.serve.tensors import Asked as Inferring
 
 IMAGE, INPUT, PROBABILITIES, ANSWERS = "image", "input", "probabilities", "answers"
-EXTENSIONS = ("binary_tensor_data", "classification")
+EXTENSIONS = ("binary_tensor_data", CLASSIFICATION)
 PASSED_OVER = {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "content_type", "headers"}
 QUESTIONS = {"top_k", "calibrated", "masks"}
 SHORT = 12  # characters of a hash that are a version
@@ -79,6 +79,8 @@ def routes(service: Service) -> APIRouter:
         if media_type(request) not in (JSON, BYTES, ""):
             raise ProblemError(415, f"the body must be {JSON}, or {BYTES} with {HEADER}")
         content, header = await request.body(), request.headers.get(HEADER)
+        if header is None and media_type(request) == BYTES:
+            raise ProblemError(400, f"{BYTES} needs the header {HEADER}: the bytes of its JSON, 0 for one image alone")
         asked = await in_thread(service.readers, read_request, content, header)
         return await _infer(service, _get(service, name, version), asked)
 
@@ -97,7 +99,7 @@ def _get(service: Service, name: str, version: str | None) -> Hosted:
 
 
 def _version(hosted: Hosted) -> str:
-    return hosted.predictor.config.sha256[:SHORT] or "1"
+    return hosted.sha256[:SHORT] or "1"
 
 
 def _metadata(hosted: Hosted) -> dict[str, Any]:
@@ -216,7 +218,7 @@ def _answered(
 def _response(hosted: Hosted, request: InferRequest, tensors: Sequence[Tensor]) -> Response:
     everything = request.parameters.get(ALL_BINARY) is True
     asked = {one.name: one.parameters for one in request.outputs}
-    given = [_as_classes(hosted, one, asked.get(one.name, {}).get("classification")) for one in tensors]
+    given = [_as_classes(hosted, one, asked.get(one.name, {}).get(CLASSIFICATION)) for one in tensors]
     binary = [asked.get(one.name, {}).get(WANTS_BINARY, everything) is True for one in given]
     head = {"model_name": hosted.name, "model_version": _version(hosted)}
     head |= {} if request.id is None else {"id": request.id}

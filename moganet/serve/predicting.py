@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from moganet.serve.bodies import BYTES, FORM, JSON, Body, read_body
-from moganet.serve.problems import ProblemError, as_json, invalid
+from moganet.serve.problems import ProblemError, as_json, invalid, once_alone
 from moganet.serve.service import Answers, Question, Service
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
@@ -71,6 +71,8 @@ def merged(query: Any, fields: Any) -> Any:
 
 async def asked_of(request: Request, query: Any, service: Service) -> tuple[Body, Any]:
     """Read a request's images and its settings."""
+    if len(given := request.query_params.multi_items()) > len(request.query_params):
+        raise once_alone((name for name, _ in given), "address")
     body = await read_body(request, service.limits)
     return body, merged(query, body.fields)
 

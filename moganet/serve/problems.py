@@ -1,13 +1,15 @@
 """What goes wrong for a client, as problem documents (RFC 9457): what, why and the remedy, and nothing from inside."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from moganet.files import to_json
 
 MEDIA_TYPE = "application/problem+json"
+UNKNOWN = "it is not known here; /openapi.json lists what is"
 TITLES = {499: "Client Closed Request"}  # which nobody reads but the figures
 
 
@@ -40,10 +42,25 @@ def as_json(value: Any) -> bytes:
 def parsed(content: bytes, what: str) -> Any:
     """Read JSON that a client sent. Raises ProblemError for what is none, or is nested too deeply."""
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+        said = " ".join(str(error).partition(";")[0].split())[:200]
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else said
         raise ProblemError(400, f"{what} is no JSON: {reason}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Give an object. Of a name that comes twice, JSON's readers would keep the last alone."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise once_alone((name for name, _ in pairs), "JSON")
+    return found
+
+
+def once_alone(names: Iterable[str], where: str) -> ProblemError:
+    """Say which of some names comes twice."""
+    (twice, _), *_ = Counter(names).most_common(1)
+    return ProblemError(422, f"{twice[:100]} is given twice in the {where}; give it once")
 
 
 def invalid(errors: Any) -> ProblemError:
@@ -51,7 +68,7 @@ def invalid(errors: Any) -> ProblemError:
     found = [
         {
             "where": ".".join(map(str, one["loc"])).removeprefix("query."),
-            "what": one["msg"].removeprefix("Value error, "),
+            "what": UNKNOWN if one["type"] == "extra_forbidden" else one["msg"].removeprefix("Value error, "),
         }
         for one in errors
     ]

@@ -1,5 +1,6 @@
 """`serve`: from the command line's words to a running service, and its end."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -25,6 +26,7 @@ from moganet.results import Record, Result
 from moganet.serve.app import build_app
 from moganet.serve.door import LOOPBACK, Access, Door
 from moganet.serve.figures import Figures
+from moganet.serve.heads import LimitedHeads
 from moganet.serve.hosted import Source
 from moganet.serve.limits import Limits
 from moganet.serve.service import Service
@@ -93,6 +95,8 @@ def serve(
     choices: as in `load`. SIGHUP takes changed models anew.
     Raises ConfigError for what can't be, OutputError for a port that is taken, what `load` raises, and Stopped.
     """
+    if "/" in opening.host or opening.host.count(":") == 1:
+        raise ConfigError(f"--host {opening.host!r} must be a name or an address alone; its port goes to --port")
     access = access_of(opening)
     sources = [Source(name, model, partial(_load, model, choices)) for name, model in named_models(models).items()]
     if not sources:
@@ -103,7 +107,10 @@ def serve(
         door = build_app(service, access, None if extend is None else lambda app: extend(app, service))
         address = address_of(listener, opening.host)
         server = _Server(door, service, lambda: started(_started(address, service, access)))
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is none
         server.run(sockets=[listener])
+    if server.unheard is not None:
+        raise server.unheard
     if server.stopped_by is not None:
         raise Stopped(server.stopped_by)
 
@@ -203,7 +210,7 @@ def _started(address: str, service: Service, access: Access) -> Started:
         Serving(
             name=hosted.name,
             task=hosted.predictor.task.name,
-            sha256=hosted.predictor.config.sha256,
+            sha256=hosted.sha256,
             classes=len(hosted.predictor.class_names),
             runtime=hosted.predictor.runtime,
         )
@@ -226,16 +233,22 @@ class _Server(uvicorn.Server):
             server_header=False,
             timeout_graceful_shutdown=int(service.limits.seconds) + 1,
             ws="none",
+            http=LimitedHeads,
         )
         super().__init__(config)
         self.service, self._tell = service, started
         self.stopped_by: int | None = None
+        self.unheard: Exception | None = None
         self._terminals = [number for number in range(3) if os.isatty(number)]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and say so; where nobody hears it, stop as ever, and raise it then."""
         await super().startup(sockets)
-        self._tell()
+        try:
+            self._tell()
+        except Exception as error:
+            self.unheard = error
+            asyncio.get_running_loop().call_soon(setattr, self, "should_exit", True)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

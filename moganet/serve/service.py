@@ -88,7 +88,7 @@ class Service:
         notes = tuple(dict.fromkeys(note for _, said in answered for note in said))
         return Answers(
             model=hosted.name,
-            sha256=hosted.predictor.config.sha256,
+            sha256=hosted.sha256,
             version=VERSION,
             predictions=rows,
             **({"unreadable": unread} if unread else {}),

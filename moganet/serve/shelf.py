@@ -51,7 +51,7 @@ class Shelf:
         self._models = {source.name: self._opened(source) for source in self._sources}
 
     def _opened(self, source: Source) -> Hosted:
-        hosted = Hosted(source, source.open(), self._hear(source.name))
+        hosted = Hosted(source, source.opened(), self._hear(source.name))
         hosted.warm()
         return hosted
 
@@ -85,10 +85,10 @@ class Shelf:
 
     def _anew(self, old: Hosted) -> tuple[str, Hosted]:
         try:
-            predictor = old.source.open()
-            if predictor.config == old.predictor.config:
+            opened = old.source.opened()
+            if opened.same(old.opened):
                 return "same", old
-            fresh = Hosted(old.source, predictor, self._hear(old.name))
+            fresh = Hosted(old.source, opened, self._hear(old.name))
             fresh.warm()
         except Exception as error:  # whatever is in its place now, the old one answers
             reason = str(error) if isinstance(error, MogaNetError) else reason_of(error)

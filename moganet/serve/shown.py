@@ -96,7 +96,7 @@ def _answered(hosted: Hosted, outputs: Any, picture: Any, question: Question, pr
     drawn, colours = predictor.task.drawn(picture.pixels, given), predictor.task.colours(given)
     return Answer(
         model=hosted.name,
-        sha256=predictor.config.sha256,
+        sha256=hosted.sha256,
         text=row.text(),
         bars_of=row.bars_of,
         bars=tuple(Bar(name=name, share=share, colour=colours.get(name)) for name, share in row.bars()),

@@ -8,11 +8,11 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from moganet.serve.bodies import decoded
 from moganet.serve.problems import ProblemError, as_json, invalid, parsed
@@ -20,8 +20,11 @@ from moganet.serve.problems import ProblemError, as_json, invalid, parsed
 TYPES: dict[str, Any] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 HEADER = "inference-header-content-length"
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
+CLASSIFICATION = "classification"
 MAX_ELEMENTS = 1 << 31
-Parameters = dict[str, Any]
+ABOUT = {"content_type", "headers"}  # which clients of MLServer send beside any tensor
+TAKES, GIVES = ABOUT | {BINARY_SIZE}, ABOUT | {BINARY, CLASSIFICATION}  # parameters of inputs, and of outputs
+Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]  # as some send it
 
 
 class _Part(BaseModel):
@@ -51,7 +54,9 @@ class InferRequest(BaseModel):
     id: str | None = Field(default=None, max_length=1000)
     parameters: Parameters = Field(default_factory=dict)
     inputs: tuple[Input, ...] = Field(min_length=1, max_length=16)
-    outputs: tuple[Output, ...] = Field(default=(), max_length=16)
+    outputs: Annotated[tuple[Output, ...], BeforeValidator(lambda value: () if value is None else value)] = Field(
+        default=(), max_length=16
+    )
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,17 @@ def read_request(content: bytes, header: str | None) -> Asked:
         request = InferRequest.model_validate(parsed(content[:length], "the request"))
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
+    _check_parameters(request)
     return Asked(request, list(_tensors(request, content[length:])))
+
+
+def _check_parameters(request: InferRequest) -> None:
+    """Raise ProblemError for what a tensor's parameters ask that is not done: it would be passed over in silence."""
+    for part in (*request.inputs, *request.outputs):
+        known = TAKES if isinstance(part, Input) else GIVES
+        if unknown := part.parameters.keys() - known:
+            what = f"{part.name[:50]} has the parameter {min(unknown)[:100]!r}; there it can have"
+            raise ProblemError(400, f"{what} {', '.join(sorted(known - ABOUT))}; settings belong to the whole request")
 
 
 def _tensors(request: InferRequest, binary: bytes) -> Iterator[Tensor]:

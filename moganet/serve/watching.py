@@ -30,12 +30,10 @@ def routes(service: Service) -> APIRouter:
     async def models() -> Response:
         return Response(as_json(Cards(models=cards_of(service)).model_dump(mode="json")), media_type=JSON)
 
-    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", summary="Is the service alive?", response_model=State)
     async def alive() -> Response:
         return Response(as_json(State(status="alive")), media_type=JSON)
 
-    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", summary="Can it answer?", response_model=State)
     async def ready() -> Response:
         if not service.ready:
@@ -61,7 +59,7 @@ def _card(hosted: Hosted, *, default: bool) -> Card:
     return Card(
         name=hosted.name,
         default=default,
-        sha256=own.sha256,
+        sha256=hosted.sha256,
         version=VERSION,
         task=own.task.name,
         network=own.architecture.name,

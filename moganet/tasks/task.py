@@ -96,8 +96,9 @@ class Task(ABC):
     metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
-    measured, for its one true class. by_image: whether it is a `TaskByImage`. guards: whether a guard can be made,
-    which tells unlike images by their whole. takes_boxes: whether it answers for boxes in an image. sized: whether the
+    measured, for its one true class. by_image: whether it is a `TaskByImage`. explains: whether its answers can be
+    explained. guards: whether a guard can be made, which tells unlike images by their whole. takes_boxes: whether it
+    answers for boxes in an image. sized: whether the
     network is told how large each padded image is.
     """
 
@@ -112,6 +113,7 @@ class Task(ABC):
     pipeline: ClassVar[str] = "image-classification"
     rewards: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
+    explains: ClassVar[bool] = True
     sized: ClassVar[bool] = False
     guards: ClassVar[bool] = True
     takes_boxes: ClassVar[bool] = False

@@ -1,13 +1,16 @@
 """The service answers as `moganet predict` does, whatever a request looks like."""
 
 import base64
+import hashlib
 import json
+import shutil
 
 import pytest
+import torch
 from dense_files import picture
 from PIL import Image
 from served import LIMITS, as_base64, ask, door, opened, png, service
-from small_model import exported, model
+from small_model import exported, model, network_of
 from test_segment_forms import FIT, made
 
 import moganet
@@ -15,6 +18,7 @@ from moganet.explanations import METHODS
 from moganet.models.formats.ours import save_model_file
 from moganet.serve.app import build_app
 from moganet.serve.explaining import NEEDS_MODULE
+from moganet.tasks import TASKS
 
 PNG = {"content-type": "image/png"}
 FILES = {"small": model, "fast": lambda: exported("openvino")}
@@ -73,6 +77,40 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered():
     (left,) = answer.json()["unreadable"]
     assert left["file"] == "bad.png" and left["number"] == 2 and "not an image" in left["reason"]
     assert "image" in ask("POST", "/v1/predict", content=b"no image", headers=PNG).json()["detail"]
+
+
+def test_a_foreign_file_is_known_by_its_hash_and_clients_read_of_models_by_their_names(tmp_path):
+    path, network = tmp_path / "secret.pth", network_of()[0]
+    torch.save({"state_dict": network.state_dict()}, path)
+    to = build_app(opened(foreign=path))
+    (card,) = ask("GET", "/v1/models", to).json()["models"]
+    assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert ask("POST", "/v1/predict", to, content=png(), headers=PNG).json()["sha256"] == card["sha256"]
+    assert ask("GET", "/v2/models/foreign", to).json()["versions"] == [card["sha256"][:12]]
+    for place in ("predict?calibrated=true", "explain?target=nothing", "page/answer?calibrated=true"):
+        said = ask("POST", f"/v1/{place}", to, content=png(), headers=PNG).text
+        assert str(tmp_path) not in said and "secret" not in said
+
+
+def test_only_methods_that_explain_a_model_are_offered(segmenter):
+    to = build_app(opened(LIMITS, dense=segmenter))
+    (card,) = ask("GET", "/v1/models", to).json()["models"]
+    assert card["methods"] == [name for name in METHODS if name != "orders"]
+    (small, fast) = ask("GET", "/v1/models").json()["models"]
+    assert "orders" in small["methods"] and fast["methods"] == ["lime", "occlusion"]
+    assert not TASKS["detect"].explains
+
+
+def test_another_export_of_the_same_tensors_is_another_model(tmp_path):
+    for number, name in enumerate(("raw", "raw calibrated", "raw calibrated")):
+        for suffix in (".xml", ".bin"):
+            shutil.copy(exported("openvino", name).with_suffix(suffix), tmp_path / f"one{suffix}")
+        if not number:
+            reloaded = opened(one=tmp_path / "one.xml")
+            before = reloaded.shelf.get().opened.stamp
+        else:
+            assert reloaded.reload() == {"one": ["changed", "same"][number - 1]}
+    assert reloaded.shelf.get().opened.stamp != before
 
 
 def test_models_say_what_they_are():

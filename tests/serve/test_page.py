@@ -119,7 +119,7 @@ def test_an_image_is_answered_and_explained(browser, address, width, scheme):
         assert card.locator(".unlike").is_visible() == answer.rejected
         assert f"says {answer.names[0]} " in page.locator("#status").text_content()
         page.uncheck("#calibrated")
-        page.locator(".heading", has_text="Probability").wait_for()
+        page.get_by_text("Probability", exact=True).wait_for()  # and not "Calibrated probability", of the card before
         card.locator(".method").select_option("orders" if width == 400 else "gradcam")
         card.get_by_role("button", name="Explain").click()
         card.locator(".part").wait_for()

@@ -125,6 +125,11 @@ WRONG = {
     "five channels": {"inputs": [{"name": "image", "shape": [1, 1, 5], "datatype": "UINT8", "data": [0] * 5}]},
     "another output": {"inputs": [of_bytes(0)], "outputs": [{"name": "x"}]},
     "another parameter": {"inputs": [of_bytes(0)], "parameters": {"topk": 1}},
+    "a setting of an input": {"inputs": [{**of_bytes(0), "parameters": {"calibrated": True}}]},
+    "shared memory": {
+        "inputs": [of_bytes(0)],
+        "outputs": [{"name": "probabilities", "parameters": {"shared_memory_region": "x"}}],
+    },
     "a wrong parameter": {"inputs": [of_bytes(0)], "parameters": {"top_k": 0}},
     "too many bytes": {"inputs": [{**of_bytes(0), "parameters": {"binary_data_size": 5}}]},
     "another key": {"inputs": [of_bytes(0)], "url": "http://x"},
@@ -137,6 +142,15 @@ def test_what_is_wrong_is_an_error_that_clients_read(name):
     answer = ask("POST", f"{PLACE}/infer", json=WRONG[name])
     assert 400 <= answer.status_code < 500, answer.text
     assert answer.json()["error"] and "Traceback" not in answer.text
+
+
+def test_what_clients_say_beside_images_is_taken():
+    null = {"id": None, "parameters": None, "outputs": None}  # as MLServer's client writes what is not said
+    entry = {**of_bytes(0), "parameters": {"content_type": "base64", "headers": None}}
+    assert close(output(ask("POST", f"{PLACE}/infer", json={"inputs": [entry], **null}))["data"], 0)
+    assert close(output(infer([{**entry, "parameters": None}]))["data"], 0)
+    alone = ask("POST", f"{PLACE}/infer", content=png(), headers={"content-type": "application/octet-stream"})
+    assert alone.status_code == 400 and HEADER in alone.json()["error"] and "0 for one image" in alone.json()["error"]
 
 
 @pytest.mark.parametrize("header", ["-1", "x", "²", "99999999999999999999999999", "1.5", ""])

@@ -72,6 +72,18 @@ REFUSED = {
     "too small a number": (to_predict(content=png(), headers=PNG, params={"top_k": 0}), 422, "top_k"),
     "no such setting": (to_predict(content=png(), headers=PNG, params={"topk": 1}), 422, "topk"),
     "a setting twice": (to_predict(files={"a": ("x", png())}, data={"top_k": "1"}, params={"top_k": 2}), 422, "once"),
+    "a setting twice in the address": (
+        to_predict(content=png(), headers=PNG, params=[("top_k", 1), ("top_k", 2)]),
+        422,
+        "top_k is given twice in the address",
+    ),
+    "an image twice": (
+        to_predict(content=b'{"image": "a", "image": "b"}', headers={"content-type": "application/json"}),
+        422,
+        "image is given twice in the JSON",
+    ),
+    "another alphabet": (in_json({"image": "_-8="}), 422, "no base64 (the alphabet with + and /"),
+    "a field for a file": (to_predict(files={"image": (None, b"x" * 20_000)}), 400, "-F images=@photo.jpg"),
     "no JSON": (to_predict(content=b"{", headers={"content-type": "application/json"}), 400, "no JSON"),
     "deep JSON": (to_predict(content=b"[" * 90_000, headers={"content-type": "application/json"}), 400, "deeply"),
     "a list": (in_json([1]), 422, "object"),
@@ -150,6 +162,18 @@ def test_a_token_is_asked_for(given, status):
 
 def test_tokens_of_any_characters_are_compared():
     assert shows("Bearer grün-grün", "grün-grün") and not shows("Bearer grün", "grün-grün")
+    assert not shows("Bearer ????????", "漢字漢字漢字漢字")
+    to = door(Access(token="grün-grün"))
+    for encoding in ("utf-8", "latin-1"):  # as curl in a terminal sends it, and as httpx does
+        header = "Bearer grün-grün".encode(encoding)
+        assert ask("GET", "/v1/models", to, headers={"authorization": header}).status_code == 200
+
+
+def test_whatever_can_be_got_has_a_head():
+    for path in ("/v1/models", "/metrics", "/openapi.json", "/healthz", "/v2/health/ready", "/v2/models/small"):
+        assert ask("HEAD", path).status_code == 200
+    assert ask("HEAD", "/v1/predict").status_code == 405 and ask("HEAD", "/v1/models", named()).status_code == 200
+    assert 'code="200",method="HEAD",route="/v1/models"' in ask("GET", "/metrics").text
 
 
 def test_pages_of_named_origins_may_ask_and_others_get_no_leave():

@@ -19,7 +19,7 @@ from small_model import model, write_model
 
 import moganet_cli
 from moganet.errors import ConfigError, OutputError
-from moganet.serve.run import Opening, access_of, bound
+from moganet.serve.run import Opening, access_of, bound, serve
 from moganet.serve.shelf import named_models
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -69,6 +69,15 @@ def test_a_service_reloads_and_finishes_what_it_accepted(tmp_path, monkeypatch, 
         example = re.search(r"```python\n(import httpx.*?)```", text, re.DOTALL)[1]
         exec(compile(example.replace(":8000", f":{port}"), "service.md", "exec"), {})
         assert capsys.readouterr().out.startswith("photo.jpg {'name': 'class ")
+
+        # A head without an end is not read without one; a long one that ends is
+        with contextlib.closing(socket.create_connection(("127.0.0.1", port))) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 30_000 + b"\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            with pytest.raises(OSError):
+                for _ in range(200):
+                    client.sendall(b"x" * 100_000)
+        assert json.loads(asked(port, "POST", "/v1/predict", png() + bytes(1_000_000))[1]) == first
 
         # Another process on the same port
         with pytest.raises(OutputError, match=f"{port}.*--port"):
@@ -136,6 +145,8 @@ def test_what_cannot_be_served_is_one_line(capsys, tmp_path, monkeypatch):
             ("no/such/model",): "there is no model",
             (model(), "--port", taken.getsockname()[1]): "can't serve at 127.0.0.1:",
             (model(), "--host", "0.0.0.0"): "--token-file",
+            (model(), "--host", "http://localhost"): "its port goes to --port",
+            (model(), "--host", "localhost:80"): "its port goes to --port",
             (model(), "--host", "no.such.host.invalid", "--open"): "can't serve at",
             (model(), model()): "NAME=MODEL",
             (model(), f"a b={model()}"): "no name for a model",
@@ -150,6 +161,15 @@ def test_what_cannot_be_served_is_one_line(capsys, tmp_path, monkeypatch):
             code, lines = run(capsys, *words)
             errors = [line for line in lines if line.startswith("moganet:")]
             assert code == 2 and len(errors) == 1 and said in errors[0], (words, "\n".join(lines))
+
+
+def test_a_service_that_nobody_hears_of_ends_with_one_line(caplog):
+    def unheard(found):
+        raise OutputError(f"can't write {found.address}")
+
+    with pytest.raises(OutputError, match=r"can't write http://127\.0\.0\.1:"):
+        serve([str(model())], Opening(port=0), started=unheard)
+    assert "Traceback" not in caplog.text and "lifespan" not in caplog.text
 
 
 def test_other_machines_need_a_token(monkeypatch, caplog):

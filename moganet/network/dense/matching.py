@@ -39,7 +39,8 @@ class Limits(NamedTuple):
 class Sampling:
     """How many boxes of an image learn. rpn, rois: how many; their share that may hold objects.
 
-    proposals: how many are drawn from; None is the head's own number, 1000, or 2000 of a cascade.
+    proposals: how many are drawn from; None is the head's own number, 1000, or 2000 of a cascade. rpn_least: the
+    overlap (IoU) from which an object's best anchor learns it, though it is no good one.
     """
 
     rpn: int = 256
@@ -47,6 +48,7 @@ class Sampling:
     rois: int = 512
     roi_positive: float = 0.25
     proposals: int | None = None
+    rpn_least: float = 0.3
 
 
 class Drawn(NamedTuple):

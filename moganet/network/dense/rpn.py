@@ -80,10 +80,10 @@ class RpnHead(nn.Module):
         sampling: Sampling,
     ) -> dict[str, Tensor]:
         """Give the losses of what `forward` gave. sizes: of each image, and of its own, padded part."""
-        anchors = self.anchors(maps)
+        anchors, limits = self.anchors(maps), LIMITS._replace(best=sampling.rpn_least)
         drawn = []
         for (size, padded), objects in zip(sizes, targets, strict=True):
-            owners = matched_inside(torch.cat(anchors), self.valid(anchors, maps, size, padded), objects.boxes, LIMITS)
+            owners = matched_inside(torch.cat(anchors), self.valid(anchors, maps, size, padded), objects.boxes, limits)
             drawn.append(draw(owners, sampling.rpn, sampling.rpn_positive))
         return self.losses_of(given, torch.cat(anchors), targets, drawn)
 

@@ -33,12 +33,17 @@ class DetectLoss(LossSettings):
     """The head's own losses, as the reference has them. Which boxes of an image learn is drawn anew at each step.
 
     anchors, boxes: how many learn, of the anchors and of the proposals; their share that may hold objects.
-    proposals: how many are drawn from.
+    proposals: how many are drawn from. anchors_least: the overlap from which an object's best anchor learns it.
     """
 
     name: Literal["head"] = told("head", "The losses of the head's classes, boxes and masks.")
     anchors: Count = told(256, "How many anchors of an image learn to propose.", "anchors")
     anchors_positive: Fraction = told(0.5, "The most of them that may hold objects.", "share")
+    anchors_least: Fraction = told(
+        0.3,
+        "From which overlap on an object's best anchor learns it, however bad it is: 0 for tiny objects.",
+        "IoU",
+    )
     boxes: Count = told(512, "How many proposals of an image learn.", "boxes")
     boxes_positive: Fraction = told(0.25, "The most of them that may hold objects.", "share")
     proposals: Count | None = told(None, "How many they are drawn from; null: 1000, of a cascade 2000.", "boxes")
@@ -48,7 +53,9 @@ class DetectLoss(LossSettings):
         """Give what the network is told of it."""
         from moganet.network.dense.matching import Sampling
 
-        return Sampling(self.anchors, self.anchors_positive, self.boxes, self.boxes_positive, self.proposals)
+        return Sampling(
+            self.anchors, self.anchors_positive, self.boxes, self.boxes_positive, self.proposals, self.anchors_least
+        )
 
 
 class DetectDescription(TaskDescription):

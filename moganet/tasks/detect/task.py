@@ -49,7 +49,7 @@ class Detect(TaskByImage):
     outputs = ("boxes", "scores", "labels")
     columns = COLUMNS
     pipeline = "object-detection"
-    guards, sized = False, True
+    guards, sized, explains = False, True, False
 
     @property
     def evaluation(self) -> "type[DetectEvaluation]":

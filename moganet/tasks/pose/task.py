@@ -48,8 +48,7 @@ class Pose(TaskByImage):
     activation = "none"
     columns = COLUMNS
     pipeline = "keypoint-detection"
-    guards = False
-    takes_boxes = True
+    guards, takes_boxes, explains = False, True, False
 
     @property
     def evaluation(self) -> "type[PoseEvaluation]":
