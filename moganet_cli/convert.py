@@ -18,7 +18,7 @@ def convert(
     model: Model,
     out: Annotated[Path, argument("OUT", "x.safetensors, x.pth.tar, x.pth, x.pdparams, x.birder.pt, or a folder.")],
     to: Annotated[
-        Literal["model", "hub", "official", "paddle", "birder", "mmseg", "mmdet"] | None,
+        Literal["model", "hub", "official", "paddle", "birder", "mmseg", "mmdet", "mmpose"] | None,
         option("The format [default: by OUT's name]."),
     ] = None,
     as_json: AsJson = False,

@@ -34,7 +34,7 @@ FACTORS = (
     (r"neck\.fpn_convs\.3\..*weight", 6.0),
     (r"(decode_head|auxiliary_head)\.conv_seg\.weight", 4.0),
     (r"decode_head\.scale_heads\..*weight", 1.1),
-    (r"(neck|rpn_head|bbox_head|roi_head|decode_head|auxiliary_head)\..*weight", 2.0),
+    (r"(neck|rpn_head|bbox_head|roi_head|decode_head|auxiliary_head|keypoint_head)\..*weight", 2.0),
 )
 # Factors and shifts of biases that end a head of a detector.
 BIASES = (

@@ -15,6 +15,7 @@ from moganet.inference.files_seen import stream_of_files
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
 from moganet.inference.runtimes import Runtime
+from moganet.inference.which_boxes import say_whole
 from moganet.machine import kept_below
 from moganet.notices import noted
 from moganet.numbers import count
@@ -101,6 +102,7 @@ def batch(
         why = f": {missing[0].file}: {missing[0].reason}" if missing else ""
         raise DataError(f"nothing to predict{why}; give images, folders, patterns, lists, shards:URL or URLs")
     predictor = as_predictor(model, runtime, precision, device=device, **choices)
+    say_whole(predictor, "moganet predict --boxes looks in others")
     sha256 = predictor.config.sha256 or _hash_of(predictor)
     asked = {"top_k": top_k, "calibrated": calibrated, "fast_decoding": fast_decoding, "precision": predictor.precision}
     made_with = {"model": sha256, "runtime": predictor.runtime, **asked, "batch_size": batch_size}

@@ -17,10 +17,12 @@ from moganet.config.heads import (
     CascadeHead,
     FpnHead,
     Head,
+    HeatmapHead,
     MapsHead,
     MaskRcnnHead,
     PixelHead,
     PixelHeads,
+    PoseHeads,
     RetinaHead,
     RoiHead,
     SmpHead,
@@ -56,5 +58,5 @@ __all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
 __all__ += ["flat", "validate"]
 __all__ += ["DEVICE", "DEVICES", "OPTIONS", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]
-__all__ += ["FpnHead", "Head", "MapsHead", "PixelHead", "PixelHeads", "SmpHead", "UperHead"]
+__all__ += ["FpnHead", "Head", "HeatmapHead", "MapsHead", "PixelHead", "PixelHeads", "PoseHeads", "SmpHead", "UperHead"]
 __all__ += ["BoxHead", "BoxHeads", "CascadeHead", "MaskRcnnHead", "RetinaHead", "RoiHead"]

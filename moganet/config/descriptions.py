@@ -37,8 +37,8 @@ Device = Annotated[str, BeforeValidator(lambda name: "cuda" if name == "gpu" els
 class Architecture(Settings):
     """Which network, and which function it computes; None leaves the variant's own value.
 
-    head: what stands on its four maps, answers for each pixel or finds objects; None is a classifier, or a backbone of
-    0 classes.
+    head: what stands on its four maps, answers for each pixel, finds objects or key points; None is a classifier, or a
+    backbone of 0 classes.
     """
 
     name: str = told("moganet_xtiny", "A variant (nano, xtiny, tiny, small, base, large, xlarge), or timm:NAME.")
@@ -71,7 +71,7 @@ class Architecture(Settings):
     drop_path_rate: Fraction = told(0.0, "How often the last block is passed by; earlier ones less.", "probability")
     ls_init_value: float | None = told(None, "What the layer scales start from; null: the network's own.")
     conv_init: ConvInit = told("fan_out", "By which side of a convolution its drawn weights are scaled.")
-    head: Head | None = told(None, "What stands on the four maps, for each pixel or for objects; null: a classifier.")
+    head: Head | None = told(None, "What stands on the maps, for pixels, things or key points; null: a classifier.")
 
     def options(self) -> dict[str, Any]:
         """Give the keyword arguments for the network beside its name, and what stands on it."""
@@ -87,15 +87,18 @@ class Preprocessing(Settings):
     """How an image becomes the network's input; training, evaluation, prediction and exports share it."""
 
     size: Annotated[tuple[Side, Side], Square] = told((224, 224), "Height and width, or one number for both.", "pixels")
-    crop_mode: Literal["center", "squash", "fit", "keep"] = told(
+    crop_mode: Literal["center", "squash", "fit", "keep", "box"] = told(
         "center",
         '"center" resizes the shorter side to size / crop_fraction and crops the middle; "squash" resizes both sides '
         'to the size; "fit" keeps the whole image: as large as fits into the size, lying or standing, then resized to '
         "the next multiples of `multiple`, as mmsegmentation does, so that each image has a size of its own; "
-        '"keep" leaves images as large as they are.',
+        '"keep" leaves images as large as they are; "box" sees the box of one thing in an image at a time, widened to '
+        "the shape of the size, as mmpose does; the image itself where no box is marked.",
     )
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = told(
-        0.9, 'How much of the shorter side "center" keeps.', "share of the side"
+        0.9,
+        'How much of the shorter side "center" keeps; how much of both sides the thing fills by "box".',
+        "share of the side",
     )
     multiple: Annotated[int, Field(ge=1, le=1024)] = told(1, 'What both sides are multiples of after "fit".', "pixels")
     interpolation: Literal["nearest", "bilinear", "bicubic"] = told("bicubic", "How pixels are resized.")
@@ -117,12 +120,16 @@ class Preprocessing(Settings):
     @property
     def one_size(self) -> bool:
         """Tell whether all images become of one size."""
-        return self.crop_mode in ("center", "squash")
+        return self.crop_mode in ("center", "squash", "box")
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"mean and std need one value for each of the {self.channels} channels")
         if not self.antialias and (self.interpolation, self.crop_mode == "center") != ("bilinear", False):
-            raise ValueError("antialias: false is for bilinear pixels that are not cropped: crop_mode squash or fit")
+            raise ValueError(
+                "antialias: false is for bilinear pixels that are not cropped: crop_mode squash, fit or box"
+            )
+        if self.crop_mode == "box" and self.antialias:
+            raise ValueError("crop_mode box takes bilinear pixels as OpenCV does: say antialias: false")
         return self

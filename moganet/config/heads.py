@@ -1,4 +1,4 @@
-"""What stands on a network's four maps: heads that answer for each pixel, and heads that find objects, by name."""
+"""What stands on a network's four maps: heads that answer for each pixel, find objects, or key points, by name."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,6 +8,7 @@ from moganet.config.settings import Fraction, Settings, Width, told
 
 HEADS = ("fpn", "upernet", "smp")
 FINDERS = ("retinanet", "maskrcnn", "cascade")
+POSES = ("heatmap",)
 Layers = Annotated[int, Field(ge=0, le=64)]
 Share = Annotated[float, Field(gt=0, le=1)]
 SMP = "smp:"  # before the name of a decoder of segmentation_models.pytorch
@@ -63,6 +64,18 @@ class SmpHead(PixelHead):
     @property
     def title(self) -> str:
         return f"{SMP}{self.decoder}"
+
+
+class HeatmapHead(MapsHead):
+    """Simple baselines' head (Xiao et al. 2018): transposed convolutions on the last map, and a map a key point.
+
+    channels: width of each transposed convolution, which doubles both sides of the map.
+    """
+
+    name: Literal["heatmap"] = told("heatmap", "A head with a map for each key point.")
+    channels: tuple[Width, ...] = told(
+        (256, 256, 256), "Width of each transposed convolution, which doubles a map's sides.", "channels"
+    )
 
 
 class BoxHead(MapsHead):
@@ -135,10 +148,11 @@ def _by_name(value: Any) -> Any:
     """Let a name stand for a head with its defaults: "fpn", "upernet", "smp:Unet", "maskrcnn"."""
     if isinstance(value, str):
         value = {"name": "smp", "decoder": value.removeprefix(SMP)} if value.startswith(SMP) else {"name": value}
-    if isinstance(value, dict) and value.get("name") not in (*HEADS, *FINDERS):
+    if isinstance(value, dict) and value.get("name") not in (*HEADS, *FINDERS, *POSES):
         what = f"{value['name']!r} is no head" if "name" in value else "a head has a name: {name: fpn, channels: 64}"
         pixels = "fpn, upernet, smp:Unet and other decoders of segmentation_models.pytorch"
-        raise ValueError(f"{what}; known: {pixels}, for each pixel; {', '.join(FINDERS)}, for objects")
+        others = f"{', '.join(FINDERS)}, for objects; {', '.join(POSES)}, for key points"
+        raise ValueError(f"{what}; known: {pixels}, for each pixel; {others}")
     return value
 
 
@@ -153,7 +167,8 @@ def _of(kind: type[MapsHead], what: str, known: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_Any = FpnHead | UperHead | SmpHead | RetinaHead | MaskRcnnHead | CascadeHead
+_Any = FpnHead | UperHead | SmpHead | RetinaHead | MaskRcnnHead | CascadeHead | HeatmapHead
 Head = Annotated[_Any, Field(discriminator="name"), BeforeValidator(_by_name)]
-PixelHeads = Annotated[Head, _of(PixelHead, "finds objects, and tells no pixel's class", "fpn, upernet, smp:NAME")]
-BoxHeads = Annotated[Head, _of(BoxHead, "tells each pixel's class, and finds no objects", ", ".join(FINDERS))]
+PixelHeads = Annotated[Head, _of(PixelHead, "tells no pixel's class", "fpn, upernet, smp:NAME")]
+BoxHeads = Annotated[Head, _of(BoxHead, "finds no objects", ", ".join(FINDERS))]
+PoseHeads = Annotated[Head, _of(HeatmapHead, "finds no key points", ", ".join(POSES))]

@@ -109,6 +109,9 @@ class AugmentConfig(Settings):
     ratio: tuple[Factor, Factor] = told((0.75, 4 / 3), 'Its width by its height in crop "resized", from and to.')
     hflip: Fraction = told(0.0, "How often an image is mirrored, left to right.", "probability")
     rotation: Annotated[float, Field(ge=0, le=180)] = told(0.0, "The widest turn, to either side.", "degrees")
+    half_body: Fraction = told(
+        0.0, "How often the crop of a box is of the upper or the lower half of a body alone.", "probability"
+    )
     translate: Fraction = told(0.0, "The farthest shift, in each direction.", "share of the side")
     zoom: tuple[Factor, Factor] = told((1.0, 1.0), "The least and the greatest magnification.", "factor")
     color_jitter: tuple[Jitter, Jitter, Jitter] = told(

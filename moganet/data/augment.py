@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from moganet.config import AugmentConfig, Preprocessing
 from moganet.data import resample
+from moganet.data.augment_people import BoxCrop
 from moganet.data.masks_coding import IGNORED
 from moganet.data.preprocess import Transform, bring_to_size, each_place, normalize, resize_and_crop
 from moganet.errors import ConfigError
@@ -185,6 +186,10 @@ def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, pl
     """
     if placed and augment.auto_augment:
         raise ConfigError(f"augment.auto_augment {augment.auto_augment!r} moves the image and not what is marked in it")
+    if preprocessing.crop_mode == "box":
+        if augment.crop != "none":
+            raise ConfigError(f"augment.crop {augment.crop} would not follow the boxes; leave it at none")
+        return BoxCrop(augment, preprocessing)
     if augment.auto_augment:
         return PolicyTransform(augment, preprocessing)
     if augment.crop == "scaled":

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
 from moganet.data.augment import BatchAugment, Mix, worker_transform
 from moganet.data.augment_boxes import ObjectTransform
+from moganet.data.augment_people import crop_of_box
 from moganet.data.item_split import ItemSplit
 from moganet.data.loader import Batch, Loader, Unreadable, num_workers
 from moganet.data.order import ALONE, Division, Draw, EpochOrder, EvenBatches, ShardOrder, StepParts
@@ -135,6 +136,8 @@ def evaluation_loader(
 
 
 def _image_to_size(image: Tensor, target: Any, preprocessing: Preprocessing) -> tuple[Tensor, Any]:
+    if preprocessing.crop_mode == "box" and target is not None:
+        return crop_of_box(image, target, preprocessing)
     return resize_and_crop(image, preprocessing), target
 
 

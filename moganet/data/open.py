@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moganet.data import boxes, cifar, digits, folder, hub_datasets, masks, shards, table
+from moganet.data import boxes, cifar, digits, folder, hub_datasets, masks, people, shards, table
 from moganet.data.class_names import find_lookalikes, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.in_python import PREFIX, open_in_python
@@ -30,6 +30,7 @@ SOURCES: dict[str, Callable[[str | None], Dataset]] = {
     "shards": shards.open_shards,
     "hub": hub_datasets.open_hub,
     **boxes.OPENERS,
+    "keypoints": people.open_people,
 }
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".txz", ".bz2", ".tbz2", ".zst", ".7z", ".rar")

@@ -39,7 +39,7 @@ def resize_and_crop(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         return torch.from_numpy(resample.resize_and_crop(images.numpy(), preprocessing))
     have, crop = (images.shape[-2], images.shape[-1]), preprocessing.size
     full = resample.target_size(have, preprocessing)
-    if not preprocessing.one_size:
+    if not preprocessing.one_size or preprocessing.crop_mode == "box":
         return torch.from_numpy(resample.resize_and_crop(images.cpu().numpy(), preprocessing)).to(images.device)
     try:
         if resample.is_thin(full, crop):

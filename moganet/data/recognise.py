@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from moganet.data import masks
+from moganet.data import masks, people
 from moganet.data.boxes_voc import looks_like_voc
 from moganet.data.boxes_yolo import looks_like_yolo
 from moganet.data.coco_json import looks_like_coco, looks_like_coco_folder
@@ -17,12 +17,14 @@ WHAT = {
     "coco": "COCO's annotations (boxes)",
     "yolo": "a set of YOLO's (boxes)",
     "voc": "PASCAL VOC's annotations (boxes)",
+    "keypoints": "images with key points",
     "masks": "images with masks",
 }
 LOOKS: Mapping[str, Callable[[Path], bool]] = {
     "coco": looks_like_coco_folder,
     "yolo": looks_like_yolo,
     "voc": looks_like_voc,
+    "keypoints": people.looks_like_people,
     "masks": masks.looks_like_masks,
 }
 
@@ -37,6 +39,8 @@ def recognised_folder(given: Path, spec: str) -> str | None:
     if own := next((source for source, wrote in OWN.items() if wrote(given)), None):
         return own
     found = [source for source, looks in LOOKS.items() if _looks(looks, given)]
+    if "keypoints" in found:  # all of its files are of these, which also hold boxes and outlines
+        found = ["keypoints"]
     if len(found) > 1:
         readings = " or ".join(f"{WHAT[one]}: --data {one}:{spec}" for one in found)
         raise DataError(f"{spec} may be read in {len(found)} ways; say which is meant, {readings}")
@@ -52,6 +56,8 @@ def recognised_file(given: Path, spec: str) -> str | None:
     if not is_file(given) or suffix not in (".json", ".yaml", ".yml"):
         return None
     source = "yolo" if suffix != ".json" else "coco" if looks_like_coco(given) else None
+    if source == "coco" and given.name.startswith("person_keypoints_"):
+        source = "keypoints"
     if source is not None:
         say(f"took {spec} for {WHAT[source]}; choose otherwise by --data SOURCE:PATH")
     return source

@@ -9,6 +9,7 @@ from PIL import Image
 
 from moganet.config import Preprocessing
 from moganet.data.bilinear import resize_pixels
+from moganet.data.box_crop import crops_of, whole_box
 from moganet.errors import DataError
 
 THIN = 16  # of an image whose longer side would become more than so many crops, only what the crop sees is resized
@@ -37,6 +38,11 @@ def resize_and_crop(images: np.ndarray, preprocessing: Preprocessing) -> np.ndar
     try:
         if preprocessing.crop_mode == "keep":
             return images
+        if preprocessing.crop_mode == "box":  # of a whole image, as of one thing that fills it
+            flat = images.reshape(-1, *images.shape[-3:])
+            return np.concatenate([crops_of(one, whole_box(one), preprocessing) for one in flat]).reshape(
+                *images.shape[:-2], *preprocessing.size
+            )
         if preprocessing.crop_mode == "fit":
             return _resized(_resized(images, list(fitted(have, preprocessing)), preprocessing), full, preprocessing)
         if is_thin(full, preprocessing.size):
@@ -76,7 +82,7 @@ def target_size(have: tuple[int, int], preprocessing: Preprocessing) -> list[int
         return [*have]
     if preprocessing.crop_mode == "fit":
         return [-(-side // preprocessing.multiple) * preprocessing.multiple for side in fitted(have, preprocessing)]
-    if preprocessing.crop_mode == "squash":
+    if preprocessing.crop_mode in ("squash", "box"):
         return [height, width]
     # Rounded down at each step, as torchvision and timm do: one pixel more would shift the crop.
     full = [int(side / preprocessing.crop_fraction) for side in (height, width)]

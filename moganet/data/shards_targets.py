@@ -17,6 +17,7 @@ from moganet.data.masks_read import MaskFile
 from moganet.data.masks_targets import MaskTargets
 from moganet.data.shards_boxes import Boxes
 from moganet.data.shards_kind import Kind, Told, Written, check_range
+from moganet.data.shards_people import KeyPoints
 from moganet.data.shards_read import Members, Place
 from moganet.data.targets import ClassIndices, ClassSets, Targets
 from moganet.errors import DataError
@@ -105,7 +106,13 @@ class _Masks:
         return MaskTargets(tuple(files), Coding.of(classes), pixels, (None,) * len(files), colours, hashes)
 
 
-KINDS: dict[str, Kind] = {"class": _Classes(), "classes": _Sets(), "masks": _Masks(), "boxes": Boxes()}
+KINDS: dict[str, Kind] = {
+    "class": _Classes(),
+    "classes": _Sets(),
+    "masks": _Masks(),
+    "boxes": Boxes(),
+    "keypoints": KeyPoints(),
+}
 
 
 def kind_of(targets: Targets) -> str:

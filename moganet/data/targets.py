@@ -62,6 +62,14 @@ class Targets(Protocol):
         """Count the pixels of each class (classes,), where targets have any."""
         return None
 
+    def key_points(self) -> NDArray[np.int64] | None:
+        """Count the images in which each key point is marked (key points,), where targets have any."""
+        return None
+
+    def boxes(self, index: int) -> NDArray[np.float64] | None:
+        """Give the boxes of an image in which key points are looked for, as in `TaskByImage.see`; None: not said."""
+        return None
+
     def marked(self) -> Marked | None:
         """Count the things that are marked in images, where targets have any."""
         return None

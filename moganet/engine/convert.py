@@ -15,7 +15,7 @@ from moganet.models.formats import FORMATS
 from moganet.notices import noted, say
 from moganet.results import Result
 
-Target = Literal["model", "hub", "official", "paddle", "birder", "mmseg", "mmdet"]
+Target = Literal["model", "hub", "official", "paddle", "birder", "mmseg", "mmdet", "mmpose"]
 
 
 class Converted(Result, Chosen):
@@ -36,8 +36,8 @@ def convert(what: str | Path, out: str | Path, target: Target | None = None, **c
     """Write a model in another format; its tensors stay bit for bit what they are.
 
     target: "model" (ours, one file), "hub" (a folder for timm and the hub), "official" (.pth.tar), "paddle"
-        (.pdparams), "birder" (.birder.pt), "mmseg" or "mmdet" (.pth, of segmenters, of detectors); None goes by the
-        name of `out`: without suffix it is a hub folder.
+        (.pdparams), "birder" (.birder.pt), "mmseg", "mmdet" or "mmpose" (.pth, of segmenters, of detectors, of key
+        points); None goes by the name of `out`: without suffix it is a hub folder.
     choices: as in `load`.
     """
     out = Path(out)

@@ -115,6 +115,7 @@ class NetworkInfo(Result, Variant):
             "center": f"the middle {percent(preprocessing['crop_fraction'], 0)}",
             "squash": "the whole, squashed",
             "fit": f"the whole, as large as fits, either way; sides are multiples of {preprocessing['multiple']}",
+            "box": "a box at a time, widened to that shape and by a margin",
             "keep": "each image as it is; the size is what the cost is counted for",
         }[preprocessing["crop_mode"]]
         channels = f"{self.file.in_chans} channel{'s'[: self.file.in_chans != 1]}"

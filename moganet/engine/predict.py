@@ -27,6 +27,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, num_streams, stream_of
+from moganet.inference.which_boxes import boxes_by_place, chosen_boxes
 from moganet.notices import noted, say
 from moganet.numbers import spread
 from moganet.processors import threaded
@@ -90,6 +91,7 @@ class _Reading:
     fast_decoding: bool
     every: Every | None = None
     truth: Truth = "auto"
+    boxes: Any = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def predict(
     calibrated: bool = False,
     every: str | None = None,
     truth: Truth = "auto",
+    boxes: Any = None,
     grid: str | Path | None = None,
     csv_file: str | Path | None = None,
     out: str | Path | None = None,
@@ -163,6 +166,10 @@ def predict(
     every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"
         leaves it out. Where it is known, `hits` counts the answers that are right.
+    boxes: of a model of key points, in which of an image's boxes they are looked for: a file of boxes (a table, COCO's
+        annotations or results), a detector (a MODEL or a Predictor: the people that it finds), "whole" (the image
+        itself), or of images that you have a list, (N, 4) or (N, 5) each: x, y, width, height in pixels, and scores.
+        None is what the data mark, and of files the whole, which is said.
     grid: a picture of up to 48 images with prediction and, where known, truth. csv_file: a row for each image and
         class. out: rows as .jsonl, .parquet or .csv; or, where the task has such, a folder for the files of each
         answer: masks, overlays, areas and COCO's runs.
@@ -187,7 +194,7 @@ def predict(
     frames = None if every is None else parse_every(every)
     predictor = as_one(model, runtime, precision, tta=tta, calibrated=calibrated, device=device, **choices)
     predictor = predictor if tiles is None else predictor.by_tiles(tiles)
-    reading = _Reading(batch_size, workers, fast_decoding, frames, truth)
+    reading = _Reading(batch_size, workers, fast_decoding, frames, truth, chosen_boxes(predictor, boxes, data))
     if data is None:
         named = are_names(files)
         asked = _files(predictor, files, limit, reading) if named else _images(predictor, files, limit, reading)
@@ -254,6 +261,7 @@ def _images(predictor: Predictor, given: Any, limit: int | None, how: _Reading) 
         raise DataError("nothing to predict: there is no image")
     threads = 0 if how.workers == 0 else None
     so: dict[str, Any] = {"batch_size": how.batch_size, "fast_decoding": how.fast_decoding, "judged": True}
+    so["boxes_of"] = boxes_by_place(how.boxes, images.names)
     return _Asked(
         stream_of(predictor, lambda one: FileStream(one, images, threads=threads, **so)),
         images.names,
@@ -282,6 +290,7 @@ def _files(predictor: Predictor, files: Any, limit: int | None, how: _Reading) -
             batch_size=how.batch_size,
             workers=how.workers,
             fast_decoding=how.fast_decoding,
+            boxes_of=boxes_by_place(how.boxes, lambda: [str(file) for file in files]),
         ),
         lambda: [str(file) for file in files],
         lambda place: str(files[place]),
@@ -321,7 +330,14 @@ def _data(
     _, part = own_data.choose_split(dataset, split)
     chosen = part.subset(spread(len(part), limit or len(part)))
     workers = how.workers if len(chosen) > (how.batch_size or 1) else 0
-    so = {"batch_size": how.batch_size, "workers": workers, "fast_decoding": how.fast_decoding, "judged": True}
+    so: dict[str, Any] = {
+        "batch_size": how.batch_size,
+        "workers": workers,
+        "fast_decoding": how.fast_decoding,
+        "judged": True,
+    }
+    if how.boxes is not None:
+        so["boxes_of"] = boxes_by_place(how.boxes, lambda: [chosen.name_of(place) for place in range(len(chosen))])
     in_channels = chosen.with_channels(3)
     return _Asked(
         stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),

@@ -16,6 +16,7 @@ from moganet.notices import noted
 from moganet.report.boxes import things_of, with_things
 from moganet.report.grids import draw_images
 from moganet.report.masks import in_colours, painted_over, usual_palette
+from moganet.report.poses import draw_poses
 from moganet.results import Result
 from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module
@@ -56,10 +57,15 @@ def preview(
     description = task.describe(dataset, settings.task)
     mean, std = (torch.tensor(getattr(settings.preprocessing, name)).view(-1, 1, 1) for name in ("mean", "std"))
     pixels = ((batch.images[:PREVIEW_IMAGES] * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    seen = [task.preview(image.numpy(), batch.targets[i], description) for i, image in enumerate(pixels)]
+    seen = [task.preview(image.numpy(), _target_at(batch.targets, i), description) for i, image in enumerate(pixels)]
     images, names = [image for image, _ in seen], [text for _, text in seen]
     draw_images(images, names, Path(picture), f"{settings.name}: what the network sees")
     return Preview(preview=str(picture), images=len(pixels), size=list(batch.images.shape[2:]))
+
+
+def _target_at(targets: Any, place: int) -> Any:
+    """Give one target of a batch's, whose targets may be a tensor, a list, or tensors by their names."""
+    return {key: value[place] for key, value in targets.items()} if isinstance(targets, dict) else targets[place]
 
 
 def draw_samples(dataset: Dataset, picture: Path) -> None:
@@ -67,12 +73,21 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
     images, names = list[Any](), list[str]()
     for name, split in dataset.distinct().items():
         for sample in take(split.with_channels(3), MOST_SAMPLES // len(dataset.distinct())):
-            shown, text = _shown(sample, dataset.class_names, getattr(split.targets, "colours", ()))
+            if split.targets.key_points() is not None:
+                shown, text = _with_points(sample, split.targets)
+            else:
+                shown, text = _shown(sample, dataset.class_names, getattr(split.targets, "colours", ()))
             images.append(shown)
             names.append(f"{name}: {text}")
     if not images:
         raise DataError(f"no image of {dataset.spec} can be read, so that none can be drawn")
     draw_images(images, names, picture, dataset.spec)
+
+
+def _with_points(sample: Sample, targets: Any) -> tuple[Any, str]:
+    points, boxes = (sample.target[name].numpy() for name in ("points", "boxes"))
+    drawn = draw_poses(in_colours(sample.image.numpy()), points, boxes, targets.people.skeleton)
+    return drawn.transpose(2, 0, 1), Path(sample.name).name
 
 
 def _shown(sample: Sample, class_names: Sequence[str], colours: Sequence[Any]) -> tuple[Any, str]:

@@ -249,7 +249,8 @@ def _ask_again(predictor: Predictor, answers: Answers, numbers: Sequence[int]) -
     split = answers.split.with_channels(predictor.config.preprocessing.channels)
     for number in numbers:
         sample = split[int(answers.places[number])]
-        (answer,) = predictor.answers(predictor.see(sample.image.numpy()))
+        boxes = answers.split.targets.boxes(int(answers.places[number]))
+        (answer,) = predictor.answers(predictor.see(sample.image.numpy(), boxes))
         yield sample.image, sample.target, answer
 
 

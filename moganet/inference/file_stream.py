@@ -30,6 +30,13 @@ AHEAD = 2  # batches that are read before they are needed
 Pixels = NDArray[np.uint8]
 
 
+BoxesOf = Callable[[int, Pixels], NDArray[np.floating[Any]] | None]  # of an image by its place, and as it is
+
+
+def no_boxes(place: int, pixels: Pixels) -> None:
+    """Ask about the whole of each image."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A batch that a model has seen: where its images stand in the split, what it gave, and their targets."""
@@ -45,8 +52,8 @@ class FileStream:
     Pillow decodes and resizes beside Python's lock, so that threads do, and no process has to be started.
     files: or images that a caller has, as they come. threads: that read; 0 reads here, None is one a core.
     fast_decoding: JPEGs of more than four times the pixels that are needed are decoded at a fraction of their size
-    (half a grey level off in the mean). judged: as in Predictor.outputs. unreadable: what could not be read of the
-    batches so far.
+    (half a grey level off in the mean). judged: as in Predictor.outputs. boxes_of: gives those of an image by its
+    place, and uint8 (C, H, W), as in `TaskByImage.see`. unreadable: what could not be read of the batches so far.
     """
 
     def __init__(
@@ -58,11 +65,12 @@ class FileStream:
         *,
         fast_decoding: bool = False,
         judged: bool = False,
+        boxes_of: BoxesOf = no_boxes,
     ) -> None:
         self.by_image = predictor.task.by_image
         check_fast_decoding(predictor, asked=fast_decoding)
         self.size = 1 if self.by_image else batch_size or BATCH
-        self.predictor, self.files, self.judged = predictor, files, judged
+        self.predictor, self.files, self.judged, self.boxes_of = predictor, files, judged, boxes_of
         self.number = files.number if isinstance(files, GivenImages) else len(files)
         asked = num_readers(predictor) if threads is None else threads
         self.threads = asked if self.number is None else min(asked, self.number)
@@ -84,7 +92,7 @@ class FileStream:
             self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
             if good and self.by_image:
                 (place, pixels) = good[0]
-                yield Seen((place,), self.predictor.see(pixels), None)
+                yield Seen((place,), self.predictor.see(pixels, self.boxes_of(place, pixels)), None)
             elif good:
                 images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
                 yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images, judged=self.judged), None)
@@ -102,7 +110,9 @@ class FileStream:
 def check_fast_decoding(predictor: Predictor, *, asked: bool) -> None:
     """Raise ConfigError where fast decoding is asked for, and a model's answers are of the size of its images."""
     if asked and predictor.task.by_image:
-        raise ConfigError("fast decoding makes images smaller, and masks with them: leave --fast-decoding away")
+        raise ConfigError(
+            "fast decoding makes images smaller, and what is answered for places in them: leave --fast-decoding away"
+        )
 
 
 def num_readers(predictor: Predictor) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from moganet.data.contents import ImageFile
 from moganet.data.within import Within, in_lane
-from moganet.inference.file_stream import FileStream
+from moganet.inference.file_stream import BoxesOf, FileStream, no_boxes
 from moganet.inference.predictor import Predictor
 from moganet.inference.together import stream_of
 
@@ -19,9 +19,14 @@ def stream_of_files(
     batch_size: int | None,
     workers: int | None,
     fast_decoding: bool,
+    boxes_of: BoxesOf = no_boxes,
 ) -> Any:
-    """Make the stream by which a model, or several as one, answer for files. workers: processes; None: what suits."""
+    """Make the stream by which a model, or several as one, answer for files.
+
+    workers: processes; None: what suits. boxes_of: as in `FileStream`.
+    """
     so: dict[str, Any] = {"batch_size": batch_size, "fast_decoding": fast_decoding, "judged": True}
+    so["boxes_of"] = boxes_of
     in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
     many_read = (workers or predictor.device.type != "cpu") and not in_turn
     if many_read and len(files) > (batch_size or 1):  # one batch is read here

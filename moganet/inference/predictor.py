@@ -158,7 +158,10 @@ class Predictor:
 
     def logits(self, x: "Tensor") -> "Tensor":
         """Give the logits (B, classes) in float32 for preprocessed images (B, C, H, W) of any size."""
-        return _tensor(self.ask(as_array(x))["logits"])
+        found = self.ask(as_array(x))
+        if "logits" not in found:
+            raise ConfigError(f"{self.name_of_model} gives {', '.join(found)}, and no logits; ask for its outputs")
+        return _tensor(found["logits"])
 
     def preprocess(self, images: Any) -> "Tensor":
         """Turn one image or several into the input, float (B, C, H, W). Raises DataError for what can't be read."""
@@ -183,7 +186,7 @@ class Predictor:
         """Give the features among outputs, float32 (B, D). Raises ConfigError as `features` does."""
         if FEATURES in outputs:
             return outputs[FEATURES]
-        if not self.class_names and outputs["logits"].ndim == 2:  # a backbone without a head
+        if not self.class_names and "logits" in outputs and outputs["logits"].ndim == 2:  # a backbone without a head
             return outputs["logits"]
         why = "its network does not end in a linear head over pooled features"
         if not self.has_module:
@@ -194,25 +197,36 @@ class Predictor:
         """Give an image as the network sees it before its colours are scaled, uint8 (C, h, w)."""
         return _tensor(_sized(image, self.config.preprocessing))
 
-    def see(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size."""
-        assert isinstance(self.task, TaskByImage)
-        return self.task.see(pixels, self.ask, self.config.task, self.config.preprocessing)
-
     def by_tiles(self, side: int) -> "Predictor":
         """Give one that answers images larger than tiles, of a side in pixels, by these. Raises ConfigError."""
         other = copy.copy(self)
         other.config = self.config.changed(task=self.task.tiled(self.config.task, side))
         return other
 
-    def _each(self, items: Sequence[ImageLike], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:
+    def see(self, pixels: NDArray[np.uint8], boxes: Array | None = None) -> Outputs:
+        """Give the outputs for one image, uint8 (C, H, W) as it is, of a task whose answers are of its size.
+
+        boxes: as in `TaskByImage.see`.
+        """
+        assert isinstance(self.task, TaskByImage)
+        return self.task.see(pixels, self.ask, self.config.task, self.config.preprocessing, boxes)
+
+    def _each(
+        self,
+        items: Sequence[ImageLike],
+        batch_size: int,
+        *,
+        judged: bool = False,
+        boxes: Sequence[Any] | None = None,
+    ) -> Iterator[Outputs]:
         """Give what the network gives for images, a batch at a time."""
         if self.task.by_image:
             own = self.config.preprocessing
             for place in range(len(items)):
                 with _which(place, len(items)):
                     pixels = read_pixels(items[place], own.channels, own.white_level)
-                yield self.see(pixels)
+                    own_boxes = None if boxes is None else as_boxes(boxes[place])
+                yield self.see(pixels, own_boxes)
             return
         for start in range(0, len(items), batch_size):
             yield self.ask(self._inputs(items, range(len(items))[start : start + batch_size]), judged=judged)
@@ -232,7 +246,8 @@ class Predictor:
         """
         if calibrated:
             self.check_calibrated()
-        return _tensor(self.task.probabilities({"logits": as_array(logits)}, self.config.task, calibrated=calibrated))
+        given = {self.task.outputs[0]: as_array(logits)}
+        return _tensor(self.task.probabilities(given, self.config.task, calibrated=calibrated))
 
     def check_calibrated(self) -> None:
         """Raise ConfigError where the model file keeps no temperature to calibrate with."""
@@ -273,17 +288,26 @@ class Predictor:
         return written
 
     def __call__(
-        self, images: Any, top_k: int | None = None, batch_size: int = 64, *, calibrated: bool = False
+        self,
+        images: Any,
+        top_k: int | None = None,
+        batch_size: int = 64,
+        *,
+        calibrated: bool = False,
+        boxes: Sequence[Any] | None = None,
     ) -> list[Any]:
         """Predict for an image or several; the list has one answer an image, for a classifier a Prediction.
 
         images: paths, bytes, open files, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W), one or several;
         or a folder, whose images are taken by their names. top_k: how many classes are named [the task's own number].
-        calibrated: as in `probabilities`.
+        calibrated: as in `probabilities`. boxes: of each image those in which key points are looked for, (N, 4) or
+        (N, 5): x, y, width, height in pixels, and scores; None is the whole image.
         """
         items = as_images(images)
+        if boxes is not None:
+            check_boxes(self, boxes, len(items))
         found: list[Any] = []
-        for outputs in self._each(items, batch_size, judged=True):
+        for outputs in self._each(items, batch_size, judged=True, **({} if boxes is None else {"boxes": boxes})):
             found += self.answers(outputs, Asked(top_k, calibrated))
         return found
 
@@ -301,6 +325,29 @@ def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Read any image and bring it to size, uint8 (C, h, w)."""
     pixels = read_pixels(image, preprocessing.channels, preprocessing.white_level)
     return resample.resize_and_crop(pixels, preprocessing)
+
+
+def check_boxes(predictor: Predictor, boxes: Any, images: int | None = None) -> None:
+    """Raise ConfigError for a model that takes no boxes, DataError for boxes of another number of images."""
+    if not predictor.task.takes_boxes:
+        what = f"boxes are for models of key points; {predictor.name_of_model} is one of the task {predictor.task.name}"
+        raise ConfigError(f"{what}; leave them out")
+    if images is not None and len(boxes) != images:
+        raise DataError(f"boxes are given for {len(boxes)} images, and there are {images}; give (N, 4) for each image")
+
+
+def as_boxes(given: Any) -> Array:
+    """Give boxes (N, 5) of those of an image, (N, 4) or with scores. Raises DataError for what is none."""
+    try:
+        boxes = np.asarray(as_array(given), np.float64)
+        boxes = boxes.reshape(0, 5) if boxes.size == 0 else boxes
+    except (TypeError, ValueError):
+        boxes = np.zeros(0)
+    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5) or not np.isfinite(boxes).all() or (boxes[:, 2:4] <= 0).any():
+        raise DataError(
+            "the boxes of an image are rows of x, y, width, height, and perhaps a score, with sides above 0"
+        )
+    return boxes if boxes.shape[1] == 5 else np.column_stack([boxes, np.ones(len(boxes))])
 
 
 def _checked(sizes: Any, shape: Sequence[int]) -> Sizes:

@@ -1,6 +1,7 @@
 """A split as a model sees it, all of its answers at hand: for pages, comparisons and figures over several models."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -33,6 +34,14 @@ def see(predictor: Predictor, dataset: Dataset, named: tuple[str, Split], how: H
     seconds = time.perf_counter() - begin
     stream.check(f"{dataset.spec} ({name})")
     places, outputs, targets, features = zip(*seen, strict=True)
-    known = np.concatenate(places), torch.cat(outputs), torch.cat(targets)
+    known = np.concatenate(places), _joined(outputs), _joined(targets)
     given = None if features[0] is None else np.concatenate(features)
     return Answers(name, images, *known, seconds, stream.unreadable, given)
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Join entries of images, which are filled up with NaN where they differ in length."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(list(parts))
+    rows = [row for part in parts for row in part]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=torch.nan)

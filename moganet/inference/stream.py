@@ -10,7 +10,16 @@ from moganet.data.module import evaluation_loader
 from moganet.data.resample import normalize
 from moganet.data.targets import NoTargets
 from moganet.errors import ConfigError, DataError
-from moganet.inference.file_stream import AHEAD, BATCH, FileStream, Seen, check_fast_decoding, num_readers, read_ahead
+from moganet.inference.file_stream import (
+    AHEAD,
+    BATCH,
+    BoxesOf,
+    FileStream,
+    Seen,
+    check_fast_decoding,
+    num_readers,
+    read_ahead,
+)
 from moganet.inference.predictor import Predictor
 from moganet.machine import keep_freed_memory
 from moganet.results import LeftOut
@@ -23,7 +32,7 @@ class Stream:
 
     batch_size: images at a time; None is what suits the device. workers: processes that read files; None is threads of
     this process on a CPU, and a process a core where they feed a GPU. fast_decoding: as in FileStream, by threads.
-    judged: as in Predictor.outputs.
+    judged: as in Predictor.outputs. boxes_of: as in FileStream; None is what the split's targets say.
     unreadable: what could not be read of the batches so far.
     """
 
@@ -36,10 +45,12 @@ class Stream:
         *,
         fast_decoding: bool = False,
         judged: bool = False,
+        boxes_of: BoxesOf | None = None,
     ) -> None:
         self.predictor, self.split, self.workers, self.judged = predictor, split, workers, judged
         self.batch_size = batch_size or BATCHES.get(predictor.device.type, BATCH)
         self.fast_decoding = fast_decoding
+        self.boxes_of: BoxesOf = boxes_of or (lambda place, pixels: split.targets.boxes(place))
         if fast_decoding and (workers or predictor.device.type != "cpu"):
             raise ConfigError("fast decoding is for threads on a CPU: leave --workers away")
         check_fast_decoding(predictor, asked=fast_decoding)
@@ -63,7 +74,7 @@ class Stream:
             yield one
 
     def _of_files(self, split: Any) -> Iterator[Seen]:
-        how = {"fast_decoding": self.fast_decoding, "judged": self.judged}
+        how: dict[str, Any] = {"fast_decoding": self.fast_decoding, "judged": self.judged}
         stream = FileStream(self.predictor, split.files, self.batch_size, self.workers, **how)
         self.unreadable = stream.unreadable  # which grows as it goes
         for seen in stream:
@@ -87,7 +98,8 @@ class Stream:
                 self.unreadable.append(found)
             else:
                 targets = split.targets.stack([found.target])
-                yield Seen((place,), self.predictor.see(found.image.numpy()), targets)
+                pixels = found.image.numpy()
+                yield Seen((place,), self.predictor.see(pixels, self.boxes_of(place, pixels)), targets)
 
     def _of_batches(self) -> Iterator[Seen]:
         preprocessing = self.predictor.config.preprocessing

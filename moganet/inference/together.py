@@ -169,7 +169,7 @@ class Together(Predictor):
             for number, view in enumerate(VIEWS[self.tta]):
                 outputs = one.ask(view(images), judged=judged and number == 0)
                 scaled = one.task.probabilities(outputs, one.config.task, calibrated=self.calibrated)
-                scaled = one.task.mirrored(scaled) if number else scaled
+                scaled = one.task.mirrored(scaled, one.config.task) if number else scaled
                 found.append(scaled[:, order].astype(np.float64))
                 if judged and number == 0:
                     self._vote(one, outputs, votes)
@@ -183,7 +183,7 @@ class Together(Predictor):
             votes[:, 1] += 1
 
     def _of_mean(self, probabilities: Array, votes: Array) -> Outputs:
-        return {"logits": self.task.logits_of(probabilities), VOTES: votes}
+        return {self.task.outputs[0]: self.task.logits_of(probabilities), VOTES: votes}
 
     def joined(self, parts: Sequence[Outputs]) -> Outputs:
         """Give the mean of what the parts give for the same images, each as often as it has models."""
@@ -197,11 +197,13 @@ class Together(Predictor):
         judges = sum((part.judges for part in self.parts), self.judges)
         return "energy" if judges["energy"] else next(iter(judges), None)
 
-    def _each(self, items: Sequence[Any], batch_size: int, *, judged: bool = False) -> Iterator[Outputs]:
+    def _each(
+        self, items: Sequence[Any], batch_size: int, *, judged: bool = False, boxes: Sequence[Any] | None = None
+    ) -> Iterator[Outputs]:
         if not self.parts:
-            yield from super()._each(items, batch_size, judged=judged)
+            yield from super()._each(items, batch_size, judged=judged, boxes=boxes)
             return
-        streams = [part._each(items, batch_size, judged=judged) for part in self.parts]
+        streams = [part._each(items, batch_size, judged=judged, boxes=boxes) for part in self.parts]
         yield from map(self.joined, zip(*streams, strict=True))
 
 

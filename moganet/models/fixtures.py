@@ -33,20 +33,26 @@ def replay_fixtures(description: ModelDescription, outputs_of: Callable[[np.ndar
 
 
 def recorded(outputs: Outputs) -> np.ndarray:
-    """Give what a fixture keeps of the outputs for one image: logits of classes (classes,); of pixels' logits means.
+    """Give what a fixture keeps of the outputs for one image: logits of classes (classes,); of maps means.
 
     The means are of the four quarters of the image, so that a map that is turned or flipped is noticed. Of boxes the
     highest scores are kept, and the mean corners, each box as its score: order and the last of them tell nothing.
     """
-    if "logits" not in outputs:
+    values = values_of_places(outputs)
+    if values is None:
         scores, boxes = (np.asarray(outputs[name][0], np.float64) for name in ("scores", "boxes"))
         corners = (scores[:, None] * boxes).sum(0) / max(1.0, float(scores.sum())) / CORNERS
         return np.concatenate([-np.sort(-scores)[:SCORES], corners]).astype(np.float32)
-    logits = np.asarray(outputs["logits"][0], np.float32)
+    logits = np.asarray(values[0], np.float32)
     if logits.ndim == 1:
         return logits
     halves = [np.array_split(half, 2, axis=2) for half in np.array_split(logits, 2, axis=1)]
     return np.concatenate([part.mean((1, 2), np.float64) for half in halves for part in half]).astype(np.float32)
+
+
+def values_of_places(outputs: Outputs) -> np.ndarray | None:
+    """Give the logits of classes or pixels, or the heat maps of key points; None of outputs that are boxes."""
+    return next((outputs[name] for name in ("logits", "heatmaps") if name in outputs), None)
 
 
 def fixture_inputs(description: ModelDescription) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from moganet.models.build import build_blank, check_fit
 from moganet.models.formats import read_checkpoint
 from moganet.models.reading.checkpoint import architecture_of
 from moganet.network import VARIANTS
-from moganet.network.releases import FINDERS, SEGMENTERS
+from moganet.network.releases import FINDERS, POSERS, SEGMENTERS
 
 ZIP_END = 22  # bytes of an archive's last record
 
@@ -33,4 +33,6 @@ def check_release(name: str, path: Path) -> None:
 
 def _head_of(name: str) -> str:
     """Give the head that stands in the name of a release, "none" of a classifier."""
+    if name in POSERS:
+        return "heatmap"
     return name.partition(".")[2].partition("_")[0] if name in (*SEGMENTERS, *FINDERS) else "none"

@@ -21,7 +21,7 @@ from moganet.network import VARIANTS
 from moganet.notices import say
 
 OF_CLASSIFIERS = "a hub folder's config.json (input_size, mean, std, label_names)"
-OF_HEADS = "what mmsegmentation and mmdetection write into meta (CLASSES, PALETTE, config)"
+OF_HEADS = "what mmsegmentation, mmdetection and mmpose write into meta (CLASSES, PALETTE, config)"
 AS_DESCRIBED = "function and names as the file describes them"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from moganet.config import Architecture, MapsHead, PixelHead, Preprocessing, RoiHead
+from moganet.config import Architecture, HeatmapHead, MapsHead, PixelHead, Preprocessing, RoiHead
 from moganet.models.description import ModelDescription
 from moganet.models.reading.finders import ANCHORS
 from moganet.models.reading.heads import names_in_backbone
@@ -116,6 +116,8 @@ def _last_of(head: MapsHead) -> dict[str, Rows]:
     """Name the modules of a head that give something for each class, and say which rows of them."""
     if isinstance(head, PixelHead):
         return {"decode_head.conv_seg": Rows(), "auxiliary_head.conv_seg": Rows()}
+    if isinstance(head, HeatmapHead):
+        return {"keypoint_head.final_layer": Rows()}
     if not isinstance(head, RoiHead):
         return {"bbox_head.retina_cls": Rows(times=ANCHORS)}
     found = {}

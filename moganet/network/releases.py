@@ -1,8 +1,8 @@
 """The trained weights that have names, released and shipped: where each file lies, and what it holds.
 
 They stand here and not beside the downloads, since timm takes the configurations of a variant's weights when it is
-registered; segmenters and detectors are none of its. Figures are the published ones, of classifiers on ImageNet-1k's
-validation set at the given size.
+registered; segmenters, detectors and networks for key points are none of its. Figures are the published ones, of
+classifiers on ImageNet-1k's validation set at the given size.
 """
 
 from abc import ABC, abstractmethod
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OFFICIAL = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights"
 DETECTION = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-det-weights"
 SEGMENTATION = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-seg-weights"
+POSE = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-pose-weights"
 OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-in1k-weights"
 
 
@@ -133,7 +134,39 @@ for _size, (_retina, _mask) in _ON_COCO.items():
     FINDERS[f"moganet_{_size}.retinanet_coco"] = Finder(_files[0], "retinanet", _retina)
     FINDERS[f"moganet_{_size}.maskrcnn_coco"] = Finder(_files[1], "maskrcnn", *_mask)
 
-PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS, **FINDERS}
+
+@dataclass(frozen=True)
+class Poser(Published):
+    """A network for key points. ap, ar: OKS AP and AR, in per cent, on the boxes of a detector of 56.4 AP."""
+
+    size: tuple[int, int]
+    ap: float
+    ar: float
+    _: KW_ONLY
+    folder: str = POSE
+    data = "COCO"
+
+    @property
+    def accuracy(self) -> str:
+        return f"AP {self.ap} %, AR {self.ar} %"
+
+
+# On COCO's validation set with the flip test: AP and AR at 256x192, and at 384x288.
+_POSES_ON_COCO = {
+    ("xtiny", "xt"): ((72.1, 77.7), (74.7, 79.9)),
+    ("tiny", "t"): ((73.2, 78.8), (75.7, 80.9)),
+    ("small", "s"): ((74.9, 80.1), (76.4, 81.4)),
+    ("base", "b"): ((75.3, 80.7), (77.3, 82.2)),
+}
+POSERS: dict[str, Poser] = {
+    f"moganet_{_size}.coco_pose_{_height}x{_width}": Poser(
+        f"moganet_{_short}_coco_{_height}x{_width}.pth", (_height, _width), *_figures
+    )
+    for (_size, _short), _both in _POSES_ON_COCO.items()
+    for (_height, _width), _figures in zip(((256, 192), (384, 288)), _both, strict=True)
+}
+
+PUBLISHED: dict[str, Published] = {**RELEASES, **SEGMENTERS, **FINDERS, **POSERS}
 
 
 @dataclass(frozen=True)

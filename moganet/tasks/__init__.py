@@ -4,10 +4,11 @@ To add one: a folder here that fills the contract in `task.py`, a line below, it
 """
 
 from moganet.results import Metric
-from moganet.tasks import classify, detect, multilabel, segment
+from moganet.tasks import classify, detect, multilabel, pose, segment
 from moganet.tasks.task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (classify.TASK, multilabel.TASK, segment.TASK, detect.TASK)}
+_EVERY = (classify.TASK, multilabel.TASK, segment.TASK, detect.TASK, pose.TASK)
+TASKS: dict[str, Task] = {task.name: task for task in _EVERY}
 
 
 def monitor_named(name: str) -> Metric:

@@ -26,10 +26,13 @@ class TaskByImage(Task):
         ask: Callable[..., Outputs],
         description: TaskDescription,
         preprocessing: Preprocessing,
+        boxes: Array | None = None,
     ) -> Outputs:
         """Give the outputs for one image, uint8 (C, H, W) as it is.
 
         ask: gives what the network gives for preprocessed images (B, C, h, w), and where a task is `sized` their sizes.
+        boxes (N, 5): what of the image is asked about, where a task takes boxes: x, y, width, height in pixels, and
+        their scores; None is all of it.
         """
 
     @abstractmethod

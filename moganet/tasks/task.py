@@ -97,7 +97,8 @@ class Task(ABC):
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
     measured, for its one true class. by_image: whether it is a `TaskByImage`. explains: whether its answers can be
-    explained. guards: whether a guard can be made, which tells unlike images by their whole. sized: whether the
+    explained. guards: whether a guard can be made, which tells unlike images by their whole. takes_boxes: whether it
+    answers for boxes in an image. sized: whether the
     network is told how large each padded image is.
     """
 
@@ -115,6 +116,7 @@ class Task(ABC):
     explains: ClassVar[bool] = True
     sized: ClassVar[bool] = False
     guards: ClassVar[bool] = True
+    takes_boxes: ClassVar[bool] = False
 
     @property
     def monitor(self) -> Metric:
@@ -141,6 +143,10 @@ class Task(ABC):
     @abstractmethod
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         """Raise DataError for a set whose targets are of another kind, or of which nothing can be learned."""
+
+    def samples(self, dataset: "Dataset") -> "Dataset":
+        """Give a set as it is learned from, an item for each thing that the network sees: an image, or a part of it."""
+        return dataset
 
     def describe(self, dataset: "Dataset", settings: TaskSettings) -> TaskDescription:
         """Describe what a network is trained for on a set, by a recipe's settings of its task."""
@@ -180,7 +186,7 @@ class Task(ABC):
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         """Turn outputs into probabilities (B, classes). calibrated: scaled by what the description keeps."""
 
-    def mirrored(self, probabilities: Array) -> Array:
+    def mirrored(self, probabilities: Array, description: TaskDescription) -> Array:
         """Give what is answered for mirrored images as if it were for the images themselves."""
         return probabilities
 
@@ -206,6 +212,13 @@ class Task(ABC):
     def results(self, answer: Any, image: int, description: TaskDescription) -> "list[CocoResult]":
         """Give an answer as COCO's list of results has it. image: the id. Raises ConfigError where a task has none."""
         raise ConfigError(f"the answers of {self.name} are no list of results as COCO has it; leave --coco away")
+
+    def boxes_of(self, answer: Any, class_name: str) -> Array:
+        """Give the boxes of a class that an answer finds (N, 5): x, y, width, height in pixels, and scores.
+
+        Raises ConfigError where a task finds none.
+        """
+        raise ConfigError(f"the answers of {self.name} have no boxes")
 
     def sent(self, row: Row, answer: Any, masks: Masks) -> Row:
         """Give a row as a client elsewhere needs it: with what `writer` would leave in files, in it. masks: how."""
@@ -312,5 +325,7 @@ def refuse_places(dataset: "Dataset", targets: "Targets") -> None:
     """Raise DataError for a set in whose images something is marked, for a task whose answers are of whole images."""
     if targets.have_places:
         kind, recipe = ("masks", "segment") if targets.marked() is None else ("boxes", "detect")
+        if targets.key_points() is not None:
+            kind, recipe = "key points", "pose"
         what = f"the images of {dataset.spec} have {kind}, which this task knows nothing of"
         raise DataError(f"{what}; use another recipe, say {recipe}, or a model that was trained by it")

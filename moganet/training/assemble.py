@@ -162,7 +162,9 @@ def build_module(recipe: ResolvedRecipe, dataset: Dataset) -> ImageDataModule:
     asked, parts = (recipe.data, recipe.preprocessing, recipe.augment, recipe.seed), recipe.trainer.accumulate
     on_gpu = choose_device(recipe.trainer.accelerator).startswith("cuda")
     with settings_of("augment"):
-        return ImageDataModule(dataset, *asked, accumulate=parts, processes=recipe.num_processes, pins=on_gpu)
+        return ImageDataModule(
+            task_of(recipe).samples(dataset), *asked, accumulate=parts, processes=recipe.num_processes, pins=on_gpu
+        )
 
 
 @isolate_rng(include_cuda=False)

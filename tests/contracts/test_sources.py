@@ -1,6 +1,7 @@
 """What every data source owes: splits, samples, names, and its own specification."""
 
 import csv
+import json
 import pickle
 import resource
 import tarfile
@@ -35,6 +36,8 @@ def make_source(tmp_path, monkeypatch):
             return f"hub:{make_hub(make_folder(tmp_path / 'photos'), tmp_path / 'saved')}"
         if name == "masks":
             return f"masks:{make_masks(tmp_path / 'scenes')}"
+        if name == "keypoints":
+            return f"keypoints:{make_key_points(tmp_path / 'things')}"
         if name in MAKERS:
             return f"{name}:{MAKERS[name](tmp_path / 'boxes')}"
         return f"{name}:{make_cifar(name, tmp_path, monkeypatch)}"
@@ -78,6 +81,25 @@ def make_masks(root, number=6):
     return root
 
 
+def make_key_points(root, number=6):
+    """Make images with a thing of which one key point is marked, called as the classes of the other sources are."""
+    (root / "annotations").mkdir(parents=True)
+    for split in ("train", "val"):
+        (root / f"{split}2017").mkdir()
+        images, things = [], []
+        for i in range(number):
+            Image.new("RGB", (20 + i, 24), (40 * i, 0, 250)).save(root / f"{split}2017" / f"{i}.png")
+            images.append({"id": i + 1, "file_name": f"{i}.png", "width": 20 + i, "height": 24})
+            points = [5, 6, 2, 0, 0, 0] if i % 2 == 0 else [0, 0, 0, 5, 6, 2]
+            one = {"id": i + 1, "image_id": i + 1, "category_id": 1, "bbox": [2, 2, 12, 12], "area": 99, "iscrowd": 0}
+            things.append({**one, "num_keypoints": 1, "keypoints": points})
+        category = {"id": 1, "name": "thing", "keypoints": ["blue", "red"]}
+        (root / "annotations" / f"person_keypoints_{split}2017.json").write_text(
+            json.dumps({"images": images, "annotations": things, "categories": [category]})
+        )
+    return root
+
+
 def classes_of(split):
     """Give the class of each image, of masks the one that they have."""
     strata = torch.from_numpy(split.targets.strata())
@@ -85,7 +107,9 @@ def classes_of(split):
 
 
 def largest(label):
-    """Give an image's class, of a mask or of boxes its one class."""
+    """Give an image's class, of a mask or of boxes its one class, of key points the one that is marked."""
+    if isinstance(label, dict) and "points" in label:
+        return int(label["points"][0, :, 2].argmax())
     return int(torch.as_tensor(label["labels"] if isinstance(label, dict) else label).max())
 
 

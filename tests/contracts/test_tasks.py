@@ -30,9 +30,10 @@ RECIPES = {
     "multilabel": "multilabel",
     "segment": "segment",
     "detect": "detect",
+    "pose": "pose",
 }  # the recipe that trains photographs of each task
-LISTED = {"detect": "objects"}  # what an answer is a list of, where it is not of classes
-NUMBER = {"segment": "share", "detect": "score"}  # what tells how much, or how sure, each of them is
+NUMBERS = ("share", "probability", "score")  # what tells how much, or how sure, each thing in an answer is
+UNEXPLAINED = {"detect": "not explained", "pose": "does not explain places"}
 OTHERS = [to for to in EXPORTERS if to != "openvino"]
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SMALL = {
@@ -76,6 +77,15 @@ OF_TASK = {  # what the images of a task need beside that
         "trainer.validate_every": 5,
         "trainer.early_stop": None,
     },
+    "pose": {
+        "augment.hflip": 0,
+        "augment.translate": 0,
+        "augment.half_body": 0,
+        "augment.zoom": [1, 1],
+        "augment.rotation": 0,
+        "task.head.channels": [16, 16, 16],
+        "trainer.early_stop": None,
+    },
 }
 
 
@@ -98,10 +108,8 @@ def paint(folder, chosen):
 
 def make_data(task, folder):
     random, names = np.random.RandomState(1), list(COLOURS)
-    if task == "segment":
-        return make_masks(folder)
-    if task == "detect":
-        return make_boxes(folder)
+    if task in OF_PLACES:
+        return OF_PLACES[task](folder)
     several = task != "classify"
     chosen = [[n for n in names if random.rand() < 0.4] if several else [names[i % 3]] for i in range(88)]
     files = paint(folder, chosen)
@@ -149,6 +157,37 @@ def make_boxes(folder):
     return f"coco:{folder}"
 
 
+def make_points(folder):
+    """Paint bars of colours, each with a bright end, which is a key point."""
+    random, names = np.random.RandomState(1), sorted(COLOURS)
+    entries, annotations, files = [], [], paint(folder, [names] * 48)
+    for number, file in enumerate(files, 1):
+        ends = random.randint(1, 15, 3)
+        pixels = np.array(Image.open(folder / file))
+        points = [[float(end), 4.0 * list(COLOURS).index(name) + 1, 2] for name, end in zip(names, ends, strict=True)]
+        for x, y, _ in points:
+            pixels[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2] = 255
+        Image.fromarray(pixels).save(folder / file)
+        entries.append({"id": number, "file_name": file, "width": 16, "height": 16})
+        one = {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, 16, 16], "area": 256, "iscrowd": 0}
+        annotations.append({**one, "keypoints": np.ravel(points).tolist()})
+    category = {"id": 1, "name": "bars", "keypoints": names}
+    (folder / "bars.json").write_text(
+        json.dumps({"images": entries, "annotations": annotations, "categories": [category]})
+    )
+    return f"keypoints:{folder}"
+
+
+OF_PLACES = {"segment": make_masks, "detect": make_boxes, "pose": make_points}
+
+
+def said(row):
+    """Give the numbers by name of what a row lists: classes, objects, or the key points of its one pose."""
+    row = json.loads(json.dumps(row, default=lambda part: part.plain()))
+    found = row["poses"][0]["points"] if "poses" in row else row.get("objects", row.get("classes"))
+    return [(one["name"], next(one[key] for key in NUMBERS if key in one)) for one in found]
+
+
 def images_of(run):
     folder = run.parent / "images"
     return folder / "images" if (folder / "images").is_dir() else folder
@@ -185,10 +224,10 @@ def test_answers_are_rows_of_json_and_of_csv_and_a_picture(run, task, tmp_path):
     assert [row.file for row in asked.predictions] == files and (tmp_path / "g.png").stat().st_size
     for row in asked.predictions:
         plain = json.loads(json.dumps(row.plain(), default=lambda part: part.plain()))
-        things = plain[LISTED.get(task.name, "classes")]
-        assert all(one["name"] in COLOURS for one in things) and row.text()
-        numbers = [one[NUMBER.get(task.name, "probability")] for one in things]
-        assert all(0 <= number <= 1 for number in numbers) and (task.by_image or len(numbers) == 3)
+        things = said(plain)
+        assert all(name in COLOURS for name, _ in things) and row.text()
+        least, most = (-0.5, 1.5) if task.takes_boxes else (0, 1)  # a heat map's height is no probability
+        assert all(least <= number <= most for _, number in things) and (task.by_image or len(things) == 3)
     with open(tmp_path / "p.csv", newline="") as file:
         lines = list(csv.reader(file))
     assert tuple(lines[0]) == task.columns and {line[0] for line in lines[1:]} == set(files)
@@ -218,10 +257,9 @@ def test_every_format_answers_as_the_model(to, run, task, tmp_path):
     files = [images_of(run) / f"{i}.png" for i in range(6)]
     ours, theirs = (moganet.predict(model, files, top_k=3).predictions for model in (run, made.out))
     for one, other in zip(ours, theirs, strict=True):
-        lists = [row[LISTED.get(task.name, "classes")] for row in (one, other)]
-        assert [a.name for a in lists[1]] == [a.name for a in lists[0]] or not task.by_image
-        said = [{a.name: a[NUMBER.get(task.name, "probability")] for a in things} for things in lists]
-        assert said[1] == pytest.approx(said[0], abs=0.02)
+        lists = [said(row.plain()) for row in (one, other)]
+        assert [name for name, _ in lists[1]] == [name for name, _ in lists[0]] or not task.by_image
+        assert dict(lists[1]) == pytest.approx(dict(lists[0]), abs=0.02)
 
 
 @pytest.mark.parametrize("answers", ["of pixels", pytest.param("of images", marks=pytest.mark.slow)])
@@ -256,8 +294,8 @@ def test_the_page_has_the_tasks_sections(run, task, tmp_path):
 
 def test_a_class_is_explained_by_its_name(run, task):
     image = images_of(run) / "0.png"
-    if task.name == "detect":
-        with pytest.raises(ConfigError, match="not explained"):
+    if task.name in UNEXPLAINED:
+        with pytest.raises(ConfigError, match=UNEXPLAINED[task.name]):
             explain(run, [image], "gradcam")
         return
     if task.by_image:

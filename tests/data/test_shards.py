@@ -13,6 +13,7 @@ import pytest
 import torch
 from box_sets import make_coco
 from PIL import Image
+from stick_figures import make_people
 from test_sources import make_folder, make_masks, make_table
 
 from moganet import make_shards, open_data
@@ -70,7 +71,7 @@ def same(first, second):
             assert all(torch.equal(*(torch.as_tensor(x[key]) for x in pair)) for key in pair[0])
 
 
-@pytest.mark.parametrize("kind", ["folder", "groups", "labels", "masks", "arrays", "boxes", "outlines"])
+@pytest.mark.parametrize("kind", ["folder", "groups", "labels", "masks", "arrays", "boxes", "outlines", "keypoints"])
 def test_what_was_written_is_read_again(kind, tmp_path):
     source = Dataset("arrays", ("a", "b"), {"train": ArraySplit(torch.arange(4 * 75).view(4, 3, 5, 5).byte(), ARRAYS)})
     if kind in ("folder", "groups"):
@@ -87,6 +88,8 @@ def test_what_was_written_is_read_again(kind, tmp_path):
         source = f"masks:{make_masks(tmp_path / 'own')}"
     if kind in ("boxes", "outlines"):
         source = f"coco:{make_coco(tmp_path / 'own', change=outlined if kind == 'outlines' else bare)}"
+    if kind == "keypoints":
+        source = f"keypoints:{make_people(tmp_path / 'own', images=3)}"
     own, result = open_data(source), make_shards(source, tmp_path / "shards", SIZE)
     read = open_data(f"shards:{tmp_path / 'shards'}")
     same(own.with_white_level(None), read)

@@ -232,7 +232,7 @@ def test_tiles_of_a_very_large_image_agree_with_the_whole(monkeypatch):
 
 def test_answers_for_a_mirrored_image_are_turned_back():
     x = np.random.RandomState(0).rand(1, 3, 4, 5).astype(np.float32)
-    pointwise = TASK.mirrored(TASK.probabilities({"logits": x[..., ::-1]}, described()))
+    pointwise = TASK.mirrored(TASK.probabilities({"logits": x[..., ::-1]}, described()), described())
     assert np.allclose(pointwise, TASK.probabilities({"logits": x}, described()))
 
 

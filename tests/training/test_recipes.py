@@ -2,6 +2,7 @@
 
 import pytest
 from PIL import Image
+from stick_figures import make_people
 from test_sources import make_cifar
 
 import moganet
@@ -69,6 +70,10 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
                 picture.save(folder / f"{i}.png")
         (tmp_path / "photos" / "classes.txt").write_text("one\ntwo")
         data = f"masks:{tmp_path / 'photos'}"
+    elif recipe.data.source == "keypoints":
+        overrides["task.head"] = {"name": "heatmap", "channels": [16, 16, 16]}
+        overrides["network.embed_dims"] = [16, 16, 32, 32]
+        data = f"keypoints:{make_people(tmp_path / 'people', images=2)}"
     elif recipe.data.source == "table":
         rows = ["image,tags,split"]
         for i in range(8):

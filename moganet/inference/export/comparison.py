@@ -93,6 +93,7 @@ def open_comparison(
     """Open a set to compare on; it is calibrated with its training images, where there are some."""
     dataset, _ = open_for(source, data, class_names)
     source.task.check(dataset, training=False)
+    dataset = source.task.samples(dataset)
     _, compared = choose_split(dataset, "test")
     calibration = dataset.splits.get("train", compared)
     known = source.class_names
@@ -122,7 +123,8 @@ def compare(run: Run, graph: Graph, images: Comparison, reference: Reference, pr
         same += float(task.same(given, expected, description).sum())
         told = np.flatnonzero(known[list(batch.places)])
         if len(told):
-            targets = images.compared.targets.batch([batch.places[i] for i in told])
+            every = len(told) == len(batch.images)  # else those are left out that the network can't know
+            targets = batch.targets if every else images.compared.targets.batch([batch.places[i] for i in told])
             for evaluator, outputs in ((after, given), (before, expected)):
                 evaluator.update({key: torch.from_numpy(values[told]) for key, values in outputs.items()}, targets)
     found: dict[str, Any] = {"num_images": number, "agreement": same / max(1, number)}

@@ -19,12 +19,11 @@ from moganet.errors import OutputError, first_line, foreign
 from moganet.files import atomic_path
 from moganet.inference.export.graph import INPUT, SIZES, Graph, quantized
 from moganet.inference.export.onnx import traced
-from moganet.inference.export.openvino_dense import emit_segmenter, is_known
+from moganet.inference.export.openvino_dense import emit_dense, is_known
 from moganet.inference.export.openvino_ops import emit
 from moganet.inference.export.raw import RawPreprocess
 from moganet.inference.metadata import METADATA_KEY, ExportPrecision, need
 from moganet.inference.runs.openvino import METADATA, SUFFIX, hash_of_files, load, read
-from moganet.network.dense.segmenter import Segmenter
 from moganet.network.features import with_features
 from moganet.network.fuse import FusedMogaNet
 from moganet.tasks.detect.seeing import padded
@@ -107,8 +106,8 @@ def _built(network: nn.Module, graph: Graph) -> Any:
 
 
 def _given(network: nn.Module, images: Any, ops: Any) -> list[Any]:
-    if isinstance(network, Segmenter):
-        return [emit_segmenter(network, images, ops)]
+    if is_known(network):
+        return [emit_dense(network, images, ops)]
     assert isinstance(network, FusedMogaNet)
     features = emit(network, images, ops)
     return [emit(network.head, features, ops), features]

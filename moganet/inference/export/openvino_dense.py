@@ -1,13 +1,14 @@
-"""Segmenters for OpenVINO, operation by operation: heads on the maps of a fused MogaNet."""
+"""Networks with a head for OpenVINO, operation by operation: heads on the maps of a fused MogaNet."""
 
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from moganet.inference.export.openvino_ops import emit
+from moganet.inference.export.openvino_ops import constant, emit
 from moganet.network.dense.layers import Conv, ConvNorm
 from moganet.network.dense.neck import FeaturePyramid
+from moganet.network.dense.pose import KeypointHead, PoseNetwork
 from moganet.network.dense.segmenter import Segmenter
 from moganet.network.dense.semantic_fpn import SemanticFpn
 from moganet.network.dense.upernet import UperNet
@@ -17,10 +18,24 @@ Emit = Callable[[Any, list[Any], Any], Any]
 
 
 def is_known(network: nn.Module) -> bool:
-    """Tell whether a network is a segmenter of which every part is known here."""
+    """Tell whether a network is one with a head of which every part is known here."""
+    if isinstance(network, PoseNetwork):
+        return isinstance(network.backbone, FusedMogaNet)
     if not isinstance(network, Segmenter) or not isinstance(network.backbone, FusedMogaNet):
         return False
     return isinstance(network.decode_head, SemanticFpn | UperNet)
+
+
+def emit_dense(network: nn.Module, images: Any, ops: Any) -> Any:
+    """Add a network with a head to the graph behind its images; give what it gives."""
+    if not isinstance(network, PoseNetwork):
+        assert isinstance(network, Segmenter)
+        return emit_segmenter(network, images, ops)
+    x, head = images, network.keypoint_head
+    assert isinstance(network.backbone, FusedMogaNet) and isinstance(head, KeypointHead)
+    for stage in network.backbone.stages:
+        x = emit(stage, x, ops)
+    return emit(head.final_layer, emit(head.deconv_layers, x, ops), ops)
 
 
 def emit_segmenter(network: Segmenter, images: Any, ops: Any) -> Any:
@@ -76,6 +91,17 @@ def _resized(x: Any, size: Any, ops: Any, *, nearest: bool = False) -> Any:
     mode, places = ("nearest", "asymmetric") if nearest else ("linear_onnx", "half_pixel")
     how = {"coordinate_transformation_mode": places, "nearest_mode": "floor"}
     return ops.interpolate(x, size, mode, "sizes", axes=ops.constant([2, 3]), **how).output(0)
+
+
+emit.register(nn.ReLU, lambda module, x, ops: ops.relu(x).output(0))
+
+
+@emit.register
+def _(module: nn.ConvTranspose2d, x: Any, ops: Any) -> Any:
+    assert isinstance(module.padding, tuple)
+    pads = list(module.padding)
+    y = ops.convolution_backprop_data(x, constant(module.weight, ops), list(module.stride), None, pads, pads)
+    return y.output(0) if module.bias is None else ops.add(y, constant(module.bias.view(1, -1, 1, 1), ops)).output(0)
 
 
 @emit.register

@@ -8,7 +8,7 @@ import torch
 from moganet.data.preprocess import preprocess
 from moganet.inference.runs import Array, Outputs, Run
 from moganet.models.description import ModelDescription
-from moganet.models.fixtures import fixture_inputs, recorded, replay_fixtures
+from moganet.models.fixtures import fixture_inputs, recorded, replay_fixtures, values_of_places
 from moganet.notices import say
 from moganet.tasks import TASKS
 from moganet.tasks.guard import FEATURES
@@ -23,7 +23,7 @@ def deviation(given: Outputs, expected: Outputs) -> float:
 
     Of features, which decide only together, it is the root of the mean square.
     """
-    if "logits" not in expected:
+    if values_of_places(expected) is None:
         given, expected = ({RECORDED: recorded_each(outputs)} for outputs in (given, expected))
     return max(_of_one(given[name], values, mean=name == FEATURES) for name, values in expected.items())
 
@@ -79,7 +79,8 @@ def check(
     worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
     _say_of_nothing([expected, *of_pictures])
     if pictures and size == description.preprocessing.size:
-        plain = [known.get("logits", recorded(known)) for known in of_pictures]
+        both = [(values_of_places(known), recorded(known)) for known in of_pictures]
+        plain = [kept if values is None else values for values, kept in both]
         apart = replay_fixtures(there, run)
         worst = max(worst, apart / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moganet.errors import WeightsError
 from moganet.models.choices import Choices
-from moganet.models.formats import birder, hub, mmdet, mmseg, official, openmixup, ours, paddle
+from moganet.models.formats import birder, hub, mmdet, mmpose, mmseg, official, openmixup, ours, paddle
 from moganet.models.formats.format import Format
 from moganet.models.reading.checkpoint import Checkpoint, check_values
 from moganet.models.reading.contents import Content, read_content
@@ -21,6 +21,7 @@ FORMATS: dict[str, Format] = {
     "official": official.FORMAT,
     "mmseg": mmseg.FORMAT,
     "mmdet": mmdet.FORMAT,
+    "mmpose": mmpose.FORMAT,
     "openmixup": openmixup.FORMAT,
     "dense": openmixup.DENSE_FORMAT,
     "paddle": paddle.FORMAT,

@@ -1,4 +1,4 @@
-"""What files of mmsegmentation and mmdetection have in common: whole networks, and what `meta` says of them."""
+"""What files of mmsegmentation, mmdetection and mmpose have in common: whole networks, and what `meta` says of them."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from moganet.notices import say
 
 META = "meta"
 IsKind = Callable[[Mapping[str, object]], bool]  # tells by the names of tensors
-REASONS = {"gate": "the reference's segmenters and detectors have it", **AGGREGATION}
+REASONS = {"gate": "the reference's networks with such heads have it", **AGGREGATION}
 
 
 def networks_with(

@@ -16,7 +16,16 @@ from moganet.models.reading.networks import Network, choose_network, find_networ
 # The two released files that were trained without `attn_force_fp32` (spec: released checkpoints).
 SINGLE_GATED = ("moga_large_sz224_8xb64_accu2_ep300", "no_forcefp32")
 PREFIX, HEAD, OWN_HEAD, BUFFERS = "backbone.", "head.fc.", "head.", "ema_"
-DENSE = ("neck.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "decode_head.", "auxiliary_head.")
+DENSE = (
+    "neck.",
+    "rpn_head.",
+    "roi_head.",
+    "bbox_head.",
+    "mask_head.",
+    "decode_head.",
+    "auxiliary_head.",
+    "keypoint_head.",
+)
 AGGREGATION = {"channel_aggregation": "as in the reference"}
 
 

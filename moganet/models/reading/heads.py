@@ -1,9 +1,11 @@
 """Which head stands on a network, and for how many classes, read off the shapes of its tensors."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from moganet.config import FpnHead, MapsHead, UperHead
+from moganet.config import FpnHead, HeatmapHead, MapsHead, UperHead
+from moganet.errors import WeightsError
 from moganet.models.reading.finders import finder_of
 from moganet.models.reading.sizes import size_of
 
@@ -15,6 +17,9 @@ BACKBONE, CLASSES = "backbone.", "conv_seg.weight"
 HEADS = ("neck.", "decode_head.", "auxiliary_head.")
 FINDERS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.")
 DECODE, AUXILIARY = f"decode_head.{CLASSES}", f"auxiliary_head.{CLASSES}"
+KEYPOINT = "keypoint_head."
+FINAL = f"{KEYPOINT}final_layer.weight"
+DECONVOLUTIONS = re.compile(rf"{re.escape(KEYPOINT)}deconv_layers\.(\d+)\.weight")
 LATERAL, LEVEL, POOLED = "neck.lateral_convs.0.conv.weight", "decode_head.scale_heads.", "decode_head.psp_modules."
 
 
@@ -34,11 +39,29 @@ def has_head(state: Mapping[str, object]) -> bool:
     return DECODE in state and (is_fpn or any(name.startswith(POOLED) for name in state))
 
 
+def has_keypoint_head(state: Mapping[str, object]) -> bool:
+    """Tell whether names are of a network for key points with the reference's head."""
+    return FINAL in state
+
+
+def _keypoint_head_of(state: Mapping[str, "Tensor"]) -> tuple[HeatmapHead, int]:
+    found = {int(m[1]): m[0] for m in map(DECONVOLUTIONS.fullmatch, state) if m}
+    convolutions = [found[number] for number in sorted(found) if state[found[number]].dim() > 1]
+    widths = tuple(size_of(state, name, 1) for name in convolutions)
+    if any(tuple(state[name].shape[2:]) != (4, 4) for name in convolutions):
+        raise WeightsError(
+            f"{convolutions[0]} is {tuple(state[convolutions[0]].shape)}: kernels of 4x4 are known alone"
+        )
+    return HeatmapHead(channels=widths), size_of(state, FINAL, 0)
+
+
 def head_of(state: Mapping[str, "Tensor"]) -> tuple[MapsHead, int] | None:
-    """Give a segmenter's or detector's head and its number of classes; None where there is no head of the reference's.
+    """Give a network's head and its number of classes; None where there is no head of the reference's.
 
     The sides to which UPerNet pools leave no trace: of four they are the reference's, of others 1, which is a stand-in.
     """
+    if has_keypoint_head(state):
+        return _keypoint_head_of(state)
     if not has_head(state):
         return finder_of(state)
     classes, width = (size_of(state, DECODE, dimension) for dimension in (0, 1))

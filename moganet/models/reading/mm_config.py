@@ -1,4 +1,4 @@
-"""What a configuration of mmsegmentation's or mmdetection's says of testing. Read as text, never run."""
+"""What a configuration of mmsegmentation's, mmdetection's or mmpose's says of testing. Read as text, never run."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -33,8 +33,8 @@ def read_config(text: Any) -> Testing | None:
 
     Raises ConfigError for values that can't be.
     """
-    values = parse(text) if isinstance(text, str) and len(text) <= MAX_TEXT else {}
-    steps = list(_steps(values_at(values, "data", "test", "pipeline") or values.get("test_pipeline")))
+    values = values_of(text)
+    steps = list(steps_of(values_at(values, "data", "test", "pipeline") or values.get("test_pipeline")))
     resize = next((step for step in steps if step.get("type") in RESIZES), None)
     scale = _scale([step.get("img_scale") for step in steps])
     if resize is None or scale is None:
@@ -81,12 +81,12 @@ def _scale(given: list[Any]) -> tuple[int, int] | None:
     return None
 
 
-def _steps(pipeline: Any) -> Iterator[Mapping[str, Any]]:
+def steps_of(pipeline: Any) -> Iterator[Mapping[str, Any]]:
     """Give the steps of a pipeline, those within others too."""
     for step in pipeline if isinstance(pipeline, list) else ():
         if isinstance(step, dict):
             yield step
-            yield from _steps(step.get("transforms"))
+            yield from steps_of(step.get("transforms"))
 
 
 def values_at(values: Any, *keys: str) -> Any:
@@ -94,6 +94,11 @@ def values_at(values: Any, *keys: str) -> Any:
     for key in keys:
         values = values.get(key) if isinstance(values, dict) else None
     return values
+
+
+def values_of(text: Any) -> dict[str, Any]:
+    """Give what a configuration's text assigns; nothing of what is no such text."""
+    return parse(text) if isinstance(text, str) and len(text) <= MAX_TEXT else {}
 
 
 def parse(text: str) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""From a head's description to the segmenter or detector with it."""
+"""From a head's description to the segmenter, detector or network for key points with it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
 
-from moganet.config import BoxHead, FpnHead, MapsHead, PixelHead, RetinaHead, RoiHead, SmpHead, UperHead
+from moganet.config import BoxHead, FpnHead, HeatmapHead, MapsHead, PixelHead, RetinaHead, RoiHead, SmpHead, UperHead
 from moganet.errors import ConfigError
 from moganet.network.dense.detector import Detector
 from moganet.network.dense.neck import FeaturePyramid
 from moganet.network.dense.outline import AUXILIARY
+from moganet.network.dense.pose import KeypointHead, PoseNetwork
 from moganet.network.dense.pyramid import Level, levels_of
 from moganet.network.dense.retinanet import RetinaNetHead
 from moganet.network.dense.rpn import RpnHead
@@ -19,10 +20,13 @@ from moganet.network.dense.two_stage import Looks
 from moganet.network.dense.upernet import Fcn, UperNet
 
 
-def build_on_maps(backbone: nn.Module, head: MapsHead, classes: int) -> Segmenter | Detector:
+def build_on_maps(backbone: nn.Module, head: MapsHead, classes: int) -> Segmenter | Detector | PoseNetwork:
     """Put a head on a backbone. Raises ConfigError for a backbone without four maps, or no classes."""
     if isinstance(head, PixelHead):
         return build_segmenter(backbone, head, classes)
+    if isinstance(head, HeatmapHead):
+        _check_classes(classes)
+        return PoseNetwork(backbone, KeypointHead(levels_of(backbone)[-1].width, head.channels, classes))
     assert isinstance(head, BoxHead)
     return build_detector(backbone, head, classes)
 

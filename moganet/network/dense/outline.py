@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from moganet.config import Architecture, FpnHead, MapsHead, PixelHead, UperHead
+from moganet.config import Architecture, FpnHead, HeatmapHead, MapsHead, PixelHead, UperHead
 from moganet.network.outline import Outline, outline
 
 AUXILIARY = 2  # the level whose map the auxiliary head reads: stride 16
@@ -10,7 +10,7 @@ AUXILIARY = 2  # the level whose map the auxiliary head reads: stride 16
 
 def has_outline(head: MapsHead | None) -> bool:
     """Tell whether a head's cost is known without building it."""
-    return head is None or isinstance(head, FpnHead | UperHead)
+    return head is None or isinstance(head, FpnHead | UperHead | HeatmapHead)
 
 
 def outline_of(architecture: Architecture, size: tuple[int, int]) -> Outline:
@@ -20,8 +20,21 @@ def outline_of(architecture: Architecture, size: tuple[int, int]) -> Outline:
     made = outline(architecture.backbone, size)
     layers = [layer for layer in made.layers if layer.name != "global_pool"]
     made.layers = [layer.changed(name=f"backbone.{layer.name}") for layer in layers]
-    _add_head(made, architecture.head, architecture.num_classes or 0)
+    if isinstance(architecture.head, HeatmapHead):
+        _heatmaps(made, architecture.head, architecture.num_classes or 0)
+    else:
+        _add_head(made, architecture.head, architecture.num_classes or 0)
     return made
+
+
+def _heatmaps(made: Outline, head: HeatmapHead, joints: int) -> None:
+    for number, dim in enumerate(head.channels):
+        each, name = 16 * made.channels, f"keypoint_head.deconv_layers.{3 * number}"
+        made.size = 2 * made.size[0], 2 * made.size[1]
+        made.add(name, "ConvTranspose2d", dim, dim * each, each // 4)  # of 16 places 4 meet each new one
+        made.norm(f"keypoint_head.deconv_layers.{3 * number + 1}")
+        made.add(f"keypoint_head.deconv_layers.{3 * number + 2}", "ReLU")
+    made.conv("keypoint_head.final_layer", joints)
 
 
 def _add_head(made: Outline, head: MapsHead, classes: int) -> None:

@@ -105,7 +105,12 @@ class Detect(TaskByImage):
     # Answers
 
     def see(
-        self, pixels: NDArray[np.uint8], ask: Ask, description: TaskDescription, preprocessing: Preprocessing
+        self,
+        pixels: NDArray[np.uint8],
+        ask: Ask,
+        description: TaskDescription,
+        preprocessing: Preprocessing,
+        boxes: Array | None = None,
     ) -> Outputs:
         window, find = _own(description).window, partial(look, ask=ask, preprocessing=preprocessing)
         is_large = window is not None and max(pixels.shape[-2:]) > max(window.size)
@@ -123,6 +128,11 @@ class Detect(TaskByImage):
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Detections]:
         return detections(outputs, description.class_names, _own(description).cuts, asked.top_k)
+
+    def boxes_of(self, answer: Detections, class_name: str) -> Array:
+        kept = [i for i in answer.shown if answer.class_names[answer.labels[i]] == class_name]
+        corners = answer.boxes[kept].reshape(-1, 4).astype(np.float64)
+        return np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2], answer.scores[kept]])
 
     def sent(self, row: Row, answer: Detections, masks: Masks) -> Row:
         if masks != "rle" or answer.masks is None or not isinstance(row, DetectRow):

@@ -99,14 +99,19 @@ class Segment(TaskByImage):
     # Answers
 
     def see(
-        self, pixels: NDArray[np.uint8], ask: Ask, description: TaskDescription, preprocessing: Preprocessing
+        self,
+        pixels: NDArray[np.uint8],
+        ask: Ask,
+        description: TaskDescription,
+        preprocessing: Preprocessing,
+        boxes: Array | None = None,
     ) -> Outputs:
         return Eye(ask, _own(description), preprocessing).see(pixels)
 
     def probabilities(self, outputs: Outputs, description: TaskDescription, *, calibrated: bool = False) -> Array:
         return softmax(outputs["logits"])
 
-    def mirrored(self, probabilities: Array) -> Array:
+    def mirrored(self, probabilities: Array, description: TaskDescription) -> Array:
         return np.ascontiguousarray(probabilities[..., ::-1])
 
     def answers(self, outputs: Outputs, description: TaskDescription, asked: Asked) -> list[Segmentation]:

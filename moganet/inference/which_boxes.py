@@ -1,0 +1,104 @@
+"""In which boxes of images a model of key points looks: what a person gave, by the place of each image."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from moganet.data.channels import match_channels
+from moganet.data.given_boxes import WHOLE, GivenBoxes, read_boxes
+from moganet.errors import ConfigError, DataError, did_you_mean
+from moganet.files import neighbours
+from moganet.inference.file_stream import BoxesOf, Pixels, no_boxes
+from moganet.inference.load import load
+from moganet.inference.predictor import Predictor, as_boxes, check_boxes
+from moganet.inference.runs import Array
+from moganet.models.find import names_model
+from moganet.notices import say
+from moganet.tasks.task import Task
+
+PERSON = "person"
+
+
+class Detected:
+    """What finds the boxes of an image by a detector: those of people, which it shows. Raises ConfigError for others.
+
+    A detector of one class alone is taken for one of what has the key points.
+    """
+
+    def __init__(self, detector: Predictor) -> None:
+        self.detector = detector
+        self.last: tuple[int, Array] | None = None
+        names, named = detector.class_names, detector.name_of_model
+        if type(detector.task).boxes_of is Task.boxes_of:
+            what = f"{named} is a model of the task {detector.task.name}, which finds no boxes"
+            raise ConfigError(f"{what}; give --boxes a detector, a table, COCO's JSON, or whole")
+        people = [name for name in names if name.casefold() == PERSON] or (names if len(names) == 1 else ())
+        if not people:
+            raise ConfigError(f"{named} finds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}, and no {PERSON}")
+        self.wanted = people[0]
+        say(f"key points are looked for in the boxes of {self.wanted!r} that {named} finds")
+
+    def __call__(self, place: int, pixels: Pixels) -> Array:
+        if self.last is None or self.last[0] != place:  # several models may ask in turn
+            seen = match_channels(pixels, self.detector.config.preprocessing.channels)
+            (answer,) = self.detector.answers(self.detector.see(seen))
+            self.last = place, self.detector.task.boxes_of(answer, self.wanted)
+        return self.last[1]
+
+
+Given = GivenBoxes | Detected | Sequence[Any] | None
+
+
+def chosen_boxes(predictor: Predictor, given: Any, data: Any) -> Given:
+    """Give the boxes that were asked for: of a file or a detector, as they are, () for whole images.
+
+    None is what the data mark. Raises ConfigError for a model that takes no boxes, DataError for a file that is none.
+    """
+    if given is None:
+        if data is None:
+            say_whole(predictor, "--boxes FILE or DETECTOR looks in boxes, --boxes whole says that it is so")
+        return None
+    check_boxes(predictor, given)
+    if isinstance(given, Predictor):
+        return Detected(given)
+    if not isinstance(given, str | os.PathLike):
+        return list(given)
+    return () if given == WHOLE else _named(os.fspath(given), predictor)
+
+
+def say_whole(predictor: Predictor, how: str) -> None:
+    """Say that a model that takes boxes is given none. how: what looks in some."""
+    if predictor.task.takes_boxes:
+        say(f"each image is taken for one box, the whole of it: {how}")
+
+
+def _named(given: str, predictor: Predictor) -> Given:
+    file = Path(given)
+    if names_model(given) or file.is_dir():
+        return Detected(load(given, device=predictor.device, threads=predictor.threads))
+    if not file.is_file():
+        like = did_you_mean(file, neighbours(file), 0.75)
+        raise DataError(
+            f"--boxes {given}: there is no such file; {like}give a table, COCO's JSON, a detector, or whole"
+        )
+    return read_boxes(file)
+
+
+def boxes_by_place(given: Given, names: Callable[[], Sequence[str]]) -> BoxesOf:
+    """Give what tells the boxes (N, 5) of an image by its place. names: of all images, where a file has to be asked."""
+    if given is None or (isinstance(given, tuple) and not given):
+        return no_boxes
+    if isinstance(given, Detected):
+        return given
+    if isinstance(given, GivenBoxes):
+        return told(given.of(names()))
+    every = [as_boxes(one) for one in given]
+    if len(every) != (number := len(names())):
+        raise DataError(f"boxes are given for {len(every)} images, and there are {number}; give (N, 4) for each image")
+    return told(every)
+
+
+def told(every: Sequence[Array]) -> BoxesOf:
+    """Give what tells the boxes of an image out of those of all."""
+    return lambda place, pixels: every[place]
