@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from box_sets import make_coco, make_yolo
 from conftest import MINI, real_data
 from PIL import Image
 
 import moganet
 from moganet.config import Architecture, Preprocessing, list_recipes
+from moganet.data import open_data
 from moganet.data.outlines import runs_of_mask
 from moganet.errors import ConfigError
 from moganet.inference import ModelDescription, save_model_file
 from moganet.models.build import build_network_for, build_seeded
+from moganet.tasks import TASKS
 from moganet.tasks.detect.coco import NAMES, evaluated
 from moganet.tasks.detect.counting import (
     CROWD,
@@ -369,6 +372,14 @@ def test_eight_pictures_of_coco_are_learned_by_heart(head, least, tmp_path, monk
     found = by_heart.learned(head, tmp_path / "set", tmp_path / "run")
     assert found["box_ap50"] >= least[0] and found.get("mask_ap50", 1.0) >= least[1]
     assert found["processor_seconds"] / 2 < 12 * 60
+
+
+@pytest.mark.parametrize("source", ["coco", "yolo"])
+def test_what_is_trained_numbers_its_classes_as_its_data_set_does(source, tmp_path):
+    make, expected = {"coco": (make_coco, (3, 90)), "yolo": (make_yolo, (1, 2))}[source]
+    dataset = open_data(f"{source}:{make(tmp_path)}")
+    description = TASKS["detect"].describe(dataset, load_recipe("detect").task)
+    assert description.numbers == expected and description.class_names == dataset.class_names
 
 
 def test_recipes_of_the_reference_and_small_ones_are_made_of_what_is_there():

@@ -71,8 +71,11 @@ class Detect(TaskByImage):
                 raise DataError(f"nothing is marked in the training images of {dataset.spec}: nothing can be learned")
 
     def describe(self, dataset: "Dataset", settings: TaskSettings) -> DetectDescription:
-        numbers = getattr(next(iter(dataset.splits.values())).targets, "numbers", ())
-        return DetectDescription(name="detect", class_names=dataset.class_names, category_ids=numbers)
+        from moganet.data.boxes_targets import BoxTargets
+
+        targets = next(iter(dataset.splits.values())).targets
+        ids = targets.category_ids if isinstance(targets, BoxTargets) else ()
+        return DetectDescription(name="detect", class_names=dataset.class_names, category_ids=ids)
 
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.detect.training import DetectTraining
