@@ -1,6 +1,9 @@
 """Every recipe that ships starts and takes a step, on a few images of its own size and kind."""
 
+import re
+
 import pytest
+from box_sets import make_coco
 from PIL import Image
 from stick_figures import make_people
 from test_sources import make_cifar
@@ -41,7 +44,13 @@ def test_a3_recipes_have_their_settings(variant):
     assert recipe.optimizer.weight_decay == 0.02 and recipe.loss.name == "bce" and recipe.trainer.max_epochs == 100
 
 
-@pytest.mark.parametrize("name", list_recipes())
+# Detectors' schedules are the same for each variant, so that all but the smallest's are tried with what is slow.
+ALIKE = re.compile("coco-(maskrcnn|retinanet)-(tiny|small|base|large)")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[pytest.mark.slow] if ALIKE.match(one) else []) for one in list_recipes()]
+)
 def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
     recipe = load_recipe(name)
     overrides = {"trainer.max_steps": 1, "data.batch_size": 2, "trainer.accumulate": 1, "data.workers": 0}
@@ -70,6 +79,15 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
                 picture.save(folder / f"{i}.png")
         (tmp_path / "photos" / "classes.txt").write_text("one\ntwo")
         data = f"masks:{tmp_path / 'photos'}"
+    elif recipe.data.source == "coco":
+        head = {"name": recipe.task.head.name, "neck": 16, "scale": recipe.task.head.scale}
+        overrides["task.head"] = head | (
+            {"convs": 1} if head["name"] == "retinanet" else {"hidden": 16, "proposals": 20}
+        )
+        overrides["network.embed_dims"] = [16, 16, 32, 32]
+        if recipe.augment.short_side is not None:
+            overrides["augment.short_side"] = [48, 64]
+        data = f"coco:{make_coco(tmp_path / 'things', number=2)}"
     elif recipe.data.source == "keypoints":
         overrides["task.head"] = {"name": "heatmap", "channels": [16, 16, 16]}
         overrides["network.embed_dims"] = [16, 16, 32, 32]
