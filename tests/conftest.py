@@ -27,6 +27,25 @@ os.environ.setdefault("MOGANET_REPORT", "off")  # small trainings write no page;
 MINI = {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 2, 1), "mlp_ratios": (8, 8, 4, 4), "num_classes": 10}
 
 
+# Cases of tests that are quick for the others of their kind: a detector's graph takes a minute to be made.
+SLOW_CASES = {
+    "test_every_format_answers_as_the_model[detect-openvino]",
+    "test_int8_is_calibrated_compared_and_kept_where_it_decides_alike[detect-of pixels]",
+    "test_int8_is_calibrated_compared_and_kept_where_it_decides_alike[pose-of pixels]",
+    "test_raw_takes_images_of_any_size_and_gives_probabilities[program]",
+    "test_other_precisions_stay_within_their_tolerance[program-f16]",
+    "test_a_run_that_dies_again_and_again_ends_as_if_it_had_not[photos]",
+    "test_losses_and_gradients_are_the_references[mask_rcnn_xtiny]",
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before those are left out that were not asked for
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name in SLOW_CASES:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_configure(config):
     """Give all processes of a test run one folder for what `once` makes."""
     if SHARED not in os.environ:
