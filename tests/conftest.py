@@ -39,13 +39,6 @@ SLOW_CASES = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before those are left out that were not asked for
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.name in SLOW_CASES:
-            item.add_marker(pytest.mark.slow)
-
-
 def pytest_configure(config):
     """Give all processes of a test run one folder for what `once` makes."""
     if SHARED not in os.environ:
@@ -53,8 +46,12 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(SHARED), ignore_errors=True))
 
 
+@pytest.hookimpl(tryfirst=True)  # before those are left out that were not asked for
 def pytest_collection_modifyitems(items):
-    """Run the small trained run's tests last, so that quick failures come first."""
+    """Mark what is slow, and run the small trained run's tests last, so that quick failures come first."""
+    for item in items:
+        if item.name in SLOW_CASES:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: "trained_run" in getattr(item, "fixturenames", ()))
 
 
