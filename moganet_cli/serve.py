@@ -1,5 +1,6 @@
 """`moganet serve`: models that answer over HTTP."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Unpack
 
@@ -17,10 +18,6 @@ CORS = "Origin whose pages may ask, as https://example.org; may be repeated."
 NO_PAGE = "Leave out the page for browsers at /."
 SAMPLES = "Folder of images that the page offers to click [default: photographs that are installed anyway]."
 SERVICE, LIMITS = "The service", "What a request may ask"
-
-
-class Serving(Asking, total=False):
-    """What is passed on as it is."""
 
 
 @app.command(
@@ -46,10 +43,8 @@ def serve(
     max_seconds: Annotated[float, option("Until its answer.", panel=LIMITS, min=0.1, max=86_400)] = 30,
     queue: Annotated[int, option("Requests that wait; others are told to come later.", panel=LIMITS, min=1)] = 64,
     as_json: AsJson = False,
-    **passed: Unpack[Serving],
+    **passed: Unpack[Asking],
 ) -> None:
-    from functools import partial
-
     from moganet.errors import ConfigError, import_extra
 
     if no_page and samples is not None:

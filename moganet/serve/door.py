@@ -92,9 +92,7 @@ class Door:
             await self._refuse(problem, visit, receive, reply)
         except Exception:  # our bug: told to whoever runs the service, and not to the client
             logger.exception("a request of %s failed; this is a bug of moganet, please report it", visit.route)
-            await self._refuse(
-                ProblemError(500, "the service has a bug here; its log says more"), visit, receive, reply
-            )
+            await self._refuse(BUG, visit, receive, reply)
         finally:
             self.held -= visit.held
             self._count(visit)
@@ -130,8 +128,7 @@ class Door:
         """Refuse other names for this machine alone: a page of another site could have its own name lead here."""
         if not self.access.hosts:
             return
-        name = urlsplit(f"//{headers.get('host', '')}").hostname if _is_host(headers.get("host", "")) else None
-        if name not in self.access.hosts:
+        if _host_of(headers) not in self.access.hosts:
             raise ProblemError(
                 421, f"this service answers to {', '.join(self.access.hosts)}; say --host to change that"
             )
@@ -264,11 +261,12 @@ def shows(header: str, token: str) -> bool:
     return any(hmac.compare_digest(one, token.encode()) for one in given)
 
 
-def _is_host(text: str) -> bool:
+def _host_of(headers: Headers) -> str | None:
+    """Give the name by which the service is called, None where it is none."""
     try:
-        return bool(urlsplit(f"//{text}").hostname)
+        return urlsplit(f"//{headers.get('host', '')}").hostname
     except ValueError:
-        return False
+        return None
 
 
 async def respond(problem: ProblemError, send: Send) -> None:

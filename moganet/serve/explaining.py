@@ -4,8 +4,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -36,6 +37,7 @@ NEEDS_MODULE = {
     "orders": True,
 }
 Method = Literal["lime", "occlusion", "integrated-gradients", "saliency", "gradcam", "orders"]
+Found = TypeVar("Found")
 SAMPLES = 4000  # the most of LIME
 ENOUGH = 0.7  # the share of a request's time after which it draws no more
 
@@ -68,6 +70,10 @@ def methods_of(predictor: Predictor) -> tuple[str, ...]:
     return tuple(name for name in able if branched or name != "orders")
 
 
+def unheard(done: int, total: int) -> None:
+    """Hear how far it has come, where nobody wants to know."""
+
+
 class Until:
     """The progress of a verb that ends it once its time is over, or nobody waits for it any more.
 
@@ -75,9 +81,7 @@ class Until:
     tell: is told how many steps of how many are done.
     """
 
-    def __init__(
-        self, seconds: float, *, free: bool = False, tell: Callable[[int, int], object] = lambda done, total: None
-    ) -> None:
+    def __init__(self, seconds: float, *, free: bool = False, tell: Callable[[int, int], object] = unheard) -> None:
         self.begin, self.seconds, self.left = time.monotonic(), seconds, threading.Event()
         self.free, self.tell = free, tell
 
@@ -96,10 +100,17 @@ class Until:
 
 async def explain(service: Service, hosted: Hosted, sent: Sent, how: How) -> tuple[dict[str, Any], bytes | None]:
     """Explain an image: what was found, and the picture where it is wanted. One is explained at a time."""
+    return await in_time(service, sent, how, partial(_explain, hosted, sent, how))
+
+
+async def in_time(
+    service: Service, sent: Sent, how: How, work: Callable[[Until], Found], tell: Callable[[int, int], object] = unheard
+) -> Found:
+    """Work in the thread that explains, until the time of a request is over, or nobody waits any more."""
     check_pixels(sent, service.limits.pixels)
-    until = Until(service.limits.seconds, free=how.samples is None)
+    until = Until(service.limits.seconds, free=how.samples is None, tell=tell)
     try:
-        return await in_thread(service.explainer, _explain, hosted, sent, how, until)
+        return await in_thread(service.explainer, work, until)
     finally:
         until.left.set()
 

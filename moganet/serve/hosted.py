@@ -86,7 +86,10 @@ def at_once(predictor: Predictor) -> int:
 
 
 class Hosted:
-    """A model that is ready to answer. hear: is told of each batch how many seconds each of its images waited."""
+    """A model that is ready to answer. hear: is told of each batch how many seconds each of its images waited.
+
+    shapes: of what the network gives for an image, by name.
+    """
 
     def __init__(self, source: Source, opened: Opened, hear: Callable[[Sequence[float]], object] = len) -> None:
         self.source, self.opened, self.name = source, opened, source.name
@@ -94,22 +97,23 @@ class Hosted:
         by_image = predictor.task.by_image
         self.most = 1 if by_image else at_once(predictor)
         self.answer = self._see if by_image else self._outputs
+        found = self._warmed()
+        self.rejects = predictor.judged_by(found) is not None
+        self.shapes: dict[str, tuple[int, ...]] = {name: found[name].shape[1:] for name in predictor.task.outputs}
         self.lane: Lane[Array, Outputs] = Lane(self.answer, self.most, hear)
-        self.rejects, self.shapes = False, dict[str, tuple[int, ...]]()
 
     def prepared(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Give what the lane takes of an image uint8 (C, H, W) at its own size."""
         own = self.predictor.config.preprocessing
         return pixels if self.predictor.task.by_image else normalize(resize_and_crop(pixels, own)[None], own)[0]
 
-    def warm(self) -> None:
+    def _warmed(self) -> Outputs:
         """Let the runtime make itself ready for one image and for several: the first client does not wait for it."""
         own = self.predictor.config.preprocessing
         empty = np.zeros((own.channels, *own.size), np.uint8)
         for number in sorted({1, self.most}):
             found = self.answer([self.prepared(empty)] * number)[0]
-        self.rejects = self.predictor.judged_by(found) is not None
-        self.shapes = {name: found[name].shape[1:] for name in self.predictor.task.outputs}
+        return found
 
     @property
     def sha256(self) -> str:

@@ -2,21 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
 
 from moganet.errors import DataError
 from moganet.inference.runs import Array, Outputs
 from moganet.serve.bodies import BYTES, JSON, check_number, media_type
 from moganet.serve.hosted import Hosted
 from moganet.serve.lane import in_thread
-from moganet.serve.pictures import Sent
+from moganet.serve.pictures import Sent, named
 from moganet.serve.predicting import BINARY, PIXEL
-from moganet.serve.problems import ProblemError, as_json, invalid
+from moganet.serve.problems import ProblemError, as_json, validated
 from moganet.serve.service import VERSION, Question, Service, row_of
 from moganet.serve.tensors import ALL_BINARY, CLASSIFICATION, HEADER, InferRequest, Tensor, read_request, write_response
 from moganet.serve.tensors import BINARY as WANTS_BINARY
@@ -27,16 +25,8 @@ EXTENSIONS = ("binary_tensor_data", CLASSIFICATION)
 PASSED_OVER = {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "content_type", "headers"}
 QUESTIONS = {"top_k", "calibrated", "masks"}
 SHORT = 12  # characters of a hash that are a version
+_Item = Sent | Array  # what is asked about: an image, or a tensor (C, H, W) as the network takes it
 EXAMPLE = {"inputs": [{"name": IMAGE, "shape": [1], "datatype": "BYTES", "data": [PIXEL]}]}
-
-
-@dataclass(frozen=True)
-class _Item:
-    """What is asked about: an image as it was sent, or a tensor (C, H, W) as the network takes it."""
-
-    name: str
-    sent: Sent | None = None
-    x: Array | None = None
 
 
 def routes(service: Service) -> APIRouter:
@@ -53,8 +43,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/health/ready", summary="Can it answer?")
     async def ready() -> Response:
-        if not service.ready:
-            raise ProblemError(503, "the service is stopping", {"Retry-After": "5"})
+        service.check_ready()
         return _json({"ready": True})
 
     @router.get("/models/{name}", summary="A model's inputs and outputs")
@@ -76,10 +65,10 @@ def routes(service: Service) -> APIRouter:
     @router.post("/models/{name}/infer", summary="Answer for images, or tensors", openapi_extra=body)
     @router.post("/models/{name}/versions/{version}/infer", include_in_schema=False)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        if media_type(request) not in (JSON, BYTES, ""):
+        if (kind := media_type(request)) not in (JSON, BYTES, ""):
             raise ProblemError(415, f"the body must be {JSON}, or {BYTES} with {HEADER}")
         content, header = await request.body(), request.headers.get(HEADER)
-        if header is None and media_type(request) == BYTES:
+        if header is None and kind == BYTES:
             raise ProblemError(400, f"{BYTES} needs the header {HEADER}: the bytes of its JSON, 0 for one image alone")
         asked = await in_thread(service.readers, read_request, content, header)
         return await _infer(service, _get(service, name, version), asked)
@@ -136,9 +125,7 @@ async def _infer(service: Service, hosted: Hosted, asked: Inferring) -> Response
     found = await asyncio.gather(*(_one(service, hosted, item) for item in items))
     unlike = [hosted.predictor.task.unlike(outputs, hosted.predictor.config.task) for outputs in found]
     service.figures.rejected.labels(hosted.name).inc(sum(bool(one.any()) for one in unlike if one is not None))
-    tensors = await in_thread(
-        service.readers, _answered, hosted, list(zip(items, found, strict=True)), question, wanted
-    )
+    tensors = await in_thread(service.readers, _answered, hosted, found, question, wanted)
     return _response(hosted, request, tensors)
 
 
@@ -148,13 +135,10 @@ def _question(parameters: Mapping[str, Any]) -> Question:
         raise ProblemError(
             400, f"there is no parameter {min(unknown)[:100]!r}; there are {', '.join(sorted(QUESTIONS))}"
         )
-    try:
-        return Question.model_validate({key: value for key, value in parameters.items() if key in QUESTIONS})
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
+    return validated(Question, {key: value for key, value in parameters.items() if key in QUESTIONS})
 
 
-def _items(hosted: Hosted, tensors: Sequence[Tensor]) -> list[_Item]:
+def _items(hosted: Hosted, tensors: Sequence[Tensor]) -> Sequence[_Item]:
     """Give what is asked about, an item a row. Raises ProblemError for inputs that the model does not take."""
     (tensor, *others) = tensors
     takes = [IMAGE] if hosted.predictor.task.by_image else [IMAGE, INPUT]
@@ -163,16 +147,16 @@ def _items(hosted: Hosted, tensors: Sequence[Tensor]) -> list[_Item]:
     if tensor.name == INPUT:
         return _inputs(hosted, tensor)
     if tensor.datatype == "BYTES":
-        return [_Item(f"image {n}", Sent(f"image {n}", content)) for n, content in enumerate(tensor.data, 1)]
+        return [Sent(named(None, n), content) for n, content in enumerate(tensor.data, 1)]
     if tensor.datatype != "UINT8" or len(tensor.shape) not in (3, 4):
         raise ProblemError(
             400, f"{IMAGE} must be BYTES, or UINT8 of the shape [N, H, W, C], not {tensor.datatype} {tensor.shape}"
         )
     arrays = np.asarray(tensor.data).reshape(-1, *tensor.shape[-3:])
-    return [_Item(f"image {n}", Sent(f"image {n}", array)) for n, array in enumerate(arrays, 1)]
+    return [Sent(named(None, n), array) for n, array in enumerate(arrays, 1)]
 
 
-def _inputs(hosted: Hosted, tensor: Tensor) -> list[_Item]:
+def _inputs(hosted: Hosted, tensor: Tensor) -> list[Array]:
     own = hosted.predictor.config.preprocessing
     expected = (own.channels, *own.size)
     if tensor.datatype != "FP32" or tensor.shape[1:] != expected:
@@ -181,35 +165,32 @@ def _inputs(hosted: Hosted, tensor: Tensor) -> list[_Item]:
         )
     if not np.isfinite(tensor.data).all():
         raise ProblemError(422, f"{INPUT} holds NaN or infinity")
-    return [_Item(f"image {n}", x=np.asarray(x)) for n, x in enumerate(tensor.data, 1)]
+    return [*np.asarray(tensor.data)]
 
 
 async def _one(service: Service, hosted: Hosted, item: _Item) -> Outputs:
-    if item.sent is None:
-        assert item.x is not None
-        return await hosted.lane.ask(item.x)
+    if not isinstance(item, Sent):
+        return await hosted.lane.ask(item)
     try:
-        return await service.outputs(hosted, item.sent)
+        return await service.outputs(hosted, item)
     except DataError as error:
         service.figures.unreadable.labels(hosted.name).inc()
         raise ProblemError(422, f"{item.name} can't be read: {error}") from None
 
 
-def _answered(
-    hosted: Hosted, found: Sequence[tuple[_Item, Outputs]], question: Question, wanted: Sequence[str]
-) -> list[Tensor]:
+def _answered(hosted: Hosted, found: Sequence[Outputs], question: Question, wanted: Sequence[str]) -> list[Tensor]:
     predictor, number = hosted.predictor, len(found)
     tensors = []
     for name in wanted:
         if name == ANSWERS:
-            rows = [as_json(row_of(hosted, outputs, item.name, question)) for item, outputs in found]
+            rows = [as_json(row_of(hosted, outputs, named(None, n), question)) for n, outputs in enumerate(found, 1)]
             tensors.append(Tensor(name, "BYTES", (number,), rows))
             continue
         if name == PROBABILITIES:
             how = {"calibrated": question.calibrated}
-            parts = [predictor.task.probabilities(outputs, predictor.config.task, **how) for _, outputs in found]
+            parts = [predictor.task.probabilities(outputs, predictor.config.task, **how) for outputs in found]
         else:
-            parts = [outputs[name] for _, outputs in found]
+            parts = [outputs[name] for outputs in found]
         values = np.concatenate(parts).astype(np.float32)
         tensors.append(Tensor(name, "FP32", values.shape, values))
     return tensors

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -91,6 +91,6 @@ class Lane(Generic[Asked, Given]):
             one.answer.set_result(given)
 
 
-async def in_thread(pool: Any, function: Callable[..., Given], *given: Any) -> Given:
-    """Run a function in a pool's thread, with what this task knows of contexts."""
+async def in_thread(pool: Executor, function: Callable[..., Given], *given: Any) -> Given:
+    """Run a function in a pool's thread."""
     return await asyncio.get_running_loop().run_in_executor(pool, function, *given)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 
 from moganet.errors import MogaNetError
 from moganet.results import Record
@@ -37,7 +36,7 @@ NDJSON = "application/x-ndjson"
 class PageQuestion(Question):
     """How the page wants an answer. preview: it can't show the image's file by itself."""
 
-    preview: Annotated[bool, Field()] = False
+    preview: bool = False
 
 
 class Offered(Record):

@@ -3,10 +3,9 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ValidationError
 
 from moganet.serve.bodies import BYTES, FORM, JSON, Body, read_body
-from moganet.serve.problems import ProblemError, as_json, invalid, once_alone
+from moganet.serve.problems import ProblemError, as_json, once_alone, validated
 from moganet.serve.service import Answers, Question, Service
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
@@ -63,10 +62,7 @@ def merged(query: Any, fields: Any) -> Any:
     twice = [name for name in fields if name in query.model_fields_set]
     if twice:
         raise ProblemError(422, f"{twice[0]} is given in the address and in the body; give it once")
-    try:
-        return type(query).model_validate({**query.model_dump(exclude_unset=True), **fields})
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
+    return validated(type(query), {**query.model_dump(exclude_unset=True), **fields})
 
 
 async def asked_of(request: Request, query: Any, service: Service) -> tuple[Body, Any]:

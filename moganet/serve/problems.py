@@ -4,9 +4,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from moganet.files import to_json
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MEDIA_TYPE = "application/problem+json"
 UNKNOWN = "it is not known here; /openapi.json lists what is"
@@ -61,6 +65,14 @@ def once_alone(names: Iterable[str], where: str) -> ProblemError:
     """Say which of some names comes twice."""
     (twice, _), *_ = Counter(names).most_common(1)
     return ProblemError(422, f"{twice[:100]} is given twice in the {where}; give it once")
+
+
+def validated(kind: type[Model], plain: Any) -> Model:
+    """Check what a client sent. Raises ProblemError that says what of it is wrong."""
+    try:
+        return kind.model_validate(plain)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
 
 
 def invalid(errors: Any) -> ProblemError:

@@ -15,6 +15,7 @@ from moganet.data.read import read
 from moganet.data.scan import list_images
 from moganet.errors import ConfigError, DataError
 from moganet.notices import say
+from moganet.report.masks import in_colours
 
 MOST = 12
 SIDE, QUALITY = 192, 85  # of a thumbnail
@@ -70,8 +71,7 @@ def _scikit_learn() -> Path | None:
 
 def _of_file(path: Path) -> Sample:
     content = path.read_bytes()
-    pixels = read(content, 3).pixels
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image = Image.fromarray(in_colours(read(content, 3).pixels))
     image.thumbnail((SIDE, SIDE))
     return Sample(path.name, content, _written(image, "JPEG"))
 

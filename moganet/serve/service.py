@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, SerializeAsAny
 
@@ -70,6 +70,11 @@ class Service:
         self.explainer = ThreadPoolExecutor(1, thread_name_prefix="explainer")  # which sets torch's seed and modes
         self.ready = True
 
+    def check_ready(self) -> None:
+        """Raise ProblemError where nothing new is taken any more."""
+        if not self.ready:
+            raise ProblemError(503, "the service is stopping", {"Retry-After": "5"})
+
     async def predict(self, hosted: Hosted, images: Sequence[Sent], question: Question) -> Answers:
         """Answer for images, and go on past those that can't be read. Raises ProblemError where none can be."""
         if question.calibrated:
@@ -132,10 +137,15 @@ class Service:
 
 def row_of(hosted: Hosted, outputs: Outputs, name: str, question: Question) -> Row:
     """Give the answer of an image's outputs, as `moganet predict` has it."""
+    row, answer = answered(hosted, outputs, name, question)
+    return hosted.predictor.task.sent(row, answer, question.masks)
+
+
+def answered(hosted: Hosted, outputs: Outputs, name: str, question: Question) -> tuple[Row, Any]:
+    """Give an image's row, without pixels that it may have, and the answer itself."""
     predictor = hosted.predictor
     (answer,) = predictor.answers(outputs, Asked(question.top_k, question.calibrated))
-    row = predictor.task.row(name, answer, None, trained=predictor.trained)
-    return predictor.task.sent(row, answer, question.masks)
+    return predictor.task.row(name, answer, None, trained=predictor.trained), answer
 
 
 def _none_read(unread: Sequence[Unread]) -> str:

@@ -48,12 +48,9 @@ class Shelf:
 
     def open(self) -> None:
         """Load all models and make them ready. Raises what loading raises."""
-        self._models = {source.name: self._opened(source) for source in self._sources}
-
-    def _opened(self, source: Source) -> Hosted:
-        hosted = Hosted(source, source.opened(), self._hear(source.name))
-        hosted.warm()
-        return hosted
+        self._models = {
+            source.name: Hosted(source, source.opened(), self._hear(source.name)) for source in self._sources
+        }
 
     def get(self, name: str | None = None) -> Hosted:
         """Give a model by its name, the first where none is named. Raises ProblemError (404) where there is none."""
@@ -89,7 +86,6 @@ class Shelf:
             if opened.same(old.opened):
                 return "same", old
             fresh = Hosted(old.source, opened, self._hear(old.name))
-            fresh.warm()
         except Exception as error:  # whatever is in its place now, the old one answers
             reason = str(error) if isinstance(error, MogaNetError) else reason_of(error)
             say(f"{old.name} was not reloaded and answers as before: {reason}", doubtful=True)

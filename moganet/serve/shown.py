@@ -1,24 +1,26 @@
 """What the page shows of answers and explanations: bars, pictures that lie over the image, words."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moganet.data.read import Picture
 from moganet.data.resample import seen_part
 from moganet.errors import DataError
+from moganet.inference.runs import Outputs
 from moganet.report.masks import in_colours
 from moganet.report.page import as_uri
 from moganet.results import Record
-from moganet.serve.explaining import How, Until, explained
+from moganet.serve.explaining import How, Until, explained, in_time
 from moganet.serve.hosted import Hosted
 from moganet.serve.lane import in_thread
-from moganet.serve.pictures import Sent, check_pixels, read_sent
+from moganet.serve.pictures import Sent, read_sent
 from moganet.serve.problems import ProblemError
-from moganet.serve.service import Question, Service
-from moganet.tasks.task import Asked
+from moganet.serve.service import Question, Service, answered
 
 MOST_SIDE = 1600  # pixels of a picture's longer side
 QUALITY = 90
@@ -89,11 +91,10 @@ async def answer(service: Service, hosted: Hosted, sent: Sent, question: Questio
     return found
 
 
-def _answered(hosted: Hosted, outputs: Any, picture: Any, question: Question, preview: bool) -> Answer:
-    predictor = hosted.predictor
-    (given,) = predictor.answers(outputs, Asked(question.top_k, question.calibrated))
-    row = predictor.task.row("", given, None, trained=predictor.trained)
-    drawn, colours = predictor.task.drawn(picture.pixels, given), predictor.task.colours(given)
+def _answered(hosted: Hosted, outputs: Outputs, picture: Picture, question: Question, preview: bool) -> Answer:
+    row, given = answered(hosted, outputs, "", question)
+    task = hosted.predictor.task
+    drawn, colours = task.drawn(picture.pixels, given), task.colours(given)
     return Answer(
         model=hosted.name,
         sha256=hosted.sha256,
@@ -105,7 +106,7 @@ def _answered(hosted: Hosted, outputs: Any, picture: Any, question: Question, pr
         untrained=row.untrained,
         drawn=None if drawn is None else _picture(drawn),
         preview=_picture(picture.pixels) if preview else None,
-        notes=tuple(picture.notes),
+        notes=picture.notes,
     )
 
 
@@ -120,15 +121,10 @@ async def explanation(
     service: Service, hosted: Hosted, sent: Sent, how: How, tell: Callable[[int, int], object]
 ) -> Explanation:
     """Explain an image. tell: is told, by another thread, how many steps of how many are done."""
-    check_pixels(sent, service.limits.pixels)
-    until = Until(service.limits.seconds, free=how.samples is None, tell=tell)
-    try:
-        return await in_thread(service.explainer, _explained, hosted, sent, how, until, service.limits.pixels)
-    finally:
-        until.left.set()
+    return await in_time(service, sent, how, partial(_explained, hosted, sent, how, service.limits.pixels), tell)
 
 
-def _explained(hosted: Hosted, sent: Sent, how: How, until: Until, most: int) -> Explanation:
+def _explained(hosted: Hosted, sent: Sent, how: How, most: int, until: Until) -> Explanation:
     from moganet.explanations import METHODS
     from moganet.report.heat import layer
 

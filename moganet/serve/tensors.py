@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from moganet.serve.bodies import decoded
-from moganet.serve.problems import ProblemError, as_json, invalid, parsed
+from moganet.serve.problems import ProblemError, as_json, parsed, validated
 
 TYPES: dict[str, Any] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 HEADER = "inference-header-content-length"
@@ -90,10 +90,7 @@ def read_request(content: bytes, header: str | None) -> Asked:
     if header is not None and not length:  # the whole body is one image
         one = Input(name="image", shape=(1,), datatype="BYTES")
         return Asked(InferRequest(inputs=(one,)), [Tensor("image", "BYTES", (1,), [content])])
-    try:
-        request = InferRequest.model_validate(parsed(content[:length], "the request"))
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
+    request = validated(InferRequest, parsed(content[:length], "the request"))
     _check_parameters(request)
     return Asked(request, list(_tensors(request, content[length:])))
 

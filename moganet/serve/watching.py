@@ -6,7 +6,7 @@ from moganet.results import Record
 from moganet.serve.bodies import JSON
 from moganet.serve.explaining import methods_of
 from moganet.serve.hosted import Card, Hosted
-from moganet.serve.problems import ProblemError, as_json
+from moganet.serve.problems import as_json
 from moganet.serve.service import VERSION, Service
 
 
@@ -36,8 +36,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/readyz", summary="Can it answer?", response_model=State)
     async def ready() -> Response:
-        if not service.ready:
-            raise ProblemError(503, "the service is stopping", {"Retry-After": "5"})
+        service.check_ready()
         return Response(as_json(State(status="ready")), media_type=JSON)
 
     @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
