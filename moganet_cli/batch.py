@@ -7,28 +7,37 @@ import typer
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.completion import models as words
 from moganet_cli.help import COMPUTED, IMAGES, PRINTED
-from moganet_cli.options import BATCH, FAST, MODEL, OF_ITSELF, WORKERS, AsJson, Asking, argument, option, with_options
+from moganet_cli.options import (
+    AT_ONCE,
+    BATCH,
+    MODEL,
+    AsJson,
+    Asking,
+    Calibrated,
+    FastDecoding,
+    TopK,
+    Workers,
+    argument,
+    option,
+    with_options,
+)
 from moganet_cli.output import complain, line, print_json
 
 WHAT = (
-    "images, folders, patterns, archives, videos, lists (.txt, .csv), Parquet, URLs, or shards:URL and other sources."
+    "Images, folders, patterns, archives, videos, lists (.txt, .csv), Parquet, URLs, or shards:URL and other sources."
 )
 OUT = "A new folder; or one in which the same was begun, which goes on."
-TIME = "Images at a time [default: 128 on a GPU, else 32]."
 SHARD = "Do the I-th of N parts, as one of N jobs that share --out, say 1/4 to 4/4."
 
 
-class Batching(Asking, total=False):
+class OfBatch(Asking, total=False):
     """What is passed on as it is."""
 
-    batch_size: Annotated[
-        int | None,
-        option("--batch-size", "--model-batch", TIME, panel=COMPUTED, **BATCH),
-    ]
-    workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
-    fast_decoding: Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]
-    top_k: Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]
-    calibrated: Annotated[bool, option("--calibrated", "Scale probabilities by the temperature that the file keeps.")]
+    batch_size: Annotated[int | None, option("--batch-size", "--model-batch", AT_ONCE, panel=COMPUTED, **BATCH)]
+    workers: Workers
+    fast_decoding: FastDecoding
+    top_k: TopK
+    calibrated: Calibrated
     shard: Annotated[str | None, option("--shard", SHARD, metavar="I/N", panel=IMAGES)]
 
 
@@ -41,11 +50,11 @@ class Batching(Asking, total=False):
 @with_options
 def batch(
     model: Annotated[str, argument("MODEL", MODEL, words)],
-    files: Annotated[list[str], argument("INPUT...", WHAT[0].upper() + WHAT[1:])],
+    files: Annotated[list[str], argument("INPUT...", WHAT)],
     out: Annotated[str, option("--out", OUT, metavar="FOLDER", panel=PRINTED)],
     engine: Annotated[Literal["local"], option("local: this process.", panel=COMPUTED)] = "local",
     as_json: AsJson = False,
-    **passed: Unpack[Batching],
+    **passed: Unpack[OfBatch],
 ) -> None:
     from moganet.batch.run import batch as run
     from moganet.progress import show_progress

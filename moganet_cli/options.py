@@ -36,6 +36,7 @@ DATA = (
 )
 EVERY = "Of videos, a frame every 1s, 500ms, 2min or 10frames [default: 1s]."
 SETTINGS = "Change any setting that `moganet settings` lists, e.g. optimizer.momentum=0.8; may be repeated."
+AT_ONCE = "Images at a time [default: 128 on a GPU, else 32]."
 WORKERS = "Processes that read images; 0: none"
 OF_ITSELF = " [default: one a core for a GPU; else threads do it]"
 SEEDS = "Number from which all that is drawn by chance follows."
@@ -64,6 +65,12 @@ RecipesDevice = Annotated[  # None: as the recipe says
 ]
 Threads = Annotated[int | None, option(THREADS, metavar="N", min=1, panel=COMPUTED)]
 Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME, panel=COMPUTED)]
+Workers = Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
+FastDecoding = Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]
+TopK = Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]
+Calibrated = Annotated[
+    bool, option("--calibrated", "Scale the probabilities by the temperature that the model file keeps.")
+]
 Side = Annotated[int | None, option("Pixels a side [default: each model's own].", **SIDE)]
 Seed = Annotated[int, option(SEEDS, panel=COMPUTED, **SEED)]
 
@@ -123,10 +130,8 @@ class Asking(Answering, total=False):
 class Batching(TypedDict, total=False):
     """How many images are read."""
 
-    batch_size: Annotated[
-        int | None, option("Images at a time [default: 128 on a GPU, else 32].", panel=COMPUTED, **BATCH)
-    ]
-    workers: Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
+    batch_size: Annotated[int | None, option(AT_ONCE, panel=COMPUTED, **BATCH)]
+    workers: Workers
 
 
 class Measuring(Asking, Batching, total=False):
@@ -143,7 +148,7 @@ class Comparing(Batching, Computing, total=False):
 class ReadingFast(Measuring, total=False):
     """What those verbs pass on that may read images so."""
 
-    fast_decoding: Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]
+    fast_decoding: FastDecoding
 
 
 class ReadingViews(ReadingFast, total=False):

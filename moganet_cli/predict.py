@@ -9,13 +9,24 @@ import typer
 
 from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.help import IMAGES, PRINTED
-from moganet_cli.options import AsJson, Data, Every, Model, ReadingViews, Split, argument, option, with_options
+from moganet_cli.options import (
+    AsJson,
+    Calibrated,
+    Data,
+    Every,
+    Model,
+    ReadingViews,
+    Split,
+    TopK,
+    argument,
+    option,
+    with_options,
+)
 from moganet_cli.output import Rows, complain, line
 
 if TYPE_CHECKING:
     from moganet.engine.predict import Predictions
 
-CALIBRATED = "Scale the probabilities by the temperature that the model file keeps."
 
 WHAT = "images, folders, patterns, archives (zip, tar), videos, lists (.txt, .csv), or '-' for a list on stdin."
 TRUTH = "auto takes folders' names that are classes' for the truth, and says so; folders: it is so; none."
@@ -30,9 +41,9 @@ COCO = "Write all that is found, of any score, as COCO's list of results."
 class Predicting(ReadingViews, total=False):
     """What is passed on as it is."""
 
-    top_k: Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]
+    top_k: TopK
     limit: Annotated[int | None, option("At most so many images.", min=1, panel=IMAGES)]
-    calibrated: Annotated[bool, option("--calibrated", CALIBRATED)]
+    calibrated: Calibrated
     grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
     every: Every

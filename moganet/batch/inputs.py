@@ -39,13 +39,19 @@ class UrlReader:
             raise DataError(str(error)) from None
 
 
-def list_inputs(named: Sequence[str]) -> tuple[list[ImageFile], list[LeftOut]]:
-    """Give the images that are named, each once, in order, and what names none and why."""
+def list_inputs(named: str | Path | Sequence[str | Path]) -> tuple[list[ImageFile], list[LeftOut]]:
+    """Give the images that are named, each once, in order, and what names none and why.
+
+    Raises DataError where there is no image: a slip, more likely than a wish for rows of errors alone.
+    """
     files, missing = list[ImageFile](), list[LeftOut]()
-    for name in named:
+    for name in map(str, [named] if isinstance(named, str | Path) else named):
         some, lost = _of_source(name) if _is_source(name) else _of_paths(name)
         files += some
         missing += lost
+    if not files:
+        why = f": {missing[0].file}: {missing[0].reason}" if missing else ""
+        raise DataError(f"nothing to predict{why}; give images, folders, patterns, lists, shards:URL or URLs")
     found: dict[str, ImageFile] = {}
     for file in files:
         found.setdefault(str(file), file)

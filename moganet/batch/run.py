@@ -9,6 +9,7 @@ from moganet.batch.inputs import list_inputs, parse_shard, part_of
 from moganet.batch.parts import SUCCESS, Parts, named
 from moganet.config import Precision
 from moganet.data.contents import ImageFile
+from moganet.data.within import Within
 from moganet.errors import ConfigError, DataError
 from moganet.files import typed_path
 from moganet.inference.files_seen import stream_of_files
@@ -97,10 +98,7 @@ def batch(
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k is {top_k}; it must be at least 1")
     part = parse_shard(shard)
-    every, missing = list_inputs([str(one) for one in ([files] if isinstance(files, str | Path) else files)])
-    if not every:  # a slip, more likely than a wish for rows of errors alone
-        why = f": {missing[0].file}: {missing[0].reason}" if missing else ""
-        raise DataError(f"nothing to predict{why}; give images, folders, patterns, lists, shards:URL or URLs")
+    every, missing = list_inputs(files)
     predictor = as_predictor(model, runtime, precision, device=device, **choices)
     say_whole(predictor, "moganet predict --boxes looks in others")
     sha256 = predictor.config.sha256 or _hash_of(predictor)
@@ -113,7 +111,7 @@ def batch(
         lost = [one for one in missing if named(one.file) not in done] if part[0] == 1 else []
         if left or lost:
             parts.begin()
-        before, blocks = len(own) - len(left), _Blocks(parts, batch_size)
+        blocks = _Blocks(parts, batch_size)
         blocks.add(lost)
         stream = stream_of_files(predictor, left, batch_size=batch_size, workers=workers, fast_decoding=fast_decoding)
         with kept_below(MEMORY):
@@ -125,7 +123,7 @@ def batch(
     return Batch(
         out=str(out),
         images=len(own),
-        before=before,
+        before=len(own) - len(left),
         done=blocks.number,
         unreadable=blocks.unreadable,
         files=parts.next,
@@ -162,8 +160,7 @@ def _rows(predictor: Predictor, stream: Any, files: Sequence[ImageFile], asked: 
 
 def _row(predictor: Predictor, file: ImageFile, answer: Any) -> Row:
     row = predictor.task.row(str(file), answer, None, trained=predictor.trained)
-    moment = getattr(file, "time", None)  # of a video's frame
-    return row if moment is None else row.changed(time=moment)
+    return row.changed(time=file.time) if isinstance(file, Within) and file.time is not None else row
 
 
 class _Blocks:
