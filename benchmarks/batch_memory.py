@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from service import memory
 
 SIZE = (6000, 4000)
 DISTINCT = 4  # files that are encoded; the others are links to them
@@ -27,12 +28,6 @@ def make_photographs(folder: Path, number: int) -> None:
             Image.fromarray(small).resize(SIZE, Image.Resampling.BICUBIC).save(path, quality=90)
         else:
             path.symlink_to(folder / f"{i % DISTINCT:04d}.jpg")
-
-
-def resident(process: int) -> float:
-    """Give the MB that a process holds now."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return next(int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmRSS"))
 
 
 def main() -> None:
@@ -56,7 +51,7 @@ def main() -> None:
         with subprocess.Popen([*command, "--json", "--quiet"], stdout=subprocess.PIPE, text=True) as process:
             while process.poll() is None:
                 try:
-                    seen.append(resident(process.pid))
+                    seen.append(memory(process.pid))
                 except (OSError, StopIteration):  # it has just ended
                     break
                 time.sleep(0.1)

@@ -1,7 +1,6 @@
 """`annotations`: a set of boxes in another layout: COCO's, YOLO's or PASCAL VOC's."""
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -44,25 +43,24 @@ def annotations(
     dataset = open_data(data)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:40]}.partial-"))
-        try:
-            whole = made / "set"  # with the permissions that a new folder has here
+        prefix = f".{out.name[:40]}.partial-"
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=prefix, ignore_cleanup_errors=True) as made:
+            whole = Path(made, "set")  # with the permissions that a new folder has here
             whole.mkdir()
             lost = write_boxes(dataset, whole, layout, link=link, progress=progress)
             os.replace(whole, out)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"can't write {out}: {reason}; choose another place or make room") from None
     for note in lost:
         say(note, doubtful=True)
-    marked = {name: split.targets.marked() for name, split in dataset.distinct().items()}
+    splits = dataset.distinct()
+    marked = [split.targets.marked() for split in splits.values()]
     return Annotations(
         data=dataset.spec,
         out=str(out),
         layout=layout,
-        images={name: len(split) for name, split in dataset.distinct().items()},
-        objects=sum(int(of.classes.sum()) + of.crowds for of in marked.values() if of is not None),
+        images={name: len(split) for name, split in splits.items()},
+        objects=sum(int(of.classes.sum()) + of.crowds for of in marked if of is not None),
         lost=tuple(lost),
     )

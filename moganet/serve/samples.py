@@ -20,7 +20,7 @@ from moganet.report.masks import in_colours
 MOST = 12
 SIDE, QUALITY = 192, 85  # of a thumbnail
 DIGITS, DIGIT_SIDE, NUM_DIGITS = "digits", 8, 6
-PHOTOGRAPHS = {"flower.jpg": "vultilion", "china.jpg": "danielbuechele"}  # CC BY 2.0
+PHOTOGRAPHS = ("flower.jpg", "china.jpg")
 CREDIT = "Photographs of scikit-learn, by vultilion and danielbuechele (CC BY 2.0)."
 
 
