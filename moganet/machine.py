@@ -46,15 +46,21 @@ def num_others() -> int:
 
     What is there for a moment only does not count: the least of some readings within a few milliseconds.
     """
-    least = 0
-    for reading in range(4):
-        time.sleep(0.002 if reading else 0)
-        try:
-            running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
-        except (OSError, ValueError, IndexError):
-            return 0
-        least = min(least, running - 1) if reading else running - 1  # this thread runs too
-    return max(0, least)
+    least = running_others()
+    for _ in range(3):
+        if not least:
+            break
+        time.sleep(0.002)
+        least = min(least, running_others())
+    return least
+
+
+def running_others() -> int:
+    """Give how many threads beside this one run at this moment, or wait for a core, as /proc/loadavg has it; else 0."""
+    try:
+        return max(0, int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def has_gpu() -> bool:
