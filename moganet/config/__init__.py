@@ -43,6 +43,7 @@ from moganet.config.recipe import (
     AugmentConfig,
     DataConfig,
     LossSettings,
+    MapsSettings,
     OptimizerConfig,
     Recipe,
     ResolvedRecipe,
@@ -54,7 +55,7 @@ from moganet.config.short_options import OPTIONS, SHORT, ShortOptions, refuse_tw
 
 __all__ = ["MAX_CHANNELS", "Architecture", "ChannelAggregation", "ConvInit", "Fraction", "Gate", "Precision"]
 __all__ += ["AugmentConfig", "DataConfig", "LossSettings", "OptimizerConfig", "Preprocessing", "Recipe", "Settings"]
-__all__ += ["ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
+__all__ += ["MapsSettings", "ResolvedRecipe", "ScheduleConfig", "TaskSettings"]
 __all__ += ["RECIPE_LIMIT", "list_recipes", "parse_overrides", "parse_yaml", "read_recipe", "sets", "unfolded"]
 __all__ += ["flat", "validate"]
 __all__ += ["DEVICE", "DEVICES", "OPTIONS", "SHORT", "ShortOptions", "refuse_two", "told", "with_short"]

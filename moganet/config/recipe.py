@@ -7,6 +7,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from moganet.config.descriptions import Architecture, Channels, Device, Precision, Preprocessing, Side, Square
+from moganet.config.heads import MapsHead
 from moganet.config.settings import Fraction, Settings, told
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -132,6 +133,12 @@ class TaskSettings(Settings):
     """What a network learns; each task has settings of its own, known by their name."""
 
     name: str = told("classify", "What the network learns to answer.")
+
+
+class MapsSettings(TaskSettings):
+    """What a network learns by a head on its maps; each task says which heads these may be."""
+
+    head: MapsHead = Field(description="What stands on the network.")
 
 
 class LossSettings(Settings):

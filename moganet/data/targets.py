@@ -36,6 +36,21 @@ class Targets(Protocol):
     have_places: ClassVar[bool] = False  # boxes, masks, points: tv_tensors in the image, whose geometry is theirs
     may_differ: ClassVar[bool] = False  # whether images of a batch may differ in size: they are filled up with zeros
 
+    @property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """Give a colour (red, green, blue) for each class, where the set says any."""
+        return ()
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Give COCO's numbers of the classes, where the set has them."""
+        return ()
+
+    @property
+    def has_masks(self) -> bool:
+        """Tell whether each thing in an image has a mask of its own."""
+        return False
+
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Any: ...
     def subset(self, indices: Sequence[int]) -> Self: ...  # in that order

@@ -236,7 +236,11 @@ def _training_step(predictor: Predictor, size: int, batch: int, precision: Preci
     optimizer = build_optimizer(network.train(), OptimizerConfig())
     images = torch.randn(batch, *_shape(predictor, size), device=device).to(memory_format=torch.channels_last)
     labels = torch.randint(0, max(1, len(predictor.class_names)), (batch,), device=device)
-    return partial(step, network, F.cross_entropy, optimizer, Batch(images, labels), half_type(precision))
+
+    def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(network(images), labels)
+
+    return partial(step, loss, optimizer, Batch(images, labels), half_type(precision))
 
 
 def _check(size: int | None, batch: int, picture: str | Path | None) -> None:

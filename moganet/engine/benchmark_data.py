@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from moganet.config import ResolvedRecipe, with_short
 from moganet.data import Dataset
@@ -31,7 +30,7 @@ from moganet.training.resolve import prepare
 if TYPE_CHECKING:
     from moganet.data.in_python import Data
 
-Criterion = Callable[..., torch.Tensor]
+Loss = Callable[[torch.Tensor, Any], torch.Tensor]  # of a batch's images and targets
 ROUNDS = 5
 
 
@@ -76,7 +75,7 @@ def benchmark_data(
     loader = module.train_dataloader()
     batches = (augmented(batch, module, task.device) for _ in itertools.count() for batch in loader)
     batch = next(batches)  # the workers' start is not measured
-    train = partial(step, task.network, task.loss_of, optimizer, batch, half_type(settings.trainer.precision))
+    train = partial(step, partial(loss_of, task), optimizer, batch, half_type(settings.trainer.precision))
     train()
     # While the network trained, the workers went ahead: what they have ready is taken first, and not measured.
     ready = loader.workers * AHEAD
@@ -112,7 +111,7 @@ def ready_to_train(
     module, task = build_module(settings, dataset), build_task(settings, dataset).to(device)
     if device == "cpu":
         keep_freed_memory()
-    task.network.train()
+    task.train()
     return settings, dataset, module, task
 
 
@@ -129,21 +128,25 @@ def measured_on(settings: ResolvedRecipe, dataset: Dataset) -> dict[str, Any]:
 
 def augmented(batch: Batch, module: ImageDataModule, device: torch.device) -> Batch:
     """Give a batch on its device, as the network trains on it."""
-    return module.augmented(Batch(batch.images.to(device), batch.targets.to(device)))
+    there: Batch = module.transfer_batch_to_device(batch._replace(seed=None), device, 0)
+    return module.augmented(there)
 
 
-def loss_in(network: nn.Module, criterion: Criterion, batch: Batch, half: torch.dtype | None) -> torch.Tensor:
+def loss_of(task: TaskModule, images: torch.Tensor, targets: Any) -> torch.Tensor:
+    """Give the loss by which a task learns from a batch."""
+    return task.step_of(images, targets)[1]
+
+
+def loss_in(loss: Loss, batch: Batch, half: torch.dtype | None) -> torch.Tensor:
     """Give the loss of a batch, computed in a half type where one is given."""
     with torch.autocast(batch.images.device.type, half, enabled=half is not None):
-        return criterion(network(batch.images), batch.targets)
+        return loss(batch.images, batch.targets)
 
 
-def step(
-    network: nn.Module, criterion: Criterion, optimizer: torch.optim.Optimizer, batch: Batch, half: torch.dtype | None
-) -> None:
+def step(loss: Loss, optimizer: torch.optim.Optimizer, batch: Batch, half: torch.dtype | None) -> None:
     """Do a whole step of an optimizer; on a GPU it is done when this returns."""
     optimizer.zero_grad()
-    loss_in(network, criterion, batch, half).backward()  # type: ignore[no-untyped-call]
+    loss_in(loss, batch, half).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     if batch.images.is_cuda:
         torch.cuda.synchronize(batch.images.device)

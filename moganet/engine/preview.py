@@ -76,7 +76,7 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
             if split.targets.key_points() is not None:
                 shown, text = _with_points(sample, split.targets)
             else:
-                shown, text = _shown(sample, dataset.class_names, getattr(split.targets, "colours", ()))
+                shown, text = _shown(sample, dataset.class_names, split.targets.colours)
             images.append(shown)
             names.append(f"{name}: {text}")
     if not images:

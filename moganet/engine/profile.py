@@ -14,7 +14,7 @@ from torch import nn
 
 from moganet.config import with_short
 from moganet.data.module import ImageDataModule
-from moganet.engine.benchmark_data import OfRecipe, augmented, loss_in, measured_on, ready_to_train
+from moganet.engine.benchmark_data import OfRecipe, augmented, loss_in, loss_of, measured_on, ready_to_train
 from moganet.engine.doctor import Environment
 from moganet.machine import half_type
 from moganet.notices import noted
@@ -88,7 +88,7 @@ def _measured(
         batch = clock.measure("augment", partial(augmented, raw, module, task.device))
         optimizer.zero_grad()
         with _timed_modules(task.network, by_kind) if turn == WARM_UP else nullcontext():
-            loss = clock.measure("forward", partial(loss_in, task.network, task.loss_of, batch, half))
+            loss = clock.measure("forward", partial(loss_in, partial(loss_of, task), batch, half))
         clock.measure("backward", loss.backward)
         clock.measure("optimizer", optimizer.step)
         if turn >= WARM_UP:

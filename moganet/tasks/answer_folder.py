@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from PIL import Image
 from moganet.errors import ConfigError, OutputError
 from moganet.files import atomic_path, to_json, write_text
 from moganet.notices import say
+from moganet.tasks.records import Row
 
 CLASSES = "classes.json"
 JPEG_SIDE = 65_500  # pixels, more than which JPEG has no room for
@@ -65,6 +67,32 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Seque
         writer.writerow(columns)
         for cells in rows:
             writer.writerows(cells)
+
+
+class Tables:
+    """What such a folder holds of all images together: a table, and a file in COCO's form. Its numbers begin at 1."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+
+    def add(self, row: Row, size: Sequence[int], **files: str) -> int:
+        """Take an image of a size (height, width), and give its number. files: names of what was written of it."""
+        number = len(self.images) + 1
+        self.rows.append(row)
+        self.images.append({"id": number, "file_name": row.file, **files, "height": size[0], "width": size[1]})
+        return number
+
+    def annotate(self, image: int, **found: Any) -> None:
+        """Take what was found in an image, one thing. image: its number."""
+        self.annotations.append({"id": len(self.annotations) + 1, "image_id": image, "iscrowd": 0, **found})
+
+    def write(self, table: Path, columns: Sequence[str], coco: Path, categories: Sequence[dict[str, Any]]) -> None:
+        """Write the table of rows, and COCO's file."""
+        write_rows(table, columns, (row.cells() for row in self.rows))
+        plain = {"images": self.images, "annotations": self.annotations, "categories": categories}
+        write_text(coco, json.dumps(plain))
 
 
 def names_for(files: Sequence[str], what: str = "masks", suffix: str = ".png") -> list[str]:

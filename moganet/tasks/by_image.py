@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.config import Preprocessing
+from moganet.config import Architecture, MapsSettings, Preprocessing, Recipe, TaskSettings
+from moganet.errors import ConfigError
 from moganet.tasks.task import Array, Outputs, Task, TaskDescription
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ class TaskByImage(Task):
     """A task that sees each image by itself, in its own size, which its answers have too."""
 
     by_image = True
+
+    def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
+        assert isinstance(settings, MapsSettings)
+        return architecture.changed(head=settings.head)
 
     @abstractmethod
     def see(
@@ -35,17 +40,18 @@ class TaskByImage(Task):
         their scores; None is all of it.
         """
 
-    @abstractmethod
     def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
         """Say what of an image is explained, weights (h, w), and for which class.
 
         outputs: for that image. target: None is the largest class. box: left, top, width and height as shares of the
-        sides; None is what is answered to be of the class. Raises DataError where nothing is.
+        sides; None is what is answered to be of the class. Raises DataError where nothing is, ConfigError where answers
+        of the task are not explained.
         """
+        raise ConfigError(self.unexplained)
 
-    @abstractmethod
     def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
-        """Give a network that gives the logits (B, classes) of a region."""
+        """Give a network that gives the logits (B, classes) of a region. Raises ConfigError as `region` does."""
+        raise ConfigError(self.unexplained)
 
     def drawn(self, image: NDArray[np.uint8], answer: Any) -> NDArray[np.uint8]:
         drawn: NDArray[np.uint8] = self.picture(image, answer, None).image
@@ -54,3 +60,10 @@ class TaskByImage(Task):
     def pooled(self, outputs: Outputs, weights: Array) -> Outputs:
         """Give the logits (B, classes) of a region."""
         return {"logits": np.einsum("bchw,hw->bc", outputs["logits"], weights / weights.sum()).astype(np.float32)}
+
+
+def refuse_blending(recipe: Recipe, what: str) -> None:
+    """Raise ConfigError for a recipe that blends images, for a task whose targets can't be. what: "no boxes"."""
+    for name in ("mixup", "cutmix"):
+        if getattr(recipe.augment, name):
+            raise ConfigError(f"augment.{name} blends the classes of whole images, and {what}; leave it at 0")

@@ -6,11 +6,39 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributed import is_available, is_initialized
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from moganet.tasks.task import TaskDescription
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
+
+
+class Gathered(Metric):
+    """A figure of all that came, which is kept in lists of tensors; several processes join these.
+
+    none: by a list's name, a tensor of no rows, so that a process to which nothing came takes part too.
+    """
+
+    full_state_update = False
+
+    def __init__(self, **none: Tensor) -> None:
+        super().__init__()
+        self.none = none
+        for name in none:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def sync(self, *args: Any, **options: Any) -> None:
+        for name, rows in self.none.items() if is_available() and is_initialized() else ():
+            if not len(getattr(self, name)):
+                setattr(self, name, [rows.to(self.device)])
+        super().sync(*args, **options)
+
+    def joined(self, name: str) -> Tensor:
+        """Give all rows of a list."""
+        rows = getattr(self, name)
+        return dim_zero_cat(rows) if len(rows) else self.none[name]
 
 
 class Evaluator(nn.Module):

@@ -50,7 +50,11 @@ class TaskModule(pl.LightningModule):
     """
 
     def __init__(
-        self, network: nn.Module, learning: Learning, evaluator: Evaluator, train_metrics: Mapping[str, Metric]
+        self,
+        network: nn.Module,
+        learning: Learning,
+        evaluator: Evaluator,
+        train_metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.learning = network, learning
@@ -64,7 +68,7 @@ class TaskModule(pl.LightningModule):
         self._unseen = 0
         self.evaluator = evaluator
         self.train_loss = MeanMetric(nan_strategy="disable")  # a look at its values would wait for the device
-        self.train_metrics = nn.ModuleDict(dict(train_metrics))
+        self.train_metrics = nn.ModuleDict(dict(train_metrics or {}))
 
     @abstractmethod
     def loss_of(self, outputs: Any, targets: Any) -> Tensor:
@@ -83,9 +87,8 @@ class TaskModule(pl.LightningModule):
         """Give what the evaluator takes of a batch of validation images, float32 by name."""
         return {"logits": self(images).float()}
 
-    @abstractmethod
     def measure(self, outputs: Any, targets: Any) -> None:
-        """Update the metrics of training by a batch's outputs, which have no gradients."""
+        """Update the metrics of training by a batch's outputs, which have no gradients; here there is but the loss."""
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

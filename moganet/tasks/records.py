@@ -47,6 +47,12 @@ class Row(Record):
         """Say in a CSV file's cell whether the image is unlike the training images."""
         return {True: "yes", False: "no", None: ""}[self.rejected]
 
+    @classmethod
+    def made(cls, file: str, truth: Any, *, trained: bool, **more: Any) -> Self:
+        """Make one of what is known: of what is None there is no key."""
+        every = {"truth": truth, "untrained": None if trained else True, **more}
+        return cls(file=file, **{key: value for key, value in every.items() if value is not None})
+
     @abstractmethod
     def text(self) -> str:
         """Say the answer in one line."""
@@ -82,11 +88,10 @@ class NamedRow(Row):
 
     @classmethod
     def of(cls, file: str, answer: Any, truth: Any, *, trained: bool, **more: Any) -> Self:
-        """Make one of an answer's names and probabilities. What is not known is None, and no key of it."""
+        """Make one of an answer's names and probabilities, and of what more is known."""
         named = zip(answer.names, answer.probabilities, strict=True)
-        more |= {"truth": truth, "untrained": None if trained else True}
-        known = {key: value for key, value in more.items() if value is not None}
-        return cls(file=file, classes=tuple(Named(name=n, probability=p) for n, p in named), **known)
+        classes = tuple(Named(name=n, probability=p) for n, p in named)
+        return cls.made(file, truth, trained=trained, classes=classes, **more)
 
     def bars(self) -> Iterable[tuple[str, float]]:
         return [(one.name, one.probability) for one in self.classes]

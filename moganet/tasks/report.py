@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from moganet.data import ArraySplit, FileSplit, Split
 from moganet.data.survey import thumbnails
-from moganet.errors import MogaNetError
+from moganet.errors import DataError, MogaNetError
 from moganet.numbers import percent
-from moganet.report.page import Fact, Section
+from moganet.report.page import Fact, Section, as_uri
 from moganet.results import LeftOut, Record
 from moganet.tasks.task import TaskDescription
 
@@ -145,6 +147,45 @@ class Reported:
     facts: Sequence[Fact]
     sections: Sequence[Section]
     result: Mapping[str, float | int | None] = field(default_factory=dict)
+
+
+# An image's number, its pixels uint8 (C, H, W), its target and its answer to pictures uint8 (H, W, 3) and some words.
+Draw = Callable[[int, NDArray[np.uint8], Any, Any], tuple[Sequence[NDArray[np.uint8]], str]]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """How some images are shown, each by several pictures side by side.
+
+    note: what these are. kinds: what each is, before the image's name. side: of the longer side of a picture, in
+    pixels. legend: names, each with its colour.
+    """
+
+    note: str
+    kinds: tuple[str, ...]
+    draw: Draw
+    side: int = 320
+    legend: Sequence[Mapping[str, str]] = ()
+
+    def section(self, kicker: str, title: str, seen: Seen, numbers: Sequence[int]) -> Section:
+        """Ask the network about some of the answered images once more, and show them."""
+        shown, left_out = list[dict[str, Any]](), dict[str, str]()
+        try:
+            again = seen.again(seen.answers, numbers) if seen.again is not None and numbers else iter(())
+            for number, (image, target, answer) in zip(numbers, again, strict=False):
+                pictures, said = self.draw(number, image.numpy(), target, answer)
+                uris = [self._as_uri(one) for one in pictures]
+                shown.append({"name": seen.answers.name_of(number), "said": said, "pictures": uris})
+        except DataError as error:  # a file that has gone since
+            left_out = {kicker.lower(): str(error)}
+        content = {"note": self.note, "kinds": self.kinds, "legend": self.legend, "shown": shown}
+        template = "moganet.report/side_by_side"
+        return Section(kicker, title, f"{template}.html", content, f"{template}.css", left_out=left_out)
+
+    def _as_uri(self, pixels: NDArray[np.uint8]) -> str:
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((self.side, self.side))
+        return as_uri(picture, "WEBP", quality=70, method=2)
 
 
 def classes_section(per_class: Sequence[Record], key: str, words: tuple[str, str], template: str) -> Section:

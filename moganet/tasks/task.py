@@ -96,10 +96,10 @@ class Task(ABC):
     metrics: those that training logs beside the loss, the monitor first. outputs: names of what the network gives.
     activation: what makes probabilities of logits ("softmax", "sigmoid"). columns: of the CSV file of answers.
     pipeline: the task's name on the Hugging Face hub. rewards: whether the interactions of an image's patches can be
-    measured, for its one true class. by_image: whether it is a `TaskByImage`. explains: whether its answers can be
-    explained. guards: whether a guard can be made, which tells unlike images by their whole. takes_boxes: whether it
-    answers for boxes in an image. sized: whether the
-    network is told how large each padded image is.
+    measured, for its one true class. by_image: whether it is a `TaskByImage`. unexplained: why its answers
+    can't be explained, "" where they can. guards: whether a guard can be made, which tells unlike images by their
+    whole. takes_boxes: whether it answers for boxes in an image. sized: whether the network is told how large each
+    padded image is.
     """
 
     name: ClassVar[str]
@@ -113,7 +113,7 @@ class Task(ABC):
     pipeline: ClassVar[str] = "image-classification"
     rewards: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
-    explains: ClassVar[bool] = True
+    unexplained: ClassVar[str] = ""
     sized: ClassVar[bool] = False
     guards: ClassVar[bool] = True
     takes_boxes: ClassVar[bool] = False
@@ -122,6 +122,11 @@ class Task(ABC):
     def monitor(self) -> Metric:
         """Give the figure that the best weights are chosen by."""
         return self.metrics[0]
+
+    @property
+    def explains(self) -> bool:
+        """Tell whether its answers can be explained."""
+        return not self.unexplained
 
     @cached_property
     def recipe(self) -> type[Recipe]:
@@ -276,9 +281,10 @@ class Task(ABC):
         """Give what a file's place says of its truth, None where that is nothing."""
         return None
 
-    @abstractmethod
     def say(self, figures: Any) -> str | None:
         """Say the first of an evaluation's figures, read back from JSON, in a few words; None where it has none."""
+        known = figures.get(self.monitor.name) if isinstance(figures, dict) else None
+        return f"{self.monitor.short} {100 * known:.2f} %" if isinstance(known, int | float) else None
 
     def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
         """Give what of a batch's outputs and targets the report needs, an entry an image each: all, or counts."""

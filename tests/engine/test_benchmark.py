@@ -3,7 +3,9 @@
 import pytest
 import timm
 import torch
+from box_sets import make_coco
 from PIL import Image
+from stick_figures import make_people
 
 import moganet
 from moganet.engine.benchmark import ALTERNATIVES, with_alternatives
@@ -42,6 +44,20 @@ def test_the_network_of_a_recipe_trains_in_its_precision(precision, dtype, monke
     monkeypatch.setattr("moganet.engine.benchmark_data.build_task", watched)
     result = moganet.benchmark_data("digits", overrides={**SMALL, "trainer.precision": precision})
     assert result["precision"] == precision and seen == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "source", "make"), [("detect", "coco", make_coco), ("pose", "keypoints", make_people)]
+)
+def test_a_step_of_any_task_is_timed(recipe, source, make, tmp_path, monkeypatch):
+    monkeypatch.setattr("moganet.engine.benchmark_data.ROUNDS", 1)
+    monkeypatch.setattr("moganet.engine.profile.STEPS", 1)
+    overrides = {**SMALL, "data.batch_size": 2, "start.model": None, "data.workers": 0, "trainer.precision": "f32"}
+    overrides |= {"task.head.neck": 16, "task.head.hidden": 16} if recipe == "detect" else {"task.head.channels": [16]}
+    overrides |= {"preprocessing.size": [64, 48], "augment.short_side": None}
+    how = {"data": f"{source}:{make(tmp_path / 'set', 2)}", "overrides": overrides}
+    assert moganet.benchmark_data(recipe, **how).training_images_per_second > 0
+    assert min(profile(recipe, **how).milliseconds.values()) > 0
 
 
 def test_one_model_is_a_flat_object_with_its_memory(monkeypatch, trained_run):

@@ -44,6 +44,19 @@ def test_a3_recipes_have_their_settings(variant):
     assert recipe.optimizer.weight_decay == 0.02 and recipe.loss.name == "bce" and recipe.trainer.max_epochs == 100
 
 
+def make_scenes(root):
+    """Paint images of two halves, and their masks."""
+    for place, value in (("images", 90), ("masks", 1)):
+        for i in range(8):
+            folder = root / place / ("train" if i < 4 else "val")
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = Image.new("RGB" if place == "images" else "L", (80, 70))
+            picture.paste((value,) * 3 if place == "images" else value, (10 * i, 0, 80, 70))
+            picture.save(folder / f"{i}.png")
+    (root / "classes.txt").write_text("one\ntwo")
+    return root
+
+
 # Detectors' schedules are the same for each variant, so that all but the smallest's are tried with what is slow.
 ALIKE = re.compile("coco-(maskrcnn|retinanet)-(tiny|small|base|large)")
 
@@ -70,15 +83,7 @@ def test_every_recipe_takes_a_step(name, tmp_path, monkeypatch):
         data = str(tmp_path / "photos")
     elif recipe.data.source == "masks":
         overrides["augment.crop_size"] = 32
-        for place, value in (("images", 90), ("masks", 1)):
-            for i in range(8):
-                folder = tmp_path / "photos" / place / ("train" if i < 4 else "val")
-                folder.mkdir(parents=True, exist_ok=True)
-                picture = Image.new("RGB" if place == "images" else "L", (80, 70))
-                picture.paste((value,) * 3 if place == "images" else value, (10 * i, 0, 80, 70))
-                picture.save(folder / f"{i}.png")
-        (tmp_path / "photos" / "classes.txt").write_text("one\ntwo")
-        data = f"masks:{tmp_path / 'photos'}"
+        data = f"masks:{make_scenes(tmp_path / 'photos')}"
     elif recipe.data.source == "coco":
         head = {"name": recipe.task.head.name, "neck": 16, "scale": recipe.task.head.scale}
         overrides["task.head"] = head | (

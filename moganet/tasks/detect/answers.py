@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from moganet.numbers import percent
 from moganet.results import Record
 from moganet.tasks.detect.scenes import Things, found_in, pasted_each
+from moganet.tasks.detect.seeing import found_at
 from moganet.tasks.records import Row
 from moganet.tasks.task import Outputs
 
@@ -97,21 +98,11 @@ def detections(
 ) -> list[Detections]:
     """Give an answer for each image of outputs that are in the images' own pixels. top_k: as in Detections."""
     found = []
-    for number, labels in enumerate(outputs["labels"]):
-        kept = int((labels >= 0).sum())
-        height, width = (int(side) for side in outputs["size"][number])
-        found.append(
-            Detections(
-                outputs["boxes"][number, :kept],
-                outputs["scores"][number, :kept],
-                labels[:kept].astype(np.int64),
-                outputs["masks"][number, :kept] if "masks" in outputs else None,
-                (height, width),
-                class_names,
-                cuts,
-                top_k,
-            )
-        )
+    for place, (height, width) in enumerate(outputs["size"].tolist()):
+        one = found_at(outputs, place)
+        labels, size = one["labels"].astype(np.int64), (int(height), int(width))
+        known = one["boxes"], one["scores"], labels, one.get("masks")
+        found.append(Detections(*known, size, class_names, cuts, top_k))
     return found
 
 
@@ -163,8 +154,7 @@ class DetectRow(Row):
             )
             for i in answer.shown
         )
-        known = {} if truth is None else {"truth": truth}
-        return cls(file=file, objects=objects, **known, **({} if trained else {"untrained": True}))
+        return cls.made(file, truth, trained=trained, objects=objects)
 
     def text(self) -> str:
         """Say how many of which class there are, in one line."""

@@ -1,16 +1,14 @@
-"""COCO's twelve figures of boxes and of masks, by faster-coco-eval, whose numbers are pycocotools'."""
+"""COCO's twelve figures of boxes and of masks."""
 
-import contextlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.errors import import_extra
 from moganet.numbers import percent
 from moganet.results import Record
+from moganet.tasks.coco import Judge
 from moganet.tasks.detect.scenes import Scene, as_sides, in_order, results_of
 
 NAMES: tuple[str, ...] = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -49,9 +47,8 @@ class Figures(Record):
 class OfSet:
     """What COCO's evaluation gives for one kind, "box" or "mask". ap, ap50: of each class (classes,), NaN if absent."""
 
-    def __init__(self, evaluated: Any) -> None:
-        known = {name: float(value) for name, value in zip(NAMES, evaluated.stats[: len(NAMES)], strict=True)}
-        self.figures = Figures(**{name: None if value < 0 else value for name, value in known.items()})
+    def __init__(self, figures: dict[str, float | None], evaluated: Any) -> None:
+        self.figures = Figures(**figures)
         precision = np.asarray(evaluated.eval["precision"])[:, :, :, 0, -1]  # (IoUs, recalls, classes)
         self.ap, self.ap50 = _means(precision), _means(precision[:1])
 
@@ -64,14 +61,12 @@ def _means(precision: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def evaluated(scenes: Sequence[Scene], class_names: Sequence[str]) -> dict[str, OfSet]:
     """Measure boxes, and masks where what is there and what was found has them. Raises MissingExtraError."""
-    coco = import_extra("faster_coco_eval", "COCO's evaluation", "dense")
     scenes = in_order(scenes)
     numbers = range(1, len(class_names) + 1)
     have_masks = all(one.truth.runs is not None and one.found.runs is not None for one in scenes) and bool(scenes)
-    truth = coco.COCO(_truths(scenes, class_names))
     answers = [one for scene in scenes for one in results_of(scene.found, scene.image, scene.size, numbers)]
-    found = truth.loadRes(answers)
-    return {kind: OfSet(_run(coco, truth, found, code)) for kind, code in KINDS.items() if kind == "box" or have_masks}
+    judge = Judge(_truths(scenes, class_names), answers)
+    return {kind: OfSet(*judge.judged(code, NAMES)) for kind, code in KINDS.items() if kind == "box" or have_masks}
 
 
 def _truths(scenes: Sequence[Scene], class_names: Sequence[str]) -> dict[str, Any]:
@@ -96,12 +91,3 @@ def _truths(scenes: Sequence[Scene], class_names: Sequence[str]) -> dict[str, An
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for i, name in enumerate(class_names, 1)],
     }
-
-
-def _run(coco: Any, truth: Any, found: Any, code: str) -> Any:
-    with contextlib.redirect_stdout(io.StringIO()):
-        one = coco.COCOeval_faster(truth, found, code)
-        one.evaluate()
-        one.accumulate()
-        one.summarize()
-    return one

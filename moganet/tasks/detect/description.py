@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import BoxHeads, Fraction, LossSettings, RetinaHead, TaskSettings, told
+from moganet.config import BoxHeads, Fraction, LossSettings, MapsSettings, RetinaHead, told
 from moganet.errors import ConfigError
 from moganet.tasks.task import TaskDescription
 from moganet.tasks.windows import Window
@@ -17,7 +17,7 @@ USUAL_CUT = 0.3  # the score from which on a box is shown, where none was found 
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
-class DetectSettings(TaskSettings):
+class DetectSettings(MapsSettings):
     """Objects in an image: boxes, classes, and masks where the head has them.
 
     head: what stands on the network: "retinanet", "maskrcnn", "cascade", or with its options.

@@ -1,6 +1,5 @@
 """What measures a detector, in training and in `evaluate`: images as scenes, and COCO's figures of all of them."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,53 +9,48 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from moganet.files import atomic_path
+from moganet.tasks.answer_folder import write_rows
 from moganet.tasks.detect.coco import OfSet, evaluated
 from moganet.tasks.detect.counting import Counted, best_thresholds, counted
 from moganet.tasks.detect.description import DetectDescription
 from moganet.tasks.detect.evaluation import measured
 from moganet.tasks.detect.listing import COLUMNS, listed
 from moganet.tasks.detect.scenes import Scene, scenes_of, unpacked
-from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.evaluator import Evaluator, Gathered
 from moganet.tasks.task import TaskDescription
 
 OBJECTS_FILE = "objects.csv"
 KINDS = {"box": "ap", "mask": "mask_ap"}  # by the names of the figures
 
 
-class BoxPrecision(Metric):
+class BoxPrecision(Gathered):
     """COCO's average precision of boxes of all scenes that came; they are packed, a line of bytes an image.
 
-    sets, thresholds: COCO's figures, and each class's threshold of the best F1, of the last computation.
+    Of the last computation: sets, COCO's figures; every, what is right and wrong in each image, in their order;
+    thresholds, each class's of the best F1.
     """
 
-    full_state_update = False
     lines: list[Tensor]
 
     def __init__(self, class_names: tuple[str, ...]) -> None:
-        super().__init__()
+        super().__init__(lines=torch.empty(0, dtype=torch.uint8))
         self.class_names = class_names
-        self.add_state("lines", default=[], dist_reduce_fx="cat")
         self.sets: dict[str, OfSet] = {}
+        self.every: list[Counted] = []
         self.thresholds: tuple[float, ...] = ()
 
     def update(self, scene: Scene) -> None:
         self.lines.append(torch.frombuffer(bytearray(scene.packed()), dtype=torch.uint8).to(self.device))
 
-    def sync(self, *args: Any, **options: Any) -> None:
-        if not self.lines:  # a process without images has none
-            self.lines = [torch.empty(0, dtype=torch.uint8, device=self.device)]
-        super().sync(*args, **options)
-
-    def scenes(self) -> list[Scene]:
-        """Give all scenes that came."""
-        lines = self.lines if isinstance(self.lines, list) else [self.lines]
-        return unpacked(b"".join(one.cpu().numpy().tobytes() for one in lines))
+    def reset(self) -> None:
+        super().reset()
+        self.every = []
 
     def compute(self) -> Tensor:
-        scenes = self.scenes()
+        scenes = unpacked(self.joined("lines").cpu().numpy().tobytes())
         self.sets = evaluated(scenes, self.class_names)
-        self.thresholds = best_thresholds([counted(scene) for scene in scenes], len(self.class_names))
+        self.every = [counted(scene) for scene in scenes]
+        self.thresholds = best_thresholds(self.every, len(self.class_names))
         return torch.tensor(self.sets["box"].figures.ap or 0.0, dtype=torch.float64)
 
 
@@ -106,10 +100,6 @@ class DetectEvaluator(Evaluator):
         boxes.compute()
         return {KINDS[kind]: one.figures.ap or 0.0 for kind, one in boxes.sets.items()}
 
-    def counted(self) -> list[Counted]:
-        """Give what is right and wrong in the images that came, in their order."""
-        return [counted(scene) for scene in self.boxes[0].scenes()]
-
     def fitted(self, description: TaskDescription) -> TaskDescription:
         """Keep the thresholds of the best F1 on the validation images."""
         self.boxes[0].compute()
@@ -119,17 +109,13 @@ class DetectEvaluator(Evaluator):
         """Give what DetectEvaluation says of all that came."""
         boxes = self.boxes[0]
         boxes.compute()
-        return measured(self.counted(), boxes.sets, self.description, self.names)
+        return measured(boxes.every, boxes.sets, self.description, self.names)
 
     def write(self, folder: Path) -> list[str]:
         """Write every object and answer, a line each, by file."""
         thresholds = np.array(self.description.cuts)
-        with (
-            atomic_path(folder / OBJECTS_FILE) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for name, one in zip(self.names, self.counted(), strict=True):
-                writer.writerows(listed(name, one, thresholds, self.description.class_names))
+        self.boxes[0].compute()
+        images = zip(self.names, self.boxes[0].every, strict=True)
+        rows = (listed(name, one, thresholds, self.description.class_names) for name, one in images)
+        write_rows(folder / OBJECTS_FILE, COLUMNS, rows)
         return [OBJECTS_FILE]

@@ -6,20 +6,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from moganet.errors import DataError
 from moganet.numbers import percent
 from moganet.report.boxes import things_of, with_things
 from moganet.report.charts import Series, share_chart
-from moganet.report.page import Fact, Section, as_uri
+from moganet.report.page import Fact, Section
+from moganet.tasks.detect.answers import Detections
 from moganet.tasks.detect.coco import evaluated
 from moganet.tasks.detect.counting import Counted, Curve, counted, curves
 from moganet.tasks.detect.description import DetectDescription
 from moganet.tasks.detect.evaluation import Confused, OfSize, measured
 from moganet.tasks.detect.scenes import scenes_of, unpacked
-from moganet.tasks.report import Reported, Seen, classes_section
+from moganet.tasks.report import Reported, Seen, SideBySide, classes_section
 from moganet.tasks.task import Outputs
 
 ROOM = "moganet.tasks.detect"  # which holds the templates
@@ -122,32 +121,24 @@ def worst_section(seen: Seen, every: Sequence[Counted], description: DetectDescr
     thresholds = np.array(description.cuts)
     scores = np.array([_score(one, thresholds) for one in every])
     order = np.argsort(scores, kind="stable")[:MAX_WORST].tolist()
-    shown, left_out = [], {}
-    try:
-        again = seen.again(seen.answers, order) if seen.again is not None else iter(())
-        for number, (image, target, answer) in zip(order, again, strict=False):
-            marked = things_of(
-                target["boxes"], target["labels"], description.class_names, target.get("masks"), target["crowd"]
-            )
-            pixels = image.numpy()
-            pictures = [_picture(one) for one in (with_things(pixels, marked), answer.drawn(pixels))]
-            one = every[number]
-            missed = int((~one.seen(thresholds) & ~one.crowd).sum())
-            shown.append({"name": seen.answers.name_of(number), "missed": missed, "pictures": pictures})
-    except DataError as error:  # a file that has gone since
-        left_out = {"worst images": str(error)}
+
+    def draw(
+        number: int, image: NDArray[np.uint8], target: Any, answer: Detections
+    ) -> tuple[list[NDArray[np.uint8]], str]:
+        marked = things_of(
+            target["boxes"], target["labels"], description.class_names, target.get("masks"), target["crowd"]
+        )
+        one = every[number]
+        missed = int((~one.seen(thresholds) & ~one.crowd).sum())
+        return [with_things(image, marked), answer.drawn(image)], f"{missed} missed"
+
+    note = "Each image with what is marked in it, and with what was found."
+    beside = SideBySide(note, ("What is marked in", "What was found in"), draw, SIDE)
     title = f"The worst image has F1 {percent(scores.min())}, the best {percent(scores.max())}"
-    content = {"shown": shown}
-    return Section("Worst images", title, f"{ROOM}/worst.html", content, f"{ROOM}/worst.css", left_out=left_out)
+    return beside.section("Worst images", title, seen, order)
 
 
 def _score(one: Counted, thresholds: NDArray[np.float64]) -> float:
     """Give the F1 of an image's answers; 1 where nothing is there and nothing is said."""
     right, said, there = one.seen(thresholds).sum(), one.said(thresholds).sum(), (~one.crowd).sum()
     return 2 * float(right) / float(said + there) if said + there else 1.0
-
-
-def _picture(pixels: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((SIDE, SIDE))
-    return as_uri(image, "WEBP", quality=70, method=2)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from moganet.data.outlines import compressed, runs_of_mask
 from moganet.tasks.detect.pasting import paste
+from moganet.tasks.detect.seeing import found_at
 from moganet.tasks.records import CocoResult
 
 Boxes = NDArray[np.float64]  # (n, 4) left, top, right, bottom
@@ -75,7 +76,7 @@ def scenes_of(outputs: Mapping[str, NDArray[Any]], targets: Sequence[Any]) -> It
     for number, target in enumerate(targets):
         plain = {key: value.numpy() if hasattr(value, "numpy") else value for key, value in target.items()}
         size = int(plain["size"][0]), int(plain["size"][1])
-        found = found_in({name: values[number] for name, values in outputs.items()}, size)
+        found = found_in(found_at(outputs, number), size)
         truth = Things(
             plain["boxes"].astype(np.float64),
             plain["labels"],
@@ -88,14 +89,12 @@ def scenes_of(outputs: Mapping[str, NDArray[Any]], targets: Sequence[Any]) -> It
 
 def found_in(outputs: Mapping[str, NDArray[Any]], size: tuple[int, int]) -> Things:
     """Give what a network found in one image of a size (height, width), the surest first."""
-    number = int((outputs["labels"] >= 0).sum())
-    boxes = outputs["boxes"][:number]
-    masks = outputs["masks"][:number] if "masks" in outputs else None
+    boxes, masks = outputs["boxes"], outputs.get("masks")
     return Things(
         boxes.astype(np.float64),
-        outputs["labels"][:number].astype(np.int64),
+        outputs["labels"].astype(np.int64),
         None if masks is None else tuple(runs_text(one) for one in pasted_each(masks, boxes, size)),
-        scores=outputs["scores"][:number].astype(np.float64),
+        scores=outputs["scores"].astype(np.float64),
     )
 
 

@@ -46,11 +46,16 @@ def to_own_pixels(found: Mapping[str, Any], sizes: Sequence[Any], own: Sequence[
     return {**found, "boxes": boxes * factors.flip(1).repeat(1, 2)[:, None]}
 
 
+def found_at(outputs: Mapping[str, Any], place: int) -> dict[str, NDArray[Any]]:
+    """Give what was found in an image of a batch, without what is filled up behind it."""
+    number = int((outputs["labels"][place] >= 0).sum())
+    return {name: values[place, :number] for name, values in outputs.items() if name != "size"}
+
+
 def found_things(outputs: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> list[dict[str, NDArray[Any]]]:
     """Give each image's things, without what was filled up behind them; masks (N, height, width) of its size."""
     things = []
     for i, size in enumerate(sizes):
-        number = int((outputs["labels"][i] >= 0).sum())
-        one = {name: values[i, :number] for name, values in outputs.items()}
+        one = found_at(outputs, i)
         things.append({**one, "masks": paste(one["masks"], one["boxes"], size)} if "masks" in one else one)
     return things

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
-from moganet.config.heads import BoxHead
+from moganet.config import BoxHead, Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
 from moganet.results import Metric
-from moganet.tasks.by_image import TaskByImage
+from moganet.tasks.by_image import TaskByImage, refuse_blending
 from moganet.tasks.detect.answers import COLUMNS, Detections, DetectRow, Marked, Runs, counted_names, detections
 from moganet.tasks.detect.counting import IOU
 from moganet.tasks.detect.description import DetectDescription, DetectLoss, DetectSettings
@@ -49,7 +48,8 @@ class Detect(TaskByImage):
     outputs = ("boxes", "scores", "labels")
     columns = COLUMNS
     pipeline = "object-detection"
-    guards, sized, explains = False, True, False
+    guards, sized = False, True
+    unexplained = "what a detector finds is not explained; explain the classifier whose weights it began from"
 
     @property
     def evaluation(self) -> "type[DetectEvaluation]":
@@ -59,10 +59,6 @@ class Detect(TaskByImage):
 
     # Data and training
 
-    def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
-        assert isinstance(settings, DetectSettings)
-        return architecture.changed(head=settings.head)
-
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for name, split in dataset.distinct().items():
             if not split.targets.may_differ:
@@ -71,21 +67,16 @@ class Detect(TaskByImage):
                 raise DataError(f"nothing is marked in the training images of {dataset.spec}: nothing can be learned")
 
     def describe(self, dataset: "Dataset", settings: TaskSettings) -> DetectDescription:
-        from moganet.data.boxes_targets import BoxTargets
-
-        targets = next(iter(dataset.splits.values())).targets
-        ids = targets.category_ids if isinstance(targets, BoxTargets) else ()
+        ids = next(iter(dataset.splits.values())).targets.category_ids
         return DetectDescription(name="detect", class_names=dataset.class_names, category_ids=ids)
 
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.detect.training import DetectTraining
 
         assert isinstance(recipe.task, DetectSettings)
-        for name in ("mixup", "cutmix"):
-            if getattr(recipe.augment, name):
-                raise ConfigError(f"augment.{name} blends the classes of whole images, and no boxes; leave it at 0")
+        refuse_blending(recipe, "no boxes")
         assert isinstance(recipe.task.head, BoxHead)
-        if recipe.task.head.masks and not getattr(dataset.split("train").targets, "has_masks", False):
+        if recipe.task.head.masks and not dataset.split("train").targets.has_masks:
             how = "--set task.head.masks=false learns boxes alone"
             raise ConfigError(f"the head learns masks, and {dataset.spec} has boxes without outlines; {how}")
         return DetectTraining(network, self.describe(dataset, recipe.task), learning)
@@ -179,20 +170,10 @@ class Detect(TaskByImage):
 
         return ObjectWriter(out, files, _own(description))
 
-    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
-        raise ConfigError("what a detector finds is not explained; explain the classifier whose weights it began from")
-
-    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
-        raise ConfigError("what a detector finds is not explained")
-
     def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
         from moganet.tasks.detect.report import packed
 
         return packed(outputs, targets)
-
-    def say(self, figures: Any) -> str | None:
-        ap = figures.get("ap") if isinstance(figures, dict) else None
-        return f"AP {100 * ap:.2f} %" if isinstance(ap, int | float) else None
 
     def report(self, seen: "Seen") -> "Reported":
         from moganet.tasks.detect.report import compose

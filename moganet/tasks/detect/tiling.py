@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moganet.tasks.detect.counting import overlaps
+from moganet.tasks.detect.seeing import found_at
 from moganet.tasks.task import Array, Outputs
 from moganet.tasks.windows import Window, windows
 
@@ -27,29 +28,23 @@ def tiles_of(side: int) -> Window:
 def by_tiles(pixels: NDArray[np.uint8], window: Window, find: Find, overlap: float) -> dict[str, Array]:
     """Find what an image (C, H, W) shows, whole and by tiles; of boxes of a class that overlap the surer is kept."""
     whole = find(pixels)
-    found = [_kept(whole, np.arange(int((whole["labels"][0] >= 0).sum())))]
+    found = [found_at(whole, 0)]
     found += (_of_tile(pixels, part, find) for part in windows((pixels.shape[1], pixels.shape[2]), window))
-    names = [name for name in whole if name != "size"]
-    together = {name: np.concatenate([one[name] for one in found]) for name in names}
+    together = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
     order = best_of(together["boxes"], together["scores"], together["labels"], overlap)
     return {**{name: values[order][None] for name, values in together.items()}, "size": whole["size"]}
 
 
 def _of_tile(pixels: NDArray[np.uint8], part: Sequence[slice], find: Find) -> dict[str, Array]:
     rows, columns = part
-    outputs = find(np.ascontiguousarray(pixels[:, rows, columns]))
-    boxes = outputs["boxes"][0, : int((outputs["labels"][0] >= 0).sum())]
+    found = found_at(find(np.ascontiguousarray(pixels[:, rows, columns])), 0)
+    boxes = found["boxes"]
     inner = rows.start > 0, columns.start > 0, rows.stop < pixels.shape[1], columns.stop < pixels.shape[2]
     height, width = rows.stop - rows.start, columns.stop - columns.start
     ends = boxes[:, 1] < EDGE, boxes[:, 0] < EDGE, boxes[:, 3] > height - EDGE, boxes[:, 2] > width - EDGE
     cut = np.any([within & end for within, end in zip(inner, ends, strict=True)], 0)
-    found = _kept(outputs, np.flatnonzero(~cut))
-    shift = np.array([columns.start, rows.start] * 2, found["boxes"].dtype)
-    return {**found, "boxes": found["boxes"] + shift}
-
-
-def _kept(outputs: Outputs, places: NDArray[np.int64]) -> dict[str, Array]:
-    return {name: values[0][places] for name, values in outputs.items() if name != "size"}
+    shift = np.array([columns.start, rows.start] * 2, boxes.dtype)
+    return {name: values[~cut] for name, values in {**found, "boxes": boxes + shift}.items()}
 
 
 def best_of(

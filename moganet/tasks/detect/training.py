@@ -26,7 +26,7 @@ class DetectTraining(TaskModule):
         if learning.teacher is not None:
             raise ConfigError("loss.teacher: boxes are not learned from a teacher's answers; leave it out")
         evaluator = DetectEvaluator(description, keeps=False, masks="masks" in network.outputs)
-        super().__init__(network, learning, evaluator, {})
+        super().__init__(network, learning, evaluator)
         self.sampling = learning.loss.sampling
 
     def step_of(self, images: Tensor, targets: Any) -> tuple[Any, Tensor]:
@@ -42,9 +42,6 @@ class DetectTraining(TaskModule):
         size = images.shape[-2], images.shape[-1]
         found = self.network(padded(images), sizes=[size] * len(images))
         return to_own_pixels(found, [size] * len(images), [tuple(one["size"].tolist()) for one in targets])
-
-    def measure(self, outputs: Any, targets: Any) -> None:
-        """Nothing but the loss is measured of training."""
 
 
 def sizes_of(targets: Sequence[Any]) -> list[tuple[int, int]]:

@@ -1,6 +1,5 @@
 """What `predict --out` leaves of each image: it with what was found, YOLO's text, crops; and tables of all images."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,7 +11,7 @@ from moganet.files import write_text
 from moganet.report.boxes import colours_of
 from moganet.report.masks import in_colours
 from moganet.safe_names import FreeNames
-from moganet.tasks.answer_folder import CLASSES, claim, make_folder, names_for, save_picture, write_rows
+from moganet.tasks.answer_folder import CLASSES, Tables, claim, make_folder, names_for, save_picture
 from moganet.tasks.detect.answers import COLUMNS, Detections, DetectRow
 from moganet.tasks.detect.description import DetectDescription
 from moganet.tasks.detect.scenes import as_sides, runs_text
@@ -40,9 +39,7 @@ class ObjectWriter:
             make_folder(out / folder)
         free = FreeNames()
         self.folders = [free.free(name) for name in names]  # of crops
-        self.rows: list[DetectRow] = []
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
+        self.tables = Tables()
 
     def write(self, place: int, row: Any, image: Any, answer: Detections) -> DetectRow:
         """Write an image's files. image: uint8 (C, H, W)."""
@@ -52,9 +49,8 @@ class ObjectWriter:
         make_folder(label.parent)
         write_text(label, "".join(f"{line}\n" for line in yolo_lines(answer)))
         self._crop(name, in_colours(pixels), answer)
-        self._note(name, row.file, answer)
         kept: DetectRow = row.changed(picture=str(picture))
-        self.rows.append(kept)
+        self._note(name, kept, answer)
         return kept
 
     def _crop(self, name: str, colours: Any, answer: Detections) -> None:
@@ -71,33 +67,25 @@ class ObjectWriter:
                 folder = self.out / CROPS / self.folders[answer.labels[i]] / place.parent
                 save_picture(Image.fromarray(crop), folder / f"{place.stem}-{number}.jpg", quality=QUALITY)
 
-    def _note(self, name: str, file: str, answer: Detections) -> None:
-        height, width = answer.size
-        number = len(self.images) + 1
-        self.images.append({"id": number, "file_name": file, "picture": name, "height": height, "width": width})
+    def _note(self, name: str, row: DetectRow, answer: Detections) -> None:
+        number = self.tables.add(row, answer.size, picture=name)
         for i in answer.shown:
             box, mask = as_sides(answer.boxes[i].astype(float).tolist()), answer.mask(i)
-            known = {} if mask is None else {"segmentation": {"size": [height, width], "counts": runs_text(mask)}}
-            self.annotations.append(
-                {
-                    "id": len(self.annotations) + 1,
-                    "image_id": number,
-                    "category_id": self.description.numbers[answer.labels[i]],
-                    "bbox": box,
-                    "area": box[2] * box[3] if mask is None else int(mask.sum()),
-                    "iscrowd": 0,
-                    "score": float(answer.scores[i]),
-                    **known,
-                }
+            known = {} if mask is None else {"segmentation": {"size": answer.size, "counts": runs_text(mask)}}
+            self.tables.annotate(
+                number,
+                category_id=self.description.numbers[answer.labels[i]],
+                bbox=box,
+                area=box[2] * box[3] if mask is None else int(mask.sum()),
+                score=float(answer.scores[i]),
+                **known,
             )
 
     def close(self) -> list[str]:
         """Write the tables of all images: objects.csv, coco.json in COCO's form, and YOLO's names."""
-        write_rows(self.out / OBJECTS, COLUMNS, (row.cells() for row in self.rows))
         names = self.description.class_names
         categories = [{"id": i, "name": n} for i, n in zip(self.description.numbers, names, strict=True)]
-        plain = {"images": self.images, "annotations": self.annotations, "categories": categories}
-        write_text(self.out / COCO, json.dumps(plain))
+        self.tables.write(self.out / OBJECTS, COLUMNS, self.out / COCO, categories)
         write_text(self.out / NAMES, "".join(f"{' '.join(name.split())}\n" for name in names))
         return [CLASSES, PICTURES, LABELS, CROPS, OBJECTS, COCO, NAMES]
 

@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.utilities import dim_zero_cat
+from torchmetrics import MeanMetric
 
 from moganet.numbers import percent
 from moganet.results import Record
-from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.evaluator import Evaluator, Gathered
 from moganet.tasks.multilabel.answers import found, sigmoid
 from moganet.tasks.multilabel.description import MultilabelDescription
 from moganet.tasks.multilabel.figures import (
@@ -85,31 +84,22 @@ class MultilabelEvaluation(Evaluation):
         return Table(("class", *numbers), rows, numbers)
 
 
-class MeanPrecision(Metric):
+class MeanPrecision(Gathered):
     """Mean average precision of all logits and rows that came; `thresholds` are those of the last computation."""
 
-    full_state_update = False
     logits: list[Tensor]
     rows: list[Tensor]
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.add_state("logits", default=[], dist_reduce_fx="cat")
-        self.add_state("rows", default=[], dist_reduce_fx="cat")
+        super().__init__(logits=torch.empty(0, num_classes), rows=torch.empty(0, num_classes))
         self.thresholds: tuple[float, ...] = ()
 
     def update(self, logits: Tensor, rows: Tensor) -> None:
         self.logits.append(logits)
         self.rows.append(rows)
 
-    def sync(self, *args: Any, **options: Any) -> None:
-        if not self.logits:  # a process without images has rows too, of which there are none
-            self.logits, self.rows = ([torch.empty(0, self.num_classes, device=self.device)] for _ in range(2))
-        super().sync(*args, **options)
-
     def compute(self) -> Tensor:
-        logits, rows = (dim_zero_cat(values).cpu().numpy() for values in (self.logits, self.rows))
+        logits, rows = (self.joined(name).cpu().numpy() for name in ("logits", "rows"))
         self.thresholds = best_thresholds(logits, rows > 0)
         return torch.tensor(mean_average_precision(logits, rows > 0) or 0.0)
 

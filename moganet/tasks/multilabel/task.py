@@ -108,10 +108,6 @@ class Multilabel(Task):
     def names_found(self, answer: Found) -> Sequence[str]:
         return answer.above
 
-    def say(self, figures: Any) -> str | None:
-        known = figures.get("map") if isinstance(figures, dict) else None
-        return f"mAP {100 * known:.2f} %" if isinstance(known, int | float) else None
-
     def report(self, seen: "Seen") -> "Reported":
         from moganet.tasks.multilabel.report import compose
 

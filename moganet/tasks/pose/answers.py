@@ -101,8 +101,7 @@ class PoseRow(Row):
             )
             for i, box in enumerate(answer.boxes)
         )
-        known = {} if truth is None else {"truth": truth}
-        return cls(file=file, poses=poses, **known, **({} if trained else {"untrained": True}))
+        return cls.made(file, truth, trained=trained, poses=poses)
 
     def text(self) -> str:
         """Say how many poses there are, and how sure each is."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import HeatmapHead, LossSettings, PoseHeads, TaskSettings, told
+from moganet.config import HeatmapHead, LossSettings, MapsSettings, PoseHeads, told
 from moganet.data.skeletons import Skeleton, skeleton_of
 from moganet.tasks.task import TaskDescription
 
@@ -12,7 +12,7 @@ Place = Annotated[int, Field(ge=0)]
 Sigma = Annotated[float, Field(gt=0, le=10)]
 
 
-class PoseSettings(TaskSettings):
+class PoseSettings(MapsSettings):
     """A heat map for each key point of a person, or of whatever lies in a box. head: what stands on the network."""
 
     name: Literal["pose"] = told("pose", "What is learned: where each key point of what a box holds lies.")

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric
 
 from moganet.numbers import count, percent
 from moganet.results import Record
-from moganet.tasks.evaluator import Evaluator
+from moganet.tasks.evaluator import Evaluator, Gathered
 from moganet.tasks.pose.description import PoseDescription
 from moganet.tasks.pose.oks import Poses, Truth, measure
 from moganet.tasks.pose.rows import (
@@ -26,6 +26,7 @@ from moganet.tasks.pose.rows import (
     paired,
     told,
 )
+from moganet.tasks.pose.scores import likeness
 from moganet.tasks.records import Evaluation, Table
 
 CLOSE = 0.5  # likeness, from which on a key point counts as found
@@ -86,18 +87,16 @@ class PoseEvaluation(Evaluation):
         return Table(("key point", *numbers), rows, numbers)
 
 
-class OksAp(Metric):
+class OksAp(Gathered):
     """Mean average precision by OKS of all that came: rows of what was found, and of what is marked (`rows`)."""
 
-    full_state_update = False
     found: list[Tensor]
     marked: list[Tensor]
 
     def __init__(self, description: PoseDescription) -> None:
-        super().__init__()
+        before, numbers = {"found": FOUND, "marked": MARKED}, 3 * len(description.class_names)
+        super().__init__(**{name: torch.empty(0, n + numbers, dtype=torch.float64) for name, n in before.items()})
         self.description = description
-        for name in ("found", "marked"):
-            self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, found: Tensor, marked: Tensor) -> None:
         self.found.append(found)
@@ -109,8 +108,7 @@ class OksAp(Metric):
 
     def rows(self) -> tuple[Rows, Rows]:
         """Give what came, each thing but once."""
-        numbers = 3 * len(self.description.class_names)
-        return once(self.found, FOUND + numbers), once(self.marked, MARKED + numbers)
+        return once(self.joined("found")), once(self.joined("marked"))
 
 
 class PoseEvaluator(Evaluator):
@@ -175,13 +173,13 @@ def of_points(truth: Truth, poses: Poses, description: PoseDescription) -> tuple
     skeleton, marked = description.skeleton, truth.points[..., 2] > 0
     roots = np.sqrt(truth.areas.clip(np.spacing(1)))[:, None]
     away = np.linalg.norm(truth.points[..., :2] - poses.points[..., :2], axis=-1) / roots
-    likeness = np.exp(-np.square(away) / (2 * np.square(2 * np.array(skeleton.sigmas))))
+    alike = likeness(poses.points, truth.points, truth.areas, skeleton.sigmas)
     made = []
     for i, name in enumerate(skeleton.names):
         own = marked[:, i]
         known: dict[str, float | None] = dict.fromkeys(("likeness", "found", "error"))
         if own.any():
-            near, far = likeness[own, i], float(np.median(away[own, i]))
+            near, far = alike[own, i], float(np.median(away[own, i]))
             known = {"likeness": float(near.mean()), "found": float((near >= CLOSE).mean()), "error": far}
         made.append(OfPoint(name=name, marked=int(own.sum()), **known))
     return tuple(made)

@@ -1,4 +1,4 @@
-"""COCO's figures of key points, by faster-coco-eval: likeness (OKS) in the place of boxes' overlap."""
+"""COCO's figures of key points: likeness (OKS) in the place of boxes' overlap."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.errors import import_extra
+from moganet.tasks.coco import Judge
 from moganet.tasks.pose.scores import scores_of, without_doubles
 
 # COCO's ten, in its order: means over OKS from 0.50 to 0.95, at 0.50 and 0.75, and of persons by their area.
@@ -36,20 +36,12 @@ def measure(truth: Truth, poses: Poses, sigmas: Sequence[float]) -> dict[str, fl
     """Give COCO's ten figures; None where nothing is there to be found. Raises MissingExtraError."""
     if not len(truth.images):
         return dict.fromkeys(FIGURES)
-    library = import_extra("faster_coco_eval", "COCO's evaluation", "dense")
-    quiet: dict[str, Any] = {"print_function": lambda *_: None}
-    known = library.COCO(annotations_of(truth), **quiet)
     results = results_of(poses, sigmas)
     if not results:
         told = _ranges(truth)
         return {name: 0.0 if told[name.partition("_")[2]] else None for name in FIGURES}
-    how = {"kpt_oks_sigmas": list(sigmas), **quiet}
-    judge = library.COCOeval_faster(known, known.loadRes(results), "keypoints", **how)
-    judge.evaluate()
-    judge.accumulate()
-    judge.summarize()
-    stats = [float(value) for value in judge.stats[: len(FIGURES)]]
-    return {name: None if value < 0 else value for name, value in zip(FIGURES, stats, strict=True)}
+    figures, _ = Judge(annotations_of(truth), results).judged("keypoints", FIGURES, kpt_oks_sigmas=list(sigmas))
+    return figures
 
 
 def _ranges(truth: Truth) -> dict[str, bool]:

@@ -5,7 +5,6 @@ image, thing, box (4), area, whether it is many at once, x, y and mark of each k
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,10 +51,9 @@ def of_image(outputs: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Ten
     return found_rows(outputs["heatmaps"], images, things, boxes, outputs["parts"])
 
 
-def once(rows: Any, width: int) -> Rows:
-    """Give rows but once each: several processes may have seen a thing twice. rows: parts, or all in one."""
-    parts = rows if isinstance(rows, list) else [rows]
-    every = torch.cat([part.cpu().double() for part in parts]).numpy() if parts else np.zeros((0, width))
+def once(rows: Tensor) -> Rows:
+    """Give rows but once each, and none that begins with NaN: several processes may have seen a thing twice."""
+    every = rows.cpu().double().numpy()
     every = every[~np.isnan(every[:, 0])]
     _, first = np.unique(every[:, :2], axis=0, return_index=True)
     return np.asarray(every[np.sort(first)])

@@ -24,13 +24,13 @@ def without_doubles(points: Array, scores: Array, areas: Array, sigmas: Sequence
     while order:
         best, *order = order
         kept.append(best)
-        alike = likeness(points[best], points[order], (areas[best] + areas[order]) / 2, sigmas)
+        alike = likeness(points[order], points[best], (areas[best] + areas[order]) / 2, sigmas).mean(-1)
         order = [place for place, like in zip(order, alike, strict=True) if like <= DOUBLE]
     return kept
 
 
-def likeness(one: Array, others: Array, areas: Array, sigmas: Sequence[float]) -> Array:
-    """Give the OKS (N,) of poses (N, K, 3) with one (K, 3), all key points counted. areas: (N,), in pixels."""
-    away = np.square(others[..., :2] - one[:, :2]).sum(-1)
+def likeness(poses: Array, others: Array, areas: Array, sigmas: Sequence[float]) -> Array:
+    """Give the OKS (N, K) of each key point alone, of poses (N, K, 3) with others, or one. areas: (N,), in pixels."""
+    away = np.square(poses[..., :2] - others[..., :2]).sum(-1)
     variances = np.square(2 * np.array(sigmas))
-    return np.asarray(np.exp(-away / variances / (areas[:, None] + np.spacing(1)) / 2).mean(-1))
+    return np.asarray(np.exp(-away / variances / (areas[:, None] + np.spacing(1)) / 2))

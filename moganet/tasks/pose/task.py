@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
+from moganet.config import Preprocessing, Recipe, TaskSettings
 from moganet.data.box_crop import crops_of, parts_of, whole_box
 from moganet.data.resample import normalize
 from moganet.errors import ConfigError, DataError
 from moganet.report.masks import in_colours
 from moganet.report.poses import draw_poses
 from moganet.results import Metric
-from moganet.tasks.by_image import TaskByImage
+from moganet.tasks.by_image import TaskByImage, refuse_blending
 from moganet.tasks.pose.answers import COLUMNS, PoseRow, Poses
 from moganet.tasks.pose.description import PoseDescription, PoseLoss, PoseSettings
 from moganet.tasks.pose.heatmaps import decoded, in_image, mirrored_back
@@ -48,7 +48,8 @@ class Pose(TaskByImage):
     activation = "none"
     columns = COLUMNS
     pipeline = "keypoint-detection"
-    guards, takes_boxes, explains = False, True, False
+    guards, takes_boxes = False, True
+    unexplained = "what explains classes does not explain places of key points: ask a classifier"
 
     @property
     def evaluation(self) -> "type[PoseEvaluation]":
@@ -57,10 +58,6 @@ class Pose(TaskByImage):
         return PoseEvaluation
 
     # Data and training
-
-    def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
-        assert isinstance(settings, PoseSettings)
-        return architecture.changed(head=settings.head)
 
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for name, split in dataset.distinct().items():
@@ -90,9 +87,7 @@ class Pose(TaskByImage):
 
         if (mode := recipe.preprocessing.crop_mode) != "box":
             raise ConfigError(f"preprocessing.crop_mode {mode} does not see the boxes of key points; use box")
-        for name in ("mixup", "cutmix"):
-            if getattr(recipe.augment, name):
-                raise ConfigError(f"augment.{name} blends the classes of images, and not key points; leave it at 0")
+        refuse_blending(recipe, "not key points")
         description = self.describe(dataset, recipe.task)
         return PoseTraining(network, description, learning, recipe.preprocessing, truth_of(dataset))
 
@@ -172,12 +167,6 @@ class Pose(TaskByImage):
 
         return PoseWriter(out, files, _own(description).skeleton)
 
-    def region(self, outputs: Outputs, target: int | None, box: Sequence[float] | None) -> tuple[Array, int]:
-        raise ConfigError("what explains classes does not explain places of key points: ask a classifier")
-
-    def focused(self, network: "nn.Module", weights: Array) -> "nn.Module":
-        raise ConfigError("what explains classes does not explain places of key points: ask a classifier")
-
     def kept(self, outputs: Outputs, targets: Any, description: TaskDescription) -> "tuple[Tensor, Tensor]":
         import torch
 
@@ -187,8 +176,8 @@ class Pose(TaskByImage):
         return of_image(given, targets[0])[None], marked_rows(targets[0])[None]
 
     def say(self, figures: Any) -> str | None:
-        ap = figures.get("ap") if isinstance(figures, dict) else None
-        return f"OKS AP {100 * ap:.2f} %" if isinstance(ap, int | float) else None
+        said = super().say(figures)
+        return None if said is None else f"OKS {said}"
 
     def report(self, seen: "Seen") -> "Reported":
         from moganet.tasks.pose.report import compose

@@ -17,7 +17,10 @@ from moganet.tasks.pose.rows import marked_rows
 
 
 class PoseTraining(TaskModule):
-    """Train and validate on crops of one thing each. truth: rows of all that is marked in the validation images."""
+    """Train and validate on crops of one thing each. truth: rows of all that is marked in the validation images.
+
+    Nothing but the loss is measured of training: its crops are moved and turned.
+    """
 
     def __init__(
         self,
@@ -29,7 +32,7 @@ class PoseTraining(TaskModule):
     ) -> None:
         assert isinstance(learning.loss, PoseLoss)
         criterion = HeatmapLoss(learning.loss, preprocessing.size)
-        super().__init__(network, learning, PoseEvaluator(description, truth, criterion), {})
+        super().__init__(network, learning, PoseEvaluator(description, truth, criterion))
         self.criterion = criterion
 
     def loss_of(self, outputs: Any, targets: Any) -> Tensor:
@@ -38,9 +41,6 @@ class PoseTraining(TaskModule):
 
     def answered(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
         return {"heatmaps": self(images).float()}
-
-    def measure(self, outputs: Any, targets: Any) -> None:
-        """Nothing but the loss is measured of training: its crops are moved and turned."""
 
     def divergence(self, outputs: Any, answers: Tensor) -> Tensor:
         """Give the mean squared difference of heat maps from a teacher's, which have no temperature."""

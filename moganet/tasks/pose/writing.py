@@ -1,6 +1,5 @@
 """What `predict --out` leaves of each image: it with its poses drawn, and tables of all key points."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,8 @@ import numpy as np
 from PIL import Image
 
 from moganet.data.skeletons import Skeleton
-from moganet.files import write_text
 from moganet.report.masks import in_colours
-from moganet.tasks.answer_folder import CLASSES, claim, make_folder, names_for, save_picture, write_rows
+from moganet.tasks.answer_folder import CLASSES, Tables, claim, make_folder, names_for, save_picture
 from moganet.tasks.pose.answers import COLUMNS, PoseRow, Poses
 
 PICTURES, POINTS, COCO = "pictures", "keypoints.csv", "coco.json"
@@ -27,35 +25,22 @@ class PoseWriter:
         named = [{"index": i, "name": name} for i, name in enumerate(skeleton.names)]
         claim(out, [f"{PICTURES}/{name}" for name in self.names], MARK, named)
         make_folder(out / PICTURES)
-        self.rows: list[PoseRow] = []
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
+        self.tables = Tables()
 
     def write(self, place: int, row: Any, image: Any, answer: Poses) -> PoseRow:
         """Write an image's picture. image: uint8 (C, H, W)."""
         drawn = answer.overlay(in_colours(np.asarray(image)))
         picture = save_picture(Image.fromarray(drawn), self.out / PICTURES / self.names[place], quality=QUALITY)
         kept: PoseRow = row.changed(picture=str(picture))
-        self.rows.append(kept)
-        number, (height, width) = len(self.images) + 1, drawn.shape[:2]
-        named = {"file_name": row.file, "picture": self.names[place], "height": height, "width": width}
-        self.images.append({"id": number, **named})
+        number = self.tables.add(kept, drawn.shape[:2], picture=self.names[place])
         for i in range(len(answer)):
-            box = answer.boxes[i, 2] * answer.boxes[i, 3]
-            more = {
-                "id": len(self.annotations) + 1,
-                "area": float(box),
-                "iscrowd": 0,
-                "num_keypoints": len(answer.names),
-            }
-            self.annotations.append({**answer.result(i, number), **more})
+            area = float(answer.boxes[i, 2] * answer.boxes[i, 3])
+            self.tables.annotate(number, **answer.result(i, number), area=area, num_keypoints=len(answer.names))
         return kept
 
     def close(self) -> list[str]:
         """Write the tables of all images: keypoints.csv, and coco.json in COCO's form."""
-        write_rows(self.out / POINTS, COLUMNS, (row.cells() for row in self.rows))
         lines = [[one + 1, other + 1] for one, other in self.skeleton.lines]
         category = {"id": 1, "name": "person", "keypoints": list(self.skeleton.names), "skeleton": lines}
-        plain = {"images": self.images, "annotations": self.annotations, "categories": [category]}
-        write_text(self.out / COCO, json.dumps(plain))
+        self.tables.write(self.out / POINTS, COLUMNS, self.out / COCO, [category])
         return [CLASSES, PICTURES, POINTS, COCO]

@@ -86,8 +86,7 @@ class SegmentRow(Row):
             Area(name=answer.class_names[i], pixels=int(answer.pixels[i]), share=int(answer.pixels[i]) / total)
             for i in answer.order
         )
-        known = {} if truth is None else {"truth": truth}
-        return cls(file=file, classes=areas, **known, **({} if trained else {"untrained": True}))
+        return cls.made(file, truth, trained=trained, classes=areas)
 
     def bars(self) -> Iterable[tuple[str, float]]:
         return [(one.name, one.share) for one in self.classes]

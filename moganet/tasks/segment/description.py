@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from moganet.config import FpnHead, LossSettings, PixelHeads, TaskSettings, told
+from moganet.config import FpnHead, LossSettings, MapsSettings, PixelHeads, told
 from moganet.config.recipe import NonNegative
 from moganet.report.masks import Colour, usual_palette
 from moganet.tasks.task import TaskDescription
@@ -13,7 +13,7 @@ from moganet.tasks.windows import Window
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-class SegmentSettings(TaskSettings):
+class SegmentSettings(MapsSettings):
     """A class for each pixel. head: what stands on the network: "fpn", "upernet", "smp:NAME", or with its options.
 
     window: answer by parts of an image; None is whole.

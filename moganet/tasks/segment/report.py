@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from moganet.errors import DataError
 from moganet.numbers import count, percent
 from moganet.report.masks import in_colours, painted_over
-from moganet.report.page import Fact, Section, as_uri
-from moganet.tasks.report import Reported, Seen, classes_section
+from moganet.report.page import Fact, Section
+from moganet.tasks.report import Reported, Seen, SideBySide, classes_section
+from moganet.tasks.segment.answers import Segmentation
 from moganet.tasks.segment.description import SegmentDescription
 from moganet.tasks.segment.evaluator import SegmentEvaluator, measured
 from moganet.tasks.segment.figures import ious, mean
@@ -84,33 +83,30 @@ def worst_section(seen: Seen, counts: NDArray[np.int64], description: SegmentDes
     scores = np.array([_score(one[:, :-3]) for one in counts])
     order = np.argsort(scores, kind="stable")[:MAX_WORST].tolist()
     palette = description.colours
-    shown, left_out = [], {}
-    try:
-        again = seen.again(seen.answers, order) if seen.again is not None else iter(())
-        for number, (image, target, answer) in zip(order, again, strict=False):
-            pictures = [None, np.asarray(target), answer.labels.astype(np.int64)]
-            drawn = [_picture(image.numpy(), labels, palette) for labels in pictures]
-            name = seen.answers.name_of(number)
-            shown.append({"name": name, "iou": float(scores[number]), "pictures": drawn})
-    except DataError as error:  # a file that has gone since
-        left_out = {"worst images": str(error)}
+
+    def draw(
+        number: int, image: NDArray[np.uint8], target: Any, answer: Segmentation
+    ) -> tuple[list[NDArray[np.uint8]], str]:
+        pictures = [None, np.asarray(target), answer.labels.astype(np.int64)]
+        return [_drawn(image, labels, palette) for labels in pictures], f"IoU {percent(scores[number])}"
+
     legend = [
-        {"name": name, "colour": "#" + bytes(colour).hex(), "has": bool(has)}
+        {"name": name, "colour": "#" + bytes(colour).hex()}
         for name, colour, has in zip(description.class_names, palette, counts.sum((0, 2)) > 0, strict=True)
+        if has
     ]
+    note = "Each image as it is, with its mask, and with the answer; the mean IoU is over the classes of its mask."
+    beside = SideBySide(note, ("Image of", "Mask of", "Answer of"), draw, SIDE, legend[:60])
     title = f"The worst image has IoU {percent(scores.min())}, the best {percent(scores.max())}"
-    content = {"shown": shown, "legend": [one for one in legend if one["has"]][:60]}
-    return Section("Worst images", title, f"{ROOM}/worst.html", content, f"{ROOM}/worst.css", left_out=left_out)
+    return beside.section("Worst images", title, seen, order)
 
 
 def _score(matrix: NDArray[np.int64]) -> float:
     return mean(ious(matrix)[matrix.sum(1) > 0]) or 0.0
 
 
-def _picture(image: NDArray[np.uint8], labels: NDArray[Any] | None, palette: Sequence[Any]) -> str:
-    """Draw an image, with labels over it, as a small data URI."""
+def _drawn(image: NDArray[np.uint8], labels: NDArray[Any] | None, palette: Sequence[Any]) -> NDArray[np.uint8]:
+    """Draw an image, with labels over it, small."""
     step = max(1, -(-max(image.shape[1:]) // SIDE))
     pixels = in_colours(image[:, ::step, ::step])
-    if labels is not None:
-        pixels = painted_over(pixels, labels[::step, ::step], palette)
-    return as_uri(Image.fromarray(pixels), "WEBP", quality=70, method=2)
+    return pixels if labels is None else painted_over(pixels, labels[::step, ::step], palette)

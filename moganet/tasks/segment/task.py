@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.config import Architecture, Preprocessing, Recipe, TaskSettings
+from moganet.config import Preprocessing, Recipe, TaskSettings
 from moganet.errors import ConfigError, DataError
 from moganet.report.masks import in_colours, painted_over
 from moganet.results import Metric
-from moganet.tasks.by_image import TaskByImage
+from moganet.tasks.by_image import TaskByImage, refuse_blending
 from moganet.tasks.records import Row
 from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription, SegmentLoss, SegmentSettings
@@ -49,10 +49,6 @@ class Segment(TaskByImage):
 
     # Data and training
 
-    def network(self, architecture: Architecture, settings: TaskSettings) -> Architecture:
-        assert isinstance(settings, SegmentSettings)
-        return architecture.changed(head=settings.head)
-
     def check(self, dataset: "Dataset", *, training: bool) -> None:
         for name, split in dataset.distinct().items():
             areas = split.targets.areas()
@@ -68,9 +64,9 @@ class Segment(TaskByImage):
 
     def describe(self, dataset: "Dataset", settings: TaskSettings) -> SegmentDescription:
         assert isinstance(settings, SegmentSettings)
-        colours = getattr(next(iter(dataset.splits.values())).targets, "colours", ())
+        palette = next(iter(dataset.splits.values())).targets.colours
         names = dataset.class_names
-        return SegmentDescription(name="segment", class_names=names, palette=colours, window=settings.window)
+        return SegmentDescription(name="segment", class_names=names, palette=palette, window=settings.window)
 
     def module(self, network: "nn.Module", recipe: Recipe, dataset: "Dataset", learning: "Learning") -> "TaskModule":
         from moganet.tasks.segment.training import SegmentTraining
@@ -78,9 +74,7 @@ class Segment(TaskByImage):
         description, mode = self.describe(dataset, recipe.task), recipe.preprocessing.crop_mode
         if mode == "center":
             raise ConfigError("preprocessing.crop_mode center would not see whole images; use fit, keep or squash")
-        for name in ("mixup", "cutmix"):
-            if getattr(recipe.augment, name):
-                raise ConfigError(f"augment.{name} blends the classes of whole images, and not masks; leave it at 0")
+        refuse_blending(recipe, "not masks")
         return SegmentTraining(network, description, learning, _weights(recipe, dataset))
 
     def preview(
@@ -192,10 +186,6 @@ class Segment(TaskByImage):
         from moganet.tasks.segment.report import counted
 
         return counted(outputs, targets, _own(description))
-
-    def say(self, figures: Any) -> str | None:
-        miou = figures.get("miou") if isinstance(figures, dict) else None
-        return f"mIoU {100 * miou:.2f} %" if isinstance(miou, int | float) else None
 
     def draw(self, evaluation: Any, class_names: Sequence[str], folder: Path) -> list[str]:
         from moganet.report.confusion import draw_confusion

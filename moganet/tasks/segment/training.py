@@ -21,7 +21,7 @@ class SegmentTraining(TaskModule):
         self, network: nn.Module, description: SegmentDescription, learning: Learning, weights: Tensor | None = None
     ) -> None:
         assert isinstance(learning.loss, SegmentLoss)
-        super().__init__(network, learning, SegmentEvaluator(description, keeps=False), {})
+        super().__init__(network, learning, SegmentEvaluator(description, keeps=False))
         self.criterion, self.auxiliary_weight = PixelLoss(learning.loss, weights), learning.loss.auxiliary_weight
 
     def learned(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -32,9 +32,6 @@ class SegmentTraining(TaskModule):
         logits, auxiliary = outputs if isinstance(outputs, tuple) else (outputs, None)
         loss: Tensor = self.criterion(logits, targets)
         return loss if auxiliary is None else loss + self.auxiliary_weight * self.criterion(auxiliary, targets)
-
-    def measure(self, outputs: Any, targets: Any) -> None:
-        """Nothing but the loss is measured of training."""
 
     def divergence(self, outputs: Any, answers: Tensor) -> Tensor:
         """Give the mean divergence of each pixel's classes from a teacher's, at the teacher's size."""

@@ -1,6 +1,5 @@
 """What `predict --out` leaves of each image: an index PNG under its stem, an overlay, areas, and COCO's runs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -8,9 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from moganet.files import write_text
 from moganet.report.masks import in_colours
-from moganet.tasks.answer_folder import CLASSES, claim, make_folder, names_for, save_picture, write_rows
+from moganet.tasks.answer_folder import CLASSES, Tables, claim, make_folder, names_for, save_picture
 from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, runs
 from moganet.tasks.segment.description import SegmentDescription
 
@@ -31,9 +29,7 @@ class MaskWriter:
         named = [{"index": i, "name": n, "color": list(self.palette[i])} for i, n in enumerate(self.class_names)]
         claim(out, self.names, MARK, named)
         make_folder(out / OVERLAYS)
-        self.rows: list[SegmentRow] = []
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
+        self.tables = Tables()
 
     def write(self, place: int, row: Any, image: Any, answer: Segmentation) -> SegmentRow:
         """Write an image's files. image: uint8 (C, H, W)."""
@@ -42,37 +38,29 @@ class MaskWriter:
         colours = in_colours(np.asarray(image))
         save_picture(index_image(answer.labels, self.palette), mask)
         overlay = save_picture(Image.fromarray(answer.overlay(colours)), overlay, quality=90)
-        self._note(name, row.file, answer)
         kept: SegmentRow = row.changed(mask=str(mask), overlay=str(overlay))
-        self.rows.append(kept)
+        self._note(name, kept, answer)
         return kept
 
-    def _note(self, name: str, file: str, answer: Segmentation) -> None:
-        height, width = answer.labels.shape
-        number = len(self.images) + 1
-        self.images.append({"id": number, "file_name": file, "mask": name, "height": height, "width": width})
+    def _note(self, name: str, row: SegmentRow, answer: Segmentation) -> None:
+        size = answer.labels.shape
+        number = self.tables.add(row, size, mask=name)
         for i in answer.order:
             mask = answer.labels == i
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-            self.annotations.append(
-                {
-                    "id": len(self.annotations) + 1,
-                    "image_id": number,
-                    "category_id": i + 1,
-                    "segmentation": {"size": [height, width], "counts": compressed(runs(mask))},
-                    "area": int(answer.pixels[i]),
-                    "bbox": [int(side) for side in box],
-                    "iscrowd": 0,
-                }
+            self.tables.annotate(
+                number,
+                category_id=i + 1,
+                segmentation={"size": size, "counts": compressed(runs(mask))},
+                area=int(answer.pixels[i]),
+                bbox=[int(side) for side in box],
             )
 
     def close(self) -> list[str]:
         """Write the tables of all images: areas.csv, and coco.json, whose categories are numbered from 1 on."""
-        write_rows(self.out / AREAS, COLUMNS, (row.cells() for row in self.rows))
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(self.class_names)]
-        plain = {"images": self.images, "annotations": self.annotations, "categories": categories}
-        write_text(self.out / RUNS, json.dumps(plain))
+        self.tables.write(self.out / AREAS, COLUMNS, self.out / RUNS, categories)
         return [CLASSES, AREAS, RUNS, OVERLAYS]
 
 
