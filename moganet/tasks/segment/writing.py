@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from moganet.data.outlines import compressed, runs_of_mask
 from moganet.files import write_text
 from moganet.report.masks import in_colours
 from moganet.tasks.answer_folder import CLASSES, claim, make_folder, names_for, save_picture, write_rows
-from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, runs
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription
 
 AREAS, RUNS, OVERLAYS = "areas.csv", "coco.json", "overlays"
@@ -60,7 +61,7 @@ class MaskWriter:
                     "id": len(self.annotations) + 1,
                     "image_id": number,
                     "category_id": i + 1,
-                    "segmentation": {"size": [height, width], "counts": compressed(runs(mask))},
+                    "segmentation": {"size": [height, width], "counts": compressed(runs_of_mask(mask))},
                     "area": int(answer.pixels[i]),
                     "bbox": [int(side) for side in box],
                     "iscrowd": 0,
