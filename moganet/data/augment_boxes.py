@@ -120,13 +120,12 @@ def _laid(picture: Tensor, part: Tensor, marked: Marked, middle: list[int], befo
         :, own_top : own_top + height, own_left : own_left + width
     ]
     around = [left, top, picture.shape[-1] - left - width, picture.shape[-2] - top - height]
-    moved = {
+    return {
         key: F.pad(F.crop(value, own_top, own_left, height, width), around)
         if isinstance(value, tv_tensors.TVTensor)
         else value
         for key, value in marked.items()
     }
-    return moved
 
 
 def joined(target: Marked, parts: list[Marked]) -> Marked:
@@ -160,6 +159,4 @@ def cleaned(image: Tensor, target: Marked) -> Marked:
     seen = (sides >= LEAST_SIDE).all(1)
     if "masks" in target:
         seen &= target["masks"].as_subclass(Tensor).flatten(1).any(1).bool()
-    found = kept({**target, "boxes": boxes}, seen)
-    found["size"] = torch.tensor([image.shape[-2], image.shape[-1]])
-    return dict(found)
+    return {**kept({**target, "boxes": boxes}, seen), "size": torch.tensor([image.shape[-2], image.shape[-1]])}

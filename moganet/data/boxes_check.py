@@ -8,6 +8,7 @@ from typing import Any
 
 from moganet.data.boxes_query import Asked
 from moganet.data.boxes_raw import AROUND, Fault, Form, RawImage, RawObject, RawSet
+from moganet.data.findings import FaultError
 from moganet.data.masks_read import size_of_image
 from moganet.data.outlines import Outline, Size, around, read_outline
 from moganet.numbers import count
@@ -15,14 +16,6 @@ from moganet.numbers import count
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 EDGE = 1.0  # pixels beyond the image that come of rounding, and of counting from 0 or 1
 LARGEST = 1e6  # pixels; beyond lies no image
-
-
-class FaultError(Exception):
-    """An object can't be used as it is: the kind of its fault, and what is wrong."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 @dataclass(slots=True)
@@ -76,9 +69,8 @@ def judge(raw: RawSet, asked: Asked) -> Judged:
 
 def _note(fault: Fault, judged: Judged, asked: Asked) -> None:
     answer = asked.answer(fault.kind)
-    (judged.faults if answer == "refuse" else judged.left if answer in ("drop", "skip") else judged.mended).append(
-        fault
-    )
+    left_out = judged.left if answer in ("drop", "skip") else judged.mended
+    (judged.faults if answer == "refuse" else left_out).append(fault)
 
 
 def _image(image: RawImage, size: Size | None, raw: RawSet, judged: Judged, asked: Asked) -> GoodImage | None:
@@ -89,11 +81,10 @@ def _image(image: RawImage, size: Size | None, raw: RawSet, judged: Judged, aske
         return None
     said = _said(image, judged, asked)
     size = size or said
-    if size is None:  # it can't be read, as whoever reads it says
-        size = (1, 1) if not image.objects else None
-        if size is None:
-            _note(Fault("missing", image.source, f"{image.name} can't be read as an image"), judged, asked)
-            return None
+    if size is None and image.objects:
+        _note(Fault("missing", image.source, f"{image.name} can't be read as an image"), judged, asked)
+        return None
+    size = size or (1, 1)  # it can't be read, as whoever reads it says
     stretched = (1.0, 1.0)
     if said is not None and said != size:
         turned = said == (size[1], size[0])
@@ -104,9 +95,9 @@ def _image(image: RawImage, size: Size | None, raw: RawSet, judged: Judged, aske
             return None
         if asked.answer(kind) == "scale":
             stretched = size[0] / said[0], size[1] / said[1]
-    found = GoodImage(image, size)
+    found, frame = GoodImage(image, size), _Frame(size, said or size, stretched, raw)
     for one in image.objects:
-        thing = _thing(one, image, _Frame(size, said or size, stretched, raw), judged, asked)
+        thing = _thing(one, image, frame, judged, asked)
         if thing is not None:
             found.things.append(thing)
     return found
@@ -165,12 +156,11 @@ def _thing(one: RawObject, image: RawImage, frame: _Frame, judged: Judged, asked
         answered(error)
         return None
     kept = (outline or around(box)) if judged.has_masks else None
-    area = one.area
-    if area is None:
+    if one.area is not None:
+        area = one.area * frame.stretched[0] * frame.stretched[1]
+    else:
         area = (box[2] - box[0]) * (box[3] - box[1]) if outline is None else outline.area()
-        return Thing(box, one.label, kept, one.crowd, area, one.number)
-    across, down = frame.stretched
-    return Thing(box, one.label, kept, one.crowd, area * across * down, one.number)
+    return Thing(box, one.label, kept, one.crowd, area, one.number)
 
 
 def _outline(one: RawObject, frame: _Frame, wanted: bool) -> Outline | None:

@@ -7,7 +7,7 @@ from typing import Any
 from moganet.data.boxes_query import Asked
 from moganet.data.boxes_raw import Fault, RawImage, RawObject, RawSet
 from moganet.data.class_names import shown
-from moganet.data.coco_json import CocoFile, coco_files
+from moganet.data.coco_json import CocoFile, coco_files, is_entry
 from moganet.errors import DataError
 
 
@@ -39,7 +39,7 @@ def _categories(files: Sequence[CocoFile], raw: RawSet) -> dict[int, str]:
     for file in files:
         own: dict[int, str] = {}
         for one in file.categories:
-            if not isinstance(one, dict) or type(one.get("id")) is not int or not isinstance(one.get("name"), str):
+            if not is_entry(one, "name"):
                 raise DataError(f"{file.path} has a category without a number and a name: {str(one)[:60]}; mend it")
             number, name = one["id"], one["name"]
             if number in own:
@@ -93,7 +93,7 @@ def _read_file(file: CocoFile, places: Mapping[int, int], raw: RawSet) -> None:
 
 
 def _image(file: CocoFile, entry: Any) -> RawImage | Fault:
-    if not isinstance(entry, dict) or type(entry.get("id")) is not int or not isinstance(entry.get("file_name"), str):
+    if not is_entry(entry, "file_name"):
         text = f"an image without a number and a file_name: {str(entry)[:60]}"
         return Fault("ids", str(file.path), text)
     name, said = entry["file_name"], (entry.get("width"), entry.get("height"))

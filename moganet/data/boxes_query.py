@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote_plus
 
-from moganet.errors import DataError, choose_of
+from moganet.data.query import read_words
 
 # What may be wrong, how it may be answered (the first is the default), and what else than leaving it out helps.
 FAULTS: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -51,7 +50,6 @@ OF_SOURCE = {"coco": ("masks",), "yolo": ("masks",), "voc": ("difficult", "base"
 class Asked:
     """What was asked: how each fault is answered, and the rest by its word."""
 
-    source: str
     answers: Mapping[str, str] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,17 +77,6 @@ def read_query(source: str, query: str) -> Asked:
     """Read `outside=clip&missing=skip`. Raises DataError for what is unknown or said twice."""
     choices = {name: answers for name, (answers, _) in FAULTS.items()}
     choices |= {name: CHOICES[name] for name in (*OF_SOURCE[source], "broken")}
-    known = (*TEXTS[source], *choices)
-    given: dict[str, str] = {}
-    for part in filter(None, query.split("&")):
-        key, _, value = part.partition("=")
-        if key not in known:
-            raise DataError(f"{key!r} is nothing that a set of {source}'s boxes knows; {choose_of(key, known)}")
-        if key in given:
-            raise DataError(f"{query!r} says {key} twice; say it once")
-        value = unquote_plus(value)
-        if key in choices and value not in choices[key]:
-            raise DataError(f"{key}={value}: choose one of {', '.join(choices[key])}")
-        given[key] = value
+    given = read_words(query, f"a set of {source}'s boxes", TEXTS[source], choices)
     answers = {key: value for key, value in given.items() if key in FAULTS}
-    return Asked(source, answers, {key: value for key, value in given.items() if key not in FAULTS})
+    return Asked(answers, {key: value for key, value in given.items() if key not in FAULTS})

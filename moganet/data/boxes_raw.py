@@ -69,3 +69,12 @@ class RawSet:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     used: Sequence[Path] = ()  # files that are part of the set beside its images
+
+
+def whole(width: object, height: object) -> tuple[Any, Any]:
+    """Give a size as a file says it, floats that are whole numbers as such."""
+
+    def one(side: object) -> object:
+        return int(side) if isinstance(side, float) and side.is_integer() else side
+
+    return one(width), one(height)

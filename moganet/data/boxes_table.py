@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from moganet.data.boxes_query import Asked
-from moganet.data.boxes_raw import Fault, Form, RawImage, RawObject, RawSet
+from moganet.data.boxes_raw import Fault, Form, RawImage, RawObject, RawSet, whole
 from moganet.data.class_names import shown
 from moganet.data.contents import ImageFile
 from moganet.data.split_names import SplitName, split_of
@@ -62,22 +62,19 @@ class Chosen:
 
     columns: Columns
     form: Form
-    said: bool  # by whoever opened the table, both
 
 
 def box_columns(table: Table, asked: Asked) -> Chosen | None:
-    """Find the four columns of boxes; None where a table has none, or `?boxes=none` says so.
+    """Find the four columns of boxes; None where a table has none.
 
     Raises DataError where two readings fit, or for columns that are not there.
     """
     said, form = asked.word("boxes"), asked.word("form")
-    if said == "none":
-        return None
     if said:
         return _named(table, said, form)
-    plain = {as_text(name).casefold(): name for name in table.header}
+    plain = _plain_names(table)
     found = [
-        Chosen(cast(Columns, tuple(plain[name] for name in names)), kind, said=False)
+        Chosen(cast(Columns, tuple(plain[name] for name in names)), kind)
         for kind in get_args(Form)
         for names in USUAL[kind]
         if all(name in plain for name in names) and form in ("auto", kind)
@@ -92,6 +89,11 @@ def box_columns(table: Table, asked: Asked) -> Chosen | None:
             f"{','.join(found[0].columns)}&form={found[0].form}"
         )
     return found[0] if found else None
+
+
+def _plain_names(table: Table) -> dict[str, str]:
+    """Give the columns by their names without regard to case."""
+    return {as_text(name).casefold(): name for name in table.header}
 
 
 def _sizes(plain: Mapping[str, str]) -> set[str]:
@@ -109,13 +111,13 @@ def _named(table: Table, said: str, form: str) -> Chosen:
     if form == "auto" and len(usual) != 1:
         forms = ", ".join(f"form={kind} ({meant})" for kind, meant in MEANT.items())
         raise DataError(f"boxes={said}: say what the four numbers are: {forms}")
-    return Chosen(names, cast(Form, usual[0] if form == "auto" else form), said=form != "auto")
+    return Chosen(names, cast(Form, usual[0] if form == "auto" else form))
 
 
 def has_usual_boxes(table: Table) -> bool:
     """Tell whether four columns of a table are a box's by their usual names."""
-    plain = {as_text(name).casefold() for name in table.header}
-    return any({*names} <= plain for some in USUAL.values() for names in some)
+    plain = _plain_names(table)
+    return any(plain.keys() >= {*names} for some in USUAL.values() for names in some)
 
 
 def read_table_boxes(table: Table, asked: Asked) -> RawSet:
@@ -150,7 +152,7 @@ class _Rows:
         cells = list(table.column(columns["path"]))
         self.kept = [i for i, cell in enumerate(cells) if not is_empty(cell)]
         self.places = [table.places[i] for i in self.kept]
-        self.nameless = [table.places[i] for i in range(len(cells)) if i not in set(self.kept)]
+        self.nameless = [place for place, cell in zip(table.places, cells, strict=True) if is_empty(cell)]
         self.cells = [cells[i] for i in self.kept]
         names = table.class_names.get(columns["label"], ())
         read = clean_labels(list(table.column(columns["label"])), names)
@@ -159,7 +161,7 @@ class _Rows:
         self.boxes = [[_number(side[i]) for side in sides] for i in self.kept]
         self.splits = self._texts("split")
         self.groups = self._texts("group")
-        plain = {as_text(name).casefold(): name for name in table.header}
+        plain = _plain_names(table)
         self.sizes = [
             plain[name] for name in ("width", "height") if name in plain and plain[name] not in chosen.columns
         ]
@@ -186,10 +188,8 @@ def _number(cell: Any) -> Any:
 
 
 def _size(width: Any, height: Any) -> tuple[Any, Any] | None:
-    numbers = [_number(side) for side in (width, height)]
-    if None in numbers:
-        return None
-    return tuple(int(one) if isinstance(one, float) and one.is_integer() else one for one in numbers)  # type: ignore[return-value]
+    numbers = _number(width), _number(height)
+    return None if None in numbers else whole(*numbers)
 
 
 def _relative(rows: _Rows, asked: Asked, raw: RawSet) -> bool:

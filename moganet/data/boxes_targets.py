@@ -14,21 +14,21 @@ from torchvision import tv_tensors
 from moganet.data.boxes_check import GoodImage
 from moganet.data.contents import hash_bytes
 from moganet.data.outlines import Outline, Size
-from moganet.data.targets import Marked, Targets
+from moganet.data.ragged import Ragged, RaggedTargets
+from moganet.data.targets import Marked
 
 SHOWN = 4  # classes, in a line on an image
 DROPPED = -1  # the class of things that a model does not know
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
-    """What is marked in all images of a set: flat arrays, of which image i has rows starts[i] to starts[i + 1].
+class Marks(Ragged):
+    """What is marked in all images of a set.
 
     boxes: (things, 4) left, top, right, bottom in pixels of the upright image. sizes: (images, 2) width, height.
     numbers: of things, as the set's files have them; images: of images, COCO's or counted from 1.
     """
 
-    starts: NDArray[np.int64]
     boxes: NDArray[np.float64]
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
@@ -38,6 +38,8 @@ class Marks:
     images: NDArray[np.int64]
     outlines: tuple[Outline, ...] | None = None
     digests: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)  # of an image's things
+    OF_IMAGES = ("sizes", "images")
+    OF_THINGS = ("boxes", "labels", "crowd", "areas", "numbers")
 
     @classmethod
     def of(cls, images: Sequence[GoodImage], *, masks: bool) -> Self:
@@ -59,9 +61,10 @@ class Marks:
             outlines,
         )
 
-    def rows(self, place: int) -> slice:
-        """Give the rows of what lies in an image."""
-        return slice(int(self.starts[place]), int(self.starts[place + 1]))
+    def joined(self, others: Sequence[Self]) -> Self:
+        outlines = [marks.outlines for marks in (self, *others)]
+        every = None if any(one is None for one in outlines) else tuple(o for one in outlines for o in one or ())
+        return replace(super().joined(others), outlines=every, digests={})
 
     def digest(self, place: int) -> bytes:
         """Give 16 bytes that depend on all that is marked in an image."""
@@ -77,23 +80,19 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class BoxTargets(Targets):
+class BoxTargets(RaggedTargets[Marks]):
     """What is marked in each image: a dict of
 
     boxes (n, 4) tv_tensors.BoundingBoxes, XYXY, float32; labels (n,) int64; crowd (n,) bool, of what is neither learned
     nor counted; area (n,) float64, by which COCO's evaluation divides things; numbers (n,), of the annotations;
     image_id; size (2,) height, width; and masks (n, H, W) tv_tensors.Mask, uint8, where the set has outlines.
 
-    places: of the images within `marks`, which parts of a set share. order: what became of the set's classes.
-    category_ids: COCO's numbers of the classes, where the set has them.
+    order: what became of the set's classes. category_ids: COCO's numbers of the classes, where the set has them.
     """
 
-    marks: Marks
-    places: NDArray[np.int64]
     num_classes: int
     category_ids: tuple[int, ...] = ()
     order: NDArray[np.int64] | None = None
-    have_places: ClassVar[bool] = True
     may_differ: ClassVar[bool] = True
 
     @property
@@ -106,43 +105,33 @@ class BoxTargets(Targets):
     def has_masks(self) -> bool:
         return self.marks.outlines is not None
 
-    def __len__(self) -> int:
-        return len(self.places)
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         marks, place = self.marks, int(self.places[index])
-        rows, size = marks.rows(place), (int(marks.sizes[place, 0]), int(marks.sizes[place, 1]))
-        labels = self._labels(rows)
-        kept = np.flatnonzero(labels != DROPPED)
-        boxes = torch.from_numpy(marks.boxes[rows][kept].astype(np.float32))
+        (rows, labels), (width, height) = self.kept(index), marks.sizes[place].tolist()
+        boxes = torch.from_numpy(marks.boxes[rows].astype(np.float32))
         found: dict[str, Any] = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(size[1], size[0])),
-            "labels": torch.from_numpy(labels[kept]),
-            "crowd": torch.from_numpy(marks.crowd[rows][kept]),
-            "area": torch.from_numpy(marks.areas[rows][kept]),
-            "numbers": torch.from_numpy(marks.numbers[rows][kept]),
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
+            "labels": torch.from_numpy(labels),
+            "crowd": torch.from_numpy(marks.crowd[rows]),
+            "area": torch.from_numpy(marks.areas[rows]),
+            "numbers": torch.from_numpy(marks.numbers[rows]),
             "image_id": int(marks.images[place]),
-            "size": torch.tensor([size[1], size[0]]),
+            "size": torch.tensor([height, width]),
         }
         if marks.outlines is not None:
-            found["masks"] = tv_tensors.Mask(_drawn([marks.outlines[rows.start + i] for i in kept.tolist()], size))
+            found["masks"] = tv_tensors.Mask(_drawn([marks.outlines[row] for row in rows.tolist()], (width, height)))
         return found
+
+    def kept(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the rows, in `marks`, of the things in an image that have a class, and their classes."""
+        own = self.marks.rows(int(self.places[index]))
+        labels = self._labels(own)
+        known = np.flatnonzero(labels != DROPPED)
+        return own.start + known, labels[known]
 
     def _labels(self, rows: "slice | NDArray[np.int64]") -> NDArray[np.int64]:
         labels = self.marks.labels[rows]
         return labels if self.order is None else self.order[labels]
-
-    def subset(self, indices: Sequence[int]) -> Self:
-        return replace(self, places=self.places[np.asarray(indices, np.int64)])
-
-    def joined(self, others: Sequence[Self]) -> Self:
-        every = (self, *others)
-        if all(one.marks is self.marks for one in others):
-            return replace(self, places=np.concatenate([one.places for one in every]))
-        marks = _joined([one.marks for one in every])
-        before = np.cumsum([0, *(len(one.marks.sizes) for one in every)])
-        places = [one.places + shift for one, shift in zip(every, before[:-1], strict=True)]
-        return replace(self, marks=marks, places=np.concatenate(places))
 
     def mapped(self, order: Sequence[int], number: int) -> Self:
         new = np.array(order, np.int64)
@@ -189,13 +178,12 @@ class BoxTargets(Targets):
         return b"".join(hash_bytes(self.marks.digest(place) + order) for place in self.places.tolist())
 
     def text(self, index: int, class_names: Sequence[str]) -> str:
-        place = int(self.places[index])
-        labels = self._labels(self.marks.rows(place))
-        counts = np.bincount(labels[labels != DROPPED], minlength=len(class_names))
+        _, labels = self.kept(index)
+        counts = np.bincount(labels, minlength=len(class_names))
         order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
         shown = [f"{counts[i]} {class_names[i]}" for i in order[:SHOWN]]
         more = ", …" if len(order) > SHOWN else ""
-        return f"{', '.join(shown) or 'nothing'}{more} (boxes {self.marks.digest(place).hex()[:6]})"
+        return f"{', '.join(shown) or 'nothing'}{more} (boxes {self.marks.digest(int(self.places[index])).hex()[:6]})"
 
 
 def _plain(value: Any) -> Any:
@@ -207,19 +195,3 @@ def _drawn(outlines: Sequence[Outline], size: Size) -> Tensor:
     for mask, outline in zip(masks, outlines, strict=True):
         mask[:] = outline.mask(size)
     return torch.from_numpy(masks)
-
-
-def _joined(every: Sequence[Marks]) -> Marks:
-    counts = np.concatenate([np.diff(marks.starts) for marks in every])
-    outlines = [marks.outlines for marks in every]
-    return Marks(
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        np.concatenate([marks.boxes for marks in every]),
-        np.concatenate([marks.labels for marks in every]),
-        np.concatenate([marks.crowd for marks in every]),
-        np.concatenate([marks.areas for marks in every]),
-        np.concatenate([marks.numbers for marks in every]),
-        np.concatenate([marks.sizes for marks in every]),
-        np.concatenate([marks.images for marks in every]),
-        None if any(one is None for one in outlines) else tuple(o for one in outlines for o in one or ()),
-    )

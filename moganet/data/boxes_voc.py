@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from moganet.data.boxes_query import Asked
-from moganet.data.boxes_raw import Fault, RawImage, RawObject, RawSet
+from moganet.data.boxes_raw import Fault, RawImage, RawObject, RawSet, whole
 from moganet.data.class_names import normal, shown
 from moganet.data.formats import readable_suffixes
 from moganet.data.paths import is_file, is_folder
@@ -158,7 +158,7 @@ def _said(root: ElementTree.Element) -> tuple[object, object] | None:
     width, height = (_number(size.findtext(side)) for side in ("width", "height"))
     if width in (None, 0.0) and height in (None, 0.0):
         return None  # as some tools write where they don't know
-    return tuple(int(one) if isinstance(one, float) and one.is_integer() else one for one in (width, height))  # type: ignore[return-value]
+    return whole(width, height)
 
 
 def _number(text: str | None) -> float | str | None:

@@ -15,7 +15,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 import yaml
 
-from moganet.data.boxes_targets import DROPPED, BoxTargets
+from moganet.data.boxes_check import Thing
+from moganet.data.boxes_targets import BoxTargets
 from moganet.data.contents import ImageFile
 from moganet.data.outlines import Outline
 from moganet.data.source import Dataset, FileSplit
@@ -28,18 +29,6 @@ Layout = Literal["coco", "yolo", "voc"]
 
 
 @dataclass(frozen=True)
-class Marked:
-    """A thing: its box (left, top, right, bottom), class, outline, whether it is a crowd, its area and number."""
-
-    box: tuple[float, float, float, float]
-    label: int
-    outline: Outline | None
-    crowd: bool
-    area: float
-    number: int
-
-
-@dataclass(frozen=True)
 class Scene:
     """An image of a set under the name that it gets, and what is marked in it."""
 
@@ -48,7 +37,7 @@ class Scene:
     split: str
     size: tuple[int, int]  # width, height
     number: int
-    things: tuple[Marked, ...]
+    things: tuple[Thing, ...]
 
 
 @dataclass
@@ -75,21 +64,18 @@ def scenes_of(dataset: Dataset) -> list[Scene]:
             raise DataError(f"{dataset.spec} has no boxes; give coco:DIR, yolo:DIR, voc:DIR or a table of boxes")
         for index, file in enumerate(images.files):
             name = known[file] = known.get(file) or names.free(file.name)
-            found.append(_scene(file, name, split, targets, int(targets.places[index])))
+            found.append(_scene(file, name, split, targets, index))
     return found
 
 
-def _scene(file: ImageFile, name: str, split: str, targets: BoxTargets, place: int) -> Scene:
-    marks, things = targets.marks, []
-    rows = marks.rows(place)
-    for row in range(rows.start, rows.stop):
-        label = int(marks.labels[row]) if targets.order is None else int(targets.order[marks.labels[row]])
-        if label == DROPPED:
-            continue
+def _scene(file: ImageFile, name: str, split: str, targets: BoxTargets, index: int) -> Scene:
+    marks, place, things = targets.marks, int(targets.places[index]), []
+    rows, labels = targets.kept(index)
+    for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
         left, top, right, bottom = marks.boxes[row].tolist()
         outline = None if marks.outlines is None else marks.outlines[row]
         crowd, area = bool(marks.crowd[row]), float(marks.areas[row])
-        things.append(Marked((left, top, right, bottom), label, outline, crowd, area, int(marks.numbers[row])))
+        things.append(Thing((left, top, right, bottom), label, outline, crowd, area, int(marks.numbers[row])))
     width, height = marks.sizes[place].tolist()
     return Scene(file, name, split, (width, height), int(marks.images[place]), tuple(things))
 
@@ -156,7 +142,7 @@ def _once(numbers: Sequence[int]) -> Sequence[int]:
     return numbers if once else range(1, len(numbers) + 1)
 
 
-def _annotation(thing: Marked, number: int, image: int, classes: Sequence[int]) -> dict[str, Any]:
+def _annotation(thing: Thing, number: int, image: int, classes: Sequence[int]) -> dict[str, Any]:
     left, top, right, bottom = thing.box
     # As many digits as the files had: the width of a difference has rounding errors.
     box = [round(side, 6) for side in (left, top, right - left, bottom - top)]
@@ -173,13 +159,19 @@ def _segmentation(outline: Outline) -> Any:
     return {"counts": outline.runs.tolist(), "size": [outline.size[1], outline.size[0]]}
 
 
-def _write_yolo(scenes: Sequence[Scene], dataset: Dataset, folder: Path, lost: Lost) -> None:
-    """Write labels/SPLIT/STEM.txt and data.yaml; two images of one stem would have one label file."""
-    stems: dict[str, str] = {}
+def _by_stem(scenes: Sequence[Scene], file: str) -> Iterator[tuple[str, Scene]]:
+    """Give each scene with its image's stem, by which its file is called. Raises DataError for two of one stem."""
+    names: dict[str, str] = {}
     for scene in scenes:
         stem = Path(scene.name).stem
-        if stems.setdefault(stem, scene.name) != scene.name:
-            raise DataError(f"{stems[stem]} and {scene.name} would have one label file; rename one of them")
+        if names.setdefault(stem, scene.name) != scene.name:
+            raise DataError(f"{names[stem]} and {scene.name} would have one {file}; rename one of them")
+        yield stem, scene
+
+
+def _write_yolo(scenes: Sequence[Scene], dataset: Dataset, folder: Path, lost: Lost) -> None:
+    """Write labels/SPLIT/STEM.txt and data.yaml; two images of one stem would have one label file."""
+    for stem, scene in _by_stem(scenes, "label file"):
         lines = [line for thing in scene.things if (line := _line(thing, scene.size, lost)) is not None]
         _write(folder / "labels" / scene.split / f"{stem}.txt", "".join(f"{line}\n" for line in lines))
     plain: dict[str, Any] = {"path": ".", **{split: f"images/{split}" for split, _ in _by_split(scenes)}}
@@ -187,7 +179,7 @@ def _write_yolo(scenes: Sequence[Scene], dataset: Dataset, folder: Path, lost: L
     _write(folder / "data.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
-def _line(thing: Marked, size: tuple[int, int], lost: Lost) -> str | None:
+def _line(thing: Thing, size: tuple[int, int], lost: Lost) -> str | None:
     if thing.crowd:
         lost.add("crowds and difficult ones, of which it knows nothing, are left out")
         return None
@@ -215,11 +207,7 @@ def _one_line(outline: Outline) -> Any:
 
 def _write_voc(scenes: Sequence[Scene], dataset: Dataset, folder: Path, lost: Lost) -> None:
     """Write Annotations/STEM.xml and ImageSets/Main/SPLIT.txt; pixels are counted from 1, and the last is the box's."""
-    stems: dict[str, str] = {}
-    for scene in scenes:
-        stem = Path(scene.name).stem
-        if stems.setdefault(stem, scene.name) != scene.name:
-            raise DataError(f"{stems[stem]} and {scene.name} would have one XML file; rename one of them")
+    for stem, scene in _by_stem(scenes, "XML file"):
         width, height = scene.size
         objects = "".join(_object(thing, dataset.class_names, lost) for thing in scene.things)
         size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
@@ -229,7 +217,7 @@ def _write_voc(scenes: Sequence[Scene], dataset: Dataset, folder: Path, lost: Lo
         _write(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{Path(one.name).stem}\n" for one in some))
 
 
-def _object(thing: Marked, names: Sequence[str], lost: Lost) -> str:
+def _object(thing: Thing, names: Sequence[str], lost: Lost) -> str:
     if thing.outline is not None:
         lost.add("outlines; its boxes are kept")
     left, top, right, bottom = thing.box

@@ -43,6 +43,11 @@ class CocoFile:
         return self._found[name]
 
 
+def is_entry(plain: Any, text: str) -> bool:
+    """Tell whether an image or a category is a record with a whole number, and with a text by a key."""
+    return isinstance(plain, dict) and type(plain.get("id")) is int and isinstance(plain.get(text), str)
+
+
 def _bare(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moganet.errors import DataError
+from moganet.errors import DataError, MogaNetError
 
 if TYPE_CHECKING:
     from moganet.data.source import Dataset
@@ -20,6 +20,14 @@ class Finding:
     kind: str
     file: str
     detail: str
+
+
+class FaultError(MogaNetError):
+    """A mask or an object can't be used: its fault's kind, by which such are left out, and what is wrong."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class UnusableDataError(DataError):

@@ -13,14 +13,14 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from moganet.data.class_names import shown
-from moganet.data.findings import Finding, UnusableDataError
+from moganet.data.findings import FaultError, Finding, UnusableDataError
 from moganet.data.masks_classes import Decided, decide
 from moganet.data.masks_coco import coco_pairs
 from moganet.data.masks_coding import IGNORED, UNKNOWN, Coding, Scanned
 from moganet.data.masks_find import Found, by_lists, find_pairs, is_named_images, is_named_masks
 from moganet.data.masks_names import LISTS
 from moganet.data.masks_query import FAULTS, Asked, read_query
-from moganet.data.masks_read import MaskFaultError, MaskFile, read_raw, size_of_image
+from moganet.data.masks_read import MaskFile, read_raw, size_of_image
 from moganet.data.masks_targets import MaskTargets, Size
 from moganet.data.paths import exists, is_folder, path_and_query
 from moganet.data.scan import describe, scan
@@ -41,7 +41,7 @@ class _Looked:
     mask: MaskFile
     scanned: Scanned | None
     size: Size | None
-    fault: MaskFaultError | None = None
+    fault: FaultError | None = None
 
 
 @dataclass
@@ -160,7 +160,7 @@ def _look_at(split: str, image: Path, mask: MaskFile) -> _Looked:
     size = size_of_image(image)
     try:
         return _Looked(split, image, mask, Scanned.of(read_raw(mask), str(mask)), size)
-    except MaskFaultError as error:
+    except FaultError as error:
         return _Looked(split, image, mask, None, size, error)
 
 
@@ -186,7 +186,7 @@ def _without_faults(looked: Sequence[_Looked], coding: Coding, asked: Asked, sai
     return good
 
 
-def _fault(one: _Looked, coding: Coding, asked: Asked) -> MaskFaultError | None:
+def _fault(one: _Looked, coding: Coding, asked: Asked) -> FaultError | None:
     """Tell what is wrong with a mask that could be read."""
     assert one.scanned is not None
     found = one.scanned
@@ -195,14 +195,14 @@ def _fault(one: _Looked, coding: Coding, asked: Asked) -> MaskFaultError | None:
         (width, height), (own_width, own_height) = one.size, found.size
         what = f"{one.mask} is {own_width}x{own_height}, but its image {width}x{height}"
         kind = "turned" if turned and asked.size != "skip" else "size"
-        return MaskFaultError(kind, what + " upright" * (kind == "turned"))
+        return FaultError(kind, what + " upright" * (kind == "turned"))
     if found.coloured != coding.coloured and found.palette is None:
         kinds = ("colours", "numbers") if found.coloured else ("numbers", "colours")
-        return MaskFaultError("colours", f"{one.mask} holds {kinds[0]} where other masks hold {kinds[1]}")
+        return FaultError("colours", f"{one.mask} holds {kinds[0]} where other masks hold {kinds[1]}")
     values = np.array(list(_counted(found, coding)), np.int64)
     unknown = values[coding.classes_of(values) == UNKNOWN]
     if len(unknown):
-        return MaskFaultError("unknown", f"{one.mask} has {coding.say(unknown.tolist())}, which is no class")
+        return FaultError("unknown", f"{one.mask} has {coding.say(unknown.tolist())}, which is no class")
     return None
 
 

@@ -7,7 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.data.masks_read import MaskFaultError, Raw, Values, as_colour, as_numbers
+from moganet.data.findings import FaultError
+from moganet.data.masks_read import Raw, Values, as_colour, as_numbers
 
 IGNORED = -1  # a pixel of no class: it is neither learned nor measured
 UNKNOWN = -2
@@ -45,10 +46,10 @@ class Coding:
         return np.where(known[places] == values, classes[places], np.int16(IGNORED if self.lenient else UNKNOWN))
 
     def labels(self, raw: Raw, name: str) -> Labels:
-        """Give a mask's classes (H, W). Raises MaskFaultError ("unknown", "colours") for what has no class."""
+        """Give a mask's classes (H, W). Raises FaultError ("unknown", "colours") for what has no class."""
         if raw.coloured != self.coloured and raw.palette is None:
             kind = "colours" if raw.coloured else "numbers"
-            raise MaskFaultError("colours", f"{name} holds {kind}, unlike the other masks")
+            raise FaultError("colours", f"{name} holds {kind}, unlike the other masks")
         if self.coloured:
             raw = painted(raw)
         if raw.values.dtype == np.uint8:
@@ -57,7 +58,7 @@ class Coding:
             found, places = np.unique(raw.values, return_inverse=True)
             labels = self.classes_of(found)[places].reshape(raw.values.shape)
         if (labels == UNKNOWN).any():
-            raise MaskFaultError("unknown", f"{name} has {self.say(raw.values[labels == UNKNOWN])}, which is no class")
+            raise FaultError("unknown", f"{name} has {self.say(raw.values[labels == UNKNOWN])}, which is no class")
         return labels
 
     def say(self, values: Iterable[int]) -> str:
@@ -92,7 +93,7 @@ class Scanned:
 
     @classmethod
     def of(cls, raw: Raw, name: str) -> Self:
-        """Count a mask's values. Raises MaskFaultError ("colours") for what looks like a photograph."""
+        """Count a mask's values. Raises FaultError ("colours") for what looks like a photograph."""
         if raw.values.dtype == np.uint8:
             every = np.bincount(raw.values.ravel())
             values, counts = np.flatnonzero(every), every[every > 0]
@@ -100,7 +101,7 @@ class Scanned:
             values, counts = np.unique(raw.values, return_counts=True)
         if raw.coloured and len(values) > MOST_COLOURS:
             what = f"{name} has {len(values):,} colours, as a photograph and no mask has"
-            raise MaskFaultError("colours", what)
+            raise FaultError("colours", what)
         found = dict(zip(values.tolist(), counts.tolist(), strict=True))
         return cls(found, raw.size, raw.coloured, None if raw.palette is None else raw.palette.tobytes())
 

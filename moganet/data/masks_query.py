@@ -1,8 +1,9 @@
 """What may be asked of a set of masks, after the question mark: `masks:DIR?ignore=255,11&missing=skip`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import unquote_plus
 
+from moganet.data.query import read_words
 from moganet.errors import DataError
 
 FAULTS = {  # what a mask may suffer from, and what to do about it
@@ -22,7 +23,6 @@ CHOICES = {
     "reduce_zero": ("true", "false"),
 }
 TEXTS = ("images", "masks", "names", "ignore", "values", "json")
-KNOWN = (*TEXTS, *CHOICES)
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,7 @@ class Asked:
 
 def read_query(query: str) -> Asked:
     """Read `ignore=11&missing=skip`. Raises DataError for what is unknown or said twice."""
-    given: dict[str, str] = {}
-    for part in filter(None, query.split("&")):
-        key, _, value = part.partition("=")
-        if key not in KNOWN:
-            raise DataError(f"{key!r} is nothing that a set of masks knows; known: {', '.join(KNOWN)}")
-        if key in given:
-            raise DataError(f"{query!r} says {key} twice; say it once")
-        value = unquote_plus(value)
-        if key in CHOICES and value not in CHOICES[key]:
-            raise DataError(f"{key}={value}: choose one of {', '.join(CHOICES[key])}")
-        given[key] = value
+    given = read_words(query, "a set of masks", TEXTS, CHOICES, _all_of)
     return Asked(
         **{key: given[key] for key in ("images", "masks", "names", "json", "size", "unknown") if key in given},
         ignore=_numbers(given, "ignore"),
@@ -68,6 +58,10 @@ def read_query(query: str) -> Asked:
         reduce_zero=given["reduce_zero"] == "true" if "reduce_zero" in given else None,
         skipped=frozenset(key for key, value in given.items() if value == "skip"),
     )
+
+
+def _all_of(given: object, known: Iterable[object]) -> str:
+    return f"known: {', '.join(map(str, known))}"
 
 
 def _numbers(given: dict[str, str], key: str) -> tuple[int, ...] | None:

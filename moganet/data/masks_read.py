@@ -11,23 +11,16 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from moganet.data import formats
+from moganet.data.findings import FaultError
 from moganet.data.read import SIDEWAYS
 from moganet.data.within import Within
-from moganet.errors import DataError, MogaNetError, UnreachableError, first_line
+from moganet.errors import DataError, UnreachableError, first_line
 
 LOSSLESS = frozenset({"PNG", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA", "WEBP", "PCX", "SGI", "ICO"})
 MOST_PIXELS = 1 << 29  # of a mask that is drawn: as many as Pillow would read, and more
 SPREAD = {"L;2": 85, "L;4": 17}  # what Pillow multiplies a PNG's values of 2 and 4 bits by
 RED, GREEN = 1 << 16, 1 << 8  # a colour as a number: 65536 red + 256 green + blue
 Values = NDArray[np.integer[Any]]
-
-
-class MaskFaultError(MogaNetError):
-    """A mask can't be used: its fault's kind, by which such masks are skipped, and what is wrong."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class Raw:
 
 
 def read_raw(file: MaskFile) -> Raw:
-    """Read a mask. Raises MaskFaultError ("unreadable", "lossy"), whose text names the file."""
+    """Read a mask. Raises FaultError ("unreadable", "lossy"), whose text names the file."""
     if isinstance(file, SegmentsMask):
         return _of_segments(file)
     content = b""
@@ -99,19 +92,19 @@ def read_raw(file: MaskFile) -> Raw:
         with Image.open(io.BytesIO(content), formats=formats.names_for(content[:64])) as image:
             if image.format not in LOSSLESS or _is_lossy(image, content):
                 what = f"{file} is {formats.FAMILIES.get(image.format or '', image.format)}, which changes values"
-                raise MaskFaultError("lossy", f"{what}: a mask must be PNG or another format without loss")
+                raise FaultError("lossy", f"{what}: a mask must be PNG or another format without loss")
             return _of_image(image)
-    except (MaskFaultError, UnreachableError):
+    except (FaultError, UnreachableError):
         raise
     except DataError as error:  # of what lies within another file
-        raise MaskFaultError("unreadable", f"{file}: {error}") from None
+        raise FaultError("unreadable", f"{file}: {error}") from None
     except OSError as error:
         reason = error.strerror or formats.why_no_image(content[:64])
-        raise MaskFaultError(
+        raise FaultError(
             "unreadable", f"{file} {reason}" if reason.startswith("is ") else f"{file}: {reason}"
         ) from None
     except Exception as error:  # decoders raise anything at all
-        raise MaskFaultError("unreadable", f"{file} can't be decoded: {first_line(error)}") from None
+        raise FaultError("unreadable", f"{file} can't be decoded: {first_line(error)}") from None
 
 
 def _is_lossy(image: Image.Image, content: bytes) -> bool:
@@ -166,7 +159,7 @@ def _of_segments(file: SegmentsMask) -> Raw:
     values = np.array([file.empty if number == 0 else known.get(int(number), -1) for number in found], np.int32)
     if (values == -1).any():
         lost = int(found[values == -1][0])
-        raise MaskFaultError("unknown", f"{file} has a segment {lost} that its JSON does not name")
+        raise FaultError("unknown", f"{file} has a segment {lost} that its JSON does not name")
     return Raw(values[places].reshape(numbers.shape))
 
 

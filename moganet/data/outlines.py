@@ -173,15 +173,17 @@ def _walked(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> tuple[NDArray
 
 
 def runs_of_mask(mask: NDArray[Any]) -> list[int]:
-    """Give COCO's runs of a mask (H, W): of nothing, of something, in turns, column by column."""
-    flat = np.concatenate([[0], (np.asarray(mask).T.reshape(-1) != 0).astype(np.int8)])
-    changes = np.flatnonzero(np.diff(flat))
-    return [int(run) for run in np.diff(np.concatenate([[0], changes, [flat.size - 1]]))]
+    """Give COCO's runs of a mask (H, W): how many pixels lie outside, inside, outside, …, column by column."""
+    flat = mask.ravel(order="F") != 0
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    ends = [0, *changes.tolist(), flat.size] if flat.size and not flat[0] else [0, 0, *changes.tolist(), flat.size]
+    found: list[int] = np.diff(ends).tolist()
+    return found
 
 
 def compressed(runs: Sequence[int]) -> str:
-    """Write COCO's compressed runs, which `runs_of` reads."""
-    letters = []
+    """Write COCO's compressed runs: 6 bits a letter, from the lowest on, each run after the third as a difference."""
+    letters: list[str] = []
     for place, run in enumerate(runs):
         value = run - runs[place - 2] if place > 2 else run
         more = True
@@ -194,7 +196,7 @@ def compressed(runs: Sequence[int]) -> str:
 
 
 def runs_of(text: str) -> list[int]:
-    """Read COCO's compressed runs: 6 bits a letter, from the lowest on, each run after the third as a difference."""
+    """Read COCO's compressed runs, as `compressed` writes them."""
     runs: list[int] = []
     place = 0
     while place < len(text):

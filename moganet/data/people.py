@@ -5,22 +5,21 @@ JSON file, or a file by its path; `?json=FILE`, `?images=FOLDER` and `?category=
 open. What is wrong is named by file and annotation and refused, or left out where that is asked for: `?outside=keep`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote_plus
 
 import numpy as np
 
 from moganet.data.coco_json import CocoFile, coco_files
 from moganet.data.findings import Finding, UnusableDataError
 from moganet.data.paths import path_and_query
-from moganet.data.people_read import FAULTS, WORDS, Found, Kind, Thing, kinds_of, read_people
+from moganet.data.people_read import FAULTS, WORDS, Found, Kind, kinds_of, read_people
 from moganet.data.people_targets import People, PeopleTargets
+from moganet.data.query import read_words
 from moganet.data.skeletons import COCO, Skeleton, skeleton_of
 from moganet.data.source import Dataset, FileSplit, Split
 from moganet.data.split_names import SPLITS
-from moganet.errors import DataError, choose_of
+from moganet.errors import DataError
 from moganet.numbers import count
 
 TEXTS = ("json", "images", "category")
@@ -32,7 +31,7 @@ def open_people(path: str | None) -> Dataset:
     if not path:
         raise DataError("the source 'keypoints' needs a path: --data keypoints:DIR")
     given, query = path_and_query(path)
-    said = _read_query(query)
+    said = read_words(query, "a set of key points", TEXTS, {**FAULTS, "broken": ("refuse", "drop")})
     answers = {fault: said.get(fault, "drop" if said.get("broken") == "drop" else "refuse") for fault in FAULTS}
     files = coco_files(given, kind="person_keypoints", named=said.get("json", ""), images=said.get("images", ""))
     files = sorted(files, key=lambda file: SPLITS.index(file.split))
@@ -63,21 +62,6 @@ def looks_like_people(root: Path) -> bool:
     return bool(names) and all(name.startswith("person_keypoints_") for name in names)
 
 
-def _read_query(query: str) -> dict[str, str]:
-    choices = {**FAULTS, "broken": ("refuse", "drop")}
-    given: dict[str, str] = {}
-    for part in filter(None, query.split("&")):
-        key, _, value = part.partition("=")
-        if key not in (*TEXTS, *choices):
-            raise DataError(f"{key!r} is nothing that a set of key points knows; {choose_of(key, (*TEXTS, *choices))}")
-        if key in given:
-            raise DataError(f"{query!r} says {key} twice; say it once")
-        given[key] = unquote_plus(value)
-        if key in choices and given[key] not in choices[key]:
-            raise DataError(f"{key}={given[key]}: choose one of {', '.join(choices[key])}")
-    return given
-
-
 def _guesses(skeleton: Skeleton) -> list[str]:
     """Say what the names of key points other than COCO's were taken to mean."""
     if skeleton.names == COCO.names:
@@ -92,24 +76,21 @@ def _guesses(skeleton: Skeleton) -> list[str]:
 
 def _split(file: CocoFile, found: Found, skeleton: Skeleton, first: int) -> FileSplit:
     places = [place for place in range(len(file.images)) if found.things.get(place)]
-    paths = [file.image(file.images[place]["file_name"]) for place in places]
-    people = _people([found.things[place] for place in places], skeleton)
-    ids = np.array([file.images[place]["id"] for place in places], np.int64)
-    people = replace(people, images=np.array([first + place for place in places], np.int64), ids=ids)
-    return FileSplit([path for path in paths if path is not None], PeopleTargets(people, np.arange(len(places))))
-
-
-def _people(by_image: Sequence[Sequence[Thing]], skeleton: Skeleton) -> People:
+    entries = [file.images[place] for place in places]
+    paths = [file.image(entry["file_name"]) for entry in entries]
+    by_image = [found.things[place] for place in places]
     every = [thing for things in by_image for thing in things]
-    return People(
-        skeleton,
+    people = People(
         np.cumsum([0, *map(len, by_image)]).astype(np.int64),
-        *2 * (np.arange(len(by_image)),),
+        skeleton,
+        np.array([first + place for place in places], np.int64),
+        np.array([entry["id"] for entry in entries], np.int64),
         np.array([thing.box for thing in every], np.float64).reshape(-1, 4),
         np.array([thing.points for thing in every], np.float64).reshape(-1, len(skeleton.names), 3),
         np.array([thing.area for thing in every], np.float64),
         np.array([thing.crowd for thing in every], bool),
     )
+    return FileSplit([path for path in paths if path is not None], PeopleTargets(people, np.arange(len(places))))
 
 
 def _findings(file: CocoFile, found: Found, answers: Mapping[str, str]) -> list[Finding]:

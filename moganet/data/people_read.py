@@ -1,12 +1,12 @@
 """What a file of key points says of each image, and what is wrong with it: COCO's JSON; no torch."""
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from moganet.data.coco_json import CocoFile
+from moganet.data.coco_json import CocoFile, is_entry
+from moganet.data.findings import FaultError
 from moganet.data.masks_read import size_of_image
 from moganet.data.skeletons import Pairs
 from moganet.errors import DataError, choose_of
@@ -14,6 +14,8 @@ from moganet.errors import DataError, choose_of
 MARKS = (0, 1, 2)  # not marked, marked and hidden, marked and seen
 EDGE = 1.0  # pixels beyond the image that come of rounding
 SHARE = 0.53  # of a box that a person covers, where the file says no area (the mean over COCO's)
+MOST = 1e12  # pixels of an area; no image has more
+Size = tuple[int, int]  # width, height
 # What may be wrong, and what else than mending it helps; the first is the default.
 FAULTS: Mapping[str, tuple[str, ...]] = {
     "missing": ("refuse", "drop"),
@@ -61,12 +63,6 @@ class Found:
     without_area: int = 0
 
 
-class _FaultError(Exception):
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
 def kinds_of(files: Sequence[CocoFile], named: str) -> list[Kind]:
     """Give each file's category that has key points. Raises DataError for none, for several, and for others."""
     kinds = [_only(file, named) for file in files]
@@ -93,7 +89,7 @@ def _only(file: CocoFile, named: str) -> Kind:
 
 def _kind(file: CocoFile, one: Mapping[str, Any]) -> Kind:
     names = one["keypoints"]
-    if type(one.get("id")) is not int or not isinstance(one.get("name"), str):
+    if not is_entry(one, "name"):
         raise DataError(f"{file.path} has a category without a number and a name: {str(one)[:60]}; mend it")
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise DataError(f"{file.path}: the key points of {one['name']} need a name each, and no two the same; mend it")
@@ -110,49 +106,58 @@ def _kind(file: CocoFile, one: Mapping[str, Any]) -> Kind:
 
 def read_people(file: CocoFile, kind: Kind, answers: Mapping[str, str]) -> Found:
     """Read a file's annotations. answers: to each of FAULTS."""
-    found, seen = Found(), set[int]()
-    places: dict[int, int] = {}
+    found, places = Found(), dict[int, int]()
     for place, entry in enumerate(file.images):
-        if (
-            not isinstance(entry, dict)
-            or type(entry.get("id")) is not int
-            or not isinstance(entry.get("file_name"), str)
-        ):
+        if not is_entry(entry, "file_name"):
             found.faults.append(("ids", f"an image has no number and file_name: {str(entry)[:60]}"))
         elif entry["id"] in places:
             found.faults.append(("ids", f"image {entry['id']} ({entry['file_name']}) stands there twice"))
         else:
             places[entry["id"]] = place
     sizes = _sizes(file, {places.get(one.get("image_id")) for one in _of(file, kind)})
+    reading = _Reading(file, kind, answers, places, sizes, found)
     for number, one in enumerate(file.annotations):
         try:
-            _read_one(file, one, number, (kind, places, sizes, seen, answers), found)
-        except _FaultError as fault:
+            reading.read(one, number)
+        except FaultError as fault:
             found.faults.append((fault.kind, str(fault)))
     return found
 
 
-def _read_one(file: CocoFile, one: Any, number: int, known: Any, found: Found) -> None:
-    kind, places, sizes, seen, answers = known
-    if not isinstance(one, dict):
-        raise _FaultError("ids", f"the annotation at place {number} is no record: {str(one)[:60]}")
-    where = f"annotation {one['id']}" if "id" in one else f"the annotation at place {number}"
-    if one.get("category_id") != kind.number:
-        found.others += 1
-        return
-    place = places.get(one.get("image_id")) if type(one.get("image_id")) is int else None
-    if place is None:
-        raise _FaultError("ids", f"{where} is of image {str(one.get('image_id'))[:40]}, which the file does not have")
-    if "id" in one:
-        if type(one["id"]) is not int or one["id"] in seen:
-            raise _FaultError("ids", f"{where} has no whole number, or one that stands there twice")
-        seen.add(one["id"])
-    if isinstance(fault := sizes[place], _FaultError):
-        raise fault
-    where = f"{where} (image {file.images[place]['file_name']})"
-    thing = _thing(one, where, kind, answers, sizes[place])
-    found.without_area += "area" not in one
-    found.things.setdefault(place, []).append(thing)
+@dataclass
+class _Reading:
+    """A file whose annotations are read. places: of images by number; sizes: of those asked about, by place."""
+
+    file: CocoFile
+    kind: Kind
+    answers: Mapping[str, str]
+    places: Mapping[int, int]
+    sizes: "Mapping[int, Size | FaultError | None]"
+    found: Found
+    seen: set[int] = field(default_factory=set)  # numbers of annotations
+
+    def read(self, one: Any, number: int) -> None:
+        """Read an annotation, the number of which is its place in the file. Raises FaultError."""
+        if not isinstance(one, dict):
+            raise FaultError("ids", f"the annotation at place {number} is no record: {str(one)[:60]}")
+        where = f"annotation {one['id']}" if "id" in one else f"the annotation at place {number}"
+        if one.get("category_id") != self.kind.number:
+            self.found.others += 1
+            return
+        of = one.get("image_id")
+        place = self.places.get(of) if type(of) is int else None
+        if place is None:
+            raise FaultError("ids", f"{where} is of image {str(of)[:40]}, which the file does not have")
+        if "id" in one:
+            if type(one["id"]) is not int or one["id"] in self.seen:
+                raise FaultError("ids", f"{where} has no whole number, or one that stands there twice")
+            self.seen.add(one["id"])
+        if isinstance(size := self.sizes[place], FaultError):
+            raise size
+        where = f"{where} (image {self.file.images[place]['file_name']})"
+        thing = _thing(one, where, self.kind, self.answers, size)
+        self.found.without_area += "area" not in one
+        self.found.things.setdefault(place, []).append(thing)
 
 
 def _of(file: CocoFile, kind: Kind) -> list[Any]:
@@ -160,64 +165,55 @@ def _of(file: CocoFile, kind: Kind) -> list[Any]:
     return [one for one in ours if type(one.get("image_id")) is int]
 
 
-def _sizes(file: CocoFile, places: set[int | None]) -> dict[int, tuple[int, int] | _FaultError | None]:
+def _sizes(file: CocoFile, places: set[int | None]) -> dict[int, Size | FaultError | None]:
     """Look at the images that are asked about, by threads: give the size of each, or what is wrong with it."""
     asked = [place for place in places if place is not None]
 
-    def look(place: int) -> tuple[int, int] | _FaultError | None:
+    def look(place: int) -> Size | FaultError | None:
         try:
             return _size(file, file.images[place])
-        except _FaultError as fault:
+        except FaultError as fault:
             return fault
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(asked, pool.map(look, asked), strict=True))
 
 
-def _size(file: CocoFile, entry: Mapping[str, Any]) -> tuple[int, int] | None:
+def _size(file: CocoFile, entry: Mapping[str, Any]) -> Size | None:
     """Give an image's width and height as it is shown; None where it can't be read, as its reader says then."""
     path, name = file.image(entry["file_name"]), entry["file_name"]
     if path is None:
-        raise _FaultError("missing", f"there is no image {name}")
+        raise FaultError("missing", f"there is no image {name}")
     size, said = size_of_image(path), (entry.get("width"), entry.get("height"))
     if size is not None and None not in said and said != size:
         turned = " as it is shown" if said == size[::-1] else ""
-        raise _FaultError("size", f"{name} has {size[0]}x{size[1]} pixels{turned}, where {said[0]}x{said[1]} stands")
+        raise FaultError("size", f"{name} has {size[0]}x{size[1]} pixels{turned}, where {said[0]}x{said[1]} stands")
     return size
 
 
-def _thing(one: Mapping[str, Any], where: str, kind: Kind, answers: Mapping[str, str], size: Any) -> Thing:
+def _thing(one: Mapping[str, Any], where: str, kind: Kind, answers: Mapping[str, str], size: Size | None) -> Thing:
     crowd = one.get("iscrowd") in (1, True)
     points = _points(one.get("keypoints"), where, len(kind.points), crowd=crowd)
-    marked = [point for point in points if point[2]]
     if size is not None and answers["outside"] != "keep":
         outside = [not (-EDGE <= x <= size[0] + EDGE and -EDGE <= y <= size[1] + EDGE) for x, y, _ in points]
-        if any(out and point[2] for out, point in zip(outside, points, strict=True)):
-            if answers["outside"] != "unmark":
-                first = next(i for i, (out, point) in enumerate(zip(outside, points, strict=True)) if out and point[2])
-                what = f"its {kind.points[first]} at {points[first][:2]} lies outside of the {size[0]}x{size[1]} pixels"
-                raise _FaultError("outside", f"{where}: {what}")
+        first = next((i for i, (out, point) in enumerate(zip(outside, points, strict=True)) if out and point[2]), None)
+        if first is not None and answers["outside"] != "unmark":
+            what = f"its {kind.points[first]} at {points[first][:2]} lies outside of the {size[0]}x{size[1]} pixels"
+            raise FaultError("outside", f"{where}: {what}")
+        if first is not None:
             points = [(0.0, 0.0, 0) if out else point for out, point in zip(outside, points, strict=True)]
-            marked = [point for point in points if point[2]]
+    marked = [point for point in points if point[2]]
     box = _box(one.get("bbox"))
-    if box is None or (marked and size is not None and not _touches(box, size)):
-        if marked and answers["box"] == "around" and (around := _around(marked)) is not None:
-            box = around
-        elif marked or crowd or box is None:
-            if marked:
-                raise _FaultError(
-                    "box", f"{where}: its bbox {str(one.get('bbox'))[:60]} is no box in the image (x, y, width, height)"
-                )
-            box = box or (0.0, 0.0, 0.0, 0.0)
+    if marked and (box is None or (size is not None and not _touches(box, size))):
+        box = _around(marked) if answers["box"] == "around" else None
+        if box is None:
+            what = f"its bbox {str(one.get('bbox'))[:60]} is no box in the image (x, y, width, height)"
+            raise FaultError("box", f"{where}: {what}")
+    box = box or (0.0, 0.0, 0.0, 0.0)
     area = one.get("area", box[2] * box[3] * SHARE)
-    if (
-        isinstance(area, bool)
-        or not isinstance(area, int | float)
-        or not math.isfinite(area)
-        or area < 0
-        or (marked and not area)
-    ):
-        raise _FaultError("box", f"{where}: its area {str(area)[:40]} is no number of pixels")
+    is_area = isinstance(area, int | float) and not isinstance(area, bool) and 0 <= area < MOST
+    if not is_area or (marked and not area):
+        raise FaultError("box", f"{where}: its area {str(area)[:40]} is no number of pixels")
     return Thing(box, points, float(area), crowd)
 
 
@@ -225,22 +221,22 @@ def _points(given: Any, where: str, number: int, *, crowd: bool) -> list[tuple[f
     if given is None and crowd:
         given = [0] * 3 * number
     if not isinstance(given, list):
-        raise _FaultError("points", f"{where} has no list of key points")
+        raise FaultError("points", f"{where} has no list of key points")
     if len(given) != 3 * number:
-        raise _FaultError("points", f"{where} has {len(given)} numbers, and not 3 for each of {number} key points")
+        raise FaultError("points", f"{where} has {len(given)} numbers, and not 3 for each of {number} key points")
     if not all(_is_number(value) for value in given):
         wrong = next(value for value in given if not _is_number(value))
-        raise _FaultError("points", f"{where}: {str(wrong)[:40]!r} among its key points is no number")
+        raise FaultError("points", f"{where}: {str(wrong)[:40]!r} among its key points is no number")
     found = []
     for x, y, mark in zip(*[iter(given)] * 3, strict=True):
         if mark not in MARKS:
-            raise _FaultError("points", f"{where}: a key point is marked {mark}; 0, 1 (hidden) and 2 (seen) are known")
+            raise FaultError("points", f"{where}: a key point is marked {mark}; 0, 1 (hidden) and 2 (seen) are known")
         found.append((float(x), float(y), int(mark)))
     return found
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e7
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e7
 
 
 def _box(given: Any) -> tuple[float, float, float, float] | None:
@@ -250,7 +246,7 @@ def _box(given: Any) -> tuple[float, float, float, float] | None:
     return (x, y, width, height) if width > 0 and height > 0 else None
 
 
-def _touches(box: Sequence[float], size: tuple[int, int]) -> bool:
+def _touches(box: Sequence[float], size: Size) -> bool:
     return box[0] < size[0] and box[1] < size[1] and box[0] + box[2] > 0 and box[1] + box[3] > 0
 
 

@@ -6,18 +6,21 @@
 
 import re
 from collections.abc import Sequence
+from fnmatch import translate
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from moganet.data.contents import ImageFile
 from moganet.data.paths import exists
-from moganet.data.shards_foreign import index_of, names_in_braces, pattern_of
+from moganet.data.shards_foreign import index_of
 from moganet.data.shards_index import INDEX, Index, Shard, in_order, read_index
 from moganet.data.shards_kind import Told
 from moganet.data.shards_make import PARTS
+from moganet.data.shards_names import names_in_braces
 from moganet.data.shards_read import Members, Place
 from moganet.data.shards_targets import read_targets
 from moganet.data.source import Dataset, FileSplit, Split
+from moganet.data.split_names import SPLITS
 from moganet.data.stores import Local, Remote, Store, is_address, sizes, store_of
 from moganet.errors import DataError, choose_of
 from moganet.files import typed_path
@@ -54,7 +57,7 @@ def open_shards(path: str | None) -> Dataset:
         _check_parts(store)
     splits: dict[str, Split] = {name: _split(store, index, name, buffer) for name in index.splits}
     splits |= {name: splits[first] for name, first in index.same.items()}
-    ordered: dict[str, Split] = {name: splits[name] for name in ("train", "val", "test") if name in splits}
+    ordered: dict[str, Split] = {name: splits[name] for name in SPLITS if name in splits}
     spec = f"shards:{store if pattern is None else f'{store}/{pattern}'}{query}"
     if "train" not in ordered and len(ordered) == 1:
         (name,) = ordered
@@ -134,7 +137,7 @@ def _read(store: Store) -> Index | None:
 
 def _chosen(index: Index, pattern: str, store: Store) -> tuple[Index, tuple[str, ...]]:
     """Give the index of those shards alone whose names fit a pattern, and a note."""
-    fits = [re.compile(pattern_of(name)) for name in names_in_braces(pattern)]
+    fits = [re.compile(translate(name)) for name in names_in_braces(pattern)]
     every = index.shards()
     splits = {
         name: some

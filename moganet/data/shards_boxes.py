@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, JsonValue, TypeAdapter
 
-from moganet.data.boxes_targets import DROPPED, BoxTargets, Marks
+from moganet.data.boxes_targets import BoxTargets, Marks
 from moganet.data.outlines import Outline
 from moganet.data.shards_kind import Told, Written, check_range
 from moganet.data.targets import Targets
@@ -85,19 +85,18 @@ class Boxes:
 
 def _marked(targets: BoxTargets, index: int) -> _Marked:
     marks, place = targets.marks, int(targets.places[index])
-    rows = marks.rows(place)
-    labels = marks.labels[rows] if targets.order is None else targets.order[marks.labels[rows]]
-    kept = [i for i, label in enumerate(labels.tolist()) if label != DROPPED]
-    outlines = None if marks.outlines is None else [marks.outlines[rows.start + i] for i in kept]
-    more = {} if outlines is None else {"outlines": tuple(map(_Shape.of, outlines))}
+    rows, labels = targets.kept(index)
+    more = {}
+    if marks.outlines is not None:
+        more["outlines"] = tuple(_Shape.of(marks.outlines[row]) for row in rows.tolist())
     return _Marked(
         image=int(marks.images[place]),
         size=(int(marks.sizes[place, 0]), int(marks.sizes[place, 1])),
-        boxes=tuple(map(tuple, marks.boxes[rows][kept].tolist())),
-        labels=tuple(labels[kept].tolist()),
-        crowd=tuple(marks.crowd[rows][kept].tolist()),
-        areas=tuple(marks.areas[rows][kept].tolist()),
-        numbers=tuple(marks.numbers[rows][kept].tolist()),
+        boxes=tuple(map(tuple, marks.boxes[rows].tolist())),
+        labels=tuple(labels.tolist()),
+        crowd=tuple(marks.crowd[rows].tolist()),
+        areas=tuple(marks.areas[rows].tolist()),
+        numbers=tuple(marks.numbers[rows].tolist()),
         **more,
     )
 

@@ -12,8 +12,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import translate
-from itertools import groupby, product
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,10 +21,11 @@ from pydantic import JsonValue
 from moganet.data.archives import LARGEST
 from moganet.data.class_names import shown
 from moganet.data.contents import hash_bytes
-from moganet.data.formats import TAR_SUFFIXES, readable_suffixes
+from moganet.data.formats import readable_suffixes
 from moganet.data.items import LABEL_KEYS
-from moganet.data.shards_index import KIND, VERSION, Index, Shard, parse_index
+from moganet.data.shards_index import KIND, VERSION, Index, Member, Shard, parse_index
 from moganet.data.shards_make import write_index
+from moganet.data.shards_names import names_of
 from moganet.data.split_names import split_of
 from moganet.data.within import stamp_of
 from moganet.errors import DataError, OutputError, first_line
@@ -71,7 +71,7 @@ class _Counted:
 
 def index_of(folder: Path, pattern: str | None, asked: Mapping[str, str]) -> Index:
     """Give the index of a folder's shards, made once. Raises DataError for what can't be had, and how it can."""
-    names = _names(folder, pattern)
+    names = names_of(folder, pattern)
     stamps = [(name, *stamp_of(folder / name)) for name in names]
     told = json.dumps([VERSION, str(folder), stamps, asked.get("label"), asked.get("image"), _class_file_stamp(folder)])
     kept = cache_folder() / "shards" / f"{hashlib.sha256(told.encode(errors='replace')).hexdigest()[:32]}.json"
@@ -92,7 +92,7 @@ def index_of(folder: Path, pattern: str | None, asked: Mapping[str, str]) -> Ind
 
 def make_index(folder: Path, pattern: str | None, asked: Mapping[str, str]) -> Index:
     """Read all shards, and give their index."""
-    names = _names(folder, pattern)
+    names = names_of(folder, pattern)
     label, notes, counted = _decide(folder / names[0], asked), list[str](), _Counted()
     shards = show_progress(names, len(names), "index shards")
     found = [_read_shard(folder, name, label, asked.get("image"), counted) for name in shards]
@@ -107,78 +107,15 @@ def make_index(folder: Path, pattern: str | None, asked: Mapping[str, str]) -> I
     taken = f"took {_said(label)} of {folder} for the class; choose otherwise by ?label="
     notes += [*([] if "label" in asked else [taken]), *named]
     kind = "classes" if any(isinstance(value, tuple) for value in every) else "class"
-    targets = iter(numbers if kind == "classes" else [one[0] for one in numbers])
+    targets: Iterator[JsonValue] = iter([*one] if kind == "classes" else one[0] for one in numbers)
     splits: dict[Any, tuple[Shard, ...]] = {}
     places = Counter[str]()
     for one, split in zip(found, _splits(folder, names), strict=True):
-        start = places[split]
-        places[split] += len(one.images)
-        splits[split] = (*splits.get(split, ()), _shard(one, start, [next(targets) for _ in one.images]))
+        members = [Member(*image, place, next(targets)) for place, image in enumerate(one.images, places[split])]
+        places[split] += len(members)
+        splits[split] = (*splits.get(split, ()), Shard.of(one.name, one.size, members))
     shared: dict[str, JsonValue] = {"notes": [*notes]}
-    return Index(what=KIND, version=1, class_names=class_names, kind=kind, shared=shared, splits=splits)
-
-
-def _shard(found: _Found, start: int, targets: list[Any]) -> Shard:
-    names, offsets, sizes, hashes = zip(*found.images, strict=True) if found.images else ((), (), (), ())
-    return Shard(
-        name=found.name,
-        bytes=found.size,
-        names=names,
-        offsets=offsets,
-        sizes=sizes,
-        hashes=hashes,
-        places=tuple(range(start, start + len(names))),
-        targets=tuple(targets),
-    )
-
-
-def names_in_braces(pattern: str) -> list[str]:
-    """Give the names that webdataset's braces stand for: a-{000..012}.tar, {train,val}-0.tar; at most a million."""
-    parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices = [_choices(part) if number % 2 else [part] for number, part in enumerate(parts)]
-    total = 1
-    for some in choices:
-        total *= len(some)
-    if total > 1_000_000:
-        raise DataError(f"{pattern!r} stands for {total:,} names, more than any set of shards has")
-    return ["".join(one) for one in product(*choices)]
-
-
-def _choices(text: str) -> list[str]:
-    if span := re.fullmatch(r"(\d{1,12})\.\.(\d{1,12})", text):
-        first, last = int(span[1]), int(span[2])
-        if last - first >= 1_000_000:
-            raise DataError(f"{{{text}}} stands for more names than any set of shards has")
-        return [f"{number:0{len(span[1])}d}" for number in range(first, last + 1)]
-    return text.split(",") if "," in text else [f"{{{text}}}"]
-
-
-def pattern_of(name: str) -> str:
-    """Give the regular expression of a glob pattern."""
-    return translate(name)
-
-
-def _names(folder: Path, pattern: str | None) -> list[str]:
-    """Give the names of shards within a folder, in order."""
-    if pattern is None:
-        found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.tar") if path.is_file())
-        packed = [path for path in folder.rglob("*.tar.*") if path.name.endswith(TAR_SUFFIXES)]
-        if packed:
-            raise DataError(f"{packed[0]} is compressed, so that no image in it can be found at once; unpack it")
-        if not found:
-            raise DataError(f"{folder} has neither index.json nor shards (.tar); make some: moganet shards make")
-        return found
-    names = list[str]()
-    for name in names_in_braces(pattern):
-        fitting = sorted(folder.glob(name)) if any(sign in name for sign in "*[?") else [folder / name]
-        if lost := [path for path in fitting or [folder / name] if not path.is_file()]:
-            raise DataError(f"there is no shard {lost[0]}")
-        names += [path.name for path in fitting if path.name.endswith(TAR_SUFFIXES)]
-    if other := next((name for name in names if not name.endswith(".tar")), None):
-        raise DataError(f"{folder / other} is compressed, so that no image in it can be found at once; unpack it")
-    if not names:
-        raise DataError(f"{pattern!r} names no shard (.tar) in {folder}")
-    return list(dict.fromkeys(names))
+    return Index(what=KIND, version=VERSION, class_names=class_names, kind=kind, shared=shared, splits=splits)
 
 
 def _splits(folder: Path, names: Sequence[str]) -> list[str]:

@@ -7,11 +7,12 @@ import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from moganet.data.archives import LARGEST
+from moganet.data.split_names import SplitName
 from moganet.data.stores import Store
 from moganet.errors import DataError
 from moganet.results import Record
@@ -22,6 +23,17 @@ VERSION: Literal[1] = 1
 LARGEST_INDEX = 1 << 30  # bytes: about 10 million images
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]  # the first 16 bytes of SHA-256
 Number = Annotated[int, Field(ge=0)]
+
+
+class Member(NamedTuple):
+    """An image in a shard: its name there, where its content begins, its bytes, their hash; its place and target."""
+
+    name: str
+    offset: int
+    size: int
+    hash: str
+    place: int
+    target: JsonValue
 
 
 class Shard(Record):
@@ -40,6 +52,13 @@ class Shard(Record):
     places: tuple[Number, ...]
     targets: tuple[JsonValue, ...]
     groups: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, name: str, size: int, members: Sequence[Member], groups: Sequence[str] = ()) -> Self:
+        """Give what stands of a shard of so many bytes, with the images in it."""
+        names, offsets, sizes, hashes, places, targets = zip(*members, strict=True) if members else ((),) * 6
+        lists = {"offsets": offsets, "sizes": sizes, "hashes": hashes, "places": places, "targets": targets}
+        return cls(name=name, bytes=size, names=names, **lists, **({"groups": tuple(groups)} if groups else {}))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,8 +89,8 @@ class Index(Record):
     class_names: tuple[str, ...]
     kind: str
     shared: dict[str, JsonValue] = Field(default_factory=dict)
-    splits: dict[Literal["train", "val", "test"], tuple[Shard, ...]]
-    same: dict[Literal["train", "val", "test"], str] = Field(default_factory=dict)
+    splits: dict[SplitName, tuple[Shard, ...]]
+    same: dict[SplitName, str] = Field(default_factory=dict)
     made_of: str = ""
 
     @model_validator(mode="after")

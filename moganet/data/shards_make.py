@@ -13,9 +13,8 @@ import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -25,10 +24,11 @@ from moganet.data import formats
 from moganet.data.archives import LARGEST
 from moganet.data.contents import EmbeddedImage, hash_bytes
 from moganet.data.item_split import ItemSplit
-from moganet.data.shards_index import INDEX, Index, Shard, parse_index
+from moganet.data.shards_index import INDEX, KIND, VERSION, Index, Member, Shard, parse_index
 from moganet.data.shards_kind import Kind, Written
 from moganet.data.shards_targets import KINDS, kind_of
 from moganet.data.source import Dataset, FileSplit, Split
+from moganet.data.split_names import SPLITS, SplitName
 from moganet.data.within import Within
 from moganet.errors import DataError, MogaNetError, OutputError, reason_of
 from moganet.files import atomic_path, clear_partials, read_small
@@ -41,7 +41,6 @@ CHUNK = 64  # images that are read ahead
 LONGEST_STEM = 60  # letters of an image's own name in a member's
 BLOCK = tarfile.BLOCKSIZE
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by channels
-SplitName = Literal["train", "val", "test"]
 
 
 class Part(Record):
@@ -77,19 +76,6 @@ class _Item:
     def room(self) -> int:  # bytes of a tar, headers among them
         beside = 0 if self.beside is None else len(self.beside.content)
         return sum(BLOCK + -(-size // BLOCK) * BLOCK for size in (len(self.content), beside))
-
-
-@dataclass
-class _Lists:
-    """What the index will say of a shard that is being written."""
-
-    names: list[str] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    targets: list[object] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
 
 
 def make_shards(dataset: Dataset, out: Path, size: int, progress: Progress = no_progress) -> Made:
@@ -187,8 +173,8 @@ def _make(dataset: Dataset, out: Path, plan: _Plan, progress: Progress) -> Made:
     same = {_split_name(n): first[id(s)] for n, s in dataset.splits.items() if n not in splits}
     shared = KINDS[plan.kind].shared(next(iter(splits.values())).targets)
     index = Index(
-        what="moganet shards",
-        version=1,
+        what=KIND,
+        version=VERSION,
         class_names=dataset.class_names,
         kind=plan.kind,
         shared=shared,
@@ -208,8 +194,7 @@ def write_index(path: Path, index: Index) -> None:
 
 
 def _split_name(name: str) -> SplitName:
-    assert name in ("train", "val", "test")
-    return name  # type: ignore[return-value]
+    return next(split for split in SPLITS if split == name)
 
 
 def _make_split(dataset: Dataset, name: str, out: Path, plan: _Plan, progress: Progress) -> tuple[list[Part], int]:
@@ -313,34 +298,24 @@ def _as_png(split: Split, place: int) -> bytes:
 
 def _write_shard(path: Path, coming: _Coming, size: int) -> Part:
     """Write the images that come, as many as a shard of a size takes, one at the least."""
-    lists, left_out, taken = _Lists(), list[LeftOut](), 0
+    members, groups, left_out, taken = list[Member](), list[str](), list[LeftOut](), 0
     with atomic_path(path) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
             while (item := coming.peek()) is not None:
-                if lists.names and not item.error and _closed(tar.offset + item.room) > size:
+                if members and not item.error and _closed(tar.offset + item.room) > size:
                     break
                 coming.take()
                 taken += 1
                 if item.error:
                     left_out.append(LeftOut(file=item.name, reason=item.error))
-                else:
-                    _add(tar, item, lists)
+                    continue
+                members.append(_add(tar, item))
+                if item.group is not None:
+                    groups.append(item.group.encode("utf-8", "backslashreplace").decode())
         number = temporary.stat().st_size
-    groups = {"groups": tuple(lists.groups)} if lists.groups else {}
-    shard = Shard(
-        name=path.name,
-        bytes=number,
-        names=tuple(lists.names),
-        offsets=tuple(lists.offsets),
-        sizes=tuple(lists.sizes),
-        hashes=tuple(lists.hashes),
-        places=tuple(lists.places),
-        targets=tuple(lists.targets),
-        **groups,
-    )
-    if not len(shard):
+    if not members:
         path.unlink()
-    return Part(shard=shard, taken=taken, left_out=tuple(left_out))
+    return Part(shard=Shard.of(path.name, number, members, groups), taken=taken, left_out=tuple(left_out))
 
 
 def _closed(offset: int) -> int:
@@ -348,19 +323,14 @@ def _closed(offset: int) -> int:
     return -(-(offset + 6 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
-def _add(tar: tarfile.TarFile, item: _Item, lists: _Lists) -> None:
+def _add(tar: tarfile.TarFile, item: _Item) -> Member:
     assert item.beside is not None
     stem = safe_name(PurePosixPath(item.name.replace("\\", "/")).stem).replace(".", "_")[:LONGEST_STEM]
     key = f"{item.place:08d}-{stem}"
-    start = _member(tar, f"{key}.{item.suffix}", item.content)
-    lists.names.append(f"{key}.{item.suffix}")
-    lists.offsets.append(start)
-    lists.sizes.append(len(item.content))
-    lists.hashes.append(hash_bytes(item.content).hex())
-    lists.places.append(item.place)
-    lists.targets.append(item.beside.told(_member(tar, f"{key}.{item.beside.suffix}", item.beside.content)))
-    if item.group is not None:
-        lists.groups.append(item.group.encode("utf-8", "backslashreplace").decode())
+    name = f"{key}.{item.suffix}"
+    start = _member(tar, name, item.content)
+    target = item.beside.told(_member(tar, f"{key}.{item.beside.suffix}", item.beside.content))
+    return Member(name, start, len(item.content), hash_bytes(item.content).hex(), item.place, target)
 
 
 def _member(tar: tarfile.TarFile, name: str, content: bytes) -> int:

@@ -62,7 +62,7 @@ class KeyPoints:
 
     def shared(self, targets: Targets) -> dict[str, JsonValue]:
         assert isinstance(targets, PeopleTargets)
-        own = targets.people.skeleton
+        own = targets.marks.skeleton
         bones = _Bones(lines=own.lines, mirrored=own.mirrored, sigmas=own.sigmas)
         return {"skeleton": bones.model_dump(mode="json")}
 
@@ -81,8 +81,8 @@ class KeyPoints:
 
 
 def _marked(targets: PeopleTargets, index: int) -> _Marked:
-    people, place = targets.people, int(targets.places[index])
-    own = people.of(place)
+    people, place = targets.marks, int(targets.places[index])
+    own = people.rows(place)
     parts: dict[str, Any] = {name: getattr(people, name)[own].tolist() for name in ("boxes", "areas", "crowds")}
     points = [[(x, y, int(mark)) for x, y, mark in thing] for thing in people.points[own].tolist()]
     return _Marked(image=int(people.images[place]), number=int(people.ids[place]), points=points, **parts)
@@ -90,8 +90,8 @@ def _marked(targets: PeopleTargets, index: int) -> _Marked:
 
 def _people(every: Sequence[_Marked], skeleton: Skeleton) -> People:
     return People(
-        skeleton,
         np.cumsum([0, *(len(one.boxes) for one in every)], dtype=np.int64),
+        skeleton,
         np.array([one.image for one in every], np.int64),
         np.array([one.number for one in every], np.int64),
         np.array([box for one in every for box in one.boxes], np.float64).reshape(-1, 4),

@@ -19,6 +19,7 @@ from moganet.files import typed_path
 TRIES, PAUSE = 3, 0.5  # of what the network did not give, and seconds before the second of them
 GONE = (404, 410)  # what a server says of a file that is not there
 AT_ONCE = 16  # questions to a network
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "http": "aiohttp"}
 Given = TypeVar("Given")
 
 
@@ -69,9 +70,8 @@ class Local:
 
     def read(self, name: str, start: int, size: int) -> bytes:
         def part() -> bytes:
-            with open(
-                self.folder / name, "rb", buffering=0
-            ) as file:  # opening takes 20 µs, decoding a hundred times that
+            # Opening takes 20 µs, decoding a hundred times that.
+            with open(self.folder / name, "rb", buffering=0) as file:
                 file.seek(start)
                 return file.read(size)
 
@@ -152,9 +152,8 @@ def _connected(url: str) -> tuple[Any, str]:
         system, path = url_to_fs(url)
         return system, path
     except ImportError as error:
-        package = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "http": "aiohttp"}
-        kind = url.rpartition("://")[0].rpartition("::")[2].lower().removesuffix("s") or "fsspec"
-        needed = package.get(url.rpartition("://")[0].rpartition("::")[2].lower(), package.get(kind, ""))
+        kind = url.rpartition("://")[0].rpartition("::")[2].lower()
+        needed = PACKAGES.get(kind) or PACKAGES.get(kind.removesuffix("s"))
         how = f"pip install {needed}" if needed else first_line(error)
         raise MissingExtraError(f"{url} needs another package: {how}") from None
     except Exception as error:  # providers look at their settings here

@@ -86,7 +86,7 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
 
 def _with_points(sample: Sample, targets: Any) -> tuple[Any, str]:
     points, boxes = (sample.target[name].numpy() for name in ("points", "boxes"))
-    drawn = draw_poses(in_colours(sample.image.numpy()), points, boxes, targets.people.skeleton)
+    drawn = draw_poses(in_colours(sample.image.numpy()), points, boxes, targets.marks.skeleton)
     return drawn.transpose(2, 0, 1), Path(sample.name).name
 
 

@@ -16,11 +16,10 @@ from moganet.data.findings import UnusableDataError
 from moganet.data.masks_coding import IGNORED
 from moganet.data.masks_find import find_pairs
 from moganet.data.masks_names import CAMVID, CITYSCAPES, read_names
-from moganet.data.outlines import runs_of
+from moganet.data.outlines import compressed, runs_of, runs_of_mask
 from moganet.data.scan import scan
 from moganet.engine.doctor import doctor
 from moganet.errors import DataError
-from moganet.tasks.segment.answers import compressed, runs
 
 LABELS = np.arange(48).reshape(6, 8) % 3  # 0, 1, 2 in turns
 SIZE = (8, 6)
@@ -486,10 +485,10 @@ def test_outlines_are_drawn_the_smaller_over_the_larger(tmp_path):
 def test_runs_are_read_and_written_as_coco_does(tmp_path):
     for seed in range(20):
         drawn = np.random.RandomState(seed).rand(7, 5) < seed / 20
-        assert runs_of(compressed(runs(drawn))) == runs(drawn) and sum(runs(drawn)) == 35
+        assert runs_of(compressed(runs_of_mask(drawn))) == runs_of_mask(drawn) and sum(runs_of_mask(drawn)) == 35
     drawn = np.zeros((6, 8), bool)
     drawn[1:3, 2:5] = True
-    crowd = {"counts": runs(drawn), "size": [6, 8]}
+    crowd = {"counts": runs_of_mask(drawn), "size": [6, 8]}
     coco(tmp_path, "train", [{"image_id": 7, "category_id": 3, "iscrowd": 1, "area": 6, "segmentation": crowd}])
     assert ((labels(open_masks(tmp_path)) == 1) == drawn).all()
 

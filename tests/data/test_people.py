@@ -75,6 +75,17 @@ def test_things_are_learned_one_by_one_without_crowds_and_what_is_unmarked(peopl
     assert batch["points"].shape == (3, 17, 3) and batch["image"].tolist() == [1, 1, 2]
 
 
+def test_things_of_several_splits_become_those_of_one(people):
+    splits = apart(moganet.open_data(f"keypoints:{people}")).splits
+    first, second = splits["val"].subset([3, 1]), splits["train"]
+    whole = first.joined([second])
+    expected = [*(first.targets[i] for i in range(2)), *(second.targets[i] for i in range(len(second)))]
+    assert len(whole.files) == len(whole.targets) == len(expected) == 2 + 6
+    for i, one in enumerate(expected):
+        assert all(torch.equal(whole.targets[i][name], value) for name, value in one.items())
+    assert torch.equal(second.joined([second.subset([4])]).targets[6]["points"], second.targets[4]["points"])
+
+
 def outside(plain):
     plain["annotations"][2]["keypoints"][:3] = [500, 20, 2]
 
@@ -89,6 +100,8 @@ BROKEN = {
     "is no box": lambda plain: plain["annotations"][0].pop("bbox"),
     "no box in the image": lambda plain: plain["annotations"][0].update(bbox=[900, 10, 5, 5]),
     "bbox .* is no box": lambda plain: plain["annotations"][0].update(bbox=[1, 1, 0, 5]),
+    "its area 1000": lambda plain: plain["annotations"][0].update(area=10**400),
+    "'1000": lambda plain: plain["annotations"][1]["keypoints"].__setitem__(0, 10**400),
     "its area": lambda plain: plain["annotations"][0].update(area=-1),
     "there is no image": lambda plain: plain["images"][1].update(file_name="gone.png"),
     "where 20x160 stands": lambda plain: plain["images"][1].update(width=20),
@@ -159,7 +172,7 @@ def test_a_flat_folder_of_other_key_points_says_what_it_takes_them_for(tmp_path,
     }
     (tmp_path / "dogs.json").write_text(json.dumps(plain))
     dataset = moganet.open_data(f"keypoints:{tmp_path}")
-    skeleton = dataset.split("train").targets.people.skeleton
+    skeleton = dataset.split("train").targets.marks.skeleton
     assert skeleton.mirrored == (1, 0) and skeleton.sigmas == (0.5, 0.5) and skeleton.lower == (True, True)
     assert "1 pair of left and right" in caplog.text and "without an area" in caplog.text
     assert dataset.split("train").targets[0]["areas"].item() == pytest.approx(0.53 * 900)

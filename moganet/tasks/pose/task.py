@@ -78,7 +78,7 @@ class Pose(TaskByImage):
 
         targets = next(iter(dataset.splits.values())).targets
         assert isinstance(targets, PeopleTargets)
-        own = targets.people.skeleton
+        own = targets.marks.skeleton
         known = {"lines": own.lines, "mirrored": own.mirrored, "sigmas": own.sigmas}
         return PoseDescription(class_names=dataset.class_names, **known)
 

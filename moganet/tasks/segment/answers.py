@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from moganet.data.outlines import compressed, runs_of_mask
 from moganet.numbers import percent
 from moganet.report.masks import Colour, painted_over
 from moganet.results import Record
@@ -108,28 +109,6 @@ def runs_of(answer: Segmentation) -> tuple[Runs, ...]:
     """Give the pixels of each class that an answer finds."""
     height, width = answer.labels.shape
     return tuple(
-        Runs(name=answer.class_names[i], size=(height, width), counts=compressed(runs(answer.labels == i)))
+        Runs(name=answer.class_names[i], size=(height, width), counts=compressed(runs_of_mask(answer.labels == i)))
         for i in answer.order
     )
-
-
-def runs(mask: NDArray[np.bool_]) -> list[int]:
-    """Give COCO's runs of a mask (H, W): how many pixels lie outside, inside, outside, …, column by column."""
-    flat = mask.ravel(order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    ends = [0, *changes.tolist(), flat.size] if flat.size and not flat[0] else [0, 0, *changes.tolist(), flat.size]
-    return np.diff(ends).tolist()
-
-
-def compressed(counts: Sequence[int]) -> str:
-    """Write COCO's runs as its text: 6 bits a letter, from the lowest on, each run after the third as a difference."""
-    letters: list[str] = []
-    for place, count in enumerate(counts):
-        value = count - counts[place - 2] if place > 2 else count
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != (-1 if bits & 0x10 else 0)
-            letters.append(chr((bits | 0x20 if more else bits) + 48))
-    return "".join(letters)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from moganet.data.outlines import compressed, runs_of_mask
 from moganet.report.masks import in_colours
 from moganet.tasks.answer_folder import CLASSES, Tables, claim, make_folder, names_for, save_picture
-from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow, compressed, runs
+from moganet.tasks.segment.answers import COLUMNS, Segmentation, SegmentRow
 from moganet.tasks.segment.description import SegmentDescription
 
 AREAS, RUNS, OVERLAYS = "areas.csv", "coco.json", "overlays"
@@ -52,7 +53,7 @@ class MaskWriter:
             self.tables.annotate(
                 number,
                 category_id=i + 1,
-                segmentation={"size": size, "counts": compressed(runs(mask))},
+                segmentation={"size": size, "counts": compressed(runs_of_mask(mask))},
                 area=int(answer.pixels[i]),
                 bbox=[int(side) for side in box],
             )
