@@ -38,6 +38,7 @@ from moganet.tasks.task import Asked
 
 if TYPE_CHECKING:
     from moganet.data.in_python import ClassNames, Data
+    from moganet.data.targets import Targets
     from moganet.inference.stream import Stream
     from moganet.inference.together import SideBySide
 
@@ -110,7 +111,7 @@ class _Asked:
     source_of: Callable[[int], Any] = lambda place: None
     by: str = "folders"
     timed: bool = False
-    targets: Any = None  # of a data set's images, which may know their ids
+    targets: "Targets | None" = None  # of a data set's images, which may know their ids
 
 
 @noted

@@ -4,12 +4,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from moganet.errors import MogaNetError
 from moganet.files import atomic_path, read_small
 from moganet.notices import say
 from moganet.tasks.records import CocoResult
+
+if TYPE_CHECKING:
+    from moganet.data.targets import Targets
 
 LIMIT = 1 << 30  # bytes of a JSON file; COCO's largest has half of it
 WriteResults = Callable[[Sequence[CocoResult]], object]
@@ -31,10 +34,10 @@ def open_results(path: Path) -> Iterator[WriteResults]:
         file.write("\n]\n" if number else "[]\n")
 
 
-def image_ids(names: Sequence[str], targets: Any = None) -> list[int]:
+def image_ids(names: Sequence[str], targets: "Targets | None" = None) -> list[int]:
     """Give images' ids: a data set's own, those of a JSON file beside the folder, the names' numbers, or 1 and on."""
-    if (own := getattr(targets, "image_ids", None)) is not None:
-        return list(own)
+    if targets is not None and (own := targets.image_ids) is not None:
+        return own
     if (found := _beside(names)) is not None:
         return found
     stems = [PurePath(name).stem for name in names]
