@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from contextlib import suppress
 from typing import Any
 
 ENTRY = re.compile(r"(?:^|(?<=[.\])] )|(?<=\n))((?:[a-z]\w*)(?:, [a-z]\w*)*): ")
@@ -47,9 +48,7 @@ def process(_app: Any, what: str, _name: str, thing: Any, _options: Any, lines: 
     """Rewrite a docstring in place, as sphinx.ext.autodoc asks for it."""
     names: set[str] = set()
     if what in ("function", "method", "class"):
-        try:
-            names = set(inspect.signature(thing).parameters)
-        except (TypeError, ValueError):
-            names = set()
+        with suppress(TypeError, ValueError):  # of what is written in C
+            names |= set(inspect.signature(thing).parameters)
     names |= set(getattr(thing, "__annotations__", {}) or {})
     lines[:] = as_rst(lines, names)

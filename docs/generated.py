@@ -5,6 +5,7 @@ import inspect
 import json
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 import typer
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -44,20 +45,14 @@ def _commands() -> str:
         verbs |= {f"{outer} {name}": inner for name, inner in getattr(one, "commands", {}).items()}
     told = "Each as `--help` shows it. They exit with 0 when done, 2 for a mistake in what was asked, 3 when a part"
     head = ["# Commands", "", f"{told} could not be read, and 1 for a fault of ours.", ""]
-    return "\n".join(head + [line for name in verbs for line in _command(name)]) + "\n"
+    return "\n".join(head + [line for name in verbs for line in _command(name, verbs[name])]) + "\n"
 
 
-def _command(name: str) -> list[str]:
-    return [f"## {name}", "", "```text", _help(name).strip("\n"), "```", ""]
-
-
-def _help(name: str) -> str:
+def _command(name: str, command: Any) -> list[str]:
     """Give what a command prints for --help, without colours."""
-    command = typer.main.get_command(app)
-    for word in name.split():
-        command = command.commands[word]  # type: ignore[attr-defined]
     with typer.Context(command, info_name=f"moganet {name}") as context:
-        return help_of(command, context)
+        told = help_of(command, context)
+    return [f"## {name}", "", "```text", told.strip("\n"), "```", ""]
 
 
 def _api() -> str:

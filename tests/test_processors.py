@@ -227,7 +227,7 @@ def test_a_predictor_computes_with_its_own_number(runtime):
     seen, image = [], pictures()[0]
     predictor = moganet.load(model() if runtime == "eager" else exported(runtime), threads=1)
     expected, run = predictor(image)[0].probabilities, predictor.run
-    predictor.run = lambda images: (seen.append((num_threads(), torch.get_num_threads())), run(images))[1]
+    predictor.run = lambda images, sizes: (seen.append((num_threads(), torch.get_num_threads())), run(images, sizes))[1]
     with using_threads(2):
         assert np.allclose(predictor(image)[0].probabilities, expected, atol=1e-6)
         predictor.threads = None  # another number: what was made ready for one is not used

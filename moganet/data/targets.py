@@ -89,6 +89,11 @@ class Targets(Protocol):
         """Count the things that are marked in images, where targets have any."""
         return None
 
+    @property
+    def image_ids(self) -> list[int] | None:
+        """Give the images' ids, where targets come from a file that gives them some."""
+        return None
+
     def lying(self) -> NDArray[np.bool_] | None:
         """Tell which images (N,) are wider than high, where targets know that."""
         return None

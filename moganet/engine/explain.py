@@ -17,8 +17,8 @@ from moganet.errors import ConfigError, DataError, WeightsError, choose_of, did_
 from moganet.explanations import METHODS, check_options
 from moganet.files import check_place, free_stem, to_json, write_text
 from moganet.inference import Predictor
+from moganet.inference.in_python import as_images
 from moganet.inference.load import as_predictor
-from moganet.inference.predictor import as_images
 from moganet.inference.regions import check_region, focused
 from moganet.inference.runtimes import Runtime, open_predictor
 from moganet.machine import has_fast_bf16, keep_freed_memory

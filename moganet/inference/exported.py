@@ -69,9 +69,7 @@ class ExportedRun:
             what = f"{self.path} was exported for {own} pixels, not {given}"
             raise ConfigError(f"{what}; export it again with --size or --any-size")
         with foreign(f"{self.path} can't be run"):
-            if self.raw:
-                return self._of_raw(images)
-            return self.run(images, sizes) if self.task.sized else self.run(images)
+            return self._of_raw(images) if self.raw else self.run(images, sizes)
 
     def _of_raw(self, images: Array) -> Outputs:
         """Give the logits; of files that give probabilities alone, but for a number that an image's share.

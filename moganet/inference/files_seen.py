@@ -25,8 +25,7 @@ def stream_of_files(
 
     workers: processes; None: what suits. boxes_of: as in `FileStream`.
     """
-    so: dict[str, Any] = {"batch_size": batch_size, "fast_decoding": fast_decoding, "judged": True}
-    so["boxes_of"] = boxes_of
+    so: dict[str, Any] = {"fast_decoding": fast_decoding, "judged": True, "boxes_of": boxes_of}
     in_turn = any(isinstance(file, Within) and file.reader.in_turn for file in files)  # by this process alone
     many_read = (workers or predictor.device.type != "cpu") and not in_turn
     if many_read and len(files) > (batch_size or 1):  # one batch is read here
@@ -34,9 +33,9 @@ def stream_of_files(
 
         def by_processes(one: Predictor) -> Any:
             split = many.split_of_files(files, one.config.preprocessing.white_level)
-            return many.Stream(one, split, workers=workers, **so)
+            return many.Stream(one, split, batch_size, workers, **so)
 
         return stream_of(predictor, by_processes)
     lanes = count()  # each reads what can be read in turn only by itself
     threads = 0 if workers == 0 else None
-    return stream_of(predictor, lambda one: FileStream(one, in_lane(files, next(lanes)), threads=threads, **so))
+    return stream_of(predictor, lambda one: FileStream(one, in_lane(files, next(lanes)), batch_size, threads, **so))

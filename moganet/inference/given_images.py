@@ -7,7 +7,7 @@ from typing import Any
 
 from moganet.data.read import name_of_image
 from moganet.errors import DataError
-from moganet.inference.predictor import as_images
+from moganet.inference.in_python import as_images
 
 
 def are_names(given: Any) -> bool:

@@ -2,7 +2,6 @@
 
 import copy
 import importlib
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from moganet.config import Preprocessing
 from moganet.data import resample
 from moganet.data.read import ImageLike, read_pixels
-from moganet.data.scan import list_images
 from moganet.devices import Where
 from moganet.display import as_html
 from moganet.errors import ConfigError, DataError, WeightsError
+from moganet.inference.in_python import as_array, as_boxes, as_images, check_number, checked_sizes
 from moganet.inference.runs import Array, Outputs, Run, Sizes
 from moganet.inference.threads import settle_after_fork
 from moganet.models.description import ModelDescription
@@ -133,7 +132,7 @@ class Predictor:
         Raises ConfigError for sizes that images do not have, or that a task does not take.
         """
         images = as_array(images)
-        taken = _checked(sizes, images.shape) if self.task.sized else None
+        taken = checked_sizes(sizes, images.shape) if self.task.sized else None
         if sizes is not None and not self.task.sized:
             raise ConfigError(f"images of the task {self.task.name} are seen as they are; leave sizes away")
         return self.task.handed(self.ask(images, taken, judged=judged), taken)
@@ -145,7 +144,7 @@ class Predictor:
         """
         settle_after_fork()
         with using_threads(self.threads):
-            found = self.run(images) if sizes is None else self.run(images, sizes)
+            found = self.run(images, sizes)
         if not all(np.isfinite(values).all() for values in found.values()):  # an export's weights are not looked at
             raise WeightsError(
                 f"{self.name_of_model} answers NaN or infinity: its weights are beyond what {self.precision} holds, or "
@@ -249,6 +248,12 @@ class Predictor:
         given = {self.task.outputs[0]: as_array(logits)}
         return _tensor(self.task.probabilities(given, self.config.task, calibrated=calibrated))
 
+    def check_takes_boxes(self) -> None:
+        """Raise ConfigError for a model that answers for whole images alone."""
+        if not self.task.takes_boxes:
+            what = f"boxes are for models of key points; {self.name_of_model} is one of the task {self.task.name}"
+            raise ConfigError(f"{what}; leave them out")
+
     def check_calibrated(self) -> None:
         """Raise ConfigError where the model file keeps no temperature to calibrate with."""
         if self.config.task.temperature is None:
@@ -305,9 +310,10 @@ class Predictor:
         """
         items = as_images(images)
         if boxes is not None:
-            check_boxes(self, boxes, len(items))
+            self.check_takes_boxes()
+            check_number(boxes, len(items))
         found: list[Any] = []
-        for outputs in self._each(items, batch_size, judged=True, **({} if boxes is None else {"boxes": boxes})):
+        for outputs in self._each(items, batch_size, judged=True, boxes=boxes):
             found += self.answers(outputs, Asked(top_k, calibrated))
         return found
 
@@ -327,68 +333,9 @@ def _sized(image: Any, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     return resample.resize_and_crop(pixels, preprocessing)
 
 
-def check_boxes(predictor: Predictor, boxes: Any, images: int | None = None) -> None:
-    """Raise ConfigError for a model that takes no boxes, DataError for boxes of another number of images."""
-    if not predictor.task.takes_boxes:
-        what = f"boxes are for models of key points; {predictor.name_of_model} is one of the task {predictor.task.name}"
-        raise ConfigError(f"{what}; leave them out")
-    if images is not None and len(boxes) != images:
-        raise DataError(f"boxes are given for {len(boxes)} images, and there are {images}; give (N, 4) for each image")
-
-
-def as_boxes(given: Any) -> Array:
-    """Give boxes (N, 5) of those of an image, (N, 4) or with scores. Raises DataError for what is none."""
-    try:
-        boxes = np.asarray(as_array(given), np.float64)
-        boxes = boxes.reshape(0, 5) if boxes.size == 0 else boxes
-    except (TypeError, ValueError):
-        boxes = np.zeros(0)
-    if boxes.ndim != 2 or boxes.shape[1] not in (4, 5) or not np.isfinite(boxes).all() or (boxes[:, 2:4] <= 0).any():
-        raise DataError(
-            "the boxes of an image are rows of x, y, width, height, and perhaps a score, with sides above 0"
-        )
-    return boxes if boxes.shape[1] == 5 else np.column_stack([boxes, np.ones(len(boxes))])
-
-
-def _checked(sizes: Any, shape: Sequence[int]) -> Sizes:
-    """Give the sizes (height, width) of images of a shape (B, C, H, W): all of it, or as given. Raises ConfigError."""
-    if sizes is None:
-        return [(shape[2], shape[3])] * shape[0]
-    taken = [(int(height), int(width)) for height, width in sizes]
-    if len(taken) != shape[0]:
-        raise ConfigError(f"{len(taken)} sizes are given for {shape[0]} images; give a height and width for each")
-    for height, width in taken:
-        if not (0 < height <= shape[2] and 0 < width <= shape[3]):
-            raise ConfigError(f"an image of {height}x{width} does not lie in one of {shape[2]}x{shape[3]} pixels")
-    return taken
-
-
-def as_array(x: Any) -> Array:
-    """Give an array of a tensor, wherever it lies, or of an array."""
-    return np.asarray(x.detach().float().cpu() if hasattr(x, "detach") else x)
-
-
 def _tensor(values: Any) -> "Tensor":
     made: Tensor = importlib.import_module("torch").from_numpy(values)
     return made
-
-
-def as_images(images: Any) -> Sequence[ImageLike]:
-    """Give one image or several as a sequence; (H, W, C) is one, (N, H, W, C) are N. Raises DataError for neither."""
-    if isinstance(images, Mapping):  # of a data set's row, say: its keys are no images
-        values = ", ".join(map(str, images))
-        raise DataError(f"a {type(images).__name__} is no image; give one of its values ({values})")
-    single = (str, os.PathLike, bytes, bytearray, memoryview)
-    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
-        return list_images(Path(images))
-    if isinstance(images, single) or hasattr(images, "getexif") or hasattr(images, "read"):  # the last: an open file
-        return [images]
-    if hasattr(images, "ndim"):
-        return list(images) if images.ndim in (1, 4) else [images]
-    try:
-        return list(images)
-    except TypeError:
-        raise DataError(f"a {type(images).__name__} is no image, and no list of images") from None
 
 
 def warn_untrained(name: str) -> None:

@@ -117,7 +117,7 @@ class LazyRun:
         return self._runtime if self._run is None else self._run.runtime
 
     def __call__(self, images: Array, sizes: Sizes | None = None) -> Outputs:
-        return self.opened()(images) if sizes is None else self.opened()(images, sizes)
+        return self.opened()(images, sizes)
 
     def opened(self) -> NamedRun:
         if self._run is None:

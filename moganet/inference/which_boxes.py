@@ -10,8 +10,9 @@ from moganet.data.given_boxes import WHOLE, GivenBoxes, read_boxes
 from moganet.errors import ConfigError, DataError, did_you_mean
 from moganet.files import neighbours
 from moganet.inference.file_stream import BoxesOf, Pixels, no_boxes
+from moganet.inference.in_python import as_boxes, check_number
 from moganet.inference.load import load
-from moganet.inference.predictor import Predictor, as_boxes, check_boxes
+from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Array
 from moganet.models.find import names_model
 from moganet.notices import say
@@ -59,7 +60,7 @@ def chosen_boxes(predictor: Predictor, given: Any, data: Any) -> Given:
         if data is None:
             say_whole(predictor, "--boxes FILE or DETECTOR looks in boxes, --boxes whole says that it is so")
         return None
-    check_boxes(predictor, given)
+    predictor.check_takes_boxes()
     if isinstance(given, Predictor):
         return Detected(given)
     if not isinstance(given, str | os.PathLike):
@@ -94,8 +95,7 @@ def boxes_by_place(given: Given, names: Callable[[], Sequence[str]]) -> BoxesOf:
     if isinstance(given, GivenBoxes):
         return told(given.of(names()))
     every = [as_boxes(one) for one in given]
-    if len(every) != (number := len(names())):
-        raise DataError(f"boxes are given for {len(every)} images, and there are {number}; give (N, 4) for each image")
+    check_number(every, len(names()))
     return told(every)
 
 

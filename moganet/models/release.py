@@ -9,7 +9,7 @@ from moganet.models.build import build_blank, check_fit
 from moganet.models.formats import read_checkpoint
 from moganet.models.reading.checkpoint import architecture_of
 from moganet.network import VARIANTS
-from moganet.network.releases import FINDERS, POSERS, SEGMENTERS
+from moganet.network.releases import PUBLISHED
 
 ZIP_END = 22  # bytes of an archive's last record
 
@@ -26,13 +26,6 @@ def check_release(name: str, path: Path) -> None:
     found = {key: getattr(architecture, key) for key in variant}
     if found != variant:
         raise WeightsError(f"{path} holds a network of {found}, not {variant}")
-    if (head := "none" if architecture.head is None else architecture.head.name) != (asked := _head_of(name)):
+    if (head := "none" if architecture.head is None else architecture.head.name) != (asked := PUBLISHED[name].head):
         raise WeightsError(f"{path} holds a network with the head {head}, not {asked}")
     check_fit(checkpoint.state, build_blank(architecture).state_dict(), path)
-
-
-def _head_of(name: str) -> str:
-    """Give the head that stands in the name of a release, "none" of a classifier."""
-    if name in POSERS:
-        return "heatmap"
-    return name.partition(".")[2].partition("_")[0] if name in (*SEGMENTERS, *FINDERS) else "none"

@@ -104,9 +104,8 @@ def ends_of(architecture: Architecture) -> Ends:
     cfg = configuration(architecture.name)
     given = cfg.get("first_conv", "patch_embed1.projection.0"), cfg.get("classifier", "head")
     stems, heads = ((one,) if isinstance(one, str) else tuple(one) for one in given)
-    ends = Ends(stems, heads)
     if architecture.head is None:
-        return ends
+        return Ends(stems, heads)
     stems = tuple(name for stem in stems for name in names_in_backbone(stem))
     rows = _last_of(architecture.head)
     return Ends(stems, tuple(rows), rows)

@@ -27,10 +27,14 @@ OPENMIXUP = "https://github.com/Westlake-AI/openmixup/releases/download/moganet-
 
 @dataclass(frozen=True)
 class Published(ABC):
-    """A released file. weights: those that its figure is of. folder: its address without the file's name."""
+    """A released file. weights: those that its figure is of. folder: its address without the file's name.
+
+    head: the name of what stands on its network, "none" of a classifier.
+    """
 
     file: str
     _: KW_ONLY
+    head: str = "none"
     weights: Literal["plain", "ema"] = "plain"
     gate: "Gate" = "single"
     folder: str = OFFICIAL
@@ -77,9 +81,8 @@ class Segmenter(Published):
 
 @dataclass(frozen=True)
 class Finder(Published):
-    """A detector. head: what finds. box_ap, mask_ap: COCO's average precision, in per cent; None without masks."""
+    """A detector. box_ap, mask_ap: COCO's average precision, in per cent; None without masks."""
 
-    head: str
     box_ap: float
     mask_ap: float | None = None
     _: KW_ONLY
@@ -117,8 +120,8 @@ _ON_ADE20K = {
 SEGMENTERS: dict[str, Segmenter] = {}
 for _size, (_fpn, _upernet) in _ON_ADE20K.items():
     _files = f"fpn_moganet_{_size}_80k_ade20k.pth", f"upernet_moganet_{_size}_512x512_160k_ade20k.pth"
-    SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], *_fpn)
-    SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], *_upernet)
+    SEGMENTERS[f"moganet_{_size}.fpn_ade20k"] = Segmenter(_files[0], *_fpn, head="fpn")
+    SEGMENTERS[f"moganet_{_size}.upernet_ade20k"] = Segmenter(_files[1], *_upernet, head="upernet")
 
 # On COCO's validation set, after 12 epochs: RetinaNet's AP, and Mask R-CNN's of boxes and masks.
 _ON_COCO = {
@@ -131,8 +134,8 @@ _ON_COCO = {
 FINDERS: dict[str, Finder] = {}
 for _size, (_retina, _mask) in _ON_COCO.items():
     _files = f"retinanet_moganet_{_size}_fpn_1x_coco.pth", f"mask_rcnn_moganet_{_size}_fpn_1x_coco.pth"
-    FINDERS[f"moganet_{_size}.retinanet_coco"] = Finder(_files[0], "retinanet", _retina)
-    FINDERS[f"moganet_{_size}.maskrcnn_coco"] = Finder(_files[1], "maskrcnn", *_mask)
+    FINDERS[f"moganet_{_size}.retinanet_coco"] = Finder(_files[0], _retina, head="retinanet")
+    FINDERS[f"moganet_{_size}.maskrcnn_coco"] = Finder(_files[1], *_mask, head="maskrcnn")
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Poser(Published):
     ap: float
     ar: float
     _: KW_ONLY
+    head: str = "heatmap"
     folder: str = POSE
     data = "COCO"
 

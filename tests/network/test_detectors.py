@@ -157,7 +157,7 @@ def test_losses_and_gradients_are_the_references(name):
 def losses_of_two(network, levels, sizes, targets, expected):
     rpn = network.rpn_head
     given, by_level = rpn(levels), rpn.anchors(levels)
-    losses = rpn.losses(levels, given, sizes, targets, Sampling(rpn=None))
+    losses = rpn.losses(given, by_level, sizes, targets, Sampling(rpn=None))
     wanted = {key: expected[f"loss.nosampling.{key}"].sum() for key in losses}
     anchors, drawn = torch.cat(by_level), []
     for k, (size, padded) in enumerate(sizes):

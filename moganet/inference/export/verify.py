@@ -79,8 +79,7 @@ def check(
     worst = max([worst, *(deviation(run(x), known) for x, known in zip(pictures, of_pictures, strict=True))])
     _say_of_nothing([expected, *of_pictures])
     if pictures and size == description.preprocessing.size:
-        both = [(values_of_places(known), recorded(known)) for known in of_pictures]
-        plain = [kept if values is None else values for values, kept in both]
+        plain = [recorded(known) if (values := values_of_places(known)) is None else values for known in of_pictures]
         apart = replay_fixtures(there, run)
         worst = max(worst, apart / (float(np.concatenate(plain).std(ddof=1)) or 1.0))
     return worst

@@ -1,34 +1,73 @@
 """What files of mmsegmentation, mmdetection and mmpose have in common: whole networks, and what `meta` says of them."""
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from moganet.config import Architecture, Preprocessing
 from moganet.errors import ConfigError, WeightsError
 from moganet.files import atomic_path
-from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json
+from moganet.models.choices import Choices
+from moganet.models.description import DESCRIPTION_KEY, ModelDescription, describe_as_json, description_in
 from moganet.models.formats.openmixup import AGGREGATION, backbones, beside_of
-from moganet.models.reading.checkpoint import hash_tensors
+from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state, hash_tensors
 from moganet.models.reading.contents import Content
 from moganet.models.reading.heads import BACKBONE
 from moganet.models.reading.mm_config import Testing, read_config
-from moganet.models.reading.networks import Network
+from moganet.models.reading.networks import Network, choose_network
 from moganet.notices import say
+from moganet.tasks.task import TaskDescription
 
 META = "meta"
 IsKind = Callable[[Mapping[str, object]], bool]  # tells by the names of tensors
 REASONS = {"gate": "the reference's networks with such heads have it", **AGGREGATION}
 
 
-def networks_with(
-    content: Content, heads: tuple[str, ...], is_kind: Callable[[Mapping[str, object]], bool]
-) -> list[Network]:
+class Said(NamedTuple):
+    """What a file without our description says of its network. is_guess: whether it does not say the preprocessing."""
+
+    architecture: Architecture
+    class_names: tuple[str, ...] | None
+    task: TaskDescription
+    preprocessing: Preprocessing
+    is_guess: bool
+
+
+Tell = Callable[[Content, Architecture], Said]
+
+
+def read_whole(kind: str, content: Content, choices: Choices, networks: list[Network], tell: Tell) -> Checkpoint:
+    """Read the one of a file's networks that is asked for, with our description where the file has it.
+
+    tell: gives what another file says, beside the architecture that its tensors have.
+    """
+    chosen = choose_network(content, choices, networks)
+    state = checked_state(chosen.network.state, content.path)
+    told = content.values if content.kind == "torch" else content.metadata
+    if (description := description_in(told, content.path)) is not None:
+        check_hash(state, description.sha256, content.path)
+        return chosen.checkpoint(kind, state, REASONS, description=description)
+    said = tell(content, architecture_of(Checkpoint("", state)))
+    return chosen.checkpoint(
+        kind,
+        state,
+        REASONS,
+        architecture=said.architecture,
+        class_names=said.class_names,
+        task=said.task,
+        preprocessing=said.preprocessing,
+        guessed=("preprocessing",) * said.is_guess,
+        read=(META,),
+    )
+
+
+def networks_with(content: Content, heads: tuple[str, ...], is_kind: IsKind) -> list[Network]:
     """Give the whole networks of a file, by the names that their tensors have behind any prefix.
 
     heads: how the names of what stands on a backbone begin. is_kind: tells by all of these names.
@@ -47,14 +86,31 @@ def networks_with(
 
 def tested_as(meta: Mapping[str, Any], whose: str) -> Testing | None:
     """Give how a network was tested, where its configuration says so. whose: whose answers others would be."""
+    with how_tested():
+        tested = read_config(config_of(meta))
+    if tested is not None and tested.strange is not None:
+        say_strange(tested.strange, whose)
+    return tested
+
+
+def config_of(meta: Mapping[str, Any]) -> Any:
+    """Give a configuration's text, by mmcv's key or mmengine's; None where there is none."""
+    return meta.get("config") or meta.get("cfg")
+
+
+@contextmanager
+def how_tested() -> Iterator[None]:
+    """Raise WeightsError for what a configuration says of testing where that can't be."""
     try:
-        tested = read_config(meta.get("config", meta.get("cfg")))
+        yield
     except ConfigError as error:
         raise WeightsError(f"its {META}'s config says how it was tested, but it can't be read: {error}") from None
-    if tested is not None and tested.strange is not None:
-        but = f"which is not computed here: its answers will differ from {whose}"
-        say(f"its configuration has {tested.strange}, {but}", doubtful=True)
-    return tested
+
+
+def say_strange(what: str, whose: str) -> None:
+    """Say what a configuration has that is computed otherwise here. whose: whose answers others will be."""
+    but = f"which is not computed here: its answers will differ from {whose}"
+    say(f"its configuration has {what}, {but}", doubtful=True)
 
 
 def meta_of(content: Content) -> Mapping[str, Any]:

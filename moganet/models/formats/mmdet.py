@@ -12,18 +12,25 @@ from torch import Tensor
 
 from moganet.config import Architecture, BoxHead, Preprocessing, RoiHead
 from moganet.data.coco80 import coco80
-from moganet.errors import ConfigError, WeightsError
+from moganet.errors import ConfigError
 from moganet.models.choices import Choices
-from moganet.models.description import ModelDescription, description_in
+from moganet.models.description import ModelDescription
 from moganet.models.formats.format import Format, differences
-from moganet.models.formats.mm import META, REASONS, meta_of, names_in, networks_with, tested_as, write_mm
+from moganet.models.formats.mm import (
+    Said,
+    how_tested,
+    meta_of,
+    names_in,
+    networks_with,
+    read_whole,
+    tested_as,
+    write_mm,
+)
 from moganet.models.formats.official import OFFICIAL
-from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state
+from moganet.models.reading.checkpoint import Checkpoint
 from moganet.models.reading.contents import Content
-from moganet.models.reading.finders import has_finder
-from moganet.models.reading.heads import FINDERS
+from moganet.models.reading.finders import FINDERS, has_finder
 from moganet.models.reading.mm_config import Testing, values_at
-from moganet.models.reading.networks import choose_network
 from moganet.models.timms import default_names
 from moganet.network import VARIANTS
 from moganet.notices import say
@@ -43,23 +50,17 @@ def is_mmdet(content: Content) -> bool:
 
 def read_mmdet(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content: the whole detector, its classes, and how it was tested."""
-    chosen = choose_network(content, choices, networks_with(content, FINDERS, has_finder))
-    state = checked_state(chosen.network.state, content.path)
-    told = content.values if content.kind == "torch" else content.metadata
-    if (description := description_in(told, content.path)) is not None:
-        check_hash(state, description.sha256, content.path)
-        return chosen.checkpoint("mmdet", state, REASONS, description=description)
+    return read_whole("mmdet", content, choices, networks_with(content, FINDERS, has_finder), _said)
+
+
+def _said(content: Content, architecture: Architecture) -> Said:
     meta = meta_of(content)
-    architecture = architecture_of(Checkpoint("", state))
     tested = tested_as(meta, "mmdetection's")
     assert isinstance(architecture.head, BoxHead)
     architecture = architecture.changed(head=_as_tested(architecture.head, tested))
     names, task = _task(meta, architecture.num_classes or 0)
-    said: dict[str, Any] = {"architecture": architecture, "class_names": names, "task": task, "read": (META,)}
-    said |= {"preprocessing": REFERENCE, "guessed": ("preprocessing",)}
-    if tested is not None:
-        said |= {"preprocessing": tested.preprocessing, "guessed": ()}
-    return chosen.checkpoint("mmdet", state, REASONS, **said)
+    preprocessing = REFERENCE if tested is None else tested.preprocessing
+    return Said(architecture, names, task, preprocessing, is_guess=tested is None)
 
 
 def _as_tested(head: BoxHead, tested: Testing | None) -> BoxHead:
@@ -71,10 +72,8 @@ def _as_tested(head: BoxHead, tested: Testing | None) -> BoxHead:
         found["proposals"] = values_at(settings, FIRST, "max_per_img")
     if (kind := values_at(own, "nms", "type")) not in (None, "nms"):
         say(f"its configuration has {str(kind)[:40]}, and plain nms is computed here", doubtful=True)
-    try:
+    with how_tested():
         return head.changed(**{name: value for name, value in found.items() if value is not None})
-    except ConfigError as error:
-        raise WeightsError(f"its {META}'s config says how it was tested, but it can't be read: {error}") from None
 
 
 def _task(meta: Mapping[str, Any], classes: int) -> tuple[tuple[str, ...] | None, DetectDescription]:

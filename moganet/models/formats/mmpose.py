@@ -16,18 +16,27 @@ from moganet.config import Architecture, HeatmapHead, Preprocessing, validate
 from moganet.data.skeletons import COCO
 from moganet.errors import ConfigError, WeightsError
 from moganet.models.choices import Choices
-from moganet.models.description import ModelDescription, description_in
+from moganet.models.description import ModelDescription
 from moganet.models.formats.format import Format, differences
-from moganet.models.formats.mm import META, REASONS, meta_of, networks_with, write_mm
+from moganet.models.formats.mm import (
+    META,
+    Said,
+    config_of,
+    how_tested,
+    meta_of,
+    networks_with,
+    read_whole,
+    say_strange,
+    write_mm,
+)
 from moganet.models.formats.official import OFFICIAL
-from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state
+from moganet.models.reading.checkpoint import Checkpoint
 from moganet.models.reading.contents import Content
 from moganet.models.reading.heads import KEYPOINT, has_keypoint_head
 from moganet.models.reading.mm_config import steps_of, values_at, values_of
-from moganet.models.reading.networks import Network, choose_network
+from moganet.models.reading.networks import Network
 from moganet.models.timms import default_names
 from moganet.network import VARIANTS
-from moganet.notices import say
 from moganet.tasks.pose.description import PoseDescription
 
 NEWER = "head."  # what mmpose 1 calls the head
@@ -62,25 +71,19 @@ def is_mmpose(content: Content) -> bool:
 
 def read_mmpose(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content: the whole network, its key points, and how it was tested."""
-    chosen = choose_network(content, choices, _networks(content))
-    state = checked_state(chosen.network.state, content.path)
-    told = content.values if content.kind == "torch" else content.metadata
-    if (description := description_in(told, content.path)) is not None:
-        check_hash(state, description.sha256, content.path)
-        return chosen.checkpoint("mmpose", state, REASONS, description=description)
-    meta = meta_of(content)
-    values = values_of(meta.get("config") or meta.get("cfg"))
-    architecture = architecture_of(Checkpoint("", state))
+    return read_whole("mmpose", content, choices, _networks(content), _said)
+
+
+def _said(content: Content, architecture: Architecture) -> Said:
+    values = values_of(config_of(meta_of(content)))
+    _say_differences(values)
     names, task = _task(values, architecture.num_classes or 0)
     preprocessing, is_guess = _preprocessing(values, content.path)
-    said: dict[str, Any] = {"architecture": architecture, "class_names": names, "task": task, "read": (META,)}
-    said["preprocessing"] = preprocessing
-    return chosen.checkpoint("mmpose", state, REASONS, guessed=("preprocessing",) * is_guess, **said)
+    return Said(architecture, names, task, preprocessing, is_guess)
 
 
 def _task(values: Mapping[str, Any], joints: int) -> tuple[tuple[str, ...] | None, PoseDescription]:
     """Give the key points' names where they are said, and what is answered: COCO's where 17 are not named."""
-    _say_differences(values)
     info: Any = next(
         filter(None, (values_at(values, "data", part, "dataset_info") for part in ("test", "val", "train"))), {}
     )
@@ -118,28 +121,23 @@ def _say_differences(values: Mapping[str, Any]) -> None:
         f"{name}={tested[name]!r}" for name, known in usual.items() if name in tested and tested[name] not in known
     ]
     if strange:
-        but = "which is not computed here: its answers will differ from mmpose's"
-        say(f"its configuration has {', '.join(strange)}, {but}", doubtful=True)
+        say_strange(", ".join(strange), "mmpose's")
 
 
 def _preprocessing(values: Mapping[str, Any], path: Path) -> tuple[Preprocessing, bool]:
     """Give how images are prepared, and whether that is a guess: of the configuration, or by the file's name."""
     size = values_at(values, "data_cfg", "image_size") or values_at(values, "codec", "input_size")
-    steps = list(steps_of(values.get("val_pipeline") or values.get("test_pipeline")))
     if not (isinstance(size, list | tuple) and len(size) == 2):
         named = SIZE_IN_NAME.search(path.name)
-        size = (int(named[2]), int(named[1])) if named else None
-        return (REFERENCE if size is None else REFERENCE.changed(size=size[::-1])), True
+        return (REFERENCE.changed(size=(int(named[1]), int(named[2]))) if named else REFERENCE), True
     changes: dict[str, Any] = {"size": (size[1], size[0])}
-    for step in steps:
+    for step in steps_of(values.get("val_pipeline") or values.get("test_pipeline")):
         if step.get("type") == "NormalizeTensor":
             changes |= {name: step[name] for name in ("mean", "std") if isinstance(step.get(name), list | tuple)}
         if step.get("type") == "TopDownGetBboxCenterScale" and isinstance(step.get("padding"), int | float):
             changes["crop_fraction"] = 1 / step["padding"]
-    try:
+    with how_tested():
         return validate(Preprocessing, {**dict(REFERENCE), **changes}, f"its {META}'s config"), False
-    except ConfigError as error:
-        raise WeightsError(f"its {META}'s config says how it was tested, but it can't be read: {error}") from None
 
 
 def write_mmpose(path: Path, state: Mapping[str, Tensor], description: ModelDescription) -> list[str]:

@@ -15,15 +15,14 @@ from moganet.config import Architecture, FpnHead, UperHead
 from moganet.data.ade20k import Colour, ade20k
 from moganet.errors import ConfigError, WeightsError
 from moganet.models.choices import Choices
-from moganet.models.description import ModelDescription, description_in
+from moganet.models.description import ModelDescription
 from moganet.models.formats.format import Format, differences
-from moganet.models.formats.mm import META, REASONS, meta_of, names_in, networks_with, tested_as, write_mm
+from moganet.models.formats.mm import META, Said, meta_of, names_in, networks_with, read_whole, tested_as, write_mm
 from moganet.models.formats.official import OFFICIAL
-from moganet.models.reading.checkpoint import Checkpoint, architecture_of, check_hash, checked_state
+from moganet.models.reading.checkpoint import Checkpoint
 from moganet.models.reading.contents import Content
 from moganet.models.reading.heads import HEADS, has_head
 from moganet.models.reading.mm_config import REFERENCE, Testing
-from moganet.models.reading.networks import choose_network
 from moganet.models.timms import default_names
 from moganet.network import VARIANTS
 from moganet.notices import say
@@ -37,23 +36,17 @@ def is_mmseg(content: Content) -> bool:
 
 def read_mmseg(content: Content, choices: Choices) -> Checkpoint:
     """Read a file's content: the whole segmenter, its classes and colours, and how it was tested."""
-    chosen = choose_network(content, choices, networks_with(content, HEADS, has_head))
-    state = checked_state(chosen.network.state, content.path)
-    told = content.values if content.kind == "torch" else content.metadata
-    if (description := description_in(told, content.path)) is not None:
-        check_hash(state, description.sha256, content.path)
-        return chosen.checkpoint("mmseg", state, REASONS, description=description)
+    return read_whole("mmseg", content, choices, networks_with(content, HEADS, has_head), _said)
+
+
+def _said(content: Content, architecture: Architecture) -> Said:
     meta = meta_of(content)
-    architecture = architecture_of(Checkpoint("", state))
     tested = tested_as(meta, "mmsegmentation's")
     if isinstance(architecture.head, UperHead):
         architecture = architecture.changed(head=_with_pools(architecture.head, tested))
     names, task = _task(meta, architecture.num_classes or 0, tested)
-    said: dict[str, Any] = {"architecture": architecture, "class_names": names, "task": task, "read": (META,)}
-    said |= {"preprocessing": REFERENCE, "guessed": ("preprocessing",)}
-    if tested is not None:
-        said |= {"preprocessing": tested.preprocessing, "guessed": ()}
-    return chosen.checkpoint("mmseg", state, REASONS, **said)
+    preprocessing = REFERENCE if tested is None else tested.preprocessing
+    return Said(architecture, names, task, preprocessing, is_guess=tested is None)
 
 
 def _with_pools(head: UperHead, tested: Testing | None) -> UperHead:

@@ -10,6 +10,7 @@ from moganet.models.reading.sizes import size_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+FINDERS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.")
 LATERAL, ANCHORS = "neck.lateral_convs.0.conv.weight", 9
 RETINA, RPN, ROI = "bbox_head.retina_cls.weight", "rpn_head.rpn_cls.weight", "roi_head.bbox_head."
 LOOKS = (f"{ROI}fc_cls.weight", f"{ROI}0.fc_cls.weight")  # of one head, and the first of a cascade's

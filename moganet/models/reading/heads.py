@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from moganet.config import FpnHead, HeatmapHead, MapsHead, UperHead
 from moganet.errors import WeightsError
-from moganet.models.reading.finders import finder_of
+from moganet.models.reading.finders import LATERAL, finder_of
 from moganet.models.reading.sizes import size_of
 
 if TYPE_CHECKING:
@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 BACKBONE, CLASSES = "backbone.", "conv_seg.weight"
 HEADS = ("neck.", "decode_head.", "auxiliary_head.")
-FINDERS = ("neck.", "rpn_head.", "roi_head.", "bbox_head.")
 DECODE, AUXILIARY = f"decode_head.{CLASSES}", f"auxiliary_head.{CLASSES}"
 KEYPOINT = "keypoint_head."
 FINAL = f"{KEYPOINT}final_layer.weight"
 DECONVOLUTIONS = re.compile(rf"{re.escape(KEYPOINT)}deconv_layers\.(\d+)\.weight")
-LATERAL, LEVEL, POOLED = "neck.lateral_convs.0.conv.weight", "decode_head.scale_heads.", "decode_head.psp_modules."
+LEVEL, POOLED = "decode_head.scale_heads.", "decode_head.psp_modules."
 
 
 def backbone_of(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Give the part of a segmenter that is its backbone, by the names that it has alone."""
+    """Give the part of a network that is its backbone, by the names that it has alone."""
     return {name.removeprefix(BACKBONE): value for name, value in state.items() if name.startswith(BACKBONE)}
 
 

@@ -22,18 +22,17 @@ from moganet.network.dense.upernet import Fcn, UperNet
 
 def build_on_maps(backbone: nn.Module, head: MapsHead, classes: int) -> Segmenter | Detector | PoseNetwork:
     """Put a head on a backbone. Raises ConfigError for a backbone without four maps, or no classes."""
+    if classes < 1:
+        raise ConfigError(f"a head for {classes} classes answers nothing; num_classes must be at least 1")
     if isinstance(head, PixelHead):
-        return build_segmenter(backbone, head, classes)
+        return _segmenter(backbone, head, classes)
     if isinstance(head, HeatmapHead):
-        _check_classes(classes)
         return PoseNetwork(backbone, KeypointHead(levels_of(backbone)[-1].width, head.channels, classes))
     assert isinstance(head, BoxHead)
-    return build_detector(backbone, head, classes)
+    return _detector(backbone, head, classes)
 
 
-def build_detector(backbone: nn.Module, head: BoxHead, classes: int) -> Detector:
-    """Put a head that finds objects on a backbone."""
-    _check_classes(classes)
+def _detector(backbone: nn.Module, head: BoxHead, classes: int) -> Detector:
     levels = levels_of(backbone)
     widths, strides = [level.width for level in levels], [level.stride for level in levels]
     if any(stride * 2 != coarser for stride, coarser in pairwise(strides)):
@@ -51,14 +50,7 @@ def _on(strides: Sequence[int], number: int) -> list[int]:
     return [strides[-1] * 2 ** (i + 1) for i in range(number)]
 
 
-def _check_classes(classes: int) -> None:
-    if classes < 1:
-        raise ConfigError(f"a head for {classes} classes answers nothing; num_classes must be at least 1")
-
-
-def build_segmenter(backbone: nn.Module, head: PixelHead, classes: int) -> Segmenter:
-    """Put a head on a backbone. Raises ConfigError for a backbone without four maps, or no classes."""
-    _check_classes(classes)
+def _segmenter(backbone: nn.Module, head: PixelHead, classes: int) -> Segmenter:
     levels = levels_of(backbone)
     neck, decode_head = _parts(head, levels, classes)
     auxiliary = None

@@ -96,12 +96,12 @@ class Detector(OnMaps):
             return self.bbox_head.losses(levels, padded, targets)
         if self.head.masks and any(one.masks is None for one in targets):
             raise ConfigError("the head learns masks, and the objects have none; set task.head.masks to false")
-        given = self.rpn_head(levels)
-        losses = self.rpn_head.losses(levels, given, list(zip(sizes, padded, strict=True)), targets, sampling)
+        given, anchors = self.rpn_head(levels), self.rpn_head.anchors(levels)
+        losses = self.rpn_head.losses(given, anchors, list(zip(sizes, padded, strict=True)), targets, sampling)
         with torch.no_grad():
             number = sampling.proposals or TRAINED_PROPOSALS[self.roi_head.is_cascade]
             ends = torch.tensor(list(sizes), device=x.device)
-            every = self.rpn_head.propose(given, self.rpn_head.anchors(levels), ends, number)
+            every = self.rpn_head.propose(given, anchors, ends, number)
         proposals = [boxes[there] for boxes, there in every]
         return losses | self.roi_head.losses(levels[: len(self.roi_head.strides)], proposals, sizes, targets, sampling)
 
@@ -123,11 +123,7 @@ def layout_of_detector(network: Detector) -> torch.memory_format:
 @fastest.register
 def fuse_detector(network: Detector) -> Detector:
     """Give the network's function in evaluation mode, its backbone fused and its heads' norms folded."""
-    backbone, network.backbone = network.backbone, nn.Identity()
-    try:
-        fused = copy.deepcopy(network)
-    finally:
-        network.backbone = backbone
-    fused.backbone = fastest(backbone)
+    backbone = network.backbone
+    fused = copy.deepcopy(network, {id(backbone): fastest(backbone)})  # which stands in its place, and is not copied
     fold_norms(fused)
     return fused.eval().requires_grad_(False)

@@ -5,8 +5,9 @@ So that a detector can be traced into a graph, and asked for its cost, no shape 
 
 import torch
 from torch import Tensor
-from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torchvision.ops import nms
+
+from moganet.network.dense.layers import is_traced
 
 NOTHING = -1.0  # the score of a place without a box
 
@@ -32,12 +33,6 @@ def apart(boxes: Tensor, groups: Tensor) -> Tensor:
     if not len(boxes):
         return boxes
     return boxes + (groups.to(boxes) * (boxes.max() + 1))[:, None]
-
-
-def is_traced() -> bool:
-    """Tell whether a graph is made of what is computed, or shapes alone."""
-    traced: bool = torch.compiler.is_exporting() or is_tracing()  # type: ignore[no-untyped-call]
-    return traced
 
 
 def best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:

@@ -63,9 +63,14 @@ def resized(x: Tensor, like: Tensor) -> Tensor:
 
 def sized(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Give maps a height and width, bilinear between the places' middles."""
-    traced = torch.compiler.is_exporting() or is_tracing()  # type: ignore[no-untyped-call]
     # A graph for any size must not take it for granted that the sizes are equal.
-    return x if not traced and x.shape[2:] == size else F.interpolate(x, size, mode="bilinear")
+    return x if not is_traced() and x.shape[2:] == size else F.interpolate(x, size, mode="bilinear")
+
+
+def is_traced() -> bool:
+    """Tell whether a graph is made of what is computed, and nothing may be taken of its values or lengths."""
+    traced: bool = torch.compiler.is_exporting() or is_tracing()  # type: ignore[no-untyped-call]
+    return traced
 
 
 def fold_norms(network: nn.Module) -> None:

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from moganet.config import RoiHead
-from moganet.network.dense.kept import is_traced
-from moganet.network.dense.layers import Conv, ConvNorm
+from moganet.network.dense.layers import Conv, ConvNorm, is_traced
 
 BOX_SIDE, MASK_SIDE = 7, 14  # places of a part that is looked at, for boxes and for masks
 MASK_CONVS = 4

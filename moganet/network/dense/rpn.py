@@ -73,19 +73,19 @@ class RpnHead(nn.Module):
 
     def losses(
         self,
-        maps: list[Tensor],
         given: tuple[list[Tensor], list[Tensor]],
+        anchors: list[Tensor],
         sizes: Sequence[tuple[Size, Size]],
         targets: Sequence[Objects],
         sampling: Sampling,
     ) -> dict[str, Tensor]:
         """Give the losses of what `forward` gave. sizes: of each image, and of its own, padded part."""
-        anchors, limits = self.anchors(maps), LIMITS._replace(best=sampling.rpn_least)
+        every, limits = torch.cat(anchors), LIMITS._replace(best=sampling.rpn_least)
         drawn = []
         for (size, padded), objects in zip(sizes, targets, strict=True):
-            owners = matched_inside(torch.cat(anchors), self.valid(anchors, maps, size, padded), objects.boxes, limits)
+            owners = matched_inside(every, self.valid(anchors, given[0], size, padded), objects.boxes, limits)
             drawn.append(draw(owners, sampling.rpn, sampling.rpn_positive))
-        return self.losses_of(given, torch.cat(anchors), targets, drawn)
+        return self.losses_of(given, every, targets, drawn)
 
     def valid(self, anchors: list[Tensor], maps: list[Tensor], size: Size, padded: Size) -> Tensor:
         """Tell which anchors of an image may learn. padded: the size of its own, padded part."""

@@ -38,16 +38,22 @@ CASCADE = (
 
 
 class Learned(NamedTuple):
-    """What an image's drawn boxes learn, those with objects first: whose, of which class; which are objects' own."""
+    """An image's boxes that learn, those with objects first: whose these are; and which of all are objects' own."""
 
+    objects: Objects
+    boxes: Tensor
     owners: Tensor
-    named: Tensor
     is_own: Tensor
+
+    @property
+    def named(self) -> Tensor:
+        """Give the class of each box with an object."""
+        return self.objects.labels[self.owners]
 
     def labels(self, background: int) -> Tensor:
         """Give a label for each of the boxes."""
         labels = torch.full_like(self.is_own, background, dtype=torch.long)
-        labels[: len(self.named)] = self.named
+        labels[: len(self.owners)] = self.named
         return labels
 
 
@@ -138,50 +144,44 @@ class Looks(nn.Module):
         losses: dict[str, Tensor] = {}
         boxes = list(proposals)
         for number, stage in enumerate(self.stages):
-            given, drawn = self._drawn(stage, boxes, targets, sampling)
-            found, logits, differences = self._losses_of(number, maps, given, drawn, targets)
+            drawn = self._drawn(stage, boxes, targets, sampling)
+            found, logits, differences = self._losses_of(number, maps, drawn)
             prefix = f"s{number}." if self.is_cascade else ""
             losses |= {f"{prefix}{name}": stage.weight * loss for name, loss in found.items()}
             if number < len(self.stages) - 1:
-                boxes = self._refined_all(number, given, drawn, (logits.detach(), differences.detach()), sizes)
+                boxes = self._refined_all(number, drawn, logits.detach(), differences.detach(), sizes)
         return losses
 
     def _drawn(
         self, stage: Stage, boxes: Sequence[Tensor], targets: Sequence[Objects], sampling: Sampling
-    ) -> tuple[list[Tensor], list[Learned]]:
-        """Draw an image's boxes that learn, its objects' own among them; those with objects first."""
-        given, drawn = [], []
+    ) -> list[Learned]:
+        """Draw each image's boxes that learn, its objects' own among them."""
+        drawn = []
         for own, objects in zip(boxes, targets, strict=True):
             every = torch.cat([objects.boxes, own])
             number = len(objects.boxes)
             owners = match(every, objects.boxes, stage.limits)
             owners[:number] = torch.arange(number, device=own.device)
             chosen = draw(owners, sampling.rois, sampling.roi_positive)
-            given.append(every[chosen.places])
-            whose = owners[chosen.positive]
-            drawn.append(Learned(whose, objects.labels[whose], chosen.places < number))
-        return given, drawn
+            drawn.append(Learned(objects, every[chosen.places], owners[chosen.positive], chosen.places < number))
+        return drawn
 
     def _losses_of(
-        self,
-        number: int,
-        maps: list[Tensor],
-        boxes: Sequence[Tensor],
-        drawn: Sequence[Learned],
-        targets: Sequence[Objects],
+        self, number: int, maps: list[Tensor], drawn: Sequence[Learned]
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        boxes = [one.boxes for one in drawn]
         logits, differences = self.look(number, maps, boxes)
-        labels = torch.cat([learned.labels(self.classes) for learned in drawn])
+        labels = torch.cat([one.labels(self.classes) for one in drawn])
         positive = labels < self.classes
-        own = torch.cat(list(boxes))[positive]
-        wanted = torch.cat([objects.boxes[learned.owners] for learned, objects in zip(drawn, targets, strict=True)])
+        own = torch.cat(boxes)[positive]
+        wanted = torch.cat([one.objects.boxes[one.owners] for one in drawn])
         moved = of_class(differences[positive], labels[positive])
         losses = {
             "loss_cls": F.cross_entropy(logits, labels) if len(labels) else logits.sum(),
             "loss_bbox": self._apart(number, own, moved, wanted) / max(len(labels), 1),
         }
         if self.head.masks:
-            losses["loss_mask"] = self._mask_loss(number, maps, boxes, drawn, targets)
+            losses["loss_mask"] = self._mask_loss(number, maps, drawn)
         return losses, logits, differences
 
     def _apart(self, number: int, boxes: Tensor, moved: Tensor, wanted: Tensor) -> Tensor:
@@ -194,41 +194,30 @@ class Looks(nn.Module):
             return F.smooth_l1_loss(moved, differences, reduction="sum", beta=BETA)
         return F.l1_loss(moved, differences, reduction="sum")
 
-    def _mask_loss(
-        self,
-        number: int,
-        maps: list[Tensor],
-        boxes: Sequence[Tensor],
-        drawn: Sequence[Learned],
-        targets: Sequence[Objects],
-    ) -> Tensor:
-        own = [one[: len(learned.owners)] for one, learned in zip(boxes, drawn, strict=True)]
+    def _mask_loss(self, number: int, maps: list[Tensor], drawn: Sequence[Learned]) -> Tensor:
+        own = [one.boxes[: len(one.owners)] for one in drawn]
         logits: Tensor = self.mask_looks()[number](parts_of(maps, self.strides, own, MASK_SIDE))
         if not len(logits):
             return logits.sum()
-        named = torch.cat([learned.named for learned in drawn])
-        wanted = [
-            mask_targets(one, objects, learned.owners)
-            for one, learned, objects in zip(own, drawn, targets, strict=True)
-        ]
+        named = torch.cat([one.named for one in drawn])
+        wanted = [mask_targets(boxes, one.objects, one.owners) for boxes, one in zip(own, drawn, strict=True)]
         return F.binary_cross_entropy_with_logits(of_class(logits, named), torch.cat(wanted))
 
     def _refined_all(
         self,
         number: int,
-        boxes: Sequence[Tensor],
         drawn: Sequence[Learned],
-        given: tuple[Tensor, Tensor],
+        logits: Tensor,
+        differences: Tensor,
         sizes: Sequence[Size],
     ) -> list[Tensor]:
         """Give the boxes that the next stage learns by: this one's, but for the objects' own."""
-        counts, refined = [len(own) for own in boxes], []
-        parts = zip(boxes, drawn, torch.split(given[0], counts), torch.split(given[1], counts), sizes, strict=True)
-        for own, learned, logits, differences, size in parts:
-            labels = logits[:, :-1].argmax(1)
-            labels[: len(learned.named)] = learned.named
-            moved = self.refined(number, own, labels, differences, own.new_tensor(size))
-            refined.append(moved[~learned.is_own])
+        counts, refined = [len(one.boxes) for one in drawn], []
+        labels = torch.split(logits[:, :-1].argmax(1), counts)
+        for one, names, moves, size in zip(drawn, labels, torch.split(differences, counts), sizes, strict=True):
+            names[: len(one.owners)] = one.named
+            moved = self.refined(number, one.boxes, names, moves, one.boxes.new_tensor(size))
+            refined.append(moved[~one.is_own])
         return refined
 
 
