@@ -98,11 +98,6 @@ class Targets(Protocol):
         """Tell which images (N,) are wider than high, where targets know that."""
         return None
 
-    @property
-    def image_ids(self) -> list[int] | None:
-        """Give the numbers that the set's files give its images, where they do."""
-        return None
-
     def weights(self, num_classes: int) -> Tensor:
         """Give each image a weight (N,) by which classes are drawn equally often: that of its rarest class."""
         weights, strata = class_weights(self.counts(num_classes), len(self)), self.strata()
