@@ -1,0 +1,87 @@
+"""Fenced blocks of the documentation's pages, and the commands that stand in them."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+SHELLS = ("sh", "bash", "console", "shell")
+NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*$", re.DOTALL)
+OPERATORS = re.compile(r"[();<>|&]+")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it stands, its language, and why it is not run, if a comment right above it says so."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    why_not: str | None = None
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def is_directive(self) -> bool:
+        """Tell whether it is one of MyST's, as {toctree}, and no code."""
+        return self.language.startswith("{")
+
+
+def pages() -> list[Path]:
+    """Give the pages that are written by hand."""
+    found = [page for page in DOCS.rglob("*.md") if "generated" not in page.parts]
+    return [ROOT / "README.md", ROOT / "README.zh.md", *sorted(found)]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Give a page's fenced blocks in their order."""
+    found, before = [], ""
+    for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
+        if token.type == "fence":
+            language, first = token.info.strip().split(" ")[0], (token.map or [0])[0] + 1
+            why = NOT_RUN.search(before)
+            found.append(Block(page, first, language, token.content, " ".join(why[1].split()) if why else None))
+        before = token.content if token.type == "html_block" else ""
+    return found
+
+
+def commands_in(block: Block) -> Iterator[list[str]]:
+    """Give a shell block's commands, each a list of words: without comments, variables before, and redirections."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    if block.language == "console":  # what else stands there is what was printed
+        lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    for line in lines:
+        yield from filter(None, map(_plain, _parts(line)))
+
+
+def _parts(line: str) -> Iterator[list[str]]:
+    """Divide a line where a shell does, at `&&`, `|`, `;`; the word behind `>` or `<` is a file, and left out."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
+    lexer.whitespace_split = True
+    part: list[str] = []
+    is_file = False
+    for word in lexer:
+        if OPERATORS.fullmatch(word):
+            is_file = word[-1] in "<>"
+            if not is_file:
+                yield part
+                part = []
+        elif not is_file:
+            part.append(word)
+        else:
+            is_file = False
+    yield part
+
+
+def _plain(words: list[str]) -> list[str]:
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
+    return words

@@ -1,0 +1,74 @@
+"""The page of questions asked elsewhere: what it shows runs, in its order, and prints what stands there."""
+
+import contextlib
+import doctest
+import io
+import logging
+import re
+import warnings
+from typing import Any
+
+from pages import DOCS, SHELLS, Block, blocks_of, commands_in
+
+import moganet_cli
+
+PAGE = DOCS / "asked.md"
+LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+EXIT = re.compile(r"# exit code (\d)$")
+THREAD = re.compile(r"\[(\d+)\]\(https://github\.com/[\w-]+/[\w-]+/(?:issues|pull)/(\d+)\)")
+
+
+def test_there_are_twenty_questions_each_with_threads_and_an_answer_that_runs():
+    text = PAGE.read_text(encoding="utf-8")
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    assert [part.split(". ")[0] for part in parts] == [str(number) for number in range(1, 21)]
+    for part in parts:
+        threads = THREAD.findall(part)
+        assert threads and all(named == address for named, address in threads), part[:60]
+        assert "```sh\n" in part and "```text\n" in part, part[:60]
+
+
+def test_all_of_the_page_runs_and_prints_what_stands_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "asked"}
+    printed = ""
+    for block in blocks_of(PAGE):
+        if block.language == "text":
+            wanted = block.text.replace("…", "...")
+            told = f"{block.place}: expected\n{block.text}\nbut got\n{printed}"
+            assert doctest.OutputChecker().check_output(wanted, printed, LIKE), told
+        elif block.language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(block.text, block.place, "exec"), names)
+            printed = out.getvalue()
+        else:
+            assert block.language in SHELLS
+            printed = "".join(_run(block, words, code) for words, code in _lines(block))
+
+
+def _lines(block: Block) -> list[tuple[list[str], int]]:
+    """Give a block's commands, each with the exit code that a comment behind it tells."""
+    found = []
+    for line in block.text.replace("\\\n", " ").splitlines():
+        code = EXIT.search(line)
+        found += [(words, int(code[1]) if code else 0) for words in commands_in(Block(PAGE, 0, "sh", line))]
+    return found
+
+
+def _run(block: Block, words: list[str], expected: int) -> str:
+    """Run a command in this process, and give what a terminal would show."""
+    said, root = io.StringIO(), logging.getLogger()
+    handlers, root.handlers = root.handlers, []  # so that notes go where the command says them
+    code: Any = 0
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            moganet_cli.main(words[1:])
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        root.handlers = handlers
+    assert code == expected, f"{block.place}: {' '.join(words)} ended with {code}:\n{said.getvalue()}"
+    return said.getvalue()
+
+
