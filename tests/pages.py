@@ -1,10 +1,13 @@
 """Fenced blocks of the documentation's pages, and the commands that stand in them."""
 
+import importlib
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from markdown_it import MarkdownIt
 
@@ -85,3 +88,10 @@ def _plain(words: list[str]) -> list[str]:
     while words and re.match(r"[A-Z_]+=", words[0]):
         words = words[1:]
     return words
+
+
+def of_docs(name: str) -> ModuleType:
+    """Import a module that lies beside the pages, and what it imports of those beside it."""
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))
+    return importlib.import_module(name)

@@ -3,14 +3,10 @@
 import contextlib
 import doctest
 import io
-import logging
 import re
-import warnings
 from typing import Any
 
-from pages import DOCS, SHELLS, Block, blocks_of, commands_in
-
-import moganet_cli
+from pages import DOCS, SHELLS, Block, blocks_of, commands_in, of_docs
 
 PAGE = DOCS / "asked.md"
 LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -19,8 +15,7 @@ THREAD = re.compile(r"\[(\d+)\]\(https://github\.com/[\w-]+/[\w-]+/(?:issues|pul
 
 
 def test_there_are_twenty_questions_each_with_threads_and_an_answer_that_runs():
-    text = PAGE.read_text(encoding="utf-8")
-    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert [part.split(". ")[0] for part in parts] == [str(number) for number in range(1, 21)]
     for part in parts:
         threads = THREAD.findall(part)
@@ -34,9 +29,8 @@ def test_all_of_the_page_runs_and_prints_what_stands_there(tmp_path, monkeypatch
     printed = ""
     for block in blocks_of(PAGE):
         if block.language == "text":
-            wanted = block.text.replace("…", "...")
             told = f"{block.place}: expected\n{block.text}\nbut got\n{printed}"
-            assert doctest.OutputChecker().check_output(wanted, printed, LIKE), told
+            assert doctest.OutputChecker().check_output(block.text.replace("…", "..."), printed, LIKE), told
         elif block.language == "python":
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(compile(block.text, block.place, "exec"), names)
@@ -56,19 +50,6 @@ def _lines(block: Block) -> list[tuple[list[str], int]]:
 
 
 def _run(block: Block, words: list[str], expected: int) -> str:
-    """Run a command in this process, and give what a terminal would show."""
-    said, root = io.StringIO(), logging.getLogger()
-    handlers, root.handlers = root.handlers, []  # so that notes go where the command says them
-    code: Any = 0
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            moganet_cli.main(words[1:])
-    except SystemExit as end:
-        code = end.code or 0
-    finally:
-        root.handlers = handlers
-    assert code == expected, f"{block.place}: {' '.join(words)} ended with {code}:\n{said.getvalue()}"
-    return said.getvalue()
-
-
+    code, said = of_docs("running").shown_by(words[1:])
+    assert code == expected, f"{block.place}: {' '.join(words)} ended with {code}:\n{said}"
+    return said
