@@ -20,6 +20,7 @@ from moganet_cli.app import app, speak_as_usual
 ROOT = Path(__file__).parent.parent
 GROUP = typer.main.get_command(app)
 PLAIN = ("cd", "export", "mkdir", ".", "source", "cat", "ls")  # of a shell, which nobody gets wrong
+STARTERS = ("moganet", "srun", "nohup", "timeout", "time")  # of this command
 NAMED = re.compile(r"moganet_[a-z]+\.\w+")  # a trained model
 ARGUMENTS = ("model", "models", "files", "start")  # where models stand
 
@@ -27,9 +28,9 @@ ARGUMENTS = ("model", "models", "files", "start")  # where models stand
 def fault_of(words: list[str], *, any_program: bool = False) -> str | None:
     """Say what is wrong with a command; nothing where it would be taken.
 
-    any_program: let programs pass that are not known here; what starts `moganet` in them is parsed all the same.
+    any_program: let programs pass that are not known here.
     """
-    if "moganet" in words and (words[0] == "moganet" or words[words.index("moganet") - 1] == "-m" or any_program):
+    if "moganet" in words and (words[0] in STARTERS or words[words.index("moganet") - 1] == "-m"):
         return _fault_of_ours(words[words.index("moganet") + 1 :])
     if words[:2] == ["pip", "install"]:
         return _fault_of_extras(words[2:])

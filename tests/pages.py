@@ -14,23 +14,29 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SHELLS = ("sh", "bash", "console", "shell")
-NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*$", re.DOTALL)
+COMMENT = re.compile(r"<!-- (.+?) -->\s*$", re.DOTALL)
+NOT_RUN = "not run: "
 OPERATORS = re.compile(r"[();<>|&]+")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it stands, its language, and why it is not run, if a comment right above it says so."""
+    """A fenced block: where it stands, its language, its text, and what a comment right above it says."""
 
     page: Path
     line: int
     language: str
     text: str
-    why_not: str | None = None
+    mark: str = ""
 
     @property
     def place(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def why_not(self) -> str | None:
+        """Give why it is not run, where that is said."""
+        return self.mark.removeprefix(NOT_RUN) if self.mark.startswith(NOT_RUN) else None
 
     @property
     def is_directive(self) -> bool:
@@ -50,8 +56,8 @@ def blocks_of(page: Path) -> list[Block]:
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         if token.type == "fence":
             language, first = token.info.strip().split(" ")[0], (token.map or [0])[0] + 1
-            why = NOT_RUN.search(before)
-            found.append(Block(page, first, language, token.content, " ".join(why[1].split()) if why else None))
+            mark = COMMENT.search(before)
+            found.append(Block(page, first, language, token.content, " ".join(mark[1].split()) if mark else ""))
         before = token.content if token.type == "html_block" else ""
     return found
 

@@ -37,10 +37,12 @@ def test_every_command_of_a_page_would_be_taken(page):
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_within_a_sentence_would_be_taken(page):
+    """Where it is whole: a name alone, as `moganet predict`, and what stands for several commands are not."""
     faults = []
     for span in SPANS.findall(page.read_text(encoding="utf-8")):
-        line = " ".join(span.split())
-        if not re.search(r"[\[\]{}|…]|\.\.\.", line) and (fault := fault_of(next(commands_in(_shell(page, line))))):
+        line = re.sub(r" [A-Z]\b", " 2", " ".join(span.split()))  # --folds K
+        fault = None if re.search(r"[\[\]{}|…]|\.\.\.", line) else fault_of(next(commands_in(_shell(page, line))))
+        if fault and not fault.startswith("Missing argument"):
             faults.append(f"{page.name}: `{line}`: {fault}")
     assert not faults, "\n".join(faults)
 
