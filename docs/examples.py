@@ -4,12 +4,14 @@ The build runs this file once for each version of the code: `python docs/example
 """
 
 import hashlib
+import io
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,8 @@ EXAMPLES = {
     "report": [Example("moganet report runs/digits")],
     "tune": [
         Example(
-            "moganet tune digits --trials 3 --epochs 1 --set data.fraction=0.2 --out runs/search", "runs/search/tune.png"
+            "moganet tune digits --trials 3 --epochs 1 --set data.fraction=0.2 --out runs/search",
+            "runs/search/tune.png",
         )
     ],
     "runs": [Example("moganet runs")],
@@ -62,7 +65,7 @@ EXAMPLES = {
         Example(
             "moganet explain moganet_nano.cifar10 photos/pond/temple.jpg --method gradcam --method occlusion --compare "
             "--out why",
-            "why/001-temple-comparison.png",
+            "why/001-temple-compare.png",
         )
     ],
     "interactions": [
@@ -75,22 +78,22 @@ EXAMPLES = {
     "batch": [Example("moganet batch moganet_nano.cifar10 photos --out answers")],
     "embed": [Example("moganet embed moganet_nano.digits digits --split test --out digits.npz")],
     "similar": [
-        Example("moganet similar moganet_nano.digits scans/7.png --among digits --split test --out alike.png", "alike.png")
+        Example(
+            "moganet similar moganet_nano.digits scans/7.png --among digits --split test --out alike.png", "alike.png"
+        )
     ],
     "probe": [Example("moganet probe moganet_nano.cifar10 --data digits")],
     "verify": [Example("moganet verify moganet_nano.digits")],
     "convert": [Example("moganet convert runs/digits digits.pth.tar"), Example("moganet info digits.pth.tar")],
     "annotations": [Example("moganet annotations coco:street street-yolo --to yolo")],
     "average": [
-        Example(
-            "moganet train digits --from runs/digits --epochs 1 --lr 1e-4 --out runs/more",
-        ),
+        Example("moganet train digits --from runs/digits --epochs 1 --lr 1e-4 --set report=false --out runs/more"),
         Example("moganet average runs/digits runs/more --out average.safetensors"),
     ],
     "push": [Example("moganet push runs/digits me/digits", why_not=UPLOADS)],
     "export": [Example("moganet export runs/digits --to openvino --data digits --out digits.xml")],
     "shards make": [Example("moganet shards make folder:photos photo-shards")],
-    "shards index": [Example("moganet shards index photo-shards")],
+    "shards index": [Example("moganet shards index downloaded")],
     "doctor": [Example("moganet doctor --data photos --picture look.png", "look.png")],
     "benchmark data": [Example("moganet benchmark data digits")],
     "benchmark infer": [Example("moganet benchmark infer moganet_nano --size 32 --batch-size 32")],
@@ -176,6 +179,7 @@ def _write_pictures(folder: Path) -> None:
         image = Image.fromarray((digits.images[number] * 15).astype("uint8")).resize((32, 32))
         image.save(folder / "scans" / f"{digits.target[number]}.png")
     _write_boxes(folder / "street")
+    _write_shard(folder)
 
 
 def _write_boxes(folder: Path) -> None:
@@ -193,6 +197,18 @@ def _write_boxes(folder: Path) -> None:
         boxes.append({"id": number, "image_id": number, "category_id": 1, "bbox": box, "area": 1200, "iscrowd": 0})
     whole = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "car"}]}
     (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(whole), encoding="utf-8")
+
+
+def _write_shard(folder: Path) -> None:
+    """Write a shard as webdataset does, each image with its class beside it, and no index."""
+    (folder / "downloaded").mkdir()
+    with tarfile.open(folder / "downloaded" / "000000.tar", "w") as shard:
+        for number, path in enumerate(sorted((folder / "photos").rglob("*.jpg"))):
+            shard.add(path, f"{number:06d}.jpg")
+            entry = tarfile.TarInfo(f"{number:06d}.cls")
+            text = str(int(path.parent.name == "pond")).encode()
+            entry.size = len(text)
+            shard.addfile(entry, io.BytesIO(text))
 
 
 if __name__ == "__main__":
