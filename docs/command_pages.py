@@ -1,6 +1,7 @@
 """The commands' pages of the reference: what all have in common, and of each what it does, examples, and its help."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,23 @@ from examples import EXAMPLES, Shown  # beside this file
 from moganet_cli.app import app
 from moganet_cli.help import help_of
 
-COMMON = (  # what holds for all commands
-    "Each has `--help`, `--quiet`, `--verbose` and `--json`: one object on stdout, by one of [these schemas](results.md), valid",
-    "in every locale; progress goes to stderr. What was taken for what, and what was passed over, is a line on stderr and",
-    "stands in `notes` of the object. Names are shown as they are; what would steer a terminal in them is escaped",
-    r"(`\n`, `\x1b`, `\udce9` for a byte that isn't UTF-8).",
-    "",
-    "| exit code | what |",
-    "|---|---|",
-    "| 0 | done |",
-    "| 1 | a bug of ours, with a traceback |",
-    "| 2 | a mistake, a place or a file that the message names; or a check that failed |",
-    "| 3 | done but for a part, which stderr names (images that can't be read, files that can't be written, runs that failed) |",
-    "| 130, 143 | stopped by Ctrl-C or SIGTERM; a second Ctrl-C ends at once |",
-    r"| 141 | whoever read stdout has gone (`\| head`) |",
-)
+GROUP = typer.main.get_command(app)
+# What holds for all commands.
+COMMON = r"""
+Each has `--help`, `--quiet`, `--verbose` and `--json`: one object on stdout, by one of [these schemas](results.md),
+valid in every locale; progress goes to stderr. What was taken for what, and what was passed over, is a line on stderr
+and stands in `notes` of the object. Names are shown as they are; what would steer a terminal in them is escaped
+(`\n`, `\x1b`, `\udce9` for a byte that isn't UTF-8).
+
+| exit code | what |
+|---|---|
+| 0 | done |
+| 1 | a bug of ours, with a traceback |
+| 2 | a mistake, a place or a file that the message names; or a check that failed |
+| 3 | done but for a part, which stderr names (unreadable images, files that can't be written, runs that failed) |
+| 130, 143 | stopped by Ctrl-C or SIGTERM; a second Ctrl-C ends at once |
+| 141 | whoever read stdout has gone (`\| head`) |
+"""
 MORE = {  # the page that tells more of a command
     **dict.fromkeys(("train", "settings"), "training"),
     **dict.fromkeys(("runs", "compare", "tune"), "runs"),
@@ -45,15 +48,15 @@ MORE = {  # the page that tells more of a command
 
 
 def command_pages(printed: Mapping[str, Shown]) -> dict[str, str]:
-    """Give the texts of the first page, `commands`, and of one a command, by their names. printed: what examples gave."""
+    """Give the texts of the first page, `commands`, and of one a command. printed: what examples gave."""
     return {"commands": _first()} | {f"commands/{_file(name)}": _page(name, printed) for name in verbs()}
 
 
+@cache
 def verbs() -> dict[str, Any]:
     """Give each command, of a group too, by its words."""
-    group = typer.main.get_command(app)
-    found = {name: one for name, one in group.commands.items() if not hasattr(one, "commands")}
-    for outer, one in group.commands.items():
+    found = {name: one for name, one in GROUP.commands.items() if not hasattr(one, "commands")}
+    for outer, one in GROUP.commands.items():
         found |= {f"{outer} {name}": inner for name, inner in getattr(one, "commands", {}).items()}
     return found
 
@@ -66,11 +69,11 @@ def _first() -> str:
     """Give the first page: what all commands have in common, and a link to each."""
     panels: dict[str, list[str]] = {}
     for name, one in verbs().items():
-        outer = typer.main.get_command(app).commands[name.split()[0]]
+        outer = GROUP.commands[name.split()[0]]
         first = (one.help or "").partition(". ")[0].removesuffix(".")
         row = f"| [{name}](commands/{_file(name)}.md) | {first} |"
         panels.setdefault(outer.rich_help_panel, []).append(row)
-    lines = ["# Commands", "", *COMMON, ""]
+    lines = ["# Commands", COMMON]
     for panel, rows in panels.items():
         lines += [f"## {panel}", "", "| command | |", "|---|---|", *rows, ""]
     pages = [f"commands/{_file(name)}" for name in verbs()]

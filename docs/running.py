@@ -9,7 +9,7 @@ import moganet_cli
 
 
 def shown_by(words: list[str]) -> tuple[int, str]:
-    """Run a command, without its `moganet`; give its exit code, and what it printed on stdout and stderr in their order."""
+    """Run a command, without its `moganet`; give its exit code, and what it printed, on stdout and stderr in turn."""
     said, root = io.StringIO(), logging.getLogger()
     handlers, root.handlers = root.handlers, []  # so that notes go where the command says them
     try:
