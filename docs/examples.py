@@ -42,6 +42,7 @@ class Shown:
 
 SERVES = "a service runs until it is stopped"
 UPLOADS = "it uploads to the hub of the one who calls it"
+TUNED = "moganet train digits --from moganet_nano.digits --epochs 1 --set data.fraction=0.3 --set report=false"
 EXAMPLES = {
     "settings": [Example("moganet settings digits lr")],
     "train": [Example("moganet train digits --epochs 3 --out runs/digits", "runs/digits/curves.png")],
@@ -87,8 +88,9 @@ EXAMPLES = {
     "convert": [Example("moganet convert runs/digits digits.pth.tar"), Example("moganet info digits.pth.tar")],
     "annotations": [Example("moganet annotations coco:street street-yolo --to yolo")],
     "average": [
-        Example("moganet train digits --from runs/digits --epochs 1 --lr 1e-4 --set report=false --out runs/more"),
-        Example("moganet average runs/digits runs/more --out average.safetensors"),
+        Example(f"{TUNED} --lr 1e-4 --out runs/a"),
+        Example(f"{TUNED} --lr 3e-4 --out runs/b"),
+        Example("moganet average runs/a runs/b --out average.safetensors"),
     ],
     "push": [Example("moganet push runs/digits me/digits", why_not=UPLOADS)],
     "export": [Example("moganet export runs/digits --to openvino --data digits --out digits.xml")],
