@@ -246,6 +246,14 @@ def test_interaction_curves(run, digit_model, tmp_path, monkeypatch):
     assert found["models"][0]["name"] == "title" and (tmp_path / "docs" / "i.png").is_file()
 
 
+def test_interaction_baselines(run, digit_model, tmp_path):
+    small = ("--grid", 4, "--images", 2, "--pairs", 2, "--contexts", 2)
+    found = run(
+        "interaction_baselines", digit_model, "--data", "digits", *small, PICTURE=tmp_path / "docs" / "b.png"
+    )
+    assert (tmp_path / "docs" / "b.png").is_file() and found["zero"]["curve"] != found["blur"]["curve"]
+
+
 def test_plain_network(run, tmp_path):
     channels = {"preprocessing.channels": 3, "preprocessing.mean": [0, 0, 0], "preprocessing.std": [1, 1, 1]}
     settings = {**channels, "data.batch_size": 8, "trainer.max_steps": 1, "trainer.max_epochs": 1}
