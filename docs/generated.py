@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from measured import numbers, trainings
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -31,7 +32,9 @@ class Schema(GenerateJsonSchema):
 def write_pages(folder: Path) -> None:
     """Write the generated pages where they differ from what is there, so that Sphinx reads again only what changed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {"commands": _commands(), "api": _api(), "results": _results()}.items():
+    pages = {"commands": _commands(), "api": _api(), "results": _results()}
+    pages |= {"trainings": trainings(), "numbers": numbers()}
+    for name, text in pages.items():
         page = folder / f"{name}.md"
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")

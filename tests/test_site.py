@@ -55,3 +55,21 @@ def test_words_that_look_like_markup_are_escaped_but_not_within_backticks():
 def test_every_page_is_reached_from_the_first():
     first = (DOCS / "index.md").read_text()
     assert all(re.search(rf"^{page.stem}$", first, re.MULTILINE) for page in DOCS.glob("*.md") if page.stem != "index")
+
+
+def test_every_link_leads_to_a_file_and_a_heading_of_the_repository(tmp_path, monkeypatch):
+    links = of_docs("links")
+    assert links.broken() == []
+    assert len(links.outside()) > 10 and all(one.startswith("http") for one in links.outside())
+    monkeypatch.setattr(links, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# A b\n[1](#a-b) [2](b.md) [3](#c) ![4](no.png) `[5](no)` [6](a.md#a-b)\n")
+    assert links.broken() == ["docs/a.md: b.md", "docs/a.md: #c", "docs/a.md: no.png"]
+
+
+def test_results_stand_with_the_commands_that_give_them():
+    measured = of_docs("measured")
+    rows, kept = measured.trainings().splitlines()[2:], (DOCS.parent / "benchmarks" / "results").glob("cifar10-*.yaml")
+    assert len(rows) == len(list(kept)) and all(" % (" in row and "`moganet train cifar10" in row for row in rows)
+    assert "| 90.02 % (" in next(row for row in rows if "`cifar10-1h-seed0`" in row)
+    assert "](speed.md)" in measured.numbers() and "](../" not in measured.numbers()
