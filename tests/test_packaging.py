@@ -7,11 +7,11 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from distutils.core import run_setup
 from email import message_from_string
 from pathlib import Path
 
 import pytest
+import setuptools
 import yaml
 
 import moganet
@@ -26,7 +26,7 @@ def distribution():
     before = Path.cwd()
     os.chdir(ROOT)
     try:
-        made = run_setup("setup.py", stop_after="config")
+        made = setuptools.distutils.core.run_setup("setup.py", stop_after="config")
         build = made.get_command_obj("build_py")
         build.ensure_finalized()
         files = {Path(path) for _, _, path in build.find_all_modules()}

@@ -21,8 +21,10 @@ Gradients = tuple[Tensor | None, ...]
 
 
 def is_worth_it(x: Tensor) -> bool:
-    """Tell whether autograd records this call; what traces or compiles it makes a plan of its own."""
-    if not isinstance(x, Tensor) or torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]
+    """Tell whether autograd records this call; what traces or compiles it has its own plan, and shapes alone need none."""
+    if not isinstance(x, Tensor) or x.is_meta:
+        return False
+    if torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]
         return False
     return torch.is_grad_enabled() and _half_of(x) is not torch.float16
 

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "elsewhere.md"
 # The smallest network and few queries; a larger one learns nothing else.
 SMALL = {
     "moganet_tiny": "moganet_nano",
-    '"num_labels": 80,': '"num_labels": 80, "decoder_layers": 1, "num_queries": 5, "num_denoising": 0, "d_model": 32, '
+    '"num_labels": 80,': '"num_labels": 80, "decoder_layers": 2, "num_queries": 5, "num_denoising": 0, "d_model": 32, '
     '"encoder_hidden_dim": 32, "decoder_in_channels": [32] * 3, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, ',
 }
 
@@ -33,16 +33,16 @@ def made():
 
 
 def test_maps_have_the_strides_that_were_asked_for(made):
-    assert [tuple(y.shape[1:]) for y in made["maps"]] == [(64, 8, 8), (96, 4, 4), (192, 2, 2)]
+    assert [tuple(y.shape[1:]) for y in made["maps"]] == [(64, 16, 16), (96, 8, 8), (192, 4, 4)]
     assert made["dense"].feature_info.reduction() == [4, 8, 16, 16]
-    assert [tuple(y.shape[2:]) for y in made["backbone"](made["images"]).feature_maps] == [(8, 8), (4, 4), (2, 2)]
-    assert [tuple(level.shape[1:]) for level in made["levels"].values()] == [(64, 64 >> i, 64 >> i) for i in (2, 3, 4, 5)]
+    assert [tuple(y.shape[2:]) for y in made["backbone"](made["images"]).feature_maps] == [(16, 16), (8, 8), (4, 4)]
+    assert [tuple(level.shape[1:]) for level in made["levels"].values()] == [(32, 128 >> i, 128 >> i) for i in (2, 3, 4, 5)]
 
 
 @pytest.mark.parametrize("name", ["unet", "fpn", "deeplab", "deeplab_plus", "pan"])
 def test_segmenters_learn_to_their_stem(made, name):
     logits = made[name](made["images"])
-    assert logits.shape == (2, 5, 64, 64)
+    assert logits.shape == (2, 5, 128, 128)
     logits.square().mean().backward()
     learns_to_its_stem(made[name])
 
@@ -56,8 +56,7 @@ def test_detectors_learn_to_their_stem(made, name):
 
 
 def learns_to_its_stem(model):
-    own = next(part for part in model.modules() if isinstance(part, MogaNet))
-    first = own.patch_embed1.projection[0].weight.grad
+    first = next(each.grad for name, each in model.named_parameters() if name.endswith("patch_embed1.projection.0.weight"))
     assert first is not None and first.isfinite().all() and first.abs().max() > 0
 
 
@@ -72,4 +71,4 @@ def test_weights_are_given_to_the_network_within(made):
     own = next(part for part in model.modules() if isinstance(part, MogaNet)).eval()
     x = made["images"]
     with torch.no_grad():
-        assert torch.equal(own.forward_features(x), weights.eval().forward_features(x))
+        assert torch.allclose(own.forward_features(x), weights.eval().forward_features(x), atol=1e-4)
