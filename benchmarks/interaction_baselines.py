@@ -1,4 +1,4 @@
-"""Interaction curves of one network with each baseline: docs/interaction-baselines.png, and the numbers beside this file.
+"""Interaction curves of one network by each baseline: docs/interaction-baselines.png, and the numbers beside this file.
 
 What absent patches show is a choice, and the curve depends on it: the same images, pairs and contexts, once with the
 preprocessing's mean colour in their place (zero), once with the data's (mean), once with the image itself, blurred.

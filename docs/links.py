@@ -1,4 +1,4 @@
-"""Links on the repository's pages: which lead nowhere, and, as a script, which lead out of it (these are only listed)."""
+"""Links on the repository's pages: which lead nowhere and, as a script, which lead out of it (these are only listed)."""
 
 import re
 import sys
@@ -53,7 +53,9 @@ def _is_broken(page: Path, to: str) -> bool:
     other = (page.parent / place).resolve() if place else page
     if MADE in other.parents:
         return False  # the build finds these
-    return not other.exists() or bool(anchor) and other.suffix == ".md" and anchor not in anchors(other)
+    if not other.exists():
+        return True
+    return bool(anchor) and other.suffix == ".md" and anchor not in anchors(other)
 
 
 def outside() -> dict[str, list[str]]:

@@ -1,7 +1,8 @@
-"""Tables of the page of results, made of what is kept in benchmarks/: trainings with their commands, and all numbers."""
+"""Tables of the page of results, made of what lies in benchmarks/: trainings with their commands, and all numbers."""
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 LINK = re.compile(r"\[([^\]]+)\]\(\.\./(docs/)?([^)]*)\)")
 
 
+@cache  # the nearest recipe is looked for among all
 def trainings() -> str:
     """Give a row for each training that is kept: its test set's figure, its time, the command that repeats it."""
     head = ["| training | of the test set | time | command |", "|---|---|---|---|"]
@@ -32,7 +34,7 @@ def _training(name: str, kept: dict[str, Any]) -> str:
 
 
 def numbers() -> str:
-    """Give the table of benchmarks/README.md for a page of the site: links lead to its pages, scripts have their folder."""
+    """Give the table of benchmarks/README.md for a page of the site: links lead to pages beside it, or stand as text."""
     rows = [line for line in (BENCHMARKS / "README.md").read_text("utf-8").splitlines() if line.startswith("|")]
     return "\n".join(LINK.sub(_own_link, line) for line in rows) + "\n"
 

@@ -1,4 +1,4 @@
-"""What is packaged: all that the package reads, and nothing else; the same version everywhere; a text that stands alone."""
+"""What is packaged: all that the package reads and nothing else, one version, and a text that stands alone."""
 
 import io
 import os

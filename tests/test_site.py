@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import measured  # of docs/
 import pytest
 import typer
 
@@ -68,7 +69,6 @@ def test_every_link_leads_to_a_file_and_a_heading_of_the_repository(tmp_path, mo
 
 
 def test_results_stand_with_the_commands_that_give_them():
-    measured = of_docs("measured")
     rows, kept = measured.trainings().splitlines()[2:], (DOCS.parent / "benchmarks" / "results").glob("cifar10-*.yaml")
     assert len(rows) == len(list(kept)) and all(" % (" in row and "`moganet train cifar10" in row for row in rows)
     assert "| 90.02 % (" in next(row for row in rows if "`cifar10-1h-seed0`" in row)

@@ -153,7 +153,7 @@ class FusedChannelMixer(nn.Module):
 
 
 def norm_affine(norm: Any) -> tuple[Tensor, Tensor]:
-    """Give a batch norm in evaluation mode, or one that was frozen, as x -> factor * x + shift, (C,) each in float64."""
+    """Give a batch norm in evaluation mode, or a frozen one, as x -> factor * x + shift, (C,) each in float64."""
     factor = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     return factor.detach(), (norm.bias.double() - norm.running_mean.double() * factor).detach()
 

@@ -21,7 +21,7 @@ Gradients = tuple[Tensor | None, ...]
 
 
 def is_worth_it(x: Tensor) -> bool:
-    """Tell whether autograd records this call; what traces or compiles it has its own plan, and shapes alone need none."""
+    """Tell whether autograd records this call; what traces or compiles it has a plan, and shapes alone need none."""
     if not isinstance(x, Tensor) or x.is_meta:
         return False
     if torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]

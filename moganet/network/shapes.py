@@ -9,8 +9,10 @@ NUM_STAGES = 4
 
 
 class Sampling(NamedTuple):
-    """How a stage samples the image: its embedding's stride and dilation, by how much the dilations of its blocks
-    grow, and the stride of its map in pixels."""
+    """How a stage samples the image: by its embedding's stride and dilation.
+
+    growth: what the dilations of its blocks are multiplied with. reduction: its map's stride, in pixels.
+    """
 
     stride: int
     dilation: int

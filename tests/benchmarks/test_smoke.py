@@ -248,9 +248,7 @@ def test_interaction_curves(run, digit_model, tmp_path, monkeypatch):
 
 def test_interaction_baselines(run, digit_model, tmp_path):
     small = ("--grid", 4, "--images", 2, "--pairs", 2, "--contexts", 2)
-    found = run(
-        "interaction_baselines", digit_model, "--data", "digits", *small, PICTURE=tmp_path / "docs" / "b.png"
-    )
+    found = run("interaction_baselines", digit_model, "--data", "digits", *small, PICTURE=tmp_path / "docs" / "b.png")
     assert (tmp_path / "docs" / "b.png").is_file() and found["zero"]["curve"] != found["blur"]["curve"]
 
 

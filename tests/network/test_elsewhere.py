@@ -1,4 +1,4 @@
-"""docs/elsewhere.md as it stands there: a MogaNet in timm, segmentation_models.pytorch, transformers and torchvision."""
+"""docs/elsewhere.md as it stands: a MogaNet in timm, segmentation_models.pytorch, transformers and torchvision."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,8 @@ def test_maps_have_the_strides_that_were_asked_for(made):
     assert [tuple(y.shape[1:]) for y in made["maps"]] == [(64, 16, 16), (96, 8, 8), (192, 4, 4)]
     assert made["dense"].feature_info.reduction() == [4, 8, 16, 16]
     assert [tuple(y.shape[2:]) for y in made["backbone"](made["images"]).feature_maps] == [(16, 16), (8, 8), (4, 4)]
-    assert [tuple(level.shape[1:]) for level in made["levels"].values()] == [(32, 128 >> i, 128 >> i) for i in (2, 3, 4, 5)]
+    levels = [tuple(level.shape[1:]) for level in made["levels"].values()]
+    assert levels == [(32, 128 >> i, 128 >> i) for i in (2, 3, 4, 5)]
 
 
 @pytest.mark.parametrize("name", ["unet", "fpn", "deeplab", "deeplab_plus", "pan"])
@@ -56,7 +57,8 @@ def test_detectors_learn_to_their_stem(made, name):
 
 
 def learns_to_its_stem(model):
-    first = next(each.grad for name, each in model.named_parameters() if name.endswith("patch_embed1.projection.0.weight"))
+    stem = "patch_embed1.projection.0.weight"
+    first = next(each.grad for name, each in model.named_parameters() if name.endswith(stem))
     assert first is not None and first.isfinite().all() and first.abs().max() > 0
 
 
