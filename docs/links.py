@@ -1,4 +1,4 @@
-"""Links on the repository's pages: which lead nowhere and, as a script, which lead out of it (these are only listed)."""
+"""Links on the repository's pages: which lead nowhere, and, as a script, those that lead out of it (only listed)."""
 
 import re
 import sys

@@ -34,7 +34,7 @@ def _training(name: str, kept: dict[str, Any]) -> str:
 
 
 def numbers() -> str:
-    """Give the table of benchmarks/README.md for a page of the site: links lead to pages beside it, or stand as text."""
+    """Give the table of benchmarks/README.md for a page of the site; links that leave it become text."""
     rows = [line for line in (BENCHMARKS / "README.md").read_text("utf-8").splitlines() if line.startswith("|")]
     return "\n".join(LINK.sub(_own_link, line) for line in rows) + "\n"
 
