@@ -1,40 +1,53 @@
 """The site's pages that are made from the code, and docstrings as Sphinx reads them; `make docs` builds the whole."""
 
-import importlib.util
 import inspect
 import re
 from pathlib import Path
-from types import ModuleType
 
 import measured  # of docs/
 import pytest
-import typer
+from checked_commands import fault_of
+from pages import DOCS, of_docs
 
 import moganet
-from moganet_cli.app import app
-
-DOCS = Path(__file__).parent.parent / "docs"
 
 
-def of_docs(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
-
-
-def test_the_reference_has_every_command_every_function_and_every_result(tmp_path):
+def test_the_reference_has_every_command_every_function_and_every_result(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOTEBOOKS", "off")  # which runs no examples
     of_docs("generated").write_pages(tmp_path)
     commands, api, results = ((tmp_path / f"{name}.md").read_text() for name in ("commands", "api", "results"))
-    for name in typer.main.get_command(app).commands:
-        assert re.search(rf"^## {name}\b", commands, re.MULTILINE)
-    assert commands.count("Example") >= commands.count("## ") - 1 and "\x1b" not in commands
+    for name in of_docs("command_pages").verbs():
+        page = tmp_path / "commands" / f"{name.replace(' ', '-')}.md"
+        text = page.read_text()
+        assert f"(commands/{page.name})" in commands and "```sh\nmoganet " in text and "Usage: " in text
+        assert "\x1b" not in text
+        for link in re.findall(r"\]\((\.\./[^)]+)\)", text):
+            assert (DOCS / "reference" / "generated" / "commands" / link).resolve().is_file(), link
     assert all(f":: moganet.{name}\n" in api for name in moganet.__all__)
     assert {"Doctor", "Predictions", "Explanations"} <= set(re.findall(r"^## (\w+)$", results, re.MULTILINE))
     before = (tmp_path / "api.md").stat().st_mtime_ns
     of_docs("generated").write_pages(tmp_path)
     assert (tmp_path / "api.md").stat().st_mtime_ns == before  # Sphinx would read it again
+
+
+def test_the_commands_of_the_reference_have_examples_that_would_be_taken():
+    examples, names = of_docs("examples").EXAMPLES, set(of_docs("command_pages").verbs())
+    assert set(examples) == names
+    for name, several in examples.items():
+        for one in several:
+            assert fault_of(one.command.split()) is None, one.command
+        assert any(one.command.startswith(f"moganet {name}") for one in several)
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_reference_run(tmp_path, monkeypatch):
+    examples = of_docs("examples")
+    monkeypatch.setattr(examples, "KEPT", tmp_path)
+    monkeypatch.delenv("NOTEBOOKS", raising=False)
+    monkeypatch.delenv("MOGANET_REPORT", raising=False)
+    printed = examples.outputs()
+    assert len(printed) >= len(examples.EXAMPLES) and all(one.text for one in printed.values())
+    assert all(Path(one.picture).stat().st_size for one in printed.values() if one.picture)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in moganet.__all__ if inspect.isfunction(getattr(moganet, name))))
