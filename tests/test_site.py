@@ -2,7 +2,12 @@
 
 import importlib.util
 import inspect
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +15,7 @@ import pytest
 import typer
 
 import moganet
-from moganet_cli.app import app
+from moganet_cli.app import app, speak_as_usual
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -55,3 +60,109 @@ def test_words_that_look_like_markup_are_escaped_but_not_within_backticks():
 def test_every_page_is_reached_from_the_first():
     first = (DOCS / "index.md").read_text()
     assert all(re.search(rf"^{page.stem}$", first, re.MULTILINE) for page in DOCS.glob("*.md") if page.stem != "index")
+
+
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+
+
+def cells_of(page: Path) -> list[str]:
+    return re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Give the words of each `moganet …` that a page's cells and blocks of sh have; a variable stands as 1."""
+    text = page.read_text(encoding="utf-8")
+    shell = re.findall(r"^```(?:sh|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for cell in cells_of(page):
+        joined = cell.replace("\\\n", " ")
+        shell += [joined.partition("\n")[2]] if joined.startswith(("%%bash", "%%sh")) else []
+        shell += re.findall(r"^\s*!(.+)$", joined, re.MULTILINE)
+    found, lines = [], "\n".join(shell).replace("\\\n", " ").splitlines()
+    for line in lines:
+        words = shlex.shlex(re.sub(r"\$\w+|\{\w+\}", "1", line), posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        parts: list[list[str]] = [[]]
+        for word in words:
+            parts = [*parts, []] if set(word) <= set("();<>|&") else [*parts[:-1], [*parts[-1], word]]
+        found += [part[1:] for part in parts if part[:1] == ["moganet"]]
+    return found
+
+
+def test_every_tutorial_is_a_notebook_that_is_reached_from_the_first_page():
+    first = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert TUTORIALS
+    for page in TUTORIALS:
+        assert re.search(rf"^tutorials/{re.escape(page.stem)}$", first, re.MULTILINE), page.name
+        assert "format_name: myst" in page.read_text(encoding="utf-8").split("---")[1], page.name
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_every_command_of_a_tutorial_is_one_that_the_command_line_takes(page):
+    commands = commands_of(page)
+    assert commands
+    for verb, *words in commands:
+        command = typer.main.get_command(app).commands[verb]
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(verb, words)  # parses, runs nothing
+    speak_as_usual()  # after a --quiet
+
+
+@pytest.mark.parametrize("page", [one for one in TUTORIALS if one.stem.endswith(".zh")], ids=lambda page: page.stem)
+def test_a_tutorial_runs_the_same_code_and_says_the_same_figures_in_both_languages(page):
+    other = page.with_name(page.name.replace(".zh", ""))
+    assert cells_of(page) == cells_of(other)
+    texts = [one.read_text(encoding="utf-8") for one in (page, other)]
+    for found in (r"^#+ ", r"^\| .*?(?=[0-9])[^\n]*$", r"\]\([^)\s]*\)"):
+        mine, theirs = (re.findall(found, text, re.MULTILINE) for text in texts)
+        assert len(mine) == len(theirs), found
+    numbers = [re.findall(r"\d[\d.,]*", "\n".join(re.findall(r"^\|.*$", text, re.MULTILINE))) for text in texts]
+    assert numbers[0] == numbers[1]
+
+
+SITE = """---
+jupytext:
+  text_representation:
+    format_name: myst
+kernelspec:
+  name: python3
+---
+
+# A page
+
+[Elsewhere](#a-page).
+
+```{{code-cell}} ipython3
+{cell}
+```
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("!moganet info nano && moganet predict moganet_nano.digits seven.png", None),
+        ("!moganet info nonsense", "CalledProcessError"),
+        ("raise ValueError('no')", "ValueError"),
+        ("from pathlib import Path\nprint(Path.home())", "place of this machine"),
+    ],
+)
+def test_a_site_is_built_of_what_cells_print_and_not_where_one_fails(cell, said, tmp_path):
+    pytest.importorskip("myst_nb")
+    pages, built = tmp_path / "pages", tmp_path / "built"
+    (pages / "tutorials").mkdir(parents=True)
+    drawn = "import PIL.Image\nPIL.Image.new('L', (8, 8)).save('seven.png')\n"
+    (pages / "tutorials" / "one.md").write_text(SITE.format(cell=drawn + cell))
+    (pages / "index.md").write_text("# First\n\n```{toctree}\ntutorials/one\n```\n")
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", str(DOCS), str(pages), str(built)]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NOTEBOOKS": "on"}, timeout=300)
+    assert (run.returncode == 0) is (said is None), run.stderr
+    if said is not None:
+        assert said in run.stderr
+        return
+    notebook = json.loads((built / "tutorials" / "one.ipynb").read_text())
+    printed = "".join("".join(one["text"]) for one in notebook["cells"][1]["outputs"])
+    assert "moganet_nano" in printed and "seven.png" in printed and "\x1b" not in printed
+    assert "[Elsewhere]" not in json.dumps(notebook)
+    assert 'href="one.ipynb"' in (built / "tutorials" / "one.html").read_text()
