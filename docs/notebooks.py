@@ -1,4 +1,4 @@
-"""The site's notebooks (tutorials/*.md): what their cells run with, when they run again, the .ipynb beside each page."""
+"""The site's notebooks (tutorials/*.md): what cells run with, when they run again, the .ipynb beside each page."""
 
 import hashlib
 import os
