@@ -22,12 +22,14 @@ CODE = ("moganet", "moganet_cli")  # outputs hold what it printed
 PLAIN = {  # neither bars nor colours, in lines that fit the page; one thread; nothing of this user's own
     "TTY_COMPATIBLE": "0",
     "NO_COLOR": "1",
-    "COLUMNS": "100",
+    "COLUMNS": "92",
     "OMP_NUM_THREADS": "1",
     "MOGANET_CACHE": str(BUILD / "cache"),
     "IPYTHONDIR": str(BUILD / "ipython"),
 }
-FAILS = "c.InteractiveShell.system_raise_on_error = True  # a command that fails ends its cell, as Python does\n"
+FAILS = """c.InteractiveShell.system_raise_on_error = True  # a command that fails ends its cell, as Python does
+c.Application.log_level = "ERROR"
+"""
 OFFER = {"": "Download this page as a notebook", ".zh": "下载本页的笔记本"}
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:)[^)\s]*\)")  # to another page, or within this one
 
