@@ -103,10 +103,22 @@ def _for_readers(notebook: Any) -> Any:
         cell.metadata.pop("execution", None)  # when it ran
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(r"\1", cell.source)
+        if "outputs" in cell:
+            cell.outputs = list(_first_streams(cell.outputs))
         for output in cell.get("outputs", ()):
             texts = output if "text" in output else output.get("data", {})
             texts.update({kind: HERE.sub("", text) for kind, text in texts.items() if kind.startswith("text")})
     return notebook
+
+
+def _first_streams(outputs: list[Any]) -> Iterator[Any]:
+    """Leave out what myst-nb has joined to the first output of its stream (nb_merge_streams), and left behind it."""
+    joined = set()
+    for output in outputs:
+        name = output.get("name", id(output))
+        if name not in joined:
+            joined.add(name)
+            yield output
 
 
 def _places_of_this_machine(notebook: Any) -> Iterator[str]:
