@@ -105,7 +105,7 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 
 def describe_epoch(trainer: pl.Trainer, rate: float, metrics: Sequence[Metric], *, validated: bool) -> str:
-    """Say in one line what an epoch gave: the loss, and what the task's `metrics` name; of validation where it had one."""
+    """Say in one line what an epoch gave: the loss and what the task's `metrics` name, in validation if it had one."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     parts = [_epoch(trainer)]
     for split, label in (("train", "train"), *([("val", "validation")] if validated else [])):
