@@ -25,7 +25,7 @@ nb_execution_mode, nb_execution_cache_path = choose_execution()
 nb_execution_in_temp = True  # each notebook in an empty folder
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
-nb_execution_timeout = 240  # seconds a cell; a quiet machine of two cores needs less than 120 for all of a notebook
+nb_execution_timeout = 900  # seconds a cell, of a busy machine; a quiet one of two cores needs 120 for a notebook
 nb_merge_streams = True
 suppress_warnings = ["misc.highlighting_failure"]
 

@@ -31,7 +31,7 @@ def of_docs(name: str) -> ModuleType:
 def test_the_reference_has_every_command_every_function_and_every_result(tmp_path):
     of_docs("generated").write_pages(tmp_path)
     commands, api, results = ((tmp_path / f"{name}.md").read_text() for name in ("commands", "api", "results"))
-    for name in typer.main.get_command(app).commands:
+    for name in GROUP.commands:
         assert re.search(rf"^## {name}\b", commands, re.MULTILINE)
     assert commands.count("Example") >= commands.count("## ") - 1 and "\x1b" not in commands
     assert all(f":: moganet.{name}\n" in api for name in moganet.__all__)
@@ -62,6 +62,7 @@ def test_every_page_is_reached_from_the_first():
     assert all(re.search(rf"^{page.stem}$", first, re.MULTILINE) for page in DOCS.glob("*.md") if page.stem != "index")
 
 
+GROUP = typer.main.get_command(app)
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 
 
@@ -104,7 +105,7 @@ def test_every_tutorial_is_reached_from_the_first_page_and_runs_where_it_has_cel
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_every_command_of_a_tutorial_is_one_that_the_command_line_takes(page):
     for verb, *words in commands_of(page):
-        command = typer.main.get_command(app).commands[verb]
+        command = GROUP.commands[verb]
         while hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
         command.make_context(verb, words)  # parses, runs nothing
@@ -118,7 +119,8 @@ def test_a_tutorial_has_the_same_cells_headings_links_and_figures_in_both_langua
     mine, theirs = (one.read_text(encoding="utf-8") for one in (page, other))
     for kind in (r"^#+ ", r"\]\([^)\s]*\)", r"^\|"):
         assert len(re.findall(kind, mine, re.MULTILINE)) == len(re.findall(kind, theirs, re.MULTILINE)), kind
-    figures = [re.findall(r"\d[\d.,]*\d|\d", "".join(re.findall(r"^\|.*$", text, re.MULTILINE))) for text in (mine, theirs)]
+    tables = ["".join(re.findall(r"^\|.*$", text, re.MULTILINE)) for text in (mine, theirs)]
+    figures = [re.findall(r"\d[\d.,]*\d|\d", table) for table in tables]
     assert figures[0] == figures[1]
 
 
