@@ -41,8 +41,8 @@ def set_options(settings):
 def run(monkeypatch, tmp_path):
     """Import a script, give some of its names other values, run its main, and read what it wrote."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    for folder in ("benchmarks", "docs"):
-        (tmp_path / folder).mkdir()
+    for folder in ("benchmarks/results", "docs"):
+        (tmp_path / folder).mkdir(parents=True)
 
     def script(name, *arguments, main=True, **values):
         sides = importlib.import_module("sides")
