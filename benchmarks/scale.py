@@ -193,7 +193,8 @@ def memory(found: dict[str, Any]) -> Iterator[str]:
 
 def steps(found: dict[str, Any]) -> Iterator[str]:
     """Give the table of training steps."""
-    yield "| variant | parameters | images/s | share of a 2048 product | gradients | kept for the backward pass, an image |"
+    heads = ("variant", "parameters", "images/s", "share of a 2048 product", "gradients", "kept for backward, an image")
+    yield f"| {' | '.join(heads)} |"
     yield "|---|---:|---:|---:|---:|---:|"
     for one in (variant["measured"] for variant in found["variants"]):
         millions, kept = one["parameters"] / 1e6, one["bytes_for_backward_per_image"] / 1e6

@@ -60,7 +60,7 @@ class Statement(Record):
 
 
 def difference(statements: Sequence[Statement]) -> str | None:
-    """Say in a line in what a process would train otherwise than the first one, and what to do; None where none would."""
+    """Say in a line what a process would train otherwise than the first one, and the remedy; None where none would."""
     first = statements[0]
     return next((what for other in statements[1:] if (what := _unlike(first, other)) is not None), None)
 

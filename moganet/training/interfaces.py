@@ -1,4 +1,4 @@
-"""By which interface the processes of several hosts reach each other on CPUs, where the host's own name does not tell."""
+"""By which interface processes of several hosts reach each other on CPUs, where a host's own name does not tell."""
 
 import ipaddress
 import os

@@ -167,6 +167,7 @@ _OF_LIGHTNING = (  # warnings that say nothing to a user of this package
     ".*your dataloader is not resumable.*",  # it is, by its place
     ".*in eval mode at the start.*",  # what the recipe freezes
     ".*does not have many workers.*",  # the recipe's or the caller's choice
+    ".*Grad strides do not match bucket view.*",  # of one channel a group, in channels_last
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 of its own call of torch's pytree
 )
 

@@ -93,9 +93,7 @@ def trained(data: Path, out: Path) -> None:
     """Train as the command does, with an error as a line."""
     rank_zero_only.rank = int(os.environ["RANK"])  # which Lightning reads when it is imported
     try:
-        moganet.train(
-            "digits", data=str(data), overrides={**SMALL, "data.workers": 0, "preprocessing.channels": 3}, out=out
-        )
+        moganet.train("digits", data=str(data), overrides={**SMALL, "data.workers": 0, "data.batch_size": 4}, out=out)
     except moganet.errors.MogaNetError as error:
         sys.exit(f"{error}")
 
@@ -160,6 +158,11 @@ def kill_host(name: str) -> None:
         os.kill(int(pid), 9)
 
 
+def rendezvous(number: int) -> list[str]:
+    """Give the options of torchrun that differ from host to host: their names do not lead to these addresses."""
+    return ["--rdzv-conf", f"is_host={number == 1}", "--local-addr", ADDRESSES.format(number)]
+
+
 @contextmanager
 def training(names: list[str], out: Path, *options: str):
     """Start torchrun on each host, as docs/scale.md says it."""
@@ -169,7 +172,7 @@ def training(names: list[str], out: Path, *options: str):
     what = ["-m", "moganet", "train", "digits", "--out", str(out), *settings, "--set", "report=false", *options]
     started = [
         subprocess.Popen(
-            ["ip", "netns", "exec", name, *line, "--local-addr", ADDRESSES.format(number), *what],
+            ["ip", "netns", "exec", name, *line, *rendezvous(number), *what],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
