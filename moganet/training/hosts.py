@@ -25,7 +25,7 @@ from moganet.training.interfaces import choose_interface
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 # What trains is imported where it is used: `train` says what begins before that.
 MARK_FILE = ".hosts"  # by which others see that they look into the same folder
@@ -113,8 +113,8 @@ def met(mine: Statement, trainer: "pl.Trainer") -> Iterator[str]:
         try:
             store, statements = _exchanged(mine, trainer)
         except DistError as error:
-            what = "the processes of this job can't meet: another one is gone, or a firewall lies between"
-            raise TrainingError(f"{what} ({first_line(error)}); start all of them again") from None
+            why = f"another one is gone, or a firewall lies between ({first_line(error)})"
+            raise TrainingError(f"the processes of this job can't meet: {why}; start all of them again") from None
         if (what := difference(statements)) is not None:
             _await_reach(store, "read", trainer.world_size)  # the store ends with the first process, or its launcher
             raise ConfigError(what)
@@ -172,7 +172,7 @@ def _has_agent() -> bool:
 
 def _store(address: str, port: int, *, hosts: bool, wait: timedelta) -> "Store":
     """Open the store at which torch's own processes meet, under names of our own. hosts: where no agent does."""
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     begun = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     is_master = hosts and not _has_agent()

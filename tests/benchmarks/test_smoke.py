@@ -270,8 +270,14 @@ def test_processes(run, tmp_path, monkeypatch):
 
 
 def test_scale(run):
-    found = run("scale", VARIANTS=("nano",), SIZE=32, ROUNDS=1)["variants"]
-    assert run("scale", "--calculate")["variants"] == found and found[0]["calculated"][3]["hours"] > 0
+    small = {"VARIANTS": ("nano",), "SIZE": 32, "ROUNDS": 1, "RESULTS": tmp_path / "benchmarks" / "results"}
+    small |= {"measure_reading": rates, "measure_batch": rates, "measure_memory": held}
+    run("scale", **small)
+    page = tmp_path / "docs" / "scale.md"
+    shutil.copy(FOLDER.parent / "docs" / "scale.md", page)
+    run("scale", "--calculate", "--write", page, RESULTS=small["RESULTS"])
+    text = page.read_text()
+    assert text.count("| moganet_nano |") == 5 and "imagenet-xtiny" in text and "80 MB by 4 threads" in text
 
 
 def test_keep_run(run, trained_run, tmp_path):

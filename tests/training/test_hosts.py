@@ -122,6 +122,7 @@ def test_other_images_on_one_host_are_a_line_on_both_and_nothing_is_written(tmp_
 
 
 ADDRESSES = "10.219.77.{}"
+LONGER = {"trainer.max_epochs": 3, "trainer.save_every": 0.005, "report": "false"}
 
 
 @pytest.fixture
@@ -168,8 +169,10 @@ def training(names: list[str], out: Path, *options: str):
     """Start torchrun on each host, as docs/scale.md says it."""
     line = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
     line += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES.format(1)}:29400"]
-    settings = [text for key, value in SMALL.items() for text in ("--set", f"{key}={value}".replace(" ", ""))]
-    what = ["-m", "moganet", "train", "digits", "--out", str(out), *settings, "--set", "report=false", *options]
+    settings = [
+        text for key, value in {**SMALL, **LONGER}.items() for text in ("--set", f"{key}={value}".replace(" ", ""))
+    ]
+    what = ["-m", "moganet", "train", "digits", "--out", str(out), *settings, *options]
     started = [
         subprocess.Popen(
             ["ip", "netns", "exec", name, *line, *rendezvous(number), *what],
@@ -194,18 +197,15 @@ def weights(out: Path) -> str:
     return hashlib.sha256((out / "last.safetensors").read_bytes()).hexdigest()
 
 
-EPOCHS = ("--epochs", "3", "--set", "trainer.save_every=0.005")
-
-
 @pytest.mark.slow  # four jobs of two processes that import torch
 def test_a_host_that_is_lost_ends_the_job_which_goes_on_to_the_same_weights(hosts, tmp_path):
-    with training(hosts, tmp_path / "whole", *EPOCHS) as whole:
+    with training(hosts, tmp_path / "whole") as whole:
         said, _ = (process.communicate(timeout=300)[1] for process in whole)
     assert [process.returncode for process in whole] == [0, 0], said
     assert "2 processes on 2 hosts train together" in said
     for lost, left in ((1, 0), (0, 1)):
         out = tmp_path / f"lost-{lost}"
-        with training(hosts, out, *EPOCHS) as broken:
+        with training(hosts, out) as broken:
             await_save(out, broken[left])
             kill_host(hosts[lost])
             since = time.monotonic()
@@ -214,7 +214,7 @@ def test_a_host_that_is_lost_ends_the_job_which_goes_on_to_the_same_weights(host
         assert broken[left].returncode and not (out / "result.json").exists()
         lines = [line for line in said.splitlines() if "moganet: another process of this job is gone" in line]
         assert len(lines) == 1 and f"--out {out} --resume" in lines[0], said
-        with training(hosts, out, *EPOCHS, "--resume") as again:
+        with training(hosts, out, "--resume") as again:
             said, _ = (process.communicate(timeout=300)[1] for process in again)
         assert [process.returncode for process in again] == [0, 0], said
         assert weights(out) == weights(tmp_path / "whole")
