@@ -11,6 +11,7 @@ between its comments. Whole, it takes less than five minutes on two cores.
 import argparse
 import itertools
 import json
+import os
 import re
 import tempfile
 import warnings
@@ -29,6 +30,7 @@ from torch import Tensor
 
 import moganet
 from moganet import build_network
+from moganet.batch.run import batch
 from moganet.engine.benchmark_data import ready_to_train
 from moganet.engine.doctor import environment
 from moganet.machine import in_turns, keep_freed_memory, num_cores
@@ -111,7 +113,7 @@ def measure_batch(sources: dict[str, str], place: Path) -> dict[str, float]:
     numbers, x = itertools.count(), torch.randn(32, 3, SIZE, SIZE)
 
     def predict(source: str) -> None:
-        moganet.batch(model, source, place / f"answers-{next(numbers)}")
+        batch(model, source, place / f"answers-{next(numbers)}")
 
     sides = {"the network alone": Side(lambda: [model.logits(x) for _ in range(PREDICTED // len(x))], True)}
     sides |= {name: Side(partial(predict, source), True) for name, source in sources.items()}
@@ -139,13 +141,14 @@ def measure_all() -> dict[str, Any]:
             (place / name).mkdir()
             draw_images(place / name, *([] if number is None else [number]))
             moganet.make_shards(str(place / name), place / f"{name}-shards")
-        reading, batch = (
+        reading, predicting = (
             {"a folder": str(place / name), "shards": f"shards:{place / name}-shards"} for name in ("train", "some")
         )
-        others = {"reading": measure_reading(reading), "batch": measure_batch(batch, place)}
+        others = {"reading": measure_reading(reading), "batch": measure_batch(predicting, place)}
         others["memory"] = measure_memory(place)
     variants = [{"measured": measure(name)} for name in VARIANTS]
-    return {"variants": variants, **others, "cores": num_cores(), "environment": environment().plain()}
+    machine = environment().plain()
+    return {"variants": variants, **others, "cores": num_cores(), "load": os.getloadavg()[0], "environment": machine}
 
 
 def calculate(measured: dict[str, Any], devices: int, read_a_core: float) -> dict[str, float]:
@@ -173,14 +176,15 @@ def calculate(measured: dict[str, Any], devices: int, read_a_core: float) -> dic
 def rates(found: dict[str, Any]) -> Iterator[str]:
     """Give the table of what is read and predicted."""
     machine = found["environment"]
-    yield f"{found['cores']} cores with {machine['processor']}, torch {machine['packages']['torch']}."
+    at, version = f"{found['cores']} cores with {machine['processor']}", machine["packages"]["torch"]
+    yield f"{at}, {machine['threads']} threads, torch {version}."
     yield ""
     yield "| images/s | a folder of JPEGs | its shards | the network alone |"
     yield "|---|---:|---:|---:|"
-    reading, batch = found["reading"], found["batch"]
+    reading, predicted = found["reading"], found["batch"]
     yield f"| read for training (`imagenet-xtiny`, 224 px) | {reading['a folder']:.0f} | {reading['shards']:.0f} | |"
-    alone = f"{batch['the network alone']:.1f}"
-    yield f"| `moganet batch`, moganet_xtiny, 224 px | {batch['a folder']:.1f} | {batch['shards']:.1f} | {alone} |"
+    cells = " | ".join(f"{predicted[name]:.1f}" for name in ("a folder", "shards", "the network alone"))
+    yield f"| `moganet batch`, moganet_xtiny, 224 px | {cells} |"
 
 
 def memory(found: dict[str, Any]) -> Iterator[str]:
