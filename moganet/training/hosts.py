@@ -116,7 +116,8 @@ def met(mine: Statement, trainer: "pl.Trainer") -> Iterator[str]:
             why = f"another one is gone, or a firewall lies between ({first_line(error)})"
             raise TrainingError(f"the processes of this job can't meet: {why}; start all of them again") from None
         if (what := difference(statements)) is not None:
-            _await_reach(store, "read", trainer.world_size)  # the store ends with the first process, or its launcher
+            if trainer.node_rank == 0:  # with whose first process, or launcher, the store ends
+                _await_reach(store, "read", trainer.world_size)
             raise ConfigError(what)
         _say_hosts(mine, statements, trainer)
         yield statements[0].folder
@@ -145,10 +146,17 @@ def _exchanged(mine: Statement, trainer: "pl.Trainer") -> tuple["Store", list[St
     if (to_meet := _to_meet.get()) is not None:
         to_meet.clear()
     _await(store, trainer.world_size, PROCESSES_WAIT.total_seconds())
-    keys = [f"said/{rank}" for rank in range(trainer.world_size)]
-    statements = [Statement.model_validate_json(store.get(key)) for key in keys]
+    said = [store.get(f"said/{rank}") for rank in range(trainer.world_size)]
     store.add("read", 1)
-    return store, statements
+    return store, [_parsed(text, rank) for rank, text in enumerate(said)]
+
+
+def _parsed(text: bytes, rank: int) -> Statement:
+    try:
+        return Statement.model_validate_json(text)
+    except ValueError:  # what another version says
+        what = f"process {rank} of this job has another version of moganet"
+        raise ConfigError(f"{what}; install the same on all hosts") from None
 
 
 def _await(store: "Store", number: int, seconds: float) -> None:
@@ -223,7 +231,8 @@ def _tell(text: str) -> None:
     store = _store(address, int(port), hosts=False, wait=timedelta(seconds=HEARD))
     store.set("ended", f"process {os.environ['RANK']} on {socket.gethostname()} has ended: {' '.join(text.split())}")
     store.add("heard", 1)
-    _await_reach(store, "heard", int(world))
+    if os.environ.get("GROUP_RANK") == "0":
+        _await_reach(store, "heard", int(world))
 
 
 def _await_reach(store: "Store", key: str, number: int) -> None:

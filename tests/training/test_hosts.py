@@ -21,7 +21,7 @@ from torch.distributed import TCPStore
 import moganet
 from moganet.errors import ConfigError
 from moganet.notices import listening
-from moganet.training import interfaces
+from moganet.training import hosts, interfaces
 from moganet.training.hosts import Statement, difference
 
 FIRST = Statement(
@@ -63,6 +63,12 @@ def test_hosts_that_go_on_from_other_states_are_told_apart():
     found = difference([FIRST.changed(state="1 2"), SECOND.changed(state="1 3")])
     assert "another state of the run for process 1 on b" in found
     assert "process 0 on a goes on" in difference([FIRST.changed(state="1 2"), SECOND])
+
+
+def test_what_another_version_says_is_no_fault_of_ours():
+    assert hosts._parsed(FIRST.model_dump_json().encode(), 0) == FIRST
+    with pytest.raises(ConfigError, match="process 3 of this job has another version of moganet"):
+        hosts._parsed(b'{"rank": 3, "words": []}', 3)
 
 
 def test_the_interface_towards_the_first_host_is_taken_where_the_hosts_name_does_not_tell(monkeypatch):
@@ -126,7 +132,7 @@ LONGER = {"trainer.max_epochs": 3, "trainer.save_every": 0.005, "report": "false
 
 
 @pytest.fixture
-def hosts(tmp_path):
+def two_hosts(tmp_path):
     """Two network namespaces with an address each, which see nothing but each other."""
     if shutil.which("ip") is None:
         pytest.skip("there is no `ip` (iproute2), which makes network namespaces")
@@ -198,23 +204,23 @@ def weights(out: Path) -> str:
 
 
 @pytest.mark.slow  # four jobs of two processes that import torch
-def test_a_host_that_is_lost_ends_the_job_which_goes_on_to_the_same_weights(hosts, tmp_path):
-    with training(hosts, tmp_path / "whole") as whole:
+def test_a_host_that_is_lost_ends_the_job_which_goes_on_to_the_same_weights(two_hosts, tmp_path):
+    with training(two_hosts, tmp_path / "whole") as whole:
         said, _ = (process.communicate(timeout=300)[1] for process in whole)
     assert [process.returncode for process in whole] == [0, 0], said
     assert "2 processes on 2 hosts train together" in said
     for lost, left in ((1, 0), (0, 1)):
         out = tmp_path / f"lost-{lost}"
-        with training(hosts, out) as broken:
+        with training(two_hosts, out) as broken:
             await_save(out, broken[left])
-            kill_host(hosts[lost])
+            kill_host(two_hosts[lost])
             since = time.monotonic()
             said = broken[left].communicate(timeout=120)[1]
             assert time.monotonic() - since < 60
         assert broken[left].returncode and not (out / "result.json").exists()
         lines = [line for line in said.splitlines() if "moganet: another process of this job is gone" in line]
         assert len(lines) == 1 and f"--out {out} --resume" in lines[0], said
-        with training(hosts, out, "--resume") as again:
+        with training(two_hosts, out, "--resume") as again:
             said, _ = (process.communicate(timeout=300)[1] for process in again)
         assert [process.returncode for process in again] == [0, 0], said
         assert weights(out) == weights(tmp_path / "whole")
