@@ -1,11 +1,11 @@
 """What this machine reads, trains and predicts, and from that what ImageNet for 300 epochs needs on 1 to 512 devices.
 
-PYTHONPATH=. python benchmarks/scale.py [--calculate] [--write docs/scale.md]
+PYTHONPATH=. python benchmarks/scale.py [--only [reading batch memory variants]] [--write docs/scale.md]
 Measured, written to results/scale.json: each variant's rate of whole optimizer steps at 224 px, the rate of a 2048 x
 2048 product in the same run, and the bytes that a step keeps for its backward pass; JPEGs read as training reads them,
 of a folder and of its shards; `moganet batch` over both, and its memory with photographs of 24 megapixels. Calculated
-from these: everything else. --calculate keeps the measurements of the file; --write puts the tables into the page,
-between its comments. Whole, it takes less than five minutes on two cores.
+from these: everything else. --only measures some parts, or none, and keeps the file's others; --write puts the tables
+into the page, between its comments. Whole, it takes less than five minutes on two cores.
 """
 
 import argparse
@@ -43,6 +43,7 @@ IMAGES, EPOCHS, JPEG_BYTES = 1_281_167, 300, 110_000
 LEAST_IMAGES = 16  # on a device in a step, for its norms' sake and its own speed
 PEAK, NEAR, FAR, GPUS_A_MACHINE = 312e12, 300e9, 25e9, 8
 PREDICTED, PHOTOGRAPHS, THREADS = 96, 24, (1, 2, 3, 4)
+PARTS = ("reading", "batch", "memory", "variants")
 RESULTS = Path(__file__).parent / "results"
 MODEL = "moganet_nano.cifar10"  # that reads photographs: it ships, and hardly computes beside them
 
@@ -131,24 +132,35 @@ def measure_memory(place: Path) -> dict[str, Any]:
     return {"most_mb_by_threads": found, "a_further_thread_mb": further, "most_mb_by_torch_two_threads": eager}
 
 
-def measure_all() -> dict[str, Any]:
-    """Measure this machine."""
+def measure_variants() -> list[dict[str, Any]]:
+    """Time the steps of all variants."""
+    return [{"measured": measure(name)} for name in VARIANTS]
+
+
+def measure_part(part: str) -> Any:
+    """Measure a part of what the file holds."""
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         place = Path(folder)
-        for name, number in (("train", None), ("some", PREDICTED)):
-            (place / name).mkdir()
-            draw_images(place / name, *([] if number is None else [number]))
-            moganet.make_shards(str(place / name), place / f"{name}-shards")
-        reading, predicting = (
-            {"a folder": str(place / name), "shards": f"shards:{place / name}-shards"} for name in ("train", "some")
-        )
-        others = {"reading": measure_reading(reading), "batch": measure_batch(predicting, place)}
-        others["memory"] = measure_memory(place)
-    variants = [{"measured": measure(name)} for name in VARIANTS]
-    machine = environment().plain()
-    return {"variants": variants, **others, "cores": num_cores(), "load": os.getloadavg()[0], "environment": machine}
+        if part == "variants":
+            return measure_variants()
+        if part == "memory":
+            return measure_memory(place)
+        photos, shards = place / "photos", place / "shards"
+        photos.mkdir()
+        draw_images(photos, *([PREDICTED] if part == "batch" else []))
+        moganet.make_shards(str(photos), shards)
+        sources = {"a folder": str(photos), "shards": f"shards:{shards}"}
+        return measure_reading(sources) if part == "reading" else measure_batch(sources, place)
+
+
+def this_machine() -> dict[str, Any]:
+    """Give what rates depend on. load: how many threads of all processes computed in the last minute."""
+    known = environment().plain()
+    torchs = known["packages"]["torch"]
+    machine = {"cores": num_cores(), "processor": known["processor"], "threads": known["threads"], "torch": torchs}
+    return {**machine, "load": round(os.getloadavg()[0], 1)}
 
 
 def calculate(measured: dict[str, Any], devices: int, read_a_core: float) -> dict[str, float]:
@@ -173,11 +185,18 @@ def calculate(measured: dict[str, Any], devices: int, read_a_core: float) -> dic
     }
 
 
+def on(found: dict[str, Any], part: str) -> str:
+    """Say on what a part was measured."""
+    at = found["machines"][part]
+    said = f"{at['cores']} cores with {at['processor']}, {at['threads']} threads, torch {at['torch']}"
+    if at["load"] is not None and at["load"] < 2 * at["cores"]:
+        return said
+    return f"{said}; other work was on the machine{f' (a load of {at["load"]})' if at['load'] else ''}"
+
+
 def rates(found: dict[str, Any]) -> Iterator[str]:
     """Give the table of what is read and predicted."""
-    machine = found["environment"]
-    at, version = f"{found['cores']} cores with {machine['processor']}", machine["packages"]["torch"]
-    yield f"{at}, {machine['threads']} threads, torch {version}."
+    yield f"Reading: {on(found, 'reading')}. `moganet batch`: {on(found, 'batch')}."
     yield ""
     yield "| images/s | a folder of JPEGs | its shards | the network alone |"
     yield "|---|---:|---:|---:|"
@@ -198,6 +217,8 @@ def memory(found: dict[str, Any]) -> Iterator[str]:
 def steps(found: dict[str, Any]) -> Iterator[str]:
     """Give the table of training steps."""
     heads = ("variant", "parameters", "images/s", "share of a 2048 product", "gradients", "kept for backward, an image")
+    yield f"{on(found, 'variants').capitalize()}."
+    yield ""
     yield f"| {' | '.join(heads)} |"
     yield "|---|---:|---:|---:|---:|---:|"
     for one in (variant["measured"] for variant in found["variants"]):
@@ -248,12 +269,16 @@ def write_into(page: Path, found: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--calculate", action="store_true")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, metavar="PART")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     asked = parser.parse_args()
     path = RESULTS / "scale.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if asked.calculate else measure_all()
-    read_a_core = found["reading"]["a folder"] / found["cores"]
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machines": {}}
+    for part in asked.only:
+        found["machines"][part] = this_machine()  # before, since this script is no other work
+        found[part] = measure_part(part)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")  # what ends later loses nothing
+    read_a_core = found["reading"]["a folder"] / found["machines"]["reading"]["cores"]
     for one in found["variants"]:
         one["calculated"] = [calculate(one["measured"], n, read_a_core) for n in (1, 8, 64, 512)]
     text = json.dumps(found, indent=1)

@@ -280,7 +280,7 @@ def test_scale(run, tmp_path):
     results, page = tmp_path / "benchmarks" / "results", tmp_path / "docs" / "scale.md"
     run("scale", **SMALL_SCALE, **faked, RESULTS=results)
     page.write_text((FOLDER.parent / "docs" / "scale.md").read_text())
-    run("scale", "--calculate", "--write", page, RESULTS=results)
+    run("scale", "--only", "--write", page, RESULTS=results)
     text = page.read_text()
     assert text.count("| moganet_nano |") == 5 and "moganet_xlarge |" not in text
     assert "| read for training (`imagenet-xtiny`, 224 px) | 90 | 80 | |" in text and "900 MB by 4 threads" in text
