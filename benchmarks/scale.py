@@ -191,7 +191,8 @@ def on(found: dict[str, Any], part: str) -> str:
     said = f"{at['cores']} cores with {at['processor']}, {at['threads']} threads, torch {at['torch']}"
     if at["load"] is not None and at["load"] < 2 * at["cores"]:
         return said
-    return f"{said}; other work was on the machine{f' (a load of {at["load"]})' if at['load'] else ''}"
+    load = f" (a load of {at['load']})" if at["load"] else ""
+    return f"{said}; other work was on the machine{load}"
 
 
 def rates(found: dict[str, Any]) -> Iterator[str]:
