@@ -5,7 +5,8 @@ whoever was killed and whatever Ray does again for it. Why Ray Data, and not Ray
 fills the pool, here and on a cluster that grows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class Pool:
 
 def answer_by_ray(
     job: Job, files: Sequence[ImageFile], boxes: FileBoxes, pool: Pool, progress: Progress
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Give what becomes of blocks of all files, as they are done. Raises WorkerError for files at which workers die."""
     with connected(pool.address, max(num_cores(), (pool.workers or 1) * pool.threads)) as ray:
         workers = _room(ray, pool)
@@ -108,11 +109,7 @@ def _room(ray: Any, pool: Pool) -> int:
 def _run(ray: Any, blocks: Sequence[bytes], job: Job, size: tuple[int, Pool]) -> Iterator[tuple[int, Done]]:
     """Give what became of blocks, by their places, as they end; one whose worker died each time is left out."""
     workers, pool = size
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # a worker's own errors come as results, so that all others are deaths
-    context.target_max_block_size, context.execution_no_progress_timeout_s = RESULTS, IDLE
-    with ray.data.DataContext.current(context):
+    with _settings(ray.data.DataContext.get_current()):
         rows = [{"place": place, "block": block} for place, block in enumerate(blocks)]
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             Worker,
@@ -128,3 +125,18 @@ def _run(ray: Any, blocks: Sequence[bytes], job: Job, size: tuple[int, Pool]) ->
                 for text, doubtful in (done := unpack(row["given"])).said:
                     say(text, doubtful=doubtful)
                 yield row["place"], done
+
+
+@contextmanager
+def _settings(context: Any) -> Iterator[None]:
+    """Let Ray Data be quiet, and go on past blocks whose worker died: a worker's own errors come as results."""
+    wanted: dict[str, Any] = {"enable_progress_bars": False, "print_on_execution_start": False}
+    wanted |= {"max_errored_blocks": -1, "target_max_block_size": RESULTS, "execution_no_progress_timeout_s": IDLE}
+    before = {name: getattr(context, name, None) for name in wanted}
+    for name, value in wanted.items():
+        setattr(context, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)

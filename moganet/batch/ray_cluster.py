@@ -49,7 +49,7 @@ def connected(address: str | None, cores: int) -> Iterator[Any]:
             if address is not None:
                 say(f"this process is connected to Ray already, so that {address} is not asked")
             yield ray
-        elif (place := address or os.environ.get(VARIABLE)) is None:
+        elif (place := address or os.environ.get(VARIABLE) or "local") == "local":
             with _started(ray, cores):
                 yield ray
         else:
@@ -119,7 +119,7 @@ def _shut_down(ray: Any) -> Iterator[None]:
 
 def _check_reached(place: str, how: str) -> None:
     """Raise ConfigError for an address at which nothing hears, sooner than Ray does."""
-    if place in ("auto", "local"):
+    if place == "auto":
         return
     host, _, port = place.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():

@@ -2,7 +2,8 @@
 
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -135,8 +136,10 @@ def batch(
         blocks = _Blocks(parts, batch_size)
         blocks.add(lost)
         if engine == "ray" and left:
-            for ended in _by_ray(given, predictor, parts, (left, found), (address, blocks.size), progress):
-                blocks.take(ended)
+            where = address, blocks.size
+            with closing(_by_ray(given, predictor, parts, (left, found), where, progress)) as ended:
+                for one in ended:
+                    blocks.take(one)
         else:
             rows = Rows(predictor, left, given.how, found.of_files(left))
             with kept_below(MEMORY):
@@ -188,7 +191,7 @@ def _by_ray(
     what: tuple[Sequence[ImageFile], FileBoxes],
     where: tuple[str | None, int],
     progress: Progress,
-) -> Iterator["Done"]:
+) -> Generator["Done", None, None]:
     """Let Ray's workers answer. what: files, and their boxes. where: the cluster's address, and a block's images."""
     by_ray, ray_worker = (importlib.import_module(f"moganet.batch.{name}") for name in ("by_ray", "ray_worker"))
     (files, boxes), (address, most), how = what, where, given.how
@@ -206,7 +209,7 @@ def _by_ray(
         shard=parts.shard,
     )
     pool = by_ray.Pool(address, how.workers, threads, most, on_gpus)
-    ended: Iterator[Done] = by_ray.answer_by_ray(job, files, boxes, pool, progress)
+    ended: Generator[Done, None, None] = by_ray.answer_by_ray(job, files, boxes, pool, progress)
     return ended
 
 
