@@ -1,11 +1,11 @@
-"""Batches by one process and by Ray's workers, over CIFAR-10's test images as PNGs and as shards: each a command's process.
+"""Batches by one process and by Ray's workers: CIFAR-10's test images as PNGs and as shards, a process a command.
 
 Usage: python benchmarks/batch_engines.py [--images 10000] [--rounds 5] [--photos 48] [--data cifar10:ARCHIVE]
 
-Says whether `predict`, `batch --engine local` and `batch --engine ray` give equal answers, of files and of shards, to the
-last bit; their images a second in turns, with their start and without; what is there after a worker or the driver was
-killed half way, and after the run was begun again; what shards give with nothing in the system's cache; and the memory of
-each process, with photographs of 24 megapixels. Writes results/batch_engines.json. Linux.
+Says whether `predict`, `batch --engine local` and `batch --engine ray` give equal answers, of files and of shards, to
+the last bit; their images a second in turns, in whole and while they write; what is there after a worker or the driver
+was killed half way, and after the run was begun again; what shards give with nothing in the system's cache; and the
+memory of each process, with photographs of 24 megapixels. Writes results/batch_engines.json. Linux.
 """
 
 import argparse
@@ -129,8 +129,7 @@ def rates(place: Place, rounds: int) -> dict[str, Any]:
     return found
 
 
-def processes()
- -> dict[int, tuple[int, str]]:
+def processes() -> dict[int, tuple[int, str]]:
     """Give the processes of this machine, by their numbers: the parent's, and what they are called."""
     found = dict[int, tuple[int, str]]()
     for folder in Path("/proc").glob("[0-9]*"):

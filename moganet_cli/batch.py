@@ -28,7 +28,7 @@ WHAT = (
 )
 OUT = "A new folder; or one in which the same was begun, which goes on."
 ENGINE = "local: this process; ray: workers of Ray Data, here or on a cluster (pip install 'moganet[scale]')."
-ADDRESS = "With --engine ray, a cluster that runs: HOST:PORT, ray://HOST:PORT or auto [default: Ray for this call alone]."
+ADDRESS = "With --engine ray, a cluster: HOST:PORT, ray://HOST:PORT or auto [default: Ray for this call alone]."
 PROCESSES = "Processes that read images; with --engine ray, that predict, with --threads each [default: one a core]."
 SHARD = "Do the I-th of N parts, as one of N jobs that share --out, say 1/4 to 4/4."
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from moganet.batch.boxes import FileBoxes
-from moganet.batch.ray_cluster import connected
 from moganet.batch.ray_worker import Block, Done, Job, Worker, pack, unpack
 from moganet.batch.rows import SECONDS
 from moganet.data.contents import ImageFile
@@ -22,6 +21,7 @@ from moganet.machine import num_cores
 from moganet.notices import say
 from moganet.numbers import count
 from moganet.progress import Progress
+from moganet.ray_cluster import connected
 
 RETRIES = 2  # of a block whose worker died, by Ray; then it is done again in smaller ones
 TURNS = 4  # blocks for each worker at least, where there are so many images, so that all end at about the same time
@@ -88,7 +88,8 @@ def _lasting(ended: Sequence[Done], most: int, batch: int) -> int:
 def _died(left: Sequence[ImageFile]) -> str:
     few = ", ".join(str(file) for file in left[:3]) + (", …" if len(left) > 3 else "")
     what = f"{count(len(left), 'image')} not done: the process that answers for it died each time ({few})"
-    return f"{what}; leave them out if they are broken, or give workers more memory, and begin again: the rest is written"
+    remedy = "leave them out if they are broken, or give workers more memory, and begin again"
+    return f"{what}; {remedy}: the rest is written"
 
 
 def _room(ray: Any, pool: Pool) -> int:

@@ -140,5 +140,3 @@ def unpack(given: bytes) -> Done:
         raise found
     assert isinstance(found, Done)
     return found
-
-

@@ -213,7 +213,6 @@ def _by_ray(
     return ended
 
 
-
 class _Blocks:
     """Rows that come, written a block at a time. number: of all; unreadable: of these; first: a few of them."""
 

@@ -18,10 +18,10 @@ from test_no_endless_wait import are_gone
 import moganet
 import moganet_cli
 from moganet.batch import by_ray, parts, run
-from moganet.batch.ray_cluster import connected
 from moganet.batch.run import batch
 from moganet.data.within import Within
 from moganet.errors import ConfigError, MissingExtraError, OutputError, WorkerError
+from moganet.ray_cluster import connected
 
 pytest.importorskip("ray.data", reason="the extra scale is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # what Ray, pandas and grpc say of themselves
