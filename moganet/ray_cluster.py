@@ -30,6 +30,8 @@ QUIET = {
 }
 # On every system a Ray of one machine then hears on the loopback alone, as it does on those of the variable's name.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# How long a driver looks for Ray at an address where something else hears: once, for some seconds, and not for minutes.
+JOINING = {"RAY_gcs_server_port_wait_time_s": "1", "RAY_py_gcs_connect_timeout_s": "10"}
 LOGGERS = ("ray", "ray.data", "ray.serve")
 
 
@@ -97,7 +99,7 @@ def _joined(ray: Any, place: str, *, is_said: bool) -> Iterator[None]:
     how = f"{name} is HOST:PORT, ray://HOST:PORT or auto, of one that `ray start --head` began"
     _check_reached(place, how)
     found = {"env_vars": {"PYTHONPATH": path}} if (path := _path_of_package()) else {}
-    with _shut_down(ray):
+    with _shut_down(ray), _environment(JOINING):
         _initialise(ray, f"no cluster of Ray answers at {place}", how, address=place, runtime_env=found)
         yield
 

@@ -98,13 +98,14 @@ def test_workers_give_the_rows_of_one_process_and_go_on_with_what_it_began(
         answered(small, photos, tmp_path / "both", "ray")
     monkeypatch.setattr(by_ray, "connected", connected)
     (tmp_path / "both" / ".part-0123.partial.parquet").write_bytes(b"cut")  # a draft that nobody took
-    more = answered(small, photos, tmp_path / "both", "ray")
+    more = answered(small, photos, tmp_path / "both", "ray", workers=1)
     assert (more.before, more.done) == (written[0], NUMBER - written[0]) and more.finished
     assert rows(tmp_path / "both") == rows(tmp_path / "local")
     assert not list((tmp_path / "both").glob(".*partial*"))
     assert answered(small, photos, tmp_path / "both", "local").done == 0
 
 
+@pytest.mark.slow  # a worker starts nine times
 def test_an_image_at_which_workers_die_is_named_and_the_rest_is_written(ray, small, photos, tmp_path, monkeypatch):
     files, missing = run.list_inputs(str(photos))
     deadly = Within(files[9], 0, "deadly.png", Deadly, asked=os.getpid())
