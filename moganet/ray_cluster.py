@@ -1,5 +1,6 @@
 """Ray itself: started here for as long as it is needed, or met at an address; quiet, and without a dashboard."""
 
+import io
 import logging
 import os
 import shutil
@@ -50,6 +51,7 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if _is_verbose() else logging.CRITICAL)
+    kept, sys.stdout = sys.stdout, _WithoutRay(sys.stdout)
     try:
         if ray.is_initialized():
             if address is not None:
@@ -62,8 +64,28 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
             with _joined(ray, place, is_said=address is not None):
                 yield ray
     finally:
+        sys.stdout = kept
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+class _WithoutRay(io.TextIOBase):
+    """A stream without what Ray's own threads print there, of workers that died say, among the results."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        written: int = self.stream.write(text)
+        return written
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def starts_here(address: str | None) -> bool:

@@ -38,7 +38,8 @@ BLOCK, BATCHES = 512, 16  # images and batches of the network that make a block
 class Batch(Result):
     """A folder of predictions. images: that are named, before: that were done already, done: now, unreadable: of these.
 
-    finished: whether nothing is left to do, of any job.
+    finished: whether nothing is left to do, of any job. start_seconds: those that Ray took to start; images a second are
+    of the time in which its workers answered.
     """
 
     out: str
@@ -54,12 +55,14 @@ class Batch(Result):
     sha256: str
     runtime: str
     engine: str
+    start_seconds: float | None = None
     shard: str | None = None
     first_unreadable: tuple[LeftOut, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Say what was done and what is there."""
         rate = "" if self.images_per_second is None else f", {self.images_per_second:.1f} images/s"
+        rate += "" if self.start_seconds is None else f" once Ray had started ({self.start_seconds:.1f} s)"
         before = f" ({self.before:,} more were done before)" if self.before else ""
         yield f"{count(self.done, 'image')} done{before} into {count(self.files, 'file')} of {self.out}{rate}"
         if self.unreadable:
@@ -106,14 +109,7 @@ def batch(
     top_k, calibrated, fast_decoding, runtime, precision, device, threads, choices: as in `predict`.
     Raises OutputError for a folder of something else, ConfigError for one of another model or other options.
     """
-    if engine not in get_args(Engine):
-        raise ConfigError(f"there is no engine {engine!r}; {choose_of(engine, get_args(Engine))}")
-    if address is not None and engine != "ray":
-        raise ConfigError(f"--address {address} is of a cluster of Ray; give --engine ray with it")
-    if engine == "ray" and workers == 0:
-        raise ConfigError("workers is 0; Ray answers by at least 1, and by one a core where nothing is said")
-    if top_k is not None and top_k < 1:
-        raise DataError(f"top-k is {top_k}; it must be at least 1")
+    _check(engine, address, workers, top_k)
     part = parse_shard(shard)
     every, missing = list_inputs(files)
     given = _Given(model, boxes, choices, Asking(Asked(top_k, calibrated), batch_size, workers, fast_decoding), threads)
@@ -147,7 +143,7 @@ def batch(
                     blocks.add(some)
         blocks.close()
         finished = parts.end()
-    seconds = time.perf_counter() - start
+    end = time.perf_counter()
     return Batch(
         out=str(out),
         images=len(own),
@@ -156,15 +152,27 @@ def batch(
         unreadable=blocks.unreadable,
         files=parts.next,
         finished=finished,
-        seconds=seconds,
-        images_per_second=blocks.number / seconds if blocks.number else None,
+        seconds=end - start,
+        images_per_second=blocks.rate(start, end),
         model=str(predictor.name_of_model),
         sha256=predictor.sha256,
         runtime=predictor.runtime,
         engine=engine,
         first_unreadable=tuple(blocks.first),
+        **({} if blocks.begun is None else {"start_seconds": max(0.0, blocks.begun - start)}),
         **({} if shard is None else {"shard": shard}),
     )
+
+
+def _check(engine: str, address: str | None, workers: int | None, top_k: int | None) -> None:
+    if engine not in get_args(Engine):
+        raise ConfigError(f"there is no engine {engine!r}; {choose_of(engine, get_args(Engine))}")
+    if address is not None and engine != "ray":
+        raise ConfigError(f"--address {address} is of a cluster of Ray; give --engine ray with it")
+    if engine == "ray" and workers == 0:
+        raise ConfigError("workers is 0; Ray answers by at least 1, and by one a core where nothing is said")
+    if top_k is not None and top_k < 1:
+        raise DataError(f"top-k is {top_k}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,8 @@ class _Blocks:
         self.held: list[Row | LeftOut] = []
         self.first: list[LeftOut] = []
         self.number = self.unreadable = 0
+        self.begun: float | None = None  # when others began, and ended, with blocks
+        self.ended = 0.0
 
     def add(self, rows: Sequence[Row | LeftOut]) -> None:
         self.held += rows
@@ -236,6 +246,14 @@ class _Blocks:
         self.parts.take(done.draft)
         self.number, self.unreadable = self.number + done.number, self.unreadable + done.unreadable
         self.first += done.first[: FIRST - len(self.first)]
+        self.ended = time.perf_counter()
+        begun = self.ended - done.seconds
+        self.begun = begun if self.begun is None else min(self.begun, begun)
+
+    def rate(self, start: float, end: float) -> float | None:
+        """Give the images a second, between the times of others where they did it; None where nothing was done."""
+        seconds = end - start if self.begun is None else self.ended - self.begun
+        return self.number / seconds if self.number else None
 
     def close(self) -> None:
         if self.held:
