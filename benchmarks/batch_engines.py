@@ -1,6 +1,7 @@
 """Batches by one process and by Ray's workers: CIFAR-10's test images as PNGs and as shards, a process a command.
 
 Usage: python benchmarks/batch_engines.py [--images 10000] [--rounds 5] [--photos 48] [--data cifar10:ARCHIVE]
+       [--only equal rates killed cold memory]
 
 Says whether `predict`, `batch --engine local` and `batch --engine ray` give equal answers, of files and of shards, to
 the last bit; their images a second in turns, in whole and while they write; what is there after a worker or the driver
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -163,9 +164,11 @@ def half_way(place: Place, engine: str, images: int) -> Iterator[tuple["subproce
         yield process, out
 
 
-def after_kills(place: Place, images: int, expected: dict[str, Any]) -> dict[str, Any]:
+def after_kills(place: Place, images: int) -> dict[str, Any]:
     """Kill a worker, the driver, and the driver by Ctrl-C; say what is there, and what a second run does."""
-    found = dict[str, Any]()
+    whole, found = place.out(), dict[str, Any]()
+    ran(batch("local", place.photos, whole))
+    expected = rows(whole)
     with half_way(place, "ray", images) as (process, out):
         killed = workers_of(process.pid)[0]
         os.kill(killed, signal.SIGKILL)
@@ -275,24 +278,28 @@ def memories(folder: Path, number: int) -> dict[str, Any]:
     return found
 
 
+MEASURES: dict[str, Callable[[Place, argparse.Namespace], dict[str, Any]]] = {
+    "equal": lambda place, asked: equal_answers(place),
+    "rates": lambda place, asked: rates(place, asked.rounds),
+    "killed": lambda place, asked: after_kills(place, asked.images),
+    "cold": lambda place, asked: cold(place, asked.rounds),
+    "memory": lambda place, asked: memories(place.folder, asked.photos),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photos", type=int, default=48)
     parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=[*MEASURES])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), asked.data, asked.images)
         found: dict[str, Any] = {"images": asked.images, "rounds": asked.rounds, "workers": WORKERS}
-        for name, measure in {
-            "equal": lambda: equal_answers(place),
-            "rates": lambda: rates(place, asked.rounds),
-            "killed": lambda: after_kills(place, asked.images, rows(place.folder / "predict")),
-            "cold": lambda: cold(place, asked.rounds),
-            "memory": lambda: memories(Path(folder), asked.photos),
-        }.items():
-            found[name] = measure()
+        for name in asked.only:
+            found[name] = MEASURES[name](place, asked)
             print(name, json.dumps(found[name], indent=1), file=sys.stderr, flush=True)
             RESULTS.mkdir(exist_ok=True)
             result = {**found, "environment": environment().plain()}

@@ -38,8 +38,8 @@ BLOCK, BATCHES = 512, 16  # images and batches of the network that make a block
 class Batch(Result):
     """A folder of predictions. images: that are named, before: that were done already, done: now, unreadable: of these.
 
-    finished: whether nothing is left to do, of any job. start_seconds: those that Ray took to start; images a second are
-    of the time in which its workers answered.
+    finished: whether nothing is left to do, of any job. start_seconds: that Ray took to start; images a second are of
+    the time in which its workers answered.
     """
 
     out: str

@@ -47,7 +47,8 @@ class Members:
 
     def only(self, numbers: Sequence[int]) -> "Members":
         """Give some members as if there were no others."""
-        places = [Place(*self.spans[number].tolist(), self.hash_of(number).hex()) for number in numbers]
+        spans = zip(self.spans[list(numbers)].tolist(), numbers, strict=True)
+        places = [Place(shard, start, size, self.hash_of(number).hex()) for (shard, start, size), number in spans]
         return Members(self.store, self.shards, places)
 
     def files(self, names: Sequence[str]) -> list[Within]:
