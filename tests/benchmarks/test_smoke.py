@@ -502,6 +502,16 @@ def test_batch_memory(run, capsys):
 
 
 @pytest.mark.slow
+def test_batch_engines(run, tmp_path):
+    data = f"cifar10:{real_data('cifar-10-python.tar.xz')}"
+    results = tmp_path / "results"
+    run("batch_engines", "--images", 3000, "--rounds", 1, "--photos", 4, "--data", data, RESULTS=results)
+    found = json.loads((results / "batch_engines.json").read_text())
+    assert not any(found["equal"]["unlike_predict"].values()) and found["rates"]["ray"]["while_writing"] > 0
+    assert all(one.get("left_behind", 0) == 0 and one["rows"] == 3000 for one in found["killed"].values())
+
+
+@pytest.mark.slow
 def test_by_heart(run):
     small = {"trainer.max_epochs": 1, "preprocessing.size": [64, 64]}
     found = run("by_heart", real_data("coco-mini"), "maskrcnn", HEADS={"maskrcnn": small})
