@@ -50,7 +50,7 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
             if address is not None:
                 say(f"this process is connected to Ray already, so that {address} is not asked")
             yield ray
-        elif (place := address or os.environ.get(VARIABLE)) is None:
+        elif (place := address or os.environ.get(VARIABLE) or "local") == "local":
             with _started(ray, cores, store):
                 yield ray
         else:
@@ -63,7 +63,7 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
 
 def starts_here(address: str | None) -> bool:
     """Tell whether `connected` would start Ray, with whatever it is given here."""
-    return (address or os.environ.get(VARIABLE)) is None
+    return (address or os.environ.get(VARIABLE) or "local") == "local"
 
 
 def _is_verbose() -> bool:

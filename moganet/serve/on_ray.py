@@ -19,7 +19,7 @@ from moganet.serve.plan import Plan, Spread
 from moganet.serve.replica import Asked, Looked, Rehearsed, Replica, Replied, rehearse
 from moganet.serve.service import VERSION
 
-STORE = 1 << 28  # bytes that Ray shares among processes, at the least; bodies and answers lie there on their way
+STORE = 1 << 29  # bytes that Ray shares among processes; large bodies lie there on their way, beyond it on disk
 PATIENCE = 600.0  # seconds, for machines that a cluster has yet to start
 GPU, TRYING = 0.9, 0.1  # of each GPU: for a replica, and for what is tried before a reload
 HEALTH = 2.0  # seconds between two looks at a replica
@@ -36,13 +36,13 @@ def deployed(plan: Plan, spread: Spread) -> Iterator["Deployment"]:
     """
     here = starts_here(spread.address)
     threads = plan.threads or (max(1, num_cores() // spread.most) if here else 1)
-    cores, store = max(num_cores(), spread.most * threads), max(STORE, 2 * plan.limits.held)
+    cores = max(num_cores(), spread.most * threads)
     if here and cores > num_cores():
         say(f"{spread.most} replicas of {count(threads, 'thread')} share {count(num_cores(), 'core')}", doubtful=True)
     if "//" in (spread.address or ""):
         how = "start it on a machine of the cluster, with HOST:PORT or auto"
         raise ConfigError(f"--address {spread.address} is of Ray's client, by which nothing can be served; {how}")
-    with connected(spread.address, cores, part="ray.serve", store=store) as ray:
+    with connected(spread.address, cores, part="ray.serve", store=STORE) as ray:
         deployment = Deployment(ray, plan.elsewhere(threads=threads), spread)
         try:
             deployment.start()
@@ -99,6 +99,7 @@ class Deployment(Front):
         self.made = deployment_of(ray, plan, spread)
         self.name = f"moganet-{uuid.uuid4().hex[:8]}"  # beside other applications of the cluster
         self.looked: Mapping[str, Looked] = {}
+        self._begun = False
 
     def start(self) -> None:
         """Try the plan, and start its replicas. Raises what is wrong with it."""
@@ -106,6 +107,7 @@ class Deployment(Front):
         found = self._rehearsed()
         for text, doubtful in found.said:
             say(text, doubtful=doubtful)
+        self._begun = True
         self.serve.start(proxy_location="Disabled")
         self._deploy(found.looked)
 
@@ -118,7 +120,8 @@ class Deployment(Front):
             cause = getattr(error, "cause", None)
             if isinstance(cause, MogaNetError):
                 raise cause from None
-            raise UnreachableError(f"Ray could not try the models: {first_line(cause or error)}") from error
+            how = "each machine of the cluster needs moganet[serve,scale], as this one has it"
+            raise UnreachableError(f"Ray could not try the models: {first_line(cause or error)}; {how}") from error
         if found.version != VERSION:
             what = f"the cluster has moganet {found.version}, and this is {VERSION}"
             raise ConfigError(f"{what}; install the same in both")
@@ -166,6 +169,8 @@ class Deployment(Front):
 
     def end(self) -> None:
         """Take the replicas away, and Ray Serve where nothing else is served by it."""
+        if not self._begun:
+            return
         try:
             self.serve.delete(self.name)
             if not self.serve.status().applications:
