@@ -9,7 +9,6 @@ Usage: python benchmarks/service_ray.py [--seconds 10] [--rounds 5] [--concurren
 
 import argparse
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -21,9 +20,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
-import moganet
 from service import BROKEN, Heard, draw, load, processor_time, save_model, served
 from sides import update
+
+import moganet
 
 REPLICAS = 2
 EVERY = 6.0  # seconds between two kills

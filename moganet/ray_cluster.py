@@ -27,6 +27,8 @@ QUIET = {
     "RAY_enable_metrics_collection": "false",
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
+# By this Ray takes 127.0.0.1 for this machine's address, and hears there alone: as it does on Windows.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 LOGGERS = ("ray", "ray.data", "ray.serve")
 
 
@@ -39,7 +41,7 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
     is taken, and left. part: of Ray, that is wanted of it.
     Raises MissingExtraError without Ray, and ConfigError where no cluster answers.
     """
-    with _environment(QUIET):
+    with _environment({**QUIET, **(LOOPBACK if starts_here(address) else {})}):  # read when it is imported
         import_extra(part, "--engine ray", "scale")
         ray = import_extra("ray", "--engine ray", "scale")
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
@@ -78,7 +80,7 @@ def _started(ray: Any, cores: int, store: int) -> Iterator[None]:
     how |= {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder)}
     try:
         with _shut_down(ray):
-            with _environment({**QUIET, "PYTHONPATH": _path_of_package()}):  # which workers get from here
+            with _environment({**QUIET, **LOOPBACK, "PYTHONPATH": _path_of_package()}):  # which workers get from here
                 _initialise(ray, "Ray does not start here", "--engine local does without", address="local", **how)
             yield
     finally:
@@ -152,7 +154,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _path_of_package() -> str:
-    """Give PYTHONPATH for workers: with the folder of this package, where it is one that Python does not look in itself."""
+    """Give PYTHONPATH for workers: with the folder of this package, where Python does not look in it by itself."""
     own, there = Path(__file__).resolve().parents[1], os.environ.get("PYTHONPATH", "")
     installed = str(own) in {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     return there if installed else os.pathsep.join(filter(None, (str(own), there)))

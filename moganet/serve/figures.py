@@ -40,7 +40,7 @@ class Figures:
         self.unreadable = Counter("unreadable_images", "Images that could not be read.", ["model"], **own)
         self.waiting = Gauge("requests_in_progress", "Requests accepted and not yet answered.", **own)
         self.reloads = Counter("reloads", "Reloads of models, by what came of them.", ["outcome"], **own)
-        self.repeated = Counter("repeated_requests", "Requests asked again, since the replica that had them died.", **own)
+        self.repeated = Counter("repeated_requests", "Requests asked again: their replica died.", **own)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 

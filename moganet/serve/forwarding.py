@@ -1,8 +1,8 @@
-"""Behind the door of a service of many processes: each request goes to a replica, and to another where that one dies."""
+"""Behind the door of a service of many processes: a request goes to a replica, and to another where that one dies."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
@@ -55,17 +55,18 @@ class Front:
 
     A request is sent whole, once its body has come. Where its replica dies it is asked once more: an answer depends on
     the request alone, so that nothing is done twice. What is of this process (is it alive, the figures) it says itself.
+    origins: of pages of other sites that may ask.
     """
 
     replicas: Replicas  # others may take their place
 
-    def __init__(self, limits: Limits, replicas: Replicas | None = None) -> None:
+    def __init__(self, limits: Limits, origins: Sequence[str] = (), replicas: Replicas | None = None) -> None:
         if replicas is not None:
             self.replicas = replicas
         self.limits, self.figures = limits, Figures()
         self.ready = True
         self._seconds, self._said = 0.0, -SOON
-        self._own = bare_application()
+        self._own = bare_application(origins)
         self._own.include_router(routes_of_process(self.figures))
         self._own.include_router(protocols_routes(), prefix="/v2")
 

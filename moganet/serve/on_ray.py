@@ -94,7 +94,7 @@ class Deployment(Front):
     """The front of a plan's replicas in a Ray cluster. Raises ConfigError for a GPU by its number."""
 
     def __init__(self, ray: Any, plan: Plan, spread: Spread) -> None:
-        super().__init__(plan.limits)
+        super().__init__(plan.limits, plan.origins)
         self.ray, self.serve, self.plan, self.number = ray, ray.serve, plan, spread.fewest
         self.made = deployment_of(ray, plan, spread)
         self.name = f"moganet-{uuid.uuid4().hex[:8]}"  # beside other applications of the cluster

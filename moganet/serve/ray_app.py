@@ -74,7 +74,7 @@ class Doors:
         import ray
 
         replicas = Asking(ray, handle, Spread.of(options.replicas).fewest)
-        front = Front(options.limits, replicas)
+        front = Front(options.limits, options.cors, replicas)
         Doors.door = Door(front, front, access_of(options.opening))
 
 

@@ -6,7 +6,7 @@ import re
 from functools import cache, partial
 
 import pytest
-from served import LIMITS, ask, as_base64, jpeg, png
+from served import LIMITS, as_base64, ask, jpeg, png
 from small_model import exported, model
 
 import moganet.serve.forwarding as forwarding
@@ -57,7 +57,7 @@ class Replicas:
 
 
 def fronted(*die, limits=LIMITS, access=ACCESS):
-    front = Front(limits, Replicas(*die))
+    front = Front(limits, access.origins, Replicas(*die))
     return Door(front, front, access)
 
 
@@ -67,12 +67,17 @@ def alone():
         return Door(app, service, ACCESS)
 
 
+ALONE = {"inference-header-content-length": "0"}
 FORM = {"files": [("a", ("good.png", png())), ("a", ("bad.png", b"no image"))]}
 REQUESTS = {
     "an image": ("POST", "/v1/predict?top_k=2", {"content": png(), "headers": PNG}),
     "a form": ("POST", "/v1/predict", FORM),
     "json": ("POST", "/v1/predict", {"json": {"image": as_base64(png(1))}}),
-    "tensors": ("POST", "/v2/models/fast/infer", {"content": png(), "headers": {"inference-header-content-length": "0"}}),
+    "tensors": (
+        "POST",
+        "/v2/models/fast/infer",
+        {"content": png(), "headers": {"inference-header-content-length": "0"}},
+    ),
     "an explanation": ("POST", "/v1/explain?method=occlusion&format=json", {"content": png(), "headers": PNG}),
     "the page's steps": ("POST", "/v1/page/explanation?method=occlusion", {"content": png(), "headers": PNG}),
     "no image": ("POST", "/v1/predict", {"content": b"no image", "headers": PNG}),
@@ -106,7 +111,10 @@ def test_a_front_says_what_the_service_says(name):
 
 def test_a_front_lets_in_whom_the_service_lets_in():
     assert ask("GET", "/v1/models", fronted()).status_code == 401
-    assert ask("POST", "/v1/predict", fronted(access=Access()), content=png(), headers={"origin": ORIGIN}).status_code == 403
+    assert (
+        ask("POST", "/v1/predict", fronted(access=Access()), content=png(), headers={"origin": ORIGIN}).status_code
+        == 403
+    )
 
 
 def counted(to):
@@ -147,7 +155,7 @@ def test_an_answer_that_has_begun_is_broken_off():
             yield Replied(({"type": "http.response.start", "status": 200, "headers": []},))
             raise ReplicaDiedError
 
-    front = Front(LIMITS, Dying())
+    front = Front(LIMITS, replicas=Dying())
     to = Door(front, front, ACCESS)
     with pytest.raises(AssertionError):  # of httpx's transport: the answer was never complete
         ask("POST", "/v1/page/explanation", to, content=png(), headers={**PNG, **SHOWN})
@@ -160,7 +168,7 @@ def test_where_no_replica_answers_that_is_said(monkeypatch):
             await asyncio.Future()
 
     monkeypatch.setattr(forwarding, "SOON", 0.05)
-    front = Front(Limits(seconds=0.05), Silent())
+    front = Front(Limits(seconds=0.05), replicas=Silent())
     to = Door(front, front, Access())
     for method, path in (("GET", "/readyz"), ("GET", "/v1/models"), ("POST", "/v1/predict")):
         answer = ask(method, path, to, content=b"x")
@@ -192,10 +200,15 @@ def test_a_replica_has_the_files_that_are_meant(tmp_path):
 def test_a_plan_elsewhere_names_files_by_whole_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.safetensors").touch()
-    models = {"a": "a.safetensors", "b": "moganet_nano.digits", "c": "timm:resnet18@a.safetensors", "d": "timm:resnet18"}
+    models = {
+        "a": "a.safetensors",
+        "b": "moganet_nano.digits",
+        "c": "timm:x@a.safetensors",
+        "d": "timm:x",
+    }
     found = Plan(models, LIMITS).elsewhere(threads=1)
     whole = str(tmp_path / "a.safetensors")
-    assert list(found.models.values()) == [whole, "moganet_nano.digits", f"timm:resnet18@{whole}", "timm:resnet18"]
+    assert list(found.models.values()) == [whole, "moganet_nano.digits", f"timm:x@{whole}", "timm:x"]
     assert found.threads == 1
 
 

@@ -58,7 +58,7 @@ def test_a_service_on_ray(tmp_path):
     shutil.copy(model(), served)
     process = command("serve", f"small={served}", "--engine", "ray", "--port", port, leads=True)
     try:
-        wait_for(lambda: asked(port)[0] == 200, "start")
+        wait_for(lambda: asked(port)[0] == 200, "start", 300)
         begun = set(processes_of(process.pid))
         for path in ("/v1/predict?top_k=2", EXPLAIN):
             alone = ask("POST", f"{path}{'&' if '?' in path else '?'}model=small", content=png(), headers=PNG)
@@ -70,18 +70,18 @@ def test_a_service_on_ray(tmp_path):
             time.sleep(0.3)
             os.kill(replicas_of(process.pid)[0], signal.SIGKILL)
             assert {one.result() for one in asking} == {(200, alone.content)}
-        wait_for(lambda: len(replicas_of(process.pid)) == 2, "other replica")
+        wait_for(lambda: len(replicas_of(process.pid)) == 2, "other replica", 120)
         assert b"moganet_repeated_requests_total 0.0" not in asked(port, path="/metrics")[1]
         begun |= set(processes_of(process.pid))
 
         # A broken file is not taken, a changed one is
         served.write_bytes(model().read_bytes()[:5000])
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: b'reloads_total{outcome="kept"} 1.0' in asked(port, path="/metrics")[1], "reload")
+        wait_for(lambda: b'reloads_total{outcome="kept"} 1.0' in asked(port, path="/metrics")[1], "reload", 120)
         first = json.loads(asked(port, "POST", "/v1/predict", png())[1])
         write_model(served, seed="other")
         process.send_signal(signal.SIGHUP)
-        wait_for(lambda: b'outcome="changed"} 1.0' in asked(port, path="/metrics")[1], "reload")
+        wait_for(lambda: b'outcome="changed"} 1.0' in asked(port, path="/metrics")[1], "reload", 120)
         second = json.loads(asked(port, "POST", "/v1/predict", png())[1])
         assert second["sha256"] != first["sha256"] and second["predictions"] != first["predictions"]
         begun |= set(processes_of(process.pid))
@@ -89,7 +89,7 @@ def test_a_service_on_ray(tmp_path):
     except BaseException:
         process.send_signal(signal.SIGKILL)
         raise
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 0 and "Traceback" not in said and "ray." not in said, said
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in begun), "end of all processes", 10)
     assert folders() == before
@@ -147,7 +147,9 @@ def test_the_example_for_kubernetes_is_what_ray_and_kuberay_take():
     for group in (cluster["headGroupSpec"], workers):
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
-        assert {"readinessProbe", "livenessProbe", "resources"} <= set(container) and pod["securityContext"]["runAsNonRoot"]
+        assert {"readinessProbe", "livenessProbe", "resources"} <= set(container) and pod["securityContext"][
+            "runAsNonRoot"
+        ]
         assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
         assert any(str(options.token_file).startswith(one["mountPath"]) for one in container["volumeMounts"])
     assert int(container["resources"]["requests"]["cpu"]) >= options.threads + 0.5  # a replica, and a door beside it
