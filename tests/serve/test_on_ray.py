@@ -1,13 +1,13 @@
 """The service on Ray: the same answers, a killed replica loses no request, and at the end nothing is left."""
 
 import concurrent.futures
+import contextlib
 import importlib
 import json
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import yaml
 from own_process import command
 from served import ask, png
 from small_model import model, write_model
-from test_service_process import PNG, asked, free_port, posix, run, wait_for
+from test_service_process import PNG, asked, free_port, run, wait_for
 
 from moganet.serve.plan import Spread
 from moganet.serve.ray_app import Options
@@ -47,43 +47,17 @@ def replicas_of(pid):
     return [child for child, title in processes_of(pid).items() if "ServeReplica" in title]
 
 
-def folders():
-    return set(Path(tempfile.gettempdir()).glob("moganet-*/session_*"))
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
 
 
-@posix
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
-def test_a_service_on_ray(tmp_path):
-    served, port, before = tmp_path / "one.safetensors", free_port(), folders()
-    shutil.copy(model(), served)
-    process = command("serve", f"small={served}", "--engine", "ray", "--port", port, leads=True)
+@contextlib.contextmanager
+def service_on_ray(file, replicas):
+    """Start a service and stop it; at the end nothing of it may be left. Give its process and its port."""
+    port, begun = free_port(), set()
+    process = command("serve", f"small={file}", "--engine", "ray", "--replicas", replicas, "--port", port, leads=True)
     try:
         wait_for(lambda: asked(port)[0] == 200, "start", 300)
-        begun = set(processes_of(process.pid))
-        for path in ("/v1/predict?top_k=2", EXPLAIN):
-            alone = ask("POST", f"{path}{'&' if '?' in path else '?'}model=small", content=png(), headers=PNG)
-            assert asked(port, "POST", path, png()) == (200, alone.content)
-
-        # One is killed while all ask
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            asking = [pool.submit(asked, port, "POST", EXPLAIN, png()) for _ in range(12)]
-            time.sleep(0.3)
-            os.kill(replicas_of(process.pid)[0], signal.SIGKILL)
-            assert {one.result() for one in asking} == {(200, alone.content)}
-        wait_for(lambda: len(replicas_of(process.pid)) == 2, "other replica", 120)
-        assert b"moganet_repeated_requests_total 0.0" not in asked(port, path="/metrics")[1]
-        begun |= set(processes_of(process.pid))
-
-        # A broken file is not taken, a changed one is
-        served.write_bytes(model().read_bytes()[:5000])
-        process.send_signal(signal.SIGHUP)
-        wait_for(lambda: b'reloads_total{outcome="kept"} 1.0' in asked(port, path="/metrics")[1], "reload", 120)
-        first = json.loads(asked(port, "POST", "/v1/predict", png())[1])
-        write_model(served, seed="other")
-        process.send_signal(signal.SIGHUP)
-        wait_for(lambda: b'outcome="changed"} 1.0' in asked(port, path="/metrics")[1], "reload", 120)
-        second = json.loads(asked(port, "POST", "/v1/predict", png())[1])
-        assert second["sha256"] != first["sha256"] and second["predictions"] != first["predictions"]
+        yield process, port
         begun |= set(processes_of(process.pid))
         process.send_signal(signal.SIGTERM)
     except BaseException:
@@ -91,8 +65,49 @@ def test_a_service_on_ray(tmp_path):
         raise
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0 and "Traceback" not in said and "ray." not in said, said
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in begun), "end of all processes", 10)
-    assert folders() == before
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in begun), "end of all processes", 30)
+
+
+def answer_of(path):
+    """Give what the service says without Ray."""
+    return ask("POST", f"{path}&model=small", content=png(), headers=PNG).content
+
+
+@linux
+def test_a_service_on_ray_answers_as_the_service_does():
+    with service_on_ray(model(), 1) as (process, port):
+        assert len(replicas_of(process.pid)) == 1
+        for path in ("/v1/predict?top_k=2", EXPLAIN):
+            assert asked(port, "POST", path, png()) == (200, answer_of(path))
+
+
+@pytest.mark.slow
+@linux
+def test_a_killed_replica_loses_no_request_and_changed_models_are_taken(tmp_path):
+    file = tmp_path / "one.safetensors"
+    shutil.copy(model(), file)
+    with service_on_ray(file, 2) as (process, port):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(asked, port, "POST", EXPLAIN, png()) for _ in range(12)]
+            time.sleep(0.3)
+            os.kill(replicas_of(process.pid)[0], signal.SIGKILL)
+            assert {one.result() for one in asking} == {(200, answer_of(EXPLAIN))}
+        wait_for(lambda: len(replicas_of(process.pid)) == 2, "other replica", 120)
+        assert b"moganet_repeated_requests_total 0.0" not in asked(port, path="/metrics")[1]
+
+        # A broken file is not taken, a changed one is
+        file.write_bytes(model().read_bytes()[:5000])
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: b'reloads_total{outcome="kept"} 1.0' in asked(port, path="/metrics")[1], "reload", 120)
+        first = json.loads(asked(port, "POST", "/v1/predict", png())[1])
+        write_model(file, seed="other")
+        process.send_signal(signal.SIGHUP)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            while b'outcome="changed"} 1.0' not in asked(port, path="/metrics")[1]:
+                two = [pool.submit(asked, port, "POST", "/v1/predict", png()) for _ in range(2)]
+                assert {one.result()[0] for one in two} == {200}
+        second = json.loads(asked(port, "POST", "/v1/predict", png())[1])
+        assert second["sha256"] != first["sha256"] and second["predictions"] != first["predictions"]
 
 
 WRONG = {
