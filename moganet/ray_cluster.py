@@ -1,5 +1,6 @@
 """Ray itself: started here for as long as it is needed, or met at an address; quiet, and without a dashboard."""
 
+import importlib
 import logging
 import os
 import shutil
@@ -9,8 +10,9 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from moganet.notices import say
 STORE = 200_000_000  # bytes of a local object store
 REACHED = 5.0  # seconds within which an address answers
 VARIABLE = "RAY_ADDRESS"  # where Ray itself looks for one
+MARK, ENDING = "MOGANET_RAY", 5.0  # what the processes of one are known by; seconds in which they end by themselves
 LONGEST = 40  # characters of a folder, in which sockets lie whose paths have 107 at the most
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,6 +30,7 @@ QUIET = {
     "RAY_enable_metrics_collection": "false",
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
+TOKENS, MODE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), "RAY_AUTH_MODE"  # by which a cluster knows its own
 # By this Ray takes 127.0.0.1 for this machine's address, and hears there alone: as it does on Windows.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 LOGGERS = ("ray", "ray.data", "ray.serve")
@@ -41,7 +45,7 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
     is taken, and left. part: of Ray, that is wanted of it.
     Raises MissingExtraError without Ray, and ConfigError where no cluster answers.
     """
-    with _environment({**QUIET, **(LOOPBACK if starts_here(address) else {})}):  # read when it is imported
+    with _environment(_told(address)):  # most of which it reads when it is imported
         import_extra(part, "--engine ray", "scale")
         ray = import_extra("ray", "--engine ray", "scale")
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
@@ -78,13 +82,36 @@ def _started(ray: Any, cores: int, store: int) -> Iterator[None]:
     folder = _short_folder()
     how: dict[str, Any] = {"num_cpus": cores, "object_store_memory": store, "include_dashboard": False}
     how |= {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder)}
+    told = {**_told("local"), MARK: str(folder), "PYTHONPATH": _path_of_package()}  # which its processes hand on
+    ours: list[Any] = []
     try:
-        with _shut_down(ray):
-            with _environment({**QUIET, **LOOPBACK, "PYTHONPATH": _path_of_package()}):  # which workers get from here
+        with _shut_down(ray, lambda: ours.extend(_marked(str(folder)))):
+            with _environment(told):
                 _initialise(ray, "Ray does not start here", "--engine local does without", address="local", **how)
             yield
     finally:
+        _end_all(ours)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _marked(folder: str) -> list[Any]:
+    """List the processes of the Ray that was started in a folder."""
+    psutil: Any = importlib.import_module("psutil")  # which Ray brings
+    found = list[Any]()
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == folder:  # of those that these start, titles have overwritten it
+                found += [process, *process.children(recursive=True)]
+    return found
+
+
+def _end_all(processes: list[Any]) -> None:
+    """Wait for the end of processes, and end what stays: an agent of Ray's whose files are gone would for minutes."""
+    if processes:
+        psutil: Any = importlib.import_module("psutil")
+        for process in psutil.wait_procs(processes, timeout=ENDING)[1]:
+            with suppress(psutil.Error):
+                process.kill()
 
 
 @contextmanager
@@ -97,33 +124,48 @@ def _joined(ray: Any, place: str, *, is_said: bool) -> Iterator[None]:
     _check_reached(place, how)
     found = {"env_vars": {"PYTHONPATH": path}} if (path := _path_of_package()) else {}
     with _shut_down(ray):
-        _initialise(ray, f"no cluster of Ray answers at {place}", how, address=place, runtime_env=found)
+        with _environment(_told(place)):
+            _initialise(ray, f"no cluster of Ray takes us at {place}", how, address=place, runtime_env=found)
         yield
+
+
+def _told(address: str | None) -> dict[str, str]:
+    """Give what Ray is told by the environment.
+
+    Of a cluster's tokens it takes the one that lies there only where it looks for a cluster, if nobody says so.
+    """
+    if starts_here(address):
+        return {**QUIET, **LOOPBACK}
+    there = any(name in os.environ for name in TOKENS) or (Path.home() / ".ray" / "auth_token").is_file()
+    return {**QUIET, **({MODE: "token"} if there and MODE not in os.environ else {})}
 
 
 def _initialise(ray: Any, what: str, remedy: str, **how: Any) -> None:
     try:
-        ray.init(log_to_driver=False, configure_logging=False, **how)
+        # In another thread Ray leaves our signals alone; and who interrupts waits for all that it starts, which is then
+        # shut down: of a half of it some would stay.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(ray.init, log_to_driver=False, configure_logging=False, **how).result()
     except Exception as error:  # of many kinds: of sockets, of versions, of what it starts
         raise ConfigError(f"{what} ({first_line(error)}); {remedy}") from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, frame: object) -> None:
-    sys.exit(128 + number)  # as a signal ends a process, once Ray was shut down; Ray would give another code
+    sys.exit(128 + number)  # as a signal ends a process, once Ray was shut down
 
 
 @contextmanager
-def _shut_down(ray: Any) -> Iterator[None]:
-    """Shut Ray down at the end, and let SIGTERM do again what it did."""
-    before = signal.getsignal(signal.SIGTERM)
+def _shut_down(ray: Any, before: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Shut Ray down at the end, by SIGTERM too. before: is called then."""
+    ours = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGTERM, _end) if ours else None
     try:
         yield
     finally:
+        before()
         ray.shutdown()
-        if threading.current_thread() is threading.main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
+        if ours:
+            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _check_reached(place: str, how: str) -> None:
