@@ -11,11 +11,12 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from moganet.compat import hush_ray
 from moganet.errors import ConfigError, first_line, import_extra, reason_of
 from moganet.notices import say
 
@@ -29,10 +30,13 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it says what a later version will do
     "RAY_enable_metrics_collection": "false",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 TOKENS, MODE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), "RAY_AUTH_MODE"  # by which a cluster knows its own
 # By this Ray takes 127.0.0.1 for this machine's address, and hears there alone: as it does on Windows.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# How long a driver looks for Ray at an address where something else hears: once, for some seconds, and not for minutes.
+JOINING = {"RAY_gcs_server_port_wait_time_s": "1", "RAY_py_gcs_connect_timeout_s": "10"}
 LOGGERS = ("ray", "ray.data", "ray.serve")
 
 
@@ -48,6 +52,8 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
     with _environment(_told(address)):  # most of which it reads when it is imported
         import_extra(part, "--engine ray", "scale")
         ray = import_extra("ray", "--engine ray", "scale")
+    if not _is_verbose():
+        hush_ray()
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if _is_verbose() else logging.CRITICAL)
@@ -85,9 +91,9 @@ def _started(ray: Any, cores: int, store: int) -> Iterator[None]:
     told = {**_told("local"), MARK: str(folder), "PYTHONPATH": _path_of_package()}  # which its processes hand on
     ours: list[Any] = []
     try:
-        with _shut_down(ray, lambda: ours.extend(_marked(str(folder)))):
+        with _shut_down(ray, lambda: ours.extend(_marked(str(folder)))) as pool:
             with _environment(told):
-                _initialise(ray, "Ray does not start here", "--engine local does without", address="local", **how)
+                _initialise(ray, pool, "Ray does not start here", "--engine local does without", address="local", **how)
             yield
     finally:
         _end_all(ours)
@@ -123,9 +129,9 @@ def _joined(ray: Any, place: str, *, is_said: bool) -> Iterator[None]:
     how = f"{name} is HOST:PORT, ray://HOST:PORT or auto, of one that `ray start --head` began"
     _check_reached(place, how)
     found = {"env_vars": {"PYTHONPATH": path}} if (path := _path_of_package()) else {}
-    with _shut_down(ray):
+    with _shut_down(ray) as pool:
         with _environment(_told(place)):
-            _initialise(ray, f"no cluster of Ray takes us at {place}", how, address=place, runtime_env=found)
+            _initialise(ray, pool, f"no cluster of Ray takes us at {place}", how, address=place, runtime_env=found)
         yield
 
 
@@ -137,15 +143,17 @@ def _told(address: str | None) -> dict[str, str]:
     if starts_here(address):
         return {**QUIET, **LOOPBACK}
     there = any(name in os.environ for name in TOKENS) or (Path.home() / ".ray" / "auth_token").is_file()
-    return {**QUIET, **({MODE: "token"} if there and MODE not in os.environ else {})}
+    return {**QUIET, **JOINING, **({MODE: "token"} if there and MODE not in os.environ else {})}
 
 
-def _initialise(ray: Any, what: str, remedy: str, **how: Any) -> None:
+def _initialise(ray: Any, pool: Executor, what: str, remedy: str, **how: Any) -> None:
+    begun = pool.submit(ray.init, log_to_driver=False, configure_logging=False, **how)
     try:
-        # In another thread Ray leaves our signals alone; and who interrupts waits for all that it starts, which is then
-        # shut down: of a half of it some would stay.
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(ray.init, log_to_driver=False, configure_logging=False, **how).result()
+        with nullcontext() if _is_verbose() else _hushed():
+            begun.result()
+    except (KeyboardInterrupt, SystemExit):
+        wait([begun])  # of a half of what it starts some would stay
+        raise
     except Exception as error:  # of many kinds: of sockets, of versions, of what it starts
         raise ConfigError(f"{what} ({first_line(error)}); {remedy}") from None
 
@@ -155,15 +163,21 @@ def _end(number: int, frame: object) -> None:
 
 
 @contextmanager
-def _shut_down(ray: Any, before: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Shut Ray down at the end, by SIGTERM too. before: is called then."""
+def _shut_down(ray: Any, before: Callable[[], object] = lambda: None) -> Iterator[Executor]:
+    """Shut Ray down at the end, by SIGTERM too. before: is called then.
+
+    Gives where to start it: in a thread that is not the main one it leaves our signals alone. It ends with its thread.
+    """
     ours = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGTERM, _end) if ours else None
     try:
-        yield
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                yield pool
+            finally:
+                before()
+                ray.shutdown()
     finally:
-        before()
-        ray.shutdown()
         if ours:
             signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
@@ -179,6 +193,21 @@ def _check_reached(place: str, how: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), REACHED).close()
     except (OSError, OverflowError, UnicodeError) as error:
         raise ConfigError(f"no cluster of Ray answers at {place} ({reason_of(error)}); {how}") from None
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Let nothing be seen that is written to stderr: Ray's core tells there what it raises an exception for as well."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager
