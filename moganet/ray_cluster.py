@@ -1,6 +1,6 @@
 """Ray itself: started here for as long as it is needed, or met at an address; quiet, and without a dashboard."""
 
-import io
+import importlib
 import logging
 import os
 import shutil
@@ -10,17 +10,20 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from moganet.compat import hush_ray
 from moganet.errors import ConfigError, first_line, import_extra, reason_of
 from moganet.notices import say
 
 STORE = 200_000_000  # bytes of a local object store
 REACHED = 5.0  # seconds within which an address answers
 VARIABLE = "RAY_ADDRESS"  # where Ray itself looks for one
+MARK, ENDING = "MOGANET_RAY", 5.0  # what the processes of one are known by; seconds in which they end by themselves
 LONGEST = 40  # characters of a folder, in which sockets lie whose paths have 107 at the most
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,8 +32,9 @@ QUIET = {
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-# On every system a Ray of one machine then hears on the loopback alone, as it does on those of the variable's name.
-ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+TOKENS, MODE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), "RAY_AUTH_MODE"  # by which a cluster knows its own
+# By this Ray takes 127.0.0.1 for this machine's address, and hears there alone: as it does on Windows.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # How long a driver looks for Ray at an address where something else hears: once, for some seconds, and not for minutes.
 JOINING = {"RAY_gcs_server_port_wait_time_s": "1", "RAY_py_gcs_connect_timeout_s": "10"}
 LOGGERS = ("ray", "ray.data", "ray.serve")
@@ -45,13 +49,14 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
     is taken, and left. part: of Ray, that is wanted of it.
     Raises MissingExtraError without Ray, and ConfigError where no cluster answers.
     """
-    with _environment(QUIET | (ALONE if starts_here(address) else {})):  # Ray reads them while it is imported
+    with _environment(_told(address)):  # most of which it reads when it is imported
         import_extra(part, "--engine ray", "scale")
         ray = import_extra("ray", "--engine ray", "scale")
+    if not _is_verbose():
+        hush_ray()
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if _is_verbose() else logging.CRITICAL)
-    kept, sys.stdout = sys.stdout, _WithoutRay(sys.stdout)
     try:
         if ray.is_initialized():
             if address is not None:
@@ -64,28 +69,8 @@ def connected(address: str | None, cores: int, *, part: str = "ray.data", store:
             with _joined(ray, place, is_said=address is not None):
                 yield ray
     finally:
-        sys.stdout = kept
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-class _WithoutRay(io.TextIOBase):
-    """A stream without what Ray's own threads print there, of workers that died say, among the results."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> int:
-        if threading.current_thread().name.startswith("ray_"):
-            return len(text)
-        written: int = self.stream.write(text)
-        return written
-
-    def flush(self) -> None:
-        self.stream.flush()
 
 
 def starts_here(address: str | None) -> bool:
@@ -102,14 +87,37 @@ def _started(ray: Any, cores: int, store: int) -> Iterator[None]:
     """Start Ray for this process alone: it hears on the loopback, and leaves neither a process nor a file behind."""
     folder = _short_folder()
     how: dict[str, Any] = {"num_cpus": cores, "object_store_memory": store, "include_dashboard": False}
-    how |= {"_temp_dir": str(folder)}
+    how |= {"_node_ip_address": "127.0.0.1", "_temp_dir": str(folder)}
+    told = {**_told("local"), MARK: str(folder), "PYTHONPATH": _path_of_package()}  # which its processes hand on
+    ours: list[Any] = []
     try:
-        with _shut_down(ray):
-            with _environment({**QUIET, **ALONE, "PYTHONPATH": _path_of_package()}):  # which workers get from here
-                _initialise(ray, "Ray does not start here", "--engine local does without", address="local", **how)
+        with _shut_down(ray, lambda: ours.extend(_marked(str(folder)))) as pool:
+            with _environment(told):
+                _initialise(ray, pool, "Ray does not start here", "--engine local does without", address="local", **how)
             yield
     finally:
+        _end_all(ours)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _marked(folder: str) -> list[Any]:
+    """List the processes of the Ray that was started in a folder."""
+    psutil: Any = importlib.import_module("psutil")  # which Ray brings
+    found = list[Any]()
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == folder:  # of those that these start, titles have overwritten it
+                found += [process, *process.children(recursive=True)]
+    return found
+
+
+def _end_all(processes: list[Any]) -> None:
+    """Wait for the end of processes, and end what stays: an agent of Ray's whose files are gone would for minutes."""
+    if processes:
+        psutil: Any = importlib.import_module("psutil")
+        for process in psutil.wait_procs(processes, timeout=ENDING)[1]:
+            with suppress(psutil.Error):
+                process.kill()
 
 
 @contextmanager
@@ -121,35 +129,57 @@ def _joined(ray: Any, place: str, *, is_said: bool) -> Iterator[None]:
     how = f"{name} is HOST:PORT, ray://HOST:PORT or auto, of one that `ray start --head` began"
     _check_reached(place, how)
     found = {"env_vars": {"PYTHONPATH": path}} if (path := _path_of_package()) else {}
-    with _shut_down(ray), _environment(JOINING):
-        _initialise(ray, f"no cluster of Ray answers at {place}", how, address=place, runtime_env=found)
+    with _shut_down(ray) as pool:
+        with _environment(_told(place)):
+            _initialise(ray, pool, f"no cluster of Ray takes us at {place}", how, address=place, runtime_env=found)
         yield
 
 
-def _initialise(ray: Any, what: str, remedy: str, **how: Any) -> None:
+def _told(address: str | None) -> dict[str, str]:
+    """Give what Ray is told by the environment.
+
+    Of a cluster's tokens it takes the one that lies there only where it looks for a cluster, if nobody says so.
+    """
+    if starts_here(address):
+        return {**QUIET, **LOOPBACK}
+    there = any(name in os.environ for name in TOKENS) or (Path.home() / ".ray" / "auth_token").is_file()
+    return {**QUIET, **JOINING, **({MODE: "token"} if there and MODE not in os.environ else {})}
+
+
+def _initialise(ray: Any, pool: Executor, what: str, remedy: str, **how: Any) -> None:
+    begun = pool.submit(ray.init, log_to_driver=False, configure_logging=False, **how)
     try:
-        with _environment(QUIET), nullcontext() if _is_verbose() else _hushed():
-            ray.init(log_to_driver=False, configure_logging=False, **how)
+        with nullcontext() if _is_verbose() else _hushed():
+            begun.result()
+    except (KeyboardInterrupt, SystemExit):
+        wait([begun])  # of a half of what it starts some would stay
+        raise
     except Exception as error:  # of many kinds: of sockets, of versions, of what it starts
         raise ConfigError(f"{what} ({first_line(error)}); {remedy}") from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, frame: object) -> None:
-    sys.exit(128 + number)  # as a signal ends a process, once Ray was shut down; Ray would give another code
+    sys.exit(128 + number)  # as a signal ends a process, once Ray was shut down
 
 
 @contextmanager
-def _shut_down(ray: Any) -> Iterator[None]:
-    """Shut Ray down at the end, and let SIGTERM do again what it did."""
-    before = signal.getsignal(signal.SIGTERM)
+def _shut_down(ray: Any, before: Callable[[], object] = lambda: None) -> Iterator[Executor]:
+    """Shut Ray down at the end, by SIGTERM too. before: is called then.
+
+    Gives where to start it: in a thread that is not the main one it leaves our signals alone. It ends with its thread.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGTERM, _end) if ours else None
     try:
-        yield
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                yield pool
+            finally:
+                before()
+                ray.shutdown()
     finally:
-        ray.shutdown()
-        if threading.current_thread() is threading.main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
+        if ours:
+            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _check_reached(place: str, how: str) -> None:

@@ -496,6 +496,16 @@ def test_service_against_litserve(run):
 
 
 @pytest.mark.slow
+@LEFT_OPEN
+def test_service_ray(run):
+    pytest.importorskip("ray.serve", reason="ray is not installed (extra 'scale')")
+    how = ["--seconds", 1, "--rounds", 1, "--concurrency", 2, "--kills", 1]
+    found = run("service_ray", *how)
+    assert found["killed"]["lost"] == found["killed"]["unlike_predict"] == 0
+    assert set(found["killed"]["codes"]) <= {"200", "422"} and found["concurrency 2"]["share_of_local"] > 0
+
+
+@pytest.mark.slow
 def test_batch_memory(run, capsys):
     run("batch_memory", 5, SIZE=(320, 200))
     assert "5 photographs" in capsys.readouterr().out
