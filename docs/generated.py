@@ -9,6 +9,7 @@ from pathlib import Path
 
 from command_pages import command_pages  # beside this file
 from examples import outputs  # beside this file
+from measured import numbers, trainings  # beside this file
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -30,7 +31,13 @@ class Schema(GenerateJsonSchema):
 def write_pages(folder: Path) -> None:
     """Write the generated pages where they differ from what is there, so that Sphinx reads again only what changed."""
     printed = outputs()
-    pages = {"api": _api(), "results": _results(), **command_pages(printed)}
+    pages = {
+        "api": _api(),
+        "results": _results(),
+        "trainings": trainings(),
+        "numbers": numbers(),
+        **command_pages(printed),
+    }
     for name, text in pages.items():
         page = folder / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
