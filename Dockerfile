@@ -9,8 +9,10 @@ RUN pip install --no-cache-dir "torch>=2.9" "torchvision>=0.24" --index-url http
 COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY moganet moganet
 COPY moganet_cli moganet_cli
+# For replicas on Ray: --build-arg EXTRAS=serve,explain,scale (rayservice.yaml)
+ARG EXTRAS=serve,explain
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir ".[serve,explain]"
+RUN pip install --no-cache-dir ".[${EXTRAS}]"
 
 USER 10001
 ENV MOGANET_CACHE=/home/moganet/.cache/moganet

@@ -53,9 +53,11 @@ $(VENV)/.docs: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
-# A warning is an error: a link to a page that is gone, a docstring that can't be read.
+# A warning is an error: a link to a page that is gone, a docstring that cannot be read. The tutorials are run, but for those
+# that were run by the same code before; NOTEBOOKS=off shows them without outputs.
+NOTEBOOKS ?= on
 docs: $(VENV)/.docs  ## the site, into build/docs/html: open index.html; it needs no network
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs/html
+	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs/html
 	@echo "build/docs/html/index.html"
 
 $(VENV)/.dist: $(VENV)/.base
