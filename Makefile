@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo
 
-.PHONY: setup demo test test-slow coverage lint docs clean
+.PHONY: setup demo test test-slow coverage lint docs dist clean
 
 setup: $(VENV)/.dev  ## the package and what development needs
 
@@ -60,5 +60,14 @@ docs: $(VENV)/.docs  ## the site, into build/docs/html: open index.html; it need
 	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs/html
 	@echo "build/docs/html/index.html"
 
+$(VENV)/.dist: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
+	@touch $@
+
+dist: $(VENV)/.dist  ## the source archive, and from it the wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) $(OUT) build *.egg-info
+	rm -rf $(VENV) $(OUT) build dist *.egg-info

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,15 @@ from service import memory
 
 SIZE = (6000, 4000)
 DISTINCT = 4  # files that are encoded; the others are links to them
+
+
+class Held(NamedTuple):
+    """What a whole `moganet batch` took. seen: MB, ten times a second; most: MB, as Linux counts its peak."""
+
+    done: int
+    seconds: float
+    seen: list[float]
+    most: float
 
 
 def make_photographs(folder: Path, number: int) -> None:
@@ -30,36 +40,34 @@ def make_photographs(folder: Path, number: int) -> None:
             path.symlink_to(folder / f"{i % DISTINCT:04d}.jpg")
 
 
+def held(model: str, photos: Path, out: Path, *options: str) -> Held:
+    """Predict a folder of photographs in a process of its own, and watch its memory."""
+    command = [sys.executable, "-m", "moganet", "batch", model, str(photos), "--out", str(out), *options]
+    start, seen, most = time.perf_counter(), list[float](), 0.0
+    with subprocess.Popen([*command, "--json", "--quiet"], stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            try:
+                seen.append(memory(process.pid))
+                most = max(most, memory(process.pid, "VmHWM"))
+            except (OSError, StopIteration):  # it has just ended
+                break
+            time.sleep(0.1)
+        result = json.loads(process.communicate()[0])
+    return Held(result["done"], time.perf_counter() - start, seen, most)
+
+
 def main() -> None:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 64
     model = sys.argv[2] if len(sys.argv) > 2 else "moganet_nano.cifar10"
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "photos").mkdir()
-        make_photographs(folder / "photos", number)
-        command = [
-            sys.executable,
-            "-m",
-            "moganet",
-            "batch",
-            model,
-            str(folder / "photos"),
-            "--out",
-            str(folder / "out"),
-        ]
-        start, seen = time.perf_counter(), list[float]()
-        with subprocess.Popen([*command, "--json", "--quiet"], stdout=subprocess.PIPE, text=True) as process:
-            while process.poll() is None:
-                try:
-                    seen.append(memory(process.pid))
-                except (OSError, StopIteration):  # it has just ended
-                    break
-                time.sleep(0.1)
-            result = json.loads(process.communicate()[0])
-        quarters = [max(seen[i * len(seen) // 4 : (i + 1) * len(seen) // 4] or [0.0]) for i in range(4)]
-        seconds, pixels = time.perf_counter() - start, SIZE[0] * SIZE[1] / 1e6
-        print(f"{result['done']} photographs of {pixels:.0f} megapixels in {seconds:.1f} s")
-        print(f"most MB held in each quarter of that time: {', '.join(f'{one:.0f}' for one in quarters)}")
+        photos = Path(place, "photos")
+        photos.mkdir()
+        make_photographs(photos, number)
+        found = held(model, photos, Path(place, "out"))
+    seen, pixels = found.seen, SIZE[0] * SIZE[1] / 1e6
+    quarters = [max(seen[i * len(seen) // 4 : (i + 1) * len(seen) // 4] or [0.0]) for i in range(4)]
+    print(f"{found.done} photographs of {pixels:.0f} megapixels in {found.seconds:.1f} s")
+    print(f"most MB held in each quarter of that time: {', '.join(f'{one:.0f}' for one in quarters)}")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from moganet.inference import Predictor
 CLASSES, IMAGES = 4, 320
 
 
-def draw_images(folder: Path) -> None:
+def draw_images(folder: Path, number: int = IMAGES) -> None:
     """Write the JPEGs, in a sub-folder for each class: smooth shapes and some noise, as photographs have."""
     generator = np.random.default_rng(0)
-    for i in range(IMAGES):
+    for i in range(number):
         shapes = Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375))
         noise = generator.normal(0, 8, (375, 500, 3))
         pixels = np.clip(np.asarray(shapes) + noise, 0, 255).astype(np.uint8)

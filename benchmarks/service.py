@@ -148,10 +148,10 @@ def bare(model: Predictor, readable: Sequence[Path], seconds: float) -> list[flo
     return taken
 
 
-def memory(process: int) -> float:
-    """Give a process's resident memory, in MB."""
+def memory(process: int, what: str = "VmRSS") -> float:
+    """Give a process's resident memory, in MB; its peak by "VmHWM"."""
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1e3
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1e3
 
 
 def processor_time(process: int) -> float:

@@ -18,7 +18,8 @@ author = "the moganet authors"
 version = release = moganet.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
-exclude_patterns = ["README.md", "_build"]
+parts = [f"reference/generated/{part}.md" for part in ("trainings", "numbers")]  # which the page of results includes
+exclude_patterns = ["README.md", "_build", *parts]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4  # as the pages' links to headings have them
 nb_execution_mode, nb_execution_cache_path = choose_execution()

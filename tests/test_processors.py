@@ -110,6 +110,7 @@ def test_of_64_cores_as_many_are_used_as_the_quota_has(quota, cores, monkeypatch
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     assert machine.num_cores() == cores
     assert num_workers(None) == min(cores, 16)
+    assert num_workers(None, beside=2) == max(1, min(cores // 2, 16)) and num_workers(3, beside=2) == 3
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ class DataConfig(Settings):
     )
     drop_last: bool = told(True, "Leave out a last step of an epoch that has fewer images.")
     workers: Annotated[int, Field(ge=0, le=256)] | None = told(
-        None, "Processes that decode files; null: one a core. Sets in memory need none.", "processes"
+        None,
+        "Processes that decode files; null: one a core, of those that a process has. Sets in memory need none.",
+        "processes",
     )
     by_shape: bool = told(
         False,

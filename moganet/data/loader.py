@@ -126,9 +126,12 @@ class Loader:
                 answer.cancel()
 
 
-def num_workers(asked: int | None) -> int:
-    """Give the number of processes: as asked, else one for each core that this process may use."""
-    return min(num_helpers(), MAX_WORKERS) if asked is None else asked
+def num_workers(asked: int | None, beside: int = 1) -> int:
+    """Give the number of processes: as asked, else one for each core that this process may use.
+
+    beside: how many processes of a job train on this machine, which share its cores.
+    """
+    return max(1, min(num_helpers() // beside, MAX_WORKERS)) if asked is None else asked
 
 
 _Tasks = queue.SimpleQueue[tuple[Sequence[Any], "Future[Batch]"] | None]

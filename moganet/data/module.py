@@ -113,9 +113,9 @@ def _seed(places: Sequence[int | Draw]) -> int | None:
     return places[0].seed if places and isinstance(places[0], Draw) else None
 
 
-def _workers(split: Split, asked: int | None) -> int:
+def _workers(split: Split, asked: int | None, beside: int = 1) -> int:
     """Give the processes that read a split: as asked, else a caller's own as it was opened, of files one a core."""
-    return split.items.workers if asked is None and isinstance(split, ItemSplit) else num_workers(asked)
+    return split.items.workers if asked is None and isinstance(split, ItemSplit) else num_workers(asked, beside)
 
 
 def evaluation_loader(
@@ -146,8 +146,10 @@ class ImageDataModule(pl.LightningDataModule):
 
     accumulate, processes: in how many parts a step of the optimizer goes through the network, and on how many
     processes; data.batch_size images are one part. pins: whether they go to a GPU. `position`: the epoch, and how many
-    of its steps are done.
+    of its steps are done. `beside`: how many of the processes are on this machine.
     """
+
+    beside = 1
 
     def __init__(
         self,
@@ -217,7 +219,7 @@ class ImageDataModule(pl.LightningDataModule):
             assert isinstance(split, ArraySplit)
             return self._kept(Loader(_ArrayBatches(split, None), parts, 0))
         batches = _ImageBatches(split, self.worker_transform, substitute=True)
-        return self._kept(Loader(batches, parts, _workers(split, data.workers)))
+        return self._kept(Loader(batches, parts, _workers(split, data.workers, self.beside)))
 
     def _order(self, split: Split) -> EpochOrder:
         if isinstance(split, FileSplit) and split.buffer:
@@ -229,7 +231,8 @@ class ImageDataModule(pl.LightningDataModule):
         return EpochOrder(len(split), self.seed, weights)
 
     def val_dataloader(self) -> Loader:
-        split, workers = self.dataset.split("val"), self.data.workers
+        split = self.dataset.split("val")
+        workers = _workers(split, self.data.workers, self.beside)
         return self._kept(evaluation_loader(split, self.preprocessing, self.batch_size, workers, self.division))
 
     def _kept(self, loader: Loader) -> Loader:

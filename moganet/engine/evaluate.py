@@ -59,7 +59,7 @@ def evaluate(
     split: "test", "val", "train" or "all". Where a set has no "test", "val" is taken; `split` in the result says so.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
-    tta: "flip" measures the mean over each image and its mirror image; the result says so.
+    tta: "flip" measures the mean over each image and its mirror image, "6" over six views; the result says so.
     tiles: answer images larger than this side in pixels by tiles of it, where the task can; the result says so.
     device, threads, choices: as in `load`; with any choice, nothing is written by default, since it is not what the
     run was made for.

@@ -134,13 +134,24 @@ def _choose_methods(predictor: Predictor, names: list[str], compare: bool) -> li
     if unknown or not names:
         named = unknown[0] if unknown else ""
         raise ConfigError(f"there is no method {named!r}; {choose_of(named, METHODS)}")
-    able = [name for name in METHODS if predictor.has_module or not METHODS[name].needs_module]
+    able = [name for name in METHODS if _can(predictor, name)]
     if compare and names == ["lime"]:
         return able
     if barred := next((name for name in names if name not in able), None):
+        if predictor.has_module:
+            why = f"{barred} shows the branches of a MogaNet that classifies, and {predictor.name_of_model} is none"
+            raise ConfigError(f"{why}; use {' or '.join(able)}")
         why = f"{barred} needs the torch module, and {predictor.name_of_model} is an exported file, which holds none"
         raise ConfigError(f"{why}; use {' or '.join(able)}, or give the model that it was exported from")
     return list(dict.fromkeys(names))
+
+
+def _can(predictor: Predictor, name: str) -> bool:
+    """Tell whether a method can explain a model."""
+    method = METHODS[name]
+    if not predictor.has_module:
+        return not method.needs_module
+    return not method.needs_branches or (not predictor.task.by_image and hasattr(predictor.model, "forward_orders"))
 
 
 def _collect(images: Any, every: str | None) -> tuple[list[tuple[str, Any]], list[LeftOut]]:

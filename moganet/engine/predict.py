@@ -162,7 +162,7 @@ def predict(
     temperature, which `report` fits and keeps.
     batch_size, workers: images at a time, and processes that read them (None: what suits this machine).
     fast_decoding: decode large JPEGs at a fraction of their size, which changes answers a little.
-    tta: "flip" answers by the mean over each image and its mirror image; each row says so.
+    tta: "flip" answers by the mean over each image and its mirror image, "6" over six views; each row says so.
     tiles: answer images that are larger than this side in pixels by tiles of it, where the task can.
     every: of videos, "1s", "500ms" or "10frames" [a frame a second]; rows have the frame's `time`.
     truth: of files; "auto" takes folders' names that are classes' and says so, "folders" says that it is so, "none"

@@ -15,6 +15,7 @@ from moganet.notices import heard, noted, say
 from moganet.numbers import count
 from moganet.processors import choice_of_threads, do_sleep, threaded
 from moganet.tasks.recipes import load_recipe
+from moganet.training.hosts import ends_told
 from moganet.training.run_log import RunLog, logged
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def train(
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite removes it; give one of them")
     changes = with_short(overrides, short)
-    with logged() as log:
+    with ends_told(), logged() as log:
         _announce(load_recipe(recipe, changes), data, out, start, goes_on=resume)
         asked = _Asked(recipe, open_once(data, class_names), changes, start)
         if out is None:

@@ -19,7 +19,7 @@ METHODS: dict[str, Method] = {
     "integrated-gradients": Method(integrated_gradients, needs_module=True, signed=True, cost="50 gradients"),
     "saliency": Method(saliency, needs_module=True, signed=False, cost="25 gradients"),
     "gradcam": Method(gradcam, needs_module=True, signed=False, cost="1 gradient"),
-    "orders": Method(orders, needs_module=True, signed=False, cost="1 forward pass"),
+    "orders": Method(orders, needs_module=True, signed=False, cost="1 forward pass", needs_branches=True),
 }
 
 __all__ = ["METHODS", "Explanation", "Method", "check_options"]

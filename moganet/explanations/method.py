@@ -43,7 +43,8 @@ class Method:
     """One way to explain; called, it gives maps (B, H, W) for images (B, C, H, W) and a target class each.
 
     explain: the function, which gives an Explanation an image. needs_module: it takes the torch module, since it reads
-    gradients or inner maps; else any Scores do. signed: whether a map's negative values speak against the target.
+    gradients or inner maps; else any Scores do. needs_branches: that module has MogaNet's branches, and its own head.
+    signed: whether a map's negative values speak against the target.
     cost: in the network's runs.
     """
 
@@ -51,6 +52,7 @@ class Method:
     needs_module: bool
     signed: bool
     cost: str
+    needs_branches: bool = False
 
     def of(self, model: Any, image: Tensor, target: int, options: Mapping[str, Any]) -> Explanation:
         """Explain one image (C, H, W) with those of the options that are given and that this method knows."""

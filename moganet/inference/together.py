@@ -27,12 +27,39 @@ from moganet.tasks.task import VOTES
 if TYPE_CHECKING:
     from torch import nn
 
-Tta = Literal["none", "flip"]
+Tta = Literal["none", "flip", "6"]
 OneOrMore = str | Path | Predictor | Sequence[str | Path | Predictor]
-VIEWS: dict[str, tuple[Callable[[Array], Array], ...]] = {  # of preprocessed images (B, C, H, W); the first as they are
+SHIFT = 32  # an image's side, in steps by which its views are moved
+
+
+def _mirrored(images: Array) -> Array:
+    return np.ascontiguousarray(images[..., ::-1])
+
+
+def _moved(images: Array, way: int) -> Array:
+    """Move images up and to the left (1), or back (-1), by a part of their sides; what comes in is their own edge."""
+    steps = [max(1, side // SHIFT) for side in images.shape[-2:]]
+    margin = [(0, 0), (0, 0), *((step, step) for step in steps)]
+    rows, columns = (
+        slice(step + way * step, step + way * step + side) for step, side in zip(steps, images.shape[-2:], strict=True)
+    )
+    return np.ascontiguousarray(np.pad(images, margin, "reflect")[..., rows, columns])
+
+
+# Of preprocessed images (B, C, H, W), in pairs, and their mirror images; the first as they are.
+PLACES: dict[str, tuple[Callable[[Array], Array], ...]] = {
     "none": (lambda images: images,),
-    "flip": (lambda images: images, lambda images: np.ascontiguousarray(images[..., ::-1])),
+    "flip": (lambda images: images,),
+    "6": (lambda images: images, lambda images: _moved(images, 1), lambda images: _moved(images, -1)),
 }
+
+
+def views(images: Array, tta: str) -> Iterator[tuple[Array, bool]]:
+    """Give the views of preprocessed images (B, C, H, W), and whether each is a mirror image; first as they are."""
+    for place in PLACES[tta]:
+        yield (there := place(images)), False
+        if tta != "none":
+            yield _mirrored(there), True
 
 
 def as_one(
@@ -46,18 +73,23 @@ def as_one(
 ) -> Predictor:
     """Give a Predictor of a MODEL, or of several which answer by the mean of their probabilities.
 
-    tta: "flip" takes the mean over an image and its mirror image too. calibrated: of one model, average probabilities
+    tta: "flip" takes the mean over an image and its mirror image too, "6" over these two where they are, and moved by
+    1/32 of their sides to the upper left and to the lower right. calibrated: of one model, average probabilities
     that are scaled by its temperature; of several they are, where each keeps one. choices: as in `load`.
-    Raises ConfigError for models of other tasks or other classes than the first.
+    Raises ConfigError for models of other tasks or other classes than the first, and for moved views of images whose
+    pixels are answered.
     """
     if tta not in get_args(Tta):
-        raise ConfigError(f"there is no tta {tta!r}; choose one of {', '.join(get_args(Tta))}")
+        raise ConfigError(f"there is no tta {tta!r}; choose one of {', '.join(map(repr, get_args(Tta)))}")
     several: list[Any] = list(model) if isinstance(model, list | tuple) else [model]
     if not several:
         raise ConfigError("no model is given; name one or several")
     members = [as_predictor(one, runtime, precision, **choices) for one in several]
     if len(members) == 1 and tta == "none":
         return members[0]
+    if tta == "6" and (placed := next((one for one in members if one.task.by_image), None)) is not None:
+        why = f"{placed.name_of_model} answers where in an image something is, which moved views would blur"
+        raise ConfigError(f"{why}; leave --tta 6 out")
     lacking = [one.name_of_model for one in members if one.config.task.temperature is None]
     scaled = calibrated or (len(members) > 1 and not lacking)
     joint = Together(members, tta, calibrated=scaled)
@@ -75,7 +107,7 @@ def _say_what_answers(joint: "Together", tta: str, lacking: Sequence[str]) -> No
         names = ", ".join(one.name_of_model for one in members)
         say(f"{len(members)} models answer as one, by the mean of their {kind} probabilities{why}: {names}")
     unmirrored = [one.name_of_model for one in members if _mirrored_in_training(one) is False]
-    if tta == "flip" and unmirrored:
+    if tta != "none" and unmirrored:
         odd = "was not trained on mirrored images (augment.hflip is 0), and may answer worse by them"
         say(f"{', '.join(unmirrored)} {odd}: compare with --tta none", doubtful=True)
 
@@ -166,10 +198,10 @@ class Together(Predictor):
             raise ConfigError(f"{what}; give them images to read, or one of them alone")
         found, votes = list[Array](), np.zeros((len(images), 2), np.float32)
         for one, order in zip(self.members, self.orders, strict=True):
-            for number, view in enumerate(VIEWS[self.tta]):
-                outputs = one.ask(view(images), judged=judged and number == 0)
+            for number, (view, is_mirrored) in enumerate(views(images, self.tta)):
+                outputs = one.ask(view, judged=judged and number == 0)
                 scaled = one.task.probabilities(outputs, one.config.task, calibrated=self.calibrated)
-                scaled = one.task.mirrored(scaled, one.config.task) if number else scaled
+                scaled = one.task.mirrored(scaled, one.config.task) if is_mirrored else scaled
                 found.append(scaled[:, order].astype(np.float64))
                 if judged and number == 0:
                     self._vote(one, outputs, votes)

@@ -134,7 +134,7 @@ def make_trainer(recipe: ResolvedRecipe, folder: Path, **options: Any) -> pl.Tra
     numbered = {"devices": [int(device.partition(":")[2])]} if ":" in device else {}
     if by_slurm() and not by_torchrun():  # requeueing is SLURM's; our own last.ckpt is what a requeued job goes on from
         options = {"plugins": [SLURMEnvironment(auto_requeue=False)], **options}
-    if recipe.trainer.devices > 1 and device == "cpu":
+    if recipe.trainer.devices > 1:
         share_cores(recipe.trainer.devices)
     if recipe.num_processes > 1:
         held = recipe.start.freeze_epochs > 0  # some give no gradients at first
@@ -162,9 +162,11 @@ def build_module(recipe: ResolvedRecipe, dataset: Dataset) -> ImageDataModule:
     asked, parts = (recipe.data, recipe.preprocessing, recipe.augment, recipe.seed), recipe.trainer.accumulate
     on_gpu = choose_device(recipe.trainer.accelerator).startswith("cuda")
     with settings_of("augment"):
-        return ImageDataModule(
+        module = ImageDataModule(
             task_of(recipe).samples(dataset), *asked, accumulate=parts, processes=recipe.num_processes, pins=on_gpu
         )
+    module.beside = recipe.trainer.devices
+    return module
 
 
 @isolate_rng(include_cuda=False)

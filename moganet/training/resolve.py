@@ -183,7 +183,7 @@ def _started(recipe: Recipe, resumed: ResolvedRecipe | None) -> tuple[Architectu
 def _asked_processes(recipe: Recipe) -> tuple[int, int]:
     """Give the processes that a recipe asks for without a launcher. Raises ConfigError where they would never come."""
     devices, num_nodes = recipe.trainer.devices or 1, recipe.trainer.num_nodes or 1
-    if num_nodes > 1 and "MASTER_ADDR" not in os.environ:
+    if num_nodes > 1:
         what = f"trainer.num_nodes is {num_nodes}, but nothing says where the others are"
         raise ConfigError(f"{what}; start this with torchrun or srun")
     cores = num_cores()

@@ -3,6 +3,7 @@
 import logging
 import platform
 import signal
+import socket
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from moganet.config import ResolvedRecipe
+from moganet.config import ResolvedRecipe, flat
 from moganet.data import Dataset
 from moganet.data.class_names import shown
 from moganet.data.contents import sketch
 from moganet.data.loader import Unreadable
 from moganet.data.module import ImageDataModule, take
 from moganet.errors import ConfigError, DataError, OutputError, TrainingError, WorkerError
-from moganet.files import write_text
+from moganet.files import to_json, write_text
 from moganet.inference import ModelDescription
 from moganet.machine import keep_freed_memory, release_memory
 from moganet.models.make_fixtures import NUM_FIXTURES
@@ -29,9 +30,10 @@ from moganet.tasks.module import TaskModule
 from moganet.tasks.recipes import task_of
 from moganet.training.assemble import build_module, build_task, build_trainer, try_settings
 from moganet.training.callbacks import ModelFiles, RunProgress, Watch, Watched
-from moganet.training.checkpoints import Checkpoints, read_step
+from moganet.training.checkpoints import Checkpoints, read_step, state_of
 from moganet.training.draws import own_draws
 from moganet.training.failures import OutOfMemory, explained
+from moganet.training.hosts import Statement, met
 from moganet.training.interaction_record import InteractionRecord
 from moganet.training.lengthen import Length
 from moganet.training.origin import read_metrics
@@ -81,18 +83,20 @@ def _train(
     settings: ResolvedRecipe, dataset: Dataset, folder: Path, log: RunLog, *, resumed: bool, watch: Watch | None
 ) -> TrainResult | None:
     run = _made(settings, dataset, folder, log, resumed=resumed, watch=watch)
-    clear_folder(folder, keep=resumed)
-    if not resumed and is_first_process():
-        write_text(folder / RECIPE_FILE, settings.to_yaml())
-    log.begin(folder)
-    try:
-        with failures_written(folder, but=OutOfMemory), run.checkpoints.signals.held(run.trainer):
-            _fit(run)
-    except (ConfigError, DataError):
-        if not resumed and run.trainer.global_step == 0:
-            log.end()
-            clear_folder(folder, keep=False)
-        raise
+    brought = _statement(settings, run, folder)
+    with run.checkpoints.signals.held(run.trainer), met(brought, run.trainer) as place:
+        clear_folder(folder, keep=resumed)
+        if not resumed and is_first_process():
+            write_text(folder / RECIPE_FILE, settings.to_yaml())
+        log.begin(folder)
+        try:
+            with failures_written(folder, but=OutOfMemory):
+                _fit(run, place)
+        except (ConfigError, DataError):
+            if not resumed and run.trainer.global_step == 0:
+                log.end()
+                clear_folder(folder, keep=False)
+            raise
     run.files.finish(run.trainer, run.task)
     unreadable = _gather(run.trainer, run.module)
     if not run.trainer.is_global_zero:
@@ -141,23 +145,40 @@ def _made(
     return Run(task, module, files, progress, checkpoints, trainer, goes_on=resumed)
 
 
+def _statement(settings: ResolvedRecipe, run: Run, folder: Path) -> Statement:
+    """Give what this process brings to a run of several."""
+    known = run.checkpoints.description.provenance
+    return Statement(
+        rank=run.trainer.global_rank,
+        host=socket.gethostname(),
+        folder=str(folder),
+        versions=known["versions"],
+        device=run.trainer.strategy.root_device.type,
+        settings={name: to_json(value) for name, value in flat(settings.model_dump(mode="json")).items()},
+        data=settings.data.source,
+        fingerprint=known["fingerprint"],
+        state=state_of(folder / CHECKPOINT_FILE) if run.goes_on else None,
+    )
+
+
 _OF_LIGHTNING = (  # warnings that say nothing to a user of this package
     ".*number of training batches.*",  # about the logging interval
     ".*Experiment logs directory.*",  # the folder is the run's own
     ".*your dataloader is not resumable.*",  # it is, by its place
     ".*in eval mode at the start.*",  # what the recipe freezes
     ".*does not have many workers.*",  # the recipe's or the caller's choice
+    ".*Grad strides do not match bucket view.*",  # of one channel a group, in channels_last
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 of its own call of torch's pytree
 )
 
 
-def _fit(run: Run) -> None:
-    """Go through Lightning's loop; what ends it before its time is said in a line."""
+def _fit(run: Run, place: str) -> None:
+    """Go through Lightning's loop; what ends it before its time is said in a line. place: the folder to go on with."""
     trainer, checkpoints = run.trainer, run.checkpoints
     saved = checkpoints.out / CHECKPOINT_FILE
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
-    how = f"go on with the same command and --out {checkpoints.out} --resume"
+    how = f"go on with the same command and --out {place} --resume"
     try:
         with warnings.catch_warnings():
             for message in _OF_LIGHTNING:

@@ -41,8 +41,8 @@ def set_options(settings):
 def run(monkeypatch, tmp_path):
     """Import a script, give some of its names other values, run its main, and read what it wrote."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    for folder in ("benchmarks", "docs"):
-        (tmp_path / folder).mkdir()
+    for folder in ("benchmarks/results", "docs"):
+        (tmp_path / folder).mkdir(parents=True)
 
     def script(name, *arguments, main=True, **values):
         sides = importlib.import_module("sides")
@@ -246,6 +246,12 @@ def test_interaction_curves(run, digit_model, tmp_path, monkeypatch):
     assert found["models"][0]["name"] == "title" and (tmp_path / "docs" / "i.png").is_file()
 
 
+def test_interaction_baselines(run, digit_model, tmp_path):
+    small = ("--grid", 4, "--images", 2, "--pairs", 2, "--contexts", 2)
+    found = run("interaction_baselines", digit_model, "--data", "digits", *small, PICTURE=tmp_path / "docs" / "b.png")
+    assert (tmp_path / "docs" / "b.png").is_file() and found["zero"]["curve"] != found["blur"]["curve"]
+
+
 def test_plain_network(run, tmp_path):
     channels = {"preprocessing.channels": 3, "preprocessing.mean": [0, 0, 0], "preprocessing.std": [1, 1, 1]}
     settings = {**channels, "data.batch_size": 8, "trainer.max_steps": 1, "trainer.max_epochs": 1}
@@ -269,9 +275,30 @@ def test_processes(run, tmp_path, monkeypatch):
     assert len(found["two_processes"]["train/loss"]) == 1 and (tmp_path / "docs" / "processes.png").is_file()
 
 
-def test_scale(run):
-    found = run("scale", VARIANTS=("nano",), SIZE=32, ROUNDS=1)["variants"]
-    assert run("scale", "--calculate")["variants"] == found and found[0]["calculated"][3]["hours"] > 0
+SMALL_SCALE = {"VARIANTS": ("nano",), "SIZE": 32, "ROUNDS": 1, "PREDICTED": 4}
+
+
+def test_scale(run, tmp_path):
+    rates = {"a folder": 90.0, "shards": 80.0, "the network alone": 100.0}
+    held = {"most_mb_by_threads": {"1": 300.0, "4": 900.0}, "a_further_thread_mb": 200.0}
+    found = {"reading": rates, "batch": rates, "memory": {**held, "most_mb_by_torch_two_threads": 1000.0}}
+    faked = {f"measure_{name}": lambda *_, figures=figures: figures for name, figures in found.items()}
+    results, page = tmp_path / "benchmarks" / "results", tmp_path / "docs" / "scale.md"
+    run("scale", **SMALL_SCALE, **faked, RESULTS=results)
+    page.write_text((FOLDER.parent / "docs" / "scale.md").read_text())
+    run("scale", "--only", "--write", page, RESULTS=results)
+    text = page.read_text()
+    assert text.count("| moganet_nano |") == 5 and "moganet_xlarge |" not in text
+    assert "| read for training (`imagenet-xtiny`, 224 px) | 90 | 80 | |" in text and "900 MB by 4 threads" in text
+
+
+@pytest.mark.slow
+def test_scale_measures_what_is_read_and_predicted(run, tmp_path):
+    results, network = tmp_path / "benchmarks" / "results", lambda *_: untrained()
+    run("scale", **SMALL_SCALE, PHOTOGRAPHS=2, THREADS=(1, 2), predictor=network, RESULTS=results)
+    found = json.loads((results / "scale.json").read_text())
+    assert found["reading"]["shards"] > 0 and found["batch"]["a folder"] > 0
+    assert found["memory"]["most_mb_by_threads"]["2"] > 100
 
 
 def test_keep_run(run, trained_run, tmp_path):
@@ -469,9 +496,29 @@ def test_service_against_litserve(run):
 
 
 @pytest.mark.slow
+@LEFT_OPEN
+def test_service_ray(run):
+    pytest.importorskip("ray.serve", reason="ray is not installed (extra 'scale')")
+    how = ["--seconds", 1, "--rounds", 1, "--concurrency", 2, "--kills", 1]
+    found = run("service_ray", *how)
+    assert found["killed"]["lost"] == found["killed"]["unlike_predict"] == 0
+    assert set(found["killed"]["codes"]) <= {"200", "422"} and found["concurrency 2"]["share_of_local"] > 0
+
+
+@pytest.mark.slow
 def test_batch_memory(run, capsys):
     run("batch_memory", 5, SIZE=(320, 200))
     assert "5 photographs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_batch_engines(run, tmp_path):
+    data = f"cifar10:{real_data('cifar-10-python.tar.xz')}"
+    results = tmp_path / "results"
+    run("batch_engines", "--images", 3000, "--rounds", 1, "--photos", 4, "--data", data, RESULTS=results)
+    found = json.loads((results / "batch_engines.json").read_text())
+    assert not any(found["equal"]["unlike_predict"].values()) and found["rates"]["ray"]["while_writing"] > 0
+    assert all(one.get("left_behind", 0) == 0 and one["rows"] == 3000 for one in found["killed"].values())
 
 
 @pytest.mark.slow

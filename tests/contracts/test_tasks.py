@@ -301,6 +301,8 @@ def test_a_class_is_explained_by_its_name(run, task):
     if task.by_image:
         (entry,) = explain(run, [image], "gradcam", region=[0, 0.5, 1, 0.25])["images"]
         assert entry["map"].shape == (16, 16) and entry["target"] in COLOURS
+        with pytest.raises(ConfigError, match=r"orders shows the branches of a MogaNet that classifies.*or gradcam$"):
+            explain(run, [image], "orders")
     found = explain(run, [image], "occlusion", target="green")
     (entry,) = found["images"]
     assert entry["target"] == "green" and 0 <= entry["probability"] <= 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from small_model import TEMPERATURE, exported, model, network_of, pictures, write_model
+from torch.nn import functional as F
 
 import moganet
 import moganet_cli
@@ -73,6 +74,20 @@ def test_flips_are_averaged_whatever_runs(runtime, images):
     assert probabilities(given) == pytest.approx(scaled[readable], abs=1e-5)
 
 
+def test_six_views_are_averaged(images):
+    plain = moganet.load(model())
+    x = plain.preprocess(pictures())
+    up, across = (side // 32 for side in x.shape[-2:])
+    wide = F.pad(x, (across, across, up, up), "reflect")
+    height, width = x.shape[-2:]
+    places = [x, wide[..., :height, :width], wide[..., 2 * up :, 2 * across :]]
+    shares = [softmax(plain.outputs(v)["logits"]) for place in places for v in (place, place.flip(-1))]
+    given = moganet.predict(model(), images, tta="6", top_k=6)["predictions"]
+    readable = [number for number in range(12) if number != 5]
+    assert probabilities(given) == pytest.approx(np.mean(shares, 0)[readable], abs=1e-5)
+    assert {row["tta"] for row in given} == {"6"}
+
+
 def test_what_is_unlike_is_told_by_the_image_as_it_is(images):
     once, twice = (moganet.predict(model(), images, tta=tta)["predictions"] for tta in ("none", "flip"))
     assert [row["rejected"] for row in once] == [row["rejected"] for row in twice]
@@ -121,7 +136,7 @@ def test_models_that_can_not_answer_as_one_are_refused(tmp_path):
         moganet.load([])
     with pytest.raises(ConfigError, match="no network of their own"):
         moganet.load([model(), model()]).model  # noqa: B018
-    with pytest.raises(ConfigError, match="there is no tta 'spin'; choose one of none, flip"):
+    with pytest.raises(ConfigError, match="there is no tta 'spin'; choose one of 'none', 'flip', '6'"):
         moganet.predict(model(), [tmp_path], tta="spin")
     network, architecture = network_of()
     found = TASKS["multilabel"].description(name="multilabel", class_names=tuple(f"class {i}" for i in range(6)))

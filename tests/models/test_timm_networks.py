@@ -140,3 +140,11 @@ def test_one_is_trained_kept_and_evaluated(tmp_path):
     again = {"start": str(tmp_path / "run"), **small}
     moganet.train("finetune", data=str(tmp_path / "photos"), overrides=again, out=tmp_path / "again")
     assert moganet.load(tmp_path / "again").config.architecture.name == NAME
+
+
+def test_methods_are_compared_that_explain_it(model):
+    image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    found = moganet.explain(model, image, compare=True, samples=20, window=16, steps=2, copies=2)["images"]
+    assert [one["method"] for one in found] == ["lime", "occlusion", "integrated-gradients", "saliency", "gradcam"]
+    with pytest.raises(ConfigError, match="orders shows the branches of a MogaNet"):
+        moganet.explain(model, image, "orders")

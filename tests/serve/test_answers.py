@@ -96,6 +96,8 @@ def test_only_methods_that_explain_a_model_are_offered(segmenter):
     to = build_app(opened(LIMITS, dense=segmenter))
     (card,) = ask("GET", "/v1/models", to).json()["models"]
     assert card["methods"] == [name for name in METHODS if name != "orders"]
+    refused = ask("POST", "/v1/explain?method=orders", to, content=png(), headers=PNG)
+    assert refused.status_code == 422 and "use lime, occlusion" in refused.text.replace(" or ", ", ")
     (small, fast) = ask("GET", "/v1/models").json()["models"]
     assert "orders" in small["methods"] and fast["methods"] == ["lime", "occlusion"]
     assert not TASKS["detect"].explains

@@ -339,6 +339,8 @@ def test_an_image_and_its_mirror_image_answer_as_one(model, tmp_path):
         opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "b.png")
     rows = [moganet.predict(model, str(tmp_path / name), tta="flip").predictions[0] for name in ("a.png", "b.png")]
     assert rows[0].tta == "flip" and rows[0].classes == rows[1].classes
+    with pytest.raises(ConfigError, match="moved views would blur; leave --tta 6 out"):
+        moganet.predict(model, str(file), tta="6")
     moganet.predict(model, str(tmp_path), tta="flip", out=tmp_path / "out")
     masks = []
     for name in ("a.png", "b.png"):
