@@ -42,7 +42,7 @@ def main() -> None:
         kind: moganet.interaction_curves(asked.model, asked.data, asked.split, baseline=kind, **amount).plain()
         for kind in BASELINES
     }
-    curves = {kind: one["models"][0] for kind, one in found.items()}
+    curves: dict[str, Any] = {kind: one["models"][0] for kind, one in found.items()}
     draw(pictures(asked.model, asked.data, asked.split, asked.grid), curves, PICTURE)
     result: dict[str, Any] = {"model": asked.model, "data": asked.data, "split": asked.split, **amount}
     result |= {kind: {key: one[key] for key in ("curve", "middle", "middle_band")} for kind, one in curves.items()}
@@ -56,8 +56,9 @@ def pictures(model: str, data: str, split: str, grid: int) -> dict[str, np.ndarr
     image = input_of(preprocessing, part[ImageChoice(part, (), 0, only_correct=False).order[0]].image)
     mean = mean_colour(part, preprocessing)
     present = torch.rand(1, grid * grid, generator=torch.Generator().manual_seed(0)) < SHOWN
-    shown = {kind: render(image, baseline_of(kind, image, mean), present, grid)[0] for kind in BASELINES}
-    return {name: _as_picture(each, preprocessing) for name, each in {"whole": image, **shown}.items()}
+    shown = {"whole": image}
+    shown |= {str(kind): render(image, baseline_of(kind, image, mean), present, grid)[0] for kind in BASELINES}
+    return {name: _as_picture(each, preprocessing) for name, each in shown.items()}
 
 
 def _as_picture(image: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray:
@@ -70,7 +71,8 @@ def _as_picture(image: torch.Tensor, preprocessing: Preprocessing) -> np.ndarray
 def draw(images: dict[str, np.ndarray], curves: dict[str, Any], path: Path) -> None:
     """Draw the image in each way above, and the curves below."""
     figure = Figure(figsize=(7.2, 6.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 2.2))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 2.2))
+    above, below = parts
     for axes, (name, image) in zip(above.subplots(1, len(images)), images.items(), strict=True):
         axes.imshow(image, interpolation="nearest")
         axes.set_title("the image" if name == "whole" else f"absent: {name}", fontsize=10)

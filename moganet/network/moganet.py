@@ -148,10 +148,11 @@ class MogaNet(nn.Module):
         self.drop_rate = drop_rate
         self.gate, self.channel_aggregation, self.stem_stride = gate, channel_aggregation, stem_stride
         stages = samplings(stem_stride, output_stride)
-        self.feature_info = [
+        info: list[dict[str, Any]] = [
             {"num_chs": dim, "reduction": stage.reduction, "module": f"norm{i + 1}"}
             for i, (dim, stage) in enumerate(zip(embed_dims, stages, strict=True))
         ]
+        self.feature_info = info
         rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))  # type: ignore[no-untyped-call]
         previous = in_chans
         for i, (dim, ratio) in enumerate(zip(embed_dims, mlp_ratios, strict=True)):
