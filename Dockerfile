@@ -6,11 +6,13 @@ WORKDIR /app
 
 # From this index torch comes without CUDA, which would be 4 GB.
 RUN pip install --no-cache-dir "torch>=2.9" "torchvision>=0.24" --index-url https://download.pytorch.org/whl/cpu
-COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
 COPY moganet moganet
 COPY moganet_cli moganet_cli
+# For replicas on Ray: --build-arg EXTRAS=serve,explain,scale (rayservice.yaml)
+ARG EXTRAS=serve,explain
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir ".[serve,explain]"
+RUN pip install --no-cache-dir ".[${EXTRAS}]"
 
 USER 10001
 ENV MOGANET_CACHE=/home/moganet/.cache/moganet

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo
 
-.PHONY: setup demo test test-slow coverage lint docs clean
+.PHONY: setup demo test test-slow coverage lint docs dist clean
 
 setup: $(VENV)/.dev  ## the package and what development needs
 
@@ -53,10 +53,21 @@ $(VENV)/.docs: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
-# A warning is an error: a link to a page that is gone, a docstring that can't be read.
+# A warning is an error: a link to a page that is gone, a docstring that cannot be read. The tutorials are run, but for those
+# that were run by the same code before; NOTEBOOKS=off shows them without outputs.
+NOTEBOOKS ?= on
 docs: $(VENV)/.docs  ## the site, into build/docs/html: open index.html; it needs no network
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs/html
+	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs/html
 	@echo "build/docs/html/index.html"
 
+$(VENV)/.dist: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
+	@touch $@
+
+dist: $(VENV)/.dist  ## the source archive, and from it the wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) $(OUT) build *.egg-info
+	rm -rf $(VENV) $(OUT) build dist *.egg-info

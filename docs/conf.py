@@ -9,6 +9,7 @@ sys.path.insert(0, str(HERE))
 
 from docstrings import process  # noqa: E402  # beside this file
 from generated import write_pages  # noqa: E402  # beside this file
+from notebooks import choose_execution, offer, say_language  # noqa: E402  # beside this file
 
 import moganet  # noqa: E402
 
@@ -17,12 +18,16 @@ author = "the moganet authors"
 version = release = moganet.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
-exclude_patterns = ["README.md", "_build"]
+parts = [f"reference/generated/{part}.md" for part in ("trainings", "numbers")]  # which the page of results includes
+exclude_patterns = ["README.md", "_build", *parts]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4  # as the pages' links to headings have them
-nb_execution_mode = "cache"
+nb_execution_mode, nb_execution_cache_path = choose_execution()
+nb_execution_in_temp = True  # each notebook in an empty folder
 nb_execution_raise_on_error = True
-nb_execution_timeout = 240
+nb_execution_show_tb = True
+nb_execution_timeout = 900  # seconds a cell, of a busy machine; a quiet one of two cores needs 120 for a notebook
+nb_merge_streams = True
 suppress_warnings = ["misc.highlighting_failure"]
 
 default_role = "code"  # what stands in backticks in docstrings
@@ -42,5 +47,7 @@ write_pages(HERE / "reference" / "generated")
 
 
 def setup(app: Any) -> None:
-    """Let docstrings be rewritten as they are read."""
+    """Let docstrings be rewritten as they are read, and notebooks be offered."""
     app.connect("autodoc-process-docstring", process)
+    app.connect("doctree-read", offer)
+    app.connect("html-page-context", say_language)

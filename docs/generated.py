@@ -4,10 +4,12 @@ import importlib
 import inspect
 import json
 import pkgutil
+import shutil
 from pathlib import Path
-from typing import Any
 
-import typer
+from command_pages import command_pages  # beside this file
+from examples import outputs  # beside this file
+from measured import numbers, trainings  # beside this file
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -15,8 +17,6 @@ import moganet
 import moganet.engine
 import moganet_cli
 from moganet.results import Result
-from moganet_cli.app import app
-from moganet_cli.help import help_of
 
 NOT_A_FUNCTION = ("MogaNet", "Prediction", "Predictor")
 
@@ -30,29 +30,22 @@ class Schema(GenerateJsonSchema):
 
 def write_pages(folder: Path) -> None:
     """Write the generated pages where they differ from what is there, so that Sphinx reads again only what changed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {"commands": _commands(), "api": _api(), "results": _results()}.items():
+    printed = outputs()
+    pages = {
+        "api": _api(),
+        "results": _results(),
+        "trainings": trainings(),
+        "numbers": numbers(),
+        **command_pages(printed),
+    }
+    for name, text in pages.items():
         page = folder / f"{name}.md"
+        page.parent.mkdir(parents=True, exist_ok=True)
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")
-
-
-def _commands() -> str:
-    """Give a section for each verb: what `--help` says at 100 columns."""
-    group = typer.main.get_command(app)
-    verbs = {name: one for name, one in group.commands.items() if not hasattr(one, "commands")}
-    for outer, one in group.commands.items():
-        verbs |= {f"{outer} {name}": inner for name, inner in getattr(one, "commands", {}).items()}
-    told = "Each as `--help` shows it. They exit with 0 when done, 2 for a mistake in what was asked, 3 when a part"
-    head = ["# Commands", "", f"{told} could not be read, and 1 for a fault of ours.", ""]
-    return "\n".join(head + [line for name in verbs for line in _command(name, verbs[name])]) + "\n"
-
-
-def _command(name: str, command: Any) -> list[str]:
-    """Give what a command prints for --help, without colours."""
-    with typer.Context(command, info_name=f"moganet {name}") as context:
-        told = help_of(command, context)
-    return [f"## {name}", "", "```text", told.strip("\n"), "```", ""]
+    for one in printed.values():
+        if one.picture is not None:
+            shutil.copy2(one.picture, folder / "commands" / Path(one.picture).name)
 
 
 def _api() -> str:

@@ -109,3 +109,10 @@ def restart_within_epochs(trainer: "pl.Trainer") -> None:
 def is_being_started() -> bool:
     """Tell whether this process is one of multiprocessing's that still reads the main script (spawn)."""
     return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
+
+
+def hush_ray() -> None:
+    """Let Ray print nothing of what it hears of its processes, which it would on stdout, even told not to."""
+    worker = importlib.import_module("ray._private.worker")
+    assert hasattr(worker, "_worker_logs_enabled")  # else nothing would change, and nobody see it
+    worker._worker_logs_enabled = False  # type: ignore[attr-defined]

@@ -195,6 +195,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def move_file(made: Path, path: Path) -> None:
+    """Give a file that lies there whole another name beside it. Raises OutputError where that can't be."""
+    with _place_named(path):
+        os.replace(made, path)
+        _flush_folder(path.parent)
+
+
 def clear_partials(folder: Path, stem: str) -> None:
     """Take away what killed processes left of files whose names begin so, where nobody else writes such files."""
     for path in folder.glob(f".{glob.escape(stem)}*.partial.*"):

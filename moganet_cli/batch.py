@@ -13,10 +13,10 @@ from moganet_cli.options import (
     MODEL,
     AsJson,
     Asking,
+    Boxes,
     Calibrated,
     FastDecoding,
     TopK,
-    Workers,
     argument,
     option,
     with_options,
@@ -27,15 +27,20 @@ WHAT = (
     "Images, folders, patterns, archives, videos, lists (.txt, .csv), Parquet, URLs, or shards:URL and other sources."
 )
 OUT = "A new folder; or one in which the same was begun, which goes on."
+ENGINE = "local: this process; ray: workers of Ray Data, here or on a cluster (pip install 'moganet[scale]')."
+ADDRESS = "With --engine ray, a cluster: HOST:PORT, ray://HOST:PORT or auto [default: Ray for this call alone]."
+PROCESSES = "Processes that read images; with --engine ray, that predict, with --threads each [default: one a core]."
 SHARD = "Do the I-th of N parts, as one of N jobs that share --out, say 1/4 to 4/4."
 
 
 class OfBatch(Asking, total=False):
     """What is passed on as it is."""
 
+    address: Annotated[str | None, option("--address", ADDRESS, metavar="HOST:PORT", panel=COMPUTED)]
     batch_size: Annotated[int | None, option("--batch-size", "--model-batch", AT_ONCE, panel=COMPUTED, **BATCH)]
-    workers: Workers
+    workers: Annotated[int | None, option(PROCESSES, min=0, panel=COMPUTED)]
     fast_decoding: FastDecoding
+    boxes: Boxes
     top_k: TopK
     calibrated: Calibrated
     shard: Annotated[str | None, option("--shard", SHARD, metavar="I/N", panel=IMAGES)]
@@ -44,7 +49,8 @@ class OfBatch(Asking, total=False):
 @app.command(
     help="Predict any number of images into a folder of Parquet files, a row an image. Begun again it goes on.",
     epilog="moganet batch moganet_nano.cifar10 photos --out answers\n"
-    "moganet batch runs/a shards:http://host/photos --out answers --shard 1/4",
+    "moganet batch runs/a shards:http://host/photos --out answers --shard 1/4\n"
+    "moganet batch runs/a photos --out answers --engine ray --address head:6379",
     rich_help_panel=USING,
 )
 @with_options
@@ -52,7 +58,7 @@ def batch(
     model: Annotated[str, argument("MODEL", MODEL, words)],
     files: Annotated[list[str], argument("INPUT...", WHAT)],
     out: Annotated[str, option("--out", OUT, metavar="FOLDER", panel=PRINTED)],
-    engine: Annotated[Literal["local"], option("local: this process.", panel=COMPUTED)] = "local",
+    engine: Annotated[Literal["local", "ray"], option(ENGINE, panel=COMPUTED)] = "local",
     as_json: AsJson = False,
     **passed: Unpack[OfBatch],
 ) -> None:

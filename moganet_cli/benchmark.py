@@ -23,7 +23,7 @@ from moganet_cli.options import (
     option,
     with_options,
 )
-from moganet_cli.output import Found, dimensions, line, print_json, print_table
+from moganet_cli.output import Found, dimensions, from_here, line, print_json, print_table
 
 
 class Training(StemChoices, Computing, total=False):
@@ -54,8 +54,8 @@ def benchmark_data(
 
 
 def _print_data(result: Found) -> None:
-    size = dimensions(result["size"])
-    line(f"{result['recipe']} on {result['data']}, {size}, batch {result['batch_size']}, {result['precision']}")
+    size, data = dimensions(result["size"]), from_here(result["data"])
+    line(f"{result['recipe']} on {data}, {size}, batch {result['batch_size']}, {result['precision']}")
     line(f"the pipeline feeds {result['images_per_second']:.0f} images/s")
     line(f"the network trains {result['training_images_per_second']:.1f} images/s: {result['ratio']:.1f} times less")
 

@@ -7,7 +7,7 @@ from moganet_cli.app import TRAINING, app
 from moganet_cli.completion import models as known_models
 from moganet_cli.help import PRINTED
 from moganet_cli.options import MODEL, AsJson, Comparing, Data, Split, argument, option, with_options
-from moganet_cli.output import complain, line, print_json, print_table
+from moganet_cli.output import complain, from_here, line, print_json, print_table
 
 if TYPE_CHECKING:
     from moganet.engine.compare import Comparison
@@ -47,7 +47,7 @@ def _print(result: "Comparison") -> None:
     for one in result.models:
         interval = "" if one.interval is None else metric.between(one.interval)
         rows.append((one.name, one.text(metric), interval, one.trained_on or "-"))
-    line(f"{result.num_images:,} images of {result.data}, {result.split}")
+    line(f"{result.num_images:,} images of {from_here(result.data)}, {result.split}")
     print_table(("model", result.metric, "95 % interval", "trained on"), rows, (result.metric,))
     for pair in result.pairs:
         low, high = (f"{100 * bound:+.2f}" for bound in pair.interval)

@@ -7,7 +7,7 @@ import typer
 
 from moganet_cli.app import EXIT_USER, FILES, app
 from moganet_cli.options import AsJson, Data, option
-from moganet_cli.output import Found, line, print_json, print_table
+from moganet_cli.output import Found, from_here, line, print_json, print_table
 
 PICTURE = "Draw some of the images, each with its class, its mask or its boxes."
 
@@ -64,13 +64,13 @@ def _print_data(result: Found) -> None:
     heads = ("images", *(("pixels", "share") if pixels else ()), *(("objects",) if objects else ()))
     print_table(("split", "class", *heads), rows, heads)
     line(*(_sizes(split, found) for split, found in (objects or {}).items()))
-    line(*(f"{finding['kind']}: {finding['file']}: {finding['detail']}" for finding in result["findings"]))
+    line(*(from_here(f"{finding['kind']}: {finding['file']}: {finding['detail']}") for finding in result["findings"]))
     counts = ", ".join(f"{number} {kind}" for kind, number in result["counts"].items())
     number, total = result["data"]["read_whole"], result["data"]["images"]
     if "picture" in result["data"]:
         line(f"picture: {result['data']['picture']}")
     looked = f"{number} of {total} images were read whole"
-    line(f"{result['data']['spec']}: {counts or 'nothing wrong was found'}; {looked}")
+    line(f"{from_here(result['data']['spec'])}: {counts or 'nothing wrong was found'}; {looked}")
 
 
 def _number(objects: Found | None, split: str, name: str) -> tuple[str, ...]:

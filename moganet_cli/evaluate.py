@@ -8,7 +8,7 @@ import typer
 from moganet_cli.app import EXIT_PARTLY, TRAINING, app
 from moganet_cli.help import PRINTED
 from moganet_cli.options import AsJson, Data, Models, ReadingViews, Split, option, with_options
-from moganet_cli.output import complain, line, print_json, print_table, untrained
+from moganet_cli.output import complain, from_here, line, print_json, print_table, untrained
 
 if TYPE_CHECKING:
     from moganet.tasks.records import Evaluation
@@ -45,7 +45,7 @@ def evaluate(
 
 def _print(model: str, result: "Evaluation") -> None:
     views = "" if result.tta is None else f" (tta {result.tta})"
-    line(f"{model}{untrained(result)}{views} on {result.data}, {result.split}, {result.num_images} images")
+    line(f"{model}{untrained(result)}{views} on {from_here(result.data)}, {result.split}, {result.num_images} images")
     short = f" (in {result.seconds:.1f} s, too short to tell)" if result.seconds < SHORT else ""
     *figures, last = result.lines()
     line(*figures, f"{last}, {result.images_per_second:.0f} images/s{short}")

@@ -111,6 +111,7 @@ def _print(result: Found) -> None:
 
 
 def _findings(entry: Found) -> Iterator[str]:
+    from moganet.explanations.faithfulness import correlation_text
     from moganet.explanations.lime import STABLE
 
     if "r2" in entry:
@@ -125,4 +126,4 @@ def _findings(entry: Found) -> Iterator[str]:
         yield f"insertion {entry['insertion']:.2f} (random {entry['insertion_random']:.2f})"
         yield f"deletion {entry['deletion']:.2f} (random {entry['deletion_random']:.2f})"
         kept = entry["randomized_correlation"]
-        yield f"drawn weights {kept:.2f}" if kept is not None else "no weights to draw"
+        yield f"drawn weights {correlation_text(kept)}" if kept is not None else "no weights to draw"

@@ -10,7 +10,7 @@ from moganet_cli.app import EXIT_INTERRUPTED, UNDERSTANDING, app
 from moganet_cli.completion import models as words
 from moganet_cli.help import COMPUTED, PRINTED
 from moganet_cli.options import BATCH, AsJson, Asking, Data, Seed, Side, Split, argument, option, with_options
-from moganet_cli.output import Found, complain, line, print_json, print_table, untrained
+from moganet_cli.output import Found, complain, from_here, line, print_json, print_table, untrained
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "": 1}
 
@@ -90,7 +90,7 @@ def _print(result: Found) -> None:
         low, high = pair["middle_band"]
         line(f"{pair['second']} minus {pair['first']}: middle orders {pair['middle']:+.3f} ({low:+.3f} to {high:+.3f})")
     line(
-        f"{result['images']} images of {result['data']} ({result['split']}, {result['filter']}), "
+        f"{result['images']} images of {from_here(result['data'])} ({result['split']}, {result['filter']}), "
         f"{result['pairs']} pairs, {result['contexts']} contexts, grid {result['grid']}x{result['grid']}; "
         f"bands of {100 * result['level']:.0f} %"
     )

@@ -49,6 +49,7 @@ TTA = (
     "also moved a little, for classes, in six times the time; not where left and right matter."
 )
 TILES = "Answer larger images by tiles of so many pixels a side; for boxes and masks."
+BOXES = "Of key points: boxes of a table or COCO's JSON, those that a detector finds, or whole images."
 RUNTIME = "auto (OpenVINO where it is installed and there is no GPU, else eager), or one by its name."
 
 Model = Annotated[str, argument("MODEL", MODEL, models)]
@@ -68,6 +69,7 @@ Threads = Annotated[int | None, option(THREADS, metavar="N", min=1, panel=COMPUT
 Runtime = Annotated[Literal["auto", "eager", "compile", "onnx", "openvino"], option(RUNTIME, panel=COMPUTED)]
 Workers = Annotated[int | None, option(WORKERS + OF_ITSELF, min=0, panel=COMPUTED)]
 FastDecoding = Annotated[bool, option("--fast-decoding", FAST, panel=COMPUTED)]
+Boxes = Annotated[str | None, option(BOXES, metavar="FILE|MODEL|whole", panel=IMAGES)]
 TopK = Annotated[int | None, option("Classes to name for each image [default: 5, or all that are found].", min=1)]
 Calibrated = Annotated[
     bool, option("--calibrated", "Scale the probabilities by the temperature that the model file keeps.")

@@ -1,9 +1,11 @@
 """How a command prints, by these functions only: names are data, neither markup nor steering the terminal."""
 
 import errno
+import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rich.console import Console
@@ -36,6 +38,13 @@ def shown(text: str) -> str:
     from moganet.notices import printable
 
     return printable(text)
+
+
+def from_here(text: str) -> str:
+    """Give a text with the places of data sets as seen from the current folder: `folder:photos`, not its whole path."""
+    with suppress(OSError):  # the folder may be gone
+        return text.replace(f":{Path.cwd()}{os.sep}", ":")
+    return text
 
 
 def line(*texts: str) -> None:

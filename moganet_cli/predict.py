@@ -11,6 +11,7 @@ from moganet_cli.app import EXIT_PARTLY, EXIT_USER, USING, app
 from moganet_cli.help import IMAGES, PRINTED
 from moganet_cli.options import (
     AsJson,
+    Boxes,
     Calibrated,
     Data,
     Every,
@@ -34,7 +35,6 @@ SAVE = "A new folder for a copy of each picture with its answer on it."
 SORT = "A new folder, into which images are copied by class; rejected ones into _rejected."
 OUT = "Write a row for each image: .jsonl, .parquet, .csv; of masks, boxes, poses also a folder, for pictures."
 
-BOXES = "Of key points: boxes of a table or COCO's JSON, those that a detector finds, or whole images."
 COCO = "Write all that is found, of any score, as COCO's list of results."
 
 
@@ -47,7 +47,7 @@ class Predicting(ReadingViews, total=False):
     grid: Annotated[Path | None, option("Draw up to 48 images with prediction and truth.", panel=PRINTED)]
     csv_file: Annotated[Path | None, option("--csv", "Write a row for each image and class.", panel=PRINTED)]
     every: Every
-    boxes: Annotated[str | None, option(BOXES, metavar="FILE|MODEL|whole", panel=IMAGES)]
+    boxes: Boxes
     truth: Annotated[Literal["auto", "folders", "none"], option(TRUTH, panel=IMAGES)]
     out: Annotated[Path | None, option(OUT, panel=PRINTED)]
     save_images: Annotated[Path | None, option(SAVE, metavar="FOLDER", panel=PRINTED)]

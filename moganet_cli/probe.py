@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 from moganet_cli.app import TRAINING, app
 from moganet_cli.options import AsJson, Data, Measuring, Model, Seed, option, with_options
-from moganet_cli.output import complain, line, print_json, print_table, untrained
+from moganet_cli.output import complain, from_here, line, print_json, print_table, untrained
 
 if TYPE_CHECKING:
     from moganet.engine.probe import ProbeResult
@@ -37,7 +37,8 @@ def probe(
 
 def _print(result: "ProbeResult") -> None:
     line(
-        f"{result.model}{untrained(result)} on {result.data}, {result.num_features} features an image", *result.lines()
+        f"{result.model}{untrained(result)} on {from_here(result.data)}, {result.num_features} features an image",
+        *result.lines(),
     )
     figure = result.probed.of_class
     shares = [

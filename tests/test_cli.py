@@ -18,6 +18,7 @@ import moganet_cli
 from moganet import evaluate, explain, export, load, predict
 from moganet.errors import ConfigError
 from moganet.inference.export import EXPORTERS
+from moganet_cli.output import from_here
 
 COMMANDS = ["train", "evaluate", "predict", "verify", "explain", "report", "interactions", "info", "convert", "push"]
 COMMANDS += ["export", "doctor", "tune", "runs", "compare"]
@@ -176,6 +177,16 @@ def test_nothing_readable_is_the_users_mistake(moganet, trained_run):
         result = moganet("predict", trained_run, "/no/such.jpg", *flag)
         assert result.returncode == 2 and "no such file" in result.stderr
     assert json.loads(result.stdout)["unreadable"][0]["file"] == "/no/such.jpg"
+
+
+def test_data_within_the_current_folder_are_printed_as_they_were_named(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for text in ("folder:photos", "table:sets/a.csv?labels=b"):
+        source, path = text.split(":")
+        assert from_here(f"{source}:{tmp_path / 'here' / path} (test)") == f"{text} (test)"
+    for elsewhere in (f"folder:{tmp_path}/photos", f"folder:{tmp_path}/here2/photos", "digits"):
+        assert from_here(elsewhere) == elsewhere
 
 
 def test_doctor_and_benchmark_and_preview(moganet, tmp_path):

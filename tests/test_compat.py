@@ -113,3 +113,12 @@ assert openvino.convert_model is convert_model is openvino.tools.ovc.convert_mod
 def test_openvinos_converter_is_there_when_it_is_asked_for():
     pytest.importorskip("openvino")
     subprocess.run([sys.executable, "-W", "ignore", "-c", OPENVINO], check=True)
+
+
+def test_ray_prints_nothing_of_its_processes(capsys, monkeypatch):
+    worker = pytest.importorskip("ray._private.worker", reason="ray is not installed (extra 'scale')")
+    monkeypatch.setattr(worker, "_worker_logs_enabled", True)
+    for said, expected in (("a line", True), ("another", False)):
+        worker.print_to_stdstream({"lines": [said], "pid": "raylet", "is_err": False}, ignore_prefix=False)
+        assert (said in capsys.readouterr().out) == expected
+        compat.hush_ray()

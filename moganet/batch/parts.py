@@ -1,6 +1,8 @@
 """The files of a batch: Parquet, a row an image, one file a block, and what tells whose they are."""
 
 import json
+import platform
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, get_type_hints
 from filelock import FileLock, Timeout
 
 from moganet.errors import ConfigError, OutputError, import_extra
-from moganet.files import atomic_path, clear_partials, read_small, to_json, write_text
+from moganet.files import atomic_path, clear_partials, move_file, read_small, to_json, write_text
 from moganet.inference.answer_files import arrow_type, encodable
 from moganet.results import LeftOut
 from moganet.tasks import Task
@@ -57,27 +59,48 @@ class Parts:
             raise OutputError(f"{self.out} holds other files ({others[0]}); give a new folder")
         try:
             with FileLock(self.out / f".{self.stem}.lock", timeout=0):
-                clear_partials(self.out, self.stem)
+                self._clear()
                 self._check_plan()
-                yield self._done()
+                try:
+                    yield self._done()
+                finally:
+                    self._clear()
         except Timeout:
             raise OutputError(f"another process works at this in {self.out}; wait for it, or choose another") from None
 
+    def _clear(self) -> None:
+        clear_partials(self.out, self.stem)
+        clear_partials(self.out, f".{self.stem}")  # of drafts
+
     def _check_plan(self) -> None:
-        path, plan = self.out / PLAN, {**self.made_with, "jobs": self.shard[1]}
-        if not path.exists():
-            write_text(path, to_json(plan, indent=1))
-            return
+        path = self.out / PLAN
+        if path.exists():
+            self._compare_plan()
+        else:
+            write_text(path, to_json(self._plan(), indent=1))
+
+    def _compare_plan(self) -> None:
+        path = self.out / PLAN
         try:
             before = json.loads(read_small(path, LARGEST_PLAN, OutputError))
         except ValueError:
             before = {}
-        told = json.loads(to_json(plan))
+        told = json.loads(to_json(self._plan()))
         if differing := [key for key in told if not isinstance(before, dict) or before.get(key) != told[key]]:
             key = differing[0]
             was = before.get(key) if isinstance(before, dict) else None
             what = f"{self.out} was begun with {key} {str(was)[:60]!r}, and this is {str(told[key])[:60]!r}"
             raise ConfigError(f"{what}; give the same again to go on, or another folder")
+
+    def _plan(self) -> dict[str, Any]:
+        return {**self.made_with, "jobs": self.shard[1]}
+
+    def check_seen(self) -> None:
+        """Raise OutputError where this process, of another machine perhaps, sees another folder than who opened it."""
+        if not (self.out / PLAN).is_file():
+            where = f"{platform.node() or 'a machine'} does not see {self.out} as the machine that began this"
+            raise OutputError(f"{where}; give --out, and the images, where all machines see them")
+        self._compare_plan()
 
     def _done(self) -> set[str]:
         done = set[str]()
@@ -94,11 +117,27 @@ class Parts:
 
     def write(self, rows: Sequence[Row | LeftOut]) -> None:
         """Write a block: its rows, and those of images that can't be read."""
-        path = self.out / f"{self.stem}-{self.next:06d}.parquet"
+        self._write(self.out / self._next_name(), rows)
+        self.next += 1
+
+    def draft(self, rows: Sequence[Row | LeftOut]) -> str:
+        """Write a block as a file that is no part yet, and give its name, by which who has the folder open takes it."""
+        name = f".{self.stem}-{uuid.uuid4().hex}.partial.parquet"
+        self._write(self.out / name, rows)
+        return name
+
+    def take(self, draft: str) -> None:
+        """Make a draft the next part."""
+        move_file(self.out / draft, self.out / self._next_name())
+        self.next += 1
+
+    def _next_name(self) -> str:
+        return f"{self.stem}-{self.next:06d}.parquet"
+
+    def _write(self, path: Path, rows: Sequence[Row | LeftOut]) -> None:
         table = self.arrow.Table.from_pylist([self._plain(row) for row in rows], self.schema)
         with atomic_path(path) as temporary:
             self.parquet.write_table(table, temporary)
-        self.next += 1
 
     def _plain(self, row: Row | LeftOut) -> dict[str, Any]:
         if isinstance(row, LeftOut):

@@ -1,22 +1,24 @@
 """`batch`: predictions of any number of images into a folder of Parquet, which go on after any end."""
 
+import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from moganet.batch.boxes import Boxes, FileBoxes
 from moganet.batch.inputs import list_inputs, parse_shard, part_of
 from moganet.batch.parts import SUCCESS, Parts, named
+from moganet.batch.rows import FIRST, MEMORY, SECONDS, Asking, Rows
 from moganet.config import Precision
 from moganet.data.contents import ImageFile
-from moganet.data.within import Within
-from moganet.errors import ConfigError, DataError
+from moganet.errors import ConfigError, DataError, choose_of
 from moganet.files import typed_path
-from moganet.inference.files_seen import stream_of_files
 from moganet.inference.load import as_predictor
 from moganet.inference.predictor import Predictor
-from moganet.inference.runtimes import Runtime
-from moganet.inference.which_boxes import say_whole
+from moganet.inference.runtimes import LazyRun, Runtime
 from moganet.machine import kept_below
 from moganet.notices import noted
 from moganet.numbers import count
@@ -26,15 +28,18 @@ from moganet.results import LeftOut, Result
 from moganet.tasks.records import Row
 from moganet.tasks.task import Asked
 
+if TYPE_CHECKING:
+    from moganet.batch.ray_worker import Done
+
+Engine = Literal["local", "ray"]
 BLOCK, BATCHES = 512, 16  # images and batches of the network that make a block
-MEMORY = 600_000_000  # bytes, from which on what is free is given back: large photographs leave much of it
-SECONDS = 60.0  # after which one is written though it has fewer: what an end in the middle costs at most
 
 
 class Batch(Result):
     """A folder of predictions. images: that are named, before: that were done already, done: now, unreadable: of these.
 
-    finished: whether nothing is left to do, of any job.
+    finished: whether nothing is left to do, of any job. start_seconds: that Ray took to start; images a second are of
+    the time in which its workers answered.
     """
 
     out: str
@@ -49,12 +54,15 @@ class Batch(Result):
     model: str
     sha256: str
     runtime: str
+    engine: str
+    start_seconds: float | None = None
     shard: str | None = None
     first_unreadable: tuple[LeftOut, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Say what was done and what is there."""
         rate = "" if self.images_per_second is None else f", {self.images_per_second:.1f} images/s"
+        rate += "" if self.start_seconds is None else f" once Ray had started ({self.start_seconds:.1f} s)"
         before = f" ({self.before:,} more were done before)" if self.before else ""
         yield f"{count(self.done, 'image')} done{before} into {count(self.files, 'file')} of {self.out}{rate}"
         if self.unreadable:
@@ -70,9 +78,11 @@ def batch(
     files: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    engine: Literal["local"] = "local",
+    engine: Engine = "local",
+    address: str | None = None,
     batch_size: int | None = None,
     shard: str | None = None,
+    boxes: Boxes = None,
     top_k: int | None = None,
     calibrated: bool = False,
     workers: int | None = None,
@@ -89,21 +99,29 @@ def batch(
     files: images, folders, patterns, archives, videos, lists, Parquet with paths or with images in it, URLs, or
     SOURCE:PATH of files (shards:URL, hub:NAME). out: a new folder, or the one in which the same was begun: images that
     it has are not done again. Rows have what `predict` gives, `model` (the hash of its tensors) and `error`.
+    engine: "local" answers in this process; "ray" by workers of Ray Data, at an `address` (HOST:PORT, ray://HOST:PORT,
+    "auto") or on this machine, for which model and images are named by what all machines see. Either goes on with what
+    the other began.
     batch_size: images at a time. shard: "I/N" does the I-th of N parts, divided by the hash of the images' names.
-    top_k, calibrated, workers, fast_decoding, runtime, precision, device, threads, choices: as in `predict`.
+    boxes: of a model of key points, in which boxes they are looked for: a file of boxes, a detector, or "whole".
+    workers: processes that read; of Ray, that answer, each with one of `threads` [as many as the machine or the
+    cluster has room for, with one thread each].
+    top_k, calibrated, fast_decoding, runtime, precision, device, threads, choices: as in `predict`.
     Raises OutputError for a folder of something else, ConfigError for one of another model or other options.
     """
-    if engine != "local":
-        raise ConfigError(f"there is no engine {engine!r}; give local")
-    if top_k is not None and top_k < 1:
-        raise DataError(f"top-k is {top_k}; it must be at least 1")
+    _check(engine, address, workers, top_k)
     part = parse_shard(shard)
     every, missing = list_inputs(files)
+    given = _Given(model, boxes, choices, Asking(Asked(top_k, calibrated), batch_size, workers, fast_decoding), threads)
+    if engine == "ray":
+        given.check_named()
     predictor = as_predictor(model, runtime, precision, device=device, **choices)
-    say_whole(predictor, "moganet predict --boxes looks in others")
-    sha256 = predictor.config.sha256 or _hash_of(predictor)
+    if isinstance(predictor.run, LazyRun):  # it may give way to another runtime, which is then told
+        predictor.run.opened()
+    found = FileBoxes.of(predictor, boxes, every)
     asked = {"top_k": top_k, "calibrated": calibrated, "fast_decoding": fast_decoding, "precision": predictor.precision}
-    made_with = {"model": sha256, "runtime": predictor.runtime, **asked, "batch_size": batch_size}
+    asked |= {"batch_size": batch_size, "boxes": found.identity}
+    made_with = {"model": predictor.sha256, "runtime": predictor.runtime, **asked}
     parts = Parts(typed_path(out), predictor.task, made_with, part)
     own, start = part_of(every, part), time.perf_counter()
     with parts.open() as done:
@@ -113,13 +131,19 @@ def batch(
             parts.begin()
         blocks = _Blocks(parts, batch_size)
         blocks.add(lost)
-        stream = stream_of_files(predictor, left, batch_size=batch_size, workers=workers, fast_decoding=fast_decoding)
-        with kept_below(MEMORY):
-            for rows in progress(_rows(predictor, stream, left, Asked(top_k, calibrated)), len(stream), "predict"):
-                blocks.add(rows)
+        if engine == "ray" and left:
+            where = address, blocks.size
+            with closing(_by_ray(given, predictor, parts, (left, found), where, progress)) as ended:
+                for one in ended:
+                    blocks.take(one)
+        else:
+            rows = Rows(predictor, left, given.how, found.of_files(left))
+            with kept_below(MEMORY):
+                for some in progress(rows, len(rows), "predict"):
+                    blocks.add(some)
         blocks.close()
         finished = parts.end()
-    seconds = time.perf_counter() - start
+    end = time.perf_counter()
     return Batch(
         out=str(out),
         images=len(own),
@@ -128,39 +152,73 @@ def batch(
         unreadable=blocks.unreadable,
         files=parts.next,
         finished=finished,
-        seconds=seconds,
-        images_per_second=blocks.number / seconds if blocks.number else None,
+        seconds=end - start,
+        images_per_second=blocks.rate(start, end),
         model=str(predictor.name_of_model),
-        sha256=sha256,
+        sha256=predictor.sha256,
         runtime=predictor.runtime,
+        engine=engine,
         first_unreadable=tuple(blocks.first),
+        **({} if blocks.begun is None else {"start_seconds": max(0.0, blocks.begun - start)}),
         **({} if shard is None else {"shard": shard}),
     )
 
 
-def _hash_of(predictor: Predictor) -> str:
-    from moganet.inference.chosen import hash_of  # which needs torch
-
-    return hash_of(predictor)
-
-
-def _rows(predictor: Predictor, stream: Any, files: Sequence[ImageFile], asked: Asked) -> Iterator[list[Row | LeftOut]]:
-    """Give the rows of each batch, in order, and with them those that could not be read."""
-    told = 0
-    for seen in stream:
-        answers = predictor.answers(seen.outputs, asked)
-        rows: list[Row | LeftOut] = [
-            _row(predictor, files[place], answer) for place, answer in zip(seen.places, answers, strict=True)
-        ]
-        rows += stream.unreadable[told:]
-        told = len(stream.unreadable)
-        yield rows
-    yield [*stream.unreadable[told:]]
+def _check(engine: str, address: str | None, workers: int | None, top_k: int | None) -> None:
+    if engine not in get_args(Engine):
+        raise ConfigError(f"there is no engine {engine!r}; {choose_of(engine, get_args(Engine))}")
+    if address is not None and engine != "ray":
+        raise ConfigError(f"--address {address} is of a cluster of Ray; give --engine ray with it")
+    if engine == "ray" and workers == 0:
+        raise ConfigError("workers is 0; Ray answers by at least 1, and by one a core where nothing is said")
+    if top_k is not None and top_k < 1:
+        raise DataError(f"top-k is {top_k}; it must be at least 1")
 
 
-def _row(predictor: Predictor, file: ImageFile, answer: Any) -> Row:
-    row = predictor.task.row(str(file), answer, None, trained=predictor.trained)
-    return row.changed(time=file.time) if isinstance(file, Within) and file.time is not None else row
+@dataclass(frozen=True)
+class _Given:
+    """What a person gave by which another process does the same."""
+
+    model: str | Path | Predictor
+    boxes: Boxes
+    choices: dict[str, Any]
+    how: Asking
+    threads: int | None
+
+    def check_named(self) -> None:
+        """Raise ConfigError where it is no names, which alone reach other processes."""
+        for what, one in {"model": self.model, "detector": self.boxes}.items():
+            if isinstance(one, Predictor):
+                raise ConfigError(f"Ray's workers load the {what} themselves: give its name or file, not a Predictor")
+
+
+def _by_ray(
+    given: _Given,
+    predictor: Predictor,
+    parts: Parts,
+    what: tuple[Sequence[ImageFile], FileBoxes],
+    where: tuple[str | None, int],
+    progress: Progress,
+) -> Generator["Done", None, None]:
+    """Let Ray's workers answer. what: files, and their boxes. where: the cluster's address, and a block's images."""
+    by_ray, ray_worker = (importlib.import_module(f"moganet.batch.{name}") for name in ("by_ray", "ray_worker"))
+    (files, boxes), (address, most), how = what, where, given.how
+    on_gpus = predictor.device.type == "cuda"
+    threads = given.threads or 1
+    loading = {"runtime": predictor.runtime, "precision": predictor.precision, "device": predictor.device.type}
+    job = ray_worker.Job(
+        model=str(given.model),
+        loading={**loading, "threads": None if on_gpus else threads, **given.choices},
+        how=replace(how, workers=None),
+        boxes=str(given.boxes) if boxes.detected is not None else None,
+        out=parts.out.absolute(),
+        folder=Path.cwd(),
+        made_with=parts.made_with,
+        shard=parts.shard,
+    )
+    pool = by_ray.Pool(address, how.workers, threads, most, on_gpus)
+    ended: Generator[Done, None, None] = by_ray.answer_by_ray(job, files, boxes, pool, progress)
+    return ended
 
 
 class _Blocks:
@@ -172,14 +230,30 @@ class _Blocks:
         self.held: list[Row | LeftOut] = []
         self.first: list[LeftOut] = []
         self.number = self.unreadable = 0
+        self.begun: float | None = None  # when others began, and ended, with blocks
+        self.ended = 0.0
 
     def add(self, rows: Sequence[Row | LeftOut]) -> None:
         self.held += rows
         lost = [row for row in rows if isinstance(row, LeftOut)]
         self.number, self.unreadable = self.number + len(rows), self.unreadable + len(lost)
-        self.first += lost[: 5 - len(self.first)]
+        self.first += lost[: FIRST - len(self.first)]
         if len(self.held) >= self.size or time.monotonic() - self.since > SECONDS:
             self.close()
+
+    def take(self, done: "Done") -> None:
+        """Take a block that another process wrote."""
+        self.parts.take(done.draft)
+        self.number, self.unreadable = self.number + done.number, self.unreadable + done.unreadable
+        self.first += done.first[: FIRST - len(self.first)]
+        self.ended = time.perf_counter()
+        begun = self.ended - done.seconds
+        self.begun = begun if self.begun is None else min(self.begun, begun)
+
+    def rate(self, start: float, end: float) -> float | None:
+        """Give the images a second, between the times of others where they did it; None where nothing was done."""
+        seconds = end - start if self.begun is None else self.ended - self.begun
+        return self.number / seconds if self.number else None
 
     def close(self) -> None:
         if self.held:

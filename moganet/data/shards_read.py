@@ -1,7 +1,9 @@
 """Members of shards, read at any place by where an index says that they lie, and checked to be what it says."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -43,6 +45,12 @@ class Members:
         """Give the hash (16 bytes) of a member's content."""
         return self.hashes[16 * number : 16 * number + 16]
 
+    def only(self, numbers: Sequence[int]) -> "Members":
+        """Give some members as if there were no others."""
+        spans = zip(self.spans[list(numbers)].tolist(), numbers, strict=True)
+        places = [Place(shard, start, size, self.hash_of(number).hex()) for (shard, start, size), number in spans]
+        return Members(self.store, self.shards, places)
+
     def files(self, names: Sequence[str]) -> list[Within]:
         """Give the members as files, by their names within their shards."""
         shards = [f"{self.store}/{name}" for name in self.shards]
@@ -70,6 +78,20 @@ class ShardReader:
             what = f"it is not what the index says: {members.shards[shard]} was damaged, cut off or replaced"
             raise DataError(f"{what}; fetch it again, or make the shards anew")
         return content
+
+
+def by_themselves(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """Give files of which those within shards know of no others: a few of many are then little to tell a process."""
+    given, places = list(files), defaultdict[int, list[int]](list)
+    for i, file in enumerate(files):
+        if isinstance(file, Within) and isinstance(file.asked, Members):
+            places[id(file.asked)].append(i)
+    for some in places.values():
+        within = [file for i in some if isinstance(file := files[i], Within)]
+        own = within[0].asked.only([file.place for file in within])
+        for number, (i, file) in enumerate(zip(some, within, strict=True)):
+            given[i] = replace(file, place=number, asked=own)
+    return given
 
 
 def layout(files: Sequence[ImageFile]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

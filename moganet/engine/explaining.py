@@ -12,7 +12,13 @@ from torch import Tensor
 
 from moganet.data.resample import seen_part
 from moganet.explanations import METHODS, Explanation
-from moganet.explanations.faithfulness import insertion_deletion, random_areas, rank_correlation, with_drawn_weights
+from moganet.explanations.faithfulness import (
+    correlation_text,
+    insertion_deletion,
+    random_areas,
+    rank_correlation,
+    with_drawn_weights,
+)
 from moganet.explanations.lime import STABLE
 from moganet.explanations.method import Scores
 from moganet.files import free_stem
@@ -187,7 +193,7 @@ def _map_of(entry: Explained, explained: Explanation) -> Map:
         lines.append(f"insertion {entry.insertion:.2f} (random {entry.insertion_random:.2f})")
         lines.append(f"deletion {entry.deletion:.2f} (random {entry.deletion_random:.2f})")
         if entry.randomized_correlation is not None:
-            lines.append(f"drawn weights: correlation {entry.randomized_correlation:.2f}")
+            lines.append(f"drawn weights: correlation {correlation_text(entry.randomized_correlation)}")
     return Map(
         entry.method,
         entry.map,

@@ -164,7 +164,8 @@ def export(
         images = open_comparison(source, data, limit, graph.description.preprocessing, class_names)
     known = _plain(source), images
     if in_repository:
-        return _export_within(source, graph, target, known, progress)
+        made = _export_within(source, graph, target, known, progress)
+        return made if out is None else made.changed(out=str(Path(out) / Path(made.out).name))
     return _export(source, graph, target, known, progress).changed(out=str(out or target))
 
 

@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from moganet.data import Dataset, Sample
 from moganet.data.module import take
 from moganet.errors import DataError
+from moganet.models.provenance import without_place
 from moganet.notices import noted
 from moganet.report.boxes import things_of, with_things
 from moganet.report.grids import draw_images
@@ -81,7 +82,7 @@ def draw_samples(dataset: Dataset, picture: Path) -> None:
             names.append(f"{name}: {text}")
     if not images:
         raise DataError(f"no image of {dataset.spec} can be read, so that none can be drawn")
-    draw_images(images, names, picture, dataset.spec)
+    draw_images(images, names, picture, without_place(dataset.spec))
 
 
 def _with_points(sample: Sample, targets: Any) -> tuple[Any, str]:

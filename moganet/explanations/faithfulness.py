@@ -1,6 +1,7 @@
 """Whether a map tells the truth about its network: insertion and deletion, and the check with drawn weights."""
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +89,11 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
         return float("nan")
     result: Any = spearmanr(a.numpy(), b.numpy())
     return float(result.statistic)
+
+
+def correlation_text(correlation: float) -> str:
+    """Say what `rank_correlation` gave, or that there is none: a map under drawn weights may be the same all over."""
+    return "none: a plain map" if math.isnan(correlation) else f"{correlation:.2f}"
 
 
 def _blurred(image: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def made_with(predictor: Predictor, chosen: Chosen, *, fast_decoding: bool = Fal
     config = predictor.config
     return MadeWith(
         model=predictor.name_of_model,
-        sha256=config.sha256 or hash_of(predictor),
+        sha256=predictor.sha256,
         architecture=config.architecture,
         preprocessing=config.preprocessing,
         precision=predictor.precision,
@@ -120,13 +120,6 @@ def made_with(predictor: Predictor, chosen: Chosen, *, fast_decoding: bool = Fal
         data=chosen.data,
         split=chosen.part,
     )
-
-
-def hash_of(predictor: Predictor) -> str:
-    """Give the hash of a model's tensors, of one whose file tells none."""
-    from moganet.models.reading.checkpoint import hash_tensors
-
-    return hash_tensors(predictor.model.state_dict())
 
 
 class FeatureStream:

@@ -35,11 +35,11 @@ def read_metadata(path: Path) -> ExportMetadata:
     """Read what an exported file says of itself. Raises WeightsError where it is damaged, or none of ours."""
     name = format_of(path)
     assert name is not None
-    path = path.resolve()  # OpenVINO's weights lie beside the file, and not beside a link to it
-    for part in (path, path.with_suffix(".bin")) if name == "openvino" else (path,):
+    lies = path.resolve()  # OpenVINO's weights lie beside the file, and not beside a link to it
+    for part in (lies, lies.with_suffix(".bin")) if name == "openvino" else (lies,):
         if part.is_file() and part.stat().st_size > MAX_BYTES:
             raise WeightsError(f"{part} has {part.stat().st_size:,} bytes, more than any network of ours")
-    written = _format(name).read(path)
+    written = _format(name).read(lies)
     metadata = parse_metadata(written.metadata, path)
     if metadata.sha256 is None:
         say(f"{path} records no hash, so that damage would not be noticed; export it again")

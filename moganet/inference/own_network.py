@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
+from timm.utils.model import unfreeze_batch_norm_2d
 from torch import nn
 
 from moganet.config import Architecture, Precision, Preprocessing, validate
@@ -120,7 +121,8 @@ def _copied(network: Any, called: str) -> nn.Module:
     if halves:
         say(f"{called} has weights in {' and '.join(sorted(halves))}: they are computed with in float32")
     try:
-        return plain.to("cpu").float().eval()
+        # Norms that were frozen are, in evaluation mode, what they were before; files keep them in that form.
+        return unfreeze_batch_norm_2d(plain.to("cpu").float()).eval()  # type: ignore[no-any-return]
     except Exception as error:  # an exported program has one mode, and says so
         raise ConfigError(f"{called} can't be put into evaluation mode: {first_line(error)}") from None
 

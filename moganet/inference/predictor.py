@@ -111,6 +111,14 @@ class Predictor:
         return TASKS[self.config.task.name]
 
     @property
+    def sha256(self) -> str:
+        """Give the hash of the model's tensors: what its file tells, or else it is made of them."""
+        if self.config.sha256:
+            return self.config.sha256
+        hashed: str = importlib.import_module("moganet.models.reading.checkpoint").hash_tensors(self.model.state_dict())
+        return hashed
+
+    @property
     def runtime(self) -> str:
         return self.run.runtime
 

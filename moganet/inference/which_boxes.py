@@ -1,5 +1,6 @@
 """In which boxes of images a model of key points looks: what a person gave, by the place of each image."""
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,12 @@ class Detected:
             raise ConfigError(f"{named} finds {', '.join(names[:5])}{', …' if len(names) > 5 else ''}, and no {PERSON}")
         self.wanted = people[0]
         say(f"key points are looked for in the boxes of {self.wanted!r} that {named} finds")
+
+    def anew(self) -> "Detected":
+        """Give one for other images, whose places are those of others here."""
+        other = copy.copy(self)
+        other.last = None
+        return other
 
     def __call__(self, place: int, pixels: Pixels) -> Array:
         if self.last is None or self.last[0] != place:  # several models may ask in turn

@@ -149,10 +149,11 @@ class ChannelAggregation2d(nn.Module):
         aggregation: ChannelAggregation,
         drop_rate: float = 0.0,
         crop_kernels: bool = True,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         self.fc1 = nn.Conv2d(dim, hidden_dim, 1)
-        self.dwconv = DepthwiseConv2d(hidden_dim, 3, crop_kernels=crop_kernels)
+        self.dwconv = DepthwiseConv2d(hidden_dim, 3, dilation, crop_kernels)
         self.act = nn.GELU()
         self.decompose = nn.Conv2d(hidden_dim, 1, 1)
         self.decompose_act = nn.GELU()
@@ -204,11 +205,14 @@ class ChannelAggregation2d(nn.Module):
         assert self.dwconv.bias is not None
         depthwise = self.dwconv.kernel_for(h), self.dwconv.bias
         scaled = kernels * rows[:, None, None, None], biases * rows
-        return lean.mixed(h, depthwise, scaled, factor, keep=not self.is_lean)
+        return lean.mixed(h, depthwise, scaled, factor, step=self.dwconv.step, keep=not self.is_lean)
 
 
 class MogaBlock(nn.Module):
-    """Spatial mixer and channel mixer, each with norm, layer scale and stochastic depth (paper, figure 3)."""
+    """Spatial mixer and channel mixer, each with norm, layer scale and stochastic depth (paper, figure 3).
+
+    growth: what all dilations are multiplied with, on a map that is so much finer than its weights were made for.
+    """
 
     def __init__(
         self,
@@ -223,15 +227,18 @@ class MogaBlock(nn.Module):
         drop_path: float = 0.0,
         ls_init_value: float = 1e-5,
         crop_kernels: bool = True,
+        growth: int = 1,
     ) -> None:
         super().__init__()
         self.layer_scale_1 = nn.Parameter(torch.full((1, dim, 1, 1), ls_init_value))
         self.layer_scale_2 = nn.Parameter(torch.full((1, dim, 1, 1), ls_init_value))
         self.norm1 = nn.BatchNorm2d(dim)
-        self.attn = MultiOrderGatedAggregation(dim, gate, dilations, channel_split, crop_kernels)
+        grown = [dilation * growth for dilation in dilations]
+        self.attn = MultiOrderGatedAggregation(dim, gate, grown, channel_split, crop_kernels)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2 = nn.BatchNorm2d(dim)
-        self.mlp = ChannelAggregation2d(dim, int(dim * mlp_ratio), channel_aggregation, drop_rate, crop_kernels)
+        hidden = int(dim * mlp_ratio)
+        self.mlp = ChannelAggregation2d(dim, hidden, channel_aggregation, drop_rate, crop_kernels, growth)
         self.by_parts = crop_kernels and channel_aggregation == "reference" and not drop_rate
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)

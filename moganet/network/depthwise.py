@@ -85,7 +85,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tens
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         out: Tensor = _Depthwise.apply(x, weight, bias, step)
         return out
-    return _forward(x, weight, bias, step)
+    return convolve(x, weight, bias, step)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -93,7 +93,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tensor:
-        return _forward(x, weight, bias, step)
+        return convolve(x, weight, bias, step)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
@@ -104,32 +104,28 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        of_x = _forward(gradient, weight.flip(2, 3), None, ctx.step) if ctx.needs_input_grad[0] else None
+        of_x = convolve(gradient, weight.flip(2, 3), None, ctx.step) if ctx.needs_input_grad[0] else None
         of_weight = _gradient_of_kernel(x, gradient, weight, ctx.step) if ctx.needs_input_grad[1] else None
         of_bias = gradient.sum((0, 2, 3)) if ctx.has_bias and ctx.needs_input_grad[2] else None
         return of_x, of_weight, of_bias, None
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tensor:
-    """Convolve with zeros around, (B, C, H, W) with (C, 1, 2u+1, 2s+1) to (B, C, H, W)."""
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tensor:
+    """Convolve in the quick form with zeros around, (B, C, H, W) with a kernel (C, 1, 2u+1, 2s+1) to (B, C, H, W)."""
     up, side = step * (weight.shape[2] // 2), step * (weight.shape[3] // 2)
     if side > WIDEST_PADDING:
         x, side = F.pad(x, (side, side, 0, 0)), 0
     return F.conv2d(x, weight, bias, 1, (up, side), step, x.shape[1])
 
 
-def convolve_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve, undilated, in the quick form of the device, with zeros around: (B, C, H, W) to (B, C, H, W)."""
-    return _forward(x, weight, bias, 1)
-
-
-def gradient_of_kernel(x: Tensor, gradient: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the gradients of an undilated kernel (C, 1, kh, kw) and its bias (C,) from that of the output."""
+def gradient_of_kernel(x: Tensor, gradient: Tensor, weight: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """Give the gradients of a kernel (C, 1, kh, kw) of dilation `step` and its bias (C,) from that of the output."""
     height, width = weight.shape[2:]
-    fits = height <= x.shape[2] and width <= min(WIDEST_KERNEL, x.shape[3])
+    fits = step == 1 and height <= x.shape[2] and width <= min(WIDEST_KERNEL, x.shape[3])
     if x.device.type == "cpu" and not fits:
-        return _gradient_of_kernel(x, gradient, weight, 1), gradient.sum((0, 2, 3))
-    options = ([1, 1], [height // 2, width // 2], [1, 1], False, [0, 0], x.shape[1])
+        return _gradient_of_kernel(x, gradient, weight, step), gradient.sum((0, 2, 3))
+    padding = [step * (height // 2), step * (width // 2)]
+    options = ([1, 1], padding, [step, step], False, [0, 0], x.shape[1])
     found = torch.ops.aten.convolution_backward(gradient, x, weight, [len(weight)], *options, [False, True, True])
     return found[1].flatten().view(weight.shape), found[2]
 

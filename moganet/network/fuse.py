@@ -128,7 +128,7 @@ class FusedChannelMixer(nn.Module):
         mixer: ChannelAggregation2d = block.mlp
         self.fc1 = _conv(mixer.fc1, *_fold_input(mixer.fc1, *norm_affine(block.norm2)))
         self.dwconv, self.act, self.decompose_act = copy.deepcopy(mixer.dwconv), nn.GELU(), nn.GELU()
-        factor, shift = norm_affine(norm) if isinstance(norm, nn.BatchNorm2d) else (None, None)
+        factor, shift = (None, None) if norm is None or isinstance(norm, nn.Identity) else norm_affine(norm)
         scale = block.layer_scale_2.double().flatten() * (1.0 if factor is None else factor)
         weight, bias = _matrix(mixer.fc2) * scale[:, None], _bias(mixer.fc2) * scale
         bias = bias if shift is None else bias + shift
@@ -152,9 +152,8 @@ class FusedChannelMixer(nn.Module):
         return out + x if self.factor is None else torch.addcmul(out, x, self.factor)
 
 
-def norm_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Give a batch norm in evaluation mode as x -> factor * x + shift, (C,) each in float64."""
-    assert norm.running_var is not None and norm.running_mean is not None
+def norm_affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """Give a batch norm in evaluation mode, or a frozen one, as x -> factor * x + shift, (C,) each in float64."""
     factor = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     return factor.detach(), (norm.bias.double() - norm.running_mean.double() * factor).detach()
 
@@ -181,7 +180,7 @@ def _fuse_embedding(embed: nn.Module) -> Iterable[nn.Module]:
 
 def fold_norm(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
     """Give a convolution that does what a norm behind it does too."""
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(conv, nn.Conv2d)
     factor, shift = norm_affine(norm)
     bias = 0.0 if conv.bias is None else _bias(conv)
     return _conv(conv, conv.weight.double() * factor[:, None, None, None], bias * factor + shift)
@@ -203,7 +202,7 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 
 def _conv(like: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     """Make a convolution as `like`, with these weights in its type."""
-    options: Any = {"stride": like.stride, "padding": like.padding, "bias": bias is not None}
+    options: Any = {"stride": like.stride, "padding": like.padding, "dilation": like.dilation, "bias": bias is not None}
     made = nn.Conv2d(like.in_channels, like.out_channels, like.kernel_size, **options)  # type: ignore[arg-type]
     return _fill(made.to(like.weight.device, like.weight.dtype), weight, bias)
 

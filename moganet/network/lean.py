@@ -15,14 +15,16 @@ from torch import Tensor
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
-from moganet.network.depthwise import convolve_plainly, gradient_of_kernel
+from moganet.network.depthwise import convolve, gradient_of_kernel
 
 Gradients = tuple[Tensor | None, ...]
 
 
 def is_worth_it(x: Tensor) -> bool:
-    """Tell whether autograd records this call; what traces or compiles it makes a plan of its own."""
-    if not isinstance(x, Tensor) or torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]
+    """Tell whether autograd records this call; what traces or compiles it has a plan, and shapes alone need none."""
+    if not isinstance(x, Tensor) or x.is_meta:
+        return False
+    if torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]
         return False
     return torch.is_grad_enabled() and _half_of(x) is not torch.float16
 
@@ -53,15 +55,21 @@ def gated(gate: Tensor, value: Tensor, weight: Tensor, bias: Tensor, times: int)
 
 
 def mixed(
-    h: Tensor, depthwise: Sequence[Tensor], kernels: Sequence[Tensor], common: Tensor, *, keep: bool = False
+    h: Tensor,
+    depthwise: Sequence[Tensor],
+    kernels: Sequence[Tensor],
+    common: Tensor,
+    *,
+    step: int = 1,
+    keep: bool = False,
 ) -> Tensor:
     """Give fc2 of the re-weighted GELU(dwconv(h)), (B, C, H, W), for hidden maps h (B, C * ratio, H, W).
 
     depthwise: kernel (C * ratio, 1, 2u+1, 2s+1) and bias. kernels: those of fc2 with decompose's after them, filled up
     with zeros, (C + 1 + rest, C * ratio, 1, 1), and bias. common: the factor (1, C, 1, 1) of GELU(decompose(y)).
-    keep: whether the two maps of the hidden width after h are kept too, which is faster.
+    step: the kernel's dilation. keep: whether the two maps of the hidden width after h are kept too, which is faster.
     """
-    out: Tensor = _ChannelMixer.apply(*_cast(h, *depthwise, *kernels, common), keep)
+    out: Tensor = _ChannelMixer.apply(*_cast(h, *depthwise, *kernels, common), step, keep)
     return out
 
 
@@ -150,8 +158,9 @@ class _GatedProjection(torch.autograd.Function):
 
 class _ChannelMixer(torch.autograd.Function):
     @staticmethod
-    def plain(h: Tensor, kernel: Tensor, shift: Tensor, kernels: Tensor, biases: Tensor, common: Tensor) -> Tensor:
-        return _ChannelMixer.answer(F.gelu(convolve_plainly(h, kernel, shift)), kernels, biases, common)[0]
+    def plain(h: Tensor, *others: Any) -> Tensor:
+        kernel, shift, kernels, biases, common, step = others
+        return _ChannelMixer.answer(F.gelu(convolve(h, kernel, shift, step)), kernels, biases, common)[0]
 
     @staticmethod
     def answer(y: Tensor, kernels: Tensor, biases: Tensor, common: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,9 +171,9 @@ class _ChannelMixer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        *tensors, keep = inputs
+        *tensors, ctx.step, keep = inputs
         h, kernel, shift, kernels, biases, common = tensors
-        before = convolve_plainly(h, kernel, shift)
+        before = convolve(h, kernel, shift, ctx.step)
         y = F.gelu(before)
         out, map_of_common = _ChannelMixer.answer(y, kernels, biases, common)
         own = map_of_common.clone()  # no view, which would keep the whole of it
@@ -175,16 +184,16 @@ class _ChannelMixer(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         h, kernel, shift, kernels, biases, common, map_of_common, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():
-            inputs, wanted = (h, kernel, shift, kernels, biases, common), ctx.needs_input_grad[:-1]
+            inputs, wanted = (h, kernel, shift, kernels, biases, common, ctx.step), ctx.needs_input_grad[:-1]
             return *_of_plain(_ChannelMixer.plain, inputs, gradient, wanted), None
         of_both, of_common = _of_answer(gradient, map_of_common, common, kernels.shape[0])
-        before = kept[0] if kept else convolve_plainly(h, kernel, shift)
+        before = kept[0] if kept else convolve(h, kernel, shift, ctx.step)
         of_y, of_kernels, of_biases = _pointwise(of_both, kept[1] if kept else F.gelu(before), kernels)
         of_y = torch.ops.aten.gelu_backward.grad_input(of_y, before, grad_input=of_y)
         del before
-        of_kernel, of_shift = gradient_of_kernel(h, of_y, kernel)
-        of_h = convolve_plainly(of_y, kernel.flip(2, 3), None)
-        return of_h, of_kernel, of_shift, of_kernels, of_biases, of_common, None
+        of_kernel, of_shift = gradient_of_kernel(h, of_y, kernel, ctx.step)
+        of_h = convolve(of_y, kernel.flip(2, 3), None, ctx.step)
+        return of_h, of_kernel, of_shift, of_kernels, of_biases, of_common, None, None
 
 
 def _of_answer(gradient: Tensor, map_of_common: Tensor, common: Tensor, width: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from moganet.config import ChannelAggregation, ConvInit, Gate
 from moganet.network.blocks import ChannelAggregation2d, MogaBlock, check_choice, record_orders
 from moganet.network.pooling import make_pool
 from moganet.network.releases import loaders
-from moganet.network.shapes import NUM_STAGES, STEM_STRIDES, check_shape
+from moganet.network.shapes import NUM_STAGES, STEM_STRIDES, check_shape, samplings
 
 
 class Stem(nn.Module):
@@ -39,14 +39,17 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """The embedding of stages 2 to 4: a 3x3 convolution of stride 2 and its norm."""
+    """The embedding of stages 2 to 4: a 3x3 convolution of stride 2 and its norm.
 
-    def __init__(self, in_dim: int, dim: int) -> None:
+    Where no coarser map is wanted, the stride is 1, and after another such embedding the convolution is dilated.
+    """
+
+    def __init__(self, in_dim: int, dim: int, stride: int = 2, dilation: int = 1) -> None:
         super().__init__()
-        self.projection = nn.Conv2d(in_dim, dim, 3, stride=2, padding=1)
+        self.projection = nn.Conv2d(in_dim, dim, 3, stride=stride, padding=dilation, dilation=dilation)
         self.norm = nn.BatchNorm2d(dim)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H/2, W/2)
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H/stride, W/stride)
         y: Tensor = self.norm(self.projection(x))
         return y
 
@@ -76,7 +79,8 @@ class MogaNet(nn.Module):
     """Multi-order gated aggregation network.
 
     Images (B, in_chans, H, W) to logits (B, num_classes); the four stage maps have strides 1, 2, 4, 8 times
-    `stem_stride`. Parameter names are those of the reference repository (Westlake-AI/MogaNet).
+    `stem_stride`, but none above `output_stride`. Parameter names are those of the reference repository
+    (Westlake-AI/MogaNet).
     """
 
     variant: str | None = None  # by whose name it was built
@@ -105,6 +109,7 @@ class MogaNet(nn.Module):
         mlp_ratios: Sequence[float] = (8, 8, 4, 4),
         *,
         stem_stride: int = 4,
+        output_stride: int = 32,
         gate: Gate = "single",
         channel_aggregation: ChannelAggregation = "reference",
         dilations: Sequence[int] = (1, 2, 3),
@@ -122,6 +127,8 @@ class MogaNet(nn.Module):
         num_classes: 0 leaves the head out, so that `forward` gives pooled features.
         embed_dims, depths, mlp_ratios: width, number of blocks and channel mixer's ratio of each of the four stages.
         stem_stride: 4, 2 or 1; smaller for small images. The tensors are the same for each.
+        output_stride: 32, 16 or 8: the coarsest map's stride, for dense tasks. Beyond it embeddings stride no more, and
+            the convolutions after them are dilated instead, as in timm's networks. The tensors are the same for each.
         gate, channel_aggregation: the functions by which released checkpoints differ (see blocks.py).
         dilations, channel_split: of the multi-order convolution; `dilate_last_stage=False` sets the last stage's
             third dilation to 1, as the reference's `attn_final_dilation=False` does.
@@ -140,10 +147,12 @@ class MogaNet(nn.Module):
         self.num_features = self.head_hidden_size = embed_dims[-1]
         self.drop_rate = drop_rate
         self.gate, self.channel_aggregation, self.stem_stride = gate, channel_aggregation, stem_stride
-        self.feature_info = [
-            {"num_chs": dim, "reduction": stem_stride * 2**i, "module": f"norm{i + 1}"}
-            for i, dim in enumerate(embed_dims)
+        stages = samplings(stem_stride, output_stride)
+        info: list[dict[str, Any]] = [
+            {"num_chs": dim, "reduction": stage.reduction, "module": f"norm{i + 1}"}
+            for i, (dim, stage) in enumerate(zip(embed_dims, stages, strict=True))
         ]
+        self.feature_info = info
         rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").split(list(depths))  # type: ignore[no-untyped-call]
         previous = in_chans
         for i, (dim, ratio) in enumerate(zip(embed_dims, mlp_ratios, strict=True)):
@@ -156,8 +165,9 @@ class MogaNet(nn.Module):
                 "drop_rate": drop_rate,
                 "ls_init_value": ls_init_value,
                 "crop_kernels": crop_kernels,
+                "growth": stages[i].growth,
             }
-            embed = Downsample(previous, dim) if i else Stem(in_chans, dim, stem_stride)
+            embed = Downsample(previous, dim, *stages[i][:2]) if i else Stem(in_chans, dim, stem_stride)
             blocks = Stage(*(MogaBlock(dim, ratio, drop_path=rate, **options) for rate in rates[i].tolist()))
             self.add_module(f"patch_embed{i + 1}", embed)
             self.add_module(f"blocks{i + 1}", blocks)
@@ -196,7 +206,7 @@ class MogaNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Give the last stage's map, (B, C4, H/32, W/32) at stem stride 4."""
+        """Give the last stage's map, (B, C4, H/32, W/32) at stem stride 4 and output stride 32."""
         x = self.norm1(self.blocks1(self.patch_embed1(x)))
         x = self.norm2(self.blocks2(self.patch_embed2(x)))
         x = self.norm3(self.blocks3(self.patch_embed3(x)))

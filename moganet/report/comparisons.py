@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moganet.report.drawing import caption, names_as_they_are, save_figure
@@ -18,6 +19,13 @@ def draw_interactions(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: P
     """Draw J^(m) against m/n for each model; rows hold order, fraction, J, low, high and floor."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
+    interaction_axes(axes, curves)
+    axes.set_title(caption(title, 100), fontsize=10)
+    save_figure(figure, path)
+
+
+def interaction_axes(axes: Axes, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Draw J^(m) against m/n into axes, as `draw_interactions` does."""
     for k, (name, rows) in enumerate(curves.items()):
         color = COLORS[k % len(COLORS)]
         fraction, strength, low, high, floor = (
@@ -33,8 +41,6 @@ def draw_interactions(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: P
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    axes.set_title(caption(title, 100), fontsize=10)
-    save_figure(figure, path)
 
 
 @names_as_they_are

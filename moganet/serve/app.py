@@ -1,8 +1,8 @@
 """The application: the service's routes, its description for clients, and the door before them."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -18,31 +18,43 @@ from moganet.serve.problems import MEDIA_TYPE, ProblemError, document, invalid
 from moganet.serve.service import VERSION, Service
 
 SUMMARY = "Answers of MogaNet models for images."
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def build_app(service: Service, access: Access = Access(), extend: Callable[[FastAPI], None] | None = None) -> Door:  # noqa: B008 (frozen)
-    """Make the application of a service. extend: adds what else it has, as the page at "/"."""
+    """Make the application of a service, behind its door. extend: adds what else it has, as the page at "/"."""
+    return Door(application(service, access.origins, extend), service, access)
+
+
+def application(
+    service: Service, origins: Sequence[str] = (), extend: Callable[[FastAPI], None] | None = None
+) -> FastAPI:
+    """Make the application of a service, without a door. origins: of pages of other sites that may ask."""
+    app = bare_application(origins, lambda app: _alive(service))
+    for room in (predicting, explaining, watching, inference_protocol):
+        app.include_router(room.routes(service))
+    if extend is not None:
+        extend(app)
+    return app
+
+
+def bare_application(origins: Sequence[str] = (), lifespan: Lifespan | None = None) -> FastAPI:
+    """Make an application without routes, which says what goes wrong as the service does."""
     app = FastAPI(
         title="moganet",
         version=VERSION,
         summary=SUMMARY,
         docs_url=None,  # their scripts lie on other people's machines
         redoc_url=None,
-        lifespan=lambda app: _alive(service),
+        lifespan=lifespan,
         responses={"4XX": _problem("What is wrong with the request."), "5XX": _problem("What the service lacks.")},
     )
     for kind in (ProblemError, HTTPException, RequestValidationError, MogaNetError, ClientDisconnect, TimeoutError):
         app.add_exception_handler(kind, _answer_problem)
     app.add_exception_handler(Exception, _answer_bug)  # which the door hears of as well
-    for room in (predicting, explaining, watching, inference_protocol):
-        app.include_router(room.routes(service))
-    if access.origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
-        )
-    if extend is not None:
-        extend(app)
-    return Door(app, service, access)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+    return app
 
 
 @asynccontextmanager

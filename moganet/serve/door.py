@@ -10,15 +10,16 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moganet.notices import printable
+from moganet.serve.figures import Figures
 from moganet.serve.limits import Limits
 from moganet.serve.problems import MEDIA_TYPE, ProblemError, document
-from moganet.serve.service import Service
 
 logger = logging.getLogger("moganet.serve")
 OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # without a token, for whoever watches over it
@@ -65,10 +66,20 @@ class _Visit:
         return getattr(self.scope.get("route"), "path", None) or known
 
 
+class Behind(Protocol):
+    """What a door is told of what lies behind it."""
+
+    limits: Limits
+    figures: Figures
+
+    def seconds(self) -> float:
+        """Give how long one image takes, in the mean of the last."""
+
+
 class Door:
     """Let in what is within the limits and shows the token; refuse the rest by problem documents."""
 
-    def __init__(self, app: ASGIApp, service: Service, access: Access) -> None:
+    def __init__(self, app: ASGIApp, service: Behind, access: Access) -> None:
         self.app, self.service, self.access = app, service, access
         self.limits: Limits = service.limits
         self.accepted = self.held = 0
@@ -205,7 +216,7 @@ class Door:
 
     def _later(self) -> dict[str, str]:
         """Say after how many seconds those that wait will have been answered."""
-        seconds = self.accepted * max(hosted.lane.seconds for hosted in self.service.shelf.all())
+        seconds = self.accepted * self.service.seconds()
         return {"Retry-After": str(min(60, max(1, math.ceil(seconds))))}
 
     # What of it

@@ -50,6 +50,16 @@ class Card(Record):
     untrained: bool
 
 
+class Serving(Record):
+    """A model that is served."""
+
+    name: str
+    task: str
+    sha256: str
+    classes: int
+    runtime: str
+
+
 class Opened(NamedTuple):
     """A loaded model. stamp: its file's hash, "" of one in many files. Exports of one model differ in it alone."""
 
@@ -119,6 +129,18 @@ class Hosted:
     def sha256(self) -> str:
         """Give the hash of its tensors; of a file that records none, the file's."""
         return self.predictor.config.sha256 or self.opened.stamp
+
+    @property
+    def serving(self) -> Serving:
+        """Say what it is, in short."""
+        own = self.predictor
+        return Serving(
+            name=self.name,
+            task=own.task.name,
+            sha256=self.sha256,
+            classes=len(own.class_names),
+            runtime=own.runtime,
+        )
 
     @cached_property
     def accuracy(self) -> tuple[str, ...]:

@@ -37,10 +37,6 @@ def routes(service: Service) -> APIRouter:
     async def server() -> Response:
         return _json({"name": "moganet", "version": VERSION, "extensions": EXTENSIONS})
 
-    @router.get("/health/live", summary="Is the server alive?")
-    async def live() -> Response:
-        return _json({"live": True})
-
     @router.get("/health/ready", summary="Can it answer?")
     async def ready() -> Response:
         service.check_ready()
@@ -72,6 +68,18 @@ def routes(service: Service) -> APIRouter:
             raise ProblemError(400, f"{BYTES} needs the header {HEADER}: the bytes of its JSON, 0 for one image alone")
         asked = await in_thread(service.readers, read_request, content, header)
         return await _infer(service, _get(service, name, version), asked)
+
+    router.include_router(routes_of_process())
+    return router
+
+
+def routes_of_process() -> APIRouter:
+    """Give the route that the process which listens answers by itself, whatever lies behind it."""
+    router = APIRouter()
+
+    @router.get("/health/live", summary="Is the server alive?")
+    async def live() -> Response:
+        return _json({"live": True})
 
     return router
 

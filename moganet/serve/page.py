@@ -31,6 +31,7 @@ HEADERS = {"content-security-policy": RULES, "cache-control": "no-cache"}
 OFTEN = 0.1  # seconds between two lines of progress
 SOONER = 0.95  # the share of a request's time after which it is said that this was not enough
 NDJSON = "application/x-ndjson"
+STREAMED = ("/v1/page/explanation",)  # the paths whose answers come part by part
 
 
 class PageQuestion(Question):

@@ -7,36 +7,29 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from moganet.errors import ConfigError, OutputError, WeightsError
-from moganet.inference.load import load
-from moganet.machine import keep_freed_memory
+from moganet.errors import ConfigError, OutputError
 from moganet.notices import say
-from moganet.processors import using_threads
-from moganet.results import Record, Result
-from moganet.serve.app import build_app
-from moganet.serve.door import LOOPBACK, Access, Door
-from moganet.serve.figures import Figures
+from moganet.results import Result
+from moganet.serve.door import LOOPBACK, Access, Behind, Door
 from moganet.serve.heads import LimitedHeads
-from moganet.serve.hosted import Source
+from moganet.serve.hosted import Serving
 from moganet.serve.limits import Limits
-from moganet.serve.service import Service
-from moganet.serve.shelf import Shelf, named_models
+from moganet.serve.plan import Extend, Plan, Spread
+from moganet.serve.shelf import named_models
 
 TOKEN = "MOGANET_TOKEN"  # the environment variable
 MAX_TOKEN, MIN_TOKEN = 4096, 8  # characters
 BACKLOG, IDLE = 2048, 75  # connections that wait; seconds for which one is kept that nothing is asked over
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
-Extend = Callable[[FastAPI, Service], None]
 
 
 class Stopped(KeyboardInterrupt):
@@ -62,22 +55,28 @@ class Opening:
     origins: Sequence[str] = field(default_factory=tuple)
 
 
-class Serving(Record):
-    """A model that is served."""
-
-    name: str
-    task: str
-    sha256: str
-    classes: int
-    runtime: str
-
-
 class Started(Result):
-    """Where a service is reached, and what it serves. token: whether one must be shown."""
+    """Where a service is reached, and what it serves. token: whether one must be shown.
+
+    replicas: of one that is spread, the fewest and the most; else no key.
+    """
 
     address: str
     models: tuple[Serving, ...]
     token: bool
+    replicas: tuple[int, int] | None = None
+
+
+class Running(Behind, Protocol):
+    """What answers. ready: whether anything new is taken."""
+
+    ready: bool
+
+    def reload(self) -> Mapping[str, str]:
+        """Take changed models anew; give what came of each."""
+
+    def serving(self) -> tuple[Serving, ...]:
+        """Say what is served, the default first."""
 
 
 def serve(
@@ -87,26 +86,27 @@ def serve(
     *,
     extend: Extend | None = None,
     started: Callable[[Started], object] = lambda found: None,
+    spread: Spread | None = None,
     **choices: Any,
 ) -> None:
     """Serve models until the process is asked to stop; then finish what was accepted.
 
     models: MODELs, or NAME=MODEL. started: is told once clients can come. extend: adds to the application, as the page.
-    choices: as in `load`. SIGHUP takes changed models anew.
-    Raises ConfigError for what can't be, OutputError for a port that is taken, what `load` raises, and Stopped.
+    spread: over what, with the engine Ray; None answers in this process. choices: as in `load`. SIGHUP takes changed
+    models anew.
+    Raises ConfigError for what can't be, OutputError for a port that is taken, what `load` raises, and Stopped; for Ray
+    also MissingExtraError and UnreachableError.
     """
     if "/" in opening.host or opening.host.count(":") == 1:
         raise ConfigError(f"--host {opening.host!r} must be a name or an address alone; its port goes to --port")
     access = access_of(opening)
-    sources = [Source(name, model, partial(_load, model, choices)) for name, model in named_models(models).items()]
-    if not sources:
+    plan = Plan(named_models(models), limits, access.origins, extend, choices)
+    if not plan.models:
         raise ConfigError("no model is given; name one or several")
     # The port is taken before models are loaded, which takes longer.
-    with contextlib.closing(bound(opening)) as listener, using_threads(choices.get("threads")):
-        service = open_service(sources, limits)
-        door = build_app(service, access, None if extend is None else lambda app: extend(app, service))
-        address = address_of(listener, opening.host)
-        server = _Server(door, service, lambda: started(_started(address, service, access)))
+    with contextlib.closing(bound(opening)) as listener, answering(plan, spread) as (service, app):
+        told = _started(address_of(listener, opening.host), service, access, spread)
+        server = _Server(Door(app, service, access), service, lambda: started(told))
         logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each form that is none
         server.run(sockets=[listener])
     if server.unheard is not None:
@@ -115,31 +115,17 @@ def serve(
         raise Stopped(server.stopped_by)
 
 
-def _load(model: str, choices: dict[str, Any]) -> Any:
-    predictor = load(model, **choices)
-    if not predictor.class_names:
-        raise WeightsError(f"{model} has no head, so there is nothing to answer; give a trained model")
-    return predictor
+@contextlib.contextmanager
+def answering(plan: Plan, spread: Spread | None) -> Iterator[tuple[Running, ASGIApp]]:
+    """Give what answers, and its application: in this process, or what stands for replicas."""
+    if spread is None:
+        with plan.hosted() as (service, app):
+            yield service, app
+    else:
+        from moganet.serve.on_ray import deployed
 
-
-def open_service(sources: Sequence[Source], limits: Limits) -> Service:
-    """Load models and make them ready."""
-    figures = Figures()
-
-    def hear(name: str) -> Callable[[Sequence[float]], None]:
-        queue, batches = figures.queue.labels(name), figures.batches.labels(name)
-
-        def heard(waits: Sequence[float]) -> None:
-            batches.observe(len(waits))
-            for seconds in waits:
-                queue.observe(seconds)
-
-        return heard
-
-    keep_freed_memory()
-    shelf = Shelf(sources, hear, linger=2 * limits.seconds)
-    shelf.open()
-    return Service(shelf, limits, figures)
+        with deployed(plan, spread) as front:
+            yield front, front
 
 
 def access_of(opening: Opening) -> Access:
@@ -205,24 +191,15 @@ def address_of(listener: socket.socket, host: str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _started(address: str, service: Service, access: Access) -> Started:
-    models = tuple(
-        Serving(
-            name=hosted.name,
-            task=hosted.predictor.task.name,
-            sha256=hosted.sha256,
-            classes=len(hosted.predictor.class_names),
-            runtime=hosted.predictor.runtime,
-        )
-        for hosted in service.shelf.all()
-    )
-    return Started(address=address, models=models, token=access.token is not None)
+def _started(address: str, service: Running, access: Access, spread: Spread | None) -> Started:
+    over = {} if spread is None else {"replicas": (spread.fewest, spread.most)}
+    return Started(address=address, models=service.serving(), token=access.token is not None, **over)
 
 
 class _Server(uvicorn.Server):
     """uvicorn with our signals: the first stop finishes what was accepted, a second breaks off, SIGHUP reloads."""
 
-    def __init__(self, door: Door, service: Service, started: Callable[[], object]) -> None:
+    def __init__(self, door: Door, service: Running, started: Callable[[], object]) -> None:
         config = uvicorn.Config(
             door,
             log_config=None,

@@ -14,7 +14,7 @@ from moganet.inference.runs import Array, Outputs
 from moganet.processors import num_helpers
 from moganet.results import LeftOut, Record
 from moganet.serve.figures import Figures
-from moganet.serve.hosted import Hosted
+from moganet.serve.hosted import Hosted, Serving
 from moganet.serve.lane import in_thread
 from moganet.serve.limits import Limits
 from moganet.serve.pictures import Sent, read_sent
@@ -72,8 +72,15 @@ class Service:
 
     def check_ready(self) -> None:
         """Raise ProblemError where nothing new is taken any more."""
-        if not self.ready:
-            raise ProblemError(503, "the service is stopping", {"Retry-After": "5"})
+        check_ready(self.ready)
+
+    def seconds(self) -> float:
+        """Give how long an image takes the slowest model, in the mean of the last."""
+        return max(hosted.lane.seconds for hosted in self.shelf.all())
+
+    def serving(self) -> tuple[Serving, ...]:
+        """Say what is served, the default first."""
+        return tuple(hosted.serving for hosted in self.shelf.all())
 
     async def predict(self, hosted: Hosted, images: Sequence[Sent], question: Question) -> Answers:
         """Answer for images, and go on past those that can't be read. Raises ProblemError where none can be."""
@@ -133,6 +140,12 @@ class Service:
         """End the threads, once what they do is done."""
         for pool in (self.readers, self.explainer):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def check_ready(ready: bool) -> None:
+    """Raise ProblemError for a service that is not ready any more."""
+    if not ready:
+        raise ProblemError(503, "the service is stopping", {"Retry-After": "5"})
 
 
 def row_of(hosted: Hosted, outputs: Outputs, name: str, question: Question) -> Row:

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Response
 from moganet.results import Record
 from moganet.serve.bodies import JSON
 from moganet.serve.explaining import methods_of
+from moganet.serve.figures import Figures
 from moganet.serve.hosted import Card, Hosted
 from moganet.serve.problems import as_json
 from moganet.serve.service import VERSION, Service
@@ -30,18 +31,26 @@ def routes(service: Service) -> APIRouter:
     async def models() -> Response:
         return Response(as_json(Cards(models=cards_of(service)).model_dump(mode="json")), media_type=JSON)
 
-    @router.get("/healthz", summary="Is the service alive?", response_model=State)
-    async def alive() -> Response:
-        return Response(as_json(State(status="alive")), media_type=JSON)
-
     @router.get("/readyz", summary="Can it answer?", response_model=State)
     async def ready() -> Response:
         service.check_ready()
         return Response(as_json(State(status="ready")), media_type=JSON)
 
+    router.include_router(routes_of_process(service.figures))
+    return router
+
+
+def routes_of_process(figures: Figures) -> APIRouter:
+    """Give the routes that the process which listens answers by itself, whatever lies behind it."""
+    router = APIRouter()
+
+    @router.get("/healthz", summary="Is the service alive?", response_model=State)
+    async def alive() -> Response:
+        return Response(as_json(State(status="alive")), media_type=JSON)
+
     @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def metrics() -> Response:
-        content, kind = service.figures.text()
+        content, kind = figures.text()
         return Response(content, headers={"content-type": kind})
 
     return router

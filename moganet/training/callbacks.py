@@ -34,6 +34,7 @@ class RunProgress(pl.Callback):
         self.images, self.seconds = 0, 0.0
         self.start, self.earlier = time.perf_counter(), 0.0
         self.before_epoch, self.batch_start = (0, 0.0), 0.0
+        self.validated = False  # in this epoch: the trainer keeps the figures of an earlier one
 
     @property
     def images_per_second(self) -> float:
@@ -65,6 +66,7 @@ class RunProgress(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.before_epoch, self.batch_start = (self.images, self.seconds), time.perf_counter()
+        self.validated = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,13 +80,13 @@ class RunProgress(pl.Callback):
             self.bar.update(self.task, advance=1, rate=rate, description=_epoch(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.batch_start = time.perf_counter()
+        self.batch_start, self.validated = time.perf_counter(), True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rate = self._rate_since(*self.before_epoch)
         pl_module.log("train/images_per_second", rate, sync_dist=trainer.world_size > 1)
         if trainer.is_global_zero:
-            text = describe_epoch(trainer, rate, self.metrics)
+            text = describe_epoch(trainer, rate, self.metrics, validated=self.validated)
             if self.written is not None:
                 self.written.write(text)
             self.console.print(text, soft_wrap=True)
@@ -102,11 +104,11 @@ def _epoch(trainer: pl.Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
 
-def describe_epoch(trainer: pl.Trainer, rate: float, metrics: Sequence[Metric]) -> str:
-    """Say in one line what an epoch gave: the loss, and what the task's `metrics` name."""
+def describe_epoch(trainer: pl.Trainer, rate: float, metrics: Sequence[Metric], *, validated: bool) -> str:
+    """Say in one line what an epoch gave: the loss and what the task's `metrics` name, in validation if it had one."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     parts = [_epoch(trainer)]
-    for split, label in (("train", "train"), ("val", "validation")):
+    for split, label in (("train", "train"), *([("val", "validation")] if validated else [])):
         loss = [f"loss {values[f'{split}/loss']:.4f}"] if f"{split}/loss" in values else []
         known = [(metric, values[key]) for metric in metrics if (key := f"{split}/{metric.name}") in values]
         if said := [*loss, *(f"{metric.name} {metric.text(value)}" for metric, value in known)]:

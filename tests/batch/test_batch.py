@@ -11,8 +11,9 @@ from small_model import model, pictures
 import moganet
 import moganet_cli
 from moganet.batch import parts, run
-from moganet.batch.inputs import parse_shard
+from moganet.batch.inputs import list_inputs, parse_shard
 from moganet.batch.run import batch
+from moganet.data.shards_read import by_themselves
 from moganet.errors import ConfigError, DataError, OutputError
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -139,6 +140,10 @@ def test_shards_tables_and_urls_are_inputs(predictor, photos, tmp_path, http_fol
         expected = by_stem(predictor, str(photos), tmp_path / "a")
         moganet.make_shards(str(photos), tmp_path / "shards", 10**5)
         assert by_stem(predictor, f"shards:{tmp_path / 'shards'}", tmp_path / "b") == expected
+        members, _ = list_inputs(f"shards:{tmp_path / 'shards'}")
+        few = by_themselves(members[5:8])  # what another process is told
+        assert [(str(one), one.load()) for one in few] == [(str(one), one.load()) for one in members[5:8]]
+        assert len(few[0].asked.spans) == 3
         files = sorted(photos.rglob("*.png"))
         table = {"image": [{"bytes": one.read_bytes(), "path": one.name} for one in files]}
         import pyarrow

@@ -246,6 +246,12 @@ def test_interaction_curves(run, digit_model, tmp_path, monkeypatch):
     assert found["models"][0]["name"] == "title" and (tmp_path / "docs" / "i.png").is_file()
 
 
+def test_interaction_baselines(run, digit_model, tmp_path):
+    small = ("--grid", 4, "--images", 2, "--pairs", 2, "--contexts", 2)
+    found = run("interaction_baselines", digit_model, "--data", "digits", *small, PICTURE=tmp_path / "docs" / "b.png")
+    assert (tmp_path / "docs" / "b.png").is_file() and found["zero"]["curve"] != found["blur"]["curve"]
+
+
 def test_plain_network(run, tmp_path):
     channels = {"preprocessing.channels": 3, "preprocessing.mean": [0, 0, 0], "preprocessing.std": [1, 1, 1]}
     settings = {**channels, "data.batch_size": 8, "trainer.max_steps": 1, "trainer.max_epochs": 1}
@@ -490,9 +496,29 @@ def test_service_against_litserve(run):
 
 
 @pytest.mark.slow
+@LEFT_OPEN
+def test_service_ray(run):
+    pytest.importorskip("ray.serve", reason="ray is not installed (extra 'scale')")
+    how = ["--seconds", 1, "--rounds", 1, "--concurrency", 2, "--kills", 1]
+    found = run("service_ray", *how)
+    assert found["killed"]["lost"] == found["killed"]["unlike_predict"] == 0
+    assert set(found["killed"]["codes"]) <= {"200", "422"} and found["concurrency 2"]["share_of_local"] > 0
+
+
+@pytest.mark.slow
 def test_batch_memory(run, capsys):
     run("batch_memory", 5, SIZE=(320, 200))
     assert "5 photographs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_batch_engines(run, tmp_path):
+    data = f"cifar10:{real_data('cifar-10-python.tar.xz')}"
+    results = tmp_path / "results"
+    run("batch_engines", "--images", 3000, "--rounds", 1, "--photos", 4, "--data", data, RESULTS=results)
+    found = json.loads((results / "batch_engines.json").read_text())
+    assert not any(found["equal"]["unlike_predict"].values()) and found["rates"]["ray"]["while_writing"] > 0
+    assert all(one.get("left_behind", 0) == 0 and one["rows"] == 3000 for one in found["killed"].values())
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import moganet_cli.explain
 from moganet.errors import ConfigError, MissingExtraError
 from moganet.explanations import METHODS
 from moganet.explanations.faithfulness import (
+    correlation_text,
     insertion_deletion,
     random_areas,
     rank_correlation,
@@ -259,6 +260,7 @@ def test_drawn_weights_change_a_map_that_follows_them(network):
     one, other = (run("integrated-gradients", model, images, targets)[0] for model in (network, drawn))
     assert rank_correlation(one, one) == pytest.approx(1) and abs(rank_correlation(one, other)) < 0.8
     assert np.isnan(rank_correlation(one, torch.zeros_like(one)))
+    assert "nan" not in correlation_text(rank_correlation(one, torch.zeros_like(one)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

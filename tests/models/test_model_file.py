@@ -1,7 +1,9 @@
 """A model file is a whole model, and says so when it is not."""
 
 import json
+import re
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +127,13 @@ def test_metadata_is_json_that_others_can_read(model):
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
     description = json.loads(header["__metadata__"]["moganet"])
     assert description["task"]["class_names"][0] == "a" and description["architecture"]["gate"] == "double"
+
+
+def test_the_page_about_the_file_runs_as_it_stands(capsys):
+    page = Path(__file__).parents[2] / "docs" / "model-file.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(block, str(page), "exec"), {"__name__": "model_file"})
+    said = capsys.readouterr().out
+    assert "version, architecture, preprocessing, task, provenance, sha256, fixtures, seal" in said
+    keys = said.splitlines()[0].partition("; ")[2].split(", ")
+    assert all(f"| `{key}` |" in page.read_text(encoding="utf-8") for key in keys)

@@ -77,11 +77,12 @@ def maps(*shapes):
 
 @pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
 def test_each_part_has_the_gradients_of_its_function(check):
-    def mixed(keep, h, kernel, shift, kernels, biases, factor):
-        return lean.mixed(h, (kernel, shift), (kernels, biases), factor, keep=keep)
+    def mixed(keep, step, h, kernel, shift, kernels, biases, factor):
+        return lean.mixed(h, (kernel, shift), (kernels, biases), factor, step=step, keep=keep)
 
     tensors = maps((2, 4, 3, 2), (4, 1, 3, 3), (4,), (8, 4, 1, 1), (8,), (1, 2, 1, 1))
-    assert all(check(partial(mixed, keep), tuple(tensors)) for keep in (False, True))
+    for keep, step in ((False, 1), (True, 1), (False, 2)):
+        assert check(partial(mixed, keep, step), tuple(tensors))
     tensors = maps((2, 3, 2, 2), (2, 3, 2, 2), (2, 3, 1, 1), (2,))
     assert all(check(partial(lean.gated, times=times), tuple(tensors)) for times in (1, 2))
     assert check(lean.decomposed, tuple(maps((2, 3, 2, 2), (1, 3, 1, 1))))

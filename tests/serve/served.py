@@ -15,7 +15,7 @@ from moganet.serve.app import build_app
 from moganet.serve.door import Access
 from moganet.serve.hosted import Source
 from moganet.serve.limits import Limits
-from moganet.serve.run import open_service
+from moganet.serve.plan import open_service
 
 LIMITS = Limits(bytes=200_000, pixels=10_000, images=3, queue=2, seconds=20)
 

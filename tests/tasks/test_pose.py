@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from stick_figures import make_people
 
 import moganet
+from moganet.batch.run import batch
 from moganet.config import Architecture, Preprocessing
 from moganet.data.box_crop import crops_of, moved, part_of, parts_of, warp
 from moganet.data.skeletons import COCO, skeleton_of
@@ -413,3 +414,27 @@ def test_evaluation_over_cocos_results_gives_the_same_figures(model, tmp_path):
     judge.summarize()
     told = [-1 if result[name] is None else result[name] for name in FIGURES]
     assert told == pytest.approx(judge.stats.tolist(), abs=1e-6) and result.poses == 4
+
+
+def test_a_batch_looks_in_the_boxes_that_predict_looks_in(model, detector, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = model.parent / "set" / "val2017"
+    files = [str(folder / f"{number:012d}.png") for number in (1, 2)]
+    table = tmp_path / "boxes.csv"
+    table.write_text(f"file,x,y,w,h\n{files[0]},5,5,60,90\n{files[1]},60,9,70,99\n")
+
+    def poses(named, boxes, out):
+        batch(model, named, out, boxes=boxes, runtime="eager")
+        found = [row for path in sorted(out.glob("*.parquet")) for row in parquet.read_table(path).to_pylist()]
+        return {row["file"]: json.loads(json.dumps(row["poses"])) for row in found}
+
+    for number, boxes in enumerate((str(table), str(detector))):
+        expected = moganet.predict(model, files, boxes=boxes, runtime="eager").predictions
+        if number == 0:
+            poses(files[1], boxes, tmp_path / str(number))  # begun with the second image alone
+        found = poses(files, boxes, tmp_path / str(number))
+        assert found == {row.file: json.loads(json.dumps(row.plain()))["poses"] for row in expected}
+    with pytest.raises(ConfigError, match="begun with boxes"):
+        poses(files, "whole", tmp_path / "0")
+    with pytest.raises(ConfigError, match="a batch takes a file"):
+        poses(files, [[[5, 5, 60, 90]], []], tmp_path / "3")

@@ -3,16 +3,20 @@
 import logging
 import re
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from test_train import TINY
 
 import moganet
 from moganet.errors import ConfigError
+from moganet.results import Metric
 from moganet.tasks.module import TaskModule
+from moganet.training.callbacks import RunProgress
 from moganet.training.run_log import LOG_FILE, logged
 
 SMALL = {**TINY, "trainer.max_epochs": 2, "data.fraction": 0.1}
+METRIC = Metric("top1", "top-1", "accuracy")
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
 
 
@@ -82,3 +86,17 @@ def test_others_hear_what_they_would_have_heard(tmp_path, caplog):
     ]
     text = (tmp_path / LOG_FILE).read_text()
     assert "unheard" in text and "warning: heard" in text
+
+
+def test_an_epoch_without_validation_does_not_repeat_the_figures_of_the_one_before(capsys):
+    kept = {"train/loss": 0.5, "val/loss": 0.25, "val/top1": 0.75}
+    trainer = SimpleNamespace(callback_metrics=kept, current_epoch=0, max_epochs=9, is_global_zero=True, world_size=1)
+    progress, module = RunProgress([METRIC]), SimpleNamespace(log=lambda *_, **__: None)
+    for validates in (True, False, True):
+        progress.on_train_epoch_start(trainer, module)
+        if validates:
+            progress.on_validation_end(trainer, module)
+        progress.on_train_epoch_end(trainer, module)
+    said = capsys.readouterr().err.splitlines()
+    assert ["validation loss 0.2500 top1 75.00 %" in line for line in said] == [True, False, True]
+    assert all("train loss 0.5000" in line for line in said)

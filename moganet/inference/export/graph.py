@@ -1,7 +1,9 @@
 """What every exporter writes: a network in its fastest form, its description, and preprocessing where asked for."""
 
 import contextlib
+import io
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from moganet.models.description import SEAL, ModelDescription, published, seal_o
 from moganet.network.dense.detector import Detector
 from moganet.network.features import gives_features, with_features
 from moganet.network.fuse import for_size
+from moganet.progress import stderr_console
 from moganet.tasks import TASKS
 from moganet.tasks.guard import FEATURES
 
@@ -166,8 +169,11 @@ def quantized(model: Any, graph: Graph, wrap: Callable[[Tensor], Any]) -> Any:
     """Quantise a runtime's model to int8 with the graph's calibration images."""
     if not graph.calibration:
         raise ConfigError("int8 needs images to calibrate with; give --data SOURCE[:PATH]")
+    for name in ("nncf", "torch.utils.cpp_extension"):  # which tells of CUDA's compiler as nncf is imported
+        logging.getLogger(name).setLevel(logging.ERROR)
     nncf = need("nncf", "int8")
     dataset = nncf.Dataset(list(graph.calibration), wrap)
-    # Its progress bars go where all progress goes: stdout holds the result alone.
-    with foreign("nncf can't bring this network to int8"), contextlib.redirect_stdout(sys.stderr):
+    # Its bars go where all progress goes: to a terminal, and never to stdout, which holds the result alone.
+    shown = sys.stderr if stderr_console().is_terminal else io.StringIO()
+    with foreign("nncf can't bring this network to int8"), contextlib.redirect_stdout(shown):
         return nncf.quantize(model, dataset, subset_size=len(graph.calibration))

@@ -4,7 +4,6 @@ That is what lets a first prediction use it. Preprocessing, where it is asked fo
 """
 
 import html
-import logging
 import os
 import tempfile
 import warnings
@@ -38,7 +37,6 @@ def save(graph: Graph, path: Path) -> None:
     openvino, _ = _openvino()
     model = _from_onnx(graph) if graph.takes_sizes else build(graph)
     if graph.precision == "int8":
-        logging.getLogger("nncf").setLevel(logging.ERROR)
         model = quantized(model, graph, _of_detector if graph.takes_sizes else lambda x: x.numpy())
     if graph.raw:
         model = _with_preprocessing(model, graph)
