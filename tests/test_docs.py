@@ -16,7 +16,8 @@ SHORT = (
     '"network.mlp_ratios": [2, 2, 2, 2], "data.batch_size": 32}'
 )
 SHORTENED = {'{"trainer.max_epochs": 5}': SHORT}  # so that a test takes seconds
-ELSEWHERE = ("asked.md", "README.zh.md")  # run by test_asked.py; the same as those of README.md
+# Run by test_asked.py, and with small networks by network/test_elsewhere.py; the same as those of README.md.
+ELSEWHERE = ("asked.md", "elsewhere.md", "README.zh.md")
 BLOCKS = [block for page in pages() for block in blocks_of(page) if not block.is_directive]
 SPANS = re.compile(r"(?<!`)`(moganet [^`]+)`(?!`)")
 
