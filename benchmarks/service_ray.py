@@ -90,7 +90,7 @@ def one_round(port: int, process: int, asked: Asked, clients: int, seconds: floa
 
 def in_turns(
     services: Mapping[str, tuple[int, int]], asked: Asked, clients: int, rounds: int, seconds: float
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Give each service's figures: the medians of its rounds, and its memory at the end."""
     taken: dict[str, list[Mapping[str, float]]] = {name: [] for name in services}
     for turn in range(rounds + 1):
@@ -107,7 +107,7 @@ def in_turns(
     return {**medians, "share_of_local": rates[1] / rates[0]}
 
 
-def kill_under_load(port: int, process: int, asked: Asked, clients: int, kills: int) -> Mapping[str, Any]:
+def kill_under_load(port: int, process: int, asked: Asked, clients: int, kills: int) -> dict[str, Any]:
     """Kill a replica again and again while clients ask."""
     fewer, ended = list[float](), threading.Event()
 

@@ -3,7 +3,6 @@
 The build runs this file once for each version of the code: `python docs/examples.py OUT`.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -16,7 +15,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from fingerprint import ROOT, of_files  # beside this file
+
 KEPT = ROOT / "build" / "examples"
 CODE = ("moganet", "moganet_cli", "docs/examples.py", "docs/running.py")  # by which outputs are made
 FOUND = "examples.json"
@@ -107,23 +107,13 @@ def outputs() -> dict[str, Shown]:
     """Give what each example printed, by its command; nothing where $NOTEBOOKS is `off`."""
     if os.environ.get("NOTEBOOKS") == "off":
         return {}
-    folder = KEPT / _fingerprint()
+    folder = KEPT / of_files(CODE)
     if not (folder / FOUND).exists():
         shutil.rmtree(KEPT, ignore_errors=True)  # what another version of the code printed
         folder.mkdir(parents=True)
         subprocess.run([sys.executable, __file__, str(folder)], check=True)
     found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
     return {command: Shown(**one) for command, one in found.items()}
-
-
-def _fingerprint() -> str:
-    found = hashlib.sha256()
-    for name in CODE:
-        place = ROOT / name
-        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file() and "__pycache__" not in path.parts:
-                found.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    return found.hexdigest()[:16]
 
 
 def make(out: Path) -> None:

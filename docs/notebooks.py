@@ -1,6 +1,5 @@
 """The site's notebooks (tutorials/*.md): what cells run with, when they run again, the .ipynb beside each page."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -12,11 +11,11 @@ from typing import Any
 
 import nbformat
 from docutils import nodes
+from fingerprint import ROOT, of_files  # beside this file
 from sphinx.errors import ConfigError
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "docs"
 CODE = ("moganet", "moganet_cli")  # outputs hold what it printed
 PLAIN = {  # neither bars nor colours, in lines that fit the page; one thread; nothing of this user's own
@@ -65,14 +64,9 @@ def _prepare_kernels() -> Path:
 
 def _fingerprint() -> str:
     """Hash the package's files, and the names of the data sets that there are."""
-    found = hashlib.sha256()
-    for path in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            found.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     data = os.environ.get("MOGANET_DATA")
     names = sorted(path.name for path in Path(data).iterdir()) if data and Path(data).is_dir() else []
-    found.update("\0".join(names).encode())
-    return found.hexdigest()[:16]
+    return of_files(CODE, "\0".join(names))
 
 
 def offer(app: Any, doctree: nodes.document) -> None:

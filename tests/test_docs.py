@@ -16,8 +16,12 @@ SHORT = (
     '"network.mlp_ratios": [2, 2, 2, 2], "data.batch_size": 32}'
 )
 SHORTENED = {'{"trainer.max_epochs": 5}': SHORT}  # so that a test takes seconds
-# Run by test_asked.py, and with small networks by network/test_elsewhere.py; the same as those of README.md.
-ELSEWHERE = ("asked.md", "elsewhere.md", "README.zh.md")
+ELSEWHERE = {  # pages that a test of their own runs; of README.zh.md the blocks are README.md's
+    "asked.md": "test_asked.py",
+    "elsewhere.md": "network/test_elsewhere.py",
+    "model-file.md": "models/test_model_file.py",
+    "README.zh.md": "test_docs.py",
+}
 BLOCKS = [block for page in pages() for block in blocks_of(page) if not block.is_directive]
 SPANS = re.compile(r"(?<!`)`(moganet [^`]+)`(?!`)")
 
@@ -68,6 +72,10 @@ def test_the_examples_of_python_run_in_their_order(page, tmp_path, monkeypatch, 
     said = capsys.readouterr().out
     for pattern, number in PRINTED.get(page.name, {}).items():
         assert len(re.findall(pattern, said, re.MULTILINE)) == number, f"{pattern} in\n{said}"
+
+
+def test_pages_that_are_run_elsewhere_are():
+    assert all(page in (Path(__file__).parent / test).read_text(encoding="utf-8") for page, test in ELSEWHERE.items())
 
 
 def _is_run(block: Block, page: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
@@ -42,7 +42,7 @@ class Replicas(Protocol):
     def ask(self, asked: Asked) -> Awaitable[Replied]:
         """Ask one of them. Raises ReplicaDiedError."""
 
-    def stream(self, asked: Asked) -> AsyncIterator[Replied]:
+    def stream(self, asked: Asked) -> AsyncGenerator[Replied, None]:
         """Ask one of them for an answer in parts. Raises ReplicaDiedError."""
 
 

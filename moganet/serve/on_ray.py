@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -70,7 +70,7 @@ class Asking:
             raise self._understood(error) from error
         return replied
 
-    async def stream(self, asked: Asked) -> AsyncIterator[Replied]:
+    async def stream(self, asked: Asked) -> AsyncGenerator[Replied, None]:
         """Ask a replica for an answer in parts. Raises ReplicaDiedError."""
         response = self._stream.remote(asked)
         try:
@@ -134,12 +134,12 @@ class Deployment(Front):
             handle = in_time(lambda: self.serve.run(bound, name=self.name, route_prefix=None))
         except TimeoutError:
             what = f"the replicas did not start within {PATIENCE:g} s"
-            raise UnreachableError(f"{what}: {self._said()}; see --replicas and --threads") from None
+            raise UnreachableError(f"{what}: {self._told()}; see --replicas and --threads") from None
         except (RuntimeError, self.ray.exceptions.RayError) as error:
             raise UnreachableError(f"the replicas could not be started: {last_line(str(error))}") from None
         self.replicas, self.looked = Asking(self.ray, handle, self.number), looked
 
-    def _said(self) -> str:
+    def _told(self) -> str:
         """Give what Ray says of the replicas."""
         application = self.serve.status().applications[self.name]
         said = [one.message for one in application.deployments.values() if one.message]
