@@ -17,7 +17,8 @@ INCLUDED = re.compile(r"^`{3,}\{include\} (\S+)", re.MULTILINE)
 def pages() -> list[Path]:
     """Give the pages that people wrote, of the site and beside the code."""
     beside = [*ROOT.glob("*.md"), ROOT / "benchmarks" / "README.md", *(ROOT / "moganet").rglob("*.md")]
-    return sorted(path for path in [*beside, *(ROOT / "docs").rglob("*.md")] if MADE not in path.parents)
+    found = (path for path in [*beside, *(ROOT / "docs").rglob("*.md")] if MADE not in path.parents)
+    return sorted(path for path in found if path.is_file())
 
 
 def links(page: Path) -> Iterator[str]:
