@@ -64,8 +64,8 @@ def _prepare_kernels() -> Path:
 
 
 def _fingerprint() -> str:
-    """Hash the package's files, and the names of the data sets that there are."""
-    found = hashlib.sha256()
+    """Hash the package's files, what is set for kernels, and the names of the data sets that there are."""
+    found = hashlib.sha256(repr(sorted(PLAIN.items())).encode())
     for path in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             found.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
