@@ -63,10 +63,10 @@ def _prepare_kernels() -> Path:
 
 
 def _fingerprint() -> str:
-    """Hash the package's files, and the names of the data sets that there are."""
+    """Hash the package's files, what is set for kernels, and the names of the data sets that there are."""
     data = os.environ.get("MOGANET_DATA")
     names = sorted(path.name for path in Path(data).iterdir()) if data and Path(data).is_dir() else []
-    return of_files(CODE, "\0".join(names))
+    return of_files(CODE, repr((sorted(PLAIN.items()), names)))
 
 
 def offer(app: Any, doctree: nodes.document) -> None:
