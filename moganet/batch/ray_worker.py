@@ -93,7 +93,7 @@ class Worker:
         boxes = boxes if block.told is None else FileBoxes(told=block.told)
         rows = list[Row | LeftOut]()
         begun = time.monotonic()
-        with closing(iter(Rows(predictor, block.files, self.job.how, boxes.of_files(block.files)))) as coming:
+        with closing(Rows(predictor, block.files, self.job.how, boxes.of_files(block.files)).__iter__()) as coming:
             for some in coming:
                 rows += some
                 if time.monotonic() - begun > SECONDS:

@@ -1,6 +1,6 @@
 """What a model answers for files, as rows, a batch at a time: the same whichever process does it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.stream)
 
-    def __iter__(self) -> Iterator[list[Row | LeftOut]]:
+    def __iter__(self) -> Generator[list[Row | LeftOut], None, None]:
         told = 0
         for seen in self.stream:
             answers = self.predictor.answers(seen.outputs, self.how.answers)
