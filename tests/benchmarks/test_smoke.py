@@ -21,6 +21,8 @@ from test_sources import make_folder
 import moganet
 import moganet_cli
 from moganet.config import Architecture, Preprocessing
+from moganet.data import ArraySplit
+from moganet.data.targets import ClassIndices
 from moganet.inference import ModelDescription, save_model_file
 from moganet.inference.export import EXPORTERS
 
@@ -526,6 +528,19 @@ def test_by_heart(run):
     small = {"trainer.max_epochs": 1, "preprocessing.size": [64, 64]}
     found = run("by_heart", real_data("coco-mini"), "maskrcnn", HEADS={"maskrcnn": small})
     assert found["objects"] > 8 and 0 <= found["maskrcnn"]["box_ap50"] <= 1
+
+
+@pytest.mark.slow
+def test_peer_cifar10(run, tmp_path):
+    pytest.importorskip("airbench", reason="airbench is not installed")
+    torch.manual_seed(0)
+    pictures, numbers = torch.randint(0, 256, (1030, 3, 32, 32), dtype=torch.uint8), torch.arange(1030) % 10
+    splits = {name: ArraySplit(pictures, ClassIndices(numbers)) for name in ("train", "test")}
+    dataset = SimpleNamespace(splits=splits, class_names=tuple("abcdefghij"))
+    run("peer_cifar10", "--epochs", 1, "--quiet", open_data=lambda spec: dataset, RESULTS=tmp_path)
+    found = json.loads((tmp_path / "peer-airbench94-1-epochs-seed0.json").read_text())
+    assert found["parameters"] == 1_972_792 and found["seconds"] > 0
+    assert 0 <= found["top1"] <= 1 and 0 <= found["top1_with_views"] <= 1
 
 
 def test_every_script_has_a_test():
