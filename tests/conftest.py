@@ -36,6 +36,17 @@ SLOW_CASES = {
     "test_other_precisions_stay_within_their_tolerance[program-f16]",
     "test_a_run_that_dies_again_and_again_ends_as_if_it_had_not[photos]",
     "test_losses_and_gradients_are_the_references[mask_rcnn_xtiny]",
+    "test_two_processes_at_once_download_once",
+    "test_the_finder_chooses_a_batch_and_writes_it_down",
+    "test_no_file_of_another_form_or_another_model_is_lost",
+    "test_one_model_is_a_flat_object_with_its_memory",
+    "test_int8_is_calibrated_compared_and_kept_where_it_decides_alike[segment-of pixels]",
+    "test_the_same_classes_keep_their_head_and_teach",
+    "test_an_exported_file_is_a_model_for_other_commands[program]",
+    "test_a_search_goes_on_after_a_crash_and_outlives_trials_that_fail",
+    "test_a_raw_file_from_before_it_was_said_is_taken_as_it_was_made",
+    "test_scale",
+    "test_keep_run",
 }
 
 
