@@ -35,7 +35,7 @@ from moganet.engine.doctor import environment
 
 MODEL, WORKERS = "moganet_nano.cifar10", 2
 RESULTS = Path(__file__).parent / "results"
-LEFT = 20.0  # seconds within which no process of a killed run may be left
+LEFT = 90.0  # seconds within which no process of a killed run may be left
 _numbers = count()
 
 

@@ -307,3 +307,21 @@ def test_an_export_is_verified_and_described_as_any_model(to):
     assert not moganet.verify(path, tolerance=1e-12)["ok"]
     described = moganet.info(path)
     assert described["file"]["format"] == to and described["file"]["precision"] == "f32" and described["layers"]
+
+
+def test_a_count_that_python_lost_is_no_networks_fault(monkeypatch, tmp_path):
+    need("onnx")
+    from moganet.inference.export import onnx
+
+    said, asked = iter([SystemError("AST constructor recursion depth mismatch (before=186, after=70)")]), []
+
+    def exported(*arguments, **how):
+        asked.append(arguments)
+        if fault := next(said, None):
+            raise fault
+        raise SystemError("something else")
+
+    monkeypatch.setattr(onnx.torch.onnx, "export", exported)
+    with pytest.raises(WeightsError, match="something else"):
+        export(model(), "onnx", tmp_path / "x.onnx")
+    assert len(asked) == 2

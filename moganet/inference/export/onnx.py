@@ -47,19 +47,28 @@ def traced(graph: Graph) -> Any:
     table: dict[str, Any] = {}
     if graph.takes_sizes:
         table["custom_translation_table"] = {torch.ops.moganet.kept.default: kept_in_onnx()}
+    how: dict[str, Any] = {
+        "input_names": [*graph.inputs],
+        "output_names": [*graph.outputs],
+        "dynamic_shapes": (axes, {}) if graph.takes_sizes else (axes,),
+        "dynamo": True,
+        "verbose": False,
+        **table,
+    }
     with foreign("torch can't export this network to ONNX"):
-        program = torch.onnx.export(
-            graph.module().eval(),
-            graph.examples(),
-            input_names=[*graph.inputs],
-            output_names=[*graph.outputs],
-            dynamic_shapes=(axes, {}) if graph.takes_sizes else (axes,),
-            dynamo=True,
-            verbose=False,
-            **table,
-        )
+        program = _exported(graph, how)
     assert program is not None
     return program.model_proto
+
+
+def _exported(graph: Graph, how: dict[str, Any]) -> Any:
+    """Export; once more where CPython 3.11 lost count of how deep it is in a syntax tree (its issue 106905)."""
+    try:
+        return torch.onnx.export(graph.module().eval(), graph.examples(), **how)
+    except SystemError as error:
+        if "recursion depth" not in str(error):
+            raise
+        return torch.onnx.export(graph.module().eval(), graph.examples(), **how)
 
 
 def kept_in_onnx() -> Any:
