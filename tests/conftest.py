@@ -46,6 +46,8 @@ SLOW_CASES = {
     "test_a_search_goes_on_after_a_crash_and_outlives_trials_that_fail",
     "test_a_raw_file_from_before_it_was_said_is_taken_as_it_was_made",
     "test_scale",
+    "test_a_service_on_ray_answers_as_the_service_does",
+    "test_every_runtime_gives_the_golden_logits_for_every_size_and_batch[onnx]",
     "test_keep_run",
 }
 
