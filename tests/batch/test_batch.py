@@ -44,7 +44,7 @@ def _small_blocks(monkeypatch):
 
 def rows(out):
     """Give all rows, by their files' names; none may stand twice."""
-    found = [row for path in sorted(out.glob("*.parquet")) for row in parquet.read_table(path).to_pylist()]
+    found = [row for path in sorted(out.glob("part-*.parquet")) for row in parquet.read_table(path).to_pylist()]
     named = {row["file"]: row for row in found}
     assert len(named) == len(found)
     return named
