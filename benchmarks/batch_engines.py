@@ -29,6 +29,7 @@ import pyarrow.parquet as parquet
 from batch_memory import make_photographs
 from PIL import Image
 from service import memory
+from sides import below, processes
 
 import moganet
 from moganet.engine.doctor import environment
@@ -36,6 +37,7 @@ from moganet.engine.doctor import environment
 MODEL, WORKERS = "moganet_nano.cifar10", 2
 RESULTS = Path(__file__).parent / "results"
 LEFT = 90.0  # seconds within which no process of a killed run may be left
+WHOLE = "[!.]*.parquet"  # a killed driver's drafts, which begin with a dot, are nobody's answers
 _numbers = count()
 
 
@@ -76,7 +78,7 @@ def ran(words: Sequence[str]) -> dict[str, Any]:
 
 def rows(out: Path) -> dict[str, Any]:
     """Give an image's answer by its number, and fail where one stands twice."""
-    found = [row for path in sorted(out.glob("*.parquet")) for row in parquet.read_table(path).to_pylist()]
+    found = [row for path in sorted(out.glob(WHOLE)) for row in parquet.read_table(path).to_pylist()]
     by_number = {row["file"].rpartition(".")[0][-5:]: (row["classes"], row["rejected"]) for row in found}
     assert len(by_number) == len(found), "an image stands twice"
     return by_number
@@ -100,7 +102,7 @@ def equal_answers(place: Place) -> dict[str, Any]:
 
 def steady(out: Path) -> float:
     """Give the images a second of a run while it wrote: the slope of what was there by the time."""
-    parts = sorted((path.stat().st_mtime, parquet.read_metadata(path).num_rows) for path in out.glob("*.parquet"))
+    parts = sorted((path.stat().st_mtime, parquet.read_metadata(path).num_rows) for path in out.glob(WHOLE))
     times, there = [at for at, _ in parts], np.cumsum([number for _, number in parts])
     return float(np.polyfit(np.array(times) - times[0], there, 1)[0])
 
@@ -128,26 +130,6 @@ def rates(place: Place, rounds: int) -> dict[str, Any]:
     for what in ("images_per_second", "while_writing"):
         found[f"ray / local, {what}"] = round(found["ray"][what] / found["local"][what], 3)
     return found
-
-
-def processes() -> dict[int, tuple[int, str]]:
-    """Give the processes of this machine, by their numbers: the parent's, and what they are called."""
-    found = dict[int, tuple[int, str]]()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                found[int(folder.name)] = (int(parent), name)
-    return found
-
-
-def below(process: int) -> dict[int, str]:
-    """Give the processes that one has started, and those that these have."""
-    every, found = processes(), {process: ""}
-    for _ in range(6):
-        found |= {number: name for number, (parent, name) in every.items() if parent in found and number != process}
-    return {number: name for number, name in found.items() if number != process}
 
 
 def workers_of(process: int) -> list[int]:

@@ -21,13 +21,13 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from service import BROKEN, Heard, draw, load, processor_time, save_model, served
-from sides import update
+from sides import below, update
 
 import moganet
 
 REPLICAS = 2
 EVERY = 6.0  # seconds between two kills
-TITLE = b"ServeReplica"
+TITLE = "ServeReplica"
 
 
 class Asked(NamedTuple):
@@ -37,29 +37,15 @@ class Asked(NamedTuple):
     expected: Sequence[Any]
 
 
-def processes_of(process: int) -> dict[int, bytes]:
-    """Give a process and all that it has started, and those that these have, by their titles."""
-    parents, titles = dict[int, int](), dict[int, bytes]()
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(place.name)] = (place / "cmdline").read_bytes().partition(b"\0")[0]
-    found, wanted = dict[int, bytes](), {process}
-    while wanted:
-        found |= {one: titles.get(one, b"") for one in wanted}
-        wanted = {child for child, parent in parents.items() if parent in wanted}
-    return found
-
-
 def replicas_of(process: int) -> list[int]:
     """Give the processes of the replicas."""
-    return [one for one, title in processes_of(process).items() if TITLE in title]
+    return [one for one, title in below(process).items() if TITLE in title]
 
 
 def spent(process: int) -> float:
     """Give the processors' seconds of a service's processes."""
     total = 0.0
-    for one in processes_of(process):
+    for one in (process, *below(process)):
         with contextlib.suppress(OSError):
             total += processor_time(one)
     return total
@@ -68,7 +54,7 @@ def spent(process: int) -> float:
 def memory(process: int) -> float:
     """Give the megabytes of a service's processes, what they share counted once."""
     total = 0.0
-    for one in processes_of(process):
+    for one in (process, *below(process)):
         with contextlib.suppress(OSError):
             lines = Path(f"/proc/{one}/smaps_rollup").read_text(encoding="ascii").splitlines()
             total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1e3

@@ -4,6 +4,7 @@ import ctypes
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -76,6 +77,28 @@ def without_path(recipe: Recipe) -> Recipe:
 def reference_form(variant: str, **options: Any) -> nn.Module:
     """Build our network in the reference's form: kernels not cropped, oneDNN called as the reference calls it."""
     return build_network(variant, crop_kernels=False, **options)
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """Give the processes of this machine that have not ended, by number: the parent's, and what they are called."""
+    found = dict[int, tuple[int, str]]()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError):  # it has ended meanwhile
+            name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                found[int(folder.name)] = (int(parent), name)
+    return found
+
+
+def below(process: int) -> dict[int, str]:
+    """Give the processes that one has started, and those that these have, with what they are called."""
+    every, found, wanted = processes(), dict[int, str](), {process}
+    while wanted:
+        own = {number: name for number, (parent, name) in every.items() if parent in wanted}
+        found |= own
+        wanted = set(own)
+    return found
 
 
 def bound_gflops() -> float:

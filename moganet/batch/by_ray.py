@@ -7,7 +7,7 @@ fills the pool, here and on a cluster that grows.
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moganet.batch.boxes import FileBoxes
@@ -56,7 +56,7 @@ def answer_by_ray(
             some = [left[start : start + size] for start in range(0, len(left), size)]
             blocks = [pack(Block(by_themselves(one), boxes.only(one))) for one in some]
             ended = dict[int, Done]()
-            results = _run(ray, blocks, job, (min(workers, len(blocks)), pool))
+            results = _run(ray, blocks, job, replace(pool, workers=min(workers, len(blocks))))
             for place, done in progress(results, len(blocks), "predict"):
                 ended[place] = done
                 yield done
@@ -107,15 +107,14 @@ def _room(ray: Any, pool: Pool) -> int:
     return min(room, pool.workers or room)
 
 
-def _run(ray: Any, blocks: Sequence[bytes], job: Job, size: tuple[int, Pool]) -> Iterator[tuple[int, Done]]:
+def _run(ray: Any, blocks: Sequence[bytes], job: Job, pool: Pool) -> Iterator[tuple[int, Done]]:
     """Give what became of blocks, by their places, as they end; one whose worker died each time is left out."""
-    workers, pool = size
     with _settings(ray.data.DataContext.get_current()):
         rows = [{"place": place, "block": block} for place, block in enumerate(blocks)]
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             Worker,
             fn_constructor_args=(job,),
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            compute=ray.data.ActorPoolStrategy(size=pool.workers),
             num_cpus=1 if pool.on_gpus else pool.threads,
             num_gpus=1 if pool.on_gpus else 0,
             max_restarts=-1,

@@ -1,19 +1,19 @@
 """`batch`: predictions of any number of images into a folder of Parquet, which go on after any end."""
 
-import importlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
+from moganet.batch import by_ray
 from moganet.batch.boxes import Boxes, FileBoxes
 from moganet.batch.inputs import list_inputs, parse_shard, part_of
 from moganet.batch.parts import SUCCESS, Parts, named
+from moganet.batch.ray_worker import Done, Job
 from moganet.batch.rows import FIRST, MEMORY, SECONDS, Asking, Rows
 from moganet.config import Precision
-from moganet.data.contents import ImageFile
 from moganet.errors import ConfigError, DataError, choose_of
 from moganet.files import typed_path
 from moganet.inference.load import as_predictor
@@ -27,9 +27,6 @@ from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Result
 from moganet.tasks.records import Row
 from moganet.tasks.task import Asked
-
-if TYPE_CHECKING:
-    from moganet.batch.ray_worker import Done
 
 Engine = Literal["local", "ray"]
 BLOCK, BATCHES = 512, 16  # images and batches of the network that make a block
@@ -112,7 +109,8 @@ def batch(
     _check(engine, address, workers, top_k)
     part = parse_shard(shard)
     every, missing = list_inputs(files)
-    given = _Given(model, boxes, choices, Asking(Asked(top_k, calibrated), batch_size, workers, fast_decoding), threads)
+    how = Asking(Asked(top_k, calibrated), batch_size, workers, fast_decoding)
+    given = _Given(model, boxes, choices, how, threads, address)
     if engine == "ray":
         given.check_named()
     predictor = as_predictor(model, runtime, precision, device=device, **choices)
@@ -121,7 +119,8 @@ def batch(
     found = FileBoxes.of(predictor, boxes, every)
     asked = {"top_k": top_k, "calibrated": calibrated, "fast_decoding": fast_decoding, "precision": predictor.precision}
     asked |= {"batch_size": batch_size, "boxes": found.identity}
-    made_with = {"model": predictor.sha256, "runtime": predictor.runtime, **asked}
+    sha256 = predictor.sha256
+    made_with = {"model": sha256, "runtime": predictor.runtime, **asked}
     parts = Parts(typed_path(out), predictor.task, made_with, part)
     own, start = part_of(every, part), time.perf_counter()
     with parts.open() as done:
@@ -132,12 +131,12 @@ def batch(
         blocks = _Blocks(parts, batch_size)
         blocks.add(lost)
         if engine == "ray" and left:
-            where = address, blocks.size
-            with closing(_by_ray(given, predictor, parts, (left, found), where, progress)) as ended:
+            job, pool = given.job(predictor, parts, found), given.pool(predictor, blocks.size)
+            with closing(by_ray.answer_by_ray(job, left, found, pool, progress)) as ended:
                 for one in ended:
                     blocks.take(one)
         else:
-            rows = Rows(predictor, left, given.how, found.of_files(left))
+            rows = Rows(predictor, left, how, found.of_files(left))
             with kept_below(MEMORY):
                 for some in progress(rows, len(rows), "predict"):
                     blocks.add(some)
@@ -155,7 +154,7 @@ def batch(
         seconds=end - start,
         images_per_second=blocks.rate(start, end),
         model=str(predictor.name_of_model),
-        sha256=predictor.sha256,
+        sha256=sha256,
         runtime=predictor.runtime,
         engine=engine,
         first_unreadable=tuple(blocks.first),
@@ -184,6 +183,7 @@ class _Given:
     choices: dict[str, Any]
     how: Asking
     threads: int | None
+    address: str | None
 
     def check_named(self) -> None:
         """Raise ConfigError where it is no names, which alone reach other processes."""
@@ -191,34 +191,24 @@ class _Given:
             if isinstance(one, Predictor):
                 raise ConfigError(f"Ray's workers load the {what} themselves: give its name or file, not a Predictor")
 
+    def job(self, predictor: Predictor, parts: Parts, boxes: FileBoxes) -> Job:
+        """Give what a worker of Ray's is told."""
+        on_gpus = predictor.device.type == "cuda"
+        loading = {"runtime": predictor.runtime, "precision": predictor.precision, "device": predictor.device.type}
+        return Job(
+            model=str(self.model),
+            loading={**loading, "threads": None if on_gpus else self.threads or 1, **self.choices},
+            how=replace(self.how, workers=None),
+            boxes=str(self.boxes) if boxes.detected is not None else None,
+            out=parts.out.absolute(),
+            folder=Path.cwd(),
+            made_with=parts.made_with,
+            shard=parts.shard,
+        )
 
-def _by_ray(
-    given: _Given,
-    predictor: Predictor,
-    parts: Parts,
-    what: tuple[Sequence[ImageFile], FileBoxes],
-    where: tuple[str | None, int],
-    progress: Progress,
-) -> Generator["Done", None, None]:
-    """Let Ray's workers answer. what: files, and their boxes. where: the cluster's address, and a block's images."""
-    by_ray, ray_worker = (importlib.import_module(f"moganet.batch.{name}") for name in ("by_ray", "ray_worker"))
-    (files, boxes), (address, most), how = what, where, given.how
-    on_gpus = predictor.device.type == "cuda"
-    threads = given.threads or 1
-    loading = {"runtime": predictor.runtime, "precision": predictor.precision, "device": predictor.device.type}
-    job = ray_worker.Job(
-        model=str(given.model),
-        loading={**loading, "threads": None if on_gpus else threads, **given.choices},
-        how=replace(how, workers=None),
-        boxes=str(given.boxes) if boxes.detected is not None else None,
-        out=parts.out.absolute(),
-        folder=Path.cwd(),
-        made_with=parts.made_with,
-        shard=parts.shard,
-    )
-    pool = by_ray.Pool(address, how.workers, threads, most, on_gpus)
-    ended: Generator[Done, None, None] = by_ray.answer_by_ray(job, files, boxes, pool, progress)
-    return ended
+    def pool(self, predictor: Predictor, most: int) -> by_ray.Pool:
+        """Give the workers that are wanted. most: images of a block."""
+        return by_ray.Pool(self.address, self.how.workers, self.threads or 1, most, predictor.device.type == "cuda")
 
 
 class _Blocks:
@@ -241,7 +231,7 @@ class _Blocks:
         if len(self.held) >= self.size or time.monotonic() - self.since > SECONDS:
             self.close()
 
-    def take(self, done: "Done") -> None:
+    def take(self, done: Done) -> None:
         """Take a block that another process wrote."""
         self.parts.take(done.draft)
         self.number, self.unreadable = self.number + done.number, self.unreadable + done.unreadable

@@ -46,18 +46,13 @@ def _moved(images: Array, way: int) -> Array:
     return np.ascontiguousarray(np.pad(images, margin, "reflect")[..., rows, columns])
 
 
-# Of preprocessed images (B, C, H, W), in pairs, and their mirror images; the first as they are.
-PLACES: dict[str, tuple[Callable[[Array], Array], ...]] = {
-    "none": (lambda images: images,),
-    "flip": (lambda images: images,),
-    "6": (lambda images: images, lambda images: _moved(images, 1), lambda images: _moved(images, -1)),
-}
+MOVES = {"none": (0,), "flip": (0,), "6": (0, 1, -1)}  # which way each pair of views is moved, the first as it is
 
 
 def views(images: Array, tta: str) -> Iterator[tuple[Array, bool]]:
     """Give the views of preprocessed images (B, C, H, W), and whether each is a mirror image; first as they are."""
-    for place in PLACES[tta]:
-        yield (there := place(images)), False
+    for way in MOVES[tta]:
+        yield (there := _moved(images, way) if way else images), False
         if tta != "none":
             yield _mirrored(there), True
 
