@@ -13,9 +13,9 @@ import json
 import os
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from sides import below, update
 import moganet
 
 REPLICAS = 2
-EVERY = 6.0  # seconds between two kills
+EVERY, LONGEST = 6.0, 120.0  # seconds between two kills, and until a killed replica is replaced
 TITLE = "ServeReplica"
 
 
@@ -95,26 +95,26 @@ def in_turns(
 
 def kill_under_load(port: int, process: int, asked: Asked, clients: int, kills: int) -> dict[str, Any]:
     """Kill a replica again and again while clients ask."""
-    fewer, ended = list[float](), threading.Event()
+    fewer = list[float]()
 
     def kill() -> None:
         for turn in range(kills):
             time.sleep(EVERY / 2)
-            os.kill(replicas_of(process)[turn % REPLICAS], signal.SIGKILL)
+            there = replicas_of(process)
+            os.kill(there[turn % len(there)], signal.SIGKILL)
             begin = time.monotonic()
-            time.sleep(0.2)  # until the killed one is gone
-            while len(replicas_of(process)) < REPLICAS and not ended.is_set():
+            while there[turn % len(there)] in replicas_of(process) or len(replicas_of(process)) < REPLICAS:
+                assert time.monotonic() - begin < LONGEST, f"a replica was not replaced within {LONGEST:.0f} s"
                 time.sleep(0.05)
             fewer.append(time.monotonic() - begin)
             time.sleep(EVERY / 2)
-        ended.set()
 
-    killer = threading.Thread(target=kill)
-    killer.start()
     heard = Heard()
-    while not ended.is_set():
-        merge(heard, load(port, asked.contents, asked.expected, clients, EVERY))
-    killer.join()
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        while not killing.done():
+            merge(heard, load(port, asked.contents, asked.expected, clients, EVERY))
+        killing.result()
     return {
         "kills": kills,
         "clients": clients,

@@ -9,12 +9,15 @@ from typing import Any, ClassVar
 from moganet.data.contents import ImageFile
 from moganet.data.listing import list_files
 from moganet.data.parquet_images import embedded_images
+from moganet.data.shards_files import find_shards
+from moganet.data.split_names import SPLITS
 from moganet.data.stores import Remote
 from moganet.data.table_columns import usual_column
 from moganet.data.table_read import read_table
 from moganet.data.within import Within
 from moganet.errors import ConfigError, DataError, UnreachableError
 from moganet.files import typed_path
+from moganet.notices import say
 from moganet.results import LeftOut
 
 ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -82,6 +85,13 @@ def _is_source(name: str) -> bool:
 
 
 def _of_source(spec: str) -> tuple[list[ImageFile], list[LeftOut]]:
+    name, _, place = spec.partition(":")
+    if name == "shards":  # of whose images their targets, which need torch, say nothing
+        found = find_shards(place)
+        for note in found.notes:
+            say(note, doubtful=True)
+        return [file for split in SPLITS if split in found.index.splits for file in found.images(split)[2]], []
+
     from moganet.data import FileSplit, open_data
 
     dataset, files = open_data(spec), list[ImageFile]()

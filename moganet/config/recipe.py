@@ -111,6 +111,11 @@ class AugmentConfig(Settings):
     scale: tuple[Fraction, Fraction] = told((0.08, 1.0), 'The area that crop "resized" takes, from and to.', "share")
     ratio: tuple[Factor, Factor] = told((0.75, 4 / 3), 'Its width by its height in crop "resized", from and to.')
     hflip: Fraction = told(0.0, "How often an image is mirrored, left to right.", "probability")
+    hflip_by_turns: bool = told(
+        False,
+        "Mirror each image in every second epoch, in place of by chance (Jordan 2024, alternating flip): of any two "
+        "epochs in a row one sees it as it is, one mirrored; `hflip` must be 0.5.",
+    )
     rotation: Annotated[float, Field(ge=0, le=180)] = told(0.0, "The widest turn, to either side.", "degrees")
     half_body: Fraction = told(
         0.0, "How often the crop of a box is of the upper or the lower half of a body alone.", "probability"

@@ -3,6 +3,7 @@
 Order: crop, colour jitter, flip, affine map, normalisation, erasing; then mixup or cutmix across the batch.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -204,6 +205,21 @@ def worker_transform(augment: AugmentConfig, preprocessing: Preprocessing, *, pl
     return RandomCropToSize(augment, preprocessing, placed=placed)
 
 
+class Turns:
+    """Mirror each image in every second epoch: in the even ones or in the odd ones, as is drawn once for each.
+
+    Source: Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, arXiv 2404.00498, section 3.6.
+    """
+
+    def __init__(self, num_images: int, seed: int) -> None:
+        self.odd = torch.rand(num_images, generator=torch.Generator().manual_seed(seed)) < 0.5
+
+    def __call__(self, images: Tensor, places: Sequence[int], epoch: int) -> Tensor:
+        """Give images (B, C, H, W), of which these are the places in their split, as this epoch sees them."""
+        mirrored = (self.odd[list(places)] ^ bool(epoch % 2)).to(images.device)
+        return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+
+
 class Mix:
     """Blend images and targets across a batch: mixup or cutmix, one of the two a batch where both are set.
 
@@ -241,7 +257,7 @@ def _colours(augment: AugmentConfig, channels: int) -> list[nn.Module]:
 
 
 def _moves(augment: AugmentConfig) -> list[nn.Module]:
-    flips = [K.RandomHorizontalFlip(augment.hflip)] if augment.hflip else []
+    flips = [K.RandomHorizontalFlip(augment.hflip)] if augment.hflip and not augment.hflip_by_turns else []
     affine = _affine(augment)
     return [*flips, K.RandomAffine(*affine, p=1.0)] if affine else flips
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from moganet.data.contents import UNREADABLE, hash_arrays, hash_bytes
@@ -84,9 +83,14 @@ class Items:
         image, target = pair_of(self.dataset[place])
         return image, target_of(target, self.num_classes, self.numbers)
 
-    @isolate_rng(include_cuda=False)  # the caller's own draws stay as they were
     def look(self) -> None:
-        """Read all items once."""
+        """Read all items once; the caller's own draws stay as they were."""
+        from pytorch_lightning.utilities.seed import isolate_rng  # here, since it takes seconds that few sources need
+
+        with isolate_rng(include_cuda=False):
+            self._look()
+
+    def _look(self) -> None:
         number = len(self.dataset)
         start, tried = time.perf_counter(), spread(number, TRIED)
         trial = _Looking(self, None)

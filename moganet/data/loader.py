@@ -57,6 +57,7 @@ class Batch(NamedTuple):
     seed: int | None = None  # of all that the device does to a training batch, from augmentation to stochastic depth
     sizes: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()  # what was said while it was read, perhaps in another process
+    epoch: int = 0
 
 
 class Batches(Protocol):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moganet.config import AugmentConfig, DataConfig, Preprocessing
-from moganet.data.augment import BatchAugment, Mix, worker_transform
+from moganet.data.augment import BatchAugment, Mix, Turns, worker_transform
 from moganet.data.augment_boxes import ObjectTransform
 from moganet.data.augment_people import crop_of_box
 from moganet.data.item_split import ItemSplit
@@ -41,7 +41,8 @@ class _ArrayBatches:
         indices = [place.image if isinstance(place, Draw) else place for place in places]
         images = self.split.images[indices]
         images = self.transform(images) if self.transform and indices else images
-        return Batch(images, self.split.targets.batch(indices), places=tuple(indices), seed=_seed(places))
+        targets, (seed, epoch) = self.split.targets.batch(indices), _drawn(places)
+        return Batch(images, targets, places=tuple(indices), seed=seed, epoch=epoch)
 
 
 class _ImageBatches:
@@ -81,13 +82,23 @@ class _ImageBatches:
         if self.substitute and self.split.targets.may_differ:
             images, sizes = filled_up(images)
         stacked = torch.stack(images) if images else torch.empty(0, dtype=torch.uint8)
-        return Batch(stacked, told, tuple(unreadable), tuple(found), _seed(places), sizes)
+        drawn, epoch = _drawn(places)
+        return Batch(stacked, told, tuple(unreadable), tuple(found), drawn, sizes, epoch=epoch)
 
     def _transformed(self, sample: Sample) -> tuple[Tensor, Any]:
         try:
             return self.transform(sample.image, sample.target)
         except DataError as error:
             raise DataError(f"{sample.name}: {error}") from None
+
+
+def _check_turns(augment: AugmentConfig, *, placed: bool) -> None:
+    wrong = "what is marked in images" if placed else "augment.auto_augment" if augment.auto_augment else ""
+    if wrong:
+        raise ConfigError(f"augment.hflip_by_turns mirrors images alone, and does not go with {wrong}; leave it out")
+    if augment.hflip != 0.5:
+        what = f"augment.hflip_by_turns mirrors in every second epoch, and augment.hflip is {augment.hflip:g}"
+        raise ConfigError(f"{what}; set augment.hflip=0.5")
 
 
 def filled_up(images: Sequence[Tensor]) -> tuple[list[Tensor], tuple[tuple[int, int], ...]]:
@@ -109,8 +120,9 @@ def blanked(images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     return images
 
 
-def _seed(places: Sequence[int | Draw]) -> int | None:
-    return places[0].seed if places and isinstance(places[0], Draw) else None
+def _drawn(places: Sequence[int | Draw]) -> tuple[int | None, int]:
+    """Give a batch's seed, where it is drawn, and its epoch."""
+    return (places[0].seed, places[0].epoch) if places and isinstance(places[0], Draw) else (None, 0)
 
 
 def _workers(split: Split, asked: int | None, beside: int = 1) -> int:
@@ -177,6 +189,9 @@ class ImageDataModule(pl.LightningDataModule):
         one_by_one = placed or by_policy or not train.in_memory
         self.worker_transform = self._transform(train, augment) if one_by_one else None
         self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one, placed=placed)
+        self.turns = Turns(len(train), seed) if augment.hflip_by_turns else None
+        if self.turns:
+            _check_turns(augment, placed=placed)
         self.mix = Mix(augment, len(dataset.class_names))
         self._loaders: list[Loader] = []
         self.unreadable: dict[Unreadable, None] = {}  # in the order of their discovery
@@ -271,7 +286,10 @@ class ImageDataModule(pl.LightningDataModule):
         """Augment and mix a batch of training images."""
         if batch.seed is not None:
             torch.manual_seed(batch.seed)
-        images, targets = self.mix(self.augment(batch.images), batch.targets)
+        images = batch.images
+        if self.turns is not None and batch.places:  # which a batch that only tries the settings lacks
+            images = self.turns(images, batch.places, batch.epoch)
+        images, targets = self.mix(self.augment(images), batch.targets)
         return Batch(blanked(images, batch.sizes), targets, sizes=batch.sizes)
 
 

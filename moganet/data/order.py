@@ -19,6 +19,7 @@ class Draw(NamedTuple):
 
     image: int
     seed: int
+    epoch: int
 
 
 class Division(NamedTuple):
@@ -136,7 +137,8 @@ class StepParts(Sampler[list[Draw]]):
             of_step = slice(step * self.step_size, (step + 1) * self.step_size)
             parts = [values[of_step].tensor_split(self.division.parts) for values in (indices, seeds)]
             for part in range(self.division.rank, self.division.parts, self.division.processes):
-                yield [Draw(*pair) for pair in zip(*(values[part].tolist() for values in parts), strict=True)]
+                images, drawn = (values[part].tolist() for values in parts)
+                yield [Draw(*pair, self.sampler.epoch) for pair in zip(images, drawn, strict=True)]
 
 
 class EvenBatches(list[list[int]]):

@@ -9,7 +9,7 @@ from moganet.data.boxes_yolo import looks_like_yolo
 from moganet.data.coco_json import looks_like_coco, looks_like_coco_folder
 from moganet.data.hub_datasets import is_saved
 from moganet.data.paths import is_file
-from moganet.data.shards import is_shards
+from moganet.data.shards_files import is_shards
 from moganet.errors import DataError
 from moganet.notices import say
 

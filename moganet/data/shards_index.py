@@ -17,7 +17,7 @@ from moganet.data.stores import Store
 from moganet.errors import DataError
 from moganet.results import Record
 
-INDEX = "index.json"
+INDEX, PARTS = "index.json", ".parts"  # the second beside shards that are being made
 KIND: Literal["moganet shards"] = "moganet shards"
 VERSION: Literal[1] = 1
 LARGEST_INDEX = 1 << 30  # bytes: about 10 million images

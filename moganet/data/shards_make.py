@@ -24,7 +24,7 @@ from moganet.data import formats
 from moganet.data.archives import LARGEST
 from moganet.data.contents import EmbeddedImage, hash_bytes
 from moganet.data.item_split import ItemSplit
-from moganet.data.shards_index import INDEX, KIND, VERSION, Index, Member, Shard, parse_index
+from moganet.data.shards_index import INDEX, KIND, PARTS, VERSION, Index, Member, Shard, parse_index
 from moganet.data.shards_kind import Kind, Written
 from moganet.data.shards_targets import KINDS, kind_of
 from moganet.data.source import Dataset, FileSplit, Split
@@ -36,7 +36,7 @@ from moganet.progress import Progress, no_progress
 from moganet.results import LeftOut, Record
 from moganet.safe_names import safe_name
 
-PARTS, PLAN = ".parts", "plan"
+PLAN = "plan"
 CHUNK = 64  # images that are read ahead
 LONGEST_STEM = 60  # letters of an image's own name in a member's
 BLOCK = tarfile.BLOCKSIZE

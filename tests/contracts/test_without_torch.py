@@ -207,6 +207,21 @@ def test_training_says_what_begins_before_torch_is_there(tmp_path):
     assert done.stdout.startswith(begins) and " on cpu with 1 thread" in done.stdout
 
 
+def test_images_of_shards_are_found_without_torch(tmp_path):
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for number, picture in enumerate(pictures()[:3]):
+        Image.fromarray(picture).save(tmp_path / "photos" / "a" / f"{number}.png")
+    moganet.make_shards(str(tmp_path / "photos"), tmp_path / "shards")
+    script = """if True:
+        import sys
+        from moganet.batch.inputs import list_inputs
+        files, missing = list_inputs(sys.argv[1])
+        assert len(files) == 3 and not missing and all(file.load() for file in files)
+        assert not {"torch", "pytorch_lightning"} & sys.modules.keys()
+    """
+    subprocess.run([sys.executable, "-c", script, f"shards:{tmp_path / 'shards'}"], check=True)
+
+
 def test_a_service_needs_no_torch_before_it_explains():
     heavy = "('torch', 'torchvision', 'timm', 'matplotlib', 'sklearn', 'gradio')"
     found = f"', '.join(one for one in {heavy} if one in sys.modules)"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from moganet.config import AugmentConfig, Preprocessing
-from moganet.data.augment import BatchAugment, Mix, RandomCropToSize
+from moganet.data.augment import BatchAugment, Mix, RandomCropToSize, Turns
 from moganet.data.preprocess import match_channels, preprocess
 
 PLAIN = Preprocessing(size=32, crop_mode="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -46,6 +46,17 @@ def test_a_flip_is_a_flip():
     images = batch(3)
     flipped = BatchAugment(AugmentConfig(hflip=1.0), PLAIN)(images)
     assert torch.allclose(flipped, preprocess(images, PLAIN).flip(-1), atol=1e-5)
+
+
+def test_by_turns_an_image_is_mirrored_in_every_second_epoch():
+    turns, images = Turns(64, 3), torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
+    seen = [turns(images, range(64), epoch) for epoch in range(4)]
+    assert torch.equal(seen[0].flip(-1), seen[1]) and torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3])
+    mirrored = (seen[0] != images).flatten(1).any(1)
+    assert 16 < mirrored.sum() < 48
+    some = [40, 3, 17]  # whatever batch they come in
+    assert torch.equal(turns(images[some], some, 0), seen[0][some])
+    assert not torch.equal(Turns(64, 4)(images, range(64), 0), seen[0])
 
 
 def test_padding_shifts_over_reflected_borders():

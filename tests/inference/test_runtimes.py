@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import shutil
 import signal
+import subprocess
 import sys
 import weakref
 
@@ -21,7 +22,7 @@ from moganet.errors import ConfigError
 from moganet.inference.cached import MAX_SIZES
 from moganet.inference.runs.openvino import at_once
 from moganet.inference.runtimes import open_predictor
-from moganet.machine import has_fast_bf16
+from moganet.machine import has_fast_bf16, num_cores
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -221,6 +222,36 @@ def test_signals_are_answered_after_openvino_models_came_and_went():
     process = OwnProcess(load_and_forget)
     _, said = process.communicate(timeout=120)
     assert said.splitlines()[-1:] == ["answered"] and process.returncode == 0, said
+
+
+BOUND = """
+import os, threading, numpy as np, moganet
+from moganet.processors import using_threads
+seen, ended = set(), threading.Event()
+def look():  # while they compute: OpenVINO binds threads for that time alone
+    while not ended.wait(0.001):
+        for thread in map(int, os.listdir("/proc/self/task")):
+            try:
+                seen.add(frozenset(os.sched_getaffinity(thread)))
+            except ProcessLookupError:
+                pass
+looking = threading.Thread(target=look)
+looking.start()
+predictor = moganet.load("moganet_nano.cifar10", "openvino")
+with using_threads(1):
+    for number in (1, 64, 640):
+        predictor.outputs(np.zeros((number, 3, 32, 32), np.float32))
+ended.set()
+looking.join()
+assert seen == {frozenset(os.sched_getaffinity(0))}, seen
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or num_cores() < 2, reason="needs Linux and two cores")
+def test_with_fewer_threads_than_cores_openvino_binds_none_to_a_core():
+    """Two processes of one thread each would have theirs on the same core."""
+    pytest.importorskip("openvino")
+    subprocess.run([sys.executable, "-c", BOUND], check=True)
 
 
 def load_and_forget():

@@ -41,6 +41,8 @@ EVERYTHING = {
     "network.drop_rate": 0.1,
     "augment.mixup": 0.5,
     "augment.rotation": 10,
+    "augment.hflip": 0.5,
+    "augment.hflip_by_turns": True,
     "trainer.ema": 0.9,
     "trainer.accumulate": 2,
     "data.drop_last": False,

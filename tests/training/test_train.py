@@ -104,6 +104,21 @@ def test_settings_take_part_in_a_run(overrides, tmp_path):
     assert moganet.load(tmp_path / "run").logits(torch.zeros(1, 1, 32, 32)).isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "wrong"),
+    [
+        ({"augment.hflip": 0.3}, r"augment\.hflip is 0\.3; set augment\.hflip=0\.5"),
+        (
+            {"augment.hflip": 0.5, "augment.auto_augment": "rand-m3", "preprocessing": {"size": 32, "channels": 3}},
+            r"augment\.auto_augment; leave",
+        ),
+    ],
+)
+def test_what_does_not_go_with_mirroring_by_turns_is_said(overrides, wrong, tmp_path):
+    with pytest.raises(ConfigError, match=wrong):
+        moganet.train("digits", overrides={**TINY, "augment.hflip_by_turns": True, **overrides}, out=tmp_path / "run")
+
+
 @pytest.mark.parametrize(("has_units", "chosen"), [(True, "bf16"), (False, "f32")])
 def test_auto_takes_bf16_where_the_processor_has_units_for_it(has_units, chosen, tmp_path, monkeypatch):
     monkeypatch.setattr("moganet.training.resolve.has_fast_bf16", lambda device: has_units)

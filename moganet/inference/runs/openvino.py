@@ -20,6 +20,7 @@ from moganet.inference.blobs import keep_blob, recall_blob
 from moganet.inference.metadata import METADATA_KEY, Written, blocks, hash_of, need
 from moganet.inference.runs import Array, Outputs, Run, Sizes, one_by_one
 from moganet.inference.threads import Guard, OncePerProcess
+from moganet.machine import num_cores
 from moganet.processors import num_threads
 
 SUFFIX = ".xml"  # its weights lie beside it, as .bin
@@ -180,6 +181,8 @@ class OpenVinoRun:
             return known[0]
         if (hint, threads) not in self.compiled:
             options = {**self.options, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": hint}
+            if threads < num_cores():  # the others may be another process's, which would keep its threads on the same
+                options["ENABLE_CPU_PINNING"] = False
             self.compiled[hint, threads] = self._known_or_compiled(options, 1 if hint == "LATENCY" else self.batch)
         return self.compiled[hint, threads]
 
