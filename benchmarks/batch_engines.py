@@ -6,7 +6,8 @@ Usage: python benchmarks/batch_engines.py [--images 10000] [--rounds 5] [--photo
 Says whether `predict`, `batch --engine local` and `batch --engine ray` give equal answers, of files and of shards, to
 the last bit; their images a second in turns, in whole and while they write; what is there after a worker or the driver
 was killed half way, and after the run was begun again; what shards give with nothing in the system's cache; and the
-memory of each process, with photographs of 24 megapixels. Writes results/batch_engines.json. Linux.
+memory of each process, with photographs of 24 megapixels. Writes results/batch_engines.json, in which parts stay that
+were measured by the same numbers on the same machine. Linux.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from moganet.engine.doctor import environment
 
 MODEL, WORKERS = "moganet_nano.cifar10", 2
 RESULTS = Path(__file__).parent / "results"
+MACHINE = ("packages", "processor", "usable_cores", "threads", "memory_gb")
 LEFT = 90.0  # seconds within which no process of a killed run may be left
 WHOLE = "[!.]*.parquet"  # a killed driver's drafts, which begin with a dot, are nobody's answers
 _numbers = count()
@@ -277,15 +279,18 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--only", nargs="+", choices=MEASURES, default=[*MEASURES])
     asked = parser.parse_args()
+    path, machine = RESULTS / "batch_engines.json", environment().plain()
+    found: dict[str, Any] = {"images": asked.images, "rounds": asked.rounds, "workers": WORKERS}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if found.items() <= before.items() and all(before["environment"][name] == machine[name] for name in MACHINE):
+        found = before
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), asked.data, asked.images)
-        found: dict[str, Any] = {"images": asked.images, "rounds": asked.rounds, "workers": WORKERS}
         for name in asked.only:
             found[name] = MEASURES[name](place, asked)
             print(name, json.dumps(found[name], indent=1), file=sys.stderr, flush=True)
             RESULTS.mkdir(exist_ok=True)
-            result = {**found, "environment": environment().plain()}
-            (RESULTS / "batch_engines.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            path.write_text(json.dumps({**found, "environment": machine}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
