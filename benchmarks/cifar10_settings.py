@@ -1,4 +1,4 @@
-"""Choose the settings of the recipe `cifar10` on training images held back from it: short runs that differ in one thing.
+"""Choose settings of the recipe `cifar10` on training images held back: short runs that differ in one thing.
 
 Usage: python benchmarks/cifar10_settings.py RUNS [--only NAME ...] [--seeds 0] [--epochs 9] [--data cifar10[:PATH]]
 
@@ -17,6 +17,7 @@ from moganet.engine.doctor import environment
 from moganet.files import write_text
 
 RECIPE, HELD_BACK = "cifar10-1h", 5000
+RESULTS = Path(__file__).parent / "results"
 MUON: dict[str, Any] = {"optimizer.name": "nadamuon", "optimizer.lr": 8e-3}
 TURNS = {**MUON, "augment.hflip_by_turns": True}
 LARGE = {**TURNS, "data.batch_size": 256, "optimizer.lr": 1.2e-2}
@@ -38,7 +39,7 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any]]] = {
 def train(asked: argparse.Namespace, name: str, seed: int) -> None:
     """Train by one of the settings, or go on with it."""
     _, changes = SETTINGS[name]
-    overrides = {**changes, **dict(asked.set), "seed": seed, "trainer.max_epochs": asked.epochs}
+    overrides = {**changes, "data.validation": HELD_BACK, "seed": seed, "trainer.max_epochs": asked.epochs}
     moganet.train(RECIPE, asked.data, overrides, out=_folder(asked.runs, name, seed), threads=1, resume=True)
 
 
@@ -68,13 +69,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--data", default="cifar10")
     asked = parser.parse_args()
-    asked.set = {"data.validation": HELD_BACK}
     for seed in asked.seeds:
         for name in asked.only:
             train(asked, name, seed)
     rows = table(asked.runs, range(max(asked.seeds) + 1))
     result = {"recipe": RECIPE, "held_back": HELD_BACK, "runs": rows, "environment": environment().plain()}
-    write_text(Path(__file__).parent / "results" / "cifar10_settings.json", json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "cifar10_settings.json", json.dumps(result, indent=1) + "\n")
     for row in rows:
         print(f"{row['name']:28} seed {row['seed']}  {100 * row['top1']:.2f} %  {row['seconds']:.0f} s")
 

@@ -543,6 +543,18 @@ def test_peer_cifar10(run, tmp_path):
     assert 0 <= found["top1"] <= 1 and 0 <= found["top1_with_views"] <= 1
 
 
+def test_cifar10_settings(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOGANET_REPORT", "off")
+    small = {**MINI_RUN, "data.fraction": 0.1}
+    settings = {"one": (None, small), "other": ("one", {**small, "optimizer.lr": 1e-3})}
+    how = {"SETTINGS": settings, "RECIPE": "digits", "HELD_BACK": 100, "RESULTS": tmp_path}
+    for only in ("other", "one"):  # what an earlier call trained stays in the table
+        run("cifar10_settings", tmp_path / "runs", "--epochs", 1, "--data", "digits", "--only", only, **how)
+    rows = json.loads((tmp_path / "cifar10_settings.json").read_text())["runs"]
+    assert [(row["name"], row["seed"], row["epochs"]) for row in rows] == [("one", 0, 1), ("other", 0, 1)]
+    assert all(0 < row["top1"] <= 1 and row["seconds"] > 0 for row in rows)
+
+
 def test_every_script_has_a_test():
     tested = {name.removeprefix("test_") for name in globals()}
     assert {path.stem for path in FOLDER.glob("*.py")} - tested == {
