@@ -199,11 +199,20 @@ moganet_cli.main(sys.argv[1:])
 """
 
 
-def test_training_says_what_begins_before_torch_is_there(tmp_path):
-    asked = ["train", "digits", "--set", "seed=3", "--out", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]
+@pytest.mark.parametrize(
+    ("start", "network", "behind"),
+    [
+        ([], "moganet_nano", ""),
+        (["--from", "a.safetensors"], "the network of a.safetensors", ""),
+        (["--from", "pretrained"], "moganet_nano", ", from pretrained"),
+    ],
+)
+def test_training_says_what_begins_before_torch_is_there(start, network, behind, tmp_path):
+    asked = ["train", "digits", *start, "--set", "seed=3", "--out", str(tmp_path / "run")]
+    asked += ["--device", "cpu", "--threads", "1"]
     done = subprocess.run([sys.executable, "-c", FIRST_LINE, *asked], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 7
-    begins = "training moganet_nano by the recipe digits: digits at 32x32 pixels, into "
+    begins = f"training {network} by the recipe digits: digits at 32x32 pixels{behind}, into "
     assert done.stdout.startswith(begins) and " on cpu with 1 thread" in done.stdout
 
 
