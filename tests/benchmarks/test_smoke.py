@@ -308,6 +308,21 @@ def test_keep_run(run, trained_run, tmp_path):
     assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".json", ".yaml", ".csv"}
 
 
+def test_accuracy_figure(run, trained_run, tmp_path):
+    results = tmp_path / "results"
+    run("keep_run", trained_run, "kept", RESULTS=results)
+    peer = {"curve": [{"seconds": 60.0, "accuracy": 0.5}, {"seconds": 120.0, "accuracy": 0.9}]}
+    (results / "peer.json").write_text(json.dumps(peer))
+    module = run("accuracy_figure", main=False, RESULTS=results)
+    seconds = json.loads((results / "kept.json").read_text())["seconds"]
+    minutes, accuracy = module.curve("kept")
+    assert minutes == sorted(minutes) and minutes[-1] == pytest.approx(seconds / 60)
+    assert accuracy[-1] == json.loads((results / "kept.json").read_text())["validation"]["top1"]
+    assert module.curve("peer") == ([1.0, 2.0], [0.5, 0.9])
+    run("accuracy_figure", "ours=kept", "another=peer", "--out", tmp_path / "x.png", RESULTS=results)
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
 def test_ship(run, trained_run, tmp_path):
     run("ship", trained_run, "moganet_nano.digits", SHIPPED=tmp_path, TOLERANCE=1.0)
     assert "Test set: top-1" in (tmp_path / "moganet_nano.digits.md").read_text()
