@@ -31,8 +31,8 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "no cutmix": ("batches of 256", {**LARGE, "augment.cutmix": 0.0}),
     "smoothing 0.2": ("batches of 256", {**LARGE, "loss.smoothing": 0.2}),
     "less decay": ("batches of 256", {**LARGE, "optimizer.weight_decay": 0.02}),
-    "wider": ("batches of 256", {**LARGE, "network.embed_dims": [48, 112, 144, 176]}),
-    "deeper": ("batches of 256", {**LARGE, "network.depths": [1, 4, 3, 1]}),
+    "wider": ("batches of 256", {**LARGE, "network.embed_dims": [40, 104, 136, 160]}),
+    "deeper": ("batches of 256", {**LARGE, "network.depths": [1, 4, 2, 1]}),
 }
 
 

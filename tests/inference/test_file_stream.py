@@ -26,7 +26,10 @@ def folder(tmp_path):
 def test_threads_give_what_one_gives(folder, batch_size):
     predictor, files = moganet.load(model()), sorted(folder.glob("*.jpg"))
     alone, ahead = (FileStream(predictor, files, batch_size, threads) for threads in (0, 4))
-    expected, found = list(alone), list(ahead)
+    (expected, told), (found, also_told) = (
+        zip(*((seen, tuple(stream.unreadable)) for seen in stream), strict=True) for stream in (alone, ahead)
+    )
+    assert also_told == told  # what is lost, with its own batch and not with the one before
     assert [one.places for one in found] == [one.places for one in expected]
     assert sum((one.places for one in found), ()) == tuple(i for i in range(23) if i not in (5, 22))
     for one, other in zip(found, expected, strict=True):
