@@ -32,8 +32,8 @@ def keep_folder(made: Path, folder: Path, key: str = "") -> None:
 
     key: what it was made of, by which a folder of another model in this place is known for what it is.
 
-    What lies there already is another process's, made meanwhile, or damaged: it gives way whole. Who has it open goes
-    on with it.
+    What lies there already whole stays: another process made it meanwhile, and may be reading it. What is damaged gives
+    way as a whole; who has it open goes on with it.
     """
     hashes = {path.name: _hash(path) for path in sorted(made.iterdir())}
     (made / HASHES).write_text(json.dumps({"key": hash_of([key.encode()]), "files": hashes}), "utf-8")
@@ -43,6 +43,8 @@ def keep_folder(made: Path, folder: Path, key: str = "") -> None:
     try:
         made.rename(folder)
     except OSError:
+        if what_changed(folder, key) is None:
+            return
         old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".old-"))
         with suppress(OSError):
             folder.rename(old / folder.name)  # whatever it is: a folder, a file, a link
