@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +44,6 @@ class Seen:
     places: tuple[int, ...]
     outputs: Outputs
     targets: Any
-
-
-class _Ready(NamedTuple):
-    """A batch that the network can see: where its images stand, these, and what could not be read."""
-
-    places: tuple[int, ...]
-    images: Any
-    lost: list[LeftOut]
 
 
 class FileStream:
@@ -95,24 +87,15 @@ class FileStream:
         if self.threads > 1:
             read = read_ahead(self._read, enumerate(self.files), self.threads, self.size * AHEAD)
         places = count()
-        batches = iter(lambda: list(islice(zip(places, read, strict=False), self.size)), [])
-        ready: Iterator[_Ready] = map(self._made_ready, batches)
-        if self.threads > 1 and not self.by_image:  # while the network computes the batch before
-            ready = read_ahead(self._made_ready, batches, threads=1, ahead=1)
-        for batch in ready:
-            self.unreadable += batch.lost
-            if batch.places and self.by_image:
-                (place,), (pixels,) = batch.places, batch.images
+        while batch := list(islice(zip(places, read, strict=False), self.size)):
+            good = [(place, pixels) for place, pixels in batch if not isinstance(pixels, LeftOut)]
+            self.unreadable += [one for _, one in batch if isinstance(one, LeftOut)]
+            if good and self.by_image:
+                (place, pixels) = good[0]
                 yield Seen((place,), self.predictor.see(pixels, self.boxes_of(place, pixels)), None)
-            elif batch.places:
-                yield Seen(batch.places, self.predictor.outputs(batch.images, judged=self.judged), None)
-
-    def _made_ready(self, batch: list[tuple[int, Any]]) -> "_Ready":
-        good = [(place, pixels) for place, pixels in batch if not isinstance(pixels, LeftOut)]
-        images: Any = [pixels for _, pixels in good]
-        if good and not self.by_image:
-            images = normalize(np.stack(images), self.predictor.config.preprocessing)
-        return _Ready(tuple(place for place, _ in good), images, [one for _, one in batch if isinstance(one, LeftOut)])
+            elif good:
+                images = normalize(np.stack([pixels for _, pixels in good]), self.predictor.config.preprocessing)
+                yield Seen(tuple(place for place, _ in good), self.predictor.outputs(images, judged=self.judged), None)
 
     def _read(self, numbered: tuple[int, Any]) -> Pixels | LeftOut:
         (place, file), own = numbered, self.predictor.config.preprocessing
