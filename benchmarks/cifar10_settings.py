@@ -40,23 +40,21 @@ def train(asked: argparse.Namespace, name: str, seed: int) -> None:
     """Train by one of the settings, or go on with it."""
     _, changes = SETTINGS[name]
     overrides = {**changes, "data.validation": HELD_BACK, "seed": seed, "trainer.max_epochs": asked.epochs}
-    moganet.train(RECIPE, asked.data, overrides, out=_folder(asked.runs, name, seed), threads=1, resume=True)
+    moganet.train(RECIPE, asked.data, overrides, out=asked.runs / f"{_stem(name)}{seed}", threads=1, resume=True)
 
 
-def _folder(runs: Path, name: str, seed: int) -> Path:
-    return runs / f"{name.replace(' ', '-').replace(',', '')}-seed{seed}"
+def _stem(name: str) -> str:
+    return f"{name.replace(' ', '-').replace(',', '')}-seed"
 
 
-def table(runs: Path, seeds: range) -> list[dict[str, Any]]:
+def table(runs: Path) -> list[dict[str, Any]]:
     """Give a row for each run that is whole."""
     rows = []
     for name, (base, changes) in SETTINGS.items():
-        for seed in seeds:
-            path = _folder(runs, name, seed) / "result.json"
-            if path.exists():
-                found = json.loads(path.read_text(encoding="utf-8"))
-                figures = {"epochs": found["epochs"], "top1": found["last"]["top1"], "seconds": found["seconds"]}
-                rows.append({"name": name, "compared_with": base, "changes": changes, "seed": seed, **figures})
+        for path in sorted(runs.glob(f"{_stem(name)}*/result.json")):
+            found, seed = json.loads(path.read_text(encoding="utf-8")), int(path.parent.name.removeprefix(_stem(name)))
+            figures = {"epochs": found["epochs"], "top1": found["last"]["top1"], "seconds": found["seconds"]}
+            rows.append({"name": name, "compared_with": base, "changes": changes, "seed": seed, **figures})
     return rows
 
 
@@ -72,7 +70,7 @@ def main() -> None:
     for seed in asked.seeds:
         for name in asked.only:
             train(asked, name, seed)
-    rows = table(asked.runs, range(max(asked.seeds) + 1))
+    rows = table(asked.runs)
     result = {"recipe": RECIPE, "held_back": HELD_BACK, "runs": rows, "environment": environment().plain()}
     write_text(RESULTS / "cifar10_settings.json", json.dumps(result, indent=1) + "\n")
     for row in rows:

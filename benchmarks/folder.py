@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from inference import predictor
+from numpy.typing import NDArray
 from PIL import Image
 from sides import Side, compare, write
 
 import moganet
+from moganet.data.contents import ImageFile
 from moganet.data.listing import list_files
+from moganet.data.read import read_pixels
+from moganet.data.resample import resize_and_crop
 from moganet.inference import Predictor
-from moganet.inference.file_stream import FileStream, read_ahead
+from moganet.inference.file_stream import read_ahead
 from moganet.machine import num_cores
 
 CLASSES, IMAGES = 4, 320
@@ -44,15 +48,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         draw_images(Path(place))
         files, _ = list_files([place])
-        pixels = FileStream(model, files)
+        own = model.config.preprocessing
 
-        def read() -> None:
-            for _ in read_ahead(pixels._read, enumerate(files), num_cores(), len(files)):
-                pass
+        def seen(file: ImageFile) -> NDArray[np.uint8]:
+            return resize_and_crop(read_pixels(file, own.channels, own.white_level), own)
 
         sides = {
             "the network alone": Side(lambda: [model.logits(x) for _ in range(IMAGES // len(x))], True),
-            "the files alone": Side(read, True),
+            "the files alone": Side(lambda: [*read_ahead(seen, files, num_cores(), len(files))], True),
             "evaluate": Side(lambda: moganet.evaluate(model, place, "all"), True),
             "predict": Side(lambda: moganet.predict(model, [place]), True),
         }

@@ -101,9 +101,10 @@ def kill_under_load(port: int, process: int, asked: Asked, clients: int, kills: 
         for turn in range(kills):
             time.sleep(EVERY / 2)
             there = replicas_of(process)
-            os.kill(there[turn % len(there)], signal.SIGKILL)
+            killed = there[turn % len(there)]
+            os.kill(killed, signal.SIGKILL)
             begin = time.monotonic()
-            while there[turn % len(there)] in replicas_of(process) or len(replicas_of(process)) < REPLICAS:
+            while len({*replicas_of(process)} - {killed}) < REPLICAS:
                 assert time.monotonic() - begin < LONGEST, f"a replica was not replaced within {LONGEST:.0f} s"
                 time.sleep(0.05)
             fewer.append(time.monotonic() - begin)

@@ -189,9 +189,9 @@ class ImageDataModule(pl.LightningDataModule):
         one_by_one = placed or by_policy or not train.in_memory
         self.worker_transform = self._transform(train, augment) if one_by_one else None
         self.augment = BatchAugment(augment, preprocessing, cropped=one_by_one, placed=placed)
-        self.turns = Turns(len(train), seed) if augment.hflip_by_turns else None
-        if self.turns:
+        if augment.hflip_by_turns:
             _check_turns(augment, placed=placed)
+        self.turns = Turns(len(train), seed) if augment.hflip_by_turns else None
         self.mix = Mix(augment, len(dataset.class_names))
         self._loaders: list[Loader] = []
         self.unreadable: dict[Unreadable, None] = {}  # in the order of their discovery
@@ -286,9 +286,7 @@ class ImageDataModule(pl.LightningDataModule):
         """Augment and mix a batch of training images."""
         if batch.seed is not None:
             torch.manual_seed(batch.seed)
-        images = batch.images
-        if self.turns is not None and batch.places:  # which a batch that only tries the settings lacks
-            images = self.turns(images, batch.places, batch.epoch)
+        images = self.turns(batch.images, batch.places, batch.epoch) if self.turns else batch.images
         images, targets = self.mix(self.augment(images), batch.targets)
         return Batch(blanked(images, batch.sizes), targets, sizes=batch.sizes)
 

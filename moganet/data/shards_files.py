@@ -6,13 +6,13 @@ from fnmatch import translate
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from moganet.data.contents import ImageFile
 from moganet.data.paths import exists
 from moganet.data.shards_index import INDEX, PARTS, Index, in_order, read_index
 from moganet.data.shards_names import names_in_braces
 from moganet.data.shards_read import Members, Place
 from moganet.data.split_names import SplitName
 from moganet.data.stores import Local, Remote, Store, is_address, sizes, store_of
+from moganet.data.within import Within
 from moganet.errors import DataError, choose_of
 from moganet.files import typed_path
 
@@ -32,13 +32,13 @@ class FoundShards:
     buffer: int
     notes: tuple[str, ...]
 
-    def images(self, split: SplitName) -> tuple[list[tuple[int, int]], Members, list[ImageFile]]:
+    def images(self, split: SplitName) -> tuple[list[tuple[int, int]], Members, list[Within]]:
         """Give the order of a split's images, by shard and place in it, what reads them, and their files."""
         shards = self.index.splits[split]
         order, names = in_order(shards), [shard.name for shard in shards]
         places = [Place(s, shards[s].offsets[i], shards[s].sizes[i], shards[s].hashes[i]) for s, i in order]
         members = Members(self.store, names, places)
-        return order, members, [*members.files([shards[s].names[i] for s, i in order])]
+        return order, members, members.files([shards[s].names[i] for s, i in order])
 
 
 def find_shards(path: str | None) -> FoundShards:

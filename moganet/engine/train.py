@@ -140,7 +140,7 @@ def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, sta
     source = settings.data.source if data is None else getattr(data, "spec", data)
     source = source if isinstance(source, str | os.PathLike) else f"a {type(source).__name__} of yours"
     weights = start or settings.start.model
-    is_others = weights not in (None, "none", "pretrained")  # whose network it is, the file says
+    of_file = weights not in (None, "none", "pretrained")  # which says what network it is
     place = "a new folder in runs" if out is None else os.fspath(out)
     number, why = choice_of_threads()
     on = "" if settings.trainer.accelerator == "auto" else f" on {settings.trainer.accelerator}"
@@ -149,12 +149,12 @@ def _announce(settings: Recipe, data: "Data | None", out: str | Path | None, sta
     logger.info(
         "%s %s by the recipe %s: %s at %dx%d pixels%s, into %s%s; PyTorch is being loaded",
         "going on with" if goes_on else "training",
-        f"the network of {weights}" if is_others else settings.network.name,
+        f"the network of {weights}" if of_file else settings.network.name,
         settings.name,
         source,
         height,
         width,
-        "" if is_others or weights in (None, "none") else f", from {weights}",
+        ", from pretrained" if weights == "pretrained" else "",
         place,
         on,
     )

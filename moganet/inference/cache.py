@@ -38,18 +38,16 @@ def keep_folder(made: Path, folder: Path, key: str = "") -> None:
     hashes = {path.name: _hash(path) for path in sorted(made.iterdir())}
     (made / HASHES).write_text(json.dumps({"key": hash_of([key.encode()]), "files": hashes}), "utf-8")
     made.chmod(0o755)
-    if folder.exists() and what_changed(folder, key) is None:
-        return
     try:
         made.rename(folder)
-    except OSError:
+    except OSError:  # something lies there
         if what_changed(folder, key) is None:
             return
         old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".old-"))
         with suppress(OSError):
             folder.rename(old / folder.name)  # whatever it is: a folder, a file, a link
         shutil.rmtree(old, ignore_errors=True)
-        if not (folder.exists() and what_changed(folder, key) is None):
+        if what_changed(folder, key) is not None:
             made.rename(folder)
 
 

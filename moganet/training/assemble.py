@@ -195,7 +195,8 @@ def _augmented(recipe: ResolvedRecipe, module: ImageDataModule) -> Batch:
     images = torch.randint(0, 256, (2, channels, *sides), dtype=torch.uint8)
     if module.worker_transform is not None:
         images = torch.stack([module.worker_transform(image, None)[0] for image in images])
-    return module.augmented(Batch(images, split.targets.batch([0, len(split) - 1])))
+    places = 0, len(split) - 1
+    return module.augmented(Batch(images, split.targets.batch([*places]), places=places))
 
 
 def _try_schedule(task: TaskModule) -> None:
