@@ -1,13 +1,12 @@
 """Make a model that ships out of a run: weights in half precision, measured on the whole test set, and its card.
 
-    python benchmarks/ship.py RUN NAME [--weights last] [--data SOURCE[:PATH]] [--calibrated-by MODEL]
+    python benchmarks/ship.py RUN NAME [--weights last] [--data SOURCE[:PATH]]
     python benchmarks/ship.py --guard NAME [--data SOURCE[:PATH]]
 
 Half precision is taken only where the accuracy stays within 0.05 points; the card says what was measured. A run on all
-images has none left to calibrate on: it takes temperature and threshold from MODEL, a like recipe's run that had (its
-report fits them, and keeps them in best.safetensors). Its guard is made on half of the test images then, and measured
-on the other half. --guard makes that of a model anew that ships: its tensors stay bit for bit what they are, and of
-its card the line on it is written.
+images has none left to calibrate on: temperature, threshold and guard are made on half of the test images then, and
+measured on the other half. --guard makes the guard of a model anew that ships: its tensors stay bit for bit what they
+are, and of its card the line on it is written.
 """
 
 import argparse
@@ -31,8 +30,8 @@ from moganet.inference.own_data import open_for
 from moganet.inference.stream import Stream
 from moganet.models.build import build_network_for
 from moganet.models.make_fixtures import NUM_FIXTURES, make_fixtures
-from moganet.tasks.classify.description import ClassifyDescription
 from moganet.tasks.classify.evaluator import calibration_error
+from moganet.tasks.classify.reliability import fit_reject, fit_temperature
 from moganet.tasks.recipes import load_recipe
 from moganet.tasks.records import Evaluation
 from moganet.training.origin import read_metrics
@@ -48,7 +47,6 @@ def main() -> None:
     parser.add_argument("--guard", action="store_true", help="only make the guard anew, of a model that ships")
     parser.add_argument("--weights", choices=["best", "last"], default="best")
     parser.add_argument("--data", help="where the run's data lie, if not where they were")
-    parser.add_argument("--calibrated-by", type=Path, help="a model file whose temperature and threshold to take")
     parser.add_argument("--limits", default="", help="a sentence for the card on what the model is not for")
     asked = parser.parse_args()
     if asked.guard:
@@ -63,7 +61,7 @@ def ship(asked: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         halved = Path(folder) / f"{asked.name}.safetensors"
         full = moganet.evaluate(source, asked.data)
-        halve(source, halved, asked.calibrated_by)
+        halve(source, halved)
         half = moganet.evaluate(halved, asked.data)
         small_enough = halved.stat().st_size < MAX_BYTES
         if abs(half["top1"] - full["top1"]) > TOLERANCE or not small_enough:
@@ -75,12 +73,13 @@ def ship(asked: argparse.Namespace) -> None:
         provenance = {**description.provenance, "measured": {**measured, "data": measured["data"].partition(":")[0]}}
         description = description.changed(provenance=provenance)
         save_model_file(SHIPPED / halved.name, state, description)
+        calibrate(SHIPPED / halved.name, asked.data)
         guard(SHIPPED / halved.name, asked.data)
     card = write_card(asked, full, half)
     print(card)
 
 
-def halve(source: Path, target: Path, calibrated_by: Path | None) -> None:
+def halve(source: Path, target: Path) -> None:
     """Write a model file's floating point tensors in half precision, with fixtures of what they then give."""
     state, description = load_model_file(source)
     halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
@@ -91,15 +90,12 @@ def halve(source: Path, target: Path, calibrated_by: Path | None) -> None:
     generator = torch.Generator().manual_seed(0)
     images = [torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for _ in range(NUM_FIXTURES)]
     fixtures = make_fixtures(network, description.preprocessing, images)
-    changes: dict[str, Any] = {"fixtures": fixtures, "provenance": without_path(description.provenance)}
-    if calibrated_by is not None:
-        other = task_of(calibrated_by)
-        changes["task"] = description.task.changed(temperature=other.temperature, reject=other.reject)
-    save_model_file(target, halved, description.changed(**changes))
+    provenance = without_path(description.provenance)
+    save_model_file(target, halved, description.changed(fixtures=fixtures, provenance=provenance))
 
 
 def held_and_fresh(dataset: Dataset) -> tuple[Split, Split]:
-    """Give images to make a guard on that were not trained on, and others to measure it on.
+    """Give images to calibrate on that were not trained on, and others to measure that on.
 
     Where a run's validation images are the test set itself, each of both takes every second of these.
     """
@@ -107,6 +103,16 @@ def held_and_fresh(dataset: Dataset) -> tuple[Split, Split]:
     if held is not test:
         return held, test
     return test.subset(range(0, len(test), 2)), test.subset(range(1, len(test), 2))
+
+
+def calibrate(file: Path, data: str | None) -> None:
+    """Fit a model file's temperature and threshold, where its run has left it without."""
+    predictor = moganet.load(file)
+    if predictor.config.task.temperature is None:
+        dataset, _ = open_for(predictor, data)
+        logits, labels = logits_and_labels(predictor, dataset, held_and_fresh(dataset)[0])
+        fitted = {"temperature": fit_temperature(logits, labels), "reject": fit_reject(logits)}
+        keep_in_file(file, predictor.config.task.changed(**fitted))
 
 
 def guard(file: Path, data: str | None) -> None:
@@ -147,13 +153,6 @@ def guard_line(file: Path, data: str | None) -> str:
     return f"- Reject score: {score}. `predict` says so of an image."
 
 
-def task_of(model: Path) -> ClassifyDescription:
-    """Give what a classifier's file says of its task."""
-    task = load_model_file(model)[1].task
-    assert isinstance(task, ClassifyDescription)
-    return task
-
-
 def without_path(provenance: dict[str, Any]) -> dict[str, Any]:
     """Leave out where the data lay on the machine that trained."""
     recipe = provenance["recipe"]
@@ -173,12 +172,16 @@ def command(recipe: dict[str, Any]) -> str:
     return f"moganet train {recipe['name']} --set seed={recipe['seed']}{''.join(sets)}"
 
 
-def calibrated_error(model: Path, data: str | None) -> float:
-    """Give the expected calibration error on the test set at the model's own temperature."""
-    predictor = moganet.load(model)
+def calibrated_error(file: Path, data: str | None) -> str:
+    """Say a model file's calibration error at its own temperature, on images that this was not fitted on."""
+    predictor = moganet.load(file)
     dataset, _ = open_for(predictor, data)
-    logits, labels = logits_and_labels(predictor, dataset, dataset.split("test"))
-    return calibration_error(logits / (predictor.config.task.temperature or 1), labels)
+    fresh = held_and_fresh(dataset)[1]
+    logits, labels = logits_and_labels(predictor, dataset, fresh)
+    temperature = predictor.config.task.temperature or 1.0
+    error = calibration_error(logits / temperature, labels)
+    others = "" if fresh is dataset.split("test") else f" of {len(fresh)} test images, fitted on the other half"
+    return f"(temperature {temperature:.3f}) {100 * error:.2f} %{others}"
 
 
 def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) -> str:
@@ -189,15 +192,6 @@ def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) ->
     low, high = (100 * bound for bound in half["interval"])
     found = environment()
     layers = moganet.info(file)
-    task = task_of(file)
-    temperature = task.temperature or 1.0
-    calibrated_by = ""
-    if asked.calibrated_by is not None:
-        other = load_model_file(asked.calibrated_by)[1].provenance["recipe"]
-        calibrated_by = (
-            f"; temperature and threshold are those of `{command(other)}`, which held {other['data']['validation']} "
-            "images back"
-        )
     lines = [
         f"# {asked.name}",
         "",
@@ -210,8 +204,8 @@ def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) ->
         f"{found['processor']}.",
         f"- Test set: top-1 {100 * half['top1']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {half['num_images']} "
         f"images; in single precision {100 * full['top1']:.2f} %), loss {half['loss']:.4f}, "
-        f"expected calibration error {100 * half['ece']:.2f} %, by `--calibrated` (temperature {temperature:.3f}) "
-        f"{100 * calibrated_error(file, asked.data):.2f} %{calibrated_by}.",
+        f"expected calibration error {100 * half['ece']:.2f} %, by `--calibrated` "
+        f"{calibrated_error(file, asked.data)}.",
         guard_line(file, asked.data),
         f"- Limits: {asked.limits}".rstrip(),
         "",

@@ -7,13 +7,19 @@ import typer
 
 from moganet_cli.app import EXIT_PARTLY, TRAINING, app
 from moganet_cli.help import PRINTED
-from moganet_cli.options import AsJson, Data, Models, ReadingViews, Split, option, with_options
+from moganet_cli.options import AsJson, Boxes, Data, Models, ReadingViews, Split, option, with_options
 from moganet_cli.output import complain, from_here, line, print_json, print_table, untrained
 
 if TYPE_CHECKING:
     from moganet.tasks.records import Evaluation
 
 SHORT = 2.0  # seconds, of which starting is a large part
+
+
+class Evaluating(ReadingViews, total=False):
+    """What is passed on as it is."""
+
+    boxes: Boxes
 
 
 @app.command(
@@ -31,7 +37,7 @@ def evaluate(
         Path | None, option("Folder for evaluation.json and pictures [default: a run's own].", panel=PRINTED)
     ] = None,
     as_json: AsJson = False,
-    **passed: Unpack[ReadingViews],
+    **passed: Unpack[Evaluating],
 ) -> None:
     from moganet.engine.evaluate import evaluate as run
     from moganet.progress import show_progress

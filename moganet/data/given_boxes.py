@@ -46,20 +46,23 @@ class GivenBoxes:
     file: Path
     rows: Mapping[str, Rows]
 
-    def of(self, names: Sequence[str]) -> list[NDArray[np.float64]]:
-        """Give the boxes (N, 5) of images by their names. Raises DataError where none has any; says which have none."""
+    def of(self, names: Sequence[str], ids: Sequence[int] | None = None) -> list[NDArray[np.float64]]:
+        """Give the boxes (N, 5) of images by their names. Raises DataError where none has any; says which have none.
+
+        ids: numbers that a data set gives the images; None is the number that an image's name is, where it is one.
+        """
         known, own = self._by_path(), Counter(PurePath(key).name for key in self.rows)
         numbers = {int(key): key for key in self.rows if key.isascii() and key.isdigit()}
         twice = Counter(PurePath(name).name for name in names)
         found, used = [], set[str]()
-        for name in names:
+        for place, name in enumerate(names):
             key = known.get(str(Path(name).absolute()))
             bare = PurePath(name).name
             if key is None and own[bare] == 1 and twice[bare] == 1:
                 key = next(one for one in self.rows if PurePath(one).name == bare)
-            stem = PurePath(name).stem
-            if key is None and stem.isascii() and stem.isdigit():
-                key = numbers.get(int(stem))
+            number = PurePath(name).stem if ids is None else str(ids[place])
+            if key is None and number.isascii() and number.isdigit():
+                key = numbers.get(int(number))
             used |= {key} if key is not None else set()
             rows = self.rows.get(key or "", [])
             found.append(np.array(rows, np.float64).reshape(-1, 5))

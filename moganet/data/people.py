@@ -2,7 +2,8 @@
 
 `keypoints:DIR` takes annotations/person_keypoints_{train,val}2017.json beside train2017/ and val2017/, a folder with a
 JSON file, or a file by its path; `?json=FILE`, `?images=FOLDER` and `?category=NAME` say what is meant where that is
-open. What is wrong is named by file and annotation and refused, or left out where that is asked for: `?outside=keep`.
+open, `?empty=keep` takes images too in which nothing is marked. What is wrong is named by file and annotation and
+refused, or left out where that is asked for: `?outside=keep`.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from moganet.errors import DataError
 from moganet.numbers import count
 
 TEXTS = ("json", "images", "category")
+EMPTY = ("drop", "keep")  # images in which nothing is marked
 MANY_FAULTS = 50  # of a kind that are named one by one
 
 
@@ -31,8 +33,9 @@ def open_people(path: str | None) -> Dataset:
     if not path:
         raise DataError("the source 'keypoints' needs a path: --data keypoints:DIR")
     given, query = path_and_query(path)
-    said = read_words(query, "a set of key points", TEXTS, {**FAULTS, "broken": ("refuse", "drop")})
+    said = read_words(query, "a set of key points", TEXTS, {**FAULTS, "broken": ("refuse", "drop"), "empty": EMPTY})
     answers = {fault: said.get(fault, "drop" if said.get("broken") == "drop" else "refuse") for fault in FAULTS}
+    answers["empty"] = said.get("empty", EMPTY[0])
     files = coco_files(given, kind="person_keypoints", named=said.get("json", ""), images=said.get("images", ""))
     files = sorted(files, key=lambda file: SPLITS.index(file.split))
     kinds = kinds_of(files, said.get("category", ""))
@@ -42,7 +45,7 @@ def open_people(path: str | None) -> Dataset:
     for file, kind in zip(files, kinds, strict=True):
         found = read_people(file, kind, answers)
         findings += _findings(file, found, answers)
-        notes += _notes(file, found, kind)
+        notes += _notes(file, found, kind, answers)
         if any(found.things.values()):
             splits[file.split] = _split(file, found, skeleton, seen)
             seen += len(file.images)
@@ -75,7 +78,7 @@ def _guesses(skeleton: Skeleton) -> list[str]:
 
 
 def _split(file: CocoFile, found: Found, skeleton: Skeleton, first: int) -> FileSplit:
-    places = [place for place in range(len(file.images)) if found.things.get(place)]
+    places = sorted(found.things)
     entries = [file.images[place] for place in places]
     paths = [file.image(entry["file_name"]) for entry in entries]
     by_image = [found.things[place] for place in places]
@@ -113,10 +116,12 @@ def _findings(file: CocoFile, found: Found, answers: Mapping[str, str]) -> list[
     return made
 
 
-def _notes(file: CocoFile, found: Found, kind: Kind) -> list[str]:
+def _notes(file: CocoFile, found: Found, kind: Kind, answers: Mapping[str, str]) -> list[str]:
     notes = []
     if empty := len(file.images) - len(found.things):
-        notes.append(f"passed over: {count(empty, 'image')} of {file.path.name} in which no {kind.name} is marked")
+        keep = " (?empty=keep takes them too)" if answers["empty"] == "drop" else ""
+        images = f"{count(empty, 'image')} of {file.path.name}"
+        notes.append(f"passed over: {images} in which no {kind.name} is marked{keep}")
     if found.others:
         notes.append(f"passed over: {count(found.others, 'annotation')} of {file.path.name} that are of no {kind.name}")
     if found.without_area:

@@ -105,7 +105,7 @@ def _kind(file: CocoFile, one: Mapping[str, Any]) -> Kind:
 
 
 def read_people(file: CocoFile, kind: Kind, answers: Mapping[str, str]) -> Found:
-    """Read a file's annotations. answers: to each of FAULTS."""
+    """Read a file's annotations. answers: to each of FAULTS, and "empty": whether images without any are kept."""
     found, places = Found(), dict[int, int]()
     for place, entry in enumerate(file.images):
         if not is_entry(entry, "file_name"):
@@ -114,7 +114,10 @@ def read_people(file: CocoFile, kind: Kind, answers: Mapping[str, str]) -> Found
             found.faults.append(("ids", f"image {entry['id']} ({entry['file_name']}) stands there twice"))
         else:
             places[entry["id"]] = place
-    sizes = _sizes(file, {places.get(one.get("image_id")) for one in _of(file, kind)})
+    marked = {places.get(one.get("image_id")) for one in _of(file, kind)}
+    if answers["empty"] == "keep":
+        _keep_empty(file, sorted({*places.values()} - marked), found)
+    sizes = _sizes(file, marked)
     reading = _Reading(file, kind, answers, places, sizes, found)
     for number, one in enumerate(file.annotations):
         try:
@@ -122,6 +125,16 @@ def read_people(file: CocoFile, kind: Kind, answers: Mapping[str, str]) -> Found
         except FaultError as fault:
             found.faults.append((fault.kind, str(fault)))
     return found
+
+
+def _keep_empty(file: CocoFile, places: Sequence[int], found: Found) -> None:
+    """Take images in which nothing is marked."""
+    for place in places:
+        name = file.images[place]["file_name"]
+        if file.image(name) is None:
+            found.faults.append(("missing", f"there is no image {name}"))
+        else:
+            found.things[place] = []
 
 
 @dataclass

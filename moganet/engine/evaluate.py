@@ -16,6 +16,7 @@ from moganet.inference.own_data import choose_split, in_classes_of, open_for, sa
 from moganet.inference.runtimes import Runtime
 from moganet.inference.stream import Stream
 from moganet.inference.together import OneOrMore, Tta, answered_by, as_one, first_of, say_trained_on, stream_of
+from moganet.inference.which_boxes import boxes_in, chosen_boxes, name_of_boxes
 from moganet.notices import noted, say
 from moganet.processors import threaded
 from moganet.progress import Progress, no_progress
@@ -43,6 +44,7 @@ def evaluate(
     fast_decoding: bool = False,
     tta: Tta = "none",
     tiles: int | None = None,
+    boxes: Any = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     device: str = "auto",
@@ -63,6 +65,8 @@ def evaluate(
     tiles: answer images larger than this side in pixels by tiles of it, where the task can; the result says so.
     device, threads, choices: as in `load`; with any choice, nothing is written by default, since it is not what the
     run was made for.
+    boxes: of a model of key points, in which boxes of an image they are looked for, as in `predict`: a file, a
+        detector, a list of boxes an image, or "whole"; None is those that the data mark. The result says so.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
     Gives the figures of the model's task (a classifier's are in moganet.tasks.classify.evaluator), `images_per_second`
     (decoding included) and `unreadable` files, which count nowhere.
@@ -78,6 +82,8 @@ def evaluate(
     images = in_classes_of(predictor, dataset, images)
     say_trained_on(predictor, images, f"{dataset.spec} ({split})")
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "fast_decoding": fast_decoding}
+    if boxes is not None:
+        how["boxes_of"] = boxes_in(images, chosen_boxes(predictor, boxes, dataset))
     stream = stream_of(predictor, lambda one: Stream(one, images, **how))
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
@@ -101,9 +107,11 @@ def evaluate(
         fast_decoding=fast_decoding,
         **answered_by(predictor),
         **({} if tiles is None else {"tiles": tiles}),
+        **({} if boxes is None else {"boxes": name_of_boxes(boxes)}),
     )
     if out is None and not choices:
         views = [*([] if tta == "none" else [tta]), *([] if tiles is None else [f"tiles{tiles}"])]
+        views += [] if boxes is None else [f"boxes-{Path(name_of_boxes(boxes)).stem[:40]}"]
         out = _folder_in_run(model, "" if is_home else dataset.spec, [split, *views])
     return result if out is None else _write(result, Path(out), predictor, evaluator)
 

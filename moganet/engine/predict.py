@@ -27,7 +27,7 @@ from moganet.inference.predictor import Predictor
 from moganet.inference.runs import Outputs
 from moganet.inference.runtimes import Runtime
 from moganet.inference.together import OneOrMore, Together, Tta, answered_by, as_one, first_of, num_streams, stream_of
-from moganet.inference.which_boxes import boxes_by_place, chosen_boxes
+from moganet.inference.which_boxes import boxes_by_place, boxes_in, chosen_boxes
 from moganet.notices import noted, say
 from moganet.numbers import spread
 from moganet.processors import threaded
@@ -338,7 +338,7 @@ def _data(
         "judged": True,
     }
     if how.boxes is not None:
-        so["boxes_of"] = boxes_by_place(how.boxes, lambda: [chosen.name_of(place) for place in range(len(chosen))])
+        so["boxes_of"] = boxes_in(chosen, how.boxes)
     in_channels = chosen.with_channels(3)
     return _Asked(
         stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),

@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moganet.data.channels import match_channels
 from moganet.data.given_boxes import WHOLE, GivenBoxes, read_boxes
@@ -18,6 +18,9 @@ from moganet.inference.runs import Array
 from moganet.models.find import names_model
 from moganet.notices import say
 from moganet.tasks.task import Task
+
+if TYPE_CHECKING:
+    from moganet.data import Split
 
 PERSON = "person"
 
@@ -75,6 +78,13 @@ def chosen_boxes(predictor: Predictor, given: Any, data: Any) -> Given:
     return () if given == WHOLE else _named(os.fspath(given), predictor)
 
 
+def name_of_boxes(given: Any) -> str:
+    """Say whose boxes were given, in a word."""
+    if isinstance(given, Predictor):
+        return given.name_of_model
+    return os.fspath(given) if isinstance(given, str | os.PathLike) else "the caller"
+
+
 def say_whole(predictor: Predictor, how: str) -> None:
     """Say that a model that takes boxes is given none. how: what looks in some."""
     if predictor.task.takes_boxes:
@@ -93,17 +103,26 @@ def _named(given: str, predictor: Predictor) -> Given:
     return read_boxes(file)
 
 
-def boxes_by_place(given: Given, names: Callable[[], Sequence[str]]) -> BoxesOf:
-    """Give what tells the boxes (N, 5) of an image by its place. names: of all images, where a file has to be asked."""
+def boxes_by_place(given: Given, names: Callable[[], Sequence[str]], ids: Sequence[int] | None = None) -> BoxesOf:
+    """Give what tells the boxes (N, 5) of an image by its place.
+
+    names: of all images, where a file has to be asked. ids: those that lists of results know images by; None is the
+    number that an image's name is.
+    """
     if given is None or (isinstance(given, tuple) and not given):
         return no_boxes
     if isinstance(given, Detected):
         return given
     if isinstance(given, GivenBoxes):
-        return told(given.of(names()))
+        return told(given.of(names(), ids))
     every = [as_boxes(one) for one in given]
     check_number(every, len(names()))
     return told(every)
+
+
+def boxes_in(split: "Split", given: Given) -> BoxesOf:
+    """Give what tells the boxes (N, 5) of an image of a split by its place."""
+    return boxes_by_place(given, lambda: [split.name_of(place) for place in range(len(split))], split.targets.image_ids)
 
 
 def told(every: Sequence[Array]) -> BoxesOf:

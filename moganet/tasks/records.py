@@ -116,6 +116,7 @@ class Evaluation(Result):
     images_per_second: decoding included, of large JPEGs at a fraction of their size where
     fast_decoding. unreadable: files that count nowhere. out, files, unwritten: where which files
     of it lie, or why they do not. tta: over which views of an image the answers are means, where there are several.
+    boxes: whose boxes were looked in, where they are not those that the data mark.
     models: those that answered as one, where several did; `model` has all of their names then, and sha256 is empty.
     """
 
@@ -133,6 +134,7 @@ class Evaluation(Result):
     fast_decoding: bool = False
     tta: str | None = None
     tiles: int | None = None
+    boxes: str | None = None
     models: tuple[Member, ...] = ()
     out: str | None = None
     files: tuple[str, ...] = ()

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from moganet.batch.run import batch
 from moganet.config import Architecture, Preprocessing
 from moganet.data.box_crop import crops_of, moved, part_of, parts_of, warp
 from moganet.data.skeletons import COCO, skeleton_of
+from moganet.engine.report import write_report
 from moganet.errors import ConfigError, DataError, WeightsError
 from moganet.inference.together import as_one
 from moganet.models.build import build_blank, build_network_for
@@ -414,6 +417,86 @@ def test_evaluation_over_cocos_results_gives_the_same_figures(model, tmp_path):
     judge.summarize()
     told = [-1 if result[name] is None else result[name] for name in FIGURES]
     assert told == pytest.approx(judge.stats.tolist(), abs=1e-6) and result.poses == 4
+
+
+@pytest.fixture(scope="module")
+def odd_set(model):
+    """Give a set of three images, of which one shows nobody, whose ids are others than the numbers of their names."""
+    root = model.parent / "odd"
+    make_people(root, images=3)
+    ids = {1: 2, 2: 3, 3: 1}
+    for path in (root / "annotations").glob("*.json"):
+        plain = json.loads(path.read_text())
+        plain["images"] = [{**one, "id": ids[one["id"]]} for one in plain["images"]]
+        marked = [one for one in plain["annotations"] if one["image_id"] != 3]
+        plain["annotations"] = [{**one, "image_id": ids[one["image_id"]]} for one in marked]
+        path.write_text(json.dumps(plain))
+    return root
+
+
+@pytest.mark.parametrize("form", ["results", "table", "detector", "whole", "in python"])
+@pytest.mark.parametrize("empty", ["", "?empty=keep"])
+def test_figures_in_given_boxes_are_cocos_of_predictions_in_them(form, empty, model, detector, odd_set, tmp_path):
+    pycoco = pytest.importorskip("pycocotools.coco").COCO
+    evaluation = pytest.importorskip("pycocotools.cocoeval").COCOeval
+    known = pycoco(str(odd_set / "annotations" / "person_keypoints_val2017.json"))
+    names = {one["id"]: one["file_name"] for one in known.dataset["images"]}
+    rows = [(one["image_id"], [x + 3 for x in one["bbox"]], 0.9) for one in known.dataset["annotations"]]
+    rows += [(1, [5, 5, 60, 90], 0.8), (2, [120, 20, 40, 60], 0.3)]  # nobody is there, or not just there
+    boxes: Any = form
+    if form == "results":
+        boxes = tmp_path / "found.json"
+        plain = [{"image_id": i, "category_id": 1, "bbox": box, "score": score} for i, box, score in rows]
+        boxes.write_text(json.dumps([*plain, {"image_id": 2, "category_id": 3, "bbox": [0, 0, 9, 9], "score": 1}]))
+    elif form == "table":
+        boxes = tmp_path / "found.csv"
+        lines = (",".join(map(str, (names[i], *box, score))) for i, box, score in rows)
+        boxes.write_text("file,x,y,w,h,score\n" + "\n".join(lines) + "\n")
+    elif form == "detector":
+        boxes = detector
+    elif form == "in python":
+        wanted = [i for i in names if empty or any(one[0] == i for one in rows[:-2])]
+        boxes = [[[*box, score] for i, box, score in rows if i == image] for image in wanted]
+    given = {"data": f"keypoints:{odd_set}{empty}", "split": "val", "boxes": boxes, "runtime": "eager"}
+    result = moganet.evaluate(model, **given)
+    moganet.predict(model, **given, coco=tmp_path / "coco.json")
+    judge = evaluation(known, known.loadRes(str(tmp_path / "coco.json")), "keypoints")
+    judge.params.imgIds = [i for i in names if empty or i != 1]  # nobody is in the first
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    assert [-1 if result[name] is None else result[name] for name in FIGURES] == pytest.approx(judge.stats, abs=1e-6)
+    assert result.num_images == (3 if empty else 2) and result.poses == 4
+    assert result.boxes == ("the caller" if form == "in python" else str(boxes))
+    told = list(result.lines())[-1]
+    assert told.endswith("on whole images" if form == "whole" else f"in the boxes of {result.boxes}")
+    if form in ("results", "table", "in python"):  # whose boxes overlap those marked
+        assert sum(one.marked for one in result.per_point) == sum(
+            mark > 0 for one in known.dataset["annotations"] for mark in one["keypoints"][2::3]
+        )
+
+
+def test_boxes_are_not_for_models_that_see_whole_images():
+    with pytest.raises(ConfigError, match="boxes are for models of key points"):
+        moganet.evaluate("moganet_nano.digits", data="digits", boxes="whole")
+
+
+def test_images_in_which_nobody_is_marked_are_trained_on_and_reported(odd_set, tmp_path):
+    changes = {"logger": "csv", "report": False, "trainer.max_epochs": 1, "network.depths": [1, 1, 1, 1]}
+    moganet.train("pose-mini", f"keypoints:{odd_set}?empty=keep", changes, out=tmp_path / "run")
+    page = write_report(tmp_path / "run", split="val", runtime="eager", out=tmp_path / "report.html")
+    assert page.num_images == 3 and "4 poses in" in page.headline
+
+
+def test_an_empty_image_that_is_missing_is_named(odd_set, tmp_path):
+    shutil.copytree(odd_set, tmp_path / "set")
+    (tmp_path / "set" / "val2017" / f"{3:012d}.png").unlink()
+    (tmp_path / "set" / "annotations" / "person_keypoints_train2017.json").unlink()
+    assert len(moganet.open_data(f"keypoints:{tmp_path / 'set'}").splits["val"]) == 2
+    with pytest.raises(DataError, match=r"there is no image 0+3\.png"):
+        moganet.open_data(f"keypoints:{tmp_path / 'set'}?empty=keep")
+    kept = moganet.open_data(f"keypoints:{tmp_path / 'set'}?empty=keep&missing=drop")
+    assert len(kept.splits["val"]) == 2
 
 
 def test_a_batch_looks_in_the_boxes_that_predict_looks_in(model, detector, tmp_path):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
+from moganet.data.given_boxes import WHOLE
 from moganet.numbers import count, percent
 from moganet.results import Record
 from moganet.tasks.evaluator import Evaluator, Gathered
@@ -47,10 +48,11 @@ class OfPoint(Record):
 
 
 class PoseEvaluation(Evaluation):
-    """COCO's figures of key points, on the boxes that the data mark.
+    """COCO's figures of key points, on the boxes that the data mark, or on others (`boxes`).
 
     ap, ar: means over OKS from 0.50 to 0.95; ap50, ap75, ar50, ar75: at one; …_medium, …_large: of things of 32² to 96²
-    pixels, and of more. poses: how many are marked. loss: the mean squared difference of heat maps.
+    pixels, and of more. poses: how many are marked. loss: the mean squared difference of heat maps. per_point: of poses
+    in marked boxes, or in others that overlap these by half.
     """
 
     ap: float | None
@@ -77,7 +79,9 @@ class PoseEvaluation(Evaluation):
         yield f"AR {percent(self.ar, 2)}, at OKS 0.50 {percent(self.ar50, 2)}, at 0.75 {percent(self.ar75, 2)}"
         yield f"AP of medium size {percent(self.ap_medium, 2)}, of large {percent(self.ap_large, 2)}"
         loss = "–" if self.loss is None else format(self.loss, ".3g")
-        yield f"loss {loss}, {count(self.poses, 'pose')} on the boxes that the data mark"
+        where = "on the boxes that the data mark" if self.boxes is None else f"in the boxes of {self.boxes}"
+        where = "on whole images" if self.boxes == WHOLE else where
+        yield f"loss {loss}, {count(self.poses, 'pose')} {where}"
 
     def table(self) -> Table:
         """Give the figures of each key point."""

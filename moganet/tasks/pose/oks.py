@@ -40,7 +40,8 @@ def measure(truth: Truth, poses: Poses, sigmas: Sequence[float]) -> dict[str, fl
     if not results:
         told = _ranges(truth)
         return {name: 0.0 if told[name.partition("_")[2]] else None for name in FIGURES}
-    figures, _ = Judge(annotations_of(truth), results).judged("keypoints", FIGURES, kpt_oks_sigmas=list(sigmas))
+    judge = Judge(annotations_of(truth, poses.images), results)
+    figures, _ = judge.judged("keypoints", FIGURES, kpt_oks_sigmas=list(sigmas))
     return figures
 
 
@@ -51,8 +52,8 @@ def _ranges(truth: Truth) -> dict[str, bool]:
     return {"": bool(counted.any()), "medium": bool(medium.any()), "large": bool(large.any())}
 
 
-def annotations_of(truth: Truth) -> dict[str, Any]:
-    """Give what is marked as COCO's files of annotations have it."""
+def annotations_of(truth: Truth, others: Sequence[int] | NDArray[np.int64] = ()) -> dict[str, Any]:
+    """Give what is marked as COCO's files of annotations have it. others: images in which nothing is."""
     annotations = [
         {
             "id": number,
@@ -66,7 +67,7 @@ def annotations_of(truth: Truth) -> dict[str, Any]:
         }
         for number, (image, box, points, area, crowd) in enumerate(zip(*truth, strict=True), 1)
     ]
-    images = [{"id": int(image)} for image in np.unique(truth.images)]
+    images = [{"id": int(image)} for image in np.unique([*truth.images, *others])]
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "pose"}]}
 
 

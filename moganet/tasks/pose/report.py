@@ -71,9 +71,9 @@ def worst_section(seen: Seen, pairs: tuple[Rows, Rows], description: PoseDescrip
 
 
 def _numbers(seen: Seen) -> list[tuple[int, int]]:
-    """Give each image's place among the answers, and its number."""
+    """Give the place among the answers and the number of each image in which something is marked."""
     images = seen.answers.targets[:, 0, 0].tolist() if len(seen.answers) else []
-    return [(number, int(image)) for number, image in enumerate(images)]
+    return [(number, int(image)) for number, image in enumerate(images) if not np.isnan(image)]
 
 
 def _oks(found: Rows, marked: Rows, description: PoseDescription) -> Any:

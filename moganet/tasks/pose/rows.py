@@ -15,6 +15,7 @@ from moganet.tasks.pose.heatmaps import decoded, in_image
 from moganet.tasks.pose.oks import Poses, Truth
 
 FOUND, MARKED = 7, 8  # numbers before the key points
+OVERLAP = 0.5  # IoU, from which on a box is one of a marked thing
 Rows = NDArray[np.float64]
 
 
@@ -31,7 +32,7 @@ def marked_rows(target: Mapping[str, Tensor]) -> Tensor:
     number = len(target["boxes"])
     ids = torch.stack([target["image"].expand(number), torch.arange(number)], 1).double()
     rest = torch.stack([target["areas"], target["crowds"].double()], 1)
-    return torch.cat([ids, target["boxes"], rest, target["points"].reshape(number, -1)], 1)
+    return torch.cat([ids, target["boxes"], rest, target["points"].flatten(1)], 1)
 
 
 def marked_in_crops(targets: Mapping[str, Tensor]) -> Tensor:
@@ -67,7 +68,34 @@ def told(found: Rows, marked: Rows, joints: int) -> tuple[Truth, Poses]:
 
 
 def paired(found: Rows, marked: Rows) -> tuple[Rows, Rows]:
-    """Give the rows of the things of which both are known, in one order."""
+    """Give the rows of the things of which both are known, in one order.
+
+    What was found in other boxes than those marked is of the thing whose box overlaps its own most, by half at least.
+    """
     place = {(row[0], row[1]): i for i, row in enumerate(marked)}
     both = [(i, place[row[0], row[1]]) for i, row in enumerate(found) if (row[0], row[1]) in place]
+    both = both or _overlapping(found, marked)
     return found[[i for i, _ in both]], marked[[i for _, i in both]]
+
+
+def _overlapping(found: Rows, marked: Rows) -> list[tuple[int, int]]:
+    """Pair boxes of each image, those first that overlap most; crowds, and what has no key point, are nobody's."""
+    single = (marked[:, 7] == 0) & (marked[:, MARKED + 2 :: 3] > 0).any(1)
+    pairs = []
+    for image in np.unique(found[:, 0]):
+        own, things = np.flatnonzero(found[:, 0] == image), np.flatnonzero((marked[:, 0] == image) & single)
+        alike = _ious(found[own, 2:6], marked[things, 2:6])
+        while alike.size and alike.max() >= OVERLAP:
+            i, j = np.unravel_index(alike.argmax(), alike.shape)
+            pairs.append((int(own[i]), int(things[j])))
+            alike[i], alike[:, j] = 0, 0
+    return sorted(pairs)
+
+
+def _ious(boxes: Rows, others: Rows) -> Rows:
+    """Give the IoU of boxes (n, 4) with others (m, 4), x, y, width, height: (n, m)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
+    both = (high - low).clip(0).prod(2)
+    areas, of_others = boxes[:, 2:].prod(1), others[:, 2:].prod(1)
+    return np.asarray(both / (areas[:, None] + of_others[None] - both).clip(1e-12))
