@@ -75,8 +75,9 @@ def _step_of(resolved: ResolvedRecipe, own: Recipe) -> str:
     usual = own.data.batch_size * own.trainer.accumulate
     if per is None and parts == 1 and images == usual:
         return ""
-    of = f" ({parts} parts of {size}, by {resolved.num_processes} processes)" if images != size else ""
-    text = f"a step takes {images} images{of.replace(', by 1 processes', '')}"
+    many = ((resolved.num_processes, "processes"), (parts, "parts"))
+    shares = "".join(f"{number} {named} of " for number, named in many if number > 1)
+    text = f"a step takes {images} images{f' ({shares}{size})' if shares else ''}"
     if per is not None:
         return f"{text}; the learning rate {rate:g} is meant for {per}, so it is {rate * images / per:g}"
     if images == usual:

@@ -36,3 +36,19 @@ def test_what_is_open_is_no_runs_recipe(change, named, tmp_path):
     with pytest.raises(ConfigError, match=named) as caught:
         read_resolved(tmp_path / "open.yaml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data.batch_size": 16}, "a step takes 16 images, 64 by the recipe"),
+        ({"trainer.devices": 2}, "a step takes 128 images (2 processes of 64), 64 by the recipe"),
+        ({"trainer.devices": 2, "data.batch_size": 32}, ""),
+        ({"trainer.accumulate": 2, "data.batch_size": 32}, "a step takes 64 images (2 parts of 32)"),
+        ({"trainer.devices": 2, "trainer.accumulate": 4}, "a step takes 512 images (2 processes of 4 parts of 64)"),
+    ],
+)
+def test_what_a_step_takes_is_said_where_it_is_not_the_recipes_batch(changes, said, caplog):
+    caplog.set_level("INFO", "moganet")
+    prepare("digits", None, changes)
+    assert said in caplog.text and ("a step takes" in caplog.text) == bool(said)
