@@ -11,7 +11,6 @@ are, and of its card the line on it is written.
 
 import argparse
 import json
-import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,8 @@ from moganet.models.build import build_network_for
 from moganet.models.make_fixtures import NUM_FIXTURES, make_fixtures
 from moganet.tasks.classify.evaluator import calibration_error
 from moganet.tasks.classify.reliability import fit_reject, fit_temperature
-from moganet.tasks.recipes import load_recipe
 from moganet.tasks.records import Evaluation
+from moganet.training.again import how_again
 from moganet.training.origin import read_metrics
 
 SHIPPED = Path(moganet.__file__).parent / "models" / "shipped"
@@ -160,18 +159,6 @@ def without_path(provenance: dict[str, Any]) -> dict[str, Any]:
     return {**provenance, "data": provenance["data"].partition(":")[0], "recipe": {**recipe, "data": data}}
 
 
-def command(recipe: dict[str, Any]) -> str:
-    """Give the line that repeats a run: its recipe by name, and what was set beside it."""
-    known = load_recipe(recipe["name"]).model_dump(mode="json")
-    sets = [
-        " --set " + shlex.quote(f"{section}.{key}={value}".replace(", ", ","))
-        for section in ("network", "data", "augment", "loss", "optimizer", "schedule", "trainer")
-        for key, value in recipe[section].items()
-        if key not in ("num_classes", "in_chans", "source", "devices", "num_nodes") and value != known[section][key]
-    ]
-    return f"moganet train {recipe['name']} --set seed={recipe['seed']}{''.join(sets)}"
-
-
 def calibrated_error(file: Path, data: str | None) -> str:
     """Say a model file's calibration error at its own temperature, on images that this was not fitted on."""
     predictor = moganet.load(file)
@@ -188,6 +175,8 @@ def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) ->
     """Write what the model is, how it was made, and how good it is."""
     run = json.loads((asked.run / "result.json").read_text())
     recipe = yaml.safe_load((asked.run / "recipe.yaml").read_text())
+    data = recipe["data"]["source"].partition(":")[0]
+    again = how_again({"recipe": recipe, "data": data}, ()).text
     file = SHIPPED / f"{asked.name}.safetensors"
     low, high = (100 * bound for bound in half["interval"])
     found = environment()
@@ -195,9 +184,8 @@ def write_card(asked: argparse.Namespace, full: Evaluation, half: Evaluation) ->
     lines = [
         f"# {asked.name}",
         "",
-        f"- Data: {recipe['data']['source'].partition(':')[0]}, trained on {trained_on(recipe)}.",
-        f"- Command: `{command(recipe)}`; the {asked.weights} weights, averaged with a decay of "
-        f"{recipe['trainer']['ema']}.",
+        f"- Data: {data}, trained on {trained_on(recipe)}.",
+        f"- Command: `{again}`; the {asked.weights} weights, averaged with a decay of {recipe['trainer']['ema']}.",
         f"- Network: {layers['parameters']:,} parameters, {layers['macs'] / 1e6:.1f} M multiply-adds; "
         f"{file.stat().st_size / 1e6:.2f} MB in half precision.",
         f"- Time: {run['epochs']} epochs in {run['seconds']:.0f} s on {found['threads']} thread(s) of a CPU with "
