@@ -35,7 +35,7 @@ def main() -> None:
     run = json.loads((asked.run / "result.json").read_text(encoding="utf-8"))
     files = {weights: asked.run / f"{weights}.safetensors" for weights in ("last", "best")}
     test = {"last": measure(files["last"], asked.data)}
-    same = run["best"]["epoch"] == run["last"]["epoch"]
+    same = run["last"] is not None and run["best"]["epoch"] == run["last"]["epoch"]
     test["best"] = test["last"] if same else measure(files["best"], asked.data)
     result = {
         **{name: run[name] for name in ("epochs", "steps", "seconds", "images_per_second", "train_loss")},
