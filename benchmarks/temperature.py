@@ -49,7 +49,8 @@ def main() -> None:
     test = data.split("test")
     chosen = spread(len(test), int(sys.argv[3]) if len(sys.argv) > 3 else len(test))
     logits, labels = logits_and_labels(predictor, data, test.subset(chosen))
-    found = {"as it is": study(logits, labels), "overconfident": study(2 / fit_temperature(logits, labels) * logits, labels)}
+    overconfident = 2 / fit_temperature(logits, labels) * logits
+    found = {"as it is": study(logits, labels), "overconfident": study(overconfident, labels)}
     write(__file__, {"model": sys.argv[1], "data": sys.argv[2].partition(":")[0], "images": len(labels), **found})
 
 
