@@ -228,7 +228,9 @@ class TrainerConfig(Settings):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = told(
         None, "How much of the averaged weights stays at each step; null: weights are not averaged.", "share"
     )
-    validate_every: Annotated[int, Field(ge=1, le=10**6)] = told(1, "How often validation runs.", "epochs")
+    validate_every: Annotated[int, Field(ge=1, le=10**6)] = told(
+        1, "How often validation runs; after the last one it does.", "epochs"
+    )
     early_stop: Annotated[int, Field(ge=1)] | None = told(
         None, "How many validations without a better figure end the run; null: it runs to its end.", "validations"
     )

@@ -29,7 +29,7 @@ from moganet.processors import share_cores
 from moganet.tasks.module import Learning, TaskModule
 from moganet.tasks.optimize import build_optimizer, build_schedule
 from moganet.tasks.recipes import task_of
-from moganet.training.callbacks import average_weights
+from moganet.training.callbacks import ValidatesLast, average_weights
 from moganet.training.epoch_table import EpochTable
 from moganet.training.loggers import make_logger
 from moganet.training.signals import PROCESSES_WAIT
@@ -114,7 +114,7 @@ def build_trainer(
         "devices": settings.devices,
         "num_nodes": settings.num_nodes,
         "enable_checkpointing": True,  # by training.checkpoints
-        "callbacks": [*callbacks, LearningRateMonitor(logging_interval="epoch")],
+        "callbacks": [*callbacks, ValidatesLast(), LearningRateMonitor(logging_interval="epoch")],
     }
     trainer = make_trainer(recipe, folder, **options)
     restart_within_epochs(trainer)

@@ -24,6 +24,17 @@ from moganet.training.run_log import RunLog
 Watch = Callable[[int, float], bool]  # (epoch, figure) -> whether the run ends here
 
 
+class ValidatesLast(pl.Callback):
+    """Let validation run after the last epoch too, whatever `trainer.validate_every` is: the last weights are kept."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # which is not called where a run goes on within an epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+
 class RunProgress(pl.Callback):
     """Show a bar with images/s and the time left on a terminal, a plain line an epoch elsewhere (on stderr)."""
 

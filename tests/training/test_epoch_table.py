@@ -65,7 +65,8 @@ def test_a_run_that_dies_within_an_epoch_goes_on_in_the_same_rows(tmp_path, monk
         patch.setattr(TaskModule, "training_step", step)
         moganet.train("digits", overrides=overrides, out=out)
     assert [row["epoch"] for row in rows_of(out / "metrics.csv")] == ["1"]
-    moganet.train("digits", overrides=overrides, out=out, resume=True)
+    result = moganet.train("digits", overrides=overrides, out=out, resume=True)
     rows = rows_of(out / "metrics.csv")
     assert [row["epoch"] for row in rows] == ["1", "2", "3"] and all(row["lr/pg1"] for row in rows)
-    assert [bool(row["val/loss"]) for row in rows] == [False, True, False] and all(row["train/loss"] for row in rows)
+    assert [bool(row["val/loss"]) for row in rows] == [False, True, True]  # the last one is
+    assert all(row["train/loss"] for row in rows) and result.last is not None and result.last["epoch"] == 3
