@@ -115,9 +115,12 @@ def read_people(file: CocoFile, kind: Kind, answers: Mapping[str, str]) -> Found
         else:
             places[entry["id"]] = place
     marked = {places.get(one.get("image_id")) for one in _of(file, kind)}
-    if answers["empty"] == "keep":
-        _keep_empty(file, sorted({*places.values()} - marked), found)
-    sizes = _sizes(file, marked)
+    sizes = _sizes(file, {*places.values()} if answers["empty"] == "keep" else marked)
+    for place in sorted({*sizes} - marked):
+        if isinstance(size := sizes[place], FaultError):
+            found.faults.append((size.kind, str(size)))
+        else:
+            found.things[place] = []
     reading = _Reading(file, kind, answers, places, sizes, found)
     for number, one in enumerate(file.annotations):
         try:
@@ -125,16 +128,6 @@ def read_people(file: CocoFile, kind: Kind, answers: Mapping[str, str]) -> Found
         except FaultError as fault:
             found.faults.append((fault.kind, str(fault)))
     return found
-
-
-def _keep_empty(file: CocoFile, places: Sequence[int], found: Found) -> None:
-    """Take images in which nothing is marked."""
-    for place in places:
-        name = file.images[place]["file_name"]
-        if file.image(name) is None:
-            found.faults.append(("missing", f"there is no image {name}"))
-        else:
-            found.things[place] = []
 
 
 @dataclass

@@ -63,10 +63,10 @@ def evaluate(
     fast_decoding: decode large JPEGs at a fraction of their size, which changes figures a little; the result says so.
     tta: "flip" measures the mean over each image and its mirror image, "6" over six views; the result says so.
     tiles: answer images larger than this side in pixels by tiles of it, where the task can; the result says so.
-    device, threads, choices: as in `load`; with any choice, nothing is written by default, since it is not what the
-    run was made for.
     boxes: of a model of key points, in which boxes of an image they are looked for, as in `predict`: a file, a
         detector, a list of boxes an image, or "whole"; None is those that the data mark. The result says so.
+    device, threads, choices: as in `load`; with any choice, nothing is written by default, since it is not what the
+    run was made for.
     out: a folder for evaluation.json and the task's pictures; for a run's folder the default is in that folder.
     Gives the figures of the model's task (a classifier's are in moganet.tasks.classify.evaluator), `images_per_second`
     (decoding included) and `unreadable` files, which count nowhere.
@@ -82,8 +82,8 @@ def evaluate(
     images = in_classes_of(predictor, dataset, images)
     say_trained_on(predictor, images, f"{dataset.spec} ({split})")
     how: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "fast_decoding": fast_decoding}
-    if boxes is not None:
-        how["boxes_of"] = boxes_in(images, chosen_boxes(predictor, boxes, dataset))
+    how["boxes_of"] = boxes_in(images, chosen_boxes(predictor, boxes, dataset))
+    whose = None if boxes is None else name_of_boxes(boxes)
     stream = stream_of(predictor, lambda one: Stream(one, images, **how))
     evaluator = predictor.task.evaluator(predictor.config.task, keeps=True)
     start = time.perf_counter()
@@ -107,11 +107,11 @@ def evaluate(
         fast_decoding=fast_decoding,
         **answered_by(predictor),
         **({} if tiles is None else {"tiles": tiles}),
-        **({} if boxes is None else {"boxes": name_of_boxes(boxes)}),
+        **({} if whose is None else {"boxes": whose}),
     )
     if out is None and not choices:
         views = [*([] if tta == "none" else [tta]), *([] if tiles is None else [f"tiles{tiles}"])]
-        views += [] if boxes is None else [f"boxes-{Path(name_of_boxes(boxes)).stem[:40]}"]
+        views += [] if whose is None else [f"boxes-{Path(whose).stem[:40]}"]
         out = _folder_in_run(model, "" if is_home else dataset.spec, [split, *views])
     return result if out is None else _write(result, Path(out), predictor, evaluator)
 

@@ -336,9 +336,8 @@ def _data(
         "workers": workers,
         "fast_decoding": how.fast_decoding,
         "judged": True,
+        "boxes_of": boxes_in(chosen, how.boxes),
     }
-    if how.boxes is not None:
-        so["boxes_of"] = boxes_in(chosen, how.boxes)
     in_channels = chosen.with_channels(3)
     return _Asked(
         stream_of(predictor, lambda one: stream.Stream(one, chosen, **so)),

@@ -120,8 +120,10 @@ def boxes_by_place(given: Given, names: Callable[[], Sequence[str]], ids: Sequen
     return told(every)
 
 
-def boxes_in(split: "Split", given: Given) -> BoxesOf:
-    """Give what tells the boxes (N, 5) of an image of a split by its place."""
+def boxes_in(split: "Split", given: Given) -> BoxesOf | None:
+    """Give what tells the boxes (N, 5) of an image of a split by its place; None where none were given."""
+    if given is None:
+        return None
     return boxes_by_place(given, lambda: [split.name_of(place) for place in range(len(split))], split.targets.image_ids)
 
 

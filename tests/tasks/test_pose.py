@@ -434,17 +434,19 @@ def odd_set(model):
     return root
 
 
-@pytest.mark.parametrize("form", ["results", "table", "detector", "whole", "in python"])
+@pytest.mark.parametrize("form", ["results", "table", "detector", "whole", "in python", "partly marked"])
 @pytest.mark.parametrize("empty", ["", "?empty=keep"])
 def test_figures_in_given_boxes_are_cocos_of_predictions_in_them(form, empty, model, detector, odd_set, tmp_path):
     pycoco = pytest.importorskip("pycocotools.coco").COCO
     evaluation = pytest.importorskip("pycocotools.cocoeval").COCOeval
     known = pycoco(str(odd_set / "annotations" / "person_keypoints_val2017.json"))
     names = {one["id"]: one["file_name"] for one in known.dataset["images"]}
-    rows = [(one["image_id"], [x + 3 for x in one["bbox"]], 0.9) for one in known.dataset["annotations"]]
+    moved = [0 if form == "partly marked" and one["image_id"] == 3 else 3 for one in known.dataset["annotations"]]
+    marked = zip(known.dataset["annotations"], moved, strict=True)
+    rows = [(one["image_id"], [x + by for x in one["bbox"]], 0.9) for one, by in marked]
     rows += [(1, [5, 5, 60, 90], 0.8), (2, [120, 20, 40, 60], 0.3)]  # nobody is there, or not just there
     boxes: Any = form
-    if form == "results":
+    if form in ("results", "partly marked"):
         boxes = tmp_path / "found.json"
         plain = [{"image_id": i, "category_id": 1, "bbox": box, "score": score} for i, box, score in rows]
         boxes.write_text(json.dumps([*plain, {"image_id": 2, "category_id": 3, "bbox": [0, 0, 9, 9], "score": 1}]))
@@ -470,7 +472,7 @@ def test_figures_in_given_boxes_are_cocos_of_predictions_in_them(form, empty, mo
     assert result.boxes == ("the caller" if form == "in python" else str(boxes))
     told = list(result.lines())[-1]
     assert told.endswith("on whole images" if form == "whole" else f"in the boxes of {result.boxes}")
-    if form in ("results", "table", "in python"):  # whose boxes overlap those marked
+    if form not in ("detector", "whole"):  # whose boxes overlap those marked
         assert sum(one.marked for one in result.per_point) == sum(
             mark > 0 for one in known.dataset["annotations"] for mark in one["keypoints"][2::3]
         )
@@ -497,6 +499,9 @@ def test_an_empty_image_that_is_missing_is_named(odd_set, tmp_path):
         moganet.open_data(f"keypoints:{tmp_path / 'set'}?empty=keep")
     kept = moganet.open_data(f"keypoints:{tmp_path / 'set'}?empty=keep&missing=drop")
     assert len(kept.splits["val"]) == 2
+    Image.new("RGB", (9, 7)).save(tmp_path / "set" / "val2017" / f"{3:012d}.png")
+    with pytest.raises(DataError, match=r"0+3\.png has 9x7 pixels, where 200x160 stands"):
+        moganet.open_data(f"keypoints:{tmp_path / 'set'}?empty=keep")
 
 
 def test_a_batch_looks_in_the_boxes_that_predict_looks_in(model, detector, tmp_path):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.tasks.detect.scenes import Boxes, Scene
+from moganet.tasks.detect.scenes import Scene
+from moganet.tasks.overlaps import overlaps
 
 IOU = 0.5
 UNSET = 0.5  # the threshold of a class where nothing tells a better one
@@ -68,16 +69,6 @@ def counted(scene: Scene) -> Counted:
         elif (fits & truth.crowd).any():
             object_of[answer] = CROWD
     return Counted(scene, object_of, answer_of, ious)
-
-
-def overlaps(boxes: Boxes, others: Boxes, crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give the IoU of boxes (n, 4) with others (m, 4), (n, m); of a crowd the share of the box that lies in it."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    both = (high - low).clip(0).prod(2)
-    areas, of_others = ((one[:, 2:] - one[:, :2]).clip(0).prod(1) for one in (boxes, others))
-    either = np.where(crowd[None], areas[:, None], areas[:, None] + of_others[None] - both)
-    return np.asarray(both / np.maximum(either, 1e-12))
 
 
 @dataclass(frozen=True, eq=False)

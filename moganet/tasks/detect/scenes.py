@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from moganet.data.outlines import compressed, runs_of_mask
 from moganet.tasks.detect.pasting import paste
 from moganet.tasks.detect.seeing import found_at
+from moganet.tasks.overlaps import Boxes
 from moganet.tasks.records import CocoResult
-
-Boxes = NDArray[np.float64]  # (n, 4) left, top, right, bottom
 
 
 @dataclass(frozen=True, eq=False)

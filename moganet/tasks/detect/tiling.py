@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from moganet.tasks.detect.counting import overlaps
 from moganet.tasks.detect.seeing import found_at
+from moganet.tasks.overlaps import overlaps
 from moganet.tasks.task import Array, Outputs
 from moganet.tasks.windows import Window, windows
 

@@ -79,8 +79,8 @@ class PoseEvaluation(Evaluation):
         yield f"AR {percent(self.ar, 2)}, at OKS 0.50 {percent(self.ar50, 2)}, at 0.75 {percent(self.ar75, 2)}"
         yield f"AP of medium size {percent(self.ap_medium, 2)}, of large {percent(self.ap_large, 2)}"
         loss = "–" if self.loss is None else format(self.loss, ".3g")
-        where = "on the boxes that the data mark" if self.boxes is None else f"in the boxes of {self.boxes}"
-        where = "on whole images" if self.boxes == WHOLE else where
+        usual = {None: "on the boxes that the data mark", WHOLE: "on whole images"}
+        where = usual.get(self.boxes, f"in the boxes of {self.boxes}")
         yield f"loss {loss}, {count(self.poses, 'pose')} {where}"
 
     def table(self) -> Table:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moganet.tasks.overlaps import overlaps
 from moganet.tasks.pose.heatmaps import decoded, in_image
 from moganet.tasks.pose.oks import Poses, Truth
 
@@ -73,29 +74,21 @@ def paired(found: Rows, marked: Rows) -> tuple[Rows, Rows]:
     What was found in other boxes than those marked is of the thing whose box overlaps its own most, by half at least.
     """
     place = {(row[0], row[1]): i for i, row in enumerate(marked)}
-    both = [(i, place[row[0], row[1]]) for i, row in enumerate(found) if (row[0], row[1]) in place]
-    both = both or _overlapping(found, marked)
+    known = {i: place[row[0], row[1]] for i, row in enumerate(found) if (row[0], row[1]) in place}
+    single = (marked[:, 7] == 0) & (marked[:, MARKED + 2 :: 3] > 0).any(1)
+    single[list(known.values())] = False
+    others = np.array([i not in known for i in range(len(found))], bool)
+    for image in np.unique(found[others, 0]):
+        own = np.flatnonzero((found[:, 0] == image) & others)
+        things = np.flatnonzero((marked[:, 0] == image) & single)
+        alike = overlaps(_corners(found[own]), _corners(marked[things]), np.zeros(len(things), bool))
+        while alike.size and alike.max() >= OVERLAP:
+            i, j = np.unravel_index(alike.argmax(), alike.shape)
+            known[int(own[i])] = int(things[j])
+            alike[i], alike[:, j] = 0, 0
+    both = sorted(known.items())
     return found[[i for i, _ in both]], marked[[i for _, i in both]]
 
 
-def _overlapping(found: Rows, marked: Rows) -> list[tuple[int, int]]:
-    """Pair boxes of each image, those first that overlap most; crowds, and what has no key point, are nobody's."""
-    single = (marked[:, 7] == 0) & (marked[:, MARKED + 2 :: 3] > 0).any(1)
-    pairs = []
-    for image in np.unique(found[:, 0]):
-        own, things = np.flatnonzero(found[:, 0] == image), np.flatnonzero((marked[:, 0] == image) & single)
-        alike = _ious(found[own, 2:6], marked[things, 2:6])
-        while alike.size and alike.max() >= OVERLAP:
-            i, j = np.unravel_index(alike.argmax(), alike.shape)
-            pairs.append((int(own[i]), int(things[j])))
-            alike[i], alike[:, j] = 0, 0
-    return sorted(pairs)
-
-
-def _ious(boxes: Rows, others: Rows) -> Rows:
-    """Give the IoU of boxes (n, 4) with others (m, 4), x, y, width, height: (n, m)."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
-    both = (high - low).clip(0).prod(2)
-    areas, of_others = boxes[:, 2:].prod(1), others[:, 2:].prod(1)
-    return np.asarray(both / (areas[:, None] + of_others[None] - both).clip(1e-12))
+def _corners(rows: Rows) -> Rows:
+    return np.column_stack([rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]])
